@@ -1,0 +1,183 @@
+"""One tree of errors. Each class carries the wire code of the specification (1.3) from the line that defines it.
+
+    MilvineError
+      CallerError            the caller must change the request
+        CollectionNotFound, IllegalArgument, IllegalDimension, ...
+      OperatorError          whoever runs the database must act
+        DataFolderLocked, CorruptFile, UnsupportedFormat, StorageFailed, ...
+
+Instances pickle: they are rebuilt from their message.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ErrorCode(IntEnum):
+    """Values of `milvus.grpc.ErrorCode` (specification 1.3)."""
+
+    SUCCESS = 0
+    UNEXPECTED_ERROR = 1
+    CONNECT_FAILED = 2
+    PERMISSION_DENIED = 3
+    COLLECTION_NOT_EXISTS = 4
+    ILLEGAL_ARGUMENT = 5
+    ILLEGAL_DIMENSION = 7
+    ILLEGAL_INDEX_TYPE = 8
+    ILLEGAL_COLLECTION_NAME = 9
+    ILLEGAL_TOPK = 10
+    ILLEGAL_ROWRECORD = 11
+    ILLEGAL_VECTOR_ID = 12
+    ILLEGAL_SEARCH_RESULT = 13
+    FILE_NOT_FOUND = 14
+    META_FAILED = 15
+    CACHE_FAILED = 16
+    CANNOT_CREATE_FOLDER = 17
+    CANNOT_CREATE_FILE = 18
+    CANNOT_DELETE_FOLDER = 19
+    CANNOT_DELETE_FILE = 20
+    BUILD_INDEX_ERROR = 21
+    ILLEGAL_NLIST = 22
+    ILLEGAL_METRIC_TYPE = 23
+    OUT_OF_MEMORY = 24
+
+
+class MilvineError(Exception):
+    """Base of every error Milvine raises on purpose."""
+
+    code: ClassVar[ErrorCode] = ErrorCode.UNEXPECTED_ERROR
+
+    def __init_subclass__(cls, code: ErrorCode | None = None) -> None:
+        super().__init_subclass__()
+        if code is not None:
+            cls.code = code
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+
+class CallerError(MilvineError):
+    """The request must change."""
+
+
+class IllegalArgument(CallerError, code=ErrorCode.ILLEGAL_ARGUMENT):
+    pass
+
+
+class IllegalDimension(CallerError, code=ErrorCode.ILLEGAL_DIMENSION):
+    pass
+
+
+class IllegalIndexType(CallerError, code=ErrorCode.ILLEGAL_INDEX_TYPE):
+    pass
+
+
+class IllegalCollectionName(CallerError, code=ErrorCode.ILLEGAL_COLLECTION_NAME):
+    pass
+
+
+class IllegalTopk(CallerError, code=ErrorCode.ILLEGAL_TOPK):
+    pass
+
+
+class IllegalRowRecord(CallerError, code=ErrorCode.ILLEGAL_ROWRECORD):
+    pass
+
+
+class IllegalVectorId(CallerError, code=ErrorCode.ILLEGAL_VECTOR_ID):
+    pass
+
+
+class IllegalMetricType(CallerError, code=ErrorCode.ILLEGAL_METRIC_TYPE):
+    pass
+
+
+class CollectionNotFound(CallerError, code=ErrorCode.COLLECTION_NOT_EXISTS):
+    @classmethod
+    def named(cls, name: str) -> CollectionNotFound:
+        return cls(
+            f"Collection {name} does not exist. Use milvus.has_collection to verify whether the collection exists. "
+            "You also can check whether the collection name exists."
+        )
+
+
+class CollectionExists(CallerError, code=ErrorCode.ILLEGAL_COLLECTION_NAME):
+    def __init__(self, message: str = "Collection already exists") -> None:
+        super().__init__(message)
+
+
+class IllegalPartition(CallerError, code=ErrorCode.UNEXPECTED_ERROR):
+    """Every partition problem has code 1 on the wire (specification 1.3)."""
+
+
+class PartitionNotFound(IllegalPartition):
+    @classmethod
+    def named(cls, collection: str, tag: str) -> PartitionNotFound:
+        return cls(f"Collection {collection}'s partition {tag} not found")
+
+    @classmethod
+    def unmatched(cls) -> PartitionNotFound:
+        return cls("The specified partition does not exist")
+
+
+class DefaultPartitionDrop(CallerError, code=ErrorCode.ILLEGAL_COLLECTION_NAME):
+    def __init__(self, message: str = "Default partition cannot be dropped.") -> None:
+        super().__init__(message)
+
+
+class NothingStored(CallerError):
+    def __init__(self, message: str = "Collection or partition is empty") -> None:
+        super().__init__(message)
+
+
+class Unsupported(CallerError):
+    """Something Milvus 1.x has and this release does not; the text says what to use instead."""
+
+
+class OperatorError(MilvineError):
+    """Whoever runs the database must act."""
+
+
+class DataFolderLocked(OperatorError):
+    """Another process holds the data folder."""
+
+
+class UnsupportedFormat(OperatorError):
+    """The folder or a file was written by a newer Milvine."""
+
+
+class CorruptFile(OperatorError):
+    """A checksum does not match. The text names the file and the offset."""
+
+    @classmethod
+    def at(cls, name: str, offset: int, what: str) -> CorruptFile:
+        return cls(f"{name} is damaged at byte {offset}: {what}")
+
+
+class StorageFailed(OperatorError):
+    """A write, sync, read or catalog commit failed (disk full, permission, I/O error)."""
+
+
+class CatalogFailed(StorageFailed, code=ErrorCode.META_FAILED):
+    pass
+
+
+class BuildFailed(OperatorError):
+    """An index could not be built."""
+
+
+class OutOfMemory(OperatorError, code=ErrorCode.OUT_OF_MEMORY):
+    pass
+
+
+class DatabaseClosed(OperatorError):
+    def __init__(self, message: str = "The database is closed") -> None:
+        super().__init__(message)
+
+
+class ReadOnly(OperatorError):
+    def __init__(self, message: str = "The database was opened read-only") -> None:
+        super().__init__(message)

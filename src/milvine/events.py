@@ -1,0 +1,93 @@
+"""What the engine tells the world. It calls no logger and no metric: it emits these, and listeners do the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened(Event):
+    folder: str
+    collections: int
+    segments: int
+    replayed_records: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TornTailCut(Event):
+    """The log ended in an incomplete group of records that nobody had been told about; it was cut off."""
+
+    file: str
+    offset: int
+    bytes_cut: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogFailed(Event):
+    """An append or sync failed; nothing of the group was acknowledged and the log went on in a new file."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flushed(Event):
+    collection_id: int
+    rows: int
+    segments: int
+    lsn: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Merged(Event):
+    collection_id: int
+    inputs: tuple[int, ...]
+    output: int | None
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class IndexBuilt(Event):
+    collection_id: int
+    segment_id: int
+    index_type: str
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobFailed(Event):
+    """A background job failed; it is tried again later."""
+
+    job: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FilesRemoved(Event):
+    names: tuple[str, ...]
+
+
+Listener = Callable[[Event], None]
+
+
+class Events:
+    """A list of listeners. A listener must not raise and must not block: it is called on engine threads."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = list(listeners)
+
+    def subscribe(self, listener: Listener) -> None:
+        self._listeners.append(listener)
+
+    def emit(self, event: Event) -> None:
+        for listener in self._listeners:
+            listener(event)

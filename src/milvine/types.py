@@ -1,0 +1,179 @@
+"""The nouns that cross package borders: made once, never edited."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.float32]
+"""float32, shape (rows, dimension), C-contiguous."""
+Ids: TypeAlias = NDArray[np.int64]
+"""int64, shape (rows,)."""
+Bytes: TypeAlias = NDArray[np.uint8]
+Vectors: TypeAlias = NDArray[Any]
+"""float32 (rows, dimension), or uint8 (rows, dimension / 8) for binary collections."""
+
+
+class MetricType(IntEnum):
+    """Metric numbers of the wire (specification 2.3)."""
+
+    INVALID = 0
+    L2 = 1
+    IP = 2
+    HAMMING = 3
+    JACCARD = 4
+    TANIMOTO = 5
+    SUBSTRUCTURE = 6
+    SUPERSTRUCTURE = 7
+
+    @property
+    def is_binary(self) -> bool:
+        return self >= MetricType.HAMMING
+
+    @property
+    def larger_is_closer(self) -> bool:
+        return self is MetricType.IP
+
+
+class IndexType(IntEnum):
+    """Index numbers of the wire (specification 2.2)."""
+
+    INVALID = 0
+    FLAT = 1
+    IVF_FLAT = 2
+    IVF_SQ8 = 3
+    RNSG = 4
+    IVF_SQ8H = 5
+    IVF_PQ = 6
+    SPTAG_KDT = 7
+    SPTAG_BKT = 8
+    HNSW = 11
+    ANNOY = 12
+
+
+class IdMode(IntEnum):
+    """Who gives the ids of a collection; fixed by its first insert (specification 3.10)."""
+
+    UNDECIDED = 0
+    GENERATED = 1
+    GIVEN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSetting:
+    """What create_index asked for: a type and its parameters as canonical JSON text."""
+
+    type: IndexType = IndexType.FLAT
+    params_json: str = "{}"
+
+    @classmethod
+    def of(cls, index_type: IndexType, params: Any) -> IndexSetting:
+        return cls(index_type, json.dumps(params, separators=(",", ":"), sort_keys=True))
+
+    @property
+    def params(self) -> dict[str, Any]:
+        value = json.loads(self.params_json)
+        return value if isinstance(value, dict) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A collection as the catalog holds it. `id` is never used again after a drop."""
+
+    id: int
+    name: str
+    dimension: int
+    metric: MetricType
+    index_file_size_mb: int
+    id_mode: IdMode = IdMode.UNDECIDED
+    index: IndexSetting = field(default_factory=IndexSetting)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.uint8) if self.metric.is_binary else np.dtype(np.float32)
+
+    @property
+    def width(self) -> int:
+        """Elements of `dtype` in one row."""
+        return self.dimension // 8 if self.metric.is_binary else self.dimension
+
+    @property
+    def row_bytes(self) -> int:
+        return self.width * self.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    id: int
+    collection_id: int
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One search: `vectors` (nq, width), the k nearest wanted, the parsed search parameters, tag patterns."""
+
+    vectors: Vectors
+    k: int
+    params: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """Answers of a search: both arrays (nq, width), nearest first; missing hits have id -1 and float32 max."""
+
+    ids: Ids
+    distances: Floats
+
+    @property
+    def nq(self) -> int:
+        return int(self.ids.shape[0])
+
+
+class RowMask:
+    """Which of `rows` rows are live, as a packed bitmap (least significant bit first, as faiss reads it).
+
+    Immutable: `without` makes a new mask. Bits past the last row are 0.
+    """
+
+    __slots__ = ("bits", "dead", "rows")
+
+    def __init__(self, bits: Bytes, rows: int, dead: int) -> None:
+        self.bits, self.rows, self.dead = bits, rows, dead
+
+    @classmethod
+    def from_bool(cls, live: NDArray[np.bool_]) -> RowMask:
+        bits = np.packbits(live, bitorder="little")
+        return cls(bits, len(live), int(len(live) - np.count_nonzero(live)))
+
+    @classmethod
+    def all_live(cls, rows: int) -> RowMask:
+        return cls.from_bool(np.ones(rows, dtype=bool))
+
+    @property
+    def live(self) -> int:
+        return self.rows - self.dead
+
+    def to_bool(self) -> NDArray[np.bool_]:
+        """bool, shape (rows,)."""
+        return np.unpackbits(self.bits, count=self.rows, bitorder="little").view(np.bool_)
+
+    def contains(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether each row number (any shape, all within range) is live."""
+        return ((self.bits[rows >> 3] >> (rows & 7).astype(np.uint8)) & 1).view(np.bool_)
+
+    def without(self, rows: NDArray[np.int64]) -> RowMask:
+        """This mask with `rows` dead as well; rows that are dead already are counted once."""
+        fresh = np.unique(rows[self.contains(rows)])
+        if not len(fresh):
+            return self
+        bits = self.bits.copy()
+        np.bitwise_and.at(bits, fresh >> 3, ~(np.uint8(1) << (fresh & 7).astype(np.uint8)))
+        return RowMask(bits, self.rows, self.dead + len(fresh))
