@@ -1,0 +1,78 @@
+# Everything a developer does here. Each target sets up its environment by itself; it needs Python 3.10 or newer and make.
+#   make PYTHON=python3.12 ...   another interpreter          make VENV=.venv-x ...   another environment
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10 python; do \
+	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1; then echo $$p; break; fi; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+DATA ?= milvine-data
+
+.PHONY: help install hello serve test test-all lint format bench crash soak picture clean
+
+help:
+	@echo 'make hello      the Hello World page, step by step, on the embedded database'
+	@echo 'make serve      a server on 127.0.0.1:19530 with its data in $(DATA)'
+	@echo 'make test       every test'
+	@echo 'make test-all   every test under every Python from 3.10 up that this machine has'
+	@echo 'make lint       ruff and mypy'
+	@echo 'make bench      Milvine beside raw faiss on real data (BENCH="recall --rows 20000" for a part)'
+	@echo 'make crash      many rounds of kill -9 and of storage that loses what was not synced'
+	@echo 'make soak       random operations for minutes'
+	@echo 'make install    the environment alone, in $(VENV)'
+
+$(VENV)/.created:
+	@test -n "$(PYTHON)" || { echo 'Python 3.10 or newer is needed; none was found. Name one with make PYTHON=...'; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# What running Milvine needs. Where the native door has no wheel, grpcio is door enough.
+$(VENV)/.runtime: $(VENV)/.created pyproject.toml
+	$(PIP) install -e '.[native]' || $(PIP) install -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	$(PIP) install -e '.[native,dev]' || $(PIP) install -e '.[dev]'
+	@touch $@
+
+install: $(VENV)/.dev
+
+hello: $(VENV)/.runtime
+	@$(BIN)/python examples/hello.py
+
+serve: $(VENV)/.runtime
+	$(BIN)/milvine serve --data $(DATA)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest $(TESTS)
+
+test-all:
+	@sh scripts/pythons | while read -r version python; do \
+		echo "== Python $$version"; \
+		$(MAKE) --no-print-directory test PYTHON="$$python" VENV=".venv-$$version" </dev/null || exit 1; \
+	done
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m bench $(or $(BENCH),all)
+
+crash: $(VENV)/.dev
+	MILVINE_CRASH_ROUNDS=$(or $(ROUNDS),200) $(BIN)/python -m pytest -m crash --timeout 7200
+
+soak: $(VENV)/.dev
+	MILVINE_SOAK_SECONDS=$(or $(SECONDS),600) $(BIN)/python -m pytest -m soak --timeout 7200
+
+# The terminal picture in the README, from a real run.
+picture: $(VENV)/.dev
+	$(BIN)/python scripts/picture.py
+
+clean:
+	rm -rf .venv .venv-3.* .cache .mypy_cache .ruff_cache .pytest_cache build dist
