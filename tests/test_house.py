@@ -1,0 +1,272 @@
+"""The tree keeps its own rules: sizes, layers, what a part must not know, settings and errors accounted for."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from milvine import errors
+from milvine.config import KEYS, Settings
+from tests import house
+from tests.house import Module
+
+ROOT = Path(__file__).parents[1]
+MODULES = house.load(ROOT / "src")
+
+# Where our own modules may be imported on first use: nowhere else.
+LAZY = ("milvine.index.registry", "milvine.client.transports", "milvine.cli")
+WRITE_AND_READ_PATHS = house.LAYERS[house.LAYERS.index("engine") :]
+
+
+def _in(*layers: str) -> list[Module]:
+    return [m for m in MODULES if m.layer in layers]
+
+
+def _outside(*layers: str) -> list[Module]:
+    return [m for m in MODULES if m.layer not in layers]
+
+
+def _named(*names: str) -> list[Module]:
+    return [m for m in MODULES if m.name in names]
+
+
+def _texts() -> dict[str, str]:
+    """Every text that ships or that a developer reads, by path."""
+    code = ("src/**/*.py", "src/**/*.proto", "tests/**/*.py", "bench/*.py", "examples/*.py", "scripts/*")
+    prose = ("docs/**/*.md", "*.md", "Makefile", "pyproject.toml", ".ci/run")
+    paths = [p for pattern in code + prose for p in ROOT.glob(pattern) if p.is_file()]
+    return {str(p.relative_to(ROOT)): p.read_text(encoding="utf-8") for p in paths}
+
+
+# Sizes
+
+
+def test_no_module_is_too_long() -> None:
+    assert [v for m in MODULES for v in house.long_modules(m)] == []
+
+
+def test_no_function_is_too_long() -> None:
+    assert [v for m in MODULES for v in house.long_functions(m)] == []
+
+
+def test_most_functions_are_short(capsys: pytest.CaptureFixture[str]) -> None:
+    median, ninth_tenth = house.function_sizes(MODULES)
+    lines = sorted(m.source.count("\n") for m in MODULES)
+    with capsys.disabled():
+        print(
+            f"\n{len(MODULES)} modules of at most {lines[-1]} lines; functions: median {median:g}, p90 {ninth_tenth:g}"
+        )
+    assert median < 10
+    assert ninth_tenth < 40
+
+
+# Imports
+
+
+def test_imports_point_down() -> None:
+    assert [v for m in MODULES for v in house.upward_imports(m)] == []
+
+
+def test_every_module_has_a_layer() -> None:
+    assert [v for m in MODULES for v in house.unknown_layers(m)] == []
+
+
+def test_no_import_cycles() -> None:
+    assert house.cycles(MODULES) == []
+
+
+def test_only_the_registries_import_on_first_use() -> None:
+    strict = [m for m in MODULES if not m.name.startswith(LAZY)]
+    assert [v for m in strict for v in house.function_level_imports(m)] == []
+
+
+def test_nothing_lies_unused() -> None:
+    users = "\n".join(text for path, text in _texts().items() if path.startswith(("tests/", "pyproject")))
+    entry_points = {"milvine", "milvus", "milvine.__main__"}
+    assert set(house.orphans(MODULES, users)) - entry_points == set()
+
+
+# What each part must not know
+
+
+def test_wire_opens_no_socket() -> None:
+    banned = ("socket", "grpc", "asyncio", "http", "urllib", "ssl", "pygrpc_native")
+    assert [v for m in _in("wire") for v in house.imports_any(m, banned)] == []
+
+
+def test_index_knows_no_files() -> None:
+    banned = ("open", "os.open", "os.path", "pathlib", "shutil", "tempfile")
+    assert [v for m in _in("index") for v in house.mentions_any(m, banned)] == []
+
+
+def test_only_the_catalog_speaks_sql() -> None:
+    assert [v for m in _outside("catalog") for v in house.imports_any(m, ("sqlalchemy", "sqlite3"))] == []
+
+
+def test_only_the_cli_reads_the_environment() -> None:
+    assert [v for m in _outside("cli") for v in house.mentions_any(m, ("os.environ", "os.getenv"))] == []
+
+
+def test_client_imports_neither_server_nor_kernel() -> None:
+    banned = ("milvine.server", "milvine.engine", "milvine.index", "faiss")
+    assert [v for m in _in("client", "milvus") for v in house.imports_any(m, banned, static_only=True)] == []
+
+
+def test_search_takes_no_lock() -> None:
+    banned = tuple(f"threading.{kind}" for kind in ("Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore"))
+    assert [v for m in _in("search") for v in house.mentions_any(m, banned)] == []
+
+
+def test_the_engine_calls_no_logger() -> None:
+    banned = ("logging", "milvine.logs")
+    assert [v for m in _in(*WRITE_AND_READ_PATHS) for v in house.imports_any(m, banned)] == []
+    assert [v for m in _in(*WRITE_AND_READ_PATHS) for v in house.mentions_any(m, ("print",))] == []
+
+
+def test_policies_have_no_thread_clock_or_file() -> None:
+    banned = ("threading", "time", "os", "pathlib", "subprocess", "concurrent")
+    pure = _named("milvine.maintenance.policy", "milvine.maintenance.scheduler")
+    assert [v for m in pure for v in house.imports_any(m, banned)] == []
+
+
+def test_no_handler_hides_errors() -> None:
+    assert [v for m in MODULES for v in house.silenced_errors(m)] == []
+
+
+# Annotations, names, texts
+
+
+def test_every_function_is_annotated() -> None:
+    assert [v for m in MODULES for v in house.missing_annotations(m)] == []
+
+
+def test_nothing_is_named_after_a_pattern() -> None:
+    assert [v for m in MODULES for v in house.vague_names(m)] == []
+
+
+def test_no_text_names_a_path_of_one_machine() -> None:
+    assert {path: found for path, text in _texts().items() if (found := house.machine_paths(text))} == {}
+
+
+# Settings, errors, rpcs
+
+
+def _shown_default(name: str) -> str:
+    """A default as docs/configuration.md writes it: sizes in the largest whole unit."""
+    if name in ("search_threads", "build_threads"):
+        return "0"
+    value = getattr(Settings(), name)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int) and name.endswith(("bytes", "bytes_max", "buffer_size")):
+        return next(f"{value // size}{unit}" for unit, size in (("GB", 1 << 30), ("MB", 1 << 20)) if not value % size)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def test_every_setting_has_a_key() -> None:
+    assert {f.name for f in fields(Settings)} - set(KEYS) == {"background"}
+    assert len({key for key, _ in KEYS.values()}) == len(KEYS)
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    assert house.undocumented({key: _shown_default(name) for name, (key, _) in KEYS.items()}, page) == []
+    documented = set(re.findall(r"^\| `([a-z_]+\.[a-z_.]+)` \|", page, re.MULTILINE))
+    assert documented - {key for key, _ in KEYS.values()} == set()
+
+
+def _error_classes(base: type[errors.MilvineError]) -> list[type[errors.MilvineError]]:
+    return [base, *(c for sub in base.__subclasses__() for c in _error_classes(sub))]
+
+
+@pytest.mark.parametrize("error", _error_classes(errors.MilvineError), ids=lambda e: e.__name__)
+def test_every_error_has_a_code_and_travels(error: type[errors.MilvineError]) -> None:
+    assert isinstance(error.code, errors.ErrorCode)
+    again = pickle.loads(pickle.dumps(error("text")))
+    assert (type(again), again.message, again.code) == (error, "text", error.code)
+
+
+# The checkers themselves must be able to fail
+
+
+def _module(name: str, source: str, *known: str) -> Module:
+    return Module(name, source, known=frozenset([name, *known]))
+
+
+def test_checkers_see_sizes() -> None:
+    assert house.long_modules(_module("milvine.wal.log", "x = 1\n" * 401))
+    assert not house.long_modules(_module("milvine.wal.log", "x = 1\n" * 400))
+    assert house.long_functions(_module("milvine.wal.log", "def f() -> None:\n" + "    x = 1\n" * 70))
+    assert not house.long_functions(_module("milvine.wal.log", "def f() -> None:\n" + "    x = 1\n" * 69))
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "bad"),
+    [
+        ("milvine.wal.log", "from milvine.engine.database import Database", True),
+        ("milvine.types", "import milvine.wal.log", True),
+        ("milvine.wal.log", "def f():\n    from milvine import engine", True),
+        ("milvine.client.milvus", "from ..server import app", False),
+        ("milvine.wal.log", "from ..catalog import sql", True),
+        ("milvus", "from milvine.server import app", True),
+        ("milvine.engine.database", "from milvine.types import Ids\nfrom milvine.wal import log", False),
+    ],
+)
+def test_checkers_see_directions(name: str, source: str, bad: bool) -> None:
+    assert bool(house.upward_imports(_module(name, source, "milvine.engine", "milvine.catalog.sql"))) is bad
+
+
+def test_checkers_see_cycles_and_orphans() -> None:
+    names = ("milvine.wal.a", "milvine.wal.b", "milvine.wal.c")
+    a = _module(names[0], "from milvine.wal import b", *names)
+    b = _module(names[1], "from milvine.wal.c import x", *names)
+    c = _module(names[2], "import milvine.wal.a", *names)
+    lazy = _module(names[2], "def f():\n    import milvine.wal.a", *names)
+    assert house.cycles([a, b, c]) == ["milvine.wal.a -> milvine.wal.b -> milvine.wal.c -> milvine.wal.a"]
+    assert house.cycles([a, b, lazy]) == []
+    assert house.function_level_imports(lazy)
+    assert house.orphans([a, b]) == ["milvine.wal.a"]
+    assert house.orphans([a, b], "python -m milvine.wal.a") == []
+
+
+@pytest.mark.parametrize(
+    ("source", "banned"),
+    [
+        ("import os\nx = os.environ['A']", "os.environ"),
+        ("from os import environ", "os.environ"),
+        ("with open('x') as f: pass", "open"),
+        ("import threading\nl = threading.Lock()", "threading.Lock"),
+        ("from threading import Lock", "threading.Lock"),
+    ],
+)
+def test_checkers_see_what_is_banned(source: str, banned: str) -> None:
+    assert house.mentions_any(_module("milvine.index.flat", source), (banned,))
+
+
+def test_checkers_see_imports() -> None:
+    module = _module("milvine.wire.packed", "import grpc.aio\ndef f():\n    import faiss")
+    assert house.imports_any(module, ("grpc",)) == ["milvine.wire.packed imports grpc.aio"]
+    assert house.imports_any(module, ("faiss",)) and not house.imports_any(module, ("faiss",), static_only=True)
+
+
+@pytest.mark.parametrize("source", ["def f(x) -> int: ...", "def f(x: int): ...", "def f(*args) -> None: ..."])
+def test_checkers_see_missing_annotations(source: str) -> None:
+    assert house.missing_annotations(_module("milvine.types", source))
+
+
+def test_checkers_see_hidden_errors() -> None:
+    assert house.silenced_errors(_module("milvine.types", "try:\n    x\nexcept:\n    y"))
+    assert house.silenced_errors(_module("milvine.types", "try:\n    x\nexcept Exception:\n    pass"))
+    assert not house.silenced_errors(_module("milvine.types", "try:\n    x\nexcept OSError:\n    pass"))
+
+
+def test_checkers_see_names_layers_and_texts() -> None:
+    assert house.vague_names(_module("milvine.wal.utils", ""))
+    assert house.vague_names(_module("milvine.wal.log", "class LogManager: ..."))
+    assert house.unknown_layers(_module("milvine.odds.ends", ""))
+    assert house.undocumented({"wal.sync": "true"}, "| `wal.sync` | `false` |")
+    assert house.machine_paths("see /" + "work/notes")
