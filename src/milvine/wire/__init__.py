@@ -1,0 +1,1 @@
+"""The wire format: bytes in, messages out, and back. Opens no socket."""

@@ -1,0 +1,188 @@
+"""Requests that carry rows or many ids, between bytes and numpy. Imported through `milvine.wire.packed`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from milvine.types import Ids, Vectors
+from milvine.wire import schema
+from milvine.wire.rows import NO_ROWS, Irregular, Rows, rows_field, rows_of_records
+from milvine.wire.varint import encode_int64s
+from milvine.wire.walk import (
+    BYTES,
+    NO_IDS,
+    VARINT,
+    Walk,
+    bytes_field,
+    decode,
+    int64s_of,
+    joined,
+    once,
+    packed_field,
+    parse,
+    varint_field,
+)
+
+_PARAMS = "params"  # the one key of extra_params that means something (specification 2.1)
+
+
+@dataclass(frozen=True, slots=True)
+class InsertRequest:
+    """`ids` is empty when none were sent. `params` is the JSON text of extra_params, None when absent."""
+
+    collection: str = ""
+    rows: Rows = NO_ROWS
+    ids: Ids = NO_IDS
+    tag: str = ""
+    params: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    collection: str = ""
+    tags: tuple[str, ...] = ()
+    rows: Rows = NO_ROWS
+    topk: int = 0
+    params: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IdsRequest:
+    """VectorsIdentity and DeleteByIDParam, which are the same on the wire."""
+
+    collection: str = ""
+    ids: Ids = NO_IDS
+    tag: str = ""
+
+
+def _params_of(pairs: Sequence[Any]) -> str | None:
+    return next((str(pair.value) for pair in reversed(pairs) if pair.key == _PARAMS), None)
+
+
+def _pair(walk: Walk, pairs: list[Any]) -> None:
+    if len(pairs) >= 64:
+        raise Irregular
+    pairs.append(parse(schema.KeyValuePair, bytes(walk.payload())))
+
+
+def decode_insert(data: bytes) -> InsertRequest:
+    """InsertParam."""
+    return decode(_fast_insert, _slow_insert, schema.InsertParam, data)
+
+
+def _fast_insert(walk: Walk) -> InsertRequest:
+    collection, rows, tag = "", NO_ROWS, ""
+    ids: list[Ids] = []
+    pairs: list[Any] = []
+    for field in walk.fields():
+        if field == (2, BYTES):
+            once(rows)
+            rows = walk.rows()
+        elif field == (3, BYTES):
+            ids.append(walk.int64s())
+        elif field == (1, BYTES):
+            collection = walk.text()
+        elif field == (4, BYTES):
+            tag = walk.text()
+        elif field == (5, BYTES):
+            _pair(walk, pairs)
+        else:
+            raise Irregular
+    return InsertRequest(collection, rows, joined(ids, np.int64), tag, _params_of(pairs))
+
+
+def _slow_insert(message: Any) -> InsertRequest:
+    rows = rows_of_records(message.row_record_array)
+    params = _params_of(message.extra_params)
+    return InsertRequest(message.collection_name, rows, int64s_of(message.row_id_array), message.partition_tag, params)
+
+
+def decode_search(data: bytes) -> SearchRequest:
+    """SearchParam."""
+    return decode(_fast_search, _slow_search, schema.SearchParam, data)
+
+
+def _fast_search(walk: Walk) -> SearchRequest:
+    collection, rows, topk = "", NO_ROWS, 0
+    tags: list[str] = []
+    pairs: list[Any] = []
+    for field in walk.fields():
+        if field == (3, BYTES):
+            once(rows)
+            rows = walk.rows()
+        elif field == (1, BYTES):
+            collection = walk.text()
+        elif field == (2, BYTES):
+            tags.append(walk.text())
+        elif field == (4, VARINT):
+            topk = walk.varint()
+        elif field == (5, BYTES):
+            _pair(walk, pairs)
+        else:
+            raise Irregular
+        if len(tags) > 1 << 16:
+            raise Irregular
+    return SearchRequest(collection, tuple(tags), rows, topk, _params_of(pairs))
+
+
+def _slow_search(message: Any) -> SearchRequest:
+    rows, params = rows_of_records(message.query_record_array), _params_of(message.extra_params)
+    return SearchRequest(message.collection_name, tuple(message.partition_tag_array), rows, message.topk, params)
+
+
+def decode_ids_request(data: bytes) -> IdsRequest:
+    """VectorsIdentity or DeleteByIDParam."""
+    return decode(_fast_ids_request, _slow_ids_request, schema.VectorsIdentity, data)
+
+
+def _fast_ids_request(walk: Walk) -> IdsRequest:
+    collection, tag = "", ""
+    ids: list[Ids] = []
+    for field in walk.fields():
+        if field == (2, BYTES):
+            ids.append(walk.int64s())
+        elif field == (1, BYTES):
+            collection = walk.text()
+        elif field == (3, BYTES):
+            tag = walk.text()
+        else:
+            raise Irregular
+    return IdsRequest(collection, joined(ids, np.int64), tag)
+
+
+def _slow_ids_request(message: Any) -> IdsRequest:
+    return IdsRequest(message.collection_name, int64s_of(message.id_array), message.partition_tag)
+
+
+def _pair_field(params: str | None) -> bytes:
+    if params is None:
+        return b""
+    return bytes_field(5, schema.KeyValuePair(key=_PARAMS, value=params).SerializeToString())
+
+
+def encode_insert(
+    collection: str, vectors: Vectors, ids: Ids | None = None, tag: str = "", params: str | None = None
+) -> bytes:
+    """InsertParam of `vectors` (rows, width): uint8 is sent as binary rows, any other dtype as float32."""
+    parts = [bytes_field(1, collection), rows_field(2, vectors)]
+    parts += [] if ids is None else packed_field(3, encode_int64s(ids))
+    parts += [bytes_field(4, tag), _pair_field(params)]
+    return b"".join(parts)
+
+
+def encode_search(
+    collection: str, vectors: Vectors, topk: int, tags: Sequence[str] = (), params: str | None = None
+) -> bytes:
+    """SearchParam of `vectors` (nq, width); dtypes as in `encode_insert`."""
+    parts = [bytes_field(1, collection), *(bytes_field(2, tag, always=True) for tag in tags)]
+    parts += [rows_field(3, vectors), varint_field(4, topk), _pair_field(params)]
+    return b"".join(parts)
+
+
+def encode_ids_request(collection: str, ids: Ids, tag: str = "") -> bytes:
+    """VectorsIdentity or DeleteByIDParam."""
+    return b"".join([bytes_field(1, collection), *packed_field(2, encode_int64s(ids)), bytes_field(3, tag)])
