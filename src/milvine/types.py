@@ -20,7 +20,20 @@ Vectors: TypeAlias = NDArray[Any]
 """float32 (rows, dimension), or uint8 (rows, dimension / 8) for binary collections."""
 
 
-class MetricType(IntEnum):
+class WireEnum(IntEnum):
+    """An int on the wire that prints as its bare name, as users of 1.x know it."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.name}>"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __format__(self, format_spec: str) -> str:
+        return format(self.name, format_spec)
+
+
+class MetricType(WireEnum):
     """Metric numbers of the wire (specification 2.3)."""
 
     INVALID = 0
@@ -41,15 +54,17 @@ class MetricType(IntEnum):
         return self is MetricType.IP
 
 
-class IndexType(IntEnum):
-    """Index numbers of the wire (specification 2.2)."""
+class IndexType(WireEnum):
+    """Index numbers of the wire (specification 2.2). Two have a second name, by which 1.x clients may call them."""
 
     INVALID = 0
     FLAT = 1
     IVF_FLAT = 2
+    IVFLAT = 2
     IVF_SQ8 = 3
     RNSG = 4
     IVF_SQ8H = 5
+    IVF_SQ8_H = 5
     IVF_PQ = 6
     SPTAG_KDT = 7
     SPTAG_BKT = 8
