@@ -123,7 +123,7 @@ def encode_vectors(found: NDArray[np.bool_], vectors: Vectors) -> bytes:
     edges = np.flatnonzero(np.diff(found)) + 1
     for start, stop in zip([0, *edges], [*edges, len(found)], strict=True):
         if stop > start:
-            parts.append(rows_field(0x12, vectors[start:stop] if found[start] else vectors[start:stop, :0]))
+            parts.append(rows_field(2, vectors[start:stop] if found[start] else vectors[start:stop, :0]))
     return b"".join(parts)
 
 

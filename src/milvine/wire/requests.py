@@ -14,7 +14,6 @@ from milvine.wire.rows import NO_ROWS, Irregular, Rows, rows_field, rows_of_reco
 from milvine.wire.varint import encode_int64s
 from milvine.wire.walk import (
     BYTES,
-    NO_IDS,
     VARINT,
     Walk,
     bytes_field,
@@ -34,29 +33,29 @@ _PARAMS = "params"  # the one key of extra_params that means something (specific
 class InsertRequest:
     """`ids` is empty when none were sent. `params` is the JSON text of extra_params, None when absent."""
 
-    collection: str = ""
-    rows: Rows = NO_ROWS
-    ids: Ids = NO_IDS
-    tag: str = ""
-    params: str | None = None
+    collection: str
+    rows: Rows
+    ids: Ids
+    tag: str
+    params: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    collection: str = ""
-    tags: tuple[str, ...] = ()
-    rows: Rows = NO_ROWS
-    topk: int = 0
-    params: str | None = None
+    collection: str
+    tags: tuple[str, ...]
+    rows: Rows
+    topk: int
+    params: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class IdsRequest:
     """VectorsIdentity and DeleteByIDParam, which are the same on the wire."""
 
-    collection: str = ""
-    ids: Ids = NO_IDS
-    tag: str = ""
+    collection: str
+    ids: Ids
+    tag: str
 
 
 def _params_of(pairs: Sequence[Any]) -> str | None:

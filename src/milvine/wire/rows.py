@@ -107,8 +107,9 @@ def rows_of_records(records: Sequence[Any]) -> Rows:
     return Rows(len(sizes), elements, vectors)
 
 
-def rows_field(tag: int, vectors: Vectors) -> Any:
+def rows_field(number: int, vectors: Vectors) -> Any:
     """The repeated field of `vectors` (rows, width): a buffer of uint8. Any dtype but uint8 is sent as float32."""
+    tag = number << 3 | 2
     if not vectors.size:
         return bytes((tag, 0)) * len(vectors)
     binary = vectors.dtype == np.uint8

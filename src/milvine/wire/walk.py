@@ -15,7 +15,6 @@ from milvine.wire.varint import Malformed, decode_int64s, read_varint, signed, w
 
 VARINT, BYTES = 0, 2  # wire types
 OBJECTS_MAX = 8 << 20  # records, strings and pairs the protobuf runtime may be made to build from one request
-NO_IDS: Ids = np.empty(0, dtype=np.int64)
 T = TypeVar("T")
 
 
