@@ -1,0 +1,26 @@
+"""The Python client. Users import it as `milvus`."""
+
+from milvine import __version__
+from milvine.client.exceptions import (
+    ConnectError,
+    NotConnectError,
+    ParamError,
+    RepeatingConnectError,
+    VersionError,
+)
+from milvine.client.milvus import Milvus
+from milvine.client.status import Status
+from milvine.types import IndexType, MetricType
+
+__all__ = [
+    "Milvus",
+    "Status",
+    "IndexType",
+    "MetricType",
+    "ParamError",
+    "ConnectError",
+    "NotConnectError",
+    "RepeatingConnectError",
+    "VersionError",
+    "__version__",
+]

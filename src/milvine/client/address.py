@@ -1,0 +1,84 @@
+"""Where the database is: a server's host and port, or a folder of this machine (specification 5.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import url2pathname
+
+from milvine.client.exceptions import ParamError
+
+_HOST, _PORT = "127.0.0.1", 19530
+_INCOMPLETE = "Param is not complete. Please invoke as follow:\n\t(host = ${HOST}, port = ${PORT})\n\t(uri = ${URI})\n"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class FolderAddress:
+    """The data folder of an embedded database."""
+
+    folder: Path
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+
+def parse_address(host: Any = None, port: Any = None, uri: Any = None) -> ServerAddress | FolderAddress:
+    """The address that the arguments of the constructor name; `host` wins over `uri`.
+
+    `uri` is `file:///path` for a folder; with any other scheme, as in `tcp://host:port`, only host and port count.
+
+    Raises:
+        ParamError: a port without a host, an illegal host, port or uri.
+    """
+    if host is not None:
+        return _server(host, _PORT if port is None else port)
+    if port is not None:
+        raise ParamError(_INCOMPLETE)
+    if uri is None or uri == "":
+        return ServerAddress(_HOST, _PORT)
+    return _parse_uri(uri)
+
+
+def _server(host: Any, port: Any) -> ServerAddress:
+    illegal = ParamError(f"host {host} or port {port} is illegal")
+    if not isinstance(host, str) or not host:
+        raise illegal
+    try:
+        number = int(port)
+    except (TypeError, ValueError):
+        raise illegal from None
+    if not 1 <= number <= 65535:
+        raise illegal
+    return ServerAddress(host, number)
+
+
+def _parse_uri(uri: Any) -> ServerAddress | FolderAddress:
+    if not isinstance(uri, str):
+        raise ParamError(f"uri is illegal: {uri!r} is not a str")
+    try:
+        parts = urlsplit(uri)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ParamError(f"uri is illegal: {error}") from None
+    if parts.scheme == "file":
+        return _folder(uri, parts)
+    if not host or port is None:
+        raise ParamError(f"uri is illegal: {uri!r} has no host or no port. Expected tcp://host:port or file:///path")
+    return _server(host, port)
+
+
+def _folder(uri: str, parts: SplitResult) -> FolderAddress:
+    if parts.netloc not in ("", "localhost") or not parts.path.strip("/") or parts.query or parts.fragment:
+        raise ParamError(f"uri is illegal: {uri!r} names no folder of this machine. Expected file:///path")
+    return FolderAddress(Path(url2pathname(parts.path)))

@@ -1,0 +1,222 @@
+"""Arguments of calls, checked before anything is sent (specification 5.5). Each check returns the value to send.
+
+1.x takes lists only; here numpy arrays of any real dtype, tuples and whatever numpy can read are as good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any, TypeVar
+
+import numpy as np
+
+from milvine.client.exceptions import ParamError
+from milvine.limits import INDEX_FILE_SIZE_DEFAULT_MB
+from milvine.types import Ids, IndexType, MetricType, Vectors
+
+_INT64_MAX = (1 << 63) - 1
+_VALUE_CHARACTERS_MAX = 1000  # of an illegal value in a message; a list of ids can be long
+_NOT_2D = (
+    "A vector must be a non-empty, 2-dimensional array and must contain only elements with the float data type "
+    "or the bytes data type."
+)
+_NOT_ROWS = "Invalid vector: Vector must be list-like object"
+_EMPTY_ROW = "Invalid vector: Check if empty-list exists"
+_RAGGED = "Whole vectors must have the same dimension"
+_MIXED = "Invalid vector: rows of bytes and rows of numbers in one call"
+_Buffer = (bytes, bytearray, memoryview)
+E = TypeVar("E", bound=IntEnum)
+
+
+def illegal(name: str, value: object) -> ParamError:
+    text = str(value)
+    if len(text) > _VALUE_CHARACTERS_MAX:
+        text = f"{text[:_VALUE_CHARACTERS_MAX]}..."
+    return ParamError(f"`{name}` value {text} is illegal")
+
+
+def name(value: Any, parameter: str = "collection_name") -> str:
+    """A name that is a str and not empty; what it may be made of is the server's business."""
+    if not isinstance(value, str) or not value:
+        raise illegal(parameter, value)
+    return value
+
+
+def integer(value: Any, parameter: str) -> int:
+    """An int64; the range that makes sense is the server's business."""
+    if not isinstance(value, int | np.integer) or not -_INT64_MAX <= value <= _INT64_MAX:
+        raise illegal(parameter, value)
+    return int(value)
+
+
+def topk(value: Any) -> int:
+    if isinstance(value, bool):
+        raise illegal("topk", value)
+    return integer(value, "topk")
+
+
+def _member(kind: type[E], value: Any, parameter: str) -> E:
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        for member in kind:
+            if member.value == value and member.name != "INVALID":
+                return member
+    raise illegal(parameter, value)
+
+
+def metric_type(value: Any) -> MetricType:
+    return _member(MetricType, value, "metric_type")
+
+
+def index_type(value: Any) -> IndexType:
+    """None is FLAT."""
+    return IndexType.FLAT if value is None else _member(IndexType, value, "index_type")
+
+
+def tag(value: Any, optional: bool = False) -> str:
+    """A partition tag, empty allowed; None becomes empty where it is optional."""
+    if value is None and optional:
+        return ""
+    if not isinstance(value, str):
+        raise illegal("partition_tag", value)
+    return value
+
+
+def texts(value: Any, parameter: str) -> tuple[str, ...]:
+    """A list or tuple of str; None is the same as an empty one."""
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
+        raise illegal(parameter, value)
+    return tuple(value)
+
+
+def params(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ParamError("Params must be a dictionary type")
+    return value
+
+
+def seconds(value: Any) -> float | None:
+    """A timeout: a number, or its text as on the Hello World page; None waits for ever."""
+    if value is None:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise illegal("timeout", value) from None
+
+
+def collections(value: Any) -> list[str]:
+    """The argument of flush; None and an empty list stand for all collections."""
+    if value is None:
+        return []
+    if not isinstance(value, list | tuple):
+        raise ParamError("Collection name array must be type of list")
+    return [name(collection) for collection in value]
+
+
+def schema_of(param: Any) -> tuple[str, int, int, MetricType, dict[str, Any]]:
+    """(collection_name, dimension, index_file_size in MB, metric, surplus keys) of create_collection's dict."""
+    if not isinstance(param, dict):
+        raise ParamError(f"Param type incorrect, expect {dict} but get {type(param)} instead")
+    rest = dict(param)
+    for key in ("collection_name", "dimension"):
+        if key not in rest:
+            raise ParamError(f"{key} is required")
+    return (
+        name(rest.pop("collection_name")),
+        integer(rest.pop("dimension"), "dimension"),
+        integer(rest.pop("index_file_size", INDEX_FILE_SIZE_DEFAULT_MB), "index_file_size"),
+        metric_type(rest.pop("metric_type", MetricType.L2)),
+        rest,
+    )
+
+
+def ids(value: Any) -> Ids:
+    """int64 (n,), n > 0, of ints or digit strings from 0 to 2**63 - 1."""
+    array = _id_array(value)
+    if array.ndim != 1 or not array.size or array.min() < 0 or array.max() > _INT64_MAX:
+        raise illegal("ids", value)
+    return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def _id_array(value: Any) -> Any:
+    if not isinstance(value, np.ndarray | Sequence) or isinstance(value, str | bytes):
+        raise illegal("ids", value)
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind == "U" and all(text.isdecimal() for text in array.ravel()):
+            array = array.astype(np.int64)
+    except (ValueError, OverflowError):
+        raise illegal("ids", value) from None
+    if array.dtype.kind not in "iub":
+        raise illegal("ids", value)
+    return array
+
+
+def vectors(value: Any) -> Vectors:
+    """Rows as float32 (n, dimension), or as uint8 (n, bytes) when they are bytes; n > 0.
+
+    Doubles are rounded to float32; those beyond its range become infinite.
+
+    Raises:
+        ParamError: no rows, or not rows of one length.
+        TypeError: an element is not a number.
+    """
+    if not isinstance(value, np.ndarray):
+        value = _sequence(value)
+        if any(isinstance(row, _Buffer) for row in value):
+            return _binary(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise _irregular(value) from None
+    if array.ndim == 2 and array.dtype.kind in "fiub" and array.size:
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(array, dtype=np.float32)
+    raise _unusable(array)
+
+
+def _sequence(value: Any) -> Any:
+    """`value` if it is a non-empty container of rows that can be indexed."""
+    if isinstance(value, str | dict | _Buffer) or not hasattr(value, "__getitem__"):
+        raise ParamError(_NOT_2D)
+    if not isinstance(value, list | tuple) and hasattr(value, "__array__"):
+        value = np.asarray(value)
+    if not len(value):
+        raise ParamError(_NOT_2D)
+    return value
+
+
+def _binary(rows: Any) -> Vectors:
+    if not all(isinstance(row, _Buffer) for row in rows):
+        raise ParamError(_MIXED)
+    lengths = {len(memoryview(row).cast("B")) for row in rows}
+    if 0 in lengths:
+        raise ParamError(_EMPTY_ROW)
+    if len(lengths) > 1:
+        raise ParamError(_RAGGED)
+    return np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(len(rows), -1)
+
+
+def _irregular(rows: Any) -> Exception:
+    """What is wrong with rows that numpy could not put into one array."""
+    lengths = [len(row) if hasattr(row, "__len__") and not isinstance(row, str) else None for row in rows]
+    if None in lengths:
+        return ParamError(_NOT_ROWS)
+    if 0 in lengths:
+        return ParamError(_EMPTY_ROW)
+    return ParamError(_RAGGED if len(set(lengths)) > 1 else _NOT_2D)
+
+
+def _unusable(array: Any) -> Exception:
+    if array.ndim == 1 and array.size:
+        return ParamError(_NOT_ROWS)
+    if array.ndim == 2 and len(array) and not array.size:
+        return ParamError(_EMPTY_ROW)
+    if array.ndim == 2 and array.size:
+        return TypeError(f"Vectors must hold real numbers; these hold {array.dtype} (the first is {array[0, 0]!r})")
+    return ParamError(_NOT_2D)

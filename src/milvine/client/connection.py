@@ -1,0 +1,168 @@
+"""The life of a client: finding the database, checking its version, carrying calls, closing."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from milvine import __version__
+from milvine.client import checks, replies, requests
+from milvine.client.address import parse_address
+from milvine.client.exceptions import ClientClosedError, DeprecatedError, NotConnectError, ParamError, VersionError
+from milvine.client.futures import CallFuture
+from milvine.client.replies import Rpc, failed
+from milvine.client.status import Status
+from milvine.client.transports import Transport, TransportFailed, open_transport
+
+F = TypeVar("F", bound=CallFuture)
+Seconds = float | str | None
+"""A timeout: a number or its text; None waits for ever."""
+
+_POOLS = ("SingletonThread", "Singleton", "QueuePool")
+_SERVERS = ("0.9.x", "0.10.x", "1.x")
+_ASYNC_THREADS = 8
+
+
+class Connection:
+    """What `Milvus` is beneath its methods.
+
+    Args:
+        host: the server's name or address; `uri` is ignored if it is given.
+        port: 1 to 65535 as int or text; 19530 if left out.
+        handler: "GRPC". 1.x also has "HTTP".
+        pool: a 1.x name; one channel serves all threads whichever it is.
+        uri: `tcp://host:port` for a server, `file:///path` for a database in this process.
+        wait_timeout: seconds that one attempt to connect may take.
+        max_retry: attempts to connect.
+        try_connect: False connects with the first call, and leaves out the check of the server's version.
+        pre_ping: False fails at once where the server is gone, instead of attempting to reconnect.
+        name: kept as `.name`.
+        transport: carries the calls instead of one opened for the address.
+
+    Raises:
+        ParamError: an address that is none, or an unknown pool.
+        NotConnectError: nobody listens, or the folder cannot be opened.
+        VersionError: the server is not of a version this client speaks to.
+    """
+
+    def __init__(
+        self,
+        host: str | None = None,
+        port: str | int | None = None,
+        handler: str = "GRPC",
+        pool: str = "SingletonThread",
+        **kwargs: Any,
+    ) -> None:
+        self._transport: Transport | None = None
+        self._threads: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+        self._name, self._handler = str(kwargs.get("name") or ""), _checked_handler(handler)
+        if pool not in _POOLS:
+            raise ParamError(f"Unknown pool value: {pool}")
+        wait_timeout = checks.seconds(kwargs.get("wait_timeout", 30)) or 0.0
+        address = parse_address(host, port, kwargs.get("uri"))
+        self._transport = kwargs.get("transport") or open_transport(
+            address, wait_timeout, int(kwargs.get("max_retry", 3)), bool(kwargs.get("pre_ping", True))
+        )
+        if kwargs.get("try_connect", True):
+            self._check_version(wait_timeout)
+
+    def _check_version(self, timeout: float) -> None:
+        try:
+            status, version = self._pair(replies.CMD, requests.command("version"), timeout)
+            if not status.OK():
+                raise NotConnectError(f"Cannot check server version: {status.message}")
+            if not re.match(r"1\.|0\.(9|10)\.", version):
+                raise VersionError(
+                    f"Version of python SDK({__version__}) not match that of server{version}, excepted is {_SERVERS}"
+                )
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def handler(self) -> str:
+        return self._handler
+
+    def client_version(self) -> str:
+        """Version of this package."""
+        return __version__
+
+    def close(self) -> None:
+        """Lets go of the database; an embedded one is closed with its last client. May be called again."""
+        with self._lock:
+            transport, self._transport = self._transport, None
+            threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown(wait=False, cancel_futures=True)
+        if transport is not None:
+            transport.close()
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Leaves the client open, as 1.x does."""
+
+    def __del__(self) -> None:
+        if getattr(self, "_transport", None) is not None:
+            self.close()
+
+    def connect(self, *args: object, **kwargs: object) -> None:
+        raise DeprecatedError.function("connect")
+
+    def disconnect(self, *args: object, **kwargs: object) -> None:
+        raise DeprecatedError.function("disconnect")
+
+    def connected(self, *args: object, **kwargs: object) -> None:
+        raise DeprecatedError.function("connected")
+
+    def set_hook(self, *args: object, **kwargs: object) -> None:
+        raise DeprecatedError.function("set_hook")
+
+    def _open(self) -> Transport:
+        transport = self._transport
+        if transport is None:
+            raise ClientClosedError
+        return transport
+
+    def _pair(self, rpc: Rpc[Any], request: bytes, timeout: Seconds) -> tuple[Status, Any]:
+        transport = self._open()
+        try:
+            return rpc.pair(transport.call(rpc.method, request, checks.seconds(timeout)))
+        except TransportFailed as error:
+            return failed(error), rpc.unanswered()
+
+    def _status(self, rpc: Rpc[Any], request: bytes, timeout: Seconds) -> Status:
+        return self._pair(rpc, request, timeout)[0]
+
+    def _start(
+        self,
+        future: type[F],
+        rpc: Rpc[Any],
+        read: Callable[[bytes], Any],
+        request: bytes,
+        timeout: Seconds,
+        callback: Callable[..., Any] | None,
+    ) -> F:
+        transport, limit = self._open(), checks.seconds(timeout)
+        with self._lock:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(_ASYNC_THREADS, thread_name_prefix="milvus-client")
+            threads = self._threads
+        return future(threads, rpc.method, lambda: transport.call(rpc.method, request, limit), read, callback)
+
+
+def _checked_handler(handler: str) -> str:
+    if handler == "HTTP":
+        raise NotImplementedError("handler='HTTP' is not there yet. Use handler='GRPC', the default")
+    if handler != "GRPC":
+        raise ValueError("Unknown handler type. Use GRPC or HTTP")
+    return handler

@@ -1,0 +1,275 @@
+"""`Milvus`: one method for each thing a database does, with the names, arguments and results of the 1.x client.
+
+Every method returns a `Status`, or a pair of a `Status` and a value. Errors of the server are in the status; wrong
+arguments raise `ParamError` before anything is sent. Values that are typed Any are None when the status is not OK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from milvine.client import checks, replies, requests
+from milvine.client.connection import Connection, Seconds
+from milvine.client.exceptions import ParamError
+from milvine.client.futures import CompactFuture, CreateIndexFuture, FlushFuture, InsertFuture, SearchFuture
+from milvine.client.results import PartitionParam
+from milvine.client.status import Status
+from milvine.types import IndexType
+
+Params = dict[str, Any] | None
+Callback = Callable[..., Any] | None
+
+
+class Milvus(Connection):
+    """A client of a Milvus 1.x server, of a Milvine server, or of a database in this process.
+
+    Arguments of the constructor are those of `Connection`. Names of collections: at most 255 of ASCII letters, digits
+    and underscores, no digit first. Timeouts are in seconds. May be shared by threads.
+
+    `vectors` are rows of numbers (lists, tuples or anything numpy reads, sent as float32), or rows of `bytes` (8
+    dimensions per byte) for binary collections. `ids` are ints from 0 to 2**63 - 1, in a list, tuple or array.
+
+    `_async=True` returns at once with a future whose `result()` is what the call would have returned; `_callback` is
+    called with the same, unpacked.
+    """
+
+    # collections
+
+    def create_collection(self, param: dict[str, Any], timeout: Seconds = 30) -> Status:
+        """A new collection.
+
+        `param`: collection_name; dimension, 1 to 32768; index_file_size in MB, 1 to 4096, default 1024; metric_type,
+        default `MetricType.L2`.
+        """
+        return self._status(replies.CREATE_COLLECTION, requests.collection_schema(*checks.schema_of(param)), timeout)
+
+    def has_collection(self, collection_name: str, timeout: Seconds = 30) -> tuple[Status, bool]:
+        return self._pair(replies.HAS_COLLECTION, _named(collection_name), timeout)
+
+    def get_collection_info(self, collection_name: str, timeout: Seconds = 30) -> tuple[Status, Any]:
+        """A `CollectionSchema`."""
+        return self._pair(replies.DESCRIBE_COLLECTION, _named(collection_name), timeout)
+
+    def count_entities(self, collection_name: str, timeout: Seconds = 30) -> tuple[Status, Any]:
+        """Number of rows in all partitions."""
+        return self._pair(replies.COUNT_COLLECTION, _named(collection_name), timeout)
+
+    def list_collections(self, timeout: Seconds = 30) -> tuple[Status, list[str]]:
+        """Names in order of creation."""
+        return self._pair(replies.SHOW_COLLECTIONS, requests.command("show_collections"), timeout)
+
+    def get_collection_stats(self, collection_name: str, timeout: Seconds = 30) -> tuple[Status, Any]:
+        """A dict of rows, partitions and segments with their sizes in bytes."""
+        return self._pair(replies.SHOW_COLLECTION_INFO, _named(collection_name), timeout)
+
+    def drop_collection(self, collection_name: str, timeout: Seconds = 30) -> Status:
+        return self._status(replies.DROP_COLLECTION, _named(collection_name), timeout)
+
+    def load_collection(
+        self, collection_name: str, partition_tags: Sequence[str] | None = None, timeout: Seconds = None
+    ) -> Status:
+        """Reads a collection into memory ahead of its first search."""
+        return self._status(replies.PRELOAD, _preload(collection_name, partition_tags), timeout)
+
+    def release_collection(
+        self, collection_name: str, partition_tags: Sequence[str] | None = None, timeout: Seconds = None
+    ) -> Status:
+        """Lets memory go; searches still work."""
+        return self._status(replies.RELEASE, _preload(collection_name, partition_tags), timeout)
+
+    def reload_segments(self, collection_name: str, segment_ids: Sequence[str], timeout: Seconds = None) -> Status:
+        request = requests.segments(checks.name(collection_name), [str(segment) for segment in segment_ids])
+        return self._status(replies.RELOAD_SEGMENTS, request, timeout)
+
+    # partitions
+
+    def create_partition(self, collection_name: str, partition_tag: str, timeout: Seconds = 30) -> Status:
+        return self._status(replies.CREATE_PARTITION, _partition(collection_name, partition_tag), timeout)
+
+    def has_partition(self, collection_name: str, partition_tag: str, timeout: Seconds = 30) -> tuple[Status, bool]:
+        return self._pair(replies.HAS_PARTITION, _partition(collection_name, partition_tag), timeout)
+
+    def list_partitions(self, collection_name: str, timeout: Seconds = 30) -> tuple[Status, list[PartitionParam]]:
+        """`_default` first, then in order of creation."""
+        return self._pair(replies.show_partitions(collection_name), _named(collection_name), timeout)
+
+    def drop_partition(self, collection_name: str, partition_tag: str, timeout: Seconds = 30) -> Status:
+        """Drops a partition with its rows."""
+        return self._status(replies.DROP_PARTITION, _partition(collection_name, partition_tag), timeout)
+
+    # indexes
+
+    def create_index(
+        self,
+        collection_name: str,
+        index_type: IndexType | int | None = None,
+        params: Params = None,
+        timeout: Seconds = None,
+        *,
+        _async: bool = False,
+        _callback: Callback = None,
+    ) -> Any:
+        """Sets the index of a collection, FLAT if None, and builds it for the rows that are there. Returns a Status."""
+        kind = checks.index_type(index_type)
+        request = requests.index(checks.name(collection_name), kind, checks.params(params))
+        if _async:
+            rpc = replies.ASYNC_CREATE_INDEX
+            return self._start(CreateIndexFuture, rpc, rpc.status, request, timeout, _callback)
+        return self._status(replies.CREATE_INDEX, request, timeout)
+
+    def get_index_info(self, collection_name: str, timeout: Seconds = 30) -> tuple[Status, Any]:
+        """An `IndexParam`: the setting, whether anything was built yet or not."""
+        return self._pair(replies.DESCRIBE_INDEX, _named(collection_name), timeout)
+
+    def drop_index(self, collection_name: str, timeout: Seconds = 30) -> Status:
+        """Back to FLAT."""
+        return self._status(replies.DROP_INDEX, _named(collection_name), timeout)
+
+    # rows
+
+    def insert(
+        self,
+        collection_name: str,
+        records: Any,
+        ids: Any = None,
+        partition_tag: str | None = None,
+        params: Params = None,
+        timeout: Seconds = None,
+        *,
+        _async: bool = False,
+        _callback: Callback = None,
+    ) -> Any:
+        """Stores vectors. Returns (Status, ids): those given, or those made for them."""
+        name, vectors = checks.name(collection_name), checks.vectors(records)
+        given = None if ids is None else checks.ids(ids)
+        if given is not None and len(given) != len(vectors):
+            raise ParamError("length of vectors do not match that of ids")
+        tag = checks.tag(partition_tag, optional=True)
+        request = requests.insert(name, vectors, given, tag, checks.params(params))
+        if _async:
+            return self._start(InsertFuture, replies.INSERT, replies.INSERT.pair, request, timeout, _callback)
+        return self._pair(replies.INSERT, request, timeout)
+
+    def get_entity_by_id(
+        self, collection_name: str, ids: Any, timeout: Seconds = None, partition_tag: str | None = None
+    ) -> tuple[Status, list[Any]]:
+        """For each id, at most 1000, its vector as a list of float or as bytes; an empty list if there is none."""
+        return self._pair(replies.GET_ENTITIES, _entities(collection_name, ids, partition_tag), timeout)
+
+    def delete_entity_by_id(
+        self, collection_name: str, id_array: Any, timeout: Seconds = None, partition_tag: str | None = None
+    ) -> Status:
+        """Deletes every row with one of these ids; ids that do not exist are no error."""
+        return self._status(replies.DELETE, _entities(collection_name, id_array, partition_tag), timeout)
+
+    def list_id_in_segment(
+        self, collection_name: str, segment_name: str, timeout: Seconds = None
+    ) -> tuple[Status, list[int]]:
+        request = requests.segment(checks.name(collection_name), checks.name(segment_name, "segment_name"))
+        return self._pair(replies.GET_IDS, request, timeout)
+
+    def search(
+        self,
+        collection_name: str,
+        top_k: int,
+        query_records: Any,
+        partition_tags: Sequence[str] | None = None,
+        params: Params = None,
+        timeout: Seconds = None,
+        *,
+        _async: bool = False,
+        _callback: Callback = None,
+    ) -> Any:
+        """The `top_k` rows nearest to each query, in all partitions or in those whose tag matches one of the patterns.
+
+        Returns (Status, `TopKQueryResult`); [] for the result when the server refused, None when it did not answer.
+        """
+        k, vectors = checks.topk(top_k), checks.vectors(query_records)
+        tags = checks.texts(partition_tags, "partition_tag_array")
+        request = requests.search(checks.name(collection_name), vectors, k, tags, checks.params(params))
+        if _async:
+            rpc = replies.ASYNC_SEARCH
+            return self._start(SearchFuture, rpc, rpc.pair, request, timeout, _callback)
+        return self._pair(replies.SEARCH, request, timeout)
+
+    def search_in_segment(
+        self,
+        collection_name: str,
+        file_ids: Any,
+        query_records: Any,
+        top_k: int,
+        params: Params = None,
+        timeout: Seconds = None,
+        *,
+        _async: bool = False,
+        _callback: Callback = None,
+    ) -> Any:
+        """As `search`, in the named segments only."""
+        files = [str(file) for file in checks.ids(file_ids).tolist()]
+        k, vectors = checks.topk(top_k), checks.vectors(query_records)
+        request = requests.search_in_files(checks.name(collection_name), files, vectors, k, checks.params(params))
+        if _async:
+            rpc = replies.ASYNC_SEARCH_IN_FILES
+            return self._start(SearchFuture, rpc, rpc.pair, request, timeout, _callback)
+        return self._pair(replies.SEARCH_IN_FILES, request, timeout)
+
+    # maintenance
+
+    def flush(
+        self,
+        collection_name_array: Sequence[str] | None = None,
+        timeout: Seconds = None,
+        *,
+        _async: bool = False,
+        _callback: Callback = None,
+    ) -> Any:
+        """Writes what was inserted and deleted into segments; all collections if none is named. Returns a Status."""
+        names = checks.collections(collection_name_array)
+        if _async and names:
+            rpc = replies.FLUSH
+            return self._start(FlushFuture, rpc, rpc.status, requests.flush(names), timeout, _callback)
+        return self._status(replies.FLUSH, requests.flush(names), timeout)
+
+    def compact(
+        self, collection_name: str, timeout: Seconds = None, *, _async: bool = False, _callback: Callback = None
+    ) -> Any:
+        """Rewrites segments without their deleted rows. Returns a Status."""
+        rpc, request = replies.COMPACT, _named(collection_name)
+        if _async:
+            return self._start(CompactFuture, rpc, rpc.status, request, timeout, _callback)
+        return self._status(rpc, request, timeout)
+
+    # the server
+
+    def server_version(self, timeout: Seconds = 30) -> tuple[Status, Any]:
+        return self._cmd("version", timeout)
+
+    def server_status(self, timeout: Seconds = 30) -> tuple[Status, Any]:
+        return self._cmd("status", timeout)
+
+    def get_config(self, parent_key: str, child_key: str) -> tuple[Status, Any]:
+        return self._cmd(f"get_config {parent_key}.{child_key}")
+
+    def set_config(self, parent_key: str, child_key: str, value: object) -> tuple[Status, Any]:
+        return self._cmd(f"set_config {parent_key}.{child_key} {value}")
+
+    def _cmd(self, cmd: str, timeout: Seconds = 30) -> tuple[Status, Any]:
+        """A command of the server's, as text; its answer is text."""
+        return self._pair(replies.CMD, requests.command(checks.name(cmd, "cmd")), timeout)
+
+
+def _named(collection_name: Any) -> bytes:
+    return requests.collection(checks.name(collection_name))
+
+
+def _partition(collection_name: Any, partition_tag: Any) -> bytes:
+    return requests.partition(checks.name(collection_name), checks.tag(partition_tag))
+
+
+def _preload(collection_name: Any, partition_tags: Sequence[str] | None) -> bytes:
+    return requests.preload(checks.name(collection_name), list(partition_tags or ()))
+
+
+def _entities(collection_name: Any, ids: Any, partition_tag: Any) -> bytes:
+    return requests.entities(checks.name(collection_name), checks.ids(ids), checks.tag(partition_tag, optional=True))

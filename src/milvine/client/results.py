@@ -1,0 +1,197 @@
+"""What calls return beside their `Status` (specification 5.9). Hits stay numpy arrays until they are looked at."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, overload
+
+import numpy as np
+
+from milvine.client.exceptions import ParamError
+from milvine.limits import FILLER_ID
+from milvine.types import Floats, Ids, IndexType, MetricType
+from milvine.wire import schema
+
+_ROWS_SHOWN_WHOLE = 5  # queries that repr() shows in full
+_ROWS_SHOWN = 3  # queries, and hits of a query, that it shows of more
+
+
+@dataclass
+class CollectionSchema:
+    """`index_file_size` in MB."""
+
+    collection_name: str
+    dimension: int
+    index_file_size: int
+    metric_type: MetricType
+
+
+@dataclass(repr=False)
+class IndexParam:
+    """The index setting of a collection."""
+
+    collection_name: str
+    index_type: IndexType
+    params: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return (
+            f"IndexParam(_collection_name={self.collection_name!r}, _index_type={self.index_type!r}, "
+            f"_params={self.params!r})"
+        )
+
+    def __str__(self) -> str:
+        return f"(collection_name={self.collection_name!r}, index_type={self.index_type!r}, params={self.params!r})"
+
+
+@dataclass(repr=False)
+class PartitionParam:
+    collection_name: str
+    tag: str
+
+    def __repr__(self) -> str:
+        return f"(collection_name={self.collection_name!r}, tag={self.tag!r})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class QueryResult:
+    """One hit. `distance` is a Python float of float32 precision."""
+
+    id: int
+    distance: float
+
+    def __repr__(self) -> str:
+        return f"Result(id={self.id}, distance={self.distance})"
+
+
+class RowQueryResult:
+    """The hits of one query, nearest first."""
+
+    __slots__ = ("_distances", "_ids")
+
+    def __init__(self, ids: Ids, distances: Floats) -> None:
+        self._ids, self._distances = ids, distances
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __iter__(self) -> Iterator[QueryResult]:
+        return map(QueryResult, self._ids.tolist(), self._distances.tolist())
+
+    @overload
+    def __getitem__(self, item: int) -> QueryResult: ...
+    @overload
+    def __getitem__(self, item: slice) -> list[QueryResult]: ...
+    def __getitem__(self, item: int | slice) -> QueryResult | list[QueryResult]:
+        if isinstance(item, slice):
+            return list(RowQueryResult(self._ids[item], self._distances[item]))
+        at = _position(item, len(self))
+        return QueryResult(int(self._ids[at]), float(self._distances[at]))
+
+    def _texts(self) -> list[str]:
+        return [f"(id:{hit.id}, distance:{hit.distance})" for hit in self]
+
+    def __repr__(self) -> str:
+        return "[\n" + ",\n".join(self._texts()) + "\n]"
+
+
+def _position(item: Any, length: int) -> int:
+    at = operator.index(item)
+    if not -length <= at < length:
+        raise IndexError("list index out of range")
+    return at
+
+
+def _hits_of_rows(ids: Ids) -> Ids:
+    """How many hits each row of `ids` (nq, width) has: a row ends at its first filler."""
+    if not ids.size:
+        return np.zeros(len(ids), dtype=np.int64)
+    fillers = ids == FILLER_ID
+    counts: Ids = np.where(fillers.any(axis=1), fillers.argmax(axis=1), ids.shape[1]).astype(np.int64)
+    return counts
+
+
+class TopKQueryResult:
+    """Hits of a search: a sequence of `RowQueryResult`, one per query.
+
+    `ids` int64 and `distances` float32 are flat and query-major, `row_num` queries long. A missing hit is a filler with
+    id -1; `shape` counts it, everything else does not show it.
+
+    Raises:
+        ParamError: the arrays differ in length.
+        ValueError: they do not divide by the number of queries.
+    """
+
+    def __init__(self, row_num: int, ids: Ids, distances: Floats) -> None:
+        if len(ids) != len(distances):
+            raise ParamError("number of id not match distance ")
+        if row_num < 0 or (len(ids) % row_num if row_num else len(ids)):
+            raise ValueError(f"Search result is not aligned. {len(ids)} hits for {row_num} queries")
+        width = len(ids) // row_num if row_num else 0
+        self._ids, self._distances = ids.reshape(row_num, width), distances.reshape(row_num, width)
+
+    @cached_property
+    def _counts(self) -> list[int]:
+        counts: list[int] = _hits_of_rows(self._ids).tolist()
+        return counts
+
+    def _row(self, at: int) -> RowQueryResult:
+        count = self._counts[at]
+        return RowQueryResult(self._ids[at, :count], self._distances[at, :count])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(queries, width); the width includes fillers."""
+        return self._ids.shape[0], self._ids.shape[1]
+
+    @cached_property
+    def id_array(self) -> list[list[int]]:
+        return [row[:count].tolist() for row, count in zip(self._ids, self._counts, strict=True)]
+
+    @cached_property
+    def distance_array(self) -> list[list[float]]:
+        return [row[:count].tolist() for row, count in zip(self._distances, self._counts, strict=True)]
+
+    @property
+    def raw(self) -> Any:
+        """The reply as a protobuf message."""
+        reply = schema.TopKQueryResult(row_num=len(self))
+        reply.status.reason = "OK"
+        reply.ids.extend(self._ids.ravel().tolist())
+        reply.distances.extend(self._distances.ravel().tolist())
+        return reply
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __iter__(self) -> Iterator[RowQueryResult]:
+        return map(self._row, range(len(self)))
+
+    @overload
+    def __getitem__(self, item: int) -> RowQueryResult: ...
+    @overload
+    def __getitem__(self, item: slice) -> list[RowQueryResult]: ...
+    def __getitem__(self, item: int | slice) -> RowQueryResult | list[RowQueryResult]:
+        if isinstance(item, slice):
+            return [self._row(at) for at in range(*item.indices(len(self)))]
+        return self._row(_position(item, len(self)))
+
+    def __repr__(self) -> str:
+        if len(self) <= _ROWS_SHOWN_WHOLE:
+            return "[\n" + ",\n".join(map(repr, self)) + "\n]"
+        rows = [_excerpt(self._row(at)) for at in range(_ROWS_SHOWN)]
+        return "\n".join(["[", *rows, f"{'......':>14}", f"{'......':>18}", "]"])
+
+
+def _excerpt(row: RowQueryResult) -> str:
+    hits = row._texts()
+    if len(hits) <= _ROWS_SHOWN_WHOLE:
+        return f" [ {_joined(hits)} ]"
+    return f" [ {_joined(hits[:_ROWS_SHOWN])},\n   ...\n   {hits[-1]} ]\n"
+
+
+def _joined(hits: list[str]) -> str:
+    return ",\n   ".join(hits)

@@ -1,0 +1,31 @@
+"""The one seam of the client: bytes out, bytes in. Everything above it is the same for a server, a folder or a test."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class TransportFailed(Exception):
+    """The call got no reply. `code` is a `grpc.StatusCode`; `details` say why."""
+
+    def __init__(self, code: Any, details: str) -> None:
+        super().__init__(code, details)
+        self.code, self.details = code, details
+
+    def __str__(self) -> str:
+        return f"{self.details} ({getattr(self.code, 'name', self.code)})"
+
+
+class Transport(Protocol):
+    """Carries calls of `milvus.grpc.MilvusService`. May be used from several threads at once."""
+
+    def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
+        """The reply of an rpc, named as in `Insert`. `timeout` in seconds; None waits for ever.
+
+        Raises:
+            TransportFailed: no reply: deadline, connection lost, rpc unknown to the server.
+            NotConnectError: nobody is there to take the request.
+        """
+
+    def close(self) -> None:
+        """Releases what the transport holds. May be called again."""

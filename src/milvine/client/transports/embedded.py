@@ -1,0 +1,112 @@
+"""A database in this process: the server's operations without a server and without a socket.
+
+Clients of one folder share one database, which is closed with the last of them, or when the process ends. The engine
+is imported when the first folder is opened.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from milvine.client.address import FolderAddress
+from milvine.client.exceptions import NotConnectError
+from milvine.client.transports.base import TransportFailed
+from milvine.config import Settings
+from milvine.errors import MilvineError
+
+
+@dataclass
+class _Opened:
+    """One open database and how many clients use it."""
+
+    process: int
+    database: Any
+    operations: Any
+    clients: int = 0
+
+
+_opened: dict[Path, _Opened] = {}
+_lock = threading.RLock()  # reentrant: a client may be collected, and so closed, while another one opens
+
+
+def _acquire(folder: Path) -> _Opened:
+    with _lock:
+        opened = _opened.get(folder)
+        if opened is None or opened.process != os.getpid():
+            opened = _opened[folder] = _open(folder)
+        opened.clients += 1
+        return opened
+
+
+def _open(folder: Path) -> _Opened:
+    settings = Settings()
+    try:
+        database = import_module("milvine.engine.database").Database.open(folder, settings)
+    except (MilvineError, OSError) as error:
+        raise NotConnectError(f"Cannot open the database in {folder}: {error}") from error
+    operations = import_module("milvine.server.operations").Operations(database, settings)
+    return _Opened(os.getpid(), database, operations)
+
+
+def _release(folder: Path, opened: _Opened) -> None:
+    with _lock:
+        opened.clients -= 1
+        if opened.clients or _opened.get(folder) is not opened:
+            return
+        del _opened[folder]
+        if opened.process == os.getpid():
+            opened.database.close()
+
+
+@atexit.register
+def _close_all() -> None:
+    with _lock:
+        left = [opened for opened in _opened.values() if opened.process == os.getpid()]
+        _opened.clear()
+    for opened in left:
+        opened.database.close()
+
+
+class EmbeddedTransport:
+    """Calls run in the caller's thread and to their end: a timeout is not kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+        self._opened: _Opened | None = _acquire(self._folder)
+        self._unknown = import_module("milvine.server.operations").UnknownMethod
+        self._malformed = import_module("milvine.server.operations").MalformedRequest
+
+    def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
+        opened = self._opened
+        if opened is None:
+            raise NotConnectError("The embedded database was closed")
+        if opened.process != os.getpid():
+            raise NotConnectError("This client was made before the process was forked. Make one in the child process")
+        try:
+            reply: bytes = opened.operations.call(method, request)
+        except self._unknown:
+            raise TransportFailed(_grpc_code("UNIMPLEMENTED"), f"{method} is not implemented") from None
+        except self._malformed as error:
+            raise TransportFailed(_grpc_code("UNKNOWN"), str(error)) from None
+        return reply
+
+    def close(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            _release(self._folder, opened)
+
+
+def _grpc_code(name: str) -> Any:
+    """What a server's client would see. grpc is imported for its name only, and only here."""
+    return getattr(import_module("grpc").StatusCode, name)
+
+
+def open_transport(address: FolderAddress, wait_timeout: float, max_retry: int, pre_ping: bool) -> EmbeddedTransport:
+    """There is nobody to wait for: only the folder counts."""
+    return EmbeddedTransport(address.folder)

@@ -1,0 +1,100 @@
+"""A server over gRPC. One channel for all threads; messages pass as bytes, of any size."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any
+
+import grpc
+
+from milvine.client.address import ServerAddress
+from milvine.client.exceptions import NotConnectError
+from milvine.client.transports.base import TransportFailed
+from milvine.wire.schema import RPCS, method_path
+
+_OPTIONS = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.enable_retries", 1),
+    ("grpc.keepalive_time_ms", 55_000),
+    # A server that comes back is found within a second, not within grpc's two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+)
+_REFUSED_PAUSE = 0.1  # seconds before the second attempt at a server that refuses connections, doubled for each further
+_NEVER_SENT = "failed to connect to all addresses"  # how grpc says that a request did not leave this process
+_SETTLED = {grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.TRANSIENT_FAILURE}
+
+
+class RemoteFailed(TransportFailed, grpc.RpcError):  # type: ignore[misc]  # grpc ships no types
+    """Also a `grpc.RpcError`, which is what 1.x users catch around asynchronous results."""
+
+
+class RemoteTransport:
+    """Waits for the server at most `max_retry` times `wait_timeout` seconds, and far less where it refuses at once."""
+
+    def __init__(self, address: ServerAddress, wait_timeout: float, max_retry: int, pre_ping: bool) -> None:
+        self._address, self._wait_timeout, self._max_retry = address, wait_timeout, max_retry
+        self._pre_ping = pre_ping
+        self._process = os.getpid()
+        self._channel = grpc.insecure_channel(str(address), options=_OPTIONS)
+        self._calls = {rpc: self._channel.unary_unary(method_path(rpc)) for rpc in RPCS}
+
+    def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
+        if os.getpid() != self._process:
+            raise NotConnectError("This client was made before the process was forked. Make one in the child process")
+        try:
+            return self._send(method, request, timeout)
+        except RemoteFailed as error:
+            if not self._pre_ping or _NEVER_SENT not in error.details:
+                raise
+        self.wait()
+        return self._send(method, request, timeout)
+
+    def _send(self, method: str, request: bytes, timeout: float | None) -> bytes:
+        try:
+            reply: bytes = self._calls[method](request, timeout=timeout)
+        except grpc.RpcError as error:
+            raise RemoteFailed(error.code(), error.details() or "") from error
+        return reply
+
+    def wait(self) -> None:
+        """Until the server takes connections.
+
+        Raises:
+            NotConnectError: it did not in any of the attempts.
+        """
+        for attempt in range(max(1, self._max_retry)):
+            if attempt:
+                time.sleep(_REFUSED_PAUSE * 2 ** (attempt - 1))
+            if _settle(self._channel, self._wait_timeout) is grpc.ChannelConnectivity.READY:
+                return
+        raise NotConnectError(f"Fail connecting to server on {self._address}. Timeout")
+
+    def close(self) -> None:
+        if os.getpid() == self._process:
+            self._channel.close()
+
+
+def _settle(channel: Any, timeout: float) -> Any:
+    """The channel's state once it is connected or refused, or None when neither happens in `timeout` seconds."""
+    settled = threading.Event()
+    states: list[Any] = []
+
+    def on_change(state: Any) -> None:
+        if state in _SETTLED and not settled.is_set():
+            states.append(state)
+            settled.set()
+
+    channel.subscribe(on_change, try_to_connect=True)
+    try:
+        return states[0] if settled.wait(timeout) else None
+    finally:
+        channel.unsubscribe(on_change)
+
+
+def open_transport(address: ServerAddress, wait_timeout: float, max_retry: int, pre_ping: bool) -> RemoteTransport:
+    return RemoteTransport(address, wait_timeout, max_retry, pre_ping)
