@@ -1,0 +1,1 @@
+"""What exists: collections, partitions, segments. The only commit point of the database."""

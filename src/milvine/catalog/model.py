@@ -1,0 +1,68 @@
+"""The rows of the catalog and the change that one commit makes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from milvine.types import Collection, IdMode, IndexSetting, Partition
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRecord:
+    """One immutable segment and the files that belong to it.
+
+    `rows_file` may hold other segments too; its footer tells where this one lies. `index_file` is set once built.
+    `dead` counts the rows that `tombstone_file` marks as deleted.
+    """
+
+    id: int
+    collection_id: int
+    partition_id: int
+    rows_file: str
+    rows: int
+    data_bytes: int
+    min_lsn: int
+    max_lsn: int
+    index: IndexSetting = IndexSetting()
+    index_file: str | None = None
+    index_bytes: int = 0
+    tombstone_file: str | None = None
+    dead: int = 0
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return tuple(f for f in (self.rows_file, self.index_file, self.tombstone_file) if f)
+
+    def without_index(self) -> SegmentRecord:
+        return replace(self, index=IndexSetting(), index_file=None, index_bytes=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One change to one collection, committed in one transaction. `changed` replaces records of the same id."""
+
+    collection_id: int
+    added: tuple[SegmentRecord, ...] = ()
+    changed: tuple[SegmentRecord, ...] = ()
+    removed: tuple[int, ...] = ()
+    flushed_lsn: int | None = None
+    id_mode: IdMode | None = None
+    index: IndexSetting | None = None
+    last_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCollection:
+    collection: Collection
+    flushed_lsn: int
+    partitions: tuple[Partition, ...]
+    segments: tuple[SegmentRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Everything the catalog holds. `durable_lsn`: records up to it had been durable in the log."""
+
+    collections: tuple[StoredCollection, ...]
+    durable_lsn: int
+    last_id: int

@@ -1,0 +1,1 @@
+"""The database as one object: a short method per operation."""

@@ -1,0 +1,236 @@
+"""The facade: open a folder, then one short method per operation. Thread-safe."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from milvine.config import Settings
+from milvine.engine import ddl, indexing
+from milvine.engine.opening import Opening, close_parts, open_parts
+from milvine.engine.stats import CollectionStats, collection_stats
+from milvine.errors import CollectionNotFound, DatabaseClosed, ReadOnly
+from milvine.events import Events, Opened
+from milvine.ingest.state import CollectionState
+from milvine.ingest.writer import DeleteRequest, InsertRequest, check_id_mode
+from milvine.limits import DEFAULT_TAG
+from milvine.maintenance.flush import flush
+from milvine.maintenance.worker import Worker
+from milvine.search.executor import Executor
+from milvine.search.fetch import fetch
+from milvine.search.run import search
+from milvine.types import Collection, Hits, Ids, IndexSetting, MetricType, Query, Vectors
+
+
+class Database:
+    """One data folder. Names and tags arrive checked for form; existence and id mode are checked here.
+
+    Every method raises DatabaseClosed after `close`, and those that take a collection name CollectionNotFound. Those
+    that change something raise ReadOnly when the folder was opened read-only, StorageFailed when the disk refuses.
+    """
+
+    def __init__(self, parts: Opening, settings: Settings) -> None:
+        self._parts, self._stores, self._settings = parts, parts.stores, settings
+        self._executor = Executor(settings.search_threads)
+        self._worker = Worker(parts.stores) if settings.background and not parts.read_only else None
+        self._closed = False
+        if self._worker:
+            self._worker.wake()
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | Path,
+        settings: Settings | None = None,
+        events: Events | None = None,
+        read_only: bool = False,
+    ) -> Database:
+        """Open the database in `folder`, creating it if need be, and recover what a crash left in the log.
+
+        With `read_only` nothing is created or locked: what is flushed can be read while another process writes.
+
+        Raises:
+            DataFolderLocked: another process has it open.
+            UnsupportedFormat: a newer Milvine wrote it.
+            CorruptFile: an acknowledged record or a file is damaged; file and offset are named.
+            StorageFailed: it cannot be created or read.
+        """
+        began = time.monotonic()
+        settings = settings or Settings()
+        events = events or Events()
+        parts = open_parts(Path(folder).absolute(), settings, events, read_only)
+        database = cls(parts, settings)
+        states = parts.stores.states.values()
+        count = sum(len(state.segments) for state in states)
+        events.emit(Opened(str(folder), len(states), count, parts.replayed, time.monotonic() - began))
+        return database
+
+    def close(self) -> None:
+        """Flush what is not flushed, stop background work, release the folder. May be called again."""
+        if self._closed:
+            return
+        self._closed = True
+        self._stores.closing.set()
+        if self._worker:
+            self._worker.close()
+        try:
+            if not self._parts.read_only:
+                for state in list(self._stores.states.values()):
+                    flush(self._stores, state)
+        finally:
+            self._executor.close()
+            close_parts(self._parts)
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # collections
+
+    def create_collection(self, name: str, dimension: int, index_file_size_mb: int, metric: MetricType) -> None:
+        """Raises CollectionExists."""
+        ddl.create_collection(self._writable(), name, dimension, index_file_size_mb, metric)
+
+    def drop_collection(self, name: str) -> None:
+        """Rows, partitions and indexes are gone at once; files follow after the grace period."""
+        ddl.drop_collection(self._writable(), self._state(name))
+
+    def has_collection(self, name: str) -> bool:
+        self._check_open()
+        return any(state.collection.name == name for state in list(self._stores.states.values()))
+
+    def collection(self, name: str) -> Collection:
+        """What the catalog says of a collection; `.index` is its index setting."""
+        return self._state(name).version.collection
+
+    def collections(self) -> list[str]:
+        """All names, in creation order."""
+        self._check_open()
+        return [state.collection.name for state in list(self._stores.states.values())]
+
+    def count(self, name: str) -> int:
+        """Live rows, flushed or not."""
+        return self._state(name).version.live_rows()
+
+    def stats(self, name: str) -> CollectionStats:
+        return collection_stats(self._state(name).version)
+
+    # partitions
+
+    def create_partition(self, name: str, tag: str) -> None:
+        """Raises IllegalPartition: the tag exists, or there are too many."""
+        ddl.create_partition(self._writable(), self._state(name), tag)
+
+    def drop_partition(self, name: str, tag: str) -> None:
+        """Raises PartitionNotFound, DefaultPartitionDrop."""
+        ddl.drop_partition(self._writable(), self._state(name), tag)
+
+    def has_partition(self, name: str, tag: str) -> bool:
+        return tag in self._state(name).version.by_tag
+
+    def partitions(self, name: str) -> list[str]:
+        """All tags, `_default` first, then in creation order."""
+        return [partition.tag for partition in self._state(name).version.partitions]
+
+    # indexes
+
+    def create_index(self, name: str, index: IndexSetting) -> None:
+        """Returns when every segment of 4096 rows or more is built.
+
+        Raises:
+            BuildFailed: rows of the failed segment are searched exactly.
+        """
+        indexing.create_index(self._writable(), self._state(name), index)
+
+    def drop_index(self, name: str) -> None:
+        """Back to FLAT."""
+        stores, state = self._writable(), self._state(name)
+        indexing.store_setting(stores, state, IndexSetting())
+        self._wake()
+
+    # rows
+
+    def insert(self, name: str, vectors: Vectors, ids: Ids | None, tag: str = "") -> Ids:
+        """Store rows; returns their ids, (n,) int64, once they are durable and visible.
+
+        Args:
+            vectors: (n, width), float32 or uint8 by metric, C-contiguous; must not be changed afterwards.
+            ids: (n,) int64, or None to have them generated.
+
+        Raises:
+            IllegalVectorId: the collection's ids are given the other way.
+            PartitionNotFound: no such tag.
+        """
+        stores, state = self._writable(), self._state(name)
+        check_id_mode(state.version.collection.id_mode, ids is None)
+        self._make_room()
+        request = InsertRequest(state, tag or DEFAULT_TAG, np.ascontiguousarray(vectors), ids)
+        return stores.writer.submit(request).result()
+
+    def delete(self, name: str, ids: Ids, tag: str = "") -> None:
+        """Delete every row with one of `ids`; unknown ids and an unknown tag are no error (specification 3.11)."""
+        self._writable().writer.submit(DeleteRequest(self._state(name), tag, ids)).result()
+
+    def get(self, name: str, ids: Ids, tags: Sequence[str] = ()) -> tuple[NDArray[np.bool_], Vectors]:
+        """Which ids are stored (n,), and their vectors (n, width), zeros where missing.
+
+        Raises:
+            PartitionNotFound, NothingStored.
+        """
+        return fetch(self._state(name).version, ids, tags)
+
+    def search(self, name: str, query: Query) -> Hits:
+        """The nearest rows; see `milvine.search.run`.
+
+        Raises:
+            PartitionNotFound: no partition matches.
+        """
+        return search(self._state(name).version, query, self._executor)
+
+    def flush(self, names: Sequence[str] | None = None) -> None:
+        """Write everything acknowledged before the call to segments; all collections when `names` is empty."""
+        stores = self._writable()
+        for name in names or self.collections():
+            flush(stores, self._state(name))
+        self._wake()
+
+    def compact(self, name: str) -> None:
+        """Rewrite segments of which a tenth or more is deleted."""
+        indexing.compact(self._writable(), self._state(name))
+
+    def _state(self, name: str) -> CollectionState:
+        self._check_open()
+        for state in list(self._stores.states.values()):
+            if state.collection.name == name:
+                return state
+        raise CollectionNotFound.named(name)
+
+    def _writable(self) -> ddl.Stores:
+        self._check_open()
+        if self._parts.read_only:
+            raise ReadOnly
+        return self._stores
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DatabaseClosed
+
+    def _make_room(self) -> None:
+        """Back pressure: with the insert buffer full, whoever inserts flushes first."""
+        while self._stores.tail_bytes() > self._settings.insert_buffer_size:
+            largest = max(list(self._stores.states.values()), key=lambda state: state.memtable.bytes)
+            flush(self._stores, largest)
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._worker:
+            self._worker.wake()

@@ -1,0 +1,98 @@
+"""Definitions: collections and partitions. Each runs on the writer thread, between two groups of inserts and deletes."""
+
+from __future__ import annotations
+
+from milvine.errors import (
+    CollectionExists,
+    CollectionNotFound,
+    DefaultPartitionDrop,
+    IllegalPartition,
+    PartitionNotFound,
+)
+from milvine.ingest.state import CollectionState
+from milvine.ingest.stores import Stores
+from milvine.limits import DEFAULT_TAG
+from milvine.maintenance.reclaim import retire
+from milvine.types import MetricType
+
+
+def create_collection(
+    stores: Stores, name: str, dimension: int, index_file_size_mb: int, metric: MetricType
+) -> CollectionState:
+    """Raises CollectionExists."""
+
+    def run() -> CollectionState:
+        if any(state.collection.name == name for state in stores.states.values()):
+            raise CollectionExists
+        stored = stores.catalog.create_collection(
+            name, dimension, metric, index_file_size_mb, stores.writer.log.last_lsn
+        )
+        state = CollectionState(stored, stores.files)
+        stores.states[state.id] = state
+        return state
+
+    return stores.writer.call(run)
+
+
+def drop_collection(stores: Stores, state: CollectionState) -> None:
+    """Raises CollectionNotFound when somebody else dropped it first."""
+
+    def run() -> None:
+        if state.dropped:
+            raise CollectionNotFound.named(state.collection.name)
+        stores.catalog.drop_collection(state.id)
+        state.dropped = True
+        del stores.states[state.id]
+        retire(stores, state.files())
+        state.segments.clear()
+        state.memtable.release(len(state.memtable.blocks))
+        state.pending_lsn = None
+        state.publish()
+        stores.trim_log()
+
+    stores.writer.call(run)
+
+
+def create_partition(stores: Stores, state: CollectionState, tag: str) -> None:
+    """Raises IllegalPartition when the tag exists or there are too many."""
+
+    def run() -> None:
+        _check(state)
+        limit = stores.settings.max_partition_num
+        if len(state.partitions) - 1 >= limit:
+            raise IllegalPartition(f"The number of partitions exceeds the upper limit({limit})")
+        if tag in state.version.by_tag:
+            raise IllegalPartition("Duplicate partition is not allowed")
+        partition = stores.catalog.create_partition(state.id, tag)
+        state.partitions[partition.id] = partition
+        state.publish()
+
+    stores.writer.call(run)
+
+
+def drop_partition(stores: Stores, state: CollectionState, tag: str) -> None:
+    """Raises PartitionNotFound."""
+
+    def run() -> None:
+        _check(state)
+        if tag == DEFAULT_TAG:
+            raise DefaultPartitionDrop
+        partition = state.version.by_tag.get(tag)
+        if partition is None:
+            raise PartitionNotFound.named(state.collection.name, tag)
+        stores.catalog.drop_partition(partition.id)
+        before = state.files()
+        del state.partitions[partition.id]
+        for key in [k for k, v in state.segments.items() if v.segment.record.partition_id == partition.id]:
+            del state.segments[key]
+            state.dirty.discard(key)
+        state.memtable.drop_partition(partition.id)
+        state.publish()
+        retire(stores, before - state.files())
+
+    stores.writer.call(run)
+
+
+def _check(state: CollectionState) -> None:
+    if state.dropped:
+        raise CollectionNotFound.named(state.collection.name)

@@ -1,0 +1,74 @@
+"""create_index, drop_index, compact: maintenance that a caller waits for."""
+
+from __future__ import annotations
+
+from milvine.catalog.model import Edit
+from milvine.errors import CollectionNotFound
+from milvine.ingest.state import CollectionState
+from milvine.ingest.stores import Stores
+from milvine.limits import MIB
+from milvine.maintenance.build import build_segment
+from milvine.maintenance.flush import flush
+from milvine.maintenance.merge import merge
+from milvine.maintenance.policy import compactions, forced_builds, forced_merges
+from milvine.maintenance.reclaim import retire
+from milvine.maintenance.worker import facts
+from milvine.segment.version import LiveSegment
+from milvine.types import IndexSetting, IndexType
+
+
+def create_index(stores: Stores, state: CollectionState, setting: IndexSetting) -> None:
+    """Flush, store the setting, merge small raw segments, build all that have 4096 rows or more (3.5).
+
+    Raises:
+        BuildFailed: the setting is stored, segments that could not be built are searched exactly.
+        CollectionNotFound: dropped meanwhile.
+    """
+    flush(stores, state)
+    store_setting(stores, state, setting)  # before the lock: a background build of the old setting stops at once
+    with state.maintaining:
+        merge_small(stores, state)
+        if setting.type is IndexType.FLAT:
+            return
+        for segment_id in forced_builds(facts(state)):
+            build_segment(stores, state, segment_id, lambda: _stopped(stores, state))
+    if state.dropped:
+        raise CollectionNotFound.named(state.collection.name)
+
+
+def store_setting(stores: Stores, state: CollectionState, setting: IndexSetting) -> None:
+    """Make `setting` the collection's; a different one takes the index files of the old with it."""
+
+    def run() -> None:
+        if state.dropped:
+            raise CollectionNotFound.named(state.collection.name)
+        if state.collection.index == setting:
+            return
+        before = state.files()
+        records = [each.segment.record for each in state.segments.values() if each.segment.record.index_file]
+        changed = tuple(record.without_index() for record in records)
+        stores.catalog.apply(Edit(state.id, changed=changed, index=setting))
+        state.set_index(setting)
+        for record in changed:
+            state.segments[record.id] = LiveSegment(state.open_segment(record), state.segments[record.id].mask)
+        state.publish()
+        retire(stores, before - state.files())
+
+    stores.writer.call(run)
+
+
+def merge_small(stores: Stores, state: CollectionState) -> None:
+    """Pack the small raw segments (the forced rule of 3.21)."""
+    for group in forced_merges(facts(state), state.collection.index_file_size_mb * MIB):
+        merge(stores, state, group, lambda: _stopped(stores, state))
+
+
+def compact(stores: Stores, state: CollectionState) -> None:
+    """Rewrite the segments of which a tenth or more is deleted (3.20)."""
+    with state.maintaining:
+        for segment_id in compactions(facts(state)):
+            merge(stores, state, (segment_id,), lambda: _stopped(stores, state))
+
+
+def _stopped(stores: Stores, state: CollectionState) -> bool:
+    return state.dropped or stores.closing.is_set()

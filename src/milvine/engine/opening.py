@@ -1,0 +1,73 @@
+"""Opening the parts of a database in order, and closing them in the reverse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from milvine.catalog.sql import Catalog
+from milvine.config import Settings
+from milvine.events import Events, FilesRemoved
+from milvine.ingest.ids import IdSource
+from milvine.ingest.recovery import recover, sweep
+from milvine.ingest.state import CollectionState
+from milvine.ingest.stores import Stores
+from milvine.ingest.writer import Writer
+from milvine.segment.cache import FileCache
+from milvine.storage.folder import DataFolder
+from milvine.storage.local import LocalStorage
+from milvine.wal.log import Log, NoLog
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What `open_parts` made. `replayed` counts the log records that were not in segments yet."""
+
+    folder: DataFolder
+    stores: Stores
+    replayed: int
+    read_only: bool
+
+
+def open_parts(root: Path, settings: Settings, events: Events, read_only: bool) -> Opening:
+    """Lock, catalog, log, writer. On an error everything that was opened is closed again."""
+    folder = DataFolder(root)
+    folder.open(read_only)
+    try:
+        return _open(folder, settings, events, read_only)
+    except BaseException:
+        folder.close()
+        raise
+
+
+def _open(folder: DataFolder, settings: Settings, events: Events, read_only: bool) -> Opening:
+    catalog = Catalog(folder.catalog, read_only)
+    try:
+        contents = catalog.contents()
+        storage = LocalStorage(folder.segments, settings.mmap)
+        files = FileCache(storage, settings.open_files_max)
+        ids = IdSource()
+        if read_only:
+            states = {s.collection.id: CollectionState(s, files) for s in contents.collections}
+            log: Log = NoLog(contents.durable_lsn)
+            replayed = 0
+        else:
+            recovered = recover(folder, contents, files, ids, settings, events)
+            states, log, replayed = recovered.states, recovered.log, recovered.replayed
+            removed = sweep(storage, states)
+            if removed:
+                events.emit(FilesRemoved(removed))
+    except BaseException:
+        catalog.close()
+        raise
+    writer = Writer(log, ids, events)
+    stores = Stores(settings, storage, files, catalog, ids, events, writer, states)
+    return Opening(folder, stores, replayed, read_only)
+
+
+def close_parts(opening: Opening) -> None:
+    """Stop the writer, close catalog and files, release the lock."""
+    opening.stores.writer.close()
+    opening.stores.catalog.close()
+    opening.stores.files.clear()
+    opening.folder.close()

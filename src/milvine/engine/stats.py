@@ -1,0 +1,64 @@
+"""Numbers about a collection; never reads a vector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from milvine.segment.version import LiveSegment, Version
+from milvine.types import IndexType, Partition
+
+_NAMES = {
+    IndexType.FLAT: "IDMAP",
+    IndexType.IVF_FLAT: "IVFFLAT",
+    IndexType.IVF_SQ8: "IVFSQ8",
+    IndexType.RNSG: "NSG",
+    IndexType.IVF_SQ8H: "IVFSQ8H",
+    IndexType.IVF_PQ: "PQ",
+    IndexType.SPTAG_KDT: "KDT",
+    IndexType.SPTAG_BKT: "BKT",
+    IndexType.HNSW: "HNSW",
+    IndexType.ANNOY: "ANNOY",
+}
+"""Index names as get_collection_stats spells them (specification 2.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentStats:
+    """`data_size` in bytes: vectors and ids of all rows, or the index file once built."""
+
+    name: str
+    row_count: int
+    index_name: str
+    data_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionStats:
+    """`row_count` includes rows that are not flushed yet."""
+
+    tag: str
+    row_count: int
+    segments: tuple[SegmentStats, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionStats:
+    partitions: tuple[PartitionStats, ...]
+    row_count: int
+
+
+def collection_stats(version: Version) -> CollectionStats:
+    """What a version holds, `_default` first, partitions in creation order (specification 3.3)."""
+    partitions = tuple(_partition(version, partition) for partition in version.partitions)
+    return CollectionStats(partitions, sum(p.row_count for p in partitions))
+
+
+def _partition(version: Version, partition: Partition) -> PartitionStats:
+    segments = [s for s in version.segments if s.segment.record.partition_id == partition.id]
+    return PartitionStats(partition.tag, version.live_rows(partition.id), tuple(map(_segment, segments)))
+
+
+def _segment(each: LiveSegment) -> SegmentStats:
+    record = each.segment.record
+    size = record.index_bytes if record.index_file else record.data_bytes
+    return SegmentStats(str(record.id), each.live, _NAMES[record.index.type], size)

@@ -1,0 +1,1 @@
+"""The write path: validate, log, sync, apply, answer; then flush. `writer` sequences it."""

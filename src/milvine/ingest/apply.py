@@ -1,0 +1,50 @@
+"""Applying a logged record to the writer's state: the same code live and in recovery."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from milvine.ingest.state import CollectionState
+from milvine.segment.version import LiveSegment
+from milvine.types import IdMode, RowMask
+from milvine.wal.record import DeleteRecord, InsertRecord, Record
+
+
+def apply(state: CollectionState, lsn: int, record: Record) -> bool:
+    """Apply one record; True when segments changed (the whole version must be published, not only its tail)."""
+    if isinstance(record, InsertRecord):
+        _insert(state, lsn, record)
+        return False
+    return _delete(state, lsn, record)
+
+
+def _insert(state: CollectionState, lsn: int, record: InsertRecord) -> None:
+    if record.partition_id not in state.partitions:
+        return  # dropped since it was logged
+    if state.collection.id_mode is IdMode.UNDECIDED:
+        state.set_id_mode(IdMode.GENERATED if record.generated else IdMode.GIVEN)
+    vectors = record.rows.reshape(-1).view(state.collection.dtype).reshape(len(record.ids), state.collection.width)
+    state.memtable.append(record.partition_id, record.ids, vectors, lsn)
+    state.touch(lsn)
+
+
+def _delete(state: CollectionState, lsn: int, record: DeleteRecord) -> bool:
+    ids = np.unique(record.ids)
+    if state.memtable.delete(ids, record.partition_id):
+        state.touch(lsn)
+    changed = False
+    for key, each in state.segments.items():
+        segment = each.segment
+        if record.partition_id not in (0, segment.record.partition_id):
+            continue
+        rows = segment.find(ids)
+        if not len(rows):
+            continue
+        before = each.mask or RowMask.all_live(segment.rows)
+        mask = before.without(rows)
+        if mask is not before:
+            state.segments[key] = LiveSegment(segment, mask)
+            state.dirty.add(key)
+            state.touch(lsn)
+            changed = True
+    return changed

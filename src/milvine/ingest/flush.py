@@ -1,0 +1,194 @@
+"""Flush: the memtable becomes segments, the deletes become tombstone files, in one commit.
+
+    seal    (writer thread)   the rows and tombstones as of one LSN; later rows go to new blocks
+    write   (caller's thread) one pack file for all partitions, one for the tombstones
+    commit  (writer thread)   the Edit, then segments and tail swapped in one assignment
+
+Deletes that arrive between seal and commit stay in the log and are carried over to the new segments by position.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from milvine.catalog.model import Edit, SegmentRecord
+from milvine.catalog.sql import Catalog
+from milvine.errors import StorageFailed
+from milvine.ingest.ids import IdSource
+from milvine.ingest.memtable import Block
+from milvine.ingest.state import CollectionState
+from milvine.segment.version import LiveSegment
+from milvine.segment.writer import RowSet, write_rows, write_tombstones
+from milvine.storage.local import LocalStorage
+from milvine.types import Collection, Partition, RowMask
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """What one flush will write. `live` has one bool array per block, as of `lsn`."""
+
+    collection: Collection
+    partitions: tuple[Partition, ...]
+    lsn: int
+    blocks: tuple[Block, ...]
+    live: tuple[NDArray[np.bool_], ...]
+    tombstones: tuple[tuple[int, RowMask], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The files of a flush. `origins` gives for each new segment the sealed rows it holds, by position."""
+
+    records: tuple[SegmentRecord, ...]
+    origins: tuple[NDArray[np.int64], ...]
+    tombstone_file: str | None
+    seconds: float
+
+
+def seal(state: CollectionState, lsn: int) -> Sealed | None:
+    """Begin a flush of everything up to `lsn`, the last one applied; None when there is nothing to flush."""
+    if state.pending_lsn is None or state.dropped:
+        return None
+    blocks = tuple(state.memtable.seal())
+    masks = ((key, state.segments[key].mask) for key in sorted(state.dirty))
+    tombstones = tuple((key, mask) for key, mask in masks if mask is not None)
+    state.since_seal_lsn = None
+    live = tuple(block.live() for block in blocks)
+    return Sealed(state.collection, tuple(state.partitions.values()), lsn, blocks, live, tombstones)
+
+
+def write(sealed: Sealed, storage: LocalStorage, ids: IdSource) -> Written:
+    """Write the sealed rows and tombstones, durably.
+
+    Raises:
+        StorageFailed: nothing changes; the rows stay in the memtable and the log.
+    """
+    began = time.monotonic()
+    sets, origins = _row_sets(sealed, ids)
+    records: list[SegmentRecord] = []
+    if sets:
+        name = f"rows-{ids.one()}.mlv"
+        write_rows(storage, name, sealed.collection, sets)
+        records = [new_record(sealed.collection, rows, name) for rows in sets]
+    tombstone_file = None
+    if sealed.tombstones:
+        tombstone_file = f"dead-{ids.one()}.mlv"
+        try:
+            write_tombstones(storage, tombstone_file, sealed.collection, sealed.tombstones, sealed.lsn)
+        except StorageFailed:
+            if records:
+                storage.remove(records[0].rows_file)
+            raise
+    return Written(tuple(records), tuple(origins), tombstone_file, time.monotonic() - began)
+
+
+def new_record(collection: Collection, rows: RowSet, name: str) -> SegmentRecord:
+    """The catalog record of a segment just written into file `name`."""
+    return SegmentRecord(
+        id=rows.segment_id,
+        collection_id=collection.id,
+        partition_id=rows.partition.id,
+        rows_file=name,
+        rows=len(rows.ids),
+        data_bytes=len(rows.ids) * (collection.row_bytes + 8),
+        min_lsn=int(rows.lsns.min()),
+        max_lsn=int(rows.lsns.max()),
+    )
+
+
+def commit(state: CollectionState, sealed: Sealed, written: Written, catalog: Catalog, ids: IdSource) -> None:
+    """Make the flush real, on the writer thread: Edit first, then the version that readers see."""
+    alive = [number for number, record in enumerate(written.records) if record.partition_id in state.partitions]
+    added = {number: written.records[number] for number in alive}
+    marked = [(key, mask) for key, mask in sealed.tombstones if key in state.segments]
+    changed = [
+        replace(state.segments[key].segment.record, tombstone_file=written.tombstone_file, dead=mask.dead)
+        for key, mask in marked
+    ]
+    catalog.apply(
+        Edit(
+            state.id,
+            added=tuple(added.values()),
+            changed=tuple(changed),
+            flushed_lsn=sealed.lsn,
+            id_mode=state.collection.id_mode,
+            last_id=ids.last,
+        )
+    )
+    for changed_record, (key, written_mask) in zip(changed, marked, strict=True):
+        now = state.segments[key].mask
+        state.segments[key] = LiveSegment(state.open_segment(changed_record), now)
+        if now is written_mask:
+            state.dirty.discard(key)
+    died = _died_since(sealed)
+    for number, record in added.items():
+        live = ~died[written.origins[number]]
+        mask = None if live.all() else RowMask.from_bool(live)
+        state.segments[record.id] = LiveSegment(state.open_segment(record), mask)
+        if mask is not None:
+            state.dirty.add(record.id)
+    _advance(state, sealed)
+    state.publish()
+
+
+def _advance(state: CollectionState, sealed: Sealed) -> None:
+    state.memtable.release(len(sealed.blocks))
+    state.flushed_lsn = sealed.lsn
+    state.pending_lsn = state.since_seal_lsn
+    state.pending_since = time.monotonic() if state.pending_lsn is not None else None
+
+
+def _died_since(sealed: Sealed) -> NDArray[np.bool_]:
+    """Per sealed row, whether it was deleted after the seal."""
+    if not sealed.blocks:
+        return np.zeros(0, bool)
+    pairs = zip(sealed.blocks, sealed.live, strict=True)
+    return np.concatenate([live & ~block.live() for block, live in pairs])
+
+
+def _row_sets(sealed: Sealed, ids: IdSource) -> tuple[list[RowSet], list[NDArray[np.int64]]]:
+    """The live rows grouped by partition, and where each came from."""
+    if not sealed.blocks:
+        return [], []
+    partitions = _joined([block.partitions[: block.length] for block in sealed.blocks])
+    live = _joined(sealed.live)
+    sets, origins = [], []
+    for partition in sealed.partitions:
+        rows = np.flatnonzero(live & (partitions == partition.id))
+        if len(rows):
+            sets.append(_row_set(sealed.blocks, partition, rows, ids.one()))
+            origins.append(rows)
+    return sets, origins
+
+
+def _row_set(blocks: Sequence[Block], partition: Partition, rows: NDArray[np.int64], segment_id: int) -> RowSet:
+    parts, start = [], 0
+    for block in blocks:
+        inside = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + block.length)] - start
+        start += block.length
+        if len(inside):
+            parts.append((block, inside))
+    return RowSet(
+        segment_id,
+        partition,
+        np.concatenate([block.ids[inside] for block, inside in parts]),
+        np.concatenate([block.lsns[inside] for block, inside in parts]),
+        [_taken(block, inside) for block, inside in parts],
+    )
+
+
+def _taken(block: Block, rows: NDArray[np.int64]) -> NDArray[np.generic]:
+    """The vectors of some rows; a view where they are neighbours."""
+    first, last = int(rows[0]), int(rows[-1])
+    if last - first + 1 == len(rows):
+        return block.vectors[first : last + 1]
+    return block.vectors[rows]
+
+
+def _joined(arrays: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)

@@ -1,0 +1,82 @@
+"""The writer's picture of a collection, from which the versions that readers pin are made."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+from milvine.catalog.model import SegmentRecord, StoredCollection
+from milvine.ingest.memtable import Memtable
+from milvine.segment.cache import FileCache
+from milvine.segment.reader import Segment
+from milvine.segment.version import LiveSegment, Version
+from milvine.types import Collection, IdMode, IndexSetting, Partition
+
+
+class CollectionState:
+    """One collection. Only the writer thread changes it; `version` may be read by anybody.
+
+    Attributes:
+        segments: live segments by id.
+        partitions: by id, in creation order.
+        dirty: ids of segments whose deletes are in the log but not yet in a tombstone file.
+        flushed_lsn: records up to it are in segments and tombstone files.
+        pending_lsn: the first record that is not, None when there is none.
+        since_seal_lsn: the first such record after the last seal.
+        flushing, maintaining: one flush and one maintenance job at a time (never taken by the writer thread).
+    """
+
+    def __init__(self, stored: StoredCollection, files: FileCache) -> None:
+        self.collection: Collection = stored.collection
+        self.partitions: dict[int, Partition] = {p.id: p for p in stored.partitions}
+        self.segments: dict[int, LiveSegment] = {}
+        self.dirty: set[int] = set()
+        self.memtable = Memtable(stored.collection)
+        self.flushed_lsn = stored.flushed_lsn
+        self.pending_lsn: int | None = None
+        self.since_seal_lsn: int | None = None
+        self.pending_since: float | None = None
+        self.dropped = False
+        self.flushing = threading.Lock()
+        self.maintaining = threading.RLock()
+        self._files = files
+        for record in stored.segments:
+            segment = Segment(record, self.collection, files)
+            self.segments[record.id] = LiveSegment(segment, segment.tombstones())
+        self.version = self._version()
+
+    @property
+    def id(self) -> int:
+        return self.collection.id
+
+    def touch(self, lsn: int) -> None:
+        """A record had an effect that no file holds yet."""
+        if self.pending_lsn is None:
+            self.pending_lsn = lsn
+        if self.since_seal_lsn is None:
+            self.since_seal_lsn = lsn
+
+    def set_id_mode(self, mode: IdMode) -> None:
+        self.collection = replace(self.collection, id_mode=mode)
+
+    def set_index(self, index: IndexSetting) -> None:
+        self.collection = replace(self.collection, index=index)
+
+    def open_segment(self, record: SegmentRecord) -> Segment:
+        return Segment(record, self.collection, self._files)
+
+    def files(self) -> set[str]:
+        """Every file that the current segments need."""
+        return {name for each in self.segments.values() for name in each.segment.record.files}
+
+    def publish_tail(self) -> None:
+        """Show readers the logged rows; the segment set is shared with the version before."""
+        self.version = replace(self.version, collection=self.collection, tail=self.memtable.tail())
+
+    def publish(self) -> None:
+        """Show readers segments, partitions and tail as they are now, in one assignment."""
+        self.version = self._version()
+
+    def _version(self) -> Version:
+        segments = tuple(self.segments[key] for key in sorted(self.segments))
+        return Version(self.collection, tuple(self.partitions.values()), segments, self.memtable.tail())

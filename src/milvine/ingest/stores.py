@@ -1,0 +1,40 @@
+"""The open parts of one database, handed to everything that works on it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from milvine.catalog.sql import Catalog
+from milvine.config import Settings
+from milvine.events import Events
+from milvine.ingest.ids import IdSource
+from milvine.ingest.state import CollectionState
+from milvine.ingest.writer import Writer
+from milvine.segment.cache import FileCache
+from milvine.storage.local import LocalStorage
+
+
+@dataclass(frozen=True)
+class Stores:
+    """`states` by collection id; only the writer thread adds and removes. `obsolete`: file name -> since when."""
+
+    settings: Settings
+    storage: LocalStorage
+    files: FileCache
+    catalog: Catalog
+    ids: IdSource
+    events: Events
+    writer: Writer
+    states: dict[int, CollectionState]
+    obsolete: dict[str, float] = field(default_factory=dict)
+    closing: threading.Event = field(default_factory=threading.Event)
+
+    def tail_bytes(self) -> int:
+        """Bytes of unflushed rows in all collections."""
+        return sum(state.memtable.bytes for state in list(self.states.values()))
+
+    def trim_log(self) -> None:
+        """Remove log files that no collection needs any more (writer thread)."""
+        pending = [s.pending_lsn for s in self.states.values() if s.pending_lsn is not None]
+        self.writer.log.trim(min(pending) - 1 if pending else self.writer.log.last_lsn)

@@ -1,0 +1,233 @@
+"""The one writer: a queue and a thread. Everything that changes the database passes here, in one order.
+
+Inserts and deletes that queued up while the last group was being synced form the next group: one append, one fsync,
+then apply, publish, answer. Anything else (DDL, seals, commits of background jobs) runs alone between two groups.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+import numpy as np
+
+from milvine.errors import CollectionNotFound, DatabaseClosed, IllegalVectorId, MilvineError, PartitionNotFound
+from milvine.events import Events, LogFailed
+from milvine.ingest.apply import apply
+from milvine.ingest.ids import IdSource
+from milvine.ingest.state import CollectionState
+from milvine.types import IdMode, Ids, Vectors
+from milvine.wal.log import Log
+from milvine.wal.record import DeleteRecord, InsertRecord, Record
+
+_GROUP_BYTES_MAX = 128 << 20
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class InsertRequest:
+    """Rows for a partition. `vectors` (n, width) must be C-contiguous and must not change any more."""
+
+    state: CollectionState
+    tag: str
+    vectors: Vectors
+    ids: Ids | None
+    answer: Future[Ids] = field(default_factory=Future)
+
+    @property
+    def bytes(self) -> int:
+        return int(self.vectors.nbytes)
+
+
+@dataclass(slots=True, eq=False)
+class DeleteRequest:
+    """Ids to delete from one partition, or from the whole collection when `tag` is empty."""
+
+    state: CollectionState
+    tag: str
+    ids: Ids
+    answer: Future[Ids] = field(default_factory=Future)
+
+    @property
+    def bytes(self) -> int:
+        return int(self.ids.nbytes)
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    function: Callable[[], Any]
+    answer: Future[Any] = field(default_factory=Future)
+
+
+_Data = InsertRequest | DeleteRequest
+
+
+class Writer:
+    """The thread. `log` belongs to it."""
+
+    def __init__(self, log: Log, ids: IdSource, events: Events) -> None:
+        self.log = log
+        self._ids, self._events = ids, events
+        self._queue: SimpleQueue[_Data | _Call | None] = SimpleQueue()
+        self._closed = False
+        self._gate = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="milvine-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: _Data) -> Future[Ids]:
+        """Queue an insert or a delete. The future ends when it is durable and visible, or refused.
+
+        Raises:
+            DatabaseClosed: after close.
+        """
+        self._put(request)
+        return request.answer
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Run `function` on the writer thread, between two groups, and return what it returns or raises."""
+        request = _Call(function)
+        self._put(request)
+        result: T = request.answer.result()
+        return result
+
+    def close(self) -> None:
+        """Finish what is queued, then stop."""
+        with self._gate:
+            if self._closed:
+                return
+            self._closed = True
+            self._queue.put(None)
+        self._thread.join()
+        self.log.close()
+
+    def _put(self, request: _Data | _Call) -> None:
+        with self._gate:
+            if self._closed:
+                raise DatabaseClosed
+            self._queue.put(request)
+
+    def _run(self) -> None:
+        waiting: _Data | _Call | None = self._queue.get()
+        while waiting is not None:
+            if isinstance(waiting, _Call):
+                _settle(waiting)
+                waiting = self._queue.get()
+                continue
+            group, following = self._gather(waiting)
+            self._commit(group)
+            del group
+            waiting = self._queue.get() if following is _NOTHING else following  # type: ignore[assignment]
+
+    def _gather(self, first: _Data) -> tuple[list[_Data], object]:
+        """The requests that queued up, up to a size; and what came after them, if that was something else."""
+        group, size = [first], first.bytes
+        while size < _GROUP_BYTES_MAX:
+            try:
+                request = self._queue.get_nowait()
+            except Empty:
+                return group, _NOTHING
+            if request is None or isinstance(request, _Call):
+                return group, request
+            group.append(request)
+            size += request.bytes
+        return group, _NOTHING
+
+    def _commit(self, group: list[_Data]) -> None:
+        """Validate, log with one sync, apply, publish, answer."""
+        accepted: list[tuple[_Data, Record]] = []
+        modes: dict[int, IdMode] = {}
+        for request in group:
+            try:
+                record = self._record(request, modes)
+            except MilvineError as error:
+                request.answer.set_exception(error)
+                continue
+            if record is None:
+                request.answer.set_result(_NO_IDS)
+            else:
+                accepted.append((request, record))
+        if not accepted:
+            return
+        first = self.log.last_lsn + 1
+        try:
+            self.log.append([record for _, record in accepted])
+        except MilvineError as error:
+            self._events.emit(LogFailed(str(error)))
+            for request, _ in accepted:
+                request.answer.set_exception(error)
+            return
+        self._apply(accepted, first)
+
+    def _record(self, request: _Data, modes: dict[int, IdMode]) -> Record | None:
+        """The record to log; None for a delete that has nothing to do.
+
+        Raises:
+            CollectionNotFound, PartitionNotFound, IllegalVectorId: refused, nothing is logged.
+        """
+        state = request.state
+        if state.dropped:
+            raise CollectionNotFound.named(state.collection.name)
+        partition = state.version.by_tag.get(request.tag) if request.tag else None
+        if isinstance(request, DeleteRequest):
+            if not len(request.ids) or (request.tag and partition is None):
+                return None
+            return DeleteRecord(state.id, partition.id if partition else 0, request.ids)
+        generated = request.ids is None
+        check_id_mode(modes.get(state.id, state.collection.id_mode), generated)
+        if partition is None:
+            raise PartitionNotFound.named(state.collection.name, request.tag)
+        modes[state.id] = IdMode.GENERATED if generated else IdMode.GIVEN
+        ids = self._ids.take(len(request.vectors)) if request.ids is None else request.ids
+        rows = request.vectors.reshape(-1).view(np.uint8).reshape(len(ids), -1)
+        return InsertRecord(state.id, partition.id, ids, rows, generated)
+
+    def _apply(self, accepted: list[tuple[_Data, Record]], first_lsn: int) -> None:
+        changed: dict[int, tuple[CollectionState, bool]] = {}
+        failures: dict[int, Exception] = {}
+        for lsn, (request, record) in enumerate(accepted, first_lsn):
+            state = request.state
+            try:
+                whole = apply(state, lsn, record)
+            except MilvineError as error:  # a damaged segment: logged all the same, and named to the caller
+                failures[lsn] = error
+                whole = True
+            changed[state.id] = (state, whole or changed.get(state.id, (state, False))[1])
+        for state, whole in changed.values():
+            if state.pending_lsn is not None and state.pending_since is None:
+                state.pending_since = time.monotonic()
+            state.publish() if whole else state.publish_tail()
+        for lsn, (request, record) in enumerate(accepted, first_lsn):
+            if lsn in failures:
+                request.answer.set_exception(failures[lsn])
+            else:
+                request.answer.set_result(record.ids)
+
+
+_NOTHING = object()
+_NO_IDS: Ids = np.empty(0, np.int64)
+
+
+def check_id_mode(mode: IdMode, generated: bool) -> None:
+    """Ids are given by the caller in all inserts of a collection, or in none (specification 3.10, 5a and 5b).
+
+    Raises:
+        IllegalVectorId: this insert does it the other way.
+    """
+    if mode is IdMode.GIVEN and generated:
+        raise IllegalVectorId("Entities IDs are user-defined. Please provide IDs for all entities of the collection.")
+    if mode is IdMode.GENERATED and not generated:
+        raise IllegalVectorId(
+            "Entities IDs are auto-generated. All vectors of this collection must use auto-generated IDs."
+        )
+
+
+def _settle(call: _Call) -> None:
+    try:
+        call.answer.set_result(call.function())
+    except BaseException as error:  # handed to whoever waits for it
+        call.answer.set_exception(error)

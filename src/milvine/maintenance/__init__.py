@@ -1,0 +1,1 @@
+"""What happens behind the requests: automatic flush, merge, compact, index builds, removal of files."""

@@ -1,0 +1,122 @@
+"""Index builds: in a process of their own, at low priority, so that searches keep their interpreter and their cores."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from milvine.catalog.model import Edit, SegmentRecord
+from milvine.errors import BuildFailed
+from milvine.events import IndexBuilt
+from milvine.ingest.state import CollectionState
+from milvine.ingest.stores import Stores
+from milvine.maintenance.builder import BuildSpec, build
+from milvine.maintenance.reclaim import retire
+from milvine.segment.version import LiveSegment
+from milvine.storage.local import TEMPORARY
+from milvine.types import Collection
+
+_POLL_SECONDS = 0.02
+_START = (
+    "import json,sys;sys.path[:]=json.loads(sys.argv[1]);"
+    "from milvine.maintenance.builder import main;sys.exit(main(sys.argv[2]))"
+)
+
+
+def build_segment(stores: Stores, state: CollectionState, segment_id: int, stop: Callable[[], bool]) -> bool:
+    """Build the index of one raw segment and show it; False when segment or setting changed meanwhile.
+
+    Raises:
+        BuildFailed: the builder failed; the segment stays raw and is searched exactly.
+    """
+    each = state.segments.get(segment_id)
+    if each is None or each.segment.record.index_file is not None:
+        return False
+    began = time.monotonic()
+    setting = state.collection.index
+    record = build_index(
+        stores, state.collection, each.segment.record, lambda: stop() or state.collection.index != setting
+    )
+    if record is None:
+        return False
+    done = stores.writer.call(lambda: _commit(stores, state, record))
+    if done:
+        seconds = time.monotonic() - began
+        stores.events.emit(IndexBuilt(state.id, segment_id, setting.type.name, record.rows, seconds))
+    return done
+
+
+def build_index(
+    stores: Stores, collection: Collection, record: SegmentRecord, stop: Callable[[], bool]
+) -> SegmentRecord | None:
+    """Write the index file of a segment, durably; None when `stop` ended it. Nothing is committed.
+
+    Raises:
+        BuildFailed: with the builder's own reason.
+    """
+    spec = BuildSpec(
+        folder=str(stores.storage.folder),
+        rows_file=record.rows_file,
+        segment_id=record.id,
+        output=f"index-{stores.ids.one()}.mlv",
+        collection_id=collection.id,
+        dimension=collection.dimension,
+        metric=int(collection.metric),
+        index_type=int(collection.index.type),
+        params_json=collection.index.params_json,
+        threads=stores.settings.build_threads,
+    )
+    if stores.settings.build_in_subprocess and sys.executable:
+        finished = _run_process(stores, spec, stop)
+    else:
+        build(spec)
+        finished = True
+    if not finished:
+        return None
+    size = stores.storage.size(spec.output)
+    return replace(record, index=collection.index, index_file=spec.output, index_bytes=size)
+
+
+def _run_process(stores: Stores, spec: BuildSpec, stop: Callable[[], bool]) -> bool:
+    """True when the builder finished, False when it was stopped. It ends by itself when this process dies."""
+    arguments = [sys.executable, "-c", _START, json.dumps(sys.path), spec.to_json()]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(arguments, stdin=pipe, stdout=subprocess.DEVNULL, stderr=pipe) as process:
+        while process.poll() is None:
+            if stop():
+                process.kill()
+                process.wait()
+                break
+            time.sleep(_POLL_SECONDS)
+        assert process.stderr is not None
+        reason = process.stderr.read().decode("utf-8", "replace").strip().splitlines()
+        code = process.returncode
+    if code == 0:
+        return True
+    stores.storage.remove(spec.output + TEMPORARY)
+    if stop():
+        return False
+    told = reason[-1] if reason else f"the builder ended with code {code}" + (" (out of memory?)" if code == -9 else "")
+    raise BuildFailed(f"Cannot build the index of segment {spec.segment_id}: {told}")
+
+
+def _commit(stores: Stores, state: CollectionState, record: SegmentRecord) -> bool:
+    assert record.index_file is not None
+    each = state.segments.get(record.id)
+    stale = (
+        each is None or each.segment.record.rows_file != record.rows_file or each.segment.record.index_file is not None
+    )
+    if state.dropped or each is None or stale or state.collection.index != record.index:
+        retire(stores, (record.index_file,))
+        return False
+    current = replace(
+        each.segment.record, index=record.index, index_file=record.index_file, index_bytes=record.index_bytes
+    )
+    stores.catalog.apply(Edit(state.id, changed=(current,), last_id=stores.ids.last))
+    state.segments[record.id] = LiveSegment(state.open_segment(current), each.mask)
+    state.publish()
+    return True

@@ -1,0 +1,89 @@
+"""The body of an index build, run by `build` in a process of its own: raw segment in, index file out."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from milvine.index.flat import FLAT_HEADER_BYTES
+from milvine.index.registry import kernel
+from milvine.segment.cache import ComponentFile
+from milvine.segment.layout import ComponentWriter
+from milvine.storage.local import LocalStorage
+from milvine.types import IndexType, MetricType
+
+_NICENESS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSpec:
+    """All a builder needs to know: names, not objects, so that it can run anywhere the files are."""
+
+    folder: str
+    rows_file: str
+    segment_id: int
+    output: str
+    collection_id: int
+    dimension: int
+    metric: int
+    index_type: int
+    params_json: str
+    threads: int
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def build(spec: BuildSpec) -> None:
+    """Write the index of one segment as a component file.
+
+    Raises:
+        CorruptFile: the vectors' checksums are wrong: a damaged segment is never copied into an index.
+        StorageFailed: the file cannot be written.
+        BuildFailed, ValueError, RuntimeError: the kernel's own complaint.
+    """
+    storage = LocalStorage(Path(spec.folder))
+    rows = ComponentFile(spec.rows_file, storage.read(spec.rows_file))
+    rows.verify(spec.segment_id, "flat")
+    image = rows.section(spec.segment_id, "flat")
+    assert image is not None
+    vectors = image[FLAT_HEADER_BYTES:].view("f4").reshape(-1, spec.dimension)
+    params = json.loads(spec.params_json)
+    chosen = kernel(IndexType(spec.index_type))
+    with storage.create(spec.output) as sink:
+        writer = ComponentWriter(sink)
+        writer.align()
+        start = writer.position
+        chosen.build(vectors, MetricType(spec.metric), params, spec.threads, writer.write)
+        entry = {
+            "id": spec.segment_id,
+            "collection": {"id": spec.collection_id},
+            "rows": len(vectors),
+            "rows_file": spec.rows_file,
+            "index_type": spec.index_type,
+            "index_params": spec.params_json,
+            "sections": {"index": (start, writer.position - start)},
+        }
+        writer.finish("index", [entry])
+
+
+def main(spec_json: str) -> int:
+    """Entry of the process. Its standard input is a pipe from the parent: when that closes, the parent is gone."""
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    if hasattr(os, "nice"):
+        os.nice(_NICENESS)
+    try:
+        build(BuildSpec(**json.loads(spec_json)))
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _die_with_parent() -> None:
+    sys.stdin.buffer.read()
+    os._exit(1)

@@ -1,0 +1,39 @@
+"""One flush from seal to commit, and the log files that it frees."""
+
+from __future__ import annotations
+
+from milvine.events import Flushed
+from milvine.ingest.flush import Sealed, Written, commit, seal, write
+from milvine.ingest.state import CollectionState
+from milvine.ingest.stores import Stores
+from milvine.maintenance.reclaim import retire
+
+
+def flush(stores: Stores, state: CollectionState) -> None:
+    """Write everything acknowledged so far for this collection to segments.
+
+    Raises:
+        StorageFailed: nothing is lost: the rows stay in the log and in memory.
+    """
+    with state.flushing:
+        sealed = stores.writer.call(lambda: seal(state, stores.writer.log.last_lsn))
+        if sealed is None:
+            return
+        written = write(sealed, stores.storage, stores.ids)
+        stores.writer.call(lambda: _commit(stores, state, sealed, written))
+    rows = sum(record.rows for record in written.records)
+    stores.events.emit(Flushed(state.id, rows, len(written.records), sealed.lsn, written.seconds))
+
+
+def _commit(stores: Stores, state: CollectionState, sealed: Sealed, written: Written) -> None:
+    before = state.files()
+    fresh = {name for record in written.records for name in record.files}
+    if written.tombstone_file:
+        fresh.add(written.tombstone_file)
+    if not state.dropped:
+        stores.writer.log.sync()  # with wal.sync off: the catalog must not get ahead of the log
+        commit(state, sealed, written, stores.catalog, stores.ids)
+        retire(stores, (before | fresh) - state.files())
+        stores.trim_log()
+    else:
+        retire(stores, fresh)

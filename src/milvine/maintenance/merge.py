@@ -1,0 +1,156 @@
+"""Merge and compact: one or more segments of a partition become one without its deleted rows.
+
+Segments that were indexed are indexed again before the result takes their place, so searches never fall back to an
+exact scan of rows that had an index.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from milvine.catalog.model import Edit, SegmentRecord
+from milvine.events import Merged
+from milvine.ingest.flush import new_record
+from milvine.ingest.state import CollectionState
+from milvine.ingest.stores import Stores
+from milvine.limits import INDEX_ROWS_MIN
+from milvine.maintenance.build import build_index
+from milvine.maintenance.reclaim import retire
+from milvine.segment.version import LiveSegment
+from milvine.segment.writer import RowSet, write_rows, write_tombstones
+from milvine.types import Collection, IndexType, Partition, RowMask, Vectors
+
+_COPY_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The inputs as of one moment, in storage order, and the rows of each that were live then."""
+
+    collection: Collection
+    partition: Partition
+    inputs: tuple[LiveSegment, ...]
+    kept: tuple[NDArray[np.int64], ...]
+
+
+def merge(stores: Stores, state: CollectionState, segment_ids: Sequence[int], stop: Callable[[], bool]) -> bool:
+    """Merge these segments; False when they changed meanwhile or `stop` said so, and nothing happened.
+
+    Raises:
+        StorageFailed, BuildFailed: nothing changed.
+    """
+    began = time.monotonic()
+    plan = stores.writer.call(lambda: _plan(state, segment_ids))
+    if plan is None:
+        return False
+    record = _write(stores, plan, stop)
+    if record is not None and stop():
+        retire(stores, record.files)
+        return False
+    done = stores.writer.call(lambda: _commit(stores, state, plan, record))
+    if done:
+        rows = record.rows if record else 0
+        output = record.id if record else None
+        stores.events.emit(Merged(state.id, tuple(segment_ids), output, rows, time.monotonic() - began))
+    return done
+
+
+def _plan(state: CollectionState, segment_ids: Sequence[int]) -> _Plan | None:
+    inputs = tuple(state.segments[key] for key in sorted(segment_ids) if key in state.segments)
+    if state.dropped or len(inputs) != len(segment_ids):
+        return None
+    partition = state.partitions[inputs[0].segment.record.partition_id]
+    return _Plan(state.collection, partition, inputs, tuple(_live_rows(each) for each in inputs))
+
+
+def _live_rows(each: LiveSegment) -> NDArray[np.int64]:
+    return np.arange(each.segment.rows) if each.mask is None else np.flatnonzero(each.mask.to_bool())
+
+
+def _write(stores: Stores, plan: _Plan, stop: Callable[[], bool]) -> SegmentRecord | None:
+    """The new segment, durable but in no catalog yet; None when no row is left."""
+    if not sum(len(rows) for rows in plan.kept):
+        return None
+    pairs = list(zip(plan.inputs, plan.kept, strict=True))
+    rows = RowSet(
+        stores.ids.one(),
+        plan.partition,
+        np.concatenate([each.segment.ids()[kept] for each, kept in pairs]),
+        np.concatenate([each.segment.lsns()[kept] for each, kept in pairs]),
+        _blocks(pairs, plan.collection.row_bytes),
+        tuple(each.segment.record.id for each in plan.inputs),
+    )
+    name = f"rows-{stores.ids.one()}.mlv"
+    write_rows(stores.storage, name, plan.collection, [rows])
+    record = new_record(plan.collection, rows, name)
+    was_indexed = any(each.segment.record.index_file for each in plan.inputs)
+    if not was_indexed or record.rows < INDEX_ROWS_MIN or plan.collection.index.type is IndexType.FLAT:
+        return record
+    try:
+        return build_index(stores, plan.collection, record, stop)
+    except BaseException:
+        retire(stores, record.files)
+        raise
+
+
+def _blocks(pairs: Sequence[tuple[LiveSegment, NDArray[np.int64]]], row_bytes: int) -> Iterator[Vectors]:
+    """The kept vectors, copied only where rows are missing, a bounded piece at a time."""
+    step = max(_COPY_BYTES // row_bytes, 1)
+    for each, kept in pairs:
+        vectors = each.segment.vectors()
+        if len(kept) == len(vectors):
+            yield vectors
+            continue
+        for start in range(0, len(kept), step):
+            yield vectors[kept[start : start + step]]
+
+
+def _commit(stores: Stores, state: CollectionState, plan: _Plan, record: SegmentRecord | None) -> bool:
+    """On the writer thread: check that the inputs still hold, carry over later deletes, commit, swap."""
+    keys = [each.segment.record.id for each in plan.inputs]
+    if state.dropped or any(not _same(state.segments.get(each.segment.record.id), each) for each in plan.inputs):
+        retire(stores, record.files if record else ())
+        return False
+    if record is not None and record.index_file and state.collection.index != record.index:
+        retire(stores, (record.index_file,))
+        record = record.without_index()
+    mask = _carried(state, plan) if record else None
+    if record is not None and mask is not None:
+        name = f"dead-{stores.ids.one()}.mlv"
+        write_tombstones(stores.storage, name, plan.collection, [(record.id, mask)], stores.writer.log.last_lsn)
+        record = replace(record, tombstone_file=name, dead=mask.dead)
+    before = state.files()
+    stores.catalog.apply(
+        Edit(state.id, added=(record,) if record else (), removed=tuple(keys), last_id=stores.ids.last)
+    )
+    for key in keys:
+        del state.segments[key]
+        state.dirty.discard(key)
+    if record is not None:
+        state.segments[record.id] = LiveSegment(state.open_segment(record), mask)
+    state.publish()
+    retire(stores, before - state.files())
+    return True
+
+
+def _same(now: LiveSegment | None, then: LiveSegment) -> bool:
+    return now is not None and now.segment.record.rows_file == then.segment.record.rows_file
+
+
+def _carried(state: CollectionState, plan: _Plan) -> RowMask | None:
+    """The rows of the new segment that are still live; None when all are.
+
+    Deletes since the inputs were read would otherwise rise again. Those that a flush has made durable meanwhile are
+    not replayed from the log, so the caller writes them before it commits.
+    """
+    live = []
+    for then, kept in zip(plan.inputs, plan.kept, strict=True):
+        mask = state.segments[then.segment.record.id].mask
+        live.append(np.ones(len(kept), bool) if mask is None else mask.contains(kept))
+    joined = np.concatenate(live)
+    return None if joined.all() else RowMask.from_bool(joined)

@@ -1,0 +1,141 @@
+"""The two background threads: one flushes and removes files, one merges and builds."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+
+from milvine.errors import MilvineError
+from milvine.events import JobFailed
+from milvine.ingest.state import CollectionState
+from milvine.ingest.stores import Stores
+from milvine.limits import MIB
+from milvine.maintenance.build import build_segment
+from milvine.maintenance.flush import flush
+from milvine.maintenance.merge import merge
+from milvine.maintenance.policy import SegmentFacts, TailFacts, builds, flush_due, merges
+from milvine.maintenance.reclaim import reclaim
+from milvine.types import IndexType
+
+_TICK_SECONDS = 1.0
+_LOG_FILES_MAX = 4
+_BACKOFF_SECONDS = 30.0
+
+
+class Worker:
+    """Background work of one database. `wake` makes it look at once; `close` ends it after the current step."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+        self._wake = threading.Event()
+        self._not_before: dict[int, float] = {}
+        interval = stores.settings.auto_flush_interval or _TICK_SECONDS
+        self._threads = [
+            threading.Thread(target=self._flush_loop, args=(interval,), name="milvine-flush", daemon=True),
+            threading.Thread(target=self._merge_loop, name="milvine-merge", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def wake(self) -> None:
+        """Something was flushed, or an index was asked for."""
+        self._wake.set()
+
+    def close(self) -> None:
+        """Ends both threads; a build that runs is stopped and done again after the next open."""
+        self._wake.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _flush_loop(self, interval: float) -> None:
+        settings = self._stores.settings
+        while not self._stores.closing.wait(interval):
+            if settings.auto_flush_interval:
+                for state in list(self._stores.states.values()):
+                    if _due(self._stores, state):
+                        self._try("flush", state, partial(flush, self._stores, state))
+                        self.wake()
+            reclaim(self._stores, settings.file_cleanup_timeout)
+
+    def _merge_loop(self) -> None:
+        while not self._stores.closing.is_set():
+            self._wake.wait(_BACKOFF_SECONDS)
+            self._wake.clear()
+            while self._round() and not self._stores.closing.is_set():
+                pass
+
+    def _round(self) -> bool:
+        """One look at all collections; True when something was done, so that another look may pay."""
+        did = False
+        for state in list(self._stores.states.values()):
+            if self._stores.closing.is_set() or time.monotonic() < self._not_before.get(state.id, 0):
+                continue
+            did |= bool(self._try("merge or build", state, partial(maintain, self._stores, state)))
+        return did
+
+    def _try(self, job: str, state: CollectionState, step: Callable[[], object]) -> object:
+        try:
+            return step()
+        except (MilvineError, OSError, RuntimeError, ValueError) as error:
+            if not self._stores.closing.is_set():
+                self._stores.events.emit(JobFailed(f"{job} of collection {state.collection.name}", str(error)))
+                self._not_before[state.id] = time.monotonic() + _BACKOFF_SECONDS
+            return False
+
+
+def maintain(stores: Stores, state: CollectionState) -> bool:
+    """One merge or one build of a collection, if the policies want one; whether something was done."""
+    if not state.maintaining.acquire(blocking=False):
+        return False  # create_index or compact is at work on it
+    try:
+        return _maintain(stores, state)
+    finally:
+        state.maintaining.release()
+
+
+def _maintain(stores: Stores, state: CollectionState) -> bool:
+    target = state.collection.index_file_size_mb * MIB
+    segments = facts(state)
+    stop = stores.closing.is_set
+    for group in merges(segments, target):
+        if merge(stores, state, group, lambda: stop() or state.dropped):
+            return True
+    if state.collection.index.type is IndexType.FLAT:
+        return False
+    due = builds(segments, target, stores.settings.unindexed_rows_max)
+    return bool(due) and build_segment(stores, state, due[0], lambda: stop() or state.dropped)
+
+
+def facts(state: CollectionState) -> list[SegmentFacts]:
+    """The current segments as the policies see them."""
+    return [
+        SegmentFacts(
+            record.id,
+            record.partition_id,
+            record.rows,
+            record.rows - each.live,
+            record.data_bytes,
+            record.index_file is not None,
+        )
+        for each in state.version.segments
+        for record in (each.segment.record,)
+    ]
+
+
+def _due(stores: Stores, state: CollectionState) -> bool:
+    since = state.pending_since
+    if since is None:
+        return False
+    settings = stores.settings
+    log_bytes = stores.writer.log.bytes_held if state.pending_lsn == _oldest(stores) else 0
+    tail = TailFacts(state.memtable.bytes, time.monotonic() - since, log_bytes)
+    log_max = settings.wal_file_bytes * _LOG_FILES_MAX
+    return flush_due(tail, settings.auto_flush_tail_bytes, settings.auto_flush_tail_age, log_max)
+
+
+def _oldest(stores: Stores) -> int | None:
+    """The LSN that holds back the oldest log file."""
+    pending = [s.pending_lsn for s in list(stores.states.values()) if s.pending_lsn is not None]
+    return min(pending, default=None)

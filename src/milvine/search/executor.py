@@ -1,0 +1,36 @@
+"""Running the tasks of a search: in the calling thread when the work is small, over a pool when it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from milvine.search.plan import Task
+from milvine.search.scan import scan
+from milvine.types import Hits, MetricType, Query
+
+_BATCH_QUERIES_MIN = 16
+"""From here on a scan has work for several OpenMP threads by itself."""
+_POOL_WORK_MIN = 20_000_000
+"""Multiply-adds below which handing a task to another thread costs more than it saves."""
+
+
+class Executor:
+    """A pool of `threads` kernel threads, made when it is first needed."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = max(threads, 1)
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="milvine-search")
+
+    def run(self, tasks: Sequence[Task], query: Query, metric: MetricType) -> list[Hits]:
+        """Partial hits of all tasks, in their order."""
+        nq, width = query.vectors.shape
+        if nq >= _BATCH_QUERIES_MIN:
+            return [scan(task, query, metric, self._threads) for task in tasks]
+        work = nq * width * sum(task.rows for task in tasks)
+        if len(tasks) == 1 or self._threads == 1 or work < _POOL_WORK_MIN:
+            return [scan(task, query, metric, 1) for task in tasks]
+        return list(self._pool.map(lambda task: scan(task, query, metric, 1), tasks))
+
+    def close(self) -> None:
+        self._pool.shutdown()

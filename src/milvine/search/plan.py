@@ -1,0 +1,97 @@
+"""Which partitions, segments and tail blocks a query reads, and how."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from milvine.errors import IllegalPartition, PartitionNotFound
+from milvine.limits import DEFAULT_TAG
+from milvine.segment.reader import Segment
+from milvine.segment.version import TailBlock, Version
+from milvine.types import RowMask
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentTask:
+    """Scan one segment; `mask` None: all its rows are live."""
+
+    segment: Segment
+    mask: RowMask | None
+
+    @property
+    def rows(self) -> int:
+        return self.segment.rows
+
+    @property
+    def live(self) -> int:
+        return self.rows if self.mask is None else self.mask.live
+
+
+@dataclass(frozen=True, slots=True)
+class TailTask:
+    """Scan one block of unflushed rows."""
+
+    block: TailBlock
+    mask: RowMask | None
+
+    @property
+    def rows(self) -> int:
+        return self.block.rows
+
+    @property
+    def live(self) -> int:
+        return self.rows if self.mask is None else self.mask.live
+
+
+Task = SegmentTask | TailTask
+
+
+def select_partitions(version: Version, patterns: Sequence[str]) -> frozenset[int] | None:
+    """Ids of the partitions that the tag patterns match; None for the whole collection (specification 3.12).
+
+    A pattern is trimmed; it selects the tag it equals, and every tag but `_default` that it matches whole as a
+    regular expression.
+
+    Raises:
+        PartitionNotFound: nothing matched.
+        IllegalPartition: a pattern is neither a tag nor a regular expression.
+    """
+    if not patterns:
+        return None
+    chosen: set[int] = set()
+    for pattern in patterns:
+        chosen |= _matching(version, pattern.strip(" \t\r\n"))
+    if not chosen:
+        raise PartitionNotFound.unmatched()
+    return frozenset(chosen)
+
+
+def _matching(version: Version, pattern: str) -> set[int]:
+    exact = version.by_tag.get(pattern)
+    chosen = {exact.id} if exact else set()
+    if pattern == DEFAULT_TAG or re.escape(pattern) == pattern:
+        return chosen
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        if exact:
+            return chosen
+        raise IllegalPartition(f"Invalid partition tag pattern: {pattern}. {error}") from None
+    tags = (p for p in version.partitions if p.tag != DEFAULT_TAG)
+    return chosen | {p.id for p in tags if expression.fullmatch(p.tag)}
+
+
+def plan(version: Version, partitions: frozenset[int] | None) -> list[Task]:
+    """The tasks of a search, also those without a live row (they decide the shape of the answer)."""
+    tasks: list[Task] = [
+        SegmentTask(each.segment, each.mask)
+        for each in version.segments
+        if partitions is None or each.segment.record.partition_id in partitions
+    ]
+    for block in version.tail:
+        mask = block.within(partitions)
+        if partitions is None or mask is None or mask.live:
+            tasks.append(TailTask(block, mask))
+    return tasks

@@ -1,0 +1,35 @@
+"""Scanning one task: (task, query) -> partial hits. A pure function; threads and processes run the same one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from milvine.index.exact import search_exact
+from milvine.search.plan import SegmentTask, Task
+from milvine.types import Floats, Hits, Ids, IndexType, MetricType, Query, RowMask
+
+
+def scan(task: Task, query: Query, metric: MetricType, threads: int) -> Hits:
+    """The nearest live rows of one segment or tail block: ids -1 where there are fewer than k."""
+    k = min(query.k, task.rows)
+    if isinstance(task, SegmentTask):
+        distances, rows = _scan_segment(task, query, metric, k, threads)
+        ids = task.segment.ids()
+    else:
+        distances, rows = search_exact(query.vectors, task.block.vectors, metric, k, _partial(task.mask), threads)
+        ids = task.block.ids
+    found = rows >= 0
+    return Hits(np.where(found, ids[np.where(found, rows, 0)], -1), distances)
+
+
+def _scan_segment(task: SegmentTask, query: Query, metric: MetricType, k: int, threads: int) -> tuple[Floats, Ids]:
+    mask = _partial(task.mask)
+    index = task.segment.index() if task.segment.record.index.type is not IndexType.FLAT else None
+    if index is None:
+        return search_exact(query.vectors, task.segment.vectors(), metric, k, mask, threads)
+    return index.search(query.vectors, k, query.params, mask, threads)
+
+
+def _partial(mask: RowMask | None) -> RowMask | None:
+    """None when every row is live: kernels are faster without a selector."""
+    return None if mask is None or not mask.dead else mask

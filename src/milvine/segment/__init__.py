@@ -1,0 +1,1 @@
+"""Flushed rows: immutable files that describe themselves, their tombstones, and what one reader sees of them."""

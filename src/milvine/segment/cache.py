@@ -1,0 +1,137 @@
+"""Open component files: each mapped once, shared by all readers, bounded in number."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from itertools import count
+from typing import Any, Protocol
+from weakref import WeakSet
+
+from numpy.typing import NDArray
+
+from milvine.errors import CorruptFile
+from milvine.index.base import OpenIndex
+from milvine.segment.layout import Footer, read_footer, verify_span
+from milvine.storage.local import LocalStorage
+from milvine.types import Bytes
+
+
+class HasFiles(Protocol):
+    """A reader of component files."""
+
+    @property
+    def needed(self) -> tuple[str, ...]: ...
+
+
+class ComponentFile:
+    """One mapped file: its sections by segment, and the kernels opened over it."""
+
+    def __init__(self, name: str, data: Bytes) -> None:
+        self.name, self._data = name, data
+        self.footer: Footer = read_footer(name, data)
+        self._segments: dict[int, Footer] = {entry["id"]: entry for entry in self.footer["segments"]}
+        self._verified: set[tuple[int, str]] = set()
+        self._lock = threading.Lock()
+        self._indexes: dict[int, OpenIndex] = {}
+        self.used = 0
+
+    def describe(self, segment_id: int) -> Footer:
+        """The footer's entry of one segment.
+
+        Raises:
+            CorruptFile: the file does not hold that segment.
+        """
+        entry = self._segments.get(segment_id)
+        if entry is None:
+            raise CorruptFile.at(self.name, 0, f"it does not hold segment {segment_id}")
+        return entry
+
+    def section(self, segment_id: int, section: str) -> Bytes | None:
+        """The bytes of a section as a view, None when the segment has no such section."""
+        span = self.describe(segment_id)["sections"].get(section)
+        return None if span is None else self._data[span[0] : span[0] + span[1]]
+
+    def array(self, segment_id: int, section: str, dtype: Any) -> NDArray[Any] | None:
+        """A section as a 1-D array of `dtype`, a view."""
+        data = self.section(segment_id, section)
+        return None if data is None else data.view(dtype)
+
+    def verify(self, segment_id: int, section: str) -> None:
+        """Check the section's checksums, once per open file.
+
+        Raises:
+            CorruptFile: names file and offset.
+        """
+        if (segment_id, section) not in self._verified:
+            span = self.describe(segment_id)["sections"].get(section)
+            if span is not None:
+                verify_span(self.name, self._data, self.footer, tuple(span))
+            self._verified.add((segment_id, section))
+
+    def index(self, segment_id: int, open_index: Callable[[], OpenIndex]) -> OpenIndex:
+        """The kernel opened over this file, made by `open_index` the first time."""
+        found = self._indexes.get(segment_id)
+        if found is None:
+            with self._lock:
+                found = self._indexes.get(segment_id)
+                if found is None:
+                    found = self._indexes[segment_id] = open_index()
+        return found
+
+
+class FileCache:
+    """Component files by name. At most `files_max` stay open; the longest unused go first.
+
+    A file that a search still reads stays mapped until that search lets go of it.
+    """
+
+    def __init__(self, storage: LocalStorage, files_max: int) -> None:
+        self._storage, self._files_max = storage, max(files_max, 1)
+        self._open: dict[str, ComponentFile] = {}
+        self._lock = threading.Lock()
+        self._clock = count(1)
+        self._readers: WeakSet[HasFiles] = WeakSet()
+        self.damaged: set[str] = set()
+        """Index files found damaged: not used again, and built anew by maintenance."""
+
+    def get(self, name: str) -> ComponentFile:
+        """The open file.
+
+        Raises:
+            StorageFailed: it is missing or unreadable.
+            CorruptFile: its footer is damaged.
+        """
+        file = self._open.get(name)
+        if file is None:
+            with self._lock:
+                file = self._open.get(name)
+                if file is None:
+                    file = ComponentFile(name, self._storage.read(name))
+                    self._evict(self._files_max - 1)
+                    self._open[name] = file
+        file.used = next(self._clock)
+        return file
+
+    def register(self, reader: HasFiles) -> None:
+        """`reader` may still open its files, for as long as somebody holds it."""
+        with self._lock:
+            self._readers.add(reader)
+
+    def held(self) -> set[str]:
+        """Names that some reader may still open."""
+        with self._lock:
+            return {name for reader in self._readers for name in reader.needed}
+
+    def forget(self, name: str) -> None:
+        """Let go of a file that is about to be removed."""
+        with self._lock:
+            self._open.pop(name, None)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._open.clear()
+
+    def _evict(self, keep: int) -> None:
+        for file in sorted(self._open.values(), key=lambda f: f.used)[: max(len(self._open) - keep, 0)]:
+            del self._open[file.name]

@@ -1,0 +1,126 @@
+"""Reading one segment: its vectors, ids, rows by id, index and tombstones, all as views of mapped files."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from milvine.catalog.model import SegmentRecord
+from milvine.errors import CorruptFile
+from milvine.index.base import OpenIndex
+from milvine.index.flat import FLAT_HEADER_BYTES
+from milvine.index.registry import kernel
+from milvine.segment.cache import FileCache
+from milvine.types import Bytes, Collection, Ids, IndexType, RowMask, Vectors
+
+
+class Segment:
+    """An immutable segment. Cheap to make; files are opened when something is read.
+
+    Rows are numbered from 0 in storage order. Every array is read-only.
+    """
+
+    __slots__ = ("__weakref__", "_collection", "_files", "record")
+
+    def __init__(self, record: SegmentRecord, collection: Collection, files: FileCache) -> None:
+        self.record, self._collection, self._files = record, collection, files
+        files.register(self)
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Names of its files."""
+        return self.record.files
+
+    @property
+    def rows(self) -> int:
+        return self.record.rows
+
+    def flat_image(self) -> Bytes:
+        """The faiss Flat image of the vectors, uint8."""
+        image = self._files.get(self.record.rows_file).section(self.record.id, "flat")
+        if image is None:
+            raise CorruptFile.at(self.record.rows_file, 0, f"segment {self.record.id} has no vectors")
+        return image
+
+    def vectors(self) -> Vectors:
+        """All vectors, shape (rows, width)."""
+        payload = self.flat_image()[FLAT_HEADER_BYTES:]
+        return payload.view(self._collection.dtype).reshape(self.rows, self._collection.width)
+
+    def ids(self) -> Ids:
+        """The ids in storage order, shape (rows,)."""
+        file = self._files.get(self.record.rows_file)
+        file.verify(self.record.id, "ids")
+        ids = file.array(self.record.id, "ids", np.int64)
+        if ids is None:
+            raise CorruptFile.at(file.name, 0, f"segment {self.record.id} has no ids")
+        return ids
+
+    def lsns(self) -> NDArray[np.int64]:
+        """When each row was inserted, int64 (rows,)."""
+        file = self._files.get(self.record.rows_file)
+        starts = file.array(self.record.id, "lsn_starts", np.uint32)
+        values = file.array(self.record.id, "lsns", np.int64)
+        assert starts is not None and values is not None
+        return np.repeat(values, np.diff(np.append(starts.astype(np.int64), self.rows)))
+
+    def find(self, ids: Ids) -> NDArray[np.int64]:
+        """The rows that carry any of `ids` (ascending, without repeats): row numbers, any order."""
+        first, last, order = self._spans(ids)
+        counts = last - first
+        total = int(counts.sum())
+        if not total:
+            return np.empty(0, np.int64)
+        places = np.repeat(first - np.r_[0, np.cumsum(counts)[:-1]], counts) + np.arange(total)
+        return places if order is None else order[places].astype(np.int64)
+
+    def _spans(self, ids: Ids) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint32] | None]:
+        file = self._files.get(self.record.rows_file)
+        low, high = file.describe(self.record.id)["id_range"]
+        if not len(ids) or ids[-1] < low or ids[0] > high:
+            nothing = np.zeros(0, np.int64)
+            return nothing, nothing, None
+        file.verify(self.record.id, "order")
+        order = file.array(self.record.id, "order", np.uint32)
+        stored = self.ids()
+        return (
+            np.searchsorted(stored, ids, "left", sorter=order),
+            np.searchsorted(stored, ids, "right", sorter=order),
+            order,
+        )
+
+    def index(self) -> OpenIndex | None:
+        """The built index, verified before its first use; None when there is none or it is damaged."""
+        name = self.record.index_file
+        if name is None or name in self._files.damaged:
+            return None
+        try:
+            file = self._files.get(name)
+            return file.index(self.record.id, self._open_index)
+        except CorruptFile:
+            self._files.damaged.add(name)
+            return None
+
+    def _open_index(self) -> OpenIndex:
+        assert self.record.index_file is not None
+        file = self._files.get(self.record.index_file)
+        file.verify(self.record.id, "index")
+        data = file.section(self.record.id, "index")
+        if data is None:
+            raise CorruptFile.at(file.name, 0, "it holds no index")
+        return kernel(IndexType(self.record.index.type)).open(data, self.flat_image(), self._collection.metric)
+
+    def tombstones(self) -> RowMask | None:
+        """The live rows as the tombstone file has them; None when no row is deleted.
+
+        Raises:
+            CorruptFile: the file is damaged.
+        """
+        if self.record.tombstone_file is None:
+            return None
+        file = self._files.get(self.record.tombstone_file)
+        file.verify(self.record.id, "live")
+        bits = file.section(self.record.id, "live")
+        if bits is None:
+            raise CorruptFile.at(file.name, 0, "it holds no bitmap")
+        return RowMask(bits.copy(), self.rows, file.describe(self.record.id)["dead"])

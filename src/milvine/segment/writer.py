@@ -1,0 +1,107 @@
+"""Writing components: a pack of rows for one or more segments, a pack of tombstones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from milvine.index.flat import FLAT_HEADER_BYTES, flat_header
+from milvine.segment.layout import ComponentWriter, Footer
+from milvine.storage.local import LocalStorage
+from milvine.types import Collection, Ids, MetricType, Partition, RowMask, Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class RowSet:
+    """The rows of one new segment, in storage order.
+
+    `lsns` (rows,) int64 says when each row was inserted; `vectors` may be given as several blocks of one width.
+    """
+
+    segment_id: int
+    partition: Partition
+    ids: Ids
+    lsns: NDArray[np.int64]
+    vectors: Iterable[Vectors]
+    replaces: tuple[int, ...] = ()
+
+
+def write_rows(storage: LocalStorage, name: str, collection: Collection, sets: Sequence[RowSet]) -> None:
+    """Write one pack file with a segment for each row set, durably.
+
+    Raises:
+        StorageFailed: nothing of the file remains.
+    """
+    with storage.create(name) as sink:
+        writer = ComponentWriter(sink)
+        writer.finish("rows", [_write_segment(writer, collection, rows) for rows in sets])
+
+
+def _write_segment(writer: ComponentWriter, collection: Collection, rows: RowSet) -> Footer:
+    sections: dict[str, Any] = {"flat": _write_flat(writer, collection, rows)}
+    sections["ids"] = writer.section(_bytes(rows.ids))
+    if np.any(rows.ids[1:] < rows.ids[:-1]):
+        sections["order"] = writer.section(_bytes(np.argsort(rows.ids, kind="stable").astype(np.uint32)))
+    starts = np.flatnonzero(np.r_[True, rows.lsns[1:] != rows.lsns[:-1]])
+    sections["lsn_starts"] = writer.section(_bytes(starts.astype(np.uint32)))
+    sections["lsns"] = writer.section(_bytes(rows.lsns[starts]))
+    return {
+        "id": rows.segment_id,
+        "collection": describe(collection),
+        "partition": {"id": rows.partition.id, "tag": rows.partition.tag},
+        "rows": len(rows.ids),
+        "lsn_range": [int(rows.lsns.min()), int(rows.lsns.max())],
+        "id_range": [int(rows.ids.min()), int(rows.ids.max())],
+        "replaces": list(rows.replaces),
+        "sections": sections,
+    }
+
+
+def _write_flat(writer: ComponentWriter, collection: Collection, rows: RowSet) -> tuple[int, int]:
+    """A faiss Flat image whose payload is aligned: kernels and numpy share the one copy of the vectors.
+
+    Binary collections have the same room before their bytes, so that all segments are laid out alike.
+    """
+    writer.align(after=FLAT_HEADER_BYTES)
+    start = writer.position
+    metric = MetricType.L2 if collection.metric.is_binary else collection.metric
+    writer.write(flat_header(collection.dimension, len(rows.ids), metric))
+    for block in rows.vectors:
+        writer.write(_bytes(block))
+    return start, writer.position - start
+
+
+def write_tombstones(
+    storage: LocalStorage, name: str, collection: Collection, masks: Sequence[tuple[int, RowMask]], lsn: int
+) -> None:
+    """Write one pack file with the live bitmap of each (segment id, mask), durably. They hold deletes up to `lsn`."""
+    with storage.create(name) as sink:
+        writer = ComponentWriter(sink)
+        segments = []
+        for segment_id, mask in masks:
+            sections = {"live": writer.section(_bytes(mask.bits))}
+            entry = {"id": segment_id, "collection": describe(collection), "rows": mask.rows, "dead": mask.dead}
+            segments.append({**entry, "lsn": lsn, "sections": sections})
+        writer.finish("tombstones", segments)
+
+
+def describe(collection: Collection) -> Footer:
+    """What a footer says about the collection it belongs to: enough to make it again."""
+    return {
+        "id": collection.id,
+        "name": collection.name,
+        "dimension": collection.dimension,
+        "metric": int(collection.metric),
+        "index_file_size_mb": collection.index_file_size_mb,
+        "id_mode": int(collection.id_mode),
+        "index_type": int(collection.index.type),
+        "index_params": collection.index.params_json,
+    }
+
+
+def _bytes(array: NDArray[Any]) -> memoryview:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data

@@ -1,0 +1,71 @@
+"""Making bytes and names durable: the only place that calls fsync."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if sys.platform == "darwin":  # fsync there leaves the bytes in the drive's cache
+    import fcntl
+
+    def sync_fd(fd: int) -> None:
+        """Make everything written to `fd` survive a power cut."""
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+
+else:
+
+    def sync_fd(fd: int) -> None:
+        """Make everything written to `fd` survive a power cut."""
+        os.fsync(fd)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` (new, renamed, removed files) survive a power cut."""
+    if os.name == "nt":  # Windows has no handle for this; NTFS journals the names
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_folder(folder: Path) -> None:
+    """Create `folder` with its parents, durably."""
+    missing = [folder, *folder.parents]
+    missing = missing[: next((i for i, f in enumerate(missing) if f.is_dir()), len(missing))]
+    for each in reversed(missing):
+        each.mkdir(exist_ok=True)
+        sync_folder(each.parent)
+
+
+def write_all(fd: int, buffers: Sequence[memoryview]) -> int:
+    """Write every byte of `buffers` in order; returns how many.
+
+    A single write may be short (2 GiB limit, signals, a nearly full disk), so this goes on until all is written.
+    """
+    pending = [view for view in buffers if view.nbytes]
+    total = 0
+    while pending:
+        done = os.writev(fd, pending[:512]) if hasattr(os, "writev") else os.write(fd, pending[0])
+        total += done
+        while pending and done >= pending[0].nbytes:
+            done -= pending.pop(0).nbytes
+        if done:
+            pending[0] = pending[0][done:]
+    return total
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Replace `path` by `data` atomically: the old content or the new, never a mixture."""
+    temporary = path.with_name(path.name + ".tmp")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o644)
+    try:
+        write_all(fd, [memoryview(data)])
+        sync_fd(fd)
+    finally:
+        os.close(fd)
+    os.replace(temporary, path)
+    sync_folder(path.parent)

@@ -1,0 +1,86 @@
+"""The data folder: its lock against a second process, its format version, its parts."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from milvine.errors import DataFolderLocked, StorageFailed, UnsupportedFormat
+from milvine.storage.durable import make_folder, write_file
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+FORMAT_VERSION = 1
+_OLDEST_READABLE = 1
+
+
+class DataFolder:
+    """Paths of one database. `lock` keeps a second writer out for as long as this process lives."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.catalog = root / "catalog.sqlite"
+        self.wal = root / "wal"
+        self.segments = root / "segments"
+        self._lock_fd: int | None = None
+
+    def open(self, read_only: bool = False) -> None:
+        """Create or check the folder and take its lock.
+
+        Raises:
+            DataFolderLocked: another process has it open for writing.
+            UnsupportedFormat: a newer Milvine wrote it.
+            StorageFailed: it cannot be created or read.
+        """
+        try:
+            if read_only:
+                self._check_format()
+                return
+            make_folder(self.root)
+            self._lock()
+            self._check_format(create=True)
+        except OSError as error:
+            raise StorageFailed(f"Cannot open the data folder {self.root}: {error.strerror or error}") from error
+
+    def close(self) -> None:
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
+
+    def _lock(self) -> None:
+        fd = os.open(self.root / "LOCK", os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+        try:
+            if sys.platform == "win32":
+                msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+            else:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(fd, 64).decode("ascii", "replace").strip()
+            os.close(fd)
+            raise DataFolderLocked(
+                f"The data folder {self.root} is in use by another process{f' (pid {holder})' if holder else ''}. "
+                "Stop it first, or open another folder."
+            ) from None
+        self._lock_fd = fd
+        os.ftruncate(fd, 0)
+        os.write(fd, str(os.getpid()).encode())
+
+    def _check_format(self, create: bool = False) -> None:
+        path = self.root / "FORMAT"
+        if not path.exists():
+            if not create:
+                raise StorageFailed(f"{self.root} holds no Milvine database")
+            write_file(path, json.dumps({"milvine_format": FORMAT_VERSION}).encode())
+            return
+        version = json.loads(path.read_bytes())["milvine_format"]
+        if version > FORMAT_VERSION:
+            raise UnsupportedFormat(
+                f"{self.root} has format {version}; this Milvine reads up to {FORMAT_VERSION}. Install a newer Milvine."
+            )
+        if version < _OLDEST_READABLE:
+            raise UnsupportedFormat(f"{self.root} has format {version}; the oldest readable is {_OLDEST_READABLE}.")

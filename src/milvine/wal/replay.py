@@ -1,0 +1,132 @@
+"""Reading the log back after a stop or a crash, and telling a torn end from corruption.
+
+Records of one unsynced group can reach the disk out of order, so the log may end in holes. A hole at LSN n is the torn
+end of a crash unless something proves that n had been durable: a whole frame behind it that says so (`synced_lsn`), a
+later log file, or the catalog.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from milvine.errors import CorruptFile, UnsupportedFormat
+from milvine.storage.durable import sync_fd, sync_folder
+from milvine.types import Bytes
+from milvine.wal.log import SUFFIX, LogFile
+from milvine.wal.record import (
+    FILE_HEADER,
+    FORMAT_VERSION,
+    BadFrame,
+    Frame,
+    Record,
+    decode,
+    decode_file_header,
+    decode_frame,
+    next_frame,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Bytes at the end of the log that were no whole frame: where they began and how many."""
+
+    path: Path
+    offset: int
+    bytes: int
+
+
+class Replay:
+    """Iterate over (lsn, record); afterwards `files`, `last_lsn` and `cut` tell how the log ended.
+
+    Args:
+        folder: where the log files are.
+        durable_lsn: an LSN that the catalog proves to have been durable.
+        ignore_errors: drop a damaged rest instead of refusing (`wal.recovery_error_ignore`).
+    """
+
+    def __init__(self, folder: Path, durable_lsn: int, ignore_errors: bool = False) -> None:
+        self._folder, self._durable_lsn, self._ignore = folder, durable_lsn, ignore_errors
+        self.files: list[LogFile] = []
+        self.last_lsn = 0
+        self.cut: Cut | None = None
+
+    def __iter__(self) -> Iterator[tuple[int, Record]]:
+        self.files = self._list_files()
+        for number, file in enumerate(self.files):
+            last = number + 1 == len(self.files)
+            limit = None if last else self.files[number + 1].first_lsn
+            yield from self._records(file, limit)
+            if self.cut is not None:
+                self._drop_rest(number)
+                return
+
+    def _list_files(self) -> list[LogFile]:
+        paths = sorted(p for p in self._folder.glob("*" + SUFFIX))
+        files = []
+        for path in paths:
+            try:
+                version, first_lsn = decode_file_header(_read(path))
+            except BadFrame as error:
+                if path != paths[-1] and not self._ignore:
+                    raise CorruptFile.at(str(path), 0, str(error)) from None
+                path.unlink()  # created by a crash in the middle of a rotation: it never held a record
+                continue
+            if version > FORMAT_VERSION:
+                raise UnsupportedFormat(f"{path} has log format {version}; this Milvine reads up to {FORMAT_VERSION}")
+            files.append(LogFile(int(path.stem), first_lsn, path))
+        return files
+
+    def _records(self, file: LogFile, limit: int | None) -> Iterator[tuple[int, Record]]:
+        data = _read(file.path)
+        offset, expected = FILE_HEADER.size, file.first_lsn
+        while limit is None or expected < limit:
+            try:
+                frame = decode_frame(data, offset)
+                if frame.lsn != expected:
+                    raise BadFrame(f"LSN {frame.lsn} stands where {expected} belongs")
+                record = decode(frame)
+            except BadFrame as error:
+                if offset == len(data) and limit is None:
+                    return
+                self._damaged(file, data, offset, expected, limit, str(error))
+                return
+            yield expected, record
+            self.last_lsn = expected
+            offset, expected = frame.end, expected + 1
+
+    def _damaged(self, file: LogFile, data: Bytes, offset: int, lsn: int, limit: int | None, what: str) -> None:
+        if not self._ignore and (limit is not None or self._was_durable(data, offset, lsn)):
+            raise CorruptFile.at(str(file.path), offset, f"{what} (LSN {lsn} had been acknowledged)")
+        self.cut = Cut(file.path, offset, len(data) - offset)
+
+    def _was_durable(self, data: Bytes, offset: int, lsn: int) -> bool:
+        if self._durable_lsn >= lsn:
+            return True
+        at: Frame | None = next_frame(data, offset + 1)
+        while at is not None:
+            if at.synced_lsn >= lsn:
+                return True
+            at = next_frame(data, at.end)
+        return False
+
+    def _drop_rest(self, number: int) -> None:
+        assert self.cut is not None
+        for file in self.files[number + 1 :]:
+            file.path.unlink()
+        del self.files[number + 1 :]
+        fd = os.open(self.cut.path, os.O_WRONLY)
+        try:
+            os.ftruncate(fd, self.cut.offset)
+            sync_fd(fd)
+        finally:
+            os.close(fd)
+        sync_folder(self._folder)
+
+
+def _read(path: Path) -> Bytes:
+    return np.fromfile(path, dtype=np.uint8)
