@@ -24,15 +24,19 @@ os.replace("kept/one.tmp", "kept/one")
 copy = os.open("kept/two", os.O_RDWR | os.O_CREAT | os.O_APPEND)
 other = os.dup(copy)
 os.write(copy, b"12345"); os.write(other, b"678"); os.writev(other, [b"9", b"abc"]); os.close(copy)
-os.pwrite(other, b"", 0); os.ftruncate(other, 4); os.truncate("kept/two", 3); os.write(other, b"yz"); os.fdatasync(other)
+os.pwrite(other, b"", 0); os.ftruncate(other, 4); os.truncate("kept/two", 3)
+os.write(other, b"yz"); os.fdatasync(other)
 shutil.copyfile("kept/one", "copy"); os.link("copy", "linked"); os.unlink("copy")
 with open("linked", "r+b") as f: f.seek(5); f.write(b"in place")
-hole = os.open("hole", os.O_WRONLY | os.O_CREAT, dir_fd=os.open(".", os.O_RDONLY)); os.pwrite(hole, b"far", 9000); os.posix_fallocate(hole, 0, 9999)
-subprocess.run([sys.executable, "-c", "open('child', 'w').write('from a child'); open('kept/two', 'a').write('!')"], check=True)
+hole = os.open("hole", os.O_WRONLY | os.O_CREAT, dir_fd=os.open(".", os.O_RDONLY))
+os.pwrite(hole, b"far", 9000); os.posix_fallocate(hole, 0, 9999)
+child = "open('child', 'w').write('from a child'); open('kept/two', 'a').write('!')"
+subprocess.run([sys.executable, "-c", child], check=True)
 if not os.fork():
     os.write(other, b"forked"); os._exit(0)
 os.wait()
-open("short-lived", "w").close(); os.remove("short-lived"); open("copy", "w").write("once more"); open("copy", "w").write("cut")
+open("short-lived", "w").close(); os.remove("short-lived")
+open("copy", "w").write("once more"); open("copy", "w").write("cut")
 log = os.open(ack, os.O_WRONLY | os.O_CREAT | os.O_APPEND); os.write(log, b"done\\n")
 """
 
@@ -43,7 +47,8 @@ log = os.open(ack, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 made = False
 for life in range(3):
     db = sqlite3.connect(os.path.join(root, "catalog.db"), isolation_level=None)
-    db.execute("PRAGMA journal_mode=WAL"); db.execute("PRAGMA synchronous=FULL"); db.execute("PRAGMA wal_autocheckpoint=20")
+    db.execute("PRAGMA journal_mode=WAL"); db.execute("PRAGMA synchronous=FULL")
+    db.execute("PRAGMA wal_autocheckpoint=20")
     db.execute("CREATE TABLE IF NOT EXISTS t (n INTEGER PRIMARY KEY, pad TEXT)")
     if not life: os.write(log, b"0\\n")
     for n in range(life * 40 + 1, life * 40 + 41):
@@ -140,7 +145,9 @@ def wrote(path: str, data: bytes, offset: int = 0) -> Record:
     return Record(Op.WRITE, path, number=offset, data=data)
 
 
-def crashed(records: list[Record], mode: Mode, folder: Path, seed: int = 0, disk: Disk | None = None) -> dict[str, bytes]:
+def crashed(
+    records: list[Record], mode: Mode, folder: Path, seed: int = 0, disk: Disk | None = None
+) -> dict[str, bytes]:
     target = folder / f"{mode.value}{seed}"
     replay(records, disk).crash(target, mode, np.random.default_rng(seed))
     return contents(target)
@@ -157,7 +164,12 @@ def test_a_write_during_a_sync_is_not_covered(tmp_path: Path) -> None:
 
 
 def test_a_name_needs_its_folder_synced(tmp_path: Path) -> None:
-    records = [Record(Op.CREATE, "f"), wrote("f", b"a"), Record(Op.SYNC_BEGIN, "f", number=1), Record(Op.SYNC_END, "f", number=1)]
+    records = [
+        Record(Op.CREATE, "f"),
+        wrote("f", b"a"),
+        Record(Op.SYNC_BEGIN, "f", number=1),
+        Record(Op.SYNC_END, "f", number=1),
+    ]
     assert crashed(records, Mode.FORGET, tmp_path) == {}
     assert crashed(records, Mode.FORGET, tmp_path, 1, Disk(names_follow_sync=True)) == {"f": b"a"}
     assert crashed([*records, *SYNCED], Mode.FORGET, tmp_path, 2) == {"f": b"a"}

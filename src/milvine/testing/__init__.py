@@ -1,1 +1,1 @@
-"""What tests of Milvine and of things built on it are made of: a model database, a stateful machine, the crash harness."""
+"""For tests of Milvine and of what is built on it: a model database, a stateful machine, the crash harness."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +20,43 @@ from milvine.errors import (
     DefaultPartitionDrop,
     IllegalPartition,
     IllegalVectorId,
+    NothingStored,
     PartitionNotFound,
 )
 from milvine.limits import DEFAULT_TAG, FILLER_DISTANCE, FILLER_ID
 from milvine.types import Collection, Hits, IdMode, Ids, IndexSetting, MetricType, Query, Vectors
+
+
+class Store(Protocol):
+    """What `Database` and `ModelDatabase` have in common."""
+
+    def create_collection(self, name: str, dimension: int, index_file_size_mb: int, metric: MetricType) -> None: ...
+    def drop_collection(self, name: str) -> None: ...
+    def has_collection(self, name: str) -> bool: ...
+    def collection(self, name: str) -> Collection: ...
+    def collections(self) -> list[str]: ...
+    def count(self, name: str) -> int: ...
+    def create_partition(self, name: str, tag: str) -> None: ...
+    def drop_partition(self, name: str, tag: str) -> None: ...
+    def has_partition(self, name: str, tag: str) -> bool: ...
+    def partitions(self, name: str) -> list[str]: ...
+    def create_index(self, name: str, index: IndexSetting) -> None: ...
+    def drop_index(self, name: str) -> None: ...
+    def insert(self, name: str, vectors: Vectors, ids: Ids | None, tag: str = "") -> Ids: ...
+    def delete(self, name: str, ids: Ids, tag: str = "") -> None: ...
+    def get(self, name: str, ids: Ids, tags: Sequence[str] = ()) -> tuple[NDArray[np.bool_], Vectors]: ...
+    def search(self, name: str, query: Query) -> Hits: ...
+    def flush(self, names: Sequence[str] | None) -> None: ...
+    def compact(self, name: str) -> None: ...
+
+
+def lookup(db: Store, name: str, ids: Ids, tags: Sequence[str] = ()) -> tuple[NDArray[np.bool_], Vectors]:
+    """`get`, where a collection without anything stored has none of the ids (specification 3.16 makes it an error)."""
+    try:
+        return db.get(name, ids, tags)
+    except NothingStored:
+        collection = db.collection(name)
+        return np.zeros(len(ids), dtype=bool), np.zeros((len(ids), collection.width), collection.dtype)
 
 
 @dataclass
@@ -189,7 +223,7 @@ class ModelDatabase:
         return np.concatenate([rows.vectors[rows.ids == row_id] for rows in self.table(name).matching(tags)])
 
     def search(self, name: str, query: Query) -> Hits:
-        """Exact hits, ties by id. Width as specification 3.13 says, without segments to tell an empty scope from a new one."""
+        """Exact hits, ties by id. Width min(k, rows + 1), as specification 3.13 says where there is a segment."""
         scope = self.table(name).matching(query.tags)
         ids = np.concatenate([rows.ids for rows in scope])
         nq, width = len(query.vectors), min(query.k, len(ids) + 1)

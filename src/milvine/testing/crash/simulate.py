@@ -275,7 +275,7 @@ _TELLING = (Op.ACK, Op.SYNC_BEGIN, Op.SYNC_END, Op.RENAME, Op.UNLINK, Op.CREATE)
 
 
 def crash_points(records: Sequence[Record], count: int, random: np.random.Generator) -> list[int]:
-    """How many records happened before each crash, ascending: half anywhere, half next to syncs, names and acknowledgements."""
+    """How many records happened before each crash, ascending: half anywhere, half next to syncs, names and answers."""
     telling = [at for at, record in enumerate(records) if record.op in _TELLING]
     near = random.choice(telling, count // 2) + random.integers(0, 2, count // 2) if telling else np.empty(0, np.int64)
     anywhere = random.integers(0, len(records) + 1, count - len(near))

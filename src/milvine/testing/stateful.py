@@ -1,0 +1,213 @@
+"""A state machine that does to a database and to the model what hypothesis thinks of, and compares all they answer.
+
+    TestDatabase = DatabaseMachine.TestCase
+
+Vectors have small whole numbers as elements: distances are exact and ties common. Background work is off, so a crash
+can be a copy of the open folder; flushes, merges and builds happen where a rule asks for them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from milvine.config import Settings
+from milvine.engine.database import Database
+from milvine.errors import MilvineError
+from milvine.limits import DEFAULT_TAG, FILLER_ID
+from milvine.testing.model import ModelDatabase, Store, distances, lookup
+from milvine.types import Floats, Hits, Ids, IndexSetting, IndexType, MetricType, Query
+
+WIDTH = 4
+MANY = 4200  # more than an index needs before it is built
+
+names = st.sampled_from(["books", "films", "songs"])
+tags = st.sampled_from(["", "", DEFAULT_TAG, "old", "new"])
+patterns = st.lists(st.sampled_from([DEFAULT_TAG, "old", "new", "o.*", ".*", "none"]), max_size=2)
+id_lists = st.lists(st.integers(-3, 30), min_size=1, max_size=12)
+seeds = st.integers(0, 2**32 - 1)
+indexes = st.sampled_from([IndexSetting(), IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 8})])
+
+
+def some_vectors(seed: int, rows: int) -> Floats:
+    return np.random.default_rng(seed).integers(-3, 4, (rows, WIDTH)).astype(np.float32)
+
+
+def outcome(call: Callable[[], object]) -> type[MilvineError] | None:
+    """The class of the error a call ends in."""
+    try:
+        call()
+    except MilvineError as error:
+        return type(error)
+    return None
+
+
+class DatabaseMachine(RuleBasedStateMachine):
+    """Subclass with other `settings` to run the same rules under them."""
+
+    settings: ClassVar[Settings] = Settings(background=False, search_threads=2, build_in_subprocess=False)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.home = Path(tempfile.mkdtemp(prefix="milvine-stateful-"))
+        self.model = ModelDatabase()
+        self.lives = 0
+        self.db = Database.open(self.home / "0", self.settings)
+
+    def teardown(self) -> None:
+        self.db.close()
+        shutil.rmtree(self.home)
+
+    def both(self, call: Callable[[Store], object]) -> None:
+        """Makes one call on both; they must succeed or fail alike."""
+        expected, real = outcome(lambda: call(self.model)), outcome(lambda: call(self.db))
+        assert real is expected, f"{real} instead of {expected}"
+
+    # collections, partitions, indexes
+
+    @rule(name=names, metric=st.sampled_from([MetricType.L2, MetricType.IP]))
+    def create_collection(self, name: str, metric: MetricType) -> None:
+        self.both(lambda db: db.create_collection(name, WIDTH, 1, metric))
+
+    @rule(name=names)
+    def drop_collection(self, name: str) -> None:
+        self.both(lambda db: db.drop_collection(name))
+
+    @rule(name=names, tag=st.sampled_from(["old", "new"]))
+    def create_partition(self, name: str, tag: str) -> None:
+        self.both(lambda db: db.create_partition(name, tag))
+
+    @rule(name=names, tag=st.sampled_from(["old", "new", DEFAULT_TAG]))
+    def drop_partition(self, name: str, tag: str) -> None:
+        self.both(lambda db: db.drop_partition(name, tag))
+
+    @rule(name=names, index=indexes)
+    def create_index(self, name: str, index: IndexSetting) -> None:
+        self.both(lambda db: db.create_index(name, index))
+
+    @rule(name=names)
+    def drop_index(self, name: str) -> None:
+        self.both(lambda db: db.drop_index(name))
+
+    # rows
+
+    @rule(name=names, ids=id_lists, tag=tags, seed=seeds)
+    def insert(self, name: str, ids: list[int], tag: str, seed: int) -> None:
+        given, vectors = np.array(ids, np.int64), some_vectors(seed, len(ids))
+        self.both(lambda db: db.insert(name, vectors, given, tag))
+
+    @rule(name=names, tag=tags, seed=seeds)
+    def insert_many(self, name: str, tag: str, seed: int) -> None:
+        given, vectors = np.arange(100, 100 + MANY), some_vectors(seed, MANY)
+        self.both(lambda db: db.insert(name, vectors, given, tag))
+
+    @rule(name=names, rows=st.integers(1, 12), tag=tags, seed=seeds)
+    def insert_generated(self, name: str, rows: int, tag: str, seed: int) -> None:
+        vectors, made = some_vectors(seed, rows), [np.arange(rows)]
+        real = outcome(lambda: made.append(self.db.insert(name, vectors, None, tag)))
+        assert real is outcome(lambda: self.model.insert(name, vectors, None, tag, generated=made[-1]))
+
+    @rule(name=names, ids=id_lists, tag=tags)
+    def delete(self, name: str, ids: list[int], tag: str) -> None:
+        self.both(lambda db: db.delete(name, np.array(ids, np.int64), tag))
+
+    @rule(name=names, part=st.floats(0, 1), seed=seeds)
+    def delete_part(self, name: str, part: float, seed: int) -> None:
+        if self.model.has_collection(name):
+            everything = np.concatenate([rows.ids for rows in self.model.table(name).partitions.values()])
+            chosen = everything[np.random.default_rng(seed).random(len(everything)) < part]
+            self.both(lambda db: db.delete(name, chosen))
+
+    # what changes no answer
+
+    @rule(name=names)
+    def flush(self, name: str) -> None:
+        self.both(lambda db: db.flush([name]))
+
+    @rule(name=names)
+    def compact(self, name: str) -> None:
+        self.both(lambda db: db.compact(name))
+
+    @rule()
+    def reopen(self) -> None:
+        self.db.close()
+        self.db = Database.open(self.home / str(self.lives), self.settings)
+
+    @rule()
+    def crash(self) -> None:
+        """Goes on with a copy of the open folder, as it would be found after kill -9."""
+        old, new = self.home / str(self.lives), self.home / str(self.lives + 1)
+        shutil.copytree(old, new, ignore=shutil.ignore_patterns("*-shm"))
+        self.db.close()
+        shutil.rmtree(old)
+        self.lives += 1
+        self.db = Database.open(new, self.settings)
+
+    # answers
+
+    @rule(name=names, ids=id_lists, scope=patterns)
+    def get(self, name: str, ids: list[int], scope: list[str]) -> None:
+        if not self.model.has_collection(name):
+            return
+        wanted = np.array(ids, np.int64)
+        self.both(lambda db: lookup(db, name, wanted, scope))
+        if self._matches(name, scope):
+            expected, _ = self.model.get(name, wanted, scope)
+            found, vectors = lookup(self.db, name, wanted, scope)
+            assert found.tolist() == expected.tolist()
+            for row_id, vector in zip(wanted[found], vectors[found], strict=True):
+                assert (self.model.copies(name, row_id, scope) == vector).all(axis=1).any()
+            assert not vectors[~found].any()
+
+    @rule(name=names, k=st.sampled_from([1, 3, 10, 100]), nq=st.sampled_from([1, 3]), scope=patterns, seed=seeds)
+    def search(self, name: str, k: int, nq: int, scope: list[str], seed: int) -> None:
+        query = Query(some_vectors(seed, nq), k, {"nprobe": 8}, tuple(scope))
+        self.both(lambda db: db.search(name, query))
+        if self.model.has_collection(name) and self._matches(name, scope):
+            self._compare_hits(name, query, self.db.search(name, query))
+
+    def _matches(self, name: str, scope: list[str]) -> bool:
+        return outcome(lambda: self.model.table(name).matching(scope)) is None
+
+    def _compare_hits(self, name: str, query: Query, hits: Hits) -> None:
+        scope = self.model.table(name).matching(query.tags)
+        ids: Ids = np.concatenate([rows.ids for rows in scope])
+        metric = self.model.collection(name).metric
+        true = distances(query.vectors, np.concatenate([rows.vectors for rows in scope]), metric)
+        if hits.nq == 0:
+            assert not len(ids)
+            return
+        assert hits.ids.shape == hits.distances.shape == (len(true), min(query.k, len(ids) + 1))
+        for row, all_of_them in enumerate(true):
+            real = hits.ids[row] != FILLER_ID if len(ids) < query.k else np.ones(query.k, dtype=bool)
+            order = np.lexsort((ids, -all_of_them if metric.larger_is_closer else all_of_them))[: query.k]
+            assert hits.distances[row][real].tolist() == all_of_them[order].tolist()
+            last = all_of_them[order[-1]] if len(order) else 0
+            expected, got = (
+                _pairs(ids[order], all_of_them[order]),
+                _pairs(hits.ids[row][real], hits.distances[row][real]),
+            )
+            among = _pairs(ids, all_of_them)
+            assert {p: n for p, n in got.items() if p[1] != last} == {p: n for p, n in expected.items() if p[1] != last}
+            assert got <= among, f"hits that are not there: {got - among}"
+
+    @invariant()
+    def same_catalog(self) -> None:
+        assert self.db.collections() == self.model.collections()
+        for name in self.model.collections():
+            assert self.db.partitions(name) == self.model.partitions(name)
+            assert self.db.count(name) == self.model.count(name)
+            assert self.db.collection(name).index == self.model.collection(name).index
+            assert self.db.collection(name).id_mode == self.model.collection(name).id_mode
+
+
+def _pairs(ids: Ids, found: Floats) -> Counter[tuple[int, float]]:
+    return Counter(zip(ids.tolist(), found.tolist(), strict=True))

@@ -1,0 +1,34 @@
+"""Power cuts: storage that forgets, tears and reorders what was not synced. MILVINE_CRASH_STATES=200 for a longer run.
+
+The last two tests break the promise on purpose, to show that the harness would notice.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from milvine.testing.crash.__main__ import summary
+from milvine.testing.crash.powercut import PowerCuts
+
+STATES = int(os.environ.get("MILVINE_CRASH_STATES", "40"))
+
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(120 + 5 * STATES)]
+
+
+def test_power_cuts(tmp_path: Path, tracer: Path) -> None:
+    report = PowerCuts(tmp_path, tracer, seed=1).run(STATES)
+    assert report.ok, "\n".join([summary("states", STATES, report), *report.notes])
+    assert report.rows and report.acknowledged
+
+
+def test_a_log_without_syncs_loses_acknowledged_rows(tmp_path: Path, tracer: Path) -> None:
+    report = PowerCuts(tmp_path, tracer, seed=2, settings={"wal_sync": False}, actions=60).run(8)
+    assert report.lost
+
+
+def test_storage_that_ignores_syncs_is_noticed(tmp_path: Path, tracer: Path) -> None:
+    report = PowerCuts(tmp_path, tracer, seed=3, actions=60, ignore_syncs=True).run(6)
+    assert report.lost or report.failures
