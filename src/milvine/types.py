@@ -182,7 +182,8 @@ class RowMask:
 
     def contains(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether each row number (any shape, all within range) is live."""
-        return ((self.bits[rows >> 3] >> (rows & 7).astype(np.uint8)) & 1).view(np.bool_)
+        live: NDArray[np.bool_] = ((self.bits[rows >> 3] >> (rows & 7).astype(np.uint8)) & 1).view(np.bool_)
+        return live
 
     def without(self, rows: NDArray[np.int64]) -> RowMask:
         """This mask with `rows` dead as well; rows that are dead already are counted once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from milvine.types import Collection, IdMode, IndexSetting, Partition
 
@@ -23,7 +23,7 @@ class SegmentRecord:
     data_bytes: int
     min_lsn: int
     max_lsn: int
-    index: IndexSetting = IndexSetting()
+    index: IndexSetting = field(default_factory=IndexSetting)
     index_file: str | None = None
     index_bytes: int = 0
     tombstone_file: str | None = None

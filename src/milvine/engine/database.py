@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from milvine.engine.stats import CollectionStats, collection_stats
 from milvine.errors import CollectionNotFound, DatabaseClosed, ReadOnly
 from milvine.events import Events, Opened
 from milvine.ingest.state import CollectionState
+from milvine.ingest.stores import Stores
 from milvine.ingest.writer import DeleteRequest, InsertRequest, check_id_mode
 from milvine.limits import DEFAULT_TAG
 from milvine.maintenance.flush import flush
@@ -89,9 +89,7 @@ class Database:
     def __enter__(self) -> Database:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     # collections
@@ -106,7 +104,7 @@ class Database:
 
     def has_collection(self, name: str) -> bool:
         self._check_open()
-        return any(state.collection.name == name for state in list(self._stores.states.values()))
+        return name in self._stores.names
 
     def collection(self, name: str) -> Collection:
         """What the catalog says of a collection; `.index` is its index setting."""
@@ -115,7 +113,7 @@ class Database:
     def collections(self) -> list[str]:
         """All names, in creation order."""
         self._check_open()
-        return [state.collection.name for state in list(self._stores.states.values())]
+        return list(self._stores.names)
 
     def count(self, name: str) -> int:
         """Live rows, flushed or not."""
@@ -174,7 +172,8 @@ class Database:
         check_id_mode(state.version.collection.id_mode, ids is None)
         self._make_room()
         request = InsertRequest(state, tag or DEFAULT_TAG, np.ascontiguousarray(vectors), ids)
-        return stores.writer.submit(request).result()
+        stored: Ids = stores.writer.submit(request).result()
+        return stored
 
     def delete(self, name: str, ids: Ids, tag: str = "") -> None:
         """Delete every row with one of `ids`; unknown ids and an unknown tag are no error (specification 3.11)."""
@@ -209,12 +208,12 @@ class Database:
 
     def _state(self, name: str) -> CollectionState:
         self._check_open()
-        for state in list(self._stores.states.values()):
-            if state.collection.name == name:
-                return state
-        raise CollectionNotFound.named(name)
+        state = self._stores.names.get(name)
+        if state is None:
+            raise CollectionNotFound.named(name)
+        return state
 
-    def _writable(self) -> ddl.Stores:
+    def _writable(self) -> Stores:
         self._check_open()
         if self._parts.read_only:
             raise ReadOnly

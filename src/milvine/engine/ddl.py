@@ -1,4 +1,4 @@
-"""Definitions: collections and partitions. Each runs on the writer thread, between two groups of inserts and deletes."""
+"""Definitions: collections and partitions. Each runs on the writer thread, between two groups."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def create_collection(
     """Raises CollectionExists."""
 
     def run() -> CollectionState:
-        if any(state.collection.name == name for state in stores.states.values()):
+        if name in stores.names:
             raise CollectionExists
         stored = stores.catalog.create_collection(
             name, dimension, metric, index_file_size_mb, stores.writer.log.last_lsn
         )
         state = CollectionState(stored, stores.files)
-        stores.states[state.id] = state
+        stores.states[state.id] = stores.names[name] = state
         return state
 
     return stores.writer.call(run)
@@ -42,7 +42,7 @@ def drop_collection(stores: Stores, state: CollectionState) -> None:
             raise CollectionNotFound.named(state.collection.name)
         stores.catalog.drop_collection(state.id)
         state.dropped = True
-        del stores.states[state.id]
+        del stores.states[state.id], stores.names[state.collection.name]
         retire(stores, state.files())
         state.segments.clear()
         state.memtable.release(len(state.memtable.blocks))

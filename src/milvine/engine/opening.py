@@ -61,7 +61,9 @@ def _open(folder: DataFolder, settings: Settings, events: Events, read_only: boo
         catalog.close()
         raise
     writer = Writer(log, ids, events)
-    stores = Stores(settings, storage, files, catalog, ids, events, writer, states)
+    names = {state.collection.name: state for state in states.values()}
+    stores = Stores(settings, storage, files, catalog, ids, events, writer, states, names)
+    writer.call(stores.trim_log)
     return Opening(folder, stores, replayed, read_only)
 
 

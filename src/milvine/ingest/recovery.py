@@ -48,7 +48,7 @@ def recover(
     first_free = replay.files[-1].first_lsn if replay.files else 1
     last_lsn = max(replay.last_lsn, contents.durable_lsn, first_free - 1)
     if not settings.wal_enable:
-        return Recovered(states, NoLog(last_lsn), count)
+        return Recovered(states, NoLog(last_lsn, replay.files), count)
     log = Log(folder.wal, replay.files, last_lsn, settings.wal_file_bytes, settings.wal_sync)
     return Recovered(states, log, count)
 

@@ -17,7 +17,7 @@ from milvine.storage.local import LocalStorage
 
 @dataclass(frozen=True)
 class Stores:
-    """`states` by collection id; only the writer thread adds and removes. `obsolete`: file name -> since when."""
+    """`states` by collection id, `names` by name: only the writer thread adds and removes. `obsolete`: file name -> since when."""
 
     settings: Settings
     storage: LocalStorage
@@ -27,6 +27,7 @@ class Stores:
     events: Events
     writer: Writer
     states: dict[int, CollectionState]
+    names: dict[str, CollectionState]
     obsolete: dict[str, float] = field(default_factory=dict)
     closing: threading.Event = field(default_factory=threading.Event)
 

@@ -38,9 +38,11 @@ def build_segment(stores: Stores, state: CollectionState, segment_id: int, stop:
         return False
     began = time.monotonic()
     setting = state.collection.index
-    record = build_index(
-        stores, state.collection, each.segment.record, lambda: stop() or state.collection.index != setting
-    )
+
+    def stopped() -> bool:
+        return stop() or state.collection.index != setting
+
+    record = build_index(stores, state.collection, each.segment.record, stopped)
     if record is None:
         return False
     done = stores.writer.call(lambda: _commit(stores, state, record))
@@ -107,10 +109,7 @@ def _run_process(stores: Stores, spec: BuildSpec, stop: Callable[[], bool]) -> b
 def _commit(stores: Stores, state: CollectionState, record: SegmentRecord) -> bool:
     assert record.index_file is not None
     each = state.segments.get(record.id)
-    stale = (
-        each is None or each.segment.record.rows_file != record.rows_file or each.segment.record.index_file is not None
-    )
-    if state.dropped or each is None or stale or state.collection.index != record.index:
+    if state.dropped or each is None or state.collection.index != record.index or not _raw(each, record):
         retire(stores, (record.index_file,))
         return False
     current = replace(
@@ -120,3 +119,9 @@ def _commit(stores: Stores, state: CollectionState, record: SegmentRecord) -> bo
     state.segments[record.id] = LiveSegment(state.open_segment(current), each.mask)
     state.publish()
     return True
+
+
+def _raw(each: LiveSegment, record: SegmentRecord) -> bool:
+    """Whether the segment is still the one that was read, and has no index yet."""
+    now = each.segment.record
+    return now.rows_file == record.rows_file and now.index_file is None

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from milvine.catalog.model import Edit
 from milvine.errors import MilvineError
 from milvine.events import JobFailed
 from milvine.ingest.state import CollectionState
@@ -15,8 +16,9 @@ from milvine.limits import MIB
 from milvine.maintenance.build import build_segment
 from milvine.maintenance.flush import flush
 from milvine.maintenance.merge import merge
-from milvine.maintenance.policy import SegmentFacts, TailFacts, builds, flush_due, merges
-from milvine.maintenance.reclaim import reclaim
+from milvine.maintenance.policy import SegmentFacts, TailFacts, builds, flush_due, forced_builds, merges
+from milvine.maintenance.reclaim import reclaim, retire
+from milvine.segment.version import LiveSegment
 from milvine.types import IndexType
 
 _TICK_SECONDS = 1.0
@@ -31,6 +33,7 @@ class Worker:
         self._stores = stores
         self._wake = threading.Event()
         self._not_before: dict[int, float] = {}
+        self._resuming = set(stores.states)
         interval = stores.settings.auto_flush_interval or _TICK_SECONDS
         self._threads = [
             threading.Thread(target=self._flush_loop, args=(interval,), name="milvine-flush", daemon=True),
@@ -72,8 +75,18 @@ class Worker:
         for state in list(self._stores.states.values()):
             if self._stores.closing.is_set() or time.monotonic() < self._not_before.get(state.id, 0):
                 continue
-            did |= bool(self._try("merge or build", state, partial(maintain, self._stores, state)))
+            did |= bool(self._try("merge or build", state, partial(self._maintain, state)))
         return did
+
+    def _maintain(self, state: CollectionState) -> bool:
+        """One step; builds that an earlier process left undone, or whose files were damaged, come before all else."""
+        if heal(self._stores, state):
+            self._resuming.add(state.id)
+        resuming = state.id in self._resuming
+        if maintain(self._stores, state, resuming):
+            return True
+        self._resuming.discard(state.id)
+        return False
 
     def _try(self, job: str, state: CollectionState, step: Callable[[], object]) -> object:
         try:
@@ -85,17 +98,20 @@ class Worker:
             return False
 
 
-def maintain(stores: Stores, state: CollectionState) -> bool:
-    """One merge or one build of a collection, if the policies want one; whether something was done."""
+def maintain(stores: Stores, state: CollectionState, resuming: bool = False) -> bool:
+    """One merge or one build of a collection, if the policies want one; whether something was done.
+
+    `resuming` builds every raw segment that create_index would have built.
+    """
     if not state.maintaining.acquire(blocking=False):
         return False  # create_index or compact is at work on it
     try:
-        return _maintain(stores, state)
+        return _step(stores, state, resuming)
     finally:
         state.maintaining.release()
 
 
-def _maintain(stores: Stores, state: CollectionState) -> bool:
+def _step(stores: Stores, state: CollectionState, resuming: bool) -> bool:
     target = state.collection.index_file_size_mb * MIB
     segments = facts(state)
     stop = stores.closing.is_set
@@ -104,8 +120,30 @@ def _maintain(stores: Stores, state: CollectionState) -> bool:
             return True
     if state.collection.index.type is IndexType.FLAT:
         return False
-    due = builds(segments, target, stores.settings.unindexed_rows_max)
+    due = forced_builds(segments) if resuming else builds(segments, target, stores.settings.unindexed_rows_max)
     return bool(due) and build_segment(stores, state, due[0], lambda: stop() or state.dropped)
+
+
+def heal(stores: Stores, state: CollectionState) -> bool:
+    """Take damaged index files out of the catalog, if there are any: an index is a cache, made anew from the vectors."""
+    damaged = stores.files.damaged
+
+    def run() -> None:
+        bad = [e for e in state.segments.values() if e.segment.record.index_file in damaged]
+        if state.dropped or not bad:
+            return
+        before = state.files()
+        changed = tuple(each.segment.record.without_index() for each in bad)
+        stores.catalog.apply(Edit(state.id, changed=changed))
+        for record, each in zip(changed, bad, strict=True):
+            state.segments[record.id] = LiveSegment(state.open_segment(record), each.mask)
+        state.publish()
+        retire(stores, before - state.files())
+
+    if not any(each.segment.record.index_file in damaged for each in state.version.segments):
+        return False
+    stores.writer.call(run)
+    return True
 
 
 def facts(state: CollectionState) -> list[SegmentFacts]:

@@ -1,6 +1,7 @@
 """The component file: sections, a footer that describes them, and a checksum for every block.
 
-    magic 8 | sections, aligned to 64 | footer (JSON) | footer length u64 | crc32c u32 of the footer | format u32 | magic 8
+    magic 8 | sections, aligned to 64 | footer (JSON) |
+    footer length u64 | crc32c u32 of the footer | format u32 | magic 8
 
 The footer holds `kind` ("rows", "index" or "tombstones"), `segments` (one entry per segment with its ids, schema, LSN
 range, the segments it replaces and its sections as [offset, length]) and `crcs`: CRC32C of every BLOCK bytes of the

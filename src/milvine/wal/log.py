@@ -94,10 +94,6 @@ class Log:
                 return  # tried again at the next trim; replay skips what is flushed
             del self._files[0]
 
-    def oldest_lsn(self) -> int:
-        """The first LSN that the files on disk still hold."""
-        return self._files[0].first_lsn
-
     @property
     def bytes_held(self) -> int:
         """Bytes in all log files but the current one, plus the current one."""
@@ -149,8 +145,9 @@ class Log:
 class NoLog(Log):
     """`wal.enable: false`: nothing is logged, a crash loses what was not flushed."""
 
-    def __init__(self, last_lsn: int) -> None:
-        self.last_lsn = self._synced_lsn = last_lsn
+    def __init__(self, last_lsn: int, files: Sequence[LogFile] = ()) -> None:
+        self.last_lsn = self._synced_lsn = self._replayed_lsn = last_lsn
+        self._files = list(files)
 
     def append(self, records: Sequence[Record]) -> None:
         self.last_lsn += len(records)
@@ -160,10 +157,15 @@ class NoLog(Log):
         return
 
     def trim(self, flushed_lsn: int) -> None:
-        return
+        """What an earlier, logged run left behind goes once it is flushed."""
+        if flushed_lsn >= self._replayed_lsn:
+            for file in self._files:
+                file.path.unlink(missing_ok=True)
+            self._files.clear()
 
-    def oldest_lsn(self) -> int:
-        return self.last_lsn + 1
+    @property
+    def bytes_held(self) -> int:
+        return 0
 
     def close(self) -> None:
         return

@@ -79,7 +79,7 @@ class Replay:
             if version > FORMAT_VERSION:
                 raise UnsupportedFormat(f"{path} has log format {version}; this Milvine reads up to {FORMAT_VERSION}")
             files.append(LogFile(int(path.stem), first_lsn, path))
-        return files
+        return _after_gap(files)
 
     def _records(self, file: LogFile, limit: int | None) -> Iterator[tuple[int, Record]]:
         data = _read(file.path)
@@ -126,6 +126,17 @@ class Replay:
         finally:
             os.close(fd)
         sync_folder(self._folder)
+
+
+def _after_gap(files: list[LogFile]) -> list[LogFile]:
+    """Files go oldest first, so one that is older than a missing one was meant to go too: a crash brought it back."""
+    start = 0
+    for number in range(1, len(files)):
+        if files[number].sequence != files[number - 1].sequence + 1:
+            start = number
+    for file in files[:start]:
+        file.path.unlink()
+    return files[start:]
 
 
 def _read(path: Path) -> Bytes:
