@@ -25,7 +25,7 @@ _NOT_ROWS = "Invalid vector: Vector must be list-like object"
 _EMPTY_ROW = "Invalid vector: Check if empty-list exists"
 _RAGGED = "Whole vectors must have the same dimension"
 _MIXED = "Invalid vector: rows of bytes and rows of numbers in one call"
-_Buffer = (bytes, bytearray, memoryview)
+_Buffer = bytes | bytearray | memoryview
 E = TypeVar("E", bound=IntEnum)
 
 
@@ -166,10 +166,9 @@ def vectors(value: Any) -> Vectors:
         ParamError: no rows, or not rows of one length.
         TypeError: an element is not a number.
     """
-    if not isinstance(value, np.ndarray):
-        value = _sequence(value)
-        if any(isinstance(row, _Buffer) for row in value):
-            return _binary(value)
+    value = _container(value)
+    if not isinstance(value, np.ndarray) and any(isinstance(row, _Buffer) for row in value):
+        return _binary(value)
     try:
         array = np.asarray(value)
     except ValueError:
@@ -180,13 +179,14 @@ def vectors(value: Any) -> Vectors:
     raise _unusable(array)
 
 
-def _sequence(value: Any) -> Any:
-    """`value` if it is a non-empty container of rows that can be indexed."""
-    if isinstance(value, str | dict | _Buffer) or not hasattr(value, "__getitem__"):
-        raise ParamError(_NOT_2D)
-    if not isinstance(value, list | tuple) and hasattr(value, "__array__"):
-        value = np.asarray(value)
-    if not len(value):
+def _container(value: Any) -> Any:
+    """Rows as an array of numbers or as a container that is not empty."""
+    if hasattr(value, "__array__"):
+        array = np.asarray(value)
+        if array.dtype != object:
+            return array
+        value = array.tolist()  # an array or a column of lists, or of bytes
+    if isinstance(value, str | dict | _Buffer) or not hasattr(value, "__getitem__") or not len(value):
         raise ParamError(_NOT_2D)
     return value
 
