@@ -198,8 +198,12 @@ class Database:
     def flush(self, names: Sequence[str] | None = None) -> None:
         """Write everything acknowledged before the call to segments; all collections when `names` is empty."""
         stores = self._writable()
-        for name in names or self.collections():
-            flush(stores, self._state(name))
+        if names:
+            for name in names:
+                flush(stores, self._state(name))
+        else:  # a collection may be dropped meanwhile
+            for state in list(stores.states.values()):
+                flush(stores, state)
         self._wake()
 
     def compact(self, name: str) -> None:
