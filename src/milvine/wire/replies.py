@@ -16,6 +16,9 @@ from milvine.wire.varint import Malformed, encode_int64s
 from milvine.wire.walk import BYTES, VARINT, Walk, decode, int64s_of, joined, packed_field, parse, varint_field
 
 
+_RUNS_MAX = 1 << 16  # of rows found and not found, in turns
+
+
 @dataclass(frozen=True, slots=True)
 class HitsReply:
     """TopKQueryResult: flat `ids` (n,) int64 and `distances` (n,) float32, query-major, as sent."""
@@ -138,7 +141,7 @@ def _fast_vectors(walk: Walk) -> VectorsReply:
     for field in walk.fields():
         if field == (1, BYTES) and status == (0, ""):
             status = _status(walk)
-        elif field == (2, BYTES):
+        elif field == (2, BYTES) and len(runs) < _RUNS_MAX:
             runs.append(walk.rows())
         else:
             raise Irregular

@@ -80,13 +80,15 @@ def _take_run(data: bytes, at: int, start: int, payload: int, kind: int) -> tupl
 
 
 def _equal_headers(headers: Bytes) -> int:
-    """How many rows from the top equal the first one."""
-    same = len(headers)
-    for column in range(headers.shape[1] - 1, -1, -1):
-        differs = headers[:same, column] != headers[0, column]
+    """How many rows from the top equal the first one. Looks in growing steps, never far beyond the answer."""
+    same, step = 1, 64
+    while same < len(headers):
+        differs = (headers[same : same + step] != headers[0]).any(axis=1)
         first = int(differs.argmax())
         if differs[first]:
-            same = first
+            return same + first
+        same += len(differs)
+        step = min(step * 8, 1 << 16)
     return same
 
 
