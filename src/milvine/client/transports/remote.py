@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
-from typing import Any
 
 import grpc
 
 from milvine.client.address import ServerAddress
 from milvine.client.exceptions import NotConnectError
 from milvine.client.transports.base import TransportFailed
-from milvine.wire.schema import RPCS, method_path
+from milvine.wire.schema import RPCS, Command, method_path
 
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
@@ -26,7 +24,8 @@ _OPTIONS = (
 )
 _REFUSED_PAUSE = 0.1  # seconds before the second attempt at a server that refuses connections, doubled for each further
 _NEVER_SENT = "failed to connect to all addresses"  # how grpc says that a request did not leave this process
-_SETTLED = {grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.TRANSIENT_FAILURE}
+_NOBODY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+_PING = bytes(Command(cmd="version").SerializeToString())
 
 
 class RemoteFailed(TransportFailed, grpc.RpcError):  # type: ignore[misc]  # grpc ships no types
@@ -62,7 +61,7 @@ class RemoteTransport:
         return reply
 
     def wait(self) -> None:
-        """Until the server takes connections.
+        """Until the server answers.
 
         Raises:
             NotConnectError: it did not in any of the attempts.
@@ -70,30 +69,17 @@ class RemoteTransport:
         for attempt in range(max(1, self._max_retry)):
             if attempt:
                 time.sleep(_REFUSED_PAUSE * 2 ** (attempt - 1))
-            if _settle(self._channel, self._wait_timeout) is grpc.ChannelConnectivity.READY:
-                return
+            try:
+                self._send("Cmd", _PING, self._wait_timeout)
+            except RemoteFailed as error:
+                if error.code in _NOBODY:
+                    continue
+            return
         raise NotConnectError(f"Fail connecting to server on {self._address}. Timeout")
 
     def close(self) -> None:
         if os.getpid() == self._process:
             self._channel.close()
-
-
-def _settle(channel: Any, timeout: float) -> Any:
-    """The channel's state once it is connected or refused, or None when neither happens in `timeout` seconds."""
-    settled = threading.Event()
-    states: list[Any] = []
-
-    def on_change(state: Any) -> None:
-        if state in _SETTLED and not settled.is_set():
-            states.append(state)
-            settled.set()
-
-    channel.subscribe(on_change, try_to_connect=True)
-    try:
-        return states[0] if settled.wait(timeout) else None
-    finally:
-        channel.unsubscribe(on_change)
 
 
 def open_transport(address: ServerAddress, wait_timeout: float, max_retry: int, pre_ping: bool) -> RemoteTransport:

@@ -1,0 +1,170 @@
+"""The gRPC transport against servers that are slow, gone, back again or none (specification 5.2, 5.7)."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import grpc
+import numpy as np
+import pytest
+
+from milvus import Milvus, NotConnectError
+from tests.client.fakes import reply_of
+from tests.client.tiny_server import Answer, serving
+
+VERSION = reply_of("Cmd", string_reply="1.1.1").SerializeToString()
+OK = reply_of("Compact").SerializeToString()
+
+
+def answers(**more: Answer) -> dict[str, Answer]:
+    return {"Cmd": lambda request: VERSION, "Compact": lambda request: OK, **more}
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    with serving(answers()) as bound:
+        yield bound
+
+
+def test_by_host_and_by_uri(port: int) -> None:
+    for milvus in (Milvus(host="localhost", port=str(port)), Milvus(uri=f"tcp://127.0.0.1:{port}")):
+        assert milvus.server_version()[1] == "1.1.1"
+        milvus.close()
+
+
+def test_nobody_listens(free_port: int) -> None:
+    started = time.monotonic()
+    with pytest.raises(NotConnectError, match=f"^Fail connecting to server on 127.0.0.1:{free_port}. Timeout$"):
+        Milvus(host="127.0.0.1", port=free_port)
+    assert time.monotonic() - started < 5
+
+
+def test_somebody_listens_who_never_answers() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        with pytest.raises(NotConnectError):
+            Milvus(host="127.0.0.1", port=silent.getsockname()[1], wait_timeout=0.3, max_retry=2)
+
+
+def test_connecting_later(free_port: int) -> None:
+    milvus = Milvus(host="127.0.0.1", port=free_port, try_connect=False)
+    with serving(answers(), free_port):
+        assert milvus.compact("a").OK()
+
+
+def test_a_server_that_went_and_came_back(free_port: int) -> None:
+    with serving(answers(), free_port):
+        milvus = Milvus(host="127.0.0.1", port=free_port)
+    with pytest.raises(NotConnectError):
+        milvus.compact("a")
+    with serving(answers(), free_port):
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                assert milvus.compact("a").OK()
+                break
+            except NotConnectError:
+                assert time.monotonic() < deadline
+
+
+def test_without_pre_ping_the_call_fails(free_port: int) -> None:
+    with serving(answers(), free_port):
+        milvus = Milvus(host="127.0.0.1", port=free_port, pre_ping=False)
+    status = milvus.compact("a")
+    assert status.code is grpc.StatusCode.UNAVAILABLE and status.message.startswith("Error occurred. ")
+
+
+def test_deadline() -> None:
+    release = threading.Event()
+
+    def slow(request: bytes) -> bytes:
+        release.wait(10)
+        return OK
+
+    with serving(answers(Flush=slow)) as port:
+        milvus = Milvus(host="127.0.0.1", port=port)
+        for timeout in (0.1, "0.1", -1):
+            status = milvus.flush(timeout=timeout)
+            assert status.code is grpc.StatusCode.DEADLINE_EXCEEDED
+            assert status.message == "Error occurred. Deadline Exceeded"
+        future = milvus.flush(["a"], timeout=0.1, _async=True)
+        with pytest.raises(grpc.RpcError):
+            future.result()
+        release.set()
+        milvus.close()
+
+
+def test_a_server_that_dies_during_a_call_is_not_asked_again() -> None:
+    calls: list[bytes] = []
+    begun = threading.Event()
+
+    def hangs(request: bytes) -> bytes:
+        calls.append(request)
+        begun.set()
+        time.sleep(0.3)
+        return OK
+
+    statuses = []
+    with serving(answers(Insert=hangs)) as port:
+        milvus = Milvus(host="127.0.0.1", port=port)
+        caller = threading.Thread(target=lambda: statuses.append(milvus.insert("a", [[1.0]])))
+        caller.start()
+        assert begun.wait(10)
+    caller.join(10)
+    status, ids = statuses[0]
+    assert status.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED) and ids == [] and len(calls) == 1
+
+
+def test_unknown_rpc(port: int) -> None:
+    status = Milvus(host="127.0.0.1", port=port).load_collection("a")
+    assert status.code is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_large_messages() -> None:
+    sizes: list[int] = []
+
+    def insert(request: bytes) -> bytes:
+        sizes.append(len(request))
+        return bytes(reply_of("Insert", vector_id_array=range(1_000_000)).SerializeToString())
+
+    with serving(answers(Insert=insert)) as port:
+        milvus = Milvus(host="127.0.0.1", port=port)
+        status, ids = milvus.insert("a", np.zeros((20_000, 256), dtype=np.float32))
+    assert status.OK() and sizes[0] > 20_000 * 256 * 4 and ids[-1] == 999_999
+
+
+def test_threads_share_a_client(port: int) -> None:
+    milvus = Milvus(host="127.0.0.1", port=port)
+    outcomes: list[bool] = []
+
+    def work() -> None:
+        outcomes.extend(milvus.compact("a").OK() for _ in range(20))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcomes == [True] * 160
+
+
+def test_after_a_fork(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    milvus = Milvus(host="127.0.0.1", port=port)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: -1)
+        with pytest.raises(NotConnectError, match="forked"):
+            milvus.compact("a")
+    assert milvus.compact("a").OK()
