@@ -85,5 +85,6 @@ def main(spec_json: str) -> int:
 
 
 def _die_with_parent() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 1):  # not sys.stdin: a thread inside its buffer makes the interpreter abort at exit
+        pass
     os._exit(1)
