@@ -52,7 +52,7 @@ class Catalog:
     def contents(self) -> Contents:
         """Everything, collections and partitions in creation order."""
         with self._transaction() as connection:
-            facts = dict(connection.execute(select(FACTS.c.key, FACTS.c.value)).tuples().all())
+            facts = {row.key: row.value for row in connection.execute(select(FACTS.c.key, FACTS.c.value))}
             partitions: dict[int, list[Partition]] = defaultdict(list)
             for row in connection.execute(select(PARTITIONS).order_by(PARTITIONS.c.id)):
                 partitions[row.collection_id].append(Partition(row.id, row.collection_id, row.tag))
