@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milvine.catalog.model import SegmentRecord
-from milvine.errors import CorruptFile
+from milvine.errors import CorruptFile, OperatorError
 from milvine.index.base import OpenIndex
 from milvine.index.flat import FLAT_HEADER_BYTES
 from milvine.index.registry import kernel
@@ -90,14 +90,14 @@ class Segment:
         )
 
     def index(self) -> OpenIndex | None:
-        """The built index, verified before its first use; None when there is none or it is damaged."""
+        """The built index, verified before its first use; None when there is none or it cannot be used."""
         name = self.record.index_file
         if name is None or name in self._files.damaged:
             return None
         try:
             file = self._files.get(name)
             return file.index(self.record.id, self._open_index)
-        except CorruptFile:
+        except OperatorError:  # damaged, missing, of a newer format: only a cache
             self._files.damaged.add(name)
             return None
 

@@ -1,0 +1,203 @@
+"""Indexes in the database: built, used, dropped, rebuilt, merged, interrupted, damaged."""
+
+import shutil
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from milvine.config import Settings
+from milvine.engine.database import Database
+from milvine.errors import BuildFailed
+from milvine.events import Events, IndexBuilt, JobFailed
+from milvine.types import IndexSetting, IndexType, MetricType, Query
+
+SETTINGS = Settings(background=False, build_threads=1)
+INDEXES = {
+    IndexType.IVF_FLAT: ({"nlist": 64}, {"nprobe": 64}),
+    IndexType.IVF_SQ8: ({"nlist": 64}, {"nprobe": 64}),
+    IndexType.IVF_PQ: ({"nlist": 16, "m": 8}, {"nprobe": 16}),
+    IndexType.HNSW: ({"M": 16, "efConstruction": 100}, {"ef": 128}),
+}
+ROWS = 6000
+
+
+@pytest.fixture(scope="module")
+def rows():
+    centres = np.random.default_rng(1).normal(size=(60, 16))
+    spread = np.random.default_rng(2).normal(scale=0.3, size=(ROWS, 16))
+    return (centres[np.arange(ROWS) % 60] + spread).astype(np.float32)
+
+
+def fill(database, rows):
+    database.create_collection("c", 16, 1024, MetricType.L2)
+    database.insert("c", rows, np.arange(len(rows)))
+
+
+def setting(index_type):
+    return IndexSetting.of(index_type, INDEXES[index_type][0])
+
+
+def recall(database, rows, index_type, dead=0):
+    queries = rows[500:600] + np.float32(0.01)
+    found = database.search("c", Query(queries, 10, INDEXES[index_type][1])).ids
+    distances = ((queries[:, None] - rows[None, dead:]) ** 2).sum(2)
+    truth = np.argsort(distances, 1)[:, :10] + dead
+    assert (found >= dead).all()
+    return np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, truth, strict=True)])
+
+
+def names(database):
+    return [segment.index_name for segment in database.stats("c").partitions[0].segments]
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("index_type", INDEXES)
+def test_built_searched_with_deletes_reopened_and_dropped(tmp_path, rows, index_type):
+    floor = 0.5 if index_type is IndexType.IVF_PQ else 0.95
+    with Database.open(tmp_path, SETTINGS) as database:
+        fill(database, rows)
+        database.create_index("c", setting(index_type))
+        assert names(database) != ["IDMAP"] and len(names(database)) == 1
+        assert recall(database, rows, index_type) >= floor
+        database.delete("c", np.arange(400))
+        assert recall(database, rows, index_type, dead=400) >= floor
+        hit = database.search("c", Query(rows[700:701], 1, INDEXES[index_type][1]))
+        if index_type in (IndexType.IVF_FLAT, IndexType.HNSW):
+            assert (hit.ids[0, 0], hit.distances[0, 0]) == (700, 0.0)
+    with Database.open(tmp_path, SETTINGS) as database:
+        assert recall(database, rows, index_type, dead=400) >= floor
+        database.drop_index("c")
+        assert names(database) == ["IDMAP"] and database.collection("c").index == IndexSetting()
+        assert recall(database, rows, index_type, dead=400) == 1.0
+
+
+def test_small_segments_stay_raw_and_exact(tmp_path, rows):
+    with Database.open(tmp_path, SETTINGS) as database:
+        fill(database, rows[:4095])
+        database.create_index("c", setting(IndexType.HNSW))
+        assert names(database) == ["IDMAP"]
+        assert recall(database, rows[:4095], IndexType.HNSW) == 1.0
+
+
+def test_create_index_merges_small_segments_first(tmp_path, rows):
+    with Database.open(tmp_path, SETTINGS) as database:
+        fill(database, rows[:2000])
+        for start in (2000, 4000):
+            database.flush()
+            database.insert("c", rows[start : start + 2000], np.arange(start, start + 2000))
+        database.create_index("c", setting(IndexType.IVF_FLAT))
+        assert names(database) == ["IVFFLAT"]
+        database.create_index("c", setting(IndexType.HNSW))
+        assert names(database) == ["HNSW"]
+        database.create_index("c", IndexSetting())
+        assert names(database) == ["IDMAP"]
+
+
+def test_compacting_an_indexed_segment_keeps_it_indexed(tmp_path, rows):
+    with Database.open(tmp_path, SETTINGS) as database:
+        fill(database, rows)
+        database.create_index("c", setting(IndexType.IVF_FLAT))
+        database.delete("c", np.arange(1000))
+        database.compact("c")
+        assert names(database) == ["IVFFLAT"]
+        assert recall(database, rows, IndexType.IVF_FLAT, dead=1000) >= 0.95
+
+
+def test_later_rows_are_indexed_in_the_background(tmp_path, rows):
+    settings = replace(SETTINGS, background=True, unindexed_rows_max=4500, auto_flush_tail_age=0.1)
+    seen = []
+    with Database.open(tmp_path, settings, Events(seen.append)) as database:
+        database.create_collection("c", 16, 1024, MetricType.L2)
+        database.create_index("c", setting(IndexType.IVF_FLAT))
+        database.insert("c", rows, np.arange(ROWS))
+        wait_for(lambda: names(database) == ["IVFFLAT"])
+        assert recall(database, rows, IndexType.IVF_FLAT) >= 0.95
+    assert any(isinstance(event, IndexBuilt) for event in seen)
+
+
+def test_interrupted_builds_are_done_again_after_a_restart(tmp_path, rows):
+    with Database.open(tmp_path / "a", SETTINGS) as database:
+        fill(database, rows)
+        database.create_index("c", IndexSetting())
+        from milvine.engine.indexing import store_setting
+
+        store_setting(database._stores, database._state("c"), setting(IndexType.IVF_FLAT))
+        shutil.copytree(tmp_path / "a", tmp_path / "b")  # as a kill in the middle of the build leaves it
+    (tmp_path / "b" / "segments" / "index-1.mlv.tmp").write_bytes(b"half")
+    with Database.open(tmp_path / "b", replace(SETTINGS, background=True)) as database:
+        assert names(database) in (["IDMAP"], ["IVFFLAT"])
+        wait_for(lambda: names(database) == ["IVFFLAT"])
+    assert not list((tmp_path / "b" / "segments").glob("*.tmp"))
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "missing"])
+def test_a_damaged_index_file_is_built_anew_and_answers_stay_right(tmp_path, rows, damage):
+    with Database.open(tmp_path, SETTINGS) as database:
+        fill(database, rows)
+        database.create_index("c", setting(IndexType.IVF_FLAT))
+    (path,) = (tmp_path / "segments").glob("index-*.mlv")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(data if damage == "flipped" else data[: len(data) // 2])
+    with Database.open(tmp_path, replace(SETTINGS, background=True)) as database:
+        assert recall(database, rows, IndexType.IVF_FLAT) >= 0.95
+        database.flush()
+        wait_for(lambda: path.name not in {p.name for p in (tmp_path / "segments").glob("index-*")})
+        wait_for(lambda: names(database) == ["IVFFLAT"])
+        assert recall(database, rows, IndexType.IVF_FLAT) >= 0.95
+
+
+def test_a_failed_build_says_why_and_rows_stay_searchable(tmp_path, rows, monkeypatch):
+    from milvine.maintenance import build
+
+    monkeypatch.setattr(build, "_START", "raise SystemExit('no room for the codebook')")
+    with Database.open(tmp_path, SETTINGS) as database:
+        fill(database, rows)
+        with pytest.raises(BuildFailed, match="no room for the codebook"):
+            database.create_index("c", setting(IndexType.IVF_FLAT))
+        assert database.collection("c").index.type is IndexType.IVF_FLAT
+        assert recall(database, rows, IndexType.IVF_FLAT) == 1.0
+
+
+def test_a_failing_background_build_is_reported_and_not_repeated_at_once(tmp_path, rows, monkeypatch):
+    from milvine.maintenance import build
+
+    monkeypatch.setattr(build, "_START", "raise SystemExit('broken')")
+    seen = []
+    settings = replace(SETTINGS, background=True, unindexed_rows_max=0)
+    with Database.open(tmp_path, settings, Events(seen.append)) as database:
+        database.create_collection("c", 16, 1024, MetricType.L2)
+        database.create_index("c", setting(IndexType.IVF_FLAT))
+        database.insert("c", rows, np.arange(ROWS))
+        database.flush()
+        wait_for(lambda: any(isinstance(event, JobFailed) for event in seen))
+        time.sleep(0.3)
+        assert sum(isinstance(event, JobFailed) for event in seen) == 1
+
+
+def test_files_that_no_version_holds_are_removed_but_pinned_ones_stay(tmp_path, rows):
+    settings = replace(SETTINGS, background=True, auto_flush_interval=0.05, file_cleanup_timeout=0)
+    with Database.open(tmp_path, settings) as database:
+        fill(database, rows)
+        database.create_index("c", setting(IndexType.IVF_FLAT))
+        pinned = database._state("c").version
+        database.create_index("c", setting(IndexType.HNSW))
+        folder = tmp_path / "segments"
+        time.sleep(0.3)
+        assert len(list(folder.glob("index-*"))) == 2
+        assert pinned.segments[0].segment.index() is not None
+        del pinned
+        wait_for(lambda: len(list(folder.glob("index-*"))) == 1)
+        database.drop_collection("c")
+        wait_for(lambda: not list(folder.iterdir()))
