@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -94,7 +94,7 @@ class Server:
             self.process.stdout.close()
 
 
-DOORS = {"server": Server, "embedded": Embedded}
+DOORS: dict[str, Callable[[Path, int], Door]] = {"server": Server, "embedded": Embedded}
 
 
 @contextlib.contextmanager
