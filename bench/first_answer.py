@@ -10,8 +10,8 @@ import sys
 import time
 
 import numpy as np
-from milvine.engine.database import Database
 
+from milvine.engine.database import Database
 from milvine.types import Query
 
 
