@@ -150,7 +150,7 @@ def test_a_damaged_index_file_is_built_anew_and_answers_stay_right(tmp_path, row
         path.unlink()
     else:
         path.write_bytes(data if damage == "flipped" else data[: len(data) // 2])
-    with Database.open(tmp_path, replace(SETTINGS, background=True)) as database:
+    with Database.open(tmp_path, replace(SETTINGS, background=True, file_cleanup_timeout=0)) as database:
         assert recall(database, rows, IndexType.IVF_FLAT) >= 0.95
         database.flush()
         wait_for(lambda: path.name not in {p.name for p in (tmp_path / "segments").glob("index-*")})
