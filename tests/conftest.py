@@ -1,4 +1,4 @@
-"""What every test shares: hypothesis profiles. CI draws the same examples each time; a developer's machine looks for new ones."""
+"""What every test shares: hypothesis profiles. CI draws the same examples each time; developers get new ones."""
 
 from __future__ import annotations
 

@@ -199,10 +199,8 @@ def orphans(modules: list[Module], also_used: str = "") -> list[str]:
     """Modules that nobody imports, starts by name, or mentions in `also_used` (the text of tests and packaging)."""
     named: set[str] = set()
     for module in modules:
-        mentioned = {t for t, _ in module.imports()}
-        mentioned |= {
-            n.value for n in ast.walk(module.tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)
-        }
+        texts = {str(n.value) for n in ast.walk(module.tree) if isinstance(n, ast.Constant)}
+        mentioned = {t for t, _ in module.imports()} | texts | {f"{module.name}.{text}" for text in texts}
         named |= {name for name in mentioned if name != module.name}
     with_parents = {".".join(n.split(".")[:i]) for n in named for i in range(1, n.count(".") + 2)}
     return [m.name for m in modules if m.name not in with_parents and m.name not in also_used]
@@ -224,7 +222,7 @@ def mentions_any(module: Module, banned: tuple[str, ...]) -> list[str]:
     names |= {
         n.func.id: n.lineno for n in ast.walk(module.tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
     }
-    names |= {t: line for t, line in module.imports()}
+    names |= dict(module.imports())
     hits = {n: line for n, line in names.items() if any(n == b or n.startswith(b + ".") for b in banned)}
     return [f"{module.name}:{line} uses {n}" for n, line in sorted(hits.items())]
 

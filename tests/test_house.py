@@ -11,6 +11,8 @@ import pytest
 
 from milvine import errors
 from milvine.config import KEYS, Settings
+from milvine.server.operations import NOT_SERVED, SERVED
+from milvine.wire.schema import RPCS
 from tests import house
 from tests.house import Module
 
@@ -44,6 +46,10 @@ def _texts() -> dict[str, str]:
     prose = ("docs/**/*.md", "*.md", "Makefile", "pyproject.toml", ".ci/run")
     paths = [p for pattern in code + prose for p in ROOT.glob(pattern) if p.is_file()]
     return {str(p.relative_to(ROOT)): p.read_text(encoding="utf-8") for p in paths}
+
+
+def _page(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
 
 
 # Sizes
@@ -179,7 +185,7 @@ def test_every_setting_has_a_key() -> None:
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
-    page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    page = _page("docs/configuration.md")
     assert house.undocumented({key: _shown_default(name) for name, (key, _) in KEYS.items()}, page) == []
     documented = set(re.findall(r"^\| `([a-z_]+\.[a-z_.]+)` \|", page, re.MULTILINE))
     assert documented - {key for key, _ in KEYS.values()} == set()
@@ -194,6 +200,18 @@ def test_every_error_has_a_code_and_travels(error: type[errors.MilvineError]) ->
     assert isinstance(error.code, errors.ErrorCode)
     again = pickle.loads(pickle.dumps(error("text")))
     assert (type(again), again.message, again.code) == (error, "text", error.code)
+
+
+def test_every_rpc_has_an_operation_or_is_refused_openly() -> None:
+    assert set(SERVED) | set(NOT_SERVED) == set(RPCS)
+    assert set(SERVED) & set(NOT_SERVED) == set()
+
+
+def test_the_compatibility_page_lists_every_rpc() -> None:
+    rows = [line for line in _page("docs/compatibility.md").splitlines() if line.startswith("| ")]
+    for rpc in RPCS:
+        row = next(line for line in rows if re.search(rf"\b{rpc}\b", line))
+        assert ("not yet" in row) == (rpc in NOT_SERVED), row
 
 
 # The checkers themselves must be able to fail
