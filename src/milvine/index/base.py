@@ -1,0 +1,57 @@
+"""What a kernel is: it builds an index as bytes, and opens such bytes for searching."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeAlias
+
+from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
+
+Write: TypeAlias = Callable[["bytes | memoryview"], object]
+"""Takes the next bytes of an index image. What it raises ends the build and reaches the builder's caller."""
+
+
+class OpenIndex(Protocol):
+    """An index over one segment. It keeps the buffers it was opened with alive; searches may run at the same time."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of the segment, found or not."""
+
+    def search(
+        self, queries: Floats, k: int, params: Mapping[str, Any], mask: RowMask | None, threads: int = 1
+    ) -> tuple[Floats, Ids]:
+        """The k (about) nearest live rows of each query.
+
+        Args:
+            queries: float32 (nq, dimension). A query with NaN or infinity finds nothing.
+            k: at least 1; may exceed the rows.
+            params: search parameters that `check_search_params` passes.
+            mask: of as many rows; None when all are live.
+            threads: OpenMP threads for this call.
+
+        Returns:
+            float32 distances in the metric's own sense (squared L2 or inner product) and int64 row numbers, both
+            (nq, k), nearest first, equal distances by row number. Missing hits are row -1 with float32 max.
+        """
+
+
+class Kernel(Protocol):
+    """One index type."""
+
+    def build(self, vectors: Floats, metric: MetricType, params: Mapping[str, Any], threads: int, write: Write) -> None:
+        """Build over float32 (rows, dimension) with L2 or IP, and pass the image to `write` in pieces.
+
+        `params` are build parameters that `check_build_params` passes. Rows with NaN or infinity are left out.
+        """
+
+    def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:
+        """Open what `build` wrote (`data`), without copying it.
+
+        `flat` is the segment's vectors as `milvine.index.flat` describes. Both may be mapped and read-only. Checksums
+        are the caller's: an image that was damaged or made elsewhere is a risk to the process.
+
+        Raises:
+            UnsupportedFormat: the image was written by a newer release.
+            CorruptFile: it is no image of this type.
+        """

@@ -1,0 +1,74 @@
+"""Exact candidates for few queries: every live row is compared with each query, one query at a time.
+
+One at a time, because faiss answers large calls from matrix products, whose distances are not exact, and decides so by
+thresholds that belong to the whole process (and differ between its releases).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from milvine.index.native import faiss, live_selector, pointer, squared_norms
+from milvine.types import Floats, Ids, MetricType, RowMask
+
+FEW_LIVE = 0.15
+"""Below this share of live rows a list of them is quicker than asking the bitmap about every row."""
+FEW_DEAD = 0.25
+"""Below this share of dead rows it is quicker to compare all rows and leave the dead out of the answer."""
+SPARE = 16
+
+
+def scan(queries: Floats, vectors: Floats, metric: MetricType, k: int, mask: RowMask | None) -> Ids:
+    """The k nearest live rows of each query, shape (nq, k), in no promised order; -1 where there are no more."""
+    rows = np.empty((len(queries), k), dtype=np.int64)
+    for i in range(len(queries)):
+        rows[i] = _nearest(queries[i : i + 1], vectors, metric, k, mask)
+    return rows
+
+
+def _nearest(query: Floats, vectors: Floats, metric: MetricType, k: int, mask: RowMask | None) -> Ids:
+    distances, rows = _live_nearest(query, vectors, metric, k, mask)
+    if metric is MetricType.IP and np.isposinf(distances).any():
+        # Rows with infinities come first under IP and would hide the others.
+        finite = RowMask.from_bool(finite_rows(vectors) & (True if mask is None else mask.to_bool()))
+        distances, rows = _live_nearest(query, vectors, metric, k, finite)
+    return rows
+
+
+def _live_nearest(
+    query: Floats, vectors: Floats, metric: MetricType, k: int, mask: RowMask | None
+) -> tuple[Floats, Ids]:
+    if mask is None or not mask.dead:
+        return _knn(query, vectors, metric, k, None)
+    if mask.live < FEW_LIVE * mask.rows:
+        live = np.flatnonzero(mask.to_bool())
+        return _knn(query, vectors, metric, k, faiss.IDSelectorArray(len(live), pointer(live)))
+    if mask.dead < FEW_DEAD * mask.rows:
+        wide = min(mask.rows, k + SPARE + 2 * k * mask.dead // mask.live)
+        distances, rows = _knn(query, vectors, metric, wide, None)
+        live_hits = np.flatnonzero((rows >= 0) & mask.contains(np.maximum(rows, 0)))[:k]
+        if len(live_hits) == k:
+            return distances[live_hits], rows[live_hits]
+    return _knn(query, vectors, metric, k, live_selector(mask))
+
+
+def _knn(query: Floats, vectors: Floats, metric: MetricType, k: int, selector: Any) -> tuple[Floats, Ids]:
+    """faiss's exhaustive search for one query: both (k,), nearest first."""
+    distances, rows = np.empty(k, dtype=np.float32), np.empty(k, dtype=np.int64)
+    dimension, found = query.shape[1], (pointer(distances), pointer(rows))
+    if metric is MetricType.IP:
+        faiss.knn_inner_product(pointer(query), pointer(vectors), dimension, 1, len(vectors), k, *found, selector)
+    else:
+        faiss.knn_L2sqr(pointer(query), pointer(vectors), dimension, 1, len(vectors), k, *found, None, selector)
+    return distances, rows
+
+
+def finite_rows(vectors: Floats) -> NDArray[np.bool_]:
+    """Which rows hold neither NaN nor infinity: bool, shape (rows,)."""
+    finite = np.isfinite(squared_norms(vectors))
+    suspects = np.flatnonzero(~finite)  # some may only be too long
+    finite[suspects] = np.isfinite(vectors[suspects]).all(axis=1)
+    return finite

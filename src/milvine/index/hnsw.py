@@ -1,0 +1,97 @@
+"""HNSW: a graph of neighbours over the segment's rows. The file holds the graph, the vectors stay where they are.
+
+Rows with NaN or infinity would break the graph (every comparison with them is false), so they are left out. The graph
+then numbers its rows itself, and the file holds the row map and the graph's own copy of the vectors: rare, and simple.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from milvine.errors import CorruptFile
+from milvine.index.base import OpenIndex, Write
+from milvine.index.exact import search_exact
+from milvine.index.flat import open_flat, vectors_of
+from milvine.index.image import Image, read_image, write_image
+from milvine.index.native import METRICS, faiss, live_selector, squared_norms
+from milvine.index.native import read_image as read_faiss
+from milvine.index.params import integer
+from milvine.index.raw import OpenRaw
+from milvine.index.score import Found, for_finite, nearest_of
+from milvine.index.threads import use_threads
+from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
+
+FEW_LIVE = 0.12
+"""Below this share of live rows the graph's paths are mostly dead: exact search is quicker, and right."""
+
+
+class HnswKernel:
+    def build(self, vectors: Floats, metric: MetricType, params: Mapping[str, Any], threads: int, write: Write) -> None:
+        use_threads(threads)
+        sound = np.flatnonzero(np.isfinite(squared_norms(vectors)))
+        if not len(sound):
+            return write_image(write, len(vectors), 0, None)
+        index = faiss.IndexHNSWFlat(vectors.shape[1], integer(params, "M"), METRICS[metric])
+        index.hnsw.efConstruction = integer(params, "efConstruction")
+        if len(sound) == len(vectors):
+            index.add(vectors)
+            return write_image(write, len(vectors), len(sound), index, flags=faiss.IO_FLAG_SKIP_STORAGE)
+        index.add(vectors[sound])
+        write_image(write, len(vectors), len(sound), index, row_map=sound)
+
+    def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:
+        image, vectors = read_image(data), vectors_of(flat)
+        if image.rows != len(vectors):
+            raise CorruptFile(f"An index file is about {image.rows} rows, its segment has {len(vectors)}")
+        return OpenHnsw(image, flat, metric) if image.indexed else OpenRaw(vectors, metric)
+
+
+class OpenHnsw:
+    """A graph whose storage is the segment's Flat image, or its own when rows were left out."""
+
+    def __init__(self, image: Image, flat: Bytes, metric: MetricType) -> None:
+        self._image, self._flat = image, flat  # the index points into both
+        self._vectors, self._metric = vectors_of(flat), metric
+        if image.row_map is not None:
+            self._index = read_faiss(image.body)
+            return
+        self._index = read_faiss(image.body, faiss.IO_FLAG_SKIP_STORAGE)
+        self._storage = open_flat(flat)
+        self._index.storage = self._storage
+        self._index.own_fields = False  # ours to free, or it would be freed twice
+
+    @property
+    def rows(self) -> int:
+        return self._image.rows
+
+    def search(
+        self, queries: Floats, k: int, params: Mapping[str, Any], mask: RowMask | None, threads: int = 1
+    ) -> tuple[Floats, Ids]:
+        use_threads(threads)
+        if mask is not None and mask.live < FEW_LIVE * mask.rows:
+            return search_exact(queries, self._vectors, self._metric, k, mask, threads)
+        wanted = min(k, self.rows)
+        ef = max(integer(params, "ef"), wanted)
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        return for_finite(queries, k, lambda some: self._search(some, k, wanted, ef, mask))
+
+    def _search(self, queries: Floats, k: int, wanted: int, ef: int, mask: RowMask | None) -> Found:
+        graph_mask = self._graph_mask(mask)
+        parameters = faiss.SearchParametersHNSW(efSearch=ef, sel=live_selector(graph_mask))
+        _, rows = self._index.search(queries, wanted, params=parameters)
+        row_map = self._image.row_map
+        if row_map is not None:
+            rows = np.where(rows < 0, -1, row_map[np.maximum(rows, 0)])
+        return nearest_of(queries, self._vectors, rows, self._metric, k)
+
+    def _graph_mask(self, mask: RowMask | None) -> RowMask | None:
+        """The mask in the graph's own numbers."""
+        if mask is None or self._image.row_map is None:
+            return mask
+        return RowMask.from_bool(mask.contains(self._image.row_map))
+
+
+HNSW = HnswKernel()

@@ -1,0 +1,139 @@
+"""IVF_FLAT, IVF_SQ8 and IVF_PQ: rows in lists around centroids, of which a search reads the nearest few.
+
+Reported distances of IVF_FLAT are exact; those of the other two belong to the decoded codes (specification 3.13).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from milvine.errors import CorruptFile
+from milvine.index.base import OpenIndex, Write
+from milvine.index.exact import search_exact
+from milvine.index.flat import vectors_of
+from milvine.index.image import Image, read_image, write_image
+from milvine.index.native import METRICS, faiss, live_selector, squared_norms
+from milvine.index.native import read_image as read_faiss
+from milvine.index.params import NBITS_DEFAULT, integer
+from milvine.index.raw import OpenRaw
+from milvine.index.score import Found, for_finite, nearest_of, ordered
+from milvine.index.threads import use_threads
+from milvine.limits import TRAINING_ROWS_PER_LIST_MIN
+from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
+
+
+def effective_nlist(nlist: int, rows: int) -> int:
+    """Lists that are built when `nlist` are asked for: at least 40 rows each on average (specification 3.5)."""
+    return nlist if nlist * TRAINING_ROWS_PER_LIST_MIN <= rows else max(1, rows // TRAINING_ROWS_PER_LIST_MIN)
+
+
+def effective_nbits(nbits: int, rows: int) -> int:
+    """Bits of a PQ code that are built when `nbits` are asked for (specification 3.5)."""
+    if rows >= 1 << nbits:
+        return nbits
+    return next((bits for bits in (8, 4, 2) if rows >= 1 << bits), 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the faiss index of one build looks like."""
+
+    dimension: int
+    rows: int
+    nlist: int
+    metric: int
+    params: Mapping[str, Any]
+
+
+Make: TypeAlias = Callable[[Any, Shape], Any]
+"""An untrained faiss index over a quantizer."""
+
+
+def _flat(quantizer: Any, shape: Shape) -> Any:
+    return faiss.IndexIVFFlat(quantizer, shape.dimension, shape.nlist, shape.metric)
+
+
+def _sq8(quantizer: Any, shape: Shape) -> Any:
+    bits = faiss.ScalarQuantizer.QT_8bit
+    return faiss.IndexIVFScalarQuantizer(quantizer, shape.dimension, shape.nlist, bits, shape.metric)
+
+
+def _pq(quantizer: Any, shape: Shape) -> Any:
+    nbits = effective_nbits(integer(shape.params, "nbits", NBITS_DEFAULT), shape.rows)
+    m = integer(shape.params, "m")
+    return faiss.IndexIVFPQ(quantizer, shape.dimension, shape.nlist, m, nbits, shape.metric)
+
+
+class IvfKernel:
+    """One of the three, told apart by `make`; `exact` says that its codes are the vectors themselves."""
+
+    def __init__(self, make: Make, exact: bool = False) -> None:
+        self._make, self._exact = make, exact
+
+    def build(self, vectors: Floats, metric: MetricType, params: Mapping[str, Any], threads: int, write: Write) -> None:
+        use_threads(threads)
+        sound = np.flatnonzero(np.isfinite(squared_norms(vectors)))  # a single NaN makes training fail
+        if not len(sound):
+            return write_image(write, len(vectors), 0, None)
+        nlist = effective_nlist(integer(params, "nlist"), len(sound))
+        shape = Shape(vectors.shape[1], len(sound), nlist, METRICS[metric], params)
+        quantizer = faiss.IndexFlat(shape.dimension, shape.metric)
+        index = self._make(quantizer, shape)
+        indexed = vectors if len(sound) == len(vectors) else vectors[sound]
+        index.train(_training(index, indexed))
+        index.add_with_ids(indexed, sound)
+        write_image(write, len(vectors), len(sound), index)
+
+    def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:
+        image, vectors = read_image(data), vectors_of(flat)
+        if image.rows != len(vectors):
+            raise CorruptFile(f"An index file is about {image.rows} rows, its segment has {len(vectors)}")
+        return OpenIvf(image, vectors, metric, self._exact) if image.indexed else OpenRaw(vectors, metric)
+
+
+def _training(index: Any, vectors: Floats) -> Floats:
+    """The rows, repeated where a product quantizer would have fewer than centroids (it refuses)."""
+    centroids = index.pq.ksub if isinstance(index, faiss.IndexIVFPQ) else 1
+    if len(vectors) >= centroids:
+        return vectors
+    return np.resize(vectors, (centroids, vectors.shape[1]))
+
+
+class OpenIvf:
+    """An IVF index over the segment's rows; faiss's ids in the lists are row numbers."""
+
+    def __init__(self, image: Image, vectors: Floats, metric: MetricType, exact: bool) -> None:
+        self._image = image  # the index points into it
+        self._index = read_faiss(image.body)
+        self._vectors, self._metric, self._exact = vectors, metric, exact
+
+    @property
+    def rows(self) -> int:
+        return self._image.rows
+
+    def search(
+        self, queries: Floats, k: int, params: Mapping[str, Any], mask: RowMask | None, threads: int = 1
+    ) -> tuple[Floats, Ids]:
+        use_threads(threads)
+        nprobe = min(integer(params, "nprobe"), self._index.nlist)
+        if mask is not None and mask.live * self._index.nlist <= self.rows * nprobe:
+            # As few rows are live as the lists hold: comparing them all costs no more and finds k of them.
+            return search_exact(queries, self._vectors, self._metric, k, mask, threads)
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        return for_finite(queries, k, lambda some: self._search(some, k, nprobe, mask))
+
+    def _search(self, queries: Floats, k: int, nprobe: int, mask: RowMask | None) -> Found:
+        parameters = faiss.SearchParametersIVF(nprobe=nprobe, sel=live_selector(mask))
+        distances, rows = self._index.search(queries, min(k, self.rows), params=parameters)
+        if self._exact:
+            return nearest_of(queries, self._vectors, rows, self._metric, k)
+        return ordered(distances, rows, self._metric, k)
+
+
+IVF_FLAT = IvfKernel(_flat, exact=True)
+IVF_SQ8 = IvfKernel(_sq8)
+IVF_PQ = IvfKernel(_pq)

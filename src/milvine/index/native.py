@@ -1,0 +1,46 @@
+"""The door to faiss: imported here first, so that its threads are told to sleep when they wait.
+
+faiss's own type stubs cover about half of what is used here, so the module is handed on as `Any`. Its C++ functions
+take addresses: whoever passes `pointer(array)` sees to dtype, size and order, and keeps the array alive.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+# Spinning OpenMP threads made a small training 5 to 50 times slower. libgomp reads this once, when faiss loads it.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import faiss as _faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from milvine.types import Bytes, MetricType, RowMask
+
+faiss: Any = _faiss
+pointer: Any = faiss.swig_ptr
+"""Address of a C-contiguous array."""
+
+METRICS: dict[MetricType, int] = {MetricType.L2: faiss.METRIC_L2, MetricType.IP: faiss.METRIC_INNER_PRODUCT}
+
+
+def live_selector(mask: RowMask | None) -> Any:
+    """A faiss selector of the live rows, or None where all are. It points into `mask`, which must outlive it."""
+    if mask is None or not mask.dead:
+        return None
+    return faiss.IDSelectorBitmap(len(mask.bits), pointer(mask.bits))
+
+
+def read_image(image: Bytes, flags: int = 0) -> Any:
+    """The faiss index in `image`, pointing into it where the format allows: keep `image` alive as long as the index."""
+    reader = faiss.ZeroCopyIOReader(pointer(image), image.size)
+    return faiss.read_index(reader, faiss.IO_FLAG_MMAP_IFC | flags)
+
+
+def squared_norms(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32, shape (rows,): not finite where a row has NaN or infinity, or is too long for float32."""
+    rows, dimension = vectors.shape
+    norms = np.empty(rows, dtype=np.float32)
+    faiss.fvec_norms_L2sqr(pointer(norms), pointer(vectors), dimension, rows)
+    return norms

@@ -1,0 +1,150 @@
+"""The one table of index parameters: what may be built, what may be searched, and the errors when it may not.
+
+The ranges are the union of two generations of Milvus 1.x: those of the 1.1 server and those of the "Hello World" page,
+which are older (specification 3.5 and 3.13). Values are read as that server reads them: whatever JSON calls a number is
+truncated to an integer, so 16.9 is 16; true and false are not numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from milvine.errors import IllegalArgument, IllegalDimension, IllegalIndexType
+from milvine.types import IndexType, MetricType
+
+NLIST_MAX = 999_999
+EF_MAX = 32_768
+INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
+NBITS_DEFAULT = 8
+
+_JSON_NAMES = {type(None): "null", bool: "boolean", str: "string", list: "array", tuple: "array", dict: "object"}
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """One integer parameter: its name and bounds, both included. One with a default may be left out."""
+
+    key: str
+    least: int
+    most: int
+    default: int | None = None
+
+
+_NLIST = Range("nlist", 1, NLIST_MAX)
+_NBITS = Range("nbits", 1, 16, NBITS_DEFAULT)
+_NPROBE = Range("nprobe", 1, NLIST_MAX)
+_SEARCH_LENGTH = Range("search_length", 10, 300)
+
+BUILD_RANGES: Mapping[IndexType, tuple[Range, ...]] = {
+    IndexType.FLAT: (),
+    IndexType.IVF_FLAT: (_NLIST,),
+    IndexType.IVF_SQ8: (_NLIST,),
+    IndexType.IVF_SQ8H: (_NLIST,),
+    IndexType.IVF_PQ: (_NLIST, _NBITS),  # and m, whose bound is the dimension: _check_m
+    IndexType.RNSG: (
+        _SEARCH_LENGTH,
+        Range("out_degree", 5, 300),
+        Range("candidate_pool_size", 50, 1000),
+        Range("knng", 5, 300),
+    ),
+    IndexType.HNSW: (Range("M", 4, 64), Range("efConstruction", 8, 512)),
+    IndexType.ANNOY: (Range("n_trees", 1, 1024),),
+}
+"""Build parameters of each type, in the order of their checks."""
+
+SEARCH_RANGES: Mapping[IndexType, Callable[[int], Range]] = {
+    IndexType.IVF_FLAT: lambda topk: _NPROBE,
+    IndexType.IVF_SQ8: lambda topk: _NPROBE,
+    IndexType.IVF_SQ8H: lambda topk: _NPROBE,
+    IndexType.IVF_PQ: lambda topk: _NPROBE,
+    IndexType.RNSG: lambda topk: _SEARCH_LENGTH,
+    IndexType.HNSW: lambda topk: Range("ef", topk, EF_MAX),
+    IndexType.ANNOY: lambda topk: Range("search_k", INT64_MIN, INT64_MAX),
+}
+"""The search parameter of each type that has one, given topk."""
+
+
+def check_build_params(index_type: IndexType, params: object, dimension: int) -> None:
+    """Refuse parameters that `create_index` may not store.
+
+    Args:
+        params: the decoded JSON value, of any kind; unknown keys are allowed.
+        dimension: of the collection, at least 1.
+
+    Raises:
+        IllegalIndexType: the type needs a GPU.
+        IllegalArgument: a parameter is missing, no number or out of range.
+        IllegalDimension: m of IVF_PQ does not divide the dimension.
+    """
+    if index_type is IndexType.IVF_SQ8H:
+        raise IllegalIndexType(f"Unsupported index type: {int(index_type)}")
+    for bounds in BUILD_RANGES.get(index_type, ()):
+        _check(params, bounds)
+    if index_type is IndexType.IVF_PQ:
+        _check_m(params, dimension)
+
+
+def check_search_params(index_type: IndexType, params: object, topk: int) -> None:
+    """Refuse search parameters that do not fit the collection's index setting.
+
+    Args:
+        params: the decoded JSON value, of any kind; unknown keys are allowed, and FLAT takes anything.
+        topk: at least 1, checked before.
+
+    Raises:
+        IllegalArgument: a parameter is missing, no number or out of range.
+    """
+    bounds = SEARCH_RANGES.get(index_type)
+    if bounds is not None:
+        _check(params, bounds(topk))
+
+
+def scoring_metric(params: object, metric: MetricType) -> MetricType:
+    """The metric that raw segments are scored with: `metric`, or the override `metric_type` of the search parameters.
+
+    Raises:
+        IllegalArgument: the override is no number or belongs to the other family of metrics (float or binary).
+    """
+    if not isinstance(params, Mapping) or "metric_type" not in params:
+        return metric
+    family = (MetricType.HAMMING, MetricType.SUPERSTRUCTURE) if metric.is_binary else (MetricType.L2, MetricType.IP)
+    bounds = Range("metric_type", *family)
+    _check(params, bounds)
+    return MetricType(integer(params, "metric_type"))
+
+
+def integer(params: object, key: str, default: int | None = None) -> int:
+    """The value of `key`, truncated to an integer.
+
+    Raises:
+        IllegalArgument: it is missing and there is no default, or it is no number.
+    """
+    if not isinstance(params, Mapping) or key not in params:
+        if default is None:
+            raise IllegalArgument(f"Parameter list must contain: {key}")
+        return default
+    value: Any = params[key]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        name = _JSON_NAMES.get(type(value), "object")
+        raise IllegalArgument(f"Invalid {key}: [json.exception.type_error.302] type must be number, but is {name}")
+    try:
+        return int(value)
+    except (ValueError, OverflowError):  # NaN and infinity, which JSON proper cannot say
+        raise IllegalArgument(f"Invalid {key} value: {value}") from None
+
+
+def _check(params: object, bounds: Range) -> None:
+    value = integer(params, bounds.key, bounds.default)
+    if not bounds.least <= value <= bounds.most:
+        raise IllegalArgument(f"Invalid {bounds.key} value: {value}. Valid range is [{bounds.least}, {bounds.most}]")
+
+
+def _check_m(params: object, dimension: int) -> None:
+    """Any divisor of the dimension; 0 killed the 1.x server."""
+    m = integer(params, "m")
+    if m <= 0:
+        raise IllegalArgument(f"Invalid m value: {m}")
+    if dimension % m:
+        raise IllegalDimension("Invalid collection dimension, dimension can not be divided by m")

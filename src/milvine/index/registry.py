@@ -1,0 +1,31 @@
+"""Index types and their kernels. Kernels are imported on first use: faiss takes a third of a second to load."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import cast
+
+from milvine.errors import Unsupported
+from milvine.index.base import Kernel
+from milvine.types import IndexType
+
+_KERNELS = {
+    IndexType.FLAT: ("milvine.index.raw", "RAW"),
+    IndexType.IVF_FLAT: ("milvine.index.ivf", "IVF_FLAT"),
+    IndexType.IVF_SQ8: ("milvine.index.ivf", "IVF_SQ8"),
+    IndexType.IVF_PQ: ("milvine.index.ivf", "IVF_PQ"),
+    IndexType.HNSW: ("milvine.index.hnsw", "HNSW"),
+}
+
+
+def kernel(index_type: IndexType) -> Kernel:
+    """The kernel of an index type.
+
+    Raises:
+        Unsupported: this release does not build the type.
+    """
+    if index_type not in _KERNELS:
+        built = ", ".join(known.name for known in _KERNELS)
+        raise Unsupported(f"Index type {index_type.name} is not supported by this release. Use one of {built}")
+    module, name = _KERNELS[index_type]
+    return cast(Kernel, getattr(import_module(module), name))

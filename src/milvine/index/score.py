@@ -1,0 +1,67 @@
+"""Exact distances of found rows, and their order.
+
+Every kernel whose distances are exact has them computed here, by one function and one pair at a time: so the same pair
+has the same distance, to the last bit, whichever kernel or batch size found it, and identical vectors have exactly 0.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+
+from milvine.index.native import faiss, pointer
+from milvine.limits import FILLER_DISTANCE
+from milvine.types import Floats, Ids, MetricType
+
+Found: TypeAlias = "tuple[Floats, Ids]"
+"""Distances and row numbers, both (nq, k), nearest first; a missing hit is row -1 with FILLER_DISTANCE."""
+
+
+def nothing(nq: int, k: int) -> Found:
+    """No hit for any query."""
+    return np.full((nq, k), FILLER_DISTANCE, dtype=np.float32), np.full((nq, k), -1, dtype=np.int64)
+
+
+def exact_distances(queries: Floats, vectors: Floats, rows: Ids, metric: MetricType) -> Floats:
+    """Distance of each query to each of its rows, shape of `rows` (nq, width); not finite where the row is -1."""
+    rows = np.ascontiguousarray(rows)
+    nq, width = rows.shape
+    distances = np.empty((nq, width), dtype=np.float32)
+    by_row = faiss.fvec_inner_products_by_idx if metric is MetricType.IP else faiss.fvec_L2sqr_by_idx
+    by_row(pointer(distances), pointer(queries), pointer(vectors), pointer(rows), queries.shape[1], nq, width)
+    return distances
+
+
+def ordered(distances: Floats, rows: Ids, metric: MetricType, k: int) -> Found:
+    """The k nearest of (nq, width) hits, equal distances by row number. Distances that are not finite are no hits."""
+    nq, width = rows.shape
+    hit = np.isfinite(distances) & (rows >= 0)
+    key = np.where(hit, -distances if metric.larger_is_closer else distances, np.inf)
+    rows = np.where(hit, rows, -1)
+    nearest = np.lexsort((rows, key), axis=-1)[:, :k]
+    rows = np.take_along_axis(rows, nearest, axis=1)
+    distances = np.take_along_axis(distances, nearest, axis=1)
+    distances[rows < 0] = FILLER_DISTANCE
+    if width >= k:
+        return distances, rows
+    wide_distances, wide_rows = nothing(nq, k)
+    wide_distances[:, :width], wide_rows[:, :width] = distances, rows
+    return wide_distances, wide_rows
+
+
+def nearest_of(queries: Floats, vectors: Floats, rows: Ids, metric: MetricType, k: int) -> Found:
+    """The k nearest of the candidate `rows` (nq, width; -1 is none), by exact distance."""
+    return ordered(exact_distances(queries, vectors, rows, metric), rows, metric, k)
+
+
+def for_finite(queries: Floats, k: int, find: Callable[[Floats], Found]) -> Found:
+    """What `find` says of the queries without NaN and infinity; the others find nothing."""
+    finite = np.asarray(np.isfinite(queries).all(axis=1))
+    if finite.all():
+        return find(queries)
+    distances, rows = nothing(len(queries), k)
+    if finite.any():
+        distances[finite], rows[finite] = find(queries[finite])
+    return distances, rows

@@ -1,0 +1,130 @@
+"""Each index type keeps the contract, and finds as much as bare faiss does on real vectors."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from milvine.errors import Unsupported
+from milvine.index.ivf import effective_nbits, effective_nlist
+from milvine.index.native import faiss
+from milvine.index.registry import kernel
+from milvine.testing import oracle
+from milvine.testing.index_contract import ImageContract, IndexContract, built, flat_image
+from milvine.types import Floats, IndexType, MetricType
+
+WORDNET = Path(__file__).parents[3] / "shared" / "data" / "wordnet_minilm384.npz"
+L2, IP = MetricType.L2, MetricType.IP
+
+
+class TestFlat(IndexContract):
+    index_type = IndexType.FLAT
+    floor = {L2: 1.0, IP: 1.0}
+
+
+class TestIvfFlat(ImageContract):
+    index_type = IndexType.IVF_FLAT
+    build_params = {"nlist": 64}
+    search_params = {"nprobe": 16}
+    floor = {L2: 0.95, IP: 0.93}
+
+
+class TestIvfSq8(ImageContract):
+    index_type = IndexType.IVF_SQ8
+    build_params = {"nlist": 64}
+    search_params = {"nprobe": 16}
+    floor = {L2: 0.93, IP: 0.91}
+    exact_distances = False
+
+
+class TestIvfPq(ImageContract):
+    index_type = IndexType.IVF_PQ
+    build_params = {"nlist": 64, "m": 16, "nbits": 6}
+    search_params = {"nprobe": 16}
+    floor = {L2: 0.7, IP: 0.7}
+    exact_distances = False
+
+
+class TestHnsw(ImageContract):
+    index_type = IndexType.HNSW
+    build_params = {"M": 16, "efConstruction": 100}
+    search_params = {"ef": 64}
+    floor = {L2: 0.97, IP: 0.95}
+
+
+def test_types_of_later_releases_are_refused_with_what_to_use() -> None:
+    for index_type in (IndexType.RNSG, IndexType.ANNOY, IndexType.IVF_SQ8H):
+        with pytest.raises(Unsupported, match=rf"{index_type.name}.*HNSW"):
+            kernel(index_type)
+
+
+@pytest.mark.parametrize(("nlist", "rows", "built"), [(100, 4000, 100), (101, 4000, 100), (16384, 20, 1), (1, 1, 1)])
+def test_effective_nlist(nlist: int, rows: int, built: int) -> None:
+    assert effective_nlist(nlist, rows) == built
+
+
+@pytest.mark.parametrize(
+    ("nbits", "rows", "built"),
+    [(8, 256, 8), (8, 255, 4), (16, 65536, 16), (16, 65535, 8), (5, 31, 4), (4, 15, 2), (2, 3, 1), (3, 8, 3)],
+)
+def test_effective_nbits(nbits: int, rows: int, built: int) -> None:
+    assert effective_nbits(nbits, rows) == built
+
+
+@cache
+def wordnet() -> tuple[Floats, Floats]:
+    """A sample of real sentence embeddings, unit length: 8,000 rows and 200 queries of 384."""
+    if not WORDNET.exists():
+        pytest.skip("the real vectors are not here")
+    with np.load(WORDNET) as arrays:
+        rows, queries = arrays["train_i8"][::14][:8_000], arrays["queries_i8"][:200]
+    unit = [
+        part.astype(np.float32) / np.linalg.norm(part.astype(np.float32), axis=1)[:, None] for part in (rows, queries)
+    ]
+    return unit[0].astype(np.float32), unit[1].astype(np.float32)
+
+
+def _bare(index_type: IndexType, metric: int) -> tuple[faiss.Index, faiss.SearchParameters]:
+    """faiss on its own, with the parameters of `REAL`."""
+    quantizer, probe = faiss.IndexFlat(384, metric), faiss.SearchParametersIVF(nprobe=16)
+    if index_type is IndexType.HNSW:
+        index = faiss.IndexHNSWFlat(384, 16, metric)
+        index.hnsw.efConstruction = 100
+        return index, faiss.SearchParametersHNSW(efSearch=64)
+    if index_type is IndexType.IVF_FLAT:
+        return faiss.IndexIVFFlat(quantizer, 384, 100, metric), probe
+    if index_type is IndexType.IVF_SQ8:
+        return faiss.IndexIVFScalarQuantizer(quantizer, 384, 100, faiss.ScalarQuantizer.QT_8bit, metric), probe
+    return faiss.IndexIVFPQ(quantizer, 384, 100, 16, 8, metric), probe
+
+
+REAL = {
+    IndexType.IVF_FLAT: ({"nlist": 100}, {"nprobe": 16}, 0.9),
+    IndexType.IVF_SQ8: ({"nlist": 100}, {"nprobe": 16}, 0.9),
+    IndexType.IVF_PQ: ({"nlist": 100, "m": 16}, {"nprobe": 16}, 0.4),
+    IndexType.HNSW: ({"M": 16, "efConstruction": 100}, {"ef": 64}, 0.95),
+}
+
+
+@pytest.mark.parametrize(
+    ("index_type", "metric"),
+    [(t, m) for t in REAL for m in (L2, IP) if (t, m) not in {(IndexType.IVF_PQ, IP), (IndexType.HNSW, IP)}],
+    ids=lambda v: v.name,
+)
+def test_real_vectors_are_found_as_bare_faiss_finds_them(index_type: IndexType, metric: MetricType) -> None:
+    build, search, floor = REAL[index_type]
+    vectors, queries = wordnet()
+    opened = kernel(index_type).open(built(index_type, vectors, metric, build), flat_image(vectors, metric), metric)
+    _, rows = opened.search(queries, 10, search, None)
+    index, parameters = _bare(index_type, faiss.METRIC_L2 if metric is L2 else faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    index.add(vectors)
+    _, bare_rows = index.search(queries, 10, params=parameters)
+    pairs = queries.astype(np.float64) @ vectors.T.astype(np.float64)  # of unit length, so both metrics rank alike
+    truth = -np.sort(-pairs, axis=1)[:, :10]
+    recall = oracle.recall(rows, pairs, truth, IP)
+    assert recall >= floor
+    assert recall >= oracle.recall(bare_rows, pairs, truth, IP) - 0.005
