@@ -10,6 +10,7 @@ from milvine.engine.database import Database
 from milvine.errors import (
     CollectionExists,
     CollectionNotFound,
+    CorruptFile,
     DatabaseClosed,
     IllegalPartition,
     IllegalVectorId,
@@ -261,6 +262,16 @@ def test_read_only_sees_what_is_flushed_while_another_writes(database, vectors, 
         for change in (lambda: fill(reader, vectors), lambda: reader.drop_collection("c"), reader.flush):
             with pytest.raises(ReadOnly):
                 change()
+
+
+def test_a_lost_catalog_is_no_empty_database(database, vectors, tmp_path):
+    fill(database, vectors)
+    database.close()
+    files = sorted((tmp_path / "db" / "segments").iterdir())
+    (tmp_path / "db" / "catalog.sqlite").unlink()
+    with pytest.raises(CorruptFile, match="catalog.sqlite is damaged at byte 0: it is missing, though"):
+        Database.open(tmp_path / "db", QUIET)
+    assert sorted((tmp_path / "db" / "segments").iterdir()) == files
 
 
 def test_after_close(database):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from milvine.catalog.sql import Catalog
 from milvine.config import Settings
+from milvine.errors import CorruptFile
 from milvine.events import Events, FilesRemoved
 from milvine.ingest.ids import IdSource
 from milvine.ingest.recovery import recover, sweep
@@ -41,10 +42,11 @@ def open_parts(root: Path, settings: Settings, events: Events, read_only: bool) 
 
 
 def _open(folder: DataFolder, settings: Settings, events: Events, read_only: bool) -> Opening:
+    storage = LocalStorage(folder.segments, settings.mmap)
+    _check_catalog(folder, storage)
     catalog = Catalog(folder.catalog, read_only)
     try:
         contents = catalog.contents()
-        storage = LocalStorage(folder.segments, settings.mmap)
         files = FileCache(storage, settings.open_files_max)
         ids = IdSource()
         if read_only:
@@ -65,6 +67,18 @@ def _open(folder: DataFolder, settings: Settings, events: Events, read_only: boo
     stores = Stores(settings, storage, files, catalog, ids, events, writer, states, names)
     writer.call(stores.trim_log)
     return Opening(folder, stores, replayed, read_only)
+
+
+def _check_catalog(folder: DataFolder, storage: LocalStorage) -> None:
+    """A lost catalog is no empty database: segments that nothing names would be swept away.
+
+    Raises:
+        CorruptFile: segments exist, the catalog does not.
+    """
+    orphans = [name for name in storage.names() if name.startswith("rows-") and name.endswith(".mlv")]
+    if orphans and not folder.catalog.exists():
+        what = f"it is missing, though {storage.folder} holds {len(orphans)} files of segments; restore it from a backup"
+        raise CorruptFile.at(str(folder.catalog), 0, what)
 
 
 def close_parts(opening: Opening) -> None:

@@ -17,7 +17,7 @@ from milvine.storage.local import LocalStorage
 
 @dataclass(frozen=True)
 class Stores:
-    """`states` by collection id, `names` by name: only the writer thread adds and removes. `obsolete`: file name -> since when."""
+    """`states` by collection id, `names` by name: only the writer thread adds and removes. `obsolete`: since when."""
 
     settings: Settings
     storage: LocalStorage

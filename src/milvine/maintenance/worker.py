@@ -125,7 +125,7 @@ def _step(stores: Stores, state: CollectionState, resuming: bool) -> bool:
 
 
 def heal(stores: Stores, state: CollectionState) -> bool:
-    """Take damaged index files out of the catalog, if there are any: an index is a cache, made anew from the vectors."""
+    """Take damaged index files, if any, out of the catalog: an index is a cache, made anew from the vectors."""
     damaged = stores.files.damaged
 
     def run() -> None:
