@@ -155,10 +155,11 @@ class ModelDatabase:
         table.partitions[tag] = Rows.none(table.collection)
 
     def drop_partition(self, name: str, tag: str) -> None:
+        table = self.table(name)
         if tag == DEFAULT_TAG:
             raise DefaultPartitionDrop()
         self._partition(name, tag)
-        del self.table(name).partitions[tag]
+        del table.partitions[tag]
 
     def has_partition(self, name: str, tag: str) -> bool:
         return tag in self.table(name).partitions

@@ -36,7 +36,7 @@ class PowerCuts:
     settings: dict[str, Any] | None = None
     actions: int = ACTIONS_PER_TRACE
     names_follow_sync: bool = False
-    ignore_syncs: bool = False
+    lies: str | None = None
     checkers: int = 2
 
     def run(self, states: int) -> Report:
@@ -121,7 +121,7 @@ class _Life:
         return ""
 
     def _disk(self) -> Disk:
-        return Disk.load(self._start, self.cuts.names_follow_sync, self.cuts.ignore_syncs)
+        return Disk.load(self._start, self.cuts.names_follow_sync, self.cuts.lies)
 
     def _compare(self) -> None:
         disk = self._disk()

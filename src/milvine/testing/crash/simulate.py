@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TypeAlias
 
@@ -107,17 +108,17 @@ def _apply(content: bytearray, change: Change) -> None:
 class Disk:
     """A folder as the process sees it and as the disk has it, moved on record by record."""
 
-    def __init__(self, names_follow_sync: bool = False, ignore_syncs: bool = False) -> None:
+    def __init__(self, names_follow_sync: bool = False, lies: str | None = None) -> None:
         self.root = Folder()
         self.time = 0
         self._names_follow_sync = names_follow_sync
-        self._ignore_syncs = ignore_syncs  # storage that lies: to show that the harness notices
+        self._lies = lies  # a pattern of paths whose syncs do nothing, to show that the harness notices
         self._syncing: dict[int, tuple[Node, int]] = {}
 
     @classmethod
-    def load(cls, folder: Path, names_follow_sync: bool = False, ignore_syncs: bool = False) -> Disk:
+    def load(cls, folder: Path, names_follow_sync: bool = False, lies: str | None = None) -> Disk:
         """Everything in `folder`, durable."""
-        disk = cls(names_follow_sync, ignore_syncs)
+        disk = cls(names_follow_sync, lies)
         _load(folder, disk.root)
         return disk
 
@@ -136,7 +137,7 @@ class Disk:
             self._name(record)
 
     def _sync(self, record: Record, node: Node, until: int) -> None:
-        if self._ignore_syncs:
+        if self._lies is not None and fnmatchcase(record.path, self._lies):
             return
         node.sync(until)
         if self._names_follow_sync and record.path:

@@ -40,7 +40,8 @@ TINY: dict[str, Any] = {
 }
 SHARED = {"given": (32, 1, MetricType.L2), "auto": (16, 1, MetricType.L2)}
 OWN = (8, 1, MetricType.IP)
-ROWS_MAX = 5000  # of one thread in one collection; past it deletes come first
+ROWS_MAX = 7000  # of one thread in one collection; past it deletes come first
+INDEXED_ROWS = 4500  # segments of fewer than 4096 get no index
 RECENT = 60  # inserts among which deleted ids are looked for
 INDEXES: tuple[tuple[IndexType, dict[str, int]], ...] = (
     (IndexType.IVF_FLAT, {"nlist": 16}),
@@ -50,13 +51,13 @@ INDEXES: tuple[tuple[IndexType, dict[str, int]], ...] = (
 )
 WEIGHTS = {
     "insert": 36,
-    "insert_large": 3,
+    "insert_large": 5,
     "insert_again": 8,
     "delete": 16,
     "look": 8,
     "flush": 5,
     "compact": 2,
-    "index": 3,
+    "index": 6,
     "partition": 6,
     "own": 3,
 }
@@ -107,7 +108,7 @@ class Planner:
         return self._action(number, "insert", name, tag=tag, rows=rows, ids=ids)
 
     def _insert_large(self, number: int) -> Action:
-        return self._insert(number, self.random.randint(1500, 5000), self.random.choice(["given", "given", "auto"]))
+        return self._insert(number, self.random.randint(1500, 6000), self.random.choice(["given", "given", "auto"]))
 
     def _insert_again(self, number: int) -> Action:
         """New vectors under ids that were deleted before: the old rows must not come back with them."""
@@ -190,10 +191,19 @@ class Workload:
             raise self._failed[0]
 
     def _prepare(self) -> None:
+        """The shared collections, one of them with an index that has been built."""
         for name, shape in SHARED.items():
             if not self.history.model.has_collection(name):
                 number = self.history.next_number
                 self._make(Action(number, 0, "create_collection", name, setting=tuple(int(value) for value in shape)))
+        if not self.history.model.count("given"):
+            number = self.history.next_number
+            self._make(
+                Action(number, 0, "insert", "given", rows=INDEXED_ROWS, ids=((number * BATCH_IDS, INDEXED_ROWS),))
+            )
+            index_type, params = INDEXES[self.seed % 2]
+            setting = (int(index_type), json.dumps(params))
+            self._make(Action(number + 1, 0, "create_index", "given", setting=setting))
 
     def _thread(self, thread: int) -> None:
         planner = Planner(self.seed, thread, self.history)
