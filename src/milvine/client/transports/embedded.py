@@ -79,8 +79,7 @@ class EmbeddedTransport:
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
         self._opened: _Opened | None = _acquire(self._folder)
-        self._unknown = import_module("milvine.server.operations").UnknownMethod
-        self._malformed = import_module("milvine.server.operations").MalformedRequest
+        self._refused: type[Exception] = import_module("milvine.server.operations").Refused
 
     def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
         opened = self._opened
@@ -90,10 +89,8 @@ class EmbeddedTransport:
             raise NotConnectError("This client was made before the process was forked. Make one in the child process")
         try:
             reply: bytes = opened.operations.call(method, request)
-        except self._unknown:
-            raise TransportFailed(_grpc_code("UNIMPLEMENTED"), f"{method} is not implemented") from None
-        except self._malformed as error:
-            raise TransportFailed(_grpc_code("UNKNOWN"), str(error)) from None
+        except self._refused as error:
+            raise TransportFailed(_grpc_code(error), str(error)) from None
         return reply
 
     def close(self) -> None:
@@ -102,9 +99,9 @@ class EmbeddedTransport:
             _release(self._folder, opened)
 
 
-def _grpc_code(name: str) -> Any:
-    """What a server's client would see. grpc is imported for its name only, and only here."""
-    return getattr(import_module("grpc").StatusCode, name)
+def _grpc_code(refused: Any) -> Any:
+    """What a server's client would see. grpc is imported for this name only."""
+    return getattr(import_module("grpc").StatusCode, refused.status.name)
 
 
 def open_transport(address: FolderAddress, wait_timeout: float, max_retry: int, pre_ping: bool) -> EmbeddedTransport:

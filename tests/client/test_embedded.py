@@ -1,0 +1,149 @@
+"""A database in the process: `uri='file:///path'`, shared by the clients of one folder."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from milvine.client.transports import embedded
+from milvus import IndexType, Milvus, NotConnectError
+
+ROOT = Path(__file__).parents[2]
+PARAM = {"collection_name": "a", "dimension": 8}
+
+
+def open_at(folder: Path) -> Milvus:
+    return Milvus(uri=folder.as_uri())
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment, check=False
+    )
+
+
+def test_clients_of_one_folder_share_a_database(tmp_path: Path) -> None:
+    first, second = open_at(tmp_path / "data"), open_at(tmp_path / "data")
+    first.create_collection(PARAM)
+    assert second.list_collections()[1] == ["a"]
+    first.close()
+    assert second.insert("a", np.ones((3, 8)))[0].OK()
+    second.close()
+    assert not embedded._opened
+    third = open_at(tmp_path / "data")
+    assert third.count_entities("a")[1] == 3
+    third.close()
+
+
+def test_one_folder_by_two_names(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    first = open_at(tmp_path / "data")
+    second = open_at(tmp_path / "link")
+    first.create_collection(PARAM)
+    assert second.has_collection("a")[1]
+    first.close()
+    second.close()
+
+
+def test_a_forgotten_client_lets_go(tmp_path: Path) -> None:
+    milvus = open_at(tmp_path / "data")
+    del milvus
+    gc.collect()
+    assert not embedded._opened
+
+
+def test_two_folders(tmp_path: Path) -> None:
+    one, two = open_at(tmp_path / "one"), open_at(tmp_path / "two")
+    one.create_collection(PARAM)
+    assert two.list_collections()[1] == []
+    one.close()
+    two.close()
+
+
+def test_rows_survive_a_process_that_never_closes(tmp_path: Path) -> None:
+    code = (
+        "from milvus import Milvus\n"
+        f"m = Milvus(uri={(tmp_path / 'data').as_uri()!r})\n"
+        "m.create_collection({'collection_name': 'a', 'dimension': 2})\n"
+        "print(m.insert('a', [[1.0, 2.0]], ids=[7])[0].OK())\n"
+    )
+    done = run(code)
+    assert done.stdout == "True\n", done.stderr
+    milvus = open_at(tmp_path / "data")
+    assert milvus.get_entity_by_id("a", [7])[1] == [[1.0, 2.0]]
+    milvus.close()
+
+
+def test_a_second_process_is_told(tmp_path: Path) -> None:
+    milvus = open_at(tmp_path / "data")
+    done = run(f"from milvus import Milvus; Milvus(uri={(tmp_path / 'data').as_uri()!r})")
+    milvus.close()
+    assert done.returncode == 1 and "NotConnectError: Cannot open the database in" in done.stderr
+
+
+def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(NotConnectError):
+        open_at(tmp_path / "file" / "data")
+
+
+def test_rpcs_that_are_not_there_answer_as_a_server_does(tmp_path: Path) -> None:
+    milvus = open_at(tmp_path / "data")
+    milvus.create_collection(PARAM)
+    status = milvus.load_collection("a")
+    assert status.code in (0, grpc.StatusCode.UNIMPLEMENTED)
+    milvus.close()
+
+
+def test_after_a_fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    milvus = open_at(tmp_path / "data")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: -1)
+        with pytest.raises(NotConnectError, match="forked"):
+            milvus.list_collections()
+    assert milvus.list_collections()[0].OK()
+    milvus.close()
+
+
+def test_a_whole_life(tmp_path: Path) -> None:
+    rows = np.random.default_rng(1).random((5000, 8), dtype=np.float32)
+    milvus = open_at(tmp_path / "data")
+    milvus.create_collection(PARAM)
+    assert milvus.insert("a", rows, ids=np.arange(5000))[1] == list(range(5000))
+    assert milvus.create_index("a", IndexType.IVF_FLAT, {"nlist": 32}).OK()
+    assert milvus.search("a", 1, rows[:50], params={"nprobe": 32})[1].id_array == [[id] for id in range(50)]
+    assert milvus.delete_entity_by_id("a", [0]).OK() and milvus.flush(["a"]).OK() and milvus.compact("a").OK()
+    milvus.close()
+    again = open_at(tmp_path / "data")
+    assert again.count_entities("a")[1] == 4999
+    assert 0 not in again.search("a", 3, rows[:1], params={"nprobe": 32})[1].id_array[0]
+    again.close()
+
+
+def loaded(code: str) -> set[str]:
+    done = run(f"import sys\n{code}\nprint(*sys.modules)")
+    assert done.returncode == 0, done.stderr
+    return {name.partition(".")[0] for name in done.stdout.split()} | set(done.stdout.split())
+
+
+def test_a_client_of_a_server_loads_no_engine(server_port: int) -> None:
+    modules = loaded(f"from milvus import Milvus; Milvus(port='{server_port}', host='127.0.0.1').server_version()")
+    assert "grpc" in modules
+    assert not modules & {"faiss", "sqlalchemy", "typer", "milvine.engine", "milvine.server", "milvine.catalog"}
+
+
+def test_the_import_alone_opens_no_door() -> None:
+    assert not loaded("import milvus") & {"grpc", "faiss", "sqlalchemy"}
+
+
+def test_an_embedded_client_opens_no_socket(tmp_path: Path) -> None:
+    code = f"from milvus import Milvus; Milvus(uri={(tmp_path / 'data').as_uri()!r}).list_collections()"
+    assert "grpc" not in loaded(code)
