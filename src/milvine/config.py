@@ -16,6 +16,7 @@ from milvine.errors import IllegalArgument
 from milvine.limits import MIB, PARTITIONS_MAX
 
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+DOORS = ("grpc", "native", "auto")
 _TRUE, _FALSE = {"true", "on", "yes", "1"}, {"false", "off", "no", "0", ""}
 
 
@@ -74,6 +75,7 @@ class Settings:
     address: str = "127.0.0.1"  # network.bind.address
     port: int = 19530  # network.bind.port
     http_port: int = 19121  # network.http.port
+    door: str = "grpc"  # addition: network.door, which gRPC server: grpc, native or auto
     report_version: str = "1.1.1"  # addition: network.report_version
     request_bytes_max: int = 2 << 30  # addition: network.request_bytes_max, bytes of requests in flight
 
@@ -110,6 +112,13 @@ def _threads(key: str, value: object) -> int:
     return int(_number(key, value, 0, 4096)) or os.cpu_count() or 1
 
 
+def _door(key: str, value: object) -> str:
+    word = str(value).strip().lower()
+    if word not in DOORS:
+        raise IllegalArgument(f"Invalid {key}: {value}. Expected one of {', '.join(DOORS)}")
+    return word
+
+
 def _text(key: str, value: object) -> str:
     return str(value)
 
@@ -134,6 +143,7 @@ KEYS = {
     "address": ("network.bind.address", _text),
     "port": ("network.bind.port", _port),
     "http_port": ("network.http.port", _port),
+    "door": ("network.door", _door),
     "report_version": ("network.report_version", _text),
     "request_bytes_max": ("network.request_bytes_max", parse_size),
 }

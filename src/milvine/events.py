@@ -76,6 +76,28 @@ class FilesRemoved(Event):
     names: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class RequestFailed(Event):
+    """A request met an error that nobody foresaw; the caller got code 1 and the server goes on."""
+
+    rpc: str
+    reason: str
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Serving(Event):
+    """The server takes requests at `address`, by the door named."""
+
+    address: str
+    door: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping(Event):
+    """The server takes no more requests and waits for those in flight."""
+
+
 Listener = Callable[[Event], None]
 
 

@@ -16,6 +16,9 @@ COMPACT_RATE_MIN = 0.1  # 3.20
 INDEX_ROWS_MIN = 4096  # 3.5, smaller segments are searched exactly
 TRAINING_ROWS_PER_LIST_MIN = 40  # 3.5, bounds the effective nlist
 
+RESULT_BYTES_MAX = 2048 * MIB  # 6.1, ids and distances of one search: nq x topk x 12
+REQUEST_BYTES_MAX = 16 * MIB  # of a request that carries neither rows nor ids
+
 FILLER_ID = -1
 FILLER_DISTANCE = 3.4028234663852886e38  # float32 max, 3.13
 

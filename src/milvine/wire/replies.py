@@ -15,7 +15,6 @@ from milvine.wire.status import OK_FIELD, read_status
 from milvine.wire.varint import Malformed, encode_int64s
 from milvine.wire.walk import BYTES, VARINT, Walk, decode, int64s_of, joined, packed_field, parse, varint_field
 
-
 _RUNS_MAX = 1 << 16  # of rows found and not found, in turns
 
 

@@ -1,10 +1,9 @@
-"""Errors to `Status` messages and back: the one translation both ends use (specification 1.3, 3.22)."""
+"""Errors as `Status` messages: the one translation (specification 1.3, 3.22)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from milvine import errors
 from milvine.errors import ErrorCode, MilvineError
 from milvine.wire import schema
 
@@ -29,34 +28,7 @@ def set_status(reply: Any, code: int = ErrorCode.SUCCESS, reason: str = OK_REASO
     return reply
 
 
-def failure(rpc: str, error: BaseException) -> bytes:
-    """The whole reply of `rpc` when it failed: the status, everything else empty."""
-    code, reason = code_and_reason(error)
-    reply = set_status(schema.METHODS[rpc][1](), code, reason)
-    return bytes(reply.SerializeToString())
-
-
 def read_status(reply: Any) -> tuple[int, str]:
     """(code, reason) of a reply message, which may be a `Status` itself."""
     status = reply if isinstance(reply, schema.Status) else reply.status
     return int(status.error_code), str(status.reason)
-
-
-_BY_CODE: dict[int, type[MilvineError]] = {
-    ErrorCode.COLLECTION_NOT_EXISTS: errors.CollectionNotFound,
-    ErrorCode.ILLEGAL_ARGUMENT: errors.IllegalArgument,
-    ErrorCode.ILLEGAL_DIMENSION: errors.IllegalDimension,
-    ErrorCode.ILLEGAL_INDEX_TYPE: errors.IllegalIndexType,
-    ErrorCode.ILLEGAL_COLLECTION_NAME: errors.IllegalCollectionName,
-    ErrorCode.ILLEGAL_TOPK: errors.IllegalTopk,
-    ErrorCode.ILLEGAL_ROWRECORD: errors.IllegalRowRecord,
-    ErrorCode.ILLEGAL_VECTOR_ID: errors.IllegalVectorId,
-    ErrorCode.META_FAILED: errors.CatalogFailed,
-    ErrorCode.ILLEGAL_METRIC_TYPE: errors.IllegalMetricType,
-    ErrorCode.OUT_OF_MEMORY: errors.OutOfMemory,
-}
-
-
-def error_of(code: int, reason: str) -> MilvineError:
-    """The error a reply stands for. Code 1 stands for many on the wire, so it becomes a plain `MilvineError`."""
-    return _BY_CODE.get(code, MilvineError)(reason)

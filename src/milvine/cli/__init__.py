@@ -1,0 +1,24 @@
+"""The command line: one file per command. Nothing else reads the environment."""
+
+from __future__ import annotations
+
+import typer
+
+from milvine.cli.serve import serve
+from milvine.cli.version import version
+
+app = typer.Typer(
+    name="milvine",
+    help="A vector database that speaks Milvus 1.x.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(serve)
+app.command()(version)
+
+
+def main() -> None:
+    """Entry point of `milvine` and of `python -m milvine`."""
+    app()

@@ -1,0 +1,77 @@
+"""The composition root of the server: everything concrete is chosen here."""
+
+from __future__ import annotations
+
+import importlib.util
+from importlib import import_module
+from pathlib import Path
+
+from milvine.config import Settings
+from milvine.engine.database import Database
+from milvine.events import Events, Serving, Stopping
+from milvine.server.door import Door, DoorFailed, target
+from milvine.server.grpc_door import GrpcDoor
+from milvine.server.memory import trim_after_flush
+from milvine.server.operations import SERVED, Operations
+
+
+class Server:
+    """A database and a door in front of it. Made by `start`, ended by `stop`, which may be called again."""
+
+    def __init__(self, database: Database, door: Door, address: str, events: Events) -> None:
+        self._database, self._door, self._events = database, door, events
+        self.address = target(address, door.port)
+        self._stopped = False
+
+    @classmethod
+    def start(cls, folder: str | Path, settings: Settings | None = None, events: Events | None = None) -> Server:
+        """Open `folder` and take requests at `settings.address` and `.port` (0: any free port; see `port`).
+
+        Raises:
+            DataFolderLocked, UnsupportedFormat, CorruptFile, StorageFailed: as `Database.open`.
+            DoorFailed: the address is in use, or the door asked for is not installed.
+        """
+        settings, events = settings or Settings(), events or Events()
+        events.subscribe(trim_after_flush())
+        database = Database.open(folder, settings, events)
+        try:
+            door = open_door(Operations(database, settings, events), settings)
+        except BaseException:
+            database.close()
+            raise
+        server = cls(database, door, settings.address, events)
+        door.start()
+        events.emit(Serving(server.address, door.name))
+        return server
+
+    @property
+    def port(self) -> int:
+        """The port that requests are taken at."""
+        return self._door.port
+
+    def stop(self, grace: float | None = None) -> None:
+        """Take no more requests, let those in flight finish (at most `grace` seconds), flush the tail, close."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self._events.emit(Stopping())
+        try:
+            self._door.stop(grace)
+        finally:
+            self._database.close()
+
+
+def open_door(operations: Operations, settings: Settings) -> Door:
+    """The door that the settings ask for, listening.
+
+    Raises:
+        DoorFailed: the address is in use, or pygrpc-native is asked for and not installed.
+    """
+    installed = importlib.util.find_spec("pygrpc_native") is not None
+    if settings.door == "native" and not installed:
+        raise DoorFailed("The door `native` needs the package pygrpc-native: pip install 'milvine[native]'")
+    if settings.door == "grpc" or not installed:
+        return GrpcDoor(operations.call, SERVED, settings.address, settings.port)
+    native_door = import_module("milvine.server.native_door")
+    native: Door = native_door.NativeDoor(operations.call, SERVED, settings.address, settings.port)
+    return native

@@ -1,0 +1,43 @@
+"""What a door is: it takes gRPC calls at an address and gives them to the operations. Two exist, one contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from milvine.errors import OperatorError
+
+Call = Callable[[str, bytes], bytes]
+"""`Operations.call`: rpc name and request to reply; raises `Refused` for what gets a gRPC status instead."""
+
+REQUEST_ID = "request_id"
+"""Key of the initial metadata that numbers the calls (specification 1.1)."""
+
+INTERNAL_ERROR = "Error in service handler"
+WAITING_CALLS_MAX = 64  # calls served side by side: enough that waiting create_index and flush leave room for searches
+
+
+class DoorFailed(OperatorError):
+    """The address cannot be listened on, or the door's library is not installed."""
+
+    @classmethod
+    def busy(cls, address: str) -> DoorFailed:
+        return cls(f"Cannot listen on {address}: the address is in use or not one of this machine")
+
+
+class Door(Protocol):
+    """Made listening, serves from `start` to `stop`."""
+
+    name: str
+    port: int
+
+    def start(self) -> None:
+        """Take calls."""
+
+    def stop(self, grace: float | None) -> None:
+        """Take no more calls, wait up to `grace` seconds for those in flight (None: as long as they take), hang up."""
+
+
+def target(address: str, port: int) -> str:
+    """`address:port`, an IPv6 address in brackets."""
+    return f"[{address}]:{port}" if ":" in address and not address.startswith("[") else f"{address}:{port}"

@@ -1,0 +1,74 @@
+"""The door made of grpcio: runs everywhere. Messages pass as bytes, their meaning is the operations' business."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+
+from milvine.server.door import REQUEST_ID, WAITING_CALLS_MAX, Call, DoorFailed, target
+from milvine.server.operations import GrpcStatus, Refused
+from milvine.wire.schema import method_path
+
+_FOREVER = 365 * 86400.0  # grpcio takes None for "at once"
+_CODES = {code: getattr(grpc.StatusCode, code.name) for code in GrpcStatus}
+_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.so_reuseport", 0),  # a second server on the port shall fail, not share it
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_ping_strikes", 0),  # 1.x clients ping every 55 seconds
+)
+
+
+class GrpcDoor:
+    """Listens from the moment it is made.
+
+    Raises:
+        DoorFailed: the address is taken or not ours.
+    """
+
+    name = "grpc"
+
+    def __init__(self, call: Call, rpcs: Iterable[str], address: str, port: int) -> None:
+        self._threads = ThreadPoolExecutor(WAITING_CALLS_MAX, thread_name_prefix="milvine-rpc")
+        self._server = grpc.server(self._threads, handlers=[_Handlers(call, rpcs)], options=_OPTIONS)
+        try:
+            self.port = self._server.add_insecure_port(target(address, port))
+        except RuntimeError:
+            self.port = 0
+        if not self.port:
+            self._threads.shutdown()
+            raise DoorFailed.busy(target(address, port))
+
+    def start(self) -> None:
+        self._server.start()
+
+    def stop(self, grace: float | None) -> None:
+        self._server.stop(_FOREVER if grace is None else grace).wait()
+        self._threads.shutdown(wait=False)
+
+
+class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
+    def __init__(self, call: Call, rpcs: Iterable[str]) -> None:
+        numbers = itertools.count()
+        self._handlers = {method_path(rpc): _handler(call, rpc, numbers) for rpc in rpcs}
+
+    def service(self, handler_call_details: Any) -> Any:
+        return self._handlers.get(handler_call_details.method)
+
+
+def _handler(call: Call, rpc: str, numbers: Iterator[int]) -> Any:
+    def serve(request: bytes, context: Any) -> bytes:
+        if all(key != REQUEST_ID for key, _ in context.invocation_metadata()):
+            context.send_initial_metadata(((REQUEST_ID, str(next(numbers))),))
+        try:
+            return call(rpc, request)
+        except Refused as refused:
+            context.abort(_CODES[refused.status], str(refused))
+            raise
+
+    return grpc.unary_unary_rpc_method_handler(serve)

@@ -1,0 +1,120 @@
+"""The door made of pygrpc-native: HTTP/2 in Rust, outside the interpreter lock, where its wheels exist.
+
+Serving threads take calls from the front one after the other and answer most of them on the spot, which spares the
+hand-over to a pool. Calls that wait (for a build, for the disk) or carry much go to the pool, so that they never stand
+in the way of short ones.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from pygrpc_native._native import EVENT_CALL, NativeGrpcFront
+
+from milvine.server.door import INTERNAL_ERROR, REQUEST_ID, WAITING_CALLS_MAX, Call, DoorFailed, target
+from milvine.server.operations import GrpcStatus, Refused
+from milvine.wire.schema import method_path
+
+_SERVING_THREADS = 8
+_WAITING = frozenset({"CreateIndex", "Flush", "Compact", "Insert", "DropCollection", "DropIndex"})
+_LARGE_BYTES = 64 << 10
+_LAST_BYTES_SECONDS = 0.1  # for replies handed to the front to leave it
+
+
+class NativeDoor:
+    """Listens from the moment it is made.
+
+    Raises:
+        DoorFailed: the address is taken or not ours.
+    """
+
+    name = "native"
+
+    def __init__(self, call: Call, rpcs: Iterable[str], address: str, port: int) -> None:
+        self._call, self._rpcs = call, tuple(rpcs)
+        methods = [(method_path(rpc), False) for rpc in self._rpcs]
+        try:
+            self._front = NativeGrpcFront(target(address, port), methods, call_details=True)
+        except OSError:
+            raise DoorFailed.busy(target(address, port)) from None
+        self.port = self._front.bound_port
+        self._numbers = itertools.count()
+        self._calls = _CallsInFlight()
+        self._pool = ThreadPoolExecutor(WAITING_CALLS_MAX, thread_name_prefix="milvine-rpc")
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"milvine-door-{n}", daemon=True) for n in range(_SERVING_THREADS)
+        ]
+
+    def start(self) -> None:
+        self._front.start()
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, grace: float | None) -> None:
+        self._calls.drain(grace)
+        time.sleep(_LAST_BYTES_SECONDS)
+        self._front.close()
+        for thread in self._threads:
+            thread.join(_LAST_BYTES_SECONDS)
+        self._pool.shutdown(wait=False)
+
+    def _serve(self) -> None:
+        while (events := self._front.recv_batch_details(1)) is not None:
+            for kind, call_id, method, request, _, details in events:
+                if kind == EVENT_CALL and request is not None:
+                    self._take(call_id, self._rpcs[method], request, details)
+
+    def _take(self, call_id: int, rpc: str, request: bytes, details: Any) -> None:
+        if not self._calls.enter():
+            self._front.fail(call_id, GrpcStatus.UNAVAILABLE, "The server is shutting down")
+        elif rpc in _WAITING or len(request) > _LARGE_BYTES:
+            self._pool.submit(self._answer, call_id, rpc, request, details)
+        else:
+            self._answer(call_id, rpc, request, details)
+
+    def _answer(self, call_id: int, rpc: str, request: bytes, details: Any) -> None:
+        try:
+            reply = self._call(rpc, request)
+            self._front.respond(call_id, reply, self._metadata(details))
+        except Refused as refused:
+            self._front.fail(call_id, refused.status, str(refused))
+        except BaseException:
+            self._front.fail(call_id, GrpcStatus.UNKNOWN, INTERNAL_ERROR)
+            raise
+        finally:
+            self._calls.leave()
+
+    def _metadata(self, details: Any) -> tuple[tuple[str, str], ...]:
+        if any(key == REQUEST_ID for key, _ in details[0]):
+            return ()
+        return ((REQUEST_ID, str(next(self._numbers))),)
+
+
+class _CallsInFlight:
+    """Counts calls, until somebody waits for the last one."""
+
+    def __init__(self) -> None:
+        self._count, self._open = 0, True
+        self._changed = threading.Condition()
+
+    def enter(self) -> bool:
+        """False when no more calls are taken."""
+        with self._changed:
+            self._count += self._open
+            return self._open
+
+    def leave(self) -> None:
+        with self._changed:
+            self._count -= 1
+            self._changed.notify_all()
+
+    def drain(self, seconds: float | None) -> None:
+        """Take no more, and wait for those that are in."""
+        with self._changed:
+            self._open = False
+            self._changed.wait_for(lambda: not self._count, seconds)

@@ -1,0 +1,86 @@
+"""Collections: create, look, count, drop (specification 3.1 to 3.4)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from milvine.engine.database import Database
+from milvine.engine.stats import CollectionStats, PartitionStats, SegmentStats
+from milvine.errors import CollectionExists
+from milvine.server import validate
+from milvine.wire import schema
+
+
+def create_collection(database: Database, request: Any) -> Any:
+    """CollectionSchema -> Status."""
+    name = request.collection_name
+    validate.check_name(name)
+    metric = validate.checked_metric(request.dimension, request.index_file_size, request.metric_type)
+    if database.has_collection(name):
+        raise CollectionExists
+    validate.check_served_metric(metric)
+    database.create_collection(name, request.dimension, request.index_file_size, metric)
+    return schema.Status()
+
+
+def has_collection(database: Database, request: Any) -> Any:
+    """CollectionName -> BoolReply."""
+    validate.check_name(request.collection_name)
+    return schema.BoolReply(bool_reply=database.has_collection(request.collection_name))
+
+
+def describe_collection(database: Database, request: Any) -> Any:
+    """CollectionName -> CollectionSchema."""
+    validate.check_name(request.collection_name)
+    collection = database.collection(request.collection_name)
+    return schema.CollectionSchema(
+        collection_name=collection.name,
+        dimension=collection.dimension,
+        index_file_size=collection.index_file_size_mb,
+        metric_type=int(collection.metric),
+    )
+
+
+def count_collection(database: Database, request: Any) -> Any:
+    """CollectionName -> CollectionRowCount."""
+    validate.check_name(request.collection_name)
+    return schema.CollectionRowCount(collection_row_count=database.count(request.collection_name))
+
+
+def show_collections(database: Database, request: Any) -> Any:
+    """Command, whatever it says -> CollectionNameList."""
+    return schema.CollectionNameList(collection_names=database.collections())
+
+
+def show_collection_info(database: Database, request: Any) -> Any:
+    """CollectionName -> CollectionInfo."""
+    validate.check_name(request.collection_name)
+    return schema.CollectionInfo(json_info=stats_json(database.stats(request.collection_name)))
+
+
+def drop_collection(database: Database, request: Any) -> Any:
+    """CollectionName -> Status."""
+    validate.check_name(request.collection_name)
+    database.drop_collection(request.collection_name)
+    return schema.Status()
+
+
+def stats_json(stats: CollectionStats) -> str:
+    """Compact, keys in alphabetical order; a partition without segments has null for them (specification 3.3)."""
+    value = {"partitions": [_partition(each) for each in stats.partitions], "row_count": stats.row_count}
+    return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+
+
+def _partition(stats: PartitionStats) -> dict[str, object]:
+    segments = [_segment(each) for each in stats.segments] or None
+    return {"tag": stats.tag, "row_count": stats.row_count, "segments": segments}
+
+
+def _segment(stats: SegmentStats) -> dict[str, object]:
+    return {
+        "data_size": stats.data_size,
+        "index_name": stats.index_name,
+        "name": stats.name,
+        "row_count": stats.row_count,
+    }

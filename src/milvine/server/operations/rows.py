@@ -1,0 +1,67 @@
+"""Rows: insert, get, search, delete (specification 3.10 to 3.13, 3.16). Bytes to bytes, vectors stay packed."""
+
+from __future__ import annotations
+
+from milvine.engine.database import Database
+from milvine.errors import PartitionNotFound
+from milvine.ingest.writer import check_id_mode
+from milvine.server import validate
+from milvine.server.operations.parameters import as_mapping, parse_params
+from milvine.types import Query
+from milvine.wire import packed, schema
+from milvine.wire.status import set_status
+
+
+def insert(database: Database, request: bytes) -> bytes:
+    """InsertParam -> VectorIds, once the rows are durable."""
+    wanted = packed.decode_insert(request)
+    ids = wanted.ids if len(wanted.ids) else None
+    validate.check_name(wanted.collection)
+    validate.check_not_empty(wanted.rows)
+    validate.check_ids_match(wanted.rows, len(wanted.ids))
+    collection = database.collection(wanted.collection)
+    check_id_mode(collection.id_mode, ids is None)
+    vectors = validate.sized_vectors(wanted.rows, collection)
+    validate.check_insert_bytes(vectors)
+    tag = validate.trimmed(wanted.tag)
+    if wanted.tag and not tag:
+        raise PartitionNotFound.named(wanted.collection, tag)
+    return packed.encode_ids(database.insert(wanted.collection, vectors, ids, tag))
+
+
+def search(database: Database, request: bytes) -> bytes:
+    """SearchParam -> TopKQueryResult."""
+    wanted = packed.decode_search(request)
+    params = parse_params(wanted.params)
+    validate.check_name(wanted.collection)
+    validate.check_topk(wanted.topk)
+    tags = tuple(validate.checked_tag(tag) for tag in wanted.tags)
+    collection = database.collection(wanted.collection)
+    validate.check_search(params, wanted.topk, collection)
+    validate.check_not_empty(wanted.rows)
+    vectors = validate.sized_vectors(wanted.rows, collection)
+    if wanted.rows.count > 1:
+        width = min(wanted.topk, database.count(wanted.collection) + 1)
+        validate.check_result_size(wanted.rows.count, width)
+    hits = database.search(wanted.collection, Query(vectors, wanted.topk, as_mapping(params), tags))
+    return packed.encode_hits(hits.ids, hits.distances)
+
+
+def get_vectors_by_id(database: Database, request: bytes) -> bytes:
+    """VectorsIdentity -> VectorsData."""
+    wanted = packed.decode_ids_request(request)
+    validate.check_get_ids(len(wanted.ids))
+    validate.check_name(wanted.collection)
+    tags = (validate.trimmed(wanted.tag),) if wanted.tag else ()
+    found, vectors = database.get(wanted.collection, wanted.ids, tags)
+    return packed.encode_vectors(found, vectors)
+
+
+def delete_by_id(database: Database, request: bytes) -> bytes:
+    """DeleteByIDParam -> Status. Unknown ids and an unknown tag are no error."""
+    wanted = packed.decode_ids_request(request)
+    validate.check_name(wanted.collection)
+    collection = database.collection(wanted.collection)
+    if len(wanted.ids):
+        database.delete(collection.name, wanted.ids, validate.trimmed(wanted.tag))
+    return bytes(set_status(schema.Status()).SerializeToString())

@@ -1,0 +1,112 @@
+"""The seam: `call(rpc, request bytes) -> reply bytes`, the same for every door and for the embedded client."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from milvine.config import Settings
+from milvine.engine.database import Database
+from milvine.errors import IllegalArgument, MilvineError
+from milvine.events import Events, RequestFailed
+from milvine.limits import MIB, REQUEST_BYTES_MAX
+from milvine.server.budget import ByteBudget
+from milvine.server.operations import collections, indexes, partitions, rows, system
+from milvine.server.operations.parameters import PARAMS_KEY
+from milvine.server.operations.refusals import MalformedRequest, UnknownMethod
+from milvine.wire import schema
+from milvine.wire.packed import Malformed, parse
+from milvine.wire.status import code_and_reason, set_status
+
+Answer = Callable[[bytes], bytes]
+
+PACKED: dict[str, Callable[[Database, bytes], bytes]] = {
+    "Insert": rows.insert,
+    "Search": rows.search,
+    "GetVectorsByID": rows.get_vectors_by_id,
+    "DeleteByID": rows.delete_by_id,
+}
+"""Operations that take and give bytes."""
+
+MESSAGES: dict[str, Callable[[Database, Any], Any]] = {
+    "CreateCollection": collections.create_collection,
+    "HasCollection": collections.has_collection,
+    "DescribeCollection": collections.describe_collection,
+    "CountCollection": collections.count_collection,
+    "ShowCollections": collections.show_collections,
+    "ShowCollectionInfo": collections.show_collection_info,
+    "DropCollection": collections.drop_collection,
+    "CreateIndex": indexes.create_index,
+    "DescribeIndex": indexes.describe_index,
+    "DropIndex": indexes.drop_index,
+    "CreatePartition": partitions.create_partition,
+    "HasPartition": partitions.has_partition,
+    "ShowPartitions": partitions.show_partitions,
+    "DropPartition": partitions.drop_partition,
+    "Flush": system.flush,
+    "Compact": system.compact,
+}
+"""Operations that take and give messages; the status of a success is written here."""
+
+NOT_SERVED = frozenset(
+    {"GetVectorIDs", "SearchByID", "SearchInFiles", "PreloadCollection", "ReleaseCollection", "ReloadSegments"}
+)
+"""Rpcs of the service that this release answers with UNIMPLEMENTED."""
+
+SERVED = (*PACKED, *MESSAGES, "Cmd")
+
+
+class Operations:
+    """Every rpc of a database. Thread-safe; an error of any kind ends in a reply, not in the caller's thread."""
+
+    def __init__(self, database: Database, settings: Settings | None = None, events: Events | None = None) -> None:
+        settings = settings or Settings()
+        self._events = events or Events()
+        self._budget = ByteBudget(settings.request_bytes_max)
+        self._answers: dict[str, Answer] = {rpc: partial(answer, database) for rpc, answer in PACKED.items()}
+        for rpc, operation in MESSAGES.items():
+            self._answers[rpc] = partial(_answer, rpc, partial(operation, database))
+        self._answers["Cmd"] = partial(_answer, "Cmd", partial(system.command, settings))
+
+    def call(self, method: str, request: bytes) -> bytes:
+        """The reply to an rpc, named as in `Insert`. Failures are replies too, with code and reason.
+
+        Raises:
+            UnknownMethod: no such rpc, or one that is not served.
+            MalformedRequest: the bytes are no such request, or its parameters are no JSON.
+        """
+        answer = self._answers.get(method)
+        if answer is None:
+            raise UnknownMethod(method)
+        try:
+            with self._budget.spend(len(request)):
+                return answer(request)
+        except MalformedRequest:
+            raise
+        except Malformed as error:
+            raise MalformedRequest.undecodable(str(error)) from None
+        except MilvineError as error:
+            return _failure(method, error)
+        except Exception as error:
+            _, reason = code_and_reason(error)
+            self._events.emit(RequestFailed(method, reason, traceback.format_exc()))
+            return _failure(method, error)
+
+
+def _answer(rpc: str, operation: Callable[[Any], Any], request: bytes) -> bytes:
+    if len(request) > REQUEST_BYTES_MAX:
+        raise IllegalArgument(
+            f"A {rpc} request of {len(request)} bytes is over the limit of {REQUEST_BYTES_MAX // MIB} MB"
+        )
+    reply = operation(parse(schema.METHODS[rpc][0], request))
+    return bytes(set_status(reply).SerializeToString())
+
+
+def _failure(rpc: str, error: BaseException) -> bytes:
+    """A reply that holds the status and nothing else, save the empty parameters that 1.x sends with DescribeIndex."""
+    reply = set_status(schema.METHODS[rpc][1](), *code_and_reason(error))
+    if rpc == "DescribeIndex":
+        reply.extra_params.add(key=PARAMS_KEY)
+    return bytes(reply.SerializeToString())

@@ -1,0 +1,210 @@
+"""What a request must satisfy before the engine sees it, in the words and the order of the specification (3.0 to 3.20).
+
+Existence, duplicates, id mode and matching of tags are the engine's to check: it alone can do so without a race.
+"""
+
+from __future__ import annotations
+
+import re
+
+from milvine.errors import (
+    DefaultPartitionDrop,
+    IllegalArgument,
+    IllegalCollectionName,
+    IllegalDimension,
+    IllegalIndexType,
+    IllegalMetricType,
+    IllegalPartition,
+    IllegalRowRecord,
+    IllegalTopk,
+    IllegalVectorId,
+    OutOfMemory,
+)
+from milvine.index.params import check_build_params, check_search_params, scoring_metric
+from milvine.limits import (
+    DEFAULT_TAG,
+    DIMENSION_MAX,
+    DIMENSION_MIN,
+    GET_IDS_MAX,
+    INDEX_FILE_SIZE_MAX_MB,
+    INDEX_FILE_SIZE_MIN_MB,
+    INSERT_BYTES_MAX,
+    MIB,
+    NAME_BYTES_MAX,
+    RESULT_BYTES_MAX,
+    TOPK_MAX,
+)
+from milvine.types import Collection, IndexType, MetricType, Vectors
+from milvine.wire.packed import Rows
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_BLANKS = " \t\r\n"
+_INDEX_TYPE_MAX = 12  # 9 and 10 are internal to 1.x and no member of IndexType
+_HIT_BYTES = 12
+_EMPTY = "The vector array is empty. Make sure you have entered vector records."
+_WRONG_SIZE = "The vector dimension must be equal to the collection dimension."
+
+
+def check_name(name: str) -> None:
+    """Raises IllegalCollectionName."""
+    if not name:
+        raise IllegalCollectionName("Collection name should not be empty.")
+    refusal = None
+    if len(name.encode()) > NAME_BYTES_MAX:
+        refusal = f"The length of a collection name must be less than {NAME_BYTES_MAX} characters."
+    elif not _NAME.match(name[0]):
+        refusal = "The first character of a collection name must be an underscore or letter."
+    elif not _NAME.match(name):
+        refusal = "Collection name can only contain numbers, letters, and underscores."
+    if refusal:
+        raise IllegalCollectionName(f"Invalid collection name: {name}. {refusal}")
+
+
+def trimmed(tag: str) -> str:
+    """A tag as it is stored and compared."""
+    return tag.strip(_BLANKS)
+
+
+def checked_tag(tag: str) -> str:
+    """The tag, trimmed.
+
+    Raises:
+        IllegalPartition: nothing is left, or more than 255 bytes.
+    """
+    tag = trimmed(tag)
+    if not tag:
+        raise IllegalPartition("Invalid partition tag: . Partition tag should not be empty.")
+    if len(tag.encode()) > NAME_BYTES_MAX:
+        raise IllegalPartition(f"Invalid partition tag: {tag}. Partition tag exceed max length({NAME_BYTES_MAX}).")
+    return tag
+
+
+def tag_to_create(tag: str) -> str:
+    """The tag of a new partition, trimmed. `_default` is refused with blanks around it as well."""
+    if trimmed(tag) == DEFAULT_TAG:
+        raise IllegalPartition(f"'{DEFAULT_TAG}' is built-in partition tag")
+    return checked_tag(tag)
+
+
+def tag_to_drop(tag: str) -> str:
+    """The tag of a partition to drop, trimmed."""
+    if trimmed(tag) == DEFAULT_TAG:
+        raise DefaultPartitionDrop
+    return checked_tag(tag)
+
+
+def checked_metric(dimension: int, index_file_size_mb: int, metric: int) -> MetricType:
+    """The metric of a new collection whose numbers are all in range.
+
+    Raises:
+        IllegalDimension, IllegalArgument, IllegalMetricType: the first that is not.
+    """
+    if not DIMENSION_MIN <= dimension <= DIMENSION_MAX:
+        raise IllegalDimension(
+            f"Invalid collection dimension: {dimension}. "
+            f"The collection dimension must be within the range of {DIMENSION_MIN} ~ {DIMENSION_MAX}."
+        )
+    if MetricType.HAMMING <= metric <= MetricType.SUPERSTRUCTURE and dimension % 8:
+        raise IllegalDimension(
+            f"Invalid collection dimension: {dimension}. The collection dimension must be a multiple of 8"
+        )
+    if not INDEX_FILE_SIZE_MIN_MB <= index_file_size_mb <= INDEX_FILE_SIZE_MAX_MB:
+        raise IllegalArgument(
+            f"Invalid index file size: {index_file_size_mb}. "
+            f"The index file size must be within the range of {INDEX_FILE_SIZE_MIN_MB} ~ {INDEX_FILE_SIZE_MAX_MB}."
+        )
+    if not MetricType.L2 <= metric <= MetricType.SUPERSTRUCTURE:
+        raise IllegalMetricType(
+            f"Invalid index metric type: {metric}. Make sure the metric type is in MetricType list."
+        )
+    return MetricType(metric)
+
+
+def check_served_metric(metric: MetricType) -> None:
+    """Raises IllegalMetricType for binary metrics, which this release does not search yet."""
+    if metric.is_binary:
+        raise IllegalMetricType(f"Metric type {metric.name} is not served by this release. Use L2 or IP")
+
+
+def checked_index_type(index_type: int, params: object, collection: Collection) -> IndexType:
+    """The type of an index to create, its parameters checked.
+
+    Raises:
+        IllegalIndexType, IllegalArgument, IllegalDimension.
+    """
+    if not IndexType.FLAT <= index_type <= _INDEX_TYPE_MAX:
+        raise IllegalIndexType(f"Invalid index type: {index_type}. Make sure the index type is in IndexType list.")
+    if IndexType.SPTAG_KDT <= index_type < IndexType.HNSW:
+        raise IllegalIndexType(f"Unsupported index type: {index_type}")
+    kind = IndexType(index_type)
+    check_build_params(kind, params, collection.dimension)
+    if collection.metric.is_binary and kind not in (IndexType.FLAT, IndexType.IVF_FLAT):
+        raise IllegalIndexType("Invalid index type for collection metric type")
+    return kind
+
+
+def check_topk(topk: int) -> None:
+    """Raises IllegalTopk."""
+    if not 1 <= topk <= TOPK_MAX:
+        raise IllegalTopk(f"Invalid topk: {topk}. The topk must be within the range of 1 ~ {TOPK_MAX}.")
+
+
+def check_search(params: object, topk: int, collection: Collection) -> None:
+    """Search parameters against the collection's index setting, built or not, and its metric.
+
+    Raises:
+        IllegalArgument.
+    """
+    check_search_params(collection.index.type, params, topk)
+    scoring_metric(params, collection.metric)
+
+
+def check_not_empty(rows: Rows) -> None:
+    """Raises IllegalRowRecord when there is no vector, or none holds anything."""
+    if not rows.elements:
+        raise IllegalRowRecord(_EMPTY)
+
+
+def check_ids_match(rows: Rows, ids: int) -> None:
+    """Raises IllegalVectorId when `ids` are given and are not as many as the rows."""
+    if ids and ids != rows.count:
+        raise IllegalVectorId("The size of vector ID array must be equal to the size of the vector.")
+
+
+def sized_vectors(rows: Rows, collection: Collection) -> Vectors:
+    """The vectors of `rows`, of the collection's dtype and width.
+
+    Raises:
+        IllegalRowRecord: the rows have different lengths and no whole number on average.
+        IllegalDimension: they have different lengths, or another one than the collection, or are of another kind.
+    """
+    if rows.elements % rows.count:
+        raise IllegalRowRecord(_WRONG_SIZE)
+    vectors = rows.vectors
+    if vectors is None or vectors.dtype != collection.dtype or vectors.shape[1] != collection.width:
+        raise IllegalDimension(_WRONG_SIZE)
+    return vectors
+
+
+def check_insert_bytes(vectors: Vectors) -> None:
+    """Raises IllegalRowRecord over 256 MB of vectors; exactly 256 MB pass."""
+    if vectors.nbytes > INSERT_BYTES_MAX:
+        raise IllegalRowRecord(f"The amount of data inserted each time cannot exceed {INSERT_BYTES_MAX // MIB} MB")
+
+
+def check_get_ids(ids: int) -> None:
+    """Raises IllegalArgument without ids, or with more than 1000."""
+    if not ids:
+        raise IllegalArgument("No vector id specified")
+    if ids > GET_IDS_MAX:
+        raise IllegalArgument(f"Input id array size cannot exceed: {GET_IDS_MAX}")
+
+
+def check_result_size(nq: int, width: int) -> None:
+    """Raises OutOfMemory where the answer, `nq` rows of `width` hits, would pass 2 GB."""
+    size = nq * width * _HIT_BYTES
+    if size > RESULT_BYTES_MAX:
+        raise OutOfMemory(
+            f"The answer to {nq} queries with {width} hits each would take {size // MIB} MB; "
+            f"the limit is {RESULT_BYTES_MAX // MIB} MB. Send fewer queries at a time or ask for fewer hits"
+        )
