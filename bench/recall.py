@@ -18,7 +18,7 @@ from bench.data import Dataset
 from bench.measure import alternate, each, seconds, timed
 from bench.raw import RawIndex
 from bench.report import Report
-from milvine.types import Ids
+from milvine.types import Ids, IndexType
 
 K = 10
 DELETED_SHARE = 0.1
@@ -97,7 +97,7 @@ def _run(
         "dead rows": int(np.isin(deleted, dead).sum() + np.isin(again, dead).sum()),
         "insert s": insert,
         "flush s": flush,
-        "build x": build / reference.build_seconds,
+        "build x": None if case.type is IndexType.FLAT else build / reference.build_seconds,
         **rates,
         "restart s": restart,
     }

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.text import Text
 
 ROOT = Path(__file__).parents[1]
-WIDTH = 112
+WIDTH = 110
+HEAD, TAIL = 14, 22  # lines shown: the whole page would be longer than a screen
 
 
 def main() -> None:
@@ -20,8 +21,9 @@ def main() -> None:
     printed = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
     console = Console(record=True, width=WIDTH, file=io.StringIO())
     console.print(Text("$ make hello", style="bold"))
-    for line in printed.splitlines():
-        console.print(_coloured(line), soft_wrap=False)
+    lines = [line for line in printed.splitlines() if not line.startswith("...")]
+    for line in (*lines[:HEAD], "⋮", *lines[-TAIL:]):
+        console.print(_coloured(line), overflow="ellipsis", no_wrap=True)
     picture = re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title="milvine"), flags=re.DOTALL)
     (ROOT / "docs" / "images" / "hello.svg").write_text(picture, encoding="utf-8")
 
