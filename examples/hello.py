@@ -155,10 +155,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The Milvus Hello World page, call by call")
     parser.add_argument("--uri", help="tcp://host:port of a server, or file:///folder; default: a temporary folder")
     uri = parser.parse_args().uri
-    if uri:
-        return 1 if play(uri) else 0
-    with tempfile.TemporaryDirectory(prefix="milvine-hello-") as folder:
-        return 1 if play((Path(folder) / "data").as_uri()) else 0
+    try:
+        with tempfile.TemporaryDirectory(prefix="milvine-hello-") as folder:
+            return 1 if play(uri or (Path(folder) / "data").as_uri()) else 0
+    except ValueError as error:  # an address that is none, or where nobody listens
+        parser.exit(1, f"{error}\n")
 
 
 if __name__ == "__main__":
