@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,6 +19,15 @@ from milvine.types import Floats, Ids, MetricType, RowMask
 L2, IP = MetricType.L2, MetricType.IP
 BOTH = pytest.mark.parametrize("metric", [L2, IP], ids=lambda m: m.name)
 SIZES = pytest.mark.parametrize("nq", [1, 7, 8, 100])
+
+
+@pytest.fixture(autouse=True, scope="module", params=["products", "as measured"])
+def way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Everything twice: products from 8 queries on even where they do not pay, and where the measured costs say."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "products":
+            patch.setattr(exact, "_products_pay", lambda nq, rows, dimension: nq > exact.FEW_QUERIES)
+        yield
 
 
 def points(rows: int, dimension: int, seed: int = 0, centre: float = 0.0, spread: float = 1.0) -> Floats:

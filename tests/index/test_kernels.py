@@ -13,7 +13,7 @@ from milvine.index.ivf import effective_nbits, effective_nlist
 from milvine.index.native import faiss
 from milvine.index.registry import kernel
 from milvine.testing import oracle
-from milvine.testing.index_contract import ImageContract, IndexContract, built, flat_image
+from milvine.testing.index_contract import ImageContract, IndexContract, built, clustered, flat_image
 from milvine.types import Floats, IndexType, MetricType
 
 WORDNET = Path(__file__).parents[3] / "shared" / "data" / "wordnet_minilm384.npz"
@@ -53,6 +53,12 @@ class TestHnsw(ImageContract):
     build_params = {"M": 16, "efConstruction": 100}
     search_params = {"ef": 64}
     floor = {L2: 0.97, IP: 0.95}
+
+    def test_where_the_graph_would_cost_more_the_answer_is_exact(self, metric: MetricType) -> None:
+        vectors, queries = clustered()
+        _, rows = self.index(metric).search(queries, 10, {"ef": 200}, None)
+        truth, _ = oracle.nearest(queries, vectors, metric, 10)
+        assert oracle.recall(rows, oracle.pair_distances(queries, vectors, metric), truth, metric) == 1.0
 
 
 def test_types_of_later_releases_are_refused_with_what_to_use() -> None:

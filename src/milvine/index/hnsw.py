@@ -27,6 +27,9 @@ from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
 FEW_LIVE = 0.12
 """Below this share of live rows the graph's paths are mostly dead: exact search is quicker, and right."""
 
+ROWS_PER_EF = 32
+"""At most so many rows per unit of ef, comparing all of them is quicker than walking the graph, and right."""
+
 
 class HnswKernel:
     def build(self, vectors: Floats, metric: MetricType, params: Mapping[str, Any], threads: int, write: Write) -> None:
@@ -71,10 +74,11 @@ class OpenHnsw:
         self, queries: Floats, k: int, params: Mapping[str, Any], mask: RowMask | None, threads: int = 1
     ) -> tuple[Floats, Ids]:
         use_threads(threads)
-        if mask is not None and mask.live < FEW_LIVE * mask.rows:
-            return search_exact(queries, self._vectors, self._metric, k, mask, threads)
         wanted = min(k, self.rows)
         ef = max(integer(params, "ef"), wanted)
+        live = self.rows if mask is None else mask.live
+        if live < FEW_LIVE * self.rows or live <= ROWS_PER_EF * ef:
+            return search_exact(queries, self._vectors, self._metric, k, mask, threads)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         return for_finite(queries, k, lambda some: self._search(some, k, wanted, ef, mask))
 
