@@ -72,11 +72,8 @@ def _live_and_die(folder: Path, seed: int, random: Random, settings: dict[str, A
     status = process.poll()
     if random.random() < 0.5:
         process.kill()  # a build in another process may outlive it, and write on while the next one opens the folder
-        process.wait()
     else:
         os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
     error = process.communicate()[1] if status is not None else ""
     return error or (f"status {status}" if status else "")
-
-
-__all__ = ["CYCLES_PER_FOLDER", "kill_cycles"]
