@@ -66,5 +66,5 @@ def write_file(path: Path, vectors: Floats, batch_rows: int) -> None:
     with path.open("wb", buffering=0) as file:
         for at in range(0, len(vectors), batch_rows):
             for part in (ids[at : at + batch_rows], vectors[at : at + batch_rows]):
-                file.write(part.tobytes())
+                file.write(part.data)
             os.fsync(file.fileno())
