@@ -75,6 +75,7 @@ def _run(folder: Path, settings: Settings, log_level: LogLevel) -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("milvine").setLevel(log_level.name.upper())
     wait = _stop_signals()
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what grpcio's core says on stderr, milvine says in its own words
     from milvine.server.app import Server  # here, so that --help need not wait for faiss
 
     server = Server.start(folder, settings, Events(log_events(logging.getLogger("milvine"))))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from milvine.types import Bytes, Ids
 
 _CHUNK = 1 << 18  # numbers per step: temporaries stay in the cache and small, however long the array
+_FEW = 32  # numbers that are coded one by one in less time than numpy takes to begin
 _MASK64 = (1 << 64) - 1
 _LIMITS = np.array([1 << (7 * k) for k in range(1, 10)], dtype=np.uint64)
 _CODED = np.dtype([("low", "<u8"), ("high", "<u2")])  # ten bytes, no padding
@@ -79,6 +80,8 @@ def _apart(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 def encode_int64s(values: Ids) -> list[Any]:
     """Packed varints of `values` (any integer shape, read in C order) as a list of buffers to join."""
     flat = np.ascontiguousarray(values, dtype=np.int64).reshape(-1).view(np.uint64)
+    if len(flat) <= _FEW:
+        return [write_varint(value) for value in flat.tolist()]
     return [_encode(flat[at : at + _CHUNK]) for at in range(0, len(flat), _CHUNK)]
 
 
@@ -108,6 +111,8 @@ def decode_int64s(data: Bytes) -> Ids:
         return np.empty(0, dtype=np.int64)
     if data[-1] >= 0x80:
         raise Malformed("a varint does not end")
+    if len(data) <= 5 * _FEW:
+        return _one_by_one(data.tobytes())
     values = np.empty(_count(data), dtype=np.int64)
     at = filled = 0
     while at < len(data):
@@ -119,6 +124,14 @@ def decode_int64s(data: Bytes) -> Ids:
         values[filled : filled + len(part)] = part
         at, filled = stop, filled + len(part)
     return values
+
+
+def _one_by_one(data: bytes) -> Ids:
+    values, at = [], 0
+    while at < len(data):
+        value, at = read_varint(data, at)
+        values.append(value)
+    return np.array(values, dtype=np.uint64).view(np.int64)
 
 
 def _count(data: Bytes) -> int:

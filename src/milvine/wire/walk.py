@@ -122,5 +122,5 @@ def bytes_field(number: int, value: str | bytes, always: bool = False) -> bytes:
 
 def packed_field(number: int, buffers: list[Any]) -> list[Any]:
     """A packed repeated field of the given payload; nothing when that is empty."""
-    size = sum(memoryview(buffer).nbytes for buffer in buffers)
+    size = sum(len(buffer) if isinstance(buffer, bytes) else memoryview(buffer).nbytes for buffer in buffers)
     return [bytes((number << 3 | BYTES,)), write_varint(size), *buffers] if size else []

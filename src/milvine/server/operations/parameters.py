@@ -11,6 +11,13 @@ from milvine.server.operations.refusals import MalformedRequest
 PARAMS_KEY = "params"
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse)
+
+
 def params_text(pairs: Any) -> str | None:
     """The value of the last pair with key `params`; None when there is none."""
     return next((str(pair.value) for pair in reversed(pairs) if pair.key == PARAMS_KEY), None)
@@ -27,7 +34,7 @@ def parse_params(text: str | None) -> object:
     if text == "{}":
         return {}
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return _JSON.decode(text)
     except (ValueError, RecursionError):
         raise MalformedRequest.bad_json() from None
 
@@ -35,7 +42,3 @@ def parse_params(text: str | None) -> object:
 def as_mapping(params: object) -> Mapping[str, Any]:
     """The parameters by name; nothing where the JSON value is no object."""
     return params if isinstance(params, dict) else {}
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")

@@ -1,0 +1,139 @@
+"""`milvine serve` as a process: its ready line, its clean end, and one clear sentence when it cannot start."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+import milvine
+from milvine.wire import packed, schema
+from milvine.wire.schema import method_path
+
+SOURCE = Path(milvine.__file__).parents[1]
+COMMAND = [sys.executable, "-m", "milvine"]
+READY = re.compile(r"Milvine \S+ ready: grpc (\S+:\d+), data (.+)\n")
+
+
+class Process:
+    """A server process, from its ready line on."""
+
+    def __init__(self, *arguments: str) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+        self.process = subprocess.Popen(
+            [*COMMAND, "serve", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+
+    def address(self) -> str:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        match = READY.fullmatch(line)
+        assert match, (line, self.process.stderr and self.process.stderr.read())
+        return match[1]
+
+    def end(self) -> tuple[int, str, str]:
+        out, err = self.process.communicate(timeout=60)
+        return self.process.returncode, out, err
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Process]]:
+    started: list[Process] = []
+
+    def start(*arguments: object) -> Process:
+        started.append(Process(*map(str, arguments)))
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.process.poll() is None:
+            each.process.kill()
+        each.process.communicate()
+
+
+def call(address: str, rpc: str, raw: bytes) -> bytes:
+    with grpc.insecure_channel(address) as channel:
+        reply: bytes = channel.unary_unary(method_path(rpc))(raw, timeout=30, wait_for_ready=True)
+        return reply
+
+
+@pytest.mark.parametrize(("number", "door"), [(signal.SIGTERM, "grpc"), (signal.SIGINT, "auto")])
+def test_rows_survive_a_clean_stop(
+    serve: Callable[..., Process], tmp_path: Path, number: signal.Signals, door: str
+) -> None:
+    server = serve("--port", 0, "--data", tmp_path / "data", "--door", door)
+    address = server.address()
+    created = schema.CollectionSchema(collection_name="c", dimension=4, index_file_size=1, metric_type=1)
+    assert schema.Status.FromString(call(address, "CreateCollection", created.SerializeToString())).reason == "OK"
+    rows = np.eye(4, dtype=np.float32)
+    assert packed.decode_ids(call(address, "Insert", packed.encode_insert("c", rows, np.arange(4)))).code == 0
+    server.process.send_signal(number)
+    assert server.end() == (0, "", "")
+
+    again = serve("--port", 0, "--data", tmp_path / "data")
+    hits = packed.decode_hits(call(again.address(), "Search", packed.encode_search("c", rows[2:3], 1)))
+    assert (hits.ids.tolist(), hits.distances.tolist()) == ([2], [0.0])
+
+
+def test_from_start_to_first_answer(serve: Callable[..., Process], tmp_path: Path) -> None:
+    began = time.monotonic()
+    server = serve("--port", 0, "--data", tmp_path)
+    raw = schema.Command(cmd="version").SerializeToString()
+    assert schema.StringReply.FromString(call(server.address(), "Cmd", raw)).string_reply == "1.1.1"
+    assert time.monotonic() - began < 20  # 1 second when idle; the bound is for busy machines
+
+
+def test_a_second_server_on_folder_or_port_says_so(serve: Callable[..., Process], tmp_path: Path) -> None:
+    address = serve("--port", 0, "--data", tmp_path / "one").address()
+    code, out, err = serve("--port", 0, "--data", tmp_path / "one").end()
+    assert (code, out) == (1, "")
+    assert re.fullmatch(r"milvine: [^\n]+\n", err), err
+    code, out, err = serve("--port", address.rpartition(":")[2], "--data", tmp_path / "two").end()
+    assert (code, out) == (1, "")
+    assert err == f"milvine: Cannot listen on {address}: the address is in use or not one of this machine\n"
+
+
+def test_configuration_file_and_flags(serve: Callable[..., Process], tmp_path: Path) -> None:
+    config = tmp_path / "server_config.yaml"
+    text = f"version: 0.5\nnetwork:\n  bind.address: 127.0.0.1\n  bind.port: 1\nstorage:\n  path: {tmp_path}/data\n"
+    config.write_text(text)
+    code, _, err = serve("--config", config).end()
+    assert (code, err) == (1, "milvine: Invalid network.bind.port: 1. The range is [1025, 65534]\n")
+    config.write_text(text.replace("bind.port: 1", "bind.port: 19530\n  report_version: 0.10.2"))
+    address = serve("--config", config, "--port", "0").address()
+    assert (tmp_path / "data").is_dir()
+    raw = schema.Command(cmd="version").SerializeToString()
+    assert schema.StringReply.FromString(call(address, "Cmd", raw)).string_reply == "0.10.2"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "Cannot read"),
+        ("a: [1", "is no YAML"),
+        ("- 1", "holds no sections"),
+        ("storage:\n  auto_flush_interval: x", "Invalid storage.auto_flush_interval: x. Expected a number"),
+    ],
+)
+def test_bad_configuration_files(serve: Callable[..., Process], tmp_path: Path, text: str | None, reason: str) -> None:
+    config = tmp_path / "c.yaml"
+    if text is not None:
+        config.write_text(text)
+    code, _, err = serve("--config", config).end()
+    assert code == 1
+    assert reason in err
+    assert "Traceback" not in err
+
+
+def test_version() -> None:
+    done = subprocess.run([*COMMAND, "version"], env={**os.environ, "PYTHONPATH": str(SOURCE)}, capture_output=True)
+    assert done.stdout.decode() == f"{milvine.__version__}\n"
