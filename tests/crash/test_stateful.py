@@ -1,12 +1,15 @@
-"""The database against the model, whatever is done to both."""
+"""The database against the model, whatever is done to both. MILVINE_SOAK_EXAMPLES=2000 for a longer run."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 from hypothesis import settings
 
 from milvine.testing.stateful import DatabaseMachine
+
+EXAMPLES = int(os.environ.get("MILVINE_SOAK_EXAMPLES", "30"))
 
 
 class UnmappedMachine(DatabaseMachine):
@@ -16,6 +19,6 @@ class UnmappedMachine(DatabaseMachine):
 
 
 TestDatabase = DatabaseMachine.TestCase
-TestDatabase.settings = settings(max_examples=30, stateful_step_count=30)
+TestDatabase.settings = settings(max_examples=EXAMPLES, stateful_step_count=30)
 TestUnmapped = UnmappedMachine.TestCase
-TestUnmapped.settings = settings(max_examples=10, stateful_step_count=30)
+TestUnmapped.settings = settings(max_examples=EXAMPLES // 3, stateful_step_count=30)
