@@ -76,7 +76,7 @@ def test_rows_survive_a_process_that_never_closes(tmp_path: Path) -> None:
         "print(m.insert('a', [[1.0, 2.0]], ids=[7])[0].OK())\n"
     )
     done = run(code)
-    assert done.stdout == "True\n", done.stderr
+    assert (done.stdout, done.stderr) == ("True\n", "")
     milvus = open_at(tmp_path / "data")
     assert milvus.get_entity_by_id("a", [7])[1] == [[1.0, 2.0]]
     milvus.close()
@@ -126,6 +126,11 @@ def test_a_whole_life(tmp_path: Path) -> None:
     assert again.count_entities("a")[1] == 4999
     assert 0 not in again.search("a", 3, rows[:1], params={"nprobe": 32})[1].id_array[0]
     again.close()
+
+
+def test_a_client_of_a_server_that_never_closes(server_port: int) -> None:
+    done = run(f"from milvus import Milvus; m = Milvus(port={server_port}, host='127.0.0.1'); print(m.flush().OK())")
+    assert (done.stdout, done.stderr) == ("True\n", "")
 
 
 def loaded(code: str) -> set[str]:

@@ -205,8 +205,7 @@ def errors(m: Any, answers: Answers) -> None:
     answers["no collection name"] = attempt(m.count_entities, "")
 
 
-def life(port: int) -> Answers:
-    m = Milvus(host="127.0.0.1", port=str(port))
+def life(m: Any) -> Answers:
     answers: Answers = {"version": attempt(m.server_version), "status": attempt(m.server_status)}
     answers["command"] = attempt(m._cmd, "no such command")
     for part in (collections, partitions, rows, indexes, searches, deletes, generated_ids, errors):
@@ -237,4 +236,7 @@ def page(port: int, lines: list[str]) -> list[Any]:
 
 if __name__ == "__main__":
     what, where = sys.argv[1], int(sys.argv[2])
-    print(json.dumps(life(where) if what == "life" else page(where, json.load(sys.stdin))))
+    if what == "life":
+        print(json.dumps(life(Milvus(host="127.0.0.1", port=str(where)))))
+    else:
+        print(json.dumps(page(where, json.load(sys.stdin))))

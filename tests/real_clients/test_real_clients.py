@@ -24,6 +24,8 @@ GONE = (
     "You also can check whether the collection name exists."
 )
 SERVERS = {"pymilvus==1.1.2": [], "pymilvus==0.2.14": ["--report-version", "0.10.6"]}
+# 0.2.14 prints the index type by its older name, and cannot name a partition to get rows from.
+DIFFERENT = {"pymilvus==1.1.2": set(), "pymilvus==0.2.14": {"setting IVF_FLAT", "get from tag01"}}
 
 
 def drive(python: str | Path, what: str, port: int, text: str = "", more: dict[str, str] | None = None) -> Any:
@@ -111,6 +113,7 @@ def test_rows(life: Any) -> None:
     assert life["insert into tag09"] == [[1, "Collection life's partition tag09 not found"], []]
     assert life["flush"] == ok() and life["count"] == [ok("Success!"), 4550]
     assert life["stats"] == [ok("Success"), 4550, [["_default", 4500], ["tag01", 50]]]
+    assert life["closed"] == "AttributeError" and life["close"] is None
     assert life["get"][0] == ok("Obtain vector successfully") and life["got what was stored"]
 
 
@@ -192,8 +195,8 @@ def test_errors(life: Any) -> None:
 
 def test_own_client_answers_the_same(client: str, lives: tuple[Any, Any]) -> None:
     theirs, ours = lives
-    different = {label: (theirs[label], ours[label]) for label in theirs if theirs[label] != ours[label]}
-    assert list(theirs) == list(ours) and different == {}
+    assert list(theirs) == list(ours)
+    assert {label for label in theirs if theirs[label] != ours[label]} == DIFFERENT[client]
 
 
 def test_the_page(client: str, python: Path, tmp_path: Path) -> None:

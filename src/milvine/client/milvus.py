@@ -25,7 +25,8 @@ class Milvus(Connection):
     """A client of a Milvus 1.x server, of a Milvine server, or of a database in this process.
 
     Arguments of the constructor are those of `Connection`. Names of collections: at most 255 of ASCII letters, digits
-    and underscores, no digit first. Timeouts are in seconds. May be shared by threads.
+    and underscores, no digit first. Timeouts are in seconds; a database in this process finishes every call, whatever
+    its timeout. May be shared by threads.
 
     `vectors` are rows of numbers (lists, tuples or anything numpy reads, sent as float32), or rows of `bytes` (8
     dimensions per byte) for binary collections. `ids` are ints from 0 to 2**63 - 1, in a list, tuple or array.
