@@ -5,7 +5,8 @@
 
 The page tells several stories with one collection: it drops `test01` and goes on with it, gives ids where they were
 generated before, drops `tag01` and inserts into it. Where it turns to a new story, the lines that set the stage are
-shown behind `...`. Ends with 1 if a call does not return what the page promises.
+shown behind `...`, and so is the address that is really used. Ends with 1 if a call does not return what the page
+promises.
 """
 
 from __future__ import annotations
@@ -140,14 +141,16 @@ def play(uri: str) -> list[str]:
         for line in step.setting:
             print(f"...     {line}")
             session.run(line)
+        print(f">>> {step.code}")
         code = session.here(step.code)
-        print(f">>> {code}")
+        if code != step.code:
+            print(f"...     here: {code}")
         returned = session.run(code)
         if returned is not None:
             print(shown(returned))
         if not step.promise(returned):
             print("    ^ not what the page promises")
-            broken.append(code)
+            broken.append(step.code)
     return broken
 
 

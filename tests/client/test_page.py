@@ -108,7 +108,8 @@ def test_the_example_types_the_page() -> None:
 def test_the_example_on_the_embedded_database() -> None:
     done = run_example()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count(">>> ") == 30 and "not what the page promises" not in done.stdout and not done.stderr
+    assert [line[4:] for line in done.stdout.splitlines() if line.startswith(">>> ")] == page.lines()
+    assert "not what the page promises" not in done.stdout and not done.stderr
 
 
 def test_the_example_on_a_server(server_port: int) -> None:
