@@ -150,6 +150,27 @@ def test_one_flush_writes_one_file_for_all_partitions(database, vectors, tmp_pat
     assert len([p for p in database.stats("c").partitions if p.segments]) == 20
 
 
+def test_neighbouring_slices_are_scanned_in_one_call(database, vectors, monkeypatch):
+    from milvine.search import scan as module
+
+    for number in range(30):
+        database.create_partition("c", f"p{number}")
+        fill(database, vectors[2 * number : 2 * number + 2], 2 * number, f"p{number}")
+    database.flush()
+    calls = []
+    original = module.search_exact
+    monkeypatch.setattr(module, "search_exact", lambda *rest: calls.append(rest) or original(*rest))
+    assert nearest(database, vectors) == [[i] for i in range(60)]
+    assert len(calls) == 1
+    database.delete("c", np.array([7, 8]))
+    found = nearest(database, vectors[6:10])
+    assert (found[0], found[3]) == ([6], [9]) and len(calls) == 2
+    assert nearest(database, vectors[4:5], 5, ("p2", "p3", "p7")) != []
+    assert len(calls) == 4  # p2 and p3 are neighbours, p7 is not
+    assert sorted(nearest(database, vectors[4:5], 5, ("p2", "p3", "p7"))[0]) == [4, 5, 6, 14, 15]
+    assert database.get("c", np.array([59, 7, 0]))[0].tolist() == [True, False, True]
+
+
 def test_drop_and_create_again(database, vectors):
     fill(database, vectors)
     with pytest.raises(CollectionExists):

@@ -56,7 +56,8 @@ def test_forced_merges_converge(sizes, target):
 
 
 def test_builds_when_large_or_when_too_much_is_raw():
-    assert builds([segment(1, mib=20), segment(2)], 10 * MIB, 100_000) == [1]
+    assert builds([segment(1, mib=20, rows=5000), segment(2)], 10 * MIB, 100_000) == [1]
+    assert builds([segment(1, mib=20, rows=4095)], 10 * MIB, 0) == []
     assert builds([segment(1, rows=5000), segment(2, rows=100)], 1024 * MIB, 5000) == [1]
     assert builds([segment(1, mib=20, indexed=True)], 10 * MIB, 0) == []
     assert forced_builds([segment(1, rows=4096), segment(2, rows=4095)]) == [1]

@@ -73,7 +73,7 @@ def test_every_damaged_byte_is_noticed(tmp_path):
         data[at] ^= 0x10
         with pytest.raises((CorruptFile, UnsupportedFormat), match=r"rows-1\.mlv"):
             file = ComponentFile("rows-1.mlv", data)
-            for section in ("flat", "ids", "order", "lsns"):
+            for section in ("vectors", "ids", "order", "lsn_starts", "lsns"):
                 file.verify(11, section)
         noticed += 1
     assert noticed > 100
@@ -87,7 +87,7 @@ def test_the_damaged_block_is_named(tmp_path):
     path.write_bytes(data)
     file = ComponentFile("rows-1.mlv", LocalStorage(tmp_path).read("rows-1.mlv"))
     with pytest.raises(CorruptFile, match=f"rows-1.mlv is damaged at byte {BLOCK}: "):
-        file.verify(11, "flat")
+        file.verify(11, "vectors")
     file.verify(11, "ids")
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 from milvine.segment.version import LiveSegment, Version
-from milvine.types import IndexType, Partition
+from milvine.types import IndexType
 
 _NAMES = {
     IndexType.FLAT: "IDMAP",
@@ -49,13 +50,12 @@ class CollectionStats:
 
 def collection_stats(version: Version) -> CollectionStats:
     """What a version holds, `_default` first, partitions in creation order (specification 3.3)."""
-    partitions = tuple(_partition(version, partition) for partition in version.partitions)
+    rows = version.live_rows_by_partition()
+    segments: dict[int, list[SegmentStats]] = defaultdict(list)
+    for each in version.segments:
+        segments[each.segment.record.partition_id].append(_segment(each))
+    partitions = tuple(PartitionStats(p.tag, rows.get(p.id, 0), tuple(segments[p.id])) for p in version.partitions)
     return CollectionStats(partitions, sum(p.row_count for p in partitions))
-
-
-def _partition(version: Version, partition: Partition) -> PartitionStats:
-    segments = [s for s in version.segments if s.segment.record.partition_id == partition.id]
-    return PartitionStats(partition.tag, version.live_rows(partition.id), tuple(map(_segment, segments)))
 
 
 def _segment(each: LiveSegment) -> SegmentStats:

@@ -9,7 +9,7 @@ from milvine.catalog.model import SegmentRecord, StoredCollection
 from milvine.ingest.memtable import Memtable
 from milvine.segment.cache import FileCache
 from milvine.segment.reader import Segment
-from milvine.segment.version import LiveSegment, Version
+from milvine.segment.version import LiveSegment, SegmentSet, Version
 from milvine.types import Collection, IdMode, IndexSetting, Partition
 
 
@@ -78,5 +78,5 @@ class CollectionState:
         self.version = self._version()
 
     def _version(self) -> Version:
-        segments = tuple(self.segments[key] for key in sorted(self.segments))
+        segments = SegmentSet(tuple(self.segments[key] for key in sorted(self.segments)))
         return Version(self.collection, tuple(self.partitions.values()), segments, self.memtable.tail())

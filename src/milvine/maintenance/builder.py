@@ -9,10 +9,9 @@ import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from milvine.index.flat import FLAT_HEADER_BYTES
 from milvine.index.registry import kernel
 from milvine.segment.cache import ComponentFile
-from milvine.segment.layout import ComponentWriter
+from milvine.segment.layout import ComponentWriter, SectionSpan
 from milvine.storage.local import LocalStorage
 from milvine.types import IndexType, MetricType
 
@@ -48,10 +47,8 @@ def build(spec: BuildSpec) -> None:
     """
     storage = LocalStorage(Path(spec.folder))
     rows = ComponentFile(spec.rows_file, storage.read(spec.rows_file))
-    rows.verify(spec.segment_id, "flat")
-    image = rows.section(spec.segment_id, "flat")
-    assert image is not None
-    vectors = image[FLAT_HEADER_BYTES:].view("f4").reshape(-1, spec.dimension)
+    rows.verify(spec.segment_id, "vectors")
+    vectors = rows.between(*_ends(rows.span(spec.segment_id, "vectors"))).view("f4").reshape(-1, spec.dimension)
     params = json.loads(spec.params_json)
     chosen = kernel(IndexType(spec.index_type))
     with storage.create(spec.output) as sink:
@@ -69,6 +66,10 @@ def build(spec: BuildSpec) -> None:
             "sections": {"index": (start, writer.position - start)},
         }
         writer.finish("index", [entry])
+
+
+def _ends(span: SectionSpan) -> tuple[int, int]:
+    return span[0], sum(span)
 
 
 def main(spec_json: str) -> int:

@@ -88,7 +88,7 @@ def builds(segments: Sequence[SegmentFacts], target_bytes: int, unindexed_rows_m
     """Raw segments to index in the background: large ones, and all of them once too many rows are unindexed."""
     raw = [s for s in segments if not s.indexed]
     crowded = sum(s.rows for s in raw) > unindexed_rows_max
-    return [s.id for s in raw if s.data_bytes >= target_bytes or (crowded and s.rows >= INDEX_ROWS_MIN)]
+    return [s.id for s in raw if s.rows >= INDEX_ROWS_MIN and (crowded or s.data_bytes >= target_bytes)]
 
 
 def forced_builds(segments: Iterable[SegmentFacts]) -> list[int]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from milvine.errors import NothingStored
 from milvine.search.plan import SegmentTask, Task, plan, select_partitions
-from milvine.segment.version import Version
+from milvine.segment.version import SegmentRun, Version
 from milvine.types import Ids, Vectors
 
 
@@ -34,13 +34,20 @@ def fetch(version: Version, ids: Ids, tags: Sequence[str]) -> tuple[NDArray[np.b
     return found, out
 
 
+def find_in_run(run: SegmentRun, ids: Ids) -> NDArray[np.int64]:
+    """Rows of a run that carry any of `ids` (ascending, without repeats)."""
+    if len(run.segments) == 1:
+        return run.segments[0].segment.find(ids)
+    return np.flatnonzero(np.isin(run.ids(), ids))
+
+
 def _fetch_from(task: Task, ids: Ids, found: NDArray[np.bool_], out: Vectors) -> None:
     wanted = np.unique(ids[~found])
     if isinstance(task, SegmentTask):
-        rows = np.sort(task.segment.find(wanted))
-        stored = task.segment.ids()
+        rows = np.sort(find_in_run(task.run, wanted))
+        stored, vectors = task.run.ids(), task.run.vectors()
     else:
-        stored = task.block.ids
+        stored, vectors = task.block.ids, task.block.vectors
         rows = np.flatnonzero(np.isin(stored, wanted))
     if task.mask is not None:
         rows = rows[task.mask.contains(rows)]
@@ -49,6 +56,5 @@ def _fetch_from(task: Task, ids: Ids, found: NDArray[np.bool_], out: Vectors) ->
     unique, first = np.unique(stored[rows], return_index=True)
     places = np.minimum(np.searchsorted(unique, ids), len(unique) - 1)
     here = ~found & (unique[places] == ids)
-    vectors = task.segment.vectors() if isinstance(task, SegmentTask) else task.block.vectors
     out[here] = vectors[rows[first[places[here]]]]
     found |= here

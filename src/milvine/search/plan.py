@@ -8,21 +8,23 @@ from dataclasses import dataclass
 
 from milvine.errors import IllegalPartition, PartitionNotFound
 from milvine.limits import DEFAULT_TAG
-from milvine.segment.reader import Segment
-from milvine.segment.version import TailBlock, Version
+from milvine.segment.version import SegmentRun, TailBlock, Version, runs_of
 from milvine.types import RowMask
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentTask:
-    """Scan one segment; `mask` None: all its rows are live."""
+    """Scan one segment, or a run of small neighbours."""
 
-    segment: Segment
-    mask: RowMask | None
+    run: SegmentRun
 
     @property
     def rows(self) -> int:
-        return self.segment.rows
+        return self.run.rows
+
+    @property
+    def mask(self) -> RowMask | None:
+        return self.run.mask
 
     @property
     def live(self) -> int:
@@ -85,11 +87,11 @@ def _matching(version: Version, pattern: str) -> set[int]:
 
 def plan(version: Version, partitions: frozenset[int] | None) -> list[Task]:
     """The tasks of a search, also those without a live row (they decide the shape of the answer)."""
-    tasks: list[Task] = [
-        SegmentTask(each.segment, each.mask)
-        for each in version.segments
-        if partitions is None or each.segment.record.partition_id in partitions
-    ]
+    if partitions is None:
+        runs = version.set.runs
+    else:
+        runs = runs_of(s for s in version.segments if s.segment.record.partition_id in partitions)
+    tasks: list[Task] = [SegmentTask(run) for run in runs]
     for block in version.tail:
         mask = block.within(partitions)
         if partitions is None or mask is None or mask.live:

@@ -6,7 +6,7 @@ import numpy as np
 
 from milvine.index.exact import search_exact
 from milvine.search.plan import SegmentTask, Task
-from milvine.types import Floats, Hits, Ids, IndexType, MetricType, Query, RowMask
+from milvine.types import Floats, Hits, Ids, MetricType, Query, RowMask
 
 
 def scan(task: Task, query: Query, metric: MetricType, threads: int) -> Hits:
@@ -14,7 +14,7 @@ def scan(task: Task, query: Query, metric: MetricType, threads: int) -> Hits:
     k = min(query.k, task.rows)
     if isinstance(task, SegmentTask):
         distances, rows = _scan_segment(task, query, metric, k, threads)
-        ids = task.segment.ids()
+        ids = task.run.ids()
     else:
         distances, rows = search_exact(query.vectors, task.block.vectors, metric, k, _partial(task.mask), threads)
         ids = task.block.ids
@@ -24,9 +24,9 @@ def scan(task: Task, query: Query, metric: MetricType, threads: int) -> Hits:
 
 def _scan_segment(task: SegmentTask, query: Query, metric: MetricType, k: int, threads: int) -> tuple[Floats, Ids]:
     mask = _partial(task.mask)
-    index = task.segment.index() if task.segment.record.index.type is not IndexType.FLAT else None
+    index = task.run.index()
     if index is None:
-        return search_exact(query.vectors, task.segment.vectors(), metric, k, mask, threads)
+        return search_exact(query.vectors, task.run.vectors(), metric, k, mask, threads)
     return index.search(query.vectors, k, query.params, mask, threads)
 
 

@@ -8,11 +8,12 @@ from itertools import count
 from typing import Any, Protocol
 from weakref import WeakSet
 
+import numpy as np
 from numpy.typing import NDArray
 
 from milvine.errors import CorruptFile
 from milvine.index.base import OpenIndex
-from milvine.segment.layout import Footer, read_footer, verify_span
+from milvine.segment.layout import BLOCK, Footer, SectionSpan, read_footer, verify_block
 from milvine.storage.local import LocalStorage
 from milvine.types import Bytes
 
@@ -31,7 +32,7 @@ class ComponentFile:
         self.name, self._data = name, data
         self.footer: Footer = read_footer(name, data)
         self._segments: dict[int, Footer] = {entry["id"]: entry for entry in self.footer["segments"]}
-        self._verified: set[tuple[int, str]] = set()
+        self._sound = np.zeros(len(self.footer["crcs"]), bool)
         self._lock = threading.Lock()
         self._indexes: dict[int, OpenIndex] = {}
         self.used = 0
@@ -52,22 +53,49 @@ class ComponentFile:
         span = self.describe(segment_id)["sections"].get(section)
         return None if span is None else self._data[span[0] : span[0] + span[1]]
 
+    def span(self, segment_id: int, section: str) -> SectionSpan:
+        """(offset, length) of a section that every segment of this kind has.
+
+        Raises:
+            CorruptFile: it is not there.
+        """
+        span = self.describe(segment_id)["sections"].get(section)
+        if span is None:
+            raise CorruptFile.at(self.name, 0, f"segment {segment_id} has no section {section}")
+        return span[0], span[1]
+
+    def between(self, start: int, end: int) -> Bytes:
+        """Bytes of the file as a view."""
+        return self._data[start:end]
+
     def array(self, segment_id: int, section: str, dtype: Any) -> NDArray[Any] | None:
         """A section as a 1-D array of `dtype`, a view."""
         data = self.section(segment_id, section)
         return None if data is None else data.view(dtype)
 
     def verify(self, segment_id: int, section: str) -> None:
-        """Check the section's checksums, once per open file.
+        """Check the section's checksums, each block once per open file; no such section is fine.
 
         Raises:
             CorruptFile: names file and offset.
         """
-        if (segment_id, section) not in self._verified:
-            span = self.describe(segment_id)["sections"].get(section)
-            if span is not None:
-                verify_span(self.name, self._data, self.footer, tuple(span))
-            self._verified.add((segment_id, section))
+        span = self.describe(segment_id)["sections"].get(section)
+        if span is not None:
+            self.verify_between(span[0], span[0] + span[1])
+
+    def verify_between(self, start: int, end: int) -> None:
+        """Check the blocks that cover these bytes, each once per open file.
+
+        Raises:
+            CorruptFile: names file and offset.
+        """
+        first, last = start // BLOCK, -(-end // BLOCK)
+        if self._sound[first:last].all():
+            return
+        for number in range(first, last):
+            if not self._sound[number]:
+                verify_block(self.name, self._data, self.footer, number)
+                self._sound[number] = True
 
     def index(self, segment_id: int, open_index: Callable[[], OpenIndex]) -> OpenIndex:
         """The kernel opened over this file, made by `open_index` the first time."""

@@ -105,18 +105,16 @@ def read_footer(name: str, data: Bytes) -> Footer:
     return footer
 
 
-def verify_span(name: str, data: Bytes, footer: Footer, span: SectionSpan) -> None:
-    """Check the blocks that cover a section.
+def verify_block(name: str, data: Bytes, footer: Footer, number: int) -> None:
+    """Check one block of the body.
 
     Raises:
         CorruptFile: names the file and the damaged block's offset.
     """
-    block, crcs = footer["block"], footer["crcs"]
+    start = number * BLOCK
     body_end = len(data) - TRAILER.size - _footer_length(data)
-    for number in range(span[0] // block, -(-(span[0] + span[1]) // block)):
-        start = number * block
-        if crc32c(data[start : min(start + block, body_end)]) != crcs[number]:
-            raise CorruptFile.at(name, start, "a block's checksum is wrong")
+    if crc32c(data[start : min(start + BLOCK, body_end)]) != footer["crcs"][number]:
+        raise CorruptFile.at(name, start, "a block's checksum is wrong")
 
 
 def _footer_length(data: Bytes) -> int:

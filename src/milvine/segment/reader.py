@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 from milvine.catalog.model import SegmentRecord
 from milvine.errors import CorruptFile, OperatorError
 from milvine.index.base import OpenIndex
-from milvine.index.flat import FLAT_HEADER_BYTES
 from milvine.index.registry import kernel
-from milvine.segment.cache import FileCache
+from milvine.segment.cache import ComponentFile, FileCache
 from milvine.types import Bytes, Collection, Ids, IndexType, RowMask, Vectors
 
 
@@ -36,25 +35,45 @@ class Segment:
         return self.record.rows
 
     def flat_image(self) -> Bytes:
-        """The faiss Flat image of the vectors, uint8."""
+        """The faiss Flat image of the vectors, uint8; only segments large enough for an index have one."""
         image = self._files.get(self.record.rows_file).section(self.record.id, "flat")
         if image is None:
-            raise CorruptFile.at(self.record.rows_file, 0, f"segment {self.record.id} has no vectors")
+            raise CorruptFile.at(self.record.rows_file, 0, f"segment {self.record.id} has no Flat image")
         return image
 
     def vectors(self) -> Vectors:
         """All vectors, shape (rows, width)."""
-        payload = self.flat_image()[FLAT_HEADER_BYTES:]
-        return payload.view(self._collection.dtype).reshape(self.rows, self._collection.width)
+        return self.vectors_until(self)
 
     def ids(self) -> Ids:
         """The ids in storage order, shape (rows,)."""
+        return self.ids_until(self)
+
+    def follows(self, other: Segment) -> bool:
+        """Whether vectors and ids begin where those of `other` end, in the same file."""
+        if self.record.rows_file != other.record.rows_file:
+            return False
         file = self._files.get(self.record.rows_file)
-        file.verify(self.record.id, "ids")
-        ids = file.array(self.record.id, "ids", np.int64)
-        if ids is None:
-            raise CorruptFile.at(file.name, 0, f"segment {self.record.id} has no ids")
-        return ids
+        return all(
+            file.span(self.record.id, section)[0] == sum(file.span(other.record.id, section))
+            for section in ("vectors", "ids")
+        )
+
+    def vectors_until(self, last: Segment) -> Vectors:
+        """The vectors of neighbours, from this segment to `last`, as one array (rows, width)."""
+        file = self._files.get(self.record.rows_file)
+        payload = file.between(*self._reach(file, last, "vectors"))
+        return payload.view(self._collection.dtype).reshape(-1, self._collection.width)
+
+    def ids_until(self, last: Segment) -> Ids:
+        """The ids of neighbours, from this segment to `last`, as one array (rows,)."""
+        file = self._files.get(self.record.rows_file)
+        start, end = self._reach(file, last, "ids")
+        file.verify_between(start, end)
+        return file.between(start, end).view(np.int64)
+
+    def _reach(self, file: ComponentFile, last: Segment, section: str) -> tuple[int, int]:
+        return file.span(self.record.id, section)[0], sum(file.span(last.record.id, section))
 
     def lsns(self) -> NDArray[np.int64]:
         """When each row was inserted, int64 (rows,)."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from milvine.index.base import OpenIndex
+from milvine.limits import INDEX_ROWS_MIN
 from milvine.segment.reader import Segment
 from milvine.types import Collection, Ids, Partition, RowMask, Vectors
 
@@ -22,6 +25,70 @@ class LiveSegment:
     @property
     def live(self) -> int:
         return self.segment.rows if self.mask is None else self.mask.live
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRun:
+    """Segments to scan in one go: one alone, or neighbours in one file that are too small for an index.
+
+    `mask` covers the rows of all; None: all are live.
+    """
+
+    segments: tuple[LiveSegment, ...]
+    rows: int
+    mask: RowMask | None
+
+    @classmethod
+    def of(cls, segments: Sequence[LiveSegment]) -> SegmentRun:
+        rows = sum(each.segment.rows for each in segments)
+        if len(segments) == 1:
+            return cls(tuple(segments), rows, segments[0].mask)
+        if all(each.mask is None for each in segments):
+            return cls(tuple(segments), rows, None)
+        live = [np.ones(e.segment.rows, bool) if e.mask is None else e.mask.to_bool() for e in segments]
+        return cls(tuple(segments), rows, RowMask.from_bool(np.concatenate(live)))
+
+    def vectors(self) -> Vectors:
+        return self.segments[0].segment.vectors_until(self.segments[-1].segment)
+
+    def ids(self) -> Ids:
+        return self.segments[0].segment.ids_until(self.segments[-1].segment)
+
+    def index(self) -> OpenIndex | None:
+        """The built index of a segment that stands alone."""
+        return self.segments[0].segment.index() if len(self.segments) == 1 else None
+
+
+def runs_of(segments: Iterable[LiveSegment]) -> tuple[SegmentRun, ...]:
+    """Neighbours put together, in storage order."""
+    groups: list[list[LiveSegment]] = []
+    for each in segments:
+        small = each.segment.rows < INDEX_ROWS_MIN
+        if small and groups and each.segment.follows(groups[-1][-1].segment):
+            groups[-1].append(each)
+        else:
+            groups.append([each])
+    return tuple(SegmentRun.of(group) for group in groups)
+
+
+class SegmentSet:
+    """The live segments of a collection in storage order. Immutable, shared by all versions until it changes."""
+
+    def __init__(self, segments: tuple[LiveSegment, ...]) -> None:
+        self.segments = segments
+
+    @cached_property
+    def runs(self) -> tuple[SegmentRun, ...]:
+        return runs_of(self.segments)
+
+    @cached_property
+    def live_rows(self) -> dict[int, int]:
+        """Live rows by partition id."""
+        counts: dict[int, int] = {}
+        for each in self.segments:
+            partition = each.segment.record.partition_id
+            counts[partition] = counts.get(partition, 0) + each.live
+        return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +121,27 @@ class Version:
 
     collection: Collection
     partitions: tuple[Partition, ...]
-    segments: tuple[LiveSegment, ...]
+    set: SegmentSet
     tail: tuple[TailBlock, ...]
+
+    @property
+    def segments(self) -> tuple[LiveSegment, ...]:
+        return self.set.segments
 
     @cached_property
     def by_tag(self) -> dict[str, Partition]:
         return {partition.tag: partition for partition in self.partitions}
 
-    def live_rows(self, partition_id: int | None = None) -> int:
-        """Live rows, flushed or not, of one partition or of the collection."""
-        flushed = sum(each.live for each in self.segments if partition_id in (None, each.segment.record.partition_id))
-        scope = None if partition_id is None else frozenset((partition_id,))
-        masks = ((block, block.within(scope)) for block in self.tail)
-        return flushed + sum(block.rows if mask is None else mask.live for block, mask in masks)
+    def live_rows(self) -> int:
+        """Live rows of the collection, flushed or not."""
+        tail = sum(block.rows if block.mask is None else block.mask.live for block in self.tail)
+        return sum(self.set.live_rows.values()) + tail
+
+    def live_rows_by_partition(self) -> dict[int, int]:
+        """Live rows by partition id, flushed or not; partitions without rows may be absent."""
+        counts = dict(self.set.live_rows)
+        for block in self.tail:
+            partitions = block.partitions if block.mask is None else block.partitions[block.mask.to_bool()]
+            for partition, rows in zip(*np.unique(partitions, return_counts=True), strict=True):
+                counts[int(partition)] = counts.get(int(partition), 0) + int(rows)
+        return counts

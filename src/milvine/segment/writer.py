@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milvine.index.flat import FLAT_HEADER_BYTES, flat_header
-from milvine.segment.layout import ComponentWriter, Footer
+from milvine.limits import INDEX_ROWS_MIN
+from milvine.segment.layout import ComponentWriter, Footer, SectionSpan
 from milvine.storage.local import LocalStorage
 from milvine.types import Collection, Ids, MetricType, Partition, RowMask, Vectors
 
@@ -38,12 +39,40 @@ def write_rows(storage: LocalStorage, name: str, collection: Collection, sets: S
     """
     with storage.create(name) as sink:
         writer = ComponentWriter(sink)
-        writer.finish("rows", [_write_segment(writer, collection, rows) for rows in sets])
+        small = [rows for rows in sets if len(rows.ids) < INDEX_ROWS_MIN]
+        large = [rows for rows in sets if len(rows.ids) >= INDEX_ROWS_MIN]
+        entries = [_write_segment(writer, collection, rows) for rows in large]
+        writer.finish("rows", entries + _write_neighbours(writer, collection, small))
 
 
 def _write_segment(writer: ComponentWriter, collection: Collection, rows: RowSet) -> Footer:
-    sections: dict[str, Any] = {"flat": _write_flat(writer, collection, rows)}
+    """A segment that may be indexed: its vectors follow a faiss Flat header, so that kernels can share them."""
+    start, length = _write_flat(writer, collection, rows)
+    sections: dict[str, Any] = {"flat": (start, length)}
+    sections["vectors"] = (start + FLAT_HEADER_BYTES, length - FLAT_HEADER_BYTES)
     sections["ids"] = writer.section(_bytes(rows.ids))
+    return _describe_rows(writer, collection, rows, sections)
+
+
+def _write_neighbours(writer: ComponentWriter, collection: Collection, sets: Sequence[RowSet]) -> list[Footer]:
+    """Segments too small for an index, one after another without a gap: a search scans all of them in one call."""
+    writer.align()
+    vectors = [_write_plain(writer, rows.vectors) for rows in sets]
+    writer.align()
+    ids = [_write_plain(writer, [rows.ids]) for rows in sets]
+    spans = ({"vectors": a, "ids": b} for a, b in zip(vectors, ids, strict=True))
+    return [_describe_rows(writer, collection, rows, each) for rows, each in zip(sets, spans, strict=True)]
+
+
+def _write_plain(writer: ComponentWriter, arrays: Iterable[NDArray[Any]]) -> SectionSpan:
+    start = writer.position
+    for array in arrays:
+        writer.write(_bytes(array))
+    return start, writer.position - start
+
+
+def _describe_rows(writer: ComponentWriter, collection: Collection, rows: RowSet, sections: Footer) -> Footer:
+    """The footer's entry of a segment, its remaining sections written on the way."""
     if np.any(rows.ids[1:] < rows.ids[:-1]):
         sections["order"] = writer.section(_bytes(np.argsort(rows.ids, kind="stable").astype(np.uint32)))
     starts = np.flatnonzero(np.r_[True, rows.lsns[1:] != rows.lsns[:-1]])
