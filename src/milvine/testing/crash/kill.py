@@ -7,12 +7,12 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from milvine.testing.crash.command import module_command
 from milvine.testing.crash.verify import CheckerProcess, Report
 from milvine.testing.crash.workload import journal_of
 
@@ -55,9 +55,9 @@ def _cycles(folder: Path, cycles: int, random: Random, checker: CheckerProcess, 
 
 def _live_and_die(folder: Path, seed: int, random: Random, settings: dict[str, Any]) -> str:
     """One life of the workload; what it complained of before it was killed, if it did."""
-    command = [sys.executable, "-m", "milvine.testing.crash.workload", str(folder), "--seed", str(seed)]
+    arguments = [str(folder), "--seed", str(seed), "--settings", json.dumps(settings)]
     process = subprocess.Popen(
-        [*command, "--settings", json.dumps(settings)],
+        module_command("milvine.testing.crash.workload", arguments),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
@@ -70,10 +70,11 @@ def _live_and_die(folder: Path, seed: int, random: Random, settings: dict[str, A
         process.stdout.readline()
         time.sleep(random.uniform(0.2, 2.0))
     status = process.poll()
-    if random.random() < 0.5:
-        process.kill()  # a build in another process may outlive it, and write on while the next one opens the folder
-    else:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    error = process.communicate()[1] if status is not None else ""
-    return error or (f"status {status}" if status else "")
+    alone = random.random() < 0.5  # a build in another process may outlive it, and write on while the next life begins
+    if status is None:
+        process.kill() if alone else os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    error = process.stderr.read() or f"it ended by itself, status {status}" if status is not None else ""
+    process.stdout.close()
+    process.stderr.close()
+    return error

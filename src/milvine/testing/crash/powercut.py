@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from milvine.testing.crash.command import module_command
 from milvine.testing.crash.simulate import Disk, Mode, acknowledged, crash_points
 from milvine.testing.crash.trace import Record, Untraceable, read_trace, under_tracer
 from milvine.testing.crash.verify import CHECKER, CheckerProcess, Report
@@ -110,8 +110,9 @@ class _Life:
     def record(self) -> str:
         """Runs the workload to its end; what it complained of. Raises Untraceable when the trace misses something."""
         seed, trace = f"{self.cuts.seed * 1000 + self.number}", self.home / "trace"
-        command = [sys.executable, "-m", "milvine.testing.crash.workload", str(self.folder), "--seed", seed]
-        command += ["--ops", str(self.cuts.actions), "--settings", json.dumps(self.cuts.settings or {})]
+        arguments = [str(self.folder), "--seed", seed, "--ops", str(self.cuts.actions)]
+        arguments += ["--settings", json.dumps(self.cuts.settings or {})]
+        command = module_command("milvine.testing.crash.workload", arguments)
         traced = under_tracer(self.cuts.tracer, self.folder, trace, journal_of(self.folder), command)
         done = subprocess.run(traced, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import MilvineError
+from milvine.testing.crash.command import module_command
 from milvine.testing.crash.journal import BATCH_IDS, OWNER_IDS, Action, History, Journal, ids_of, perform
 from milvine.testing.crash.workload import journal_of, search_params, tiny_settings
 from milvine.testing.model import distances, lookup
@@ -250,7 +251,7 @@ class CheckerProcess:
 
     def check(self, folder: Path, go_on: bool = True, timeout: float = 120) -> Report:
         if self._process is None:
-            command = [sys.executable, "-m", "milvine.testing.crash.verify", json.dumps(self._settings)]
+            command = module_command("milvine.testing.crash.verify", [json.dumps(self._settings)])
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write(json.dumps({"folder": str(folder), "go_on": go_on}) + "\n")
@@ -261,7 +262,8 @@ class CheckerProcess:
         patience.cancel()
         if answer:
             return Report(**json.loads(answer))
-        died = self._process.wait()
+        self._process.communicate()
+        died = self._process.returncode
         self._process = None
         return Report(failures=1, notes=[f"failures: the checking process died or hung: status {died}"])
 
