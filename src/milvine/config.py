@@ -75,7 +75,7 @@ class Settings:
     address: str = "127.0.0.1"  # network.bind.address
     port: int = 19530  # network.bind.port
     http_port: int = 19121  # network.http.port
-    door: str = "grpc"  # addition: network.door, which gRPC server: grpc, native or auto
+    door: str = "auto"  # addition: network.door, which gRPC server: grpc, native or auto
     report_version: str = "1.1.1"  # addition: network.report_version
     request_bytes_max: int = 2 << 30  # addition: network.request_bytes_max, bytes of requests in flight
 

@@ -11,7 +11,7 @@ from milvine.engine.database import Database
 from milvine.events import Events, Serving, Stopping
 from milvine.server.door import Door, DoorFailed, target
 from milvine.server.grpc_door import GrpcDoor
-from milvine.server.memory import trim_after_flush
+from milvine.server.memory import bound_free_memory, trim_after_flush
 from milvine.server.operations import SERVED, Operations
 
 
@@ -32,6 +32,7 @@ class Server:
             DoorFailed: the address is in use, or the door asked for is not installed.
         """
         settings, events = settings or Settings(), events or Events()
+        bound_free_memory()
         events.subscribe(trim_after_flush())
         database = Database.open(folder, settings, events)
         try:

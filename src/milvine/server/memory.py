@@ -1,26 +1,42 @@
-"""Memory given back to the system. glibc keeps what was freed for later; after a flush or a build much is free."""
+"""Memory given back to the system. glibc keeps what was freed for later, in one arena per thread; a server shall not.
+
+Only where glibc is; elsewhere both functions do nothing.
+"""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from typing import Any
 
 from milvine.events import Event, Flushed, IndexBuilt, Listener, Merged
+from milvine.limits import MIB
 
 _FREEING = (Flushed, Merged, IndexBuilt)
+_TUNING = {
+    -3: 4 * MIB,  # M_MMAP_THRESHOLD: larger blocks are mapped one by one, and gone when freed
+    -1: 16 * MIB,  # M_TRIM_THRESHOLD: free memory that an arena may keep at its end
+    -8: 4,  # M_ARENA_MAX
+}
 
 
-def _find_malloc_trim() -> Callable[[int], int] | None:
+def _glibc(name: str) -> Any:
     try:
-        trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
-    except (OSError, TypeError, AttributeError):  # not glibc
+        return getattr(ctypes.CDLL(None), name)
+    except (OSError, TypeError, AttributeError):
         return None
-    return trim
+
+
+def bound_free_memory() -> None:
+    """Bounds what the allocator of this process keeps of freed memory."""
+    mallopt = _glibc("mallopt")
+    if mallopt is not None:
+        for key, value in _TUNING.items():
+            mallopt(key, value)
 
 
 def trim_after_flush() -> Listener:
-    """A listener that returns freed memory to the system after flushes, merges and builds; idle where glibc is not."""
-    trim = _find_malloc_trim()
+    """A listener that returns freed memory to the system after flushes, merges and builds."""
+    trim = _glibc("malloc_trim")
 
     def listen(event: Event) -> None:
         if trim is not None and isinstance(event, _FREEING):

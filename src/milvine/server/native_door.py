@@ -20,7 +20,7 @@ from milvine.server.door import INTERNAL_ERROR, REQUEST_ID, WAITING_CALLS_MAX, C
 from milvine.server.operations import GrpcStatus, Refused
 from milvine.wire.schema import method_path
 
-_SERVING_THREADS = 8
+_SERVING_THREADS = 4  # more of them only contend for the interpreter lock
 _WAITING = frozenset({"CreateIndex", "Flush", "Compact", "Insert", "DropCollection", "DropIndex"})
 _LARGE_BYTES = 64 << 10
 _LAST_BYTES_SECONDS = 0.1  # for replies handed to the front to leave it
@@ -64,10 +64,16 @@ class NativeDoor:
         self._pool.shutdown(wait=False)
 
     def _serve(self) -> None:
-        while (events := self._front.recv_batch_details(1)) is not None:
-            for kind, call_id, method, request, _, details in events:
-                if kind == EVENT_CALL and request is not None:
-                    self._take(call_id, self._rpcs[method], request, details)
+        while self._serve_next():
+            pass
+
+    def _serve_next(self) -> bool:
+        """Waits for a call and sees to it. A function of its own, so that no request is held while waiting."""
+        events = self._front.recv_batch_details(1)
+        for kind, call_id, method, request, _, details in events or ():
+            if kind == EVENT_CALL and request is not None:
+                self._take(call_id, self._rpcs[method], request, details)
+        return events is not None
 
     def _take(self, call_id: int, rpc: str, request: bytes, details: Any) -> None:
         if not self._calls.enter():
