@@ -11,6 +11,8 @@ from milvine.testing.stateful import DatabaseMachine
 
 EXAMPLES = int(os.environ.get("MILVINE_SOAK_EXAMPLES", "30"))
 
+EXAMPLES = int(os.environ.get("MILVINE_SOAK_EXAMPLES", "30"))
+
 
 class UnmappedMachine(DatabaseMachine):
     """Files are read into memory, log files are tiny."""
