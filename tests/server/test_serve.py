@@ -92,12 +92,13 @@ def test_from_start_to_first_answer(serve: Callable[..., Process], tmp_path: Pat
     assert time.monotonic() - began < 20  # 1 second when idle; the bound is for busy machines
 
 
-def test_a_second_server_on_folder_or_port_says_so(serve: Callable[..., Process], tmp_path: Path) -> None:
+@pytest.mark.parametrize("door", ["grpc", "auto"])
+def test_a_second_server_on_folder_or_port_says_so(serve: Callable[..., Process], tmp_path: Path, door: str) -> None:
     address = serve("--port", 0, "--data", tmp_path / "one").address()
     code, out, err = serve("--port", 0, "--data", tmp_path / "one").end()
     assert (code, out) == (1, "")
     assert re.fullmatch(r"milvine: [^\n]+\n", err), err
-    code, out, err = serve("--port", address.rpartition(":")[2], "--data", tmp_path / "two").end()
+    code, out, err = serve("--port", address.rpartition(":")[2], "--data", tmp_path / "two", "--door", door).end()
     assert (code, out) == (1, "")
     assert err == f"milvine: Cannot listen on {address}: the address is in use or not one of this machine\n"
 

@@ -72,7 +72,7 @@ def serve(
 
 
 def _run(folder: Path, settings: Settings, log_level: LogLevel) -> None:
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.ERROR, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("milvine").setLevel(log_level.name.upper())
     wait = _stop_signals()
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what grpcio's core says on stderr, milvine says in its own words
