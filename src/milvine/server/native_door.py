@@ -1,8 +1,8 @@
 """The door made of pygrpc-native: HTTP/2 in Rust, outside the interpreter lock, where its wheels exist.
 
-Serving threads take calls from the front one after the other and answer most of them on the spot, which spares the
-hand-over to a pool. Calls that wait (for a build, for the disk) or carry much go to the pool, so that they never stand
-in the way of short ones.
+Serving threads take calls from the front one after the other and answer those that only read on the spot, which spares
+the hand-over to a pool. Calls that wait (for a build, for the disk) or carry much go to the pool, so that they never
+stand in the way of short ones.
 """
 
 from __future__ import annotations
@@ -21,7 +21,20 @@ from milvine.server.operations import GrpcStatus, Refused
 from milvine.wire.schema import method_path
 
 _SERVING_THREADS = 4  # more of them only contend for the interpreter lock
-_WAITING = frozenset({"CreateIndex", "Flush", "Compact", "Insert", "DropCollection", "DropIndex"})
+_SHORT = frozenset(
+    {
+        "Search",
+        "GetVectorsByID",
+        "Cmd",
+        "HasCollection",
+        "DescribeCollection",
+        "CountCollection",
+        "ShowCollections",
+        "HasPartition",
+        "ShowPartitions",
+        "DescribeIndex",
+    }
+)
 _LARGE_BYTES = 64 << 10
 _LAST_BYTES_SECONDS = 0.1  # for replies handed to the front to leave it
 
@@ -78,10 +91,10 @@ class NativeDoor:
     def _take(self, call_id: int, rpc: str, request: bytes, details: Any) -> None:
         if not self._calls.enter():
             self._front.fail(call_id, GrpcStatus.UNAVAILABLE, "The server is shutting down")
-        elif rpc in _WAITING or len(request) > _LARGE_BYTES:
-            self._pool.submit(self._answer, call_id, rpc, request, details)
-        else:
+        elif rpc in _SHORT and len(request) <= _LARGE_BYTES:
             self._answer(call_id, rpc, request, details)
+        else:
+            self._pool.submit(self._answer, call_id, rpc, request, details)
 
     def _answer(self, call_id: int, rpc: str, request: bytes, details: Any) -> None:
         try:
