@@ -20,7 +20,7 @@ _LEVELS: dict[type[Event], int] = {
 
 
 def log_events(logger: logging.Logger) -> Listener:
-    """A listener that writes each event to `logger` its name in words, then its fields, on one line (but for tracebacks)."""
+    """A listener that logs each event: its name in words, then its fields, on one line but for tracebacks."""
 
     def listen(event: Event) -> None:
         level = _LEVELS.get(type(event), logging.INFO)
