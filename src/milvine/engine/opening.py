@@ -77,9 +77,7 @@ def _check_catalog(folder: DataFolder, storage: LocalStorage) -> None:
     """
     orphans = [name for name in storage.names() if name.startswith("rows-") and name.endswith(".mlv")]
     if orphans and not folder.catalog.exists():
-        what = (
-            f"it is missing, though {storage.folder} holds {len(orphans)} segment files; restore it from a backup"
-        )
+        what = f"it is missing, though {storage.folder} holds {len(orphans)} segment files; restore it from a backup"
         raise CorruptFile.at(str(folder.catalog), 0, what)
 
 
