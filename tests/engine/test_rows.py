@@ -1,6 +1,7 @@
 """Rows through their whole life: insert, get, search, delete, flush, compact, drop, reopen."""
 
 import shutil
+import weakref
 
 import numpy as np
 import pytest
@@ -169,6 +170,28 @@ def test_neighbouring_slices_are_scanned_in_one_call(database, vectors, monkeypa
     assert len(calls) == 4  # p2 and p3 are neighbours, p7 is not
     assert sorted(nearest(database, vectors[4:5], 5, ("p2", "p3", "p7"))[0]) == [4, 5, 6, 14, 15]
     assert database.get("c", np.array([59, 7, 0]))[0].tolist() == [True, False, True]
+
+
+def test_raw_rows_may_be_scored_by_another_metric(database, vectors):
+    fill(database, vectors)
+    for _ in range(2):
+        hits = database.search("c", Query(vectors[:2], 60, {"metric_type": 2}))
+        products = vectors[:2] @ vectors.T
+        assert hits.ids.tolist() == np.argsort(-products, axis=1, kind="stable").tolist()
+        assert np.allclose(hits.distances, -np.sort(-products, axis=1), rtol=1e-6)
+        database.flush()
+
+
+def test_an_idle_writer_holds_no_rows(database, vectors):
+    class Rows(np.ndarray):
+        pass
+
+    rows = np.ascontiguousarray(np.tile(vectors, (1000, 1))).view(Rows)
+    gone = weakref.ref(rows)
+    fill(database, rows)
+    database.flush()
+    del rows
+    assert gone() is None
 
 
 def test_drop_and_create_again(database, vectors):

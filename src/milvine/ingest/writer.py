@@ -74,6 +74,7 @@ class Writer:
         self.log = log
         self._ids, self._events = ids, events
         self._queue: SimpleQueue[_Data | _Call | None] = SimpleQueue()
+        self._ahead: list[_Call | None] = []
         self._closed = False
         self._gate = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="milvine-writer", daemon=True)
@@ -112,30 +113,34 @@ class Writer:
             self._queue.put(request)
 
     def _run(self) -> None:
-        waiting: _Data | _Call | None = self._queue.get()
-        while waiting is not None:
-            if isinstance(waiting, _Call):
-                _settle(waiting)
-                waiting = self._queue.get()
-                continue
-            group, following = self._gather(waiting)
-            self._commit(group)
-            del group
-            waiting = self._queue.get() if following is _NOTHING else following  # type: ignore[assignment]
+        while self._turn():
+            pass
 
-    def _gather(self, first: _Data) -> tuple[list[_Data], object]:
-        """The requests that queued up, up to a size; and what came after them, if that was something else."""
+    def _turn(self) -> bool:
+        """Serve what is first in the queue; False at the end. Nothing outlives its turn: requests hold rows."""
+        first = self._ahead.pop() if self._ahead else self._queue.get()
+        if first is None:
+            return False
+        if isinstance(first, _Call):
+            _settle(first)
+        else:
+            self._commit(self._gather(first))
+        return True
+
+    def _gather(self, first: _Data) -> list[_Data]:
+        """The requests that queued up, up to a size or to something that must run alone."""
         group, size = [first], first.bytes
-        while size < _GROUP_BYTES_MAX:
+        while size < _GROUP_BYTES_MAX and not self._ahead:
             try:
                 request = self._queue.get_nowait()
             except Empty:
-                return group, _NOTHING
+                break
             if request is None or isinstance(request, _Call):
-                return group, request
-            group.append(request)
-            size += request.bytes
-        return group, _NOTHING
+                self._ahead.append(request)
+            else:
+                group.append(request)
+                size += request.bytes
+        return group
 
     def _commit(self, group: list[_Data]) -> None:
         """Validate, log with one sync, apply, publish, answer."""
@@ -208,7 +213,6 @@ class Writer:
                 request.answer.set_result(record.ids)
 
 
-_NOTHING = object()
 _NO_IDS: Ids = np.empty(0, np.int64)
 
 

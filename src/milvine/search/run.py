@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from milvine.index.params import scoring_metric
 from milvine.search.executor import Executor
 from milvine.search.plan import plan, select_partitions
 from milvine.search.reduce import fillers, reduce
 from milvine.segment.version import Version
-from milvine.types import Hits, Query
+from milvine.types import Collection, Hits, IndexType, MetricType, Query
 
 
 def search(version: Version, query: Query, executor: Executor) -> Hits:
@@ -17,6 +18,7 @@ def search(version: Version, query: Query, executor: Executor) -> Hits:
 
     Raises:
         PartitionNotFound: no partition matches.
+        IllegalArgument: `metric_type` in the parameters is no metric of this collection's family.
     """
     tasks = plan(version, select_partitions(version, query.tags))
     nq = len(query.vectors)
@@ -24,5 +26,13 @@ def search(version: Version, query: Query, executor: Executor) -> Hits:
         return fillers(0, 0)
     live = sum(task.live for task in tasks)
     width = min(query.k, live + 1)
-    partials = executor.run([task for task in tasks if task.live], query, version.collection.metric)
-    return reduce(partials, nq, width, version.collection.metric)
+    metric = _metric(version.collection, query)
+    partials = executor.run([task for task in tasks if task.live], query, metric)
+    return reduce(partials, nq, width, metric)
+
+
+def _metric(collection: Collection, query: Query) -> MetricType:
+    """Without an index, the search parameters may ask for another metric of the family (specification 3.13)."""
+    if collection.index.type is not IndexType.FLAT:
+        return collection.metric
+    return scoring_metric(query.params, collection.metric)
