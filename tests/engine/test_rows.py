@@ -183,10 +183,7 @@ def test_raw_rows_may_be_scored_by_another_metric(database, vectors):
 
 
 def test_an_idle_writer_holds_no_rows(database, vectors):
-    class Rows(np.ndarray):
-        pass
-
-    rows = np.ascontiguousarray(np.tile(vectors, (1000, 1))).view(Rows)
+    rows = np.tile(vectors, (1000, 1)).copy()
     gone = weakref.ref(rows)
     fill(database, rows)
     database.flush()
