@@ -23,6 +23,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7, help="of whatever takes turns; medians are reported")
     parser.add_argument("--batch-rows", type=int, default=20_000, help="rows of one insert while loading")
     parser.add_argument("--batches", type=int, nargs="+", default=[5_000, 20_000], help="rows of one insert in ingest")
+    parser.add_argument("--in-flight", type=int, nargs="+", default=[1, 4], help="unanswered inserts in ingest")
     return parser.parse_args()
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -146,11 +147,23 @@ def create(client: Milvus, data: Dataset) -> None:
     checked(client.create_collection(param))
 
 
-def insert(client: Milvus, vectors: Floats, batch_rows: int) -> None:
-    """All rows with their row numbers as ids, in calls of `batch_rows`."""
+def insert(client: Milvus, vectors: Floats, batch_rows: int, in_flight: int = 1) -> None:
+    """All rows with their row numbers as ids, in calls of `batch_rows`, at most `in_flight` of them unanswered.
+
+    Returns when every call is acknowledged.
+    """
     ids = np.arange(len(vectors), dtype=np.int64)
+    waiting: deque[Any] = deque()
     for at in range(0, len(vectors), batch_rows):
-        checked(client.insert(COLLECTION, vectors[at : at + batch_rows], ids=ids[at : at + batch_rows]))
+        rows = slice(at, at + batch_rows)
+        if in_flight == 1:
+            checked(client.insert(COLLECTION, vectors[rows], ids=ids[rows]))
+            continue
+        if len(waiting) == in_flight:
+            checked(waiting.popleft().result())
+        waiting.append(client.insert(COLLECTION, vectors[rows], ids=ids[rows], _async=True))
+    for call in waiting:
+        checked(call.result())
 
 
 def create_index(client: Milvus, case: Case) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from bench import data as sets
 from bench import doors
-from bench.measure import MIB, alternate
+from bench.measure import MIB, alternate, warm_free_memory
 from bench.report import Report
 from milvine.types import Floats
 
@@ -19,13 +20,16 @@ def measure(options: argparse.Namespace) -> None:
     data = sets.load(options.sets[0], options.rows)
     size = data.train.nbytes + 8 * data.rows
     report = Report("ingest", {"rows": data.rows, "MiB": round(size / MIB, 1), "rounds": options.rounds})
-    for batch_rows in options.batches:
-        _measure_batches(report, data, batch_rows, options)
+    for batch_rows, in_flight in itertools.product(options.batches, options.in_flight):
+        _measure_batches(report, data, batch_rows, in_flight, options)
     report.save()
 
 
-def _measure_batches(report: Report, data: sets.Dataset, batch_rows: int, options: argparse.Namespace) -> None:
+def _measure_batches(
+    report: Report, data: sets.Dataset, batch_rows: int, in_flight: int, options: argparse.Namespace
+) -> None:
     """Each round writes a new file twice and fills a new collection; the collection is made outside the clock."""
+    size = data.train.nbytes + 8 * data.rows
     with doors.opened("server", options.threads) as door, doors.scratch() as folder:
         fresh = iter(range(1_000_000))
 
@@ -36,7 +40,7 @@ def _measure_batches(report: Report, data: sets.Dataset, batch_rows: int, option
             write_file(folder / f"parts-{next(fresh)}", data.train, batch_rows)
 
         def ours() -> None:
-            doors.insert(door.client, data.train, batch_rows)
+            doors.insert(door.client, data.train, batch_rows, in_flight)
 
         def prepare() -> None:
             if doors.checked(door.client.has_collection(doors.COLLECTION)):
@@ -45,15 +49,18 @@ def _measure_batches(report: Report, data: sets.Dataset, batch_rows: int, option
             for path in folder.iterdir():
                 path.unlink()
 
-        file_seconds, parts_seconds, seconds = alternate(options.rounds, whole, synced_parts, ours, before=prepare)
-    size = (data.train.nbytes + 8 * data.rows) / MIB
+        file_seconds, parts_seconds, seconds = alternate(
+            options.rounds, whole, synced_parts, ours, before=prepare, before_each=lambda: warm_free_memory(4 * size)
+        )
+    mib = size / MIB
     report.add(
         **{
             "batch rows": batch_rows,
+            "in flight": in_flight,
             "insert s": seconds,
             "rows/s": int(data.rows / seconds),
-            "MiB/s": size / seconds,
-            "file MiB/s": size / file_seconds,
+            "MiB/s": mib / seconds,
+            "file MiB/s": mib / file_seconds,
             "of file": file_seconds / seconds,
             "of file synced per batch": parts_seconds / seconds,
         }

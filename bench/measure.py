@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import statistics
 import time
@@ -27,17 +28,35 @@ def seconds(action: Callable[[], object]) -> float:
     return timed(action)[1]
 
 
-def alternate(rounds: int, *actions: Callable[[], object], before: Callable[[], object] = lambda: None) -> list[float]:
+def alternate(
+    rounds: int,
+    *actions: Callable[[], object],
+    before: Callable[[], object] = lambda: None,
+    before_each: Callable[[], object] = lambda: None,
+) -> list[float]:
     """Median seconds of each action. The actions take turns, so that a busy machine slows all of them alike.
 
-    `before` runs at the head of each round, outside the clock.
+    `before` runs at the head of each round, `before_each` ahead of every action; both outside the clock.
     """
     times: list[list[float]] = [[] for _ in actions]
     for _ in range(rounds):
         before()
         for record, action in zip(times, actions, strict=True):
+            before_each()
             record.append(seconds(action))
     return [statistics.median(record) for record in times]
+
+
+def warm_free_memory(size: int) -> None:
+    """Touch `size` bytes of fresh memory and give them back.
+
+    A virtual machine may have handed pages that nobody used to its host, and gets them back at a few hundred MB a
+    second. A file just removed leaves warm pages behind for the next file, rows that are kept do not: without this, the
+    two would be timed on different memory.
+    """
+    with mmap.mmap(-1, size) as memory:
+        for at in range(0, size, mmap.PAGESIZE):
+            memory[at] = 1
 
 
 def each(action: Callable[[int], object], count: int) -> Callable[[], None]:
