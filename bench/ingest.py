@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from bench import doors
 from bench.measure import MIB, alternate, warm_free_memory
 from bench.report import Report
 from milvine.types import Floats
+
+SETTLE_SECONDS = 1.0
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -28,7 +31,7 @@ def measure(options: argparse.Namespace) -> None:
 def _measure_batches(
     report: Report, data: sets.Dataset, batch_rows: int, in_flight: int, options: argparse.Namespace
 ) -> None:
-    """Each round writes a new file twice and fills a new collection; the collection is made outside the clock."""
+    """Each round writes a file in two ways and fills a new collection, which is made outside the clock."""
     size = data.train.nbytes + 8 * data.rows
     with doors.opened("server", options.threads) as door, doors.scratch() as folder:
         fresh = iter(range(1_000_000))
@@ -48,6 +51,8 @@ def _measure_batches(
             doors.create(door.client, data)
             for path in folder.iterdir():
                 path.unlink()
+            os.sync()  # what the last action left to the disk must not slow the next
+            time.sleep(SETTLE_SECONDS)
 
         file_seconds, parts_seconds, seconds = alternate(
             options.rounds, whole, synced_parts, ours, before=prepare, before_each=lambda: warm_free_memory(4 * size)

@@ -68,7 +68,7 @@ def test_every_type_is_measured_with_parameters_that_fit() -> None:
 def test_actions_take_turns() -> None:
     order: list[str] = []
     alternate(2, lambda: order.append("a"), lambda: order.append("b"), before=lambda: order.append("-"))
-    assert "".join(order) == "-ab-ab"
+    assert "".join(order) == "-a-b-a-b"
 
 
 def test_the_plain_file_holds_the_same_bytes(tmp_path: Path) -> None:
