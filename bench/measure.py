@@ -40,9 +40,8 @@ def alternate(
     """
     times: list[list[float]] = [[] for _ in actions]
     for _ in range(rounds):
-        before()
         for record, action in zip(times, actions, strict=True):
-            before_each()
+            before()
             record.append(seconds(action))
     return [statistics.median(record) for record in times]
 
