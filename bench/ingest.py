@@ -53,10 +53,9 @@ def _measure_batches(
                 path.unlink()
             os.sync()  # what the last action left to the disk must not slow the next
             time.sleep(SETTLE_SECONDS)
+            warm_free_memory(4 * size)
 
-        file_seconds, parts_seconds, seconds = alternate(
-            options.rounds, whole, synced_parts, ours, before=prepare, before_each=lambda: warm_free_memory(4 * size)
-        )
+        file_seconds, parts_seconds, seconds = alternate(options.rounds, whole, synced_parts, ours, before=prepare)
     mib = size / MIB
     report.add(
         **{

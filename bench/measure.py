@@ -28,15 +28,10 @@ def seconds(action: Callable[[], object]) -> float:
     return timed(action)[1]
 
 
-def alternate(
-    rounds: int,
-    *actions: Callable[[], object],
-    before: Callable[[], object] = lambda: None,
-    before_each: Callable[[], object] = lambda: None,
-) -> list[float]:
+def alternate(rounds: int, *actions: Callable[[], object], before: Callable[[], object] = lambda: None) -> list[float]:
     """Median seconds of each action. The actions take turns, so that a busy machine slows all of them alike.
 
-    `before` runs at the head of each round, `before_each` ahead of every action; both outside the clock.
+    `before` runs before each action, outside the clock.
     """
     times: list[list[float]] = [[] for _ in actions]
     for _ in range(rounds):
