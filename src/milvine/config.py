@@ -52,7 +52,7 @@ class Settings:
 
     # storage
     auto_flush_interval: float = 1.0  # storage.auto_flush_interval, seconds, 0 = off
-    auto_flush_tail_bytes: int = 64 * MIB  # addition: storage.auto_flush_tail_bytes, a smaller tail may wait
+    auto_flush_tail_bytes: int = 128 * MIB  # addition: storage.auto_flush_tail_bytes, a smaller tail may wait
     auto_flush_tail_age: float = 60.0  # addition: storage.auto_flush_tail_age, seconds a small tail may wait
     file_cleanup_timeout: float = 10.0  # storage.file_cleanup_timeout, seconds
     mmap: bool = True  # addition: storage.mmap, false reads files into memory instead of mapping them

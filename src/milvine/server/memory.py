@@ -13,9 +13,9 @@ from milvine.limits import MIB
 
 _FREEING = (Flushed, Merged, IndexBuilt)
 _TUNING = {
-    -3: 4 * MIB,  # M_MMAP_THRESHOLD: larger blocks are mapped one by one, and gone when freed
-    -1: 16 * MIB,  # M_TRIM_THRESHOLD: free memory that an arena may keep at its end
-    -8: 4,  # M_ARENA_MAX
+    -3: 32 * MIB,  # M_MMAP_THRESHOLD: larger blocks are mapped one by one, and gone when freed
+    -1: 512 * MIB,  # M_TRIM_THRESHOLD: free memory that an arena may keep at its end
+    -8: 1,  # M_ARENA_MAX
 }
 
 

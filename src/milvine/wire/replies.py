@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from milvine.types import Floats, Ids, Vectors
 from milvine.wire import schema
+from milvine.wire.buffers import join
 from milvine.wire.rows import Irregular, Rows, rows_field, rows_of_records
 from milvine.wire.status import OK_FIELD, read_status
 from milvine.wire.varint import Malformed, encode_int64s
@@ -126,7 +127,7 @@ def encode_vectors(found: NDArray[np.bool_], vectors: Vectors) -> bytes:
     for start, stop in zip([0, *edges], [*edges, len(found)], strict=True):
         if stop > start:
             parts.append(rows_field(2, vectors[start:stop] if found[start] else vectors[start:stop, :0]))
-    return b"".join(parts)
+    return join(parts)
 
 
 def decode_vectors(data: bytes) -> VectorsReply:

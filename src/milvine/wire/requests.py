@@ -10,6 +10,7 @@ import numpy as np
 
 from milvine.types import Ids, Vectors
 from milvine.wire import schema
+from milvine.wire.buffers import join
 from milvine.wire.rows import NO_ROWS, Irregular, Rows, rows_field, rows_of_records
 from milvine.wire.varint import encode_int64s
 from milvine.wire.walk import (
@@ -170,7 +171,7 @@ def encode_insert(
     parts = [bytes_field(1, collection), rows_field(2, vectors)]
     parts += [] if ids is None else packed_field(3, encode_int64s(ids))
     parts += [bytes_field(4, tag), _pair_field(params)]
-    return b"".join(parts)
+    return join(parts)
 
 
 def encode_search(
@@ -179,7 +180,7 @@ def encode_search(
     """SearchParam of `vectors` (nq, width); dtypes as in `encode_insert`."""
     parts = [bytes_field(1, collection), *(bytes_field(2, tag, always=True) for tag in tags)]
     parts += [rows_field(3, vectors), varint_field(4, topk), _pair_field(params)]
-    return b"".join(parts)
+    return join(parts)
 
 
 def encode_ids_request(collection: str, ids: Ids, tag: str = "") -> bytes:

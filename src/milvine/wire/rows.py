@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from milvine.types import Bytes, Vectors
+from milvine.wire.buffers import StridedRows
 from milvine.wire.varint import read_varint, write_varint
 
 _FLOATS, _BINARY = 0x0A, 0x12  # RowRecord: packed float_data = 1, binary_data = 2
@@ -110,7 +111,7 @@ def rows_of_records(records: Sequence[Any]) -> Rows:
 
 
 def rows_field(number: int, vectors: Vectors) -> Any:
-    """The repeated field of `vectors` (rows, width): a buffer of uint8. Any dtype but uint8 is sent as float32."""
+    """The repeated field of `vectors` (rows, width), for `join`. Any dtype but uint8 is sent as float32."""
     tag = number << 3 | 2
     if not vectors.size:
         return bytes((tag, 0)) * len(vectors)
@@ -119,7 +120,4 @@ def rows_field(number: int, vectors: Vectors) -> Any:
     length = payload.shape[1]
     inner = bytes((_BINARY if binary else _FLOATS,)) + write_varint(length)
     header = bytes((tag,)) + write_varint(len(inner) + length) + inner
-    out = np.empty((len(payload), len(header) + length), dtype=np.uint8)
-    out[:, : len(header)] = np.frombuffer(header, dtype=np.uint8)
-    out[:, len(header) :] = payload
-    return out
+    return StridedRows(header, payload)
