@@ -19,7 +19,7 @@ from milvine.errors import (
     PartitionNotFound,
     ReadOnly,
 )
-from milvine.events import Flushed, Merged
+from milvine.events import Events, Flushed, Merged
 from milvine.limits import FILLER_DISTANCE
 from milvine.types import IndexSetting, IndexType, MetricType, Query
 
@@ -191,6 +191,19 @@ def test_an_idle_writer_holds_no_rows(database, vectors):
     assert gone() is None
 
 
+def test_a_flush_is_told_when_the_rows_are_let_go(tmp_path, vectors):
+    rows = np.tile(vectors, (1000, 1)).copy()
+    gone = weakref.ref(rows)
+    held = []
+    events = Events(lambda event: held.append(gone()) if isinstance(event, Flushed) else None)
+    with Database.open(tmp_path / "told", QUIET, events) as database:
+        database.create_collection("c", 8, 1024, MetricType.L2)
+        fill(database, rows)
+        del rows
+        database.flush()
+    assert held == [None]
+
+
 def test_drop_and_create_again(database, vectors):
     fill(database, vectors)
     with pytest.raises(CollectionExists):
@@ -322,8 +335,6 @@ def test_after_close(database):
 
 
 def test_the_insert_buffer_is_bounded(tmp_path, vectors, events):
-    from milvine.events import Events
-
     settings = Settings(background=False, insert_buffer_size=4000)
     with Database.open(tmp_path / "small", settings, Events(events.append)) as database:
         database.create_collection("c", 8, 1024, MetricType.L2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from milvine.catalog.model import Edit
 from milvine.errors import CollectionNotFound
+from milvine.index.registry import kernel
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.limits import MIB
@@ -21,9 +22,11 @@ def create_index(stores: Stores, state: CollectionState, setting: IndexSetting) 
     """Flush, store the setting, merge small raw segments, build all that have 4096 rows or more (3.5).
 
     Raises:
+        Unsupported: no kernel for this type; nothing changed.
         BuildFailed: the setting is stored, segments that could not be built are searched exactly.
         CollectionNotFound: dropped meanwhile.
     """
+    kernel(setting.type)  # a type that cannot be built is refused before anything changes
     flush(stores, state)
     store_setting(stores, state, setting)  # before the lock: a background build of the old setting stops at once
     with state.maintaining:

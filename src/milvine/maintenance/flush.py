@@ -15,14 +15,20 @@ def flush(stores: Stores, state: CollectionState) -> None:
     Raises:
         StorageFailed: nothing is lost: the rows stay in the log and in memory.
     """
+    flushed = _flush(stores, state)
+    if flushed is not None:  # told when nothing here holds the rows any more, so that a listener may trim memory
+        stores.events.emit(flushed)
+
+
+def _flush(stores: Stores, state: CollectionState) -> Flushed | None:
     with state.flushing:
         sealed = stores.writer.call(lambda: seal(state, stores.writer.log.last_lsn))
         if sealed is None:
-            return
+            return None
         written = write(sealed, stores.storage, stores.ids)
         stores.writer.call(lambda: _commit(stores, state, sealed, written))
     rows = sum(record.rows for record in written.records)
-    stores.events.emit(Flushed(state.id, rows, len(written.records), sealed.lsn, written.seconds))
+    return Flushed(state.id, rows, len(written.records), sealed.lsn, written.seconds)
 
 
 def _commit(stores: Stores, state: CollectionState, sealed: Sealed, written: Written) -> None:
