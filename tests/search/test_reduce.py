@@ -9,7 +9,7 @@ from milvine.errors import IllegalPartition, PartitionNotFound
 from milvine.limits import FILLER_DISTANCE
 from milvine.search.plan import select_partitions
 from milvine.search.reduce import fillers, reduce
-from milvine.segment.version import SegmentSet, Version
+from milvine.segment.version import PartitionSet, SegmentSet, Version
 from milvine.types import Collection, Hits, MetricType, Partition
 
 HIT = st.tuples(st.integers(-5, 50), st.integers(0, 6))
@@ -39,7 +39,7 @@ def test_fillers():
 
 def version(*tags):
     partitions = tuple(Partition(number, 1, tag) for number, tag in enumerate(("_default", *tags)))
-    return Version(Collection(1, "c", 4, MetricType.L2, 1), partitions, SegmentSet(()), ())
+    return Version(Collection(1, "c", 4, MetricType.L2, 1), PartitionSet(partitions), SegmentSet(()), ())
 
 
 @pytest.mark.parametrize(

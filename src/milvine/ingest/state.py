@@ -9,7 +9,7 @@ from milvine.catalog.model import SegmentRecord, StoredCollection
 from milvine.ingest.memtable import Memtable
 from milvine.segment.cache import FileCache
 from milvine.segment.reader import Segment
-from milvine.segment.version import LiveSegment, SegmentSet, Version
+from milvine.segment.version import LiveSegment, PartitionSet, SegmentSet, Version
 from milvine.types import Collection, IdMode, IndexSetting, Partition
 
 
@@ -40,6 +40,7 @@ class CollectionState:
         self.flushing = threading.Lock()
         self.maintaining = threading.RLock()
         self._files = files
+        self._partition_set = PartitionSet(stored.partitions)
         for record in stored.segments:
             segment = Segment(record, self.collection, files)
             self.segments[record.id] = LiveSegment(segment, segment.tombstones())
@@ -79,4 +80,6 @@ class CollectionState:
 
     def _version(self) -> Version:
         segments = SegmentSet(tuple(self.segments[key] for key in sorted(self.segments)))
-        return Version(self.collection, tuple(self.partitions.values()), segments, self.memtable.tail())
+        if tuple(self.partitions.values()) != self._partition_set.partitions:
+            self._partition_set = PartitionSet(tuple(self.partitions.values()))
+        return Version(self.collection, self._partition_set, segments, self.memtable.tail())

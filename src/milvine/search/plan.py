@@ -88,7 +88,7 @@ def _matching(version: Version, pattern: str) -> set[int]:
 def plan(version: Version, partitions: frozenset[int] | None) -> list[Task]:
     """The tasks of a search, also those without a live row (they decide the shape of the answer)."""
     if partitions is None:
-        runs = version.set.runs
+        runs = version.segment_set.runs
     else:
         runs = runs_of(s for s in version.segments if s.segment.record.partition_id in partitions)
     tasks: list[Task] = [SegmentTask(run) for run in runs]

@@ -71,6 +71,17 @@ def runs_of(segments: Iterable[LiveSegment]) -> tuple[SegmentRun, ...]:
     return tuple(SegmentRun.of(group) for group in groups)
 
 
+class PartitionSet:
+    """The partitions of a collection in creation order. Immutable, shared by all versions until it changes."""
+
+    def __init__(self, partitions: tuple[Partition, ...]) -> None:
+        self.partitions = partitions
+
+    @cached_property
+    def by_tag(self) -> dict[str, Partition]:
+        return {partition.tag: partition for partition in self.partitions}
+
+
 class SegmentSet:
     """The live segments of a collection in storage order. Immutable, shared by all versions until it changes."""
 
@@ -115,31 +126,35 @@ class TailBlock:
         return RowMask.from_bool(inside if self.mask is None else inside & self.mask.to_bool())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Version:
     """Segments in storage order, and the tail."""
 
     collection: Collection
-    partitions: tuple[Partition, ...]
-    set: SegmentSet
+    partition_set: PartitionSet
+    segment_set: SegmentSet
     tail: tuple[TailBlock, ...]
 
     @property
-    def segments(self) -> tuple[LiveSegment, ...]:
-        return self.set.segments
+    def partitions(self) -> tuple[Partition, ...]:
+        return self.partition_set.partitions
 
-    @cached_property
+    @property
     def by_tag(self) -> dict[str, Partition]:
-        return {partition.tag: partition for partition in self.partitions}
+        return self.partition_set.by_tag
+
+    @property
+    def segments(self) -> tuple[LiveSegment, ...]:
+        return self.segment_set.segments
 
     def live_rows(self) -> int:
         """Live rows of the collection, flushed or not."""
         tail = sum(block.rows if block.mask is None else block.mask.live for block in self.tail)
-        return sum(self.set.live_rows.values()) + tail
+        return sum(self.segment_set.live_rows.values()) + tail
 
     def live_rows_by_partition(self) -> dict[int, int]:
         """Live rows by partition id, flushed or not; partitions without rows may be absent."""
-        counts = dict(self.set.live_rows)
+        counts = dict(self.segment_set.live_rows)
         for block in self.tail:
             partitions = block.partitions if block.mask is None else block.partitions[block.mask.to_bool()]
             for partition, rows in zip(*np.unique(partitions, return_counts=True), strict=True):
