@@ -133,6 +133,17 @@ class NothingStored(CallerError):
         super().__init__(message)
 
 
+class SegmentNotFound(CallerError):
+    """Merges and compaction give rows to segments of new names: look the names up again and retry."""
+
+    def __init__(self, message: str = "Segment does not exist") -> None:
+        super().__init__(message)
+
+    @classmethod
+    def elsewhere(cls) -> SegmentNotFound:
+        return cls("Segment does not belong to this collection")
+
+
 class Unsupported(CallerError):
     """Something Milvus 1.x has and this release does not; the text says what to use instead."""
 

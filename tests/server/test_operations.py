@@ -68,6 +68,7 @@ NAMED: list[tuple[str, dict[str, Any]]] = [
     ("DropPartition", {"tag": "t"}),
     ("Insert", {"row_record_array": records([1, 2, 3, 4])}),
     ("GetVectorsByID", {"id_array": [1]}),
+    ("GetVectorIDs", {"segment_name": "1"}),
     ("Search", {"topk": 1, "query_record_array": records([1, 2, 3, 4])}),
     ("DeleteByID", {"id_array": [1]}),
     ("Compact", {}),

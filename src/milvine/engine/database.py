@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from milvine.config import Settings
 from milvine.engine import ddl, indexing
 from milvine.engine.opening import Opening, close_parts, open_parts
+from milvine.engine.segments import segment_ids
 from milvine.engine.stats import CollectionStats, collection_stats
 from milvine.errors import CollectionNotFound, DatabaseClosed, ReadOnly
 from milvine.events import Events, Opened
@@ -186,6 +187,15 @@ class Database:
             PartitionNotFound, NothingStored.
         """
         return fetch(self._state(name).version, ids, tags)
+
+    def segment_ids(self, name: str, segment: str) -> Ids:
+        """Ids of the live rows of a segment, named as the statistics name it, in insertion order, (rows,) int64.
+
+        Raises:
+            SegmentNotFound: no such segment, or one of another collection.
+        """
+        state = self._state(name)
+        return segment_ids(self._stores, state, segment)
 
     def search(self, name: str, query: Query) -> Hits:
         """The nearest rows; see `milvine.search.run`.

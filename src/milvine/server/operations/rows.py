@@ -1,4 +1,4 @@
-"""Rows: insert, get, search, delete (specification 3.10 to 3.13, 3.16). Bytes to bytes, vectors stay packed."""
+"""Rows: insert, get, search, delete (specification 3.10 to 3.17). Bytes to bytes, vectors stay packed."""
 
 from __future__ import annotations
 
@@ -55,6 +55,13 @@ def get_vectors_by_id(database: Database, request: bytes) -> bytes:
     tags = (validate.trimmed(wanted.tag),) if wanted.tag else ()
     found, vectors = database.get(wanted.collection, wanted.ids, tags)
     return packed.encode_vectors(found, vectors)
+
+
+def get_vector_ids(database: Database, request: bytes) -> bytes:
+    """GetVectorIDsParam -> VectorIds, in insertion order."""
+    wanted = packed.parse(schema.GetVectorIDsParam, request)
+    validate.check_name(wanted.collection_name)
+    return packed.encode_ids(database.segment_ids(wanted.collection_name, wanted.segment_name))
 
 
 def delete_by_id(database: Database, request: bytes) -> bytes:

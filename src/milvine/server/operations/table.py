@@ -26,6 +26,7 @@ PACKED: dict[str, Callable[[Database, bytes], bytes]] = {
     "Insert": rows.insert,
     "Search": rows.search,
     "GetVectorsByID": rows.get_vectors_by_id,
+    "GetVectorIDs": rows.get_vector_ids,
     "DeleteByID": rows.delete_by_id,
 }
 """Operations that take and give bytes."""
@@ -51,7 +52,7 @@ MESSAGES: dict[str, Callable[[Database, Any], Any]] = {
 """Operations that take and give messages; the status of a success is written here."""
 
 NOT_SERVED = frozenset(
-    {"GetVectorIDs", "SearchByID", "SearchInFiles", "PreloadCollection", "ReleaseCollection", "ReloadSegments"}
+    {"SearchByID", "SearchInFiles", "PreloadCollection", "ReleaseCollection", "ReloadSegments"}
 )
 """Rpcs of the service that this release answers with UNIMPLEMENTED."""
 

@@ -1,0 +1,52 @@
+"""Segments by name: their ids through flushes, deletes, merges and reopening."""
+
+import numpy as np
+import pytest
+
+from milvine.engine.database import Database
+from milvine.errors import CollectionNotFound, SegmentNotFound
+from milvine.maintenance.merge import merge
+from milvine.types import MetricType
+from tests.engine.conftest import QUIET
+
+
+@pytest.fixture(autouse=True)
+def collection(database):
+    database.create_collection("c", 8, 1024, MetricType.L2)
+
+
+def fill(database, vectors, ids):
+    database.insert("c", vectors[ids], np.array(ids))
+    database.flush()
+
+
+def names(database, name="c"):
+    return [segment.name for part in database.stats(name).partitions for segment in part.segments]
+
+
+def test_ids_come_in_insertion_order_even_after_merges_that_skip(database, vectors, tmp_path):
+    for ids in ([5, 3], [2, 9], [7, 1, 8]):
+        fill(database, vectors, ids)
+    first, second, third = names(database)
+    assert database.segment_ids("c", second).tolist() == [2, 9]
+    stores, state = database._stores, database._state("c")
+    assert merge(stores, state, [int(first), int(third)], lambda: False)
+    with pytest.raises(SegmentNotFound, match="Segment does not exist"):
+        database.segment_ids("c", first)
+    database.delete("c", np.array([1]))
+    assert merge(stores, state, [int(name) for name in names(database)], lambda: False)
+    (name,) = names(database)
+    assert database.segment_ids("c", name).tolist() == [5, 3, 2, 9, 7, 8]
+    database.close()
+    with Database.open(tmp_path / "db", QUIET) as again:
+        assert again.segment_ids("c", name).tolist() == [5, 3, 2, 9, 7, 8]
+
+
+def test_segments_of_others_are_told_from_unknown_ones(database, vectors):
+    fill(database, vectors, [1])
+    database.create_collection("d", 8, 1024, MetricType.L2)
+    (name,) = names(database)
+    with pytest.raises(SegmentNotFound, match="Segment does not belong to this collection"):
+        database.segment_ids("d", name)
+    with pytest.raises(CollectionNotFound):
+        database.segment_ids("e", name)
