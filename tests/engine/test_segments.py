@@ -5,8 +5,9 @@ import pytest
 
 from milvine.engine.database import Database
 from milvine.errors import CollectionNotFound, SegmentNotFound
+from milvine.limits import FILLER_DISTANCE
 from milvine.maintenance.merge import merge
-from milvine.types import MetricType
+from milvine.types import MetricType, Query
 from tests.engine.conftest import QUIET
 
 
@@ -50,3 +51,16 @@ def test_segments_of_others_are_told_from_unknown_ones(database, vectors):
         database.segment_ids("d", name)
     with pytest.raises(CollectionNotFound):
         database.segment_ids("e", name)
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_searching_by_id_equals_searching_with_the_stored_vectors(database, vectors, flushed):
+    database.insert("c", vectors, np.arange(60))
+    if flushed:
+        database.flush()
+    by_id = database.search_by_id("c", np.array([7, 99, 3]), 5, {})
+    with_vectors = database.search("c", Query(vectors[[7, 3]], 5))
+    assert np.array_equal(by_id.ids[[0, 2]], with_vectors.ids)
+    assert np.array_equal(by_id.distances[[0, 2]], with_vectors.distances)
+    assert (by_id.ids[1] == -1).all()
+    assert (by_id.distances[1] == np.float32(FILLER_DISTANCE)).all()

@@ -70,6 +70,7 @@ NAMED: list[tuple[str, dict[str, Any]]] = [
     ("GetVectorsByID", {"id_array": [1]}),
     ("GetVectorIDs", {"segment_name": "1"}),
     ("Search", {"topk": 1, "query_record_array": records([1, 2, 3, 4])}),
+    ("SearchByID", {"topk": 1, "id_array": [1]}),
     ("DeleteByID", {"id_array": [1]}),
     ("Compact", {}),
 ]
@@ -107,6 +108,7 @@ def test_malformed_json(stocked: Caller, text: str) -> None:
     pair = [schema.KeyValuePair(key="params", value=text)]
     for rpc, fields in (
         ("Search", {"topk": 1, "query_record_array": records([1, 2, 3, 4])}),
+        ("SearchByID", {"topk": 1, "id_array": [1]}),
         ("CreateIndex", {"index_type": 1}),
     ):
         with pytest.raises(MalformedRequest) as caught:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from milvine.maintenance.flush import flush
 from milvine.maintenance.worker import Worker
 from milvine.search.executor import Executor
 from milvine.search.fetch import fetch
-from milvine.search.run import search
+from milvine.search.run import search, search_by_id
 from milvine.types import Collection, Hits, Ids, IndexSetting, MetricType, Query, Vectors
 
 
@@ -204,6 +205,15 @@ class Database:
             PartitionNotFound: no partition matches.
         """
         return search(self._state(name).version, query, self._executor)
+
+    def search_by_id(self, name: str, ids: Ids, k: int, params: Mapping[str, Any], tags: Sequence[str] = ()) -> Hits:
+        """The rows nearest to the rows `ids` (n,); see `milvine.search.run`.
+
+        Raises:
+            NothingStored: the collection is empty.
+            PartitionNotFound: no partition matches.
+        """
+        return search_by_id(self._state(name).version, ids, k, params, tags, self._executor)
 
     def flush(self, names: Sequence[str] | None = None) -> None:
         """Write everything acknowledged before the call to segments; all collections when `names` is empty."""

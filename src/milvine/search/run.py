@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from milvine.index.params import scoring_metric
 from milvine.search.executor import Executor
+from milvine.search.fetch import fetch
 from milvine.search.plan import plan, select_partitions
 from milvine.search.reduce import fillers, reduce
 from milvine.segment.version import Version
-from milvine.types import Collection, Hits, IndexType, MetricType, Query
+from milvine.types import Collection, Hits, Ids, IndexType, MetricType, Query
 
 
 def search(version: Version, query: Query, executor: Executor) -> Hits:
@@ -26,9 +30,31 @@ def search(version: Version, query: Query, executor: Executor) -> Hits:
         return fillers(0, 0)
     live = sum(task.live for task in tasks)
     width = min(query.k, live + 1)
+    if not nq:
+        return fillers(0, width)
     metric = _metric(version.collection, query)
     partials = executor.run([task for task in tasks if task.live], query, metric)
     return reduce(partials, nq, width, metric)
+
+
+def search_by_id(
+    version: Version, ids: Ids, k: int, params: Mapping[str, Any], tags: Sequence[str], executor: Executor
+) -> Hits:
+    """The k nearest live rows to each of the rows that `ids` (n,) name, which are looked up in the whole collection.
+
+    Shaped as by `search`; the row of an id that is not stored is all fillers (specification 3.15).
+
+    Raises:
+        NothingStored: the collection is empty.
+        PartitionNotFound, IllegalArgument: as `search`.
+    """
+    found, vectors = fetch(version, ids, ())
+    hits = search(version, Query(vectors[found], k, params, tuple(tags)), executor)
+    width = hits.ids.shape[1]
+    answer = fillers(len(ids) if width else 0, width)
+    if width:
+        answer.ids[found], answer.distances[found] = hits.ids, hits.distances
+    return answer
 
 
 def _metric(collection: Collection, query: Query) -> MetricType:

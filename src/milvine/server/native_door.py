@@ -24,6 +24,7 @@ _SERVING_THREADS = 4  # more of them only contend for the interpreter lock
 _SHORT = frozenset(
     {
         "Search",
+        "SearchByID",
         "GetVectorsByID",
         "Cmd",
         "HasCollection",

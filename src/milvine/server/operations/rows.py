@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from milvine.engine.database import Database
-from milvine.errors import PartitionNotFound
+from milvine.errors import IllegalArgument, PartitionNotFound
 from milvine.ingest.writer import check_id_mode
 from milvine.server import validate
-from milvine.server.operations.parameters import as_mapping, parse_params
+from milvine.server.operations.parameters import as_mapping, params_text, parse_params
 from milvine.types import Query
 from milvine.wire import packed, schema
 from milvine.wire.status import set_status
@@ -44,6 +46,23 @@ def search(database: Database, request: bytes) -> bytes:
         width = min(wanted.topk, database.count(wanted.collection) + 1)
         validate.check_result_size(wanted.rows.count, width)
     hits = database.search(wanted.collection, Query(vectors, wanted.topk, as_mapping(params), tags))
+    return packed.encode_hits(hits.ids, hits.distances)
+
+
+def search_by_id(database: Database, request: bytes) -> bytes:
+    """SearchByIDParam -> TopKQueryResult: as Search, with stored rows for queries."""
+    wanted = packed.parse(schema.SearchByIDParam, request)
+    params = parse_params(params_text(wanted.extra_params))
+    if not wanted.id_array:
+        raise IllegalArgument("No vector id specified")
+    validate.check_name(wanted.collection_name)
+    validate.check_topk(wanted.topk)
+    collection = database.collection(wanted.collection_name)
+    validate.check_search(params, wanted.topk, collection)
+    ids = np.fromiter(wanted.id_array, np.int64, len(wanted.id_array))
+    validate.check_result_size(len(ids), min(wanted.topk, database.count(collection.name) + 1))
+    tags = list(wanted.partition_tag_array)
+    hits = database.search_by_id(collection.name, ids, wanted.topk, as_mapping(params), tags)
     return packed.encode_hits(hits.ids, hits.distances)
 
 
