@@ -2,11 +2,14 @@
 
 from milvine.client import (
     ConnectError,
+    DataType,
     IndexType,
     MetricType,
     Milvus,
     NotConnectError,
     ParamError,
+    Prepare,
+    RangeType,
     RepeatingConnectError,
     Status,
     VersionError,
@@ -15,6 +18,7 @@ from milvine.client import (
 
 __all__ = [
     "Milvus",
+    "Prepare",
     "Status",
     "IndexType",
     "MetricType",
@@ -24,4 +28,6 @@ __all__ = [
     "RepeatingConnectError",
     "VersionError",
     "__version__",
+    "DataType",
+    "RangeType",
 ]

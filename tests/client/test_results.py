@@ -16,7 +16,7 @@ def hits(nq: int, width: int, fillers: int = 0) -> TopKQueryResult:
     ids = np.arange(nq)[:, None] * 10 + np.arange(width)
     distances = np.tile(np.arange(width, dtype=np.float32) / 2, (nq, 1))
     ids[:, width - fillers :] = -1
-    return TopKQueryResult(nq, ids.ravel(), distances.ravel())
+    return TopKQueryResult.of(nq, ids.ravel(), distances.ravel())
 
 
 def test_rows_and_hits() -> None:
@@ -34,7 +34,7 @@ def test_rows_and_hits() -> None:
 
 
 def test_a_row_ends_at_its_first_filler() -> None:
-    result = TopKQueryResult(2, np.array([5, -1, 6, -1, 7, 8]), np.zeros(6, dtype=np.float32))
+    result = TopKQueryResult.of(2, np.array([5, -1, 6, -1, 7, 8]), np.zeros(6, dtype=np.float32))
     assert result.id_array == [[5], []]
     assert len(result[1]) == 0 and list(result[1]) == []
 
@@ -57,18 +57,19 @@ def test_loops_do_not_disturb_each_other() -> None:
 
 
 def test_nothing_found() -> None:
-    nothing = TopKQueryResult(0, np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
+    nothing = TopKQueryResult.of(0, np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
     assert len(nothing) == 0 and nothing.shape == (0, 0) and list(nothing) == [] and nothing.id_array == []
     assert hits(2, 1, fillers=1).id_array == [[], []]
 
 
 def test_distances_are_float32_seen_as_floats() -> None:
-    result = TopKQueryResult(1, np.array([1]), np.array([0.1], dtype=np.float32))
+    result = TopKQueryResult.of(1, np.array([1]), np.array([0.1], dtype=np.float32))
     assert repr(result[0][0]) == "Result(id=1, distance=0.10000000149011612)"
 
 
 def test_raw() -> None:
     raw = hits(2, 2).raw
+    assert TopKQueryResult(raw).id_array == hits(2, 2).id_array
     assert raw.row_num == 2 and list(raw.ids) == [0, 1, 10, 11] and raw.status.error_code == 0
 
 
@@ -77,7 +78,7 @@ def test_raw() -> None:
 )
 def test_misaligned(nq: int, ids: int, distances: int, error: Any) -> None:
     with pytest.raises(error):
-        TopKQueryResult(nq, np.zeros(ids, dtype=np.int64), np.zeros(distances, dtype=np.float32))
+        TopKQueryResult.of(nq, np.zeros(ids, dtype=np.int64), np.zeros(distances, dtype=np.float32))
 
 
 def test_repr_of_few_queries() -> None:

@@ -11,7 +11,8 @@ import pytest
 import milvine.client
 import milvus
 from milvine.client import exceptions
-from milvus import IndexType, MetricType, Milvus, Status
+from milvus import IndexType, MetricType, Milvus, ParamError, Status
+from tests.client.fakes import FakeTransport
 
 METHODS = {
     "create_collection": "param, timeout=30",
@@ -103,3 +104,24 @@ def test_status_constants_are_the_codes_of_the_wire() -> None:
 
     for code in ErrorCode:
         assert getattr(Status, code.name) == code
+
+
+def test_arguments_of_the_constructor() -> None:
+    def made(**arguments: Any) -> Milvus:
+        return Milvus(transport=FakeTransport(), try_connect=False, **arguments)
+
+    assert made().name is None and made(name="mine").name == "mine" and made().handler == "GRPC"
+    assert made().client_version() == milvus.__version__
+    for pool in ("SingletonThread", "Singleton", "QueuePool"):
+        made(pool=pool, pool_size=1, wait_timeout=1, max_retry=1, pre_ping=False, unknown="ignored")
+    for wrong in ({"pool": "x"}, {"pool_size": 0}, {"pool_size": "x"}, {"max_retry": None}, {"wait_timeout": "soon"}):
+        with pytest.raises(ParamError):
+            made(**wrong)
+
+
+def test_removed_methods(caplog: pytest.LogCaptureFixture) -> None:
+    client = Milvus(transport=FakeTransport(), try_connect=False)
+    for name in ("connect", "disconnect", "connected", "set_hook"):
+        with pytest.raises(exceptions.DeprecatedError, match=f"^Function {name} has been deprecated$"):
+            getattr(client, name)()
+    assert {(record.name, record.levelname) for record in caplog.records} == {("milvus", "ERROR")}

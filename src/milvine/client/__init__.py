@@ -9,11 +9,14 @@ from milvine.client.exceptions import (
     VersionError,
 )
 from milvine.client.milvus import Milvus
+from milvine.client.prepare import Prepare
+from milvine.client.ranges import DataType, RangeType
 from milvine.client.status import Status
 from milvine.types import IndexType, MetricType
 
 __all__ = [
     "Milvus",
+    "Prepare",
     "Status",
     "IndexType",
     "MetricType",
@@ -23,4 +26,6 @@ __all__ = [
     "RepeatingConnectError",
     "VersionError",
     "__version__",
+    "DataType",
+    "RangeType",
 ]

@@ -179,6 +179,24 @@ def vectors(value: Any) -> Vectors:
     raise _unusable(array)
 
 
+def rows(
+    collection_name: Any, records: Any, given_ids: Any, partition_tag: Any, given_params: Any
+) -> tuple[str, Vectors, Ids | None, str, dict[str, Any]]:
+    """The arguments of insert, in the order in which a request takes them."""
+    collection, array = name(collection_name), vectors(records)
+    row_ids = None if given_ids is None else ids(given_ids)
+    if row_ids is not None and len(row_ids) != len(array):
+        raise ParamError("length of vectors do not match that of ids")
+    return collection, array, row_ids, tag(partition_tag, optional=True), params(given_params)
+
+
+def insert_message(value: Any) -> bytes:
+    """The bytes of an InsertParam message."""
+    if getattr(getattr(value, "DESCRIPTOR", None), "full_name", "") != "milvus.grpc.InsertParam":
+        raise ParamError("The value of key 'insert_param' is invalid")
+    return bytes(value.SerializeToString())
+
+
 def _container(value: Any) -> Any:
     """Rows as an array of numbers or as a container that is not empty."""
     if hasattr(value, "__array__"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from collections.abc import Callable
@@ -21,6 +22,7 @@ F = TypeVar("F", bound=CallFuture)
 Seconds = float | str | None
 """A timeout: a number or its text; None waits for ever."""
 
+_logger = logging.getLogger("milvus")
 _POOLS = ("SingletonThread", "Singleton", "QueuePool")
 _SERVERS = ("0.9.x", "0.10.x", "1.x")
 _ASYNC_THREADS = 8
@@ -33,7 +35,8 @@ class Connection:
         host: the server's name or address; `uri` is ignored if it is given.
         port: 1 to 65535 as int or text; 19530 if left out.
         handler: "GRPC". 1.x also has "HTTP".
-        pool: a 1.x name; one channel serves all threads whichever it is.
+        pool: "SingletonThread", "Singleton" or "QueuePool"; one channel serves all threads whichever it is.
+        pool_size: at least 1; without effect, for the same reason.
         uri: `tcp://host:port` for a server, `file:///path` for a database in this process.
         wait_timeout: seconds that one attempt to connect may take.
         max_retry: attempts to connect.
@@ -43,7 +46,7 @@ class Connection:
         transport: carries the calls instead of one opened for the address.
 
     Raises:
-        ParamError: an address that is none, or an unknown pool.
+        ParamError: an address that is none, an unknown pool, or a number that is none.
         NotConnectError: nobody listens, or the folder cannot be opened.
         VersionError: the server is not of a version this client speaks to.
     """
@@ -59,13 +62,13 @@ class Connection:
         self._transport: Transport | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
-        self._name, self._handler = str(kwargs.get("name") or ""), _checked_handler(handler)
-        if pool not in _POOLS:
-            raise ParamError(f"Unknown pool value: {pool}")
+        self._name, self._handler = kwargs.get("name"), _checked_handler(handler)
+        _check_pool(pool, kwargs.get("pool_size", 10))
         wait_timeout = checks.seconds(kwargs.get("wait_timeout", 30)) or 0.0
+        max_retry = checks.integer(kwargs.get("max_retry", 3), "max_retry")
         address = parse_address(host, port, kwargs.get("uri"))
         self._transport = kwargs.get("transport") or open_transport(
-            address, wait_timeout, int(kwargs.get("max_retry", 3)), bool(kwargs.get("pre_ping", True))
+            address, wait_timeout, max_retry, bool(kwargs.get("pre_ping", True))
         )
         if kwargs.get("try_connect", True):
             self._check_version(wait_timeout)
@@ -84,7 +87,7 @@ class Connection:
             raise
 
     @property
-    def name(self) -> str:
+    def name(self) -> Any:
         return self._name
 
     @property
@@ -115,17 +118,17 @@ class Connection:
         if getattr(self, "_transport", None) is not None:
             self.close()
 
-    def connect(self, *args: object, **kwargs: object) -> None:
-        raise DeprecatedError.function("connect")
+    def connect(self, host: Any = None, port: Any = None, uri: Any = None, timeout: Seconds = 2) -> None:
+        raise _deprecated("connect")
 
     def disconnect(self, *args: object, **kwargs: object) -> None:
-        raise DeprecatedError.function("disconnect")
+        raise _deprecated("disconnect")
 
     def connected(self, *args: object, **kwargs: object) -> None:
-        raise DeprecatedError.function("connected")
+        raise _deprecated("connected")
 
     def set_hook(self, *args: object, **kwargs: object) -> None:
-        raise DeprecatedError.function("set_hook")
+        raise _deprecated("set_hook")
 
     def _open(self) -> Transport:
         transport = self._transport
@@ -138,6 +141,7 @@ class Connection:
         try:
             return rpc.pair(transport.call(rpc.method, request, checks.seconds(timeout)))
         except TransportFailed as error:
+            _logger.error("%s: %s", rpc.method, error)
             return failed(error), rpc.unanswered()
 
     def _status(self, rpc: Rpc[Any], request: bytes, timeout: Seconds) -> Status:
@@ -158,6 +162,19 @@ class Connection:
                 self._threads = ThreadPoolExecutor(_ASYNC_THREADS, thread_name_prefix="milvus-client")
             threads = self._threads
         return future(threads, rpc.method, lambda: transport.call(rpc.method, request, limit), read, callback)
+
+
+def _deprecated(function: str) -> DeprecatedError:
+    error = DeprecatedError.function(function)
+    _logger.error("%s", error)
+    return error
+
+
+def _check_pool(pool: Any, size: Any) -> None:
+    if pool not in _POOLS:
+        raise ParamError(f"Unknown pool value: {pool}")
+    if checks.integer(size, "pool_size") < 1:
+        raise checks.illegal("pool_size", size)
 
 
 def _checked_handler(handler: str) -> str:

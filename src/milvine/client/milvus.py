@@ -11,7 +11,6 @@ from typing import Any
 
 from milvine.client import checks, replies, requests
 from milvine.client.connection import Connection, Seconds
-from milvine.client.exceptions import ParamError
 from milvine.client.futures import CompactFuture, CreateIndexFuture, FlushFuture, InsertFuture, SearchFuture
 from milvine.client.results import PartitionParam
 from milvine.client.status import Status
@@ -138,16 +137,18 @@ class Milvus(Connection):
         params: Params = None,
         timeout: Seconds = None,
         *,
+        insert_param: Any = None,
         _async: bool = False,
         _callback: Callback = None,
     ) -> Any:
-        """Stores vectors. Returns (Status, ids): those given, or those made for them."""
-        name, vectors = checks.name(collection_name), checks.vectors(records)
-        given = None if ids is None else checks.ids(ids)
-        if given is not None and len(given) != len(vectors):
-            raise ParamError("length of vectors do not match that of ids")
-        tag = checks.tag(partition_tag, optional=True)
-        request = requests.insert(name, vectors, given, tag, checks.params(params))
+        """Stores vectors. Returns (Status, ids): those given, or those made for them.
+
+        `insert_param`, of `Prepare.insert_param`, is sent as it is; then everything else about the rows is None.
+        """
+        if insert_param is None:
+            request = requests.insert(*checks.rows(collection_name, records, ids, partition_tag, params))
+        else:
+            request = checks.insert_message(insert_param)
         if _async:
             return self._start(InsertFuture, replies.INSERT, replies.INSERT.pair, request, timeout, _callback)
         return self._pair(replies.INSERT, request, timeout)

@@ -122,7 +122,7 @@ def _entities(data: bytes) -> Reply[list[Any]]:
 
 def _hits(data: bytes) -> Reply[TopKQueryResult]:
     reply = packed.decode_hits(data)
-    return Reply(reply.code, reply.reason, TopKQueryResult(reply.row_num, reply.ids, reply.distances))
+    return Reply(reply.code, reply.reason, TopKQueryResult.of(reply.row_num, reply.ids, reply.distances))
 
 
 CREATE_COLLECTION = Rpc("CreateCollection", _plain, "Create collection successfully!")

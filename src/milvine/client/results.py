@@ -117,15 +117,26 @@ def _hits_of_rows(ids: Ids) -> Ids:
 class TopKQueryResult:
     """Hits of a search: a sequence of `RowQueryResult`, one per query.
 
-    `ids` int64 and `distances` float32 are flat and query-major, `row_num` queries long. A missing hit is a filler with
-    id -1; `shape` counts it, everything else does not show it.
+    `raw_source` is the reply as a protobuf message. A missing hit is a filler with id -1; `shape` counts it, everything
+    else does not show it.
 
     Raises:
-        ParamError: the arrays differ in length.
+        ParamError: the reply has more ids than distances, or fewer.
         ValueError: they do not divide by the number of queries.
     """
 
-    def __init__(self, row_num: int, ids: Ids, distances: Floats) -> None:
+    def __init__(self, raw_source: Any, **kwargs: Any) -> None:
+        ids = np.array(raw_source.ids, dtype=np.int64)
+        self._fill(raw_source.row_num, ids, np.array(raw_source.distances, dtype=np.float32))
+
+    @classmethod
+    def of(cls, row_num: int, ids: Ids, distances: Floats) -> TopKQueryResult:
+        """From arrays, flat and query-major: int64 and float32, `row_num` queries long."""
+        result = cls.__new__(cls)
+        result._fill(row_num, ids, distances)
+        return result
+
+    def _fill(self, row_num: int, ids: Ids, distances: Floats) -> None:
         if len(ids) != len(distances):
             raise ParamError("number of id not match distance ")
         if row_num < 0 or (len(ids) % row_num if row_num else len(ids)):
