@@ -328,6 +328,21 @@ def test_a_lost_catalog_is_no_empty_database(database, vectors, tmp_path):
     assert sorted((tmp_path / "db" / "segments").iterdir()) == files
 
 
+def test_damage_is_never_merged_into_a_new_file(database, vectors, tmp_path):
+    fill(database, np.tile(vectors, (800, 1)))  # more than one block, so that the ids are in a sound one
+    database.flush()
+    database.close()
+    (path,) = (tmp_path / "db" / "segments").iterdir()
+    data = bytearray(path.read_bytes())
+    data[data.index(vectors[30].tobytes()) + 5] ^= 1
+    path.write_bytes(data)
+    with Database.open(tmp_path / "db", QUIET) as again:
+        again.delete("c", np.arange(10_000))
+        with pytest.raises(CorruptFile, match=f"{path.name} is damaged at byte 0: a block's checksum is wrong"):
+            again.compact("c")
+        assert [p.name for p in path.parent.glob("rows-*")] == [path.name]
+
+
 def test_after_close(database):
     database.close()
     with pytest.raises(DatabaseClosed):

@@ -43,6 +43,7 @@ def merge(stores: Stores, state: CollectionState, segment_ids: Sequence[int], st
 
     Raises:
         StorageFailed, BuildFailed: nothing changed.
+        CorruptFile: an input is damaged; it is left as it is.
     """
     began = time.monotonic()
     plan = stores.writer.call(lambda: _plan(state, segment_ids))
@@ -76,6 +77,8 @@ def _write(stores: Stores, plan: _Plan, stop: Callable[[], bool]) -> SegmentReco
     """The new segment, durable but in no catalog yet; None when no row is left."""
     if not sum(len(rows) for rows in plan.kept):
         return None
+    for each in plan.inputs:
+        each.segment.verify()
     pairs = list(zip(plan.inputs, plan.kept, strict=True))
     rows = RowSet(
         stores.ids.one(),

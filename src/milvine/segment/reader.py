@@ -49,6 +49,16 @@ class Segment:
         """The ids in storage order, shape (rows,)."""
         return self.ids_until(self)
 
+    def verify(self) -> None:
+        """Check vectors and ids against their checksums, so that damage is never copied into a new file.
+
+        Raises:
+            CorruptFile: names file and offset.
+        """
+        file = self._files.get(self.record.rows_file)
+        for section in ("vectors", "ids", "lsn_starts", "lsns"):
+            file.verify(self.record.id, section)
+
     def follows(self, other: Segment) -> bool:
         """Whether vectors and ids begin where those of `other` end, in the same file."""
         if self.record.rows_file != other.record.rows_file:
@@ -127,7 +137,8 @@ class Segment:
         data = file.section(self.record.id, "index")
         if data is None:
             raise CorruptFile.at(file.name, 0, "it holds no index")
-        return kernel(IndexType(self.record.index.type)).open(data, self.flat_image(), self._collection.metric)
+        metric = self._collection.metric
+        return kernel(IndexType(self.record.index.type), metric.is_binary).open(data, self.flat_image(), metric)
 
     def tombstones(self) -> RowMask | None:
         """The live rows as the tombstone file has them; None when no row is deleted.
