@@ -143,6 +143,10 @@ class SegmentNotFound(CallerError):
     def elsewhere(cls) -> SegmentNotFound:
         return cls("Segment does not belong to this collection")
 
+    @classmethod
+    def no_file(cls) -> SegmentNotFound:
+        return cls("Invalid file id")
+
 
 class Unsupported(CallerError):
     """Something Milvus 1.x has and this release does not; the text says what to use instead."""

@@ -64,3 +64,20 @@ def test_searching_by_id_equals_searching_with_the_stored_vectors(database, vect
     assert np.array_equal(by_id.distances[[0, 2]], with_vectors.distances)
     assert (by_id.ids[1] == -1).all()
     assert (by_id.distances[1] == np.float32(FILLER_DISTANCE)).all()
+
+
+def test_a_search_in_all_segments_is_a_search_of_what_is_flushed(database, vectors):
+    database.create_partition("c", "t")
+    for number in range(6):
+        database.insert("c", vectors[10 * number :][:10], np.arange(10 * number, 10 * number + 10), "t" * (number % 2))
+        database.flush()
+    query = Query(vectors, 7)
+    every = frozenset(int(name) for name in names(database))
+    everywhere = database.search("c", query)
+    assert np.array_equal(database.search("c", query, every).ids, everywhere.ids)
+    database.insert("c", vectors, np.arange(100, 160))
+    assert np.array_equal(database.search("c", query, every).ids, everywhere.ids)
+    one = database.search("c", query, frozenset([int(names(database)[0]), 1]))
+    assert set(one.ids.ravel().tolist()) <= set(range(10))
+    with pytest.raises(SegmentNotFound, match="Invalid file id"):
+        database.search("c", query, frozenset([1]))

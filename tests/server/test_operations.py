@@ -109,10 +109,12 @@ def test_malformed_json(stocked: Caller, text: str) -> None:
     for rpc, fields in (
         ("Search", {"topk": 1, "query_record_array": records([1, 2, 3, 4])}),
         ("SearchByID", {"topk": 1, "id_array": [1]}),
+        ("SearchInFiles", {"search_param": {"collection_name": "c", "topk": 1, "extra_params": pair}}),
         ("CreateIndex", {"index_type": 1}),
     ):
         with pytest.raises(MalformedRequest) as caught:
-            getattr(stocked, rpc)(collection_name="c", extra_params=pair, **fields)
+            inner = {} if rpc == "SearchInFiles" else {"collection_name": "c", "extra_params": pair}
+            getattr(stocked, rpc)(**inner, **fields)
         assert (caught.value.status, str(caught.value)) == (GrpcStatus.UNKNOWN, "Unexpected error in RPC handling")
     stocked.ok(
         "Insert", collection_name="c", row_record_array=records([1, 2, 3, 4]), row_id_array=[9], extra_params=pair

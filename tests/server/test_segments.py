@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.server.operations import Operations
-from tests.server.calling import Caller
+from tests.server.calling import NOT_EXIST, Caller, records
 
 VECTORS = np.arange(24, dtype=np.float32).reshape(6, 4)
 
@@ -63,3 +64,55 @@ def test_segments_that_are_not_there(stocked: Caller) -> None:
         assert stocked.fails("GetVectorIDs", collection_name="c", segment_name=name) == (1, reason)
     reason = "Segment does not belong to this collection"
     assert stocked.fails("GetVectorIDs", collection_name="c", segment_name=other) == (1, reason)
+
+
+def search(caller: Caller, files: list[str], topk: int = 2, name: str = "c", **fields: Any) -> Any:
+    asked = {"collection_name": name, "topk": topk, "query_record_array": records(VECTORS[0]), **fields}
+    return caller.SearchInFiles(file_id_array=files, search_param=asked)
+
+
+def test_search_in_files(stocked: Caller) -> None:
+    (own,), (partition,) = segments(stocked), segments(stocked, partition=1)
+    stocked.insert(VECTORS[:1], np.array([77]))  # not flushed
+    assert list(search(stocked, [own]).ids) == [3, 1]
+    assert list(search(stocked, [partition], 9).ids) == [5, 4, -1]
+    assert list(search(stocked, [own, partition, "1", own], 9).ids) == [3, 1, 0, 2, 5, 4, -1]
+    assert list(search(stocked, [f" +{own}x"]).ids) == [3, 1]  # as std::stoul reads it
+    assert list(search(stocked, [own], partition_tag_array=["matched by nothing"]).ids) == [3, 1]
+    whole = search(stocked, [])
+    assert (sorted(whole.ids), whole.status.reason, whole.row_num) == ([3, 77], "OK", 1)
+    assert list(search(stocked, [], partition_tag_array=["t"]).ids) == [5, 4]
+
+
+def test_search_in_files_of_deleted_rows(stocked: Caller) -> None:
+    stocked.ok("DeleteByID", collection_name="c", id_array=[0, 1, 2, 3])
+    assert list(search(stocked, segments(stocked)).ids) == [-1]
+
+
+@pytest.mark.parametrize(
+    ("files", "fields", "expected"),
+    [
+        (["x"], {"name": ""}, (9, "Collection name should not be empty.")),
+        (["x"], {"topk": 0}, (10, "Invalid topk: 0. The topk must be within the range of 1 ~ 16384.")),
+        (["x"], {"partition_tag_array": [" "]}, (1, "Invalid partition tag: . Partition tag should not be empty.")),
+        (["x"], {"name": "x"}, (4, NOT_EXIST.format("x"))),
+        (["x"], {"query_record_array": []},
+         (11, "The vector array is empty. Make sure you have entered vector records.")),
+        (["x"], {"query_record_array": records([1])},
+         (7, "The vector dimension must be equal to the collection dimension.")),
+        (["x"], {}, (1, "stoul")),
+        (["1", ""], {}, (1, "stoul")),
+        (["1" * 25], {}, (1, "stoul")),
+        (["1"], {}, (1, "Invalid file id")),
+        ([], {"partition_tag_array": ["nope"]}, (1, "The specified partition does not exist")),
+    ],
+)  # fmt: skip
+def test_search_in_files_refuses(stocked: Caller, files: list[str], fields: Any, expected: tuple[int, str]) -> None:
+    reply = search(stocked, files, **fields)
+    assert (reply.status.error_code, reply.status.reason) == expected
+
+
+def test_files_of_another_collection_are_not_searched(stocked: Caller) -> None:
+    (own,), (other,) = segments(stocked), segments(stocked, "d")
+    assert search(stocked, [other]).status.reason == "Invalid file id"
+    assert list(search(stocked, [other, own]).ids) == [3, 1]

@@ -146,10 +146,15 @@ def test_failed_replies_decode() -> None:
 
 
 VECTORS = np.arange(12, dtype=np.float32).reshape(4, 3)
+IN_FILES = schema.SearchInFilesParam(
+    file_id_array=["7", "é"],
+    search_param=schema.SearchParam.FromString(packed.encode_search("ab", VECTORS[:2], 7, ["x"], "{}")),
+).SerializeToString()
 SAMPLES = [
     (packed.decode_insert, packed.encode_insert("ab", VECTORS, np.array([1, -1, 300, 4]), "t", "{}")),
     (packed.decode_insert, packed.encode_insert("ab", VECTORS.astype(np.uint8), np.array([1, -1, 300, 4]), "t", "{}")),
     (packed.decode_search, packed.encode_search("ab", VECTORS, 7, ["x", ""], '{"nprobe":16}')),
+    (packed.decode_search_in_files, IN_FILES),
     (packed.decode_ids_request, packed.encode_ids_request("ab", np.array([1, -1, 300, 1 << 60]), "t")),
     (packed.decode_hits, packed.encode_hits(np.arange(12).reshape(4, 3), VECTORS)),
     (packed.decode_ids, packed.encode_ids(np.array([1, -1, 300, 1 << 60]))),
@@ -158,6 +163,7 @@ SAMPLES = [
 SLOW = {
     packed.decode_insert: ("_slow_insert", schema.InsertParam),
     packed.decode_search: ("_slow_search", schema.SearchParam),
+    packed.decode_search_in_files: ("_slow_search_in_files", schema.SearchInFilesParam),
     packed.decode_ids_request: ("_slow_ids_request", schema.VectorsIdentity),
     packed.decode_hits: ("_slow_hits", schema.TopKQueryResult),
     packed.decode_ids: ("_slow_ids", schema.VectorIds),
@@ -207,6 +213,14 @@ def test_fields_in_any_order_and_in_pieces() -> None:
     got = packed.decode_insert(raw)
     assert same(got.rows.vectors, VECTORS)
     assert got.ids.tolist() == [5, 6, 7, 8]
+
+
+def test_search_in_files() -> None:
+    for raw in (IN_FILES, IN_FILES + UNKNOWN):
+        got = packed.decode_search_in_files(raw)
+        assert (got.files, got.search.collection, got.search.topk) == (("7", "é"), "ab", 7)
+        assert same(got.search.rows.vectors, VECTORS[:2])
+    assert packed.decode_search_in_files(b"").search.rows.count == 0
 
 
 def unpacked_record(row: Any) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -198,13 +198,14 @@ class Database:
         state = self._state(name)
         return segment_ids(self._stores, state, segment)
 
-    def search(self, name: str, query: Query) -> Hits:
-        """The nearest rows; see `milvine.search.run`.
+    def search(self, name: str, query: Query, segments: Set[int] = frozenset()) -> Hits:
+        """The nearest rows, of some `segments` by id if any are given; see `milvine.search.run`.
 
         Raises:
             PartitionNotFound: no partition matches.
+            SegmentNotFound: the collection has none of the segments.
         """
-        return search(self._state(name).version, query, self._executor)
+        return search(self._state(name).version, query, self._executor, segments)
 
     def search_by_id(self, name: str, ids: Ids, k: int, params: Mapping[str, Any], tags: Sequence[str] = ()) -> Hits:
         """The rows nearest to the rows `ids` (n,); see `milvine.search.run`.

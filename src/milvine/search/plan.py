@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
-from milvine.errors import IllegalPartition, PartitionNotFound
+from milvine.errors import IllegalPartition, PartitionNotFound, SegmentNotFound
 from milvine.limits import DEFAULT_TAG
 from milvine.segment.version import SegmentRun, TailBlock, Version, runs_of
 from milvine.types import RowMask
@@ -68,6 +68,18 @@ def select_partitions(version: Version, patterns: Sequence[str]) -> frozenset[in
     if not chosen:
         raise PartitionNotFound.unmatched()
     return frozenset(chosen)
+
+
+def plan_segments(version: Version, segments: Set[int]) -> list[Task]:
+    """The tasks of a search in some segments by id; those that this version does not hold are left out.
+
+    Raises:
+        SegmentNotFound: it holds none of them.
+    """
+    chosen = [each for each in version.segments if each.segment.record.id in segments]
+    if not chosen:
+        raise SegmentNotFound.no_file()
+    return [SegmentTask(run) for run in runs_of(chosen)]
 
 
 def _matching(version: Version, pattern: str) -> set[int]:

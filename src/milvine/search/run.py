@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from milvine.index.params import scoring_metric
 from milvine.search.executor import Executor
 from milvine.search.fetch import fetch
-from milvine.search.plan import plan, select_partitions
+from milvine.search.plan import plan, plan_segments, select_partitions
 from milvine.search.reduce import fillers, reduce
 from milvine.segment.version import Version
 from milvine.types import Collection, Hits, Ids, IndexType, MetricType, Query
 
 
-def search(version: Version, query: Query, executor: Executor) -> Hits:
+def search(version: Version, query: Query, executor: Executor, segments: Set[int] = frozenset()) -> Hits:
     """The k nearest live rows per query, of the whole collection or of the partitions its tags match.
+
+    With the ids of `segments`, those are searched and nothing else: neither tags nor unflushed rows matter then.
 
     The answer is min(k, live rows + 1) wide, fillers last; it has no rows at all when nothing is stored in scope
     (specification 3.13).
 
     Raises:
         PartitionNotFound: no partition matches.
+        SegmentNotFound: none of the segments is there.
         IllegalArgument: `metric_type` in the parameters is no metric of this collection's family.
     """
-    tasks = plan(version, select_partitions(version, query.tags))
+    tasks = plan_segments(version, segments) if segments else plan(version, select_partitions(version, query.tags))
     nq = len(query.vectors)
     if not tasks:
         return fillers(0, 0)

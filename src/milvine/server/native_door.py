@@ -25,6 +25,7 @@ _SHORT = frozenset(
     {
         "Search",
         "SearchByID",
+        "SearchInFiles",
         "GetVectorsByID",
         "Cmd",
         "HasCollection",

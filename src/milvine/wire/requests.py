@@ -27,6 +27,7 @@ from milvine.wire.walk import (
     varint_field,
 )
 
+_STRINGS_MAX = 1 << 16  # in one list; more are for the protobuf runtime, which counts them first
 _PARAMS = "params"  # the one key of extra_params that means something (specification 2.1)
 
 
@@ -48,6 +49,12 @@ class SearchRequest:
     rows: Rows
     topk: int
     params: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchInFilesRequest:
+    files: tuple[str, ...]
+    search: SearchRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +131,7 @@ def _fast_search(walk: Walk) -> SearchRequest:
             _pair(walk, pairs)
         else:
             raise Irregular
-        if len(tags) > 1 << 16:
+        if len(tags) > _STRINGS_MAX:
             raise Irregular
     return SearchRequest(collection, tuple(tags), rows, topk, _params_of(pairs))
 
@@ -132,6 +139,30 @@ def _fast_search(walk: Walk) -> SearchRequest:
 def _slow_search(message: Any) -> SearchRequest:
     rows, params = rows_of_records(message.query_record_array), _params_of(message.extra_params)
     return SearchRequest(message.collection_name, tuple(message.partition_tag_array), rows, message.topk, params)
+
+
+def decode_search_in_files(data: bytes) -> SearchInFilesRequest:
+    """SearchInFilesParam."""
+    return decode(_fast_search_in_files, _slow_search_in_files, schema.SearchInFilesParam, data)
+
+
+def _fast_search_in_files(walk: Walk) -> SearchInFilesRequest:
+    files: list[str] = []
+    search: SearchRequest | None = None
+    for field in walk.fields():
+        if field == (1, BYTES) and len(files) < _STRINGS_MAX:
+            files.append(walk.text())
+        elif field == (2, BYTES) and search is None:
+            search = _fast_search(Walk(bytes(walk.payload())))
+        else:
+            raise Irregular
+    if search is None:
+        raise Irregular
+    return SearchInFilesRequest(tuple(files), search)
+
+
+def _slow_search_in_files(message: Any) -> SearchInFilesRequest:
+    return SearchInFilesRequest(tuple(message.file_id_array), _slow_search(message.search_param))
 
 
 def decode_ids_request(data: bytes) -> IdsRequest:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from milvine.errors import CallerError
 from milvine.server.operations.refusals import MalformedRequest
 
 PARAMS_KEY = "params"
@@ -37,6 +39,18 @@ def parse_params(text: str | None) -> object:
         return _JSON.decode(text)
     except (ValueError, RecursionError):
         raise MalformedRequest.bad_json() from None
+
+
+def file_number(text: str) -> int:
+    """A file id as 1.x reads it: blanks in front and whatever follows the digits are ignored.
+
+    Raises:
+        CallerError: no number, or none of 64 bits; in the words of 1.x, the name of its conversion.
+    """
+    digits = re.match(r"[ \t\n\v\f\r]*\+?([0-9]{1,20})(?![0-9])", text)
+    if digits is None or int(digits[1]) >= 1 << 64:
+        raise CallerError("stoul")
+    return int(digits[1])
 
 
 def as_mapping(params: object) -> Mapping[str, Any]:

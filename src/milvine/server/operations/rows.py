@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from milvine.engine.database import Database
 from milvine.errors import IllegalArgument, PartitionNotFound
 from milvine.ingest.writer import check_id_mode
 from milvine.server import validate
-from milvine.server.operations.parameters import as_mapping, params_text, parse_params
+from milvine.server.operations.parameters import as_mapping, file_number, params_text, parse_params
 from milvine.types import Query
 from milvine.wire import packed, schema
 from milvine.wire.status import set_status
@@ -33,7 +35,16 @@ def insert(database: Database, request: bytes) -> bytes:
 
 def search(database: Database, request: bytes) -> bytes:
     """SearchParam -> TopKQueryResult."""
-    wanted = packed.decode_search(request)
+    return _search(database, packed.decode_search(request))
+
+
+def search_in_files(database: Database, request: bytes) -> bytes:
+    """SearchInFilesParam -> TopKQueryResult: in segments by id, or as Search when no id is given."""
+    wanted = packed.decode_search_in_files(request)
+    return _search(database, wanted.search, wanted.files)
+
+
+def _search(database: Database, wanted: packed.SearchRequest, files: Sequence[str] = ()) -> bytes:
     params = parse_params(wanted.params)
     validate.check_name(wanted.collection)
     validate.check_topk(wanted.topk)
@@ -45,7 +56,8 @@ def search(database: Database, request: bytes) -> bytes:
     if wanted.rows.count > 1:
         width = min(wanted.topk, database.count(wanted.collection) + 1)
         validate.check_result_size(wanted.rows.count, width)
-    hits = database.search(wanted.collection, Query(vectors, wanted.topk, as_mapping(params), tags))
+    segments = frozenset(map(file_number, files))
+    hits = database.search(wanted.collection, Query(vectors, wanted.topk, as_mapping(params), tags), segments)
     return packed.encode_hits(hits.ids, hits.distances)
 
 

@@ -25,6 +25,7 @@ Answer = Callable[[bytes], bytes]
 PACKED: dict[str, Callable[[Database, bytes], bytes]] = {
     "Insert": rows.insert,
     "Search": rows.search,
+    "SearchInFiles": rows.search_in_files,
     "SearchByID": rows.search_by_id,
     "GetVectorsByID": rows.get_vectors_by_id,
     "GetVectorIDs": rows.get_vector_ids,
@@ -52,7 +53,7 @@ MESSAGES: dict[str, Callable[[Database, Any], Any]] = {
 }
 """Operations that take and give messages; the status of a success is written here."""
 
-NOT_SERVED = frozenset({"SearchInFiles", "PreloadCollection", "ReleaseCollection", "ReloadSegments"})
+NOT_SERVED = frozenset({"PreloadCollection", "ReleaseCollection", "ReloadSegments"})
 """Rpcs of the service that this release answers with UNIMPLEMENTED."""
 
 SERVED = (*PACKED, *MESSAGES, "Cmd")
