@@ -50,6 +50,15 @@ class MetricType(WireEnum):
         return self >= MetricType.HAMMING
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the vectors: uint8, eight dimensions each, for binary metrics."""
+        return np.dtype(np.uint8) if self.is_binary else np.dtype(np.float32)
+
+    def width(self, dimension: int) -> int:
+        """Elements of `dtype` in one vector."""
+        return dimension // 8 if self.is_binary else dimension
+
+    @property
     def larger_is_closer(self) -> bool:
         return self is MetricType.IP
 
@@ -111,12 +120,12 @@ class Collection:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return np.dtype(np.uint8) if self.metric.is_binary else np.dtype(np.float32)
+        return self.metric.dtype
 
     @property
     def width(self) -> int:
         """Elements of `dtype` in one row."""
-        return self.dimension // 8 if self.metric.is_binary else self.dimension
+        return self.metric.width(self.dimension)
 
     @property
     def row_bytes(self) -> int:

@@ -71,3 +71,19 @@ def test_a_pattern_that_is_neither_tag_nor_expression():
     with pytest.raises(IllegalPartition, match=r"Invalid partition tag pattern: \(x"):
         select_partitions(version("a"), ["(x"])
     assert select_partitions(version("(x"), ["(x"]) == {1}
+
+
+def test_hits_at_infinity_come_before_fillers_and_a_stored_id_of_minus_one_is_a_hit():
+    near = Hits(np.array([[9, 4, -1]], np.int64), np.array([[1, np.inf, FILLER_DISTANCE]], np.float32))
+    far = Hits(np.array([[-1, 2, -1]], np.int64), np.array([[np.inf, np.inf, FILLER_DISTANCE]], np.float32))
+    for width in (1, 5, 6):
+        found = reduce([near, far], 1, width, MetricType.TANIMOTO)
+        assert found.ids[0].tolist() == [9, -1, 2, 4, -1, -1][:width]
+        assert found.distances[0].tolist() == [1, np.inf, np.inf, np.inf, FILLER_DISTANCE, FILLER_DISTANCE][:width]
+
+
+def test_narrowing_keeps_enough_for_every_query():
+    ids = np.array([[-1] * 40, list(range(40))], np.int64)
+    distances = np.where(ids < 0, FILLER_DISTANCE, 40 - ids).astype(np.float32)
+    found = reduce([Hits(ids, distances)], 2, 3, MetricType.L2)
+    assert found.ids.tolist() == [[-1, -1, -1], [39, 38, 37]]

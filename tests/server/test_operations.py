@@ -148,7 +148,6 @@ def metric_range(metric: int) -> tuple[int, str]:
         (12, 4097, 1, file_size_range(4097)),
         (12, 1, 0, metric_range(0)),
         (12, 1, 8, metric_range(8)),
-        (16, 1, 3, (23, "Metric type HAMMING is not served by this release. Use L2 or IP")),
     ],
 )
 def test_create_collection_refuses(

@@ -26,7 +26,8 @@ def create_index(stores: Stores, state: CollectionState, setting: IndexSetting) 
         BuildFailed: the setting is stored, segments that could not be built are searched exactly.
         CollectionNotFound: dropped meanwhile.
     """
-    kernel(setting.type)  # a type that cannot be built is refused before anything changes
+    # A type that cannot be built is refused before anything changes.
+    kernel(setting.type, state.collection.metric.is_binary)
     flush(stores, state)
     store_setting(stores, state, setting)  # before the lock: a background build of the old setting stops at once
     with state.maintaining:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
-from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
+from milvine.types import Bytes, Floats, Ids, MetricType, RowMask, Vectors
 
 Write: TypeAlias = Callable[["bytes | memoryview"], object]
 """Takes the next bytes of an index image. What it raises ends the build and reaches the builder's caller."""
@@ -19,28 +19,33 @@ class OpenIndex(Protocol):
         """Rows of the segment, found or not."""
 
     def search(
-        self, queries: Floats, k: int, params: Mapping[str, Any], mask: RowMask | None, threads: int = 1
+        self, queries: Vectors, k: int, params: Mapping[str, Any], mask: RowMask | None, threads: int = 1
     ) -> tuple[Floats, Ids]:
         """The k (about) nearest live rows of each query.
 
         Args:
-            queries: float32 (nq, dimension). A query with NaN or infinity finds nothing.
+            queries: float32 (nq, dimension); a query with NaN or infinity finds nothing. uint8 (nq, dimension / 8)
+                under a binary metric.
             k: at least 1; may exceed the rows.
             params: search parameters that `check_search_params` passes.
             mask: of as many rows; None when all are live.
             threads: OpenMP threads for this call.
 
         Returns:
-            float32 distances in the metric's own sense (squared L2 or inner product) and int64 row numbers, both
-            (nq, k), nearest first, equal distances by row number. Missing hits are row -1 with float32 max.
+            float32 distances in the metric's own sense (squared L2, for one) and int64 row numbers, both (nq, k),
+            nearest first, equal distances by row number. Missing hits are row -1 with float32 max.
         """
 
 
 class Kernel(Protocol):
     """One index type."""
 
-    def build(self, vectors: Floats, metric: MetricType, params: Mapping[str, Any], threads: int, write: Write) -> None:
+    def build(
+        self, vectors: Vectors, metric: MetricType, params: Mapping[str, Any], threads: int, write: Write
+    ) -> None:
         """Build over float32 (rows, dimension) with L2 or IP, and pass the image to `write` in pieces.
+
+        Kernels of binary collections take uint8 (rows, dimension / 8) and a binary metric.
 
         `params` are build parameters that `check_build_params` passes. Rows with NaN or infinity are left out.
         """

@@ -44,13 +44,34 @@ def vectors_of(image: Bytes) -> Floats:
     Raises:
         CorruptFile: this is no Flat image, or it is shorter than its header says.
     """
+    dimension, rows = _shape(image)
+    payload = image[FLAT_HEADER_BYTES:]
+    if payload.size < rows * dimension * 4:
+        raise CorruptFile(f"A vectors file of {image.size} bytes does not hold what its header says")
+    return np.frombuffer(payload, dtype="<f4", count=rows * dimension).reshape(rows, dimension)
+
+
+def _shape(image: Bytes) -> tuple[int, int]:
+    """Dimension and rows, as the header says."""
     if image.size < FLAT_HEADER_BYTES:
         raise CorruptFile(f"A vectors file of {image.size} bytes has no header")
     magic, dimension, rows, *_ = _HEADER.unpack(image[:FLAT_HEADER_BYTES].tobytes())
+    if magic not in _MAGIC.values():
+        raise CorruptFile(f"A vectors file begins with {magic!r}")
+    return dimension, rows
+
+
+def bits_of(image: Bytes) -> Bytes:
+    """The rows of a binary collection, uint8 (rows, dimension / 8): behind the same header, which counts dimensions.
+
+    Raises:
+        CorruptFile: there is no such header, or the image is shorter than it says.
+    """
+    dimension, rows = _shape(image)
     payload = image[FLAT_HEADER_BYTES:]
-    if magic not in _MAGIC.values() or payload.size < rows * dimension * 4:
+    if payload.size < rows * dimension // 8:
         raise CorruptFile(f"A vectors file of {image.size} bytes does not hold what its header says")
-    return np.frombuffer(payload, dtype="<f4", count=rows * dimension).reshape(rows, dimension)
+    return payload[: rows * dimension // 8].reshape(rows, dimension // 8)
 
 
 def open_flat(image: Bytes) -> Any:

@@ -1,4 +1,4 @@
-"""The frame around an index file: what faiss wrote, and which rows it is about.
+"""The frame around an index file: the index itself, and which rows it is about.
 
     offset  bytes  content
          0      8  "MVINDEX" and a zero byte
@@ -8,9 +8,10 @@
         24      8  rows that are indexed
         32     32  zero
         64         row map: int64 per indexed row, its row in the segment
-                   faiss's image; absent when no row is indexed
+                   the index as its library writes it (faiss's image, for most); absent when no row is indexed
 
-Little endian. A row map is there when rows with NaN or infinity were left out and the index numbers its rows itself.
+Little endian. A row map is there when the index numbers its rows itself: rows with NaN or infinity were left out, or it
+keeps the rows in an order of its own.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _PIECE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An index file in its parts: rows of the segment, indexed rows, row map or None, faiss's bytes."""
+    """An index file in its parts: rows of the segment, indexed rows, row map or None, the index's own bytes."""
 
     rows: int
     indexed: int
@@ -42,11 +43,16 @@ class Image:
     body: Bytes
 
 
-def write_image(write: Write, rows: int, indexed: int, index: Any, row_map: Ids | None = None, flags: int = 0) -> None:
-    """Pass the whole file to `write`; `index` is a faiss index, or None when `indexed` is 0."""
+def write_header(write: Write, rows: int, indexed: int, row_map: Ids | None = None) -> None:
+    """Pass header and row map to `write`; the index itself follows."""
     write(_HEADER.pack(_MAGIC, _VERSION, row_map is not None, rows, indexed))
     if row_map is not None:
         write(row_map.astype("<i8").tobytes())
+
+
+def write_image(write: Write, rows: int, indexed: int, index: Any, row_map: Ids | None = None, flags: int = 0) -> None:
+    """Pass the whole file to `write`; `index` is a faiss index, or None when `indexed` is 0."""
+    write_header(write, rows, indexed, row_map)
     if index is not None:
         faiss.write_index(index, faiss.PyCallbackIOWriter(write, _PIECE_BYTES), flags)
 

@@ -18,14 +18,21 @@ _KERNELS = {
 }
 
 
-def kernel(index_type: IndexType) -> Kernel:
-    """The kernel of an index type.
+_BINARY_KERNELS = {
+    IndexType.FLAT: ("milvine.index.binary", "BINARY_FLAT"),
+    IndexType.IVF_FLAT: ("milvine.index.binary_ivf", "BINARY_IVF_FLAT"),
+}
+
+
+def kernel(index_type: IndexType, binary: bool = False) -> Kernel:
+    """The kernel of an index type, over float or binary vectors.
 
     Raises:
         Unsupported: this release does not build the type.
     """
-    if index_type not in _KERNELS:
-        built = ", ".join(known.name for known in _KERNELS)
+    kernels = _BINARY_KERNELS if binary else _KERNELS
+    if index_type not in kernels:
+        built = ", ".join(known.name for known in kernels)
         raise Unsupported(f"Index type {index_type.name} is not supported by this release. Use one of {built}")
-    module, name = _KERNELS[index_type]
+    module, name = kernels[index_type]
     return cast(Kernel, getattr(import_module(module), name))

@@ -48,14 +48,15 @@ def build(spec: BuildSpec) -> None:
     storage = LocalStorage(Path(spec.folder))
     rows = ComponentFile(spec.rows_file, storage.read(spec.rows_file))
     rows.verify(spec.segment_id, "vectors")
-    vectors = rows.between(*_ends(rows.span(spec.segment_id, "vectors"))).view("f4").reshape(-1, spec.dimension)
+    metric, payload = MetricType(spec.metric), rows.between(*_ends(rows.span(spec.segment_id, "vectors")))
+    vectors = payload.view(metric.dtype).reshape(-1, metric.width(spec.dimension))
     params = json.loads(spec.params_json)
-    chosen = kernel(IndexType(spec.index_type))
+    chosen = kernel(IndexType(spec.index_type), metric.is_binary)
     with storage.create(spec.output) as sink:
         writer = ComponentWriter(sink)
         writer.align()
         start = writer.position
-        chosen.build(vectors, MetricType(spec.metric), params, spec.threads, writer.write)
+        chosen.build(vectors, metric, params, spec.threads, writer.write)
         entry = {
             "id": spec.segment_id,
             "collection": {"id": spec.collection_id},

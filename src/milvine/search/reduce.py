@@ -20,13 +20,12 @@ def reduce(partials: Sequence[Hits], nq: int, width: int, metric: MetricType) ->
     distances = np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
     key = -distances if metric.larger_is_closer else distances
     missing = ids == FILLER_ID
-    if missing.any():  # a stored row may carry id -1: kernels say missing by the worst distance as well
-        key = np.where(missing & (np.abs(distances) >= FILLER_DISTANCE), np.inf, key)
+    if missing.any():  # a stored row may carry id -1: kernels say missing by the distance as well
+        key = np.where(missing & (distances == np.float32(FILLER_DISTANCE)), np.nan, key)  # sorts after +infinity
     order = _order(key, ids, width)
     keep = order.shape[1]
     out.ids[:, :keep] = np.take_along_axis(ids, order, axis=1)
     out.distances[:, :keep] = np.take_along_axis(distances, order, axis=1)
-    out.distances[:, :keep][np.isinf(np.take_along_axis(key, order, axis=1))] = FILLER_DISTANCE
     return out
 
 
@@ -37,9 +36,9 @@ def fillers(nq: int, width: int) -> Hits:
 
 def _order(key: np.ndarray, ids: np.ndarray, width: int) -> np.ndarray:
     """Column numbers of the `width` smallest keys per row, ties by id."""
-    if key.shape[1] > 4 * width:  # narrow first; ties with the last one kept are all kept
+    if key.shape[1] > 4 * width:  # narrow first; ties with the last one kept are all kept, and fillers (NaN)
         bound = np.partition(key, width - 1, axis=1)[:, width - 1 : width]
-        columns = int(np.count_nonzero(key <= bound, axis=1).max())
+        columns = int(np.count_nonzero(~(key > bound), axis=1).max())
         near = np.argsort(key, axis=1, kind="stable")[:, :columns]
         order = np.lexsort((np.take_along_axis(ids, near, 1), np.take_along_axis(key, near, 1)), axis=1)
         return np.take_along_axis(near, order[:, :width], axis=1)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from milvine.index.binary import search_bits
 from milvine.index.exact import search_exact
 from milvine.search.plan import SegmentTask, Task
-from milvine.types import Floats, Hits, Ids, MetricType, Query, RowMask
+from milvine.types import Floats, Hits, Ids, MetricType, Query, RowMask, Vectors
 
 
 def scan(task: Task, query: Query, metric: MetricType, threads: int) -> Hits:
@@ -16,7 +17,7 @@ def scan(task: Task, query: Query, metric: MetricType, threads: int) -> Hits:
         distances, rows = _scan_segment(task, query, metric, k, threads)
         ids = task.run.ids()
     else:
-        distances, rows = search_exact(query.vectors, task.block.vectors, metric, k, _partial(task.mask), threads)
+        distances, rows = _scan_rows(task.block.vectors, query, metric, k, _partial(task.mask), threads)
         ids = task.block.ids
     found = rows >= 0
     return Hits(np.where(found, ids[np.where(found, rows, 0)], -1), distances)
@@ -26,8 +27,15 @@ def _scan_segment(task: SegmentTask, query: Query, metric: MetricType, k: int, t
     mask = _partial(task.mask)
     index = task.run.index()
     if index is None:
-        return search_exact(query.vectors, task.run.vectors(), metric, k, mask, threads)
+        return _scan_rows(task.run.vectors(), query, metric, k, mask, threads)
     return index.search(query.vectors, k, query.params, mask, threads)
+
+
+def _scan_rows(
+    vectors: Vectors, query: Query, metric: MetricType, k: int, mask: RowMask | None, threads: int
+) -> tuple[Floats, Ids]:
+    exact = search_bits if metric.is_binary else search_exact
+    return exact(query.vectors, vectors, metric, k, mask, threads)
 
 
 def _partial(mask: RowMask | None) -> RowMask | None:

@@ -120,12 +120,6 @@ def checked_metric(dimension: int, index_file_size_mb: int, metric: int) -> Metr
     return MetricType(metric)
 
 
-def check_served_metric(metric: MetricType) -> None:
-    """Raises IllegalMetricType for binary metrics, which this release does not search yet."""
-    if metric.is_binary:
-        raise IllegalMetricType(f"Metric type {metric.name} is not served by this release. Use L2 or IP")
-
-
 def checked_index_type(index_type: int, params: object, collection: Collection) -> IndexType:
     """The type of an index to create, its parameters checked.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from milvine.types import Floats, Ids, MetricType
+from milvine.types import Bytes, Floats, Ids, MetricType
 
 
 def pair_distances(queries: Floats, vectors: Floats, metric: MetricType) -> NDArray[np.float64]:
@@ -14,6 +14,23 @@ def pair_distances(queries: Floats, vectors: Floats, metric: MetricType) -> NDAr
     if metric is MetricType.IP:
         return np.asarray(queries.astype(np.float64) @ wide.T)
     return np.array([((wide - query) ** 2).sum(axis=1) for query in queries.astype(np.float64)])
+
+
+def pair_bits(queries: Bytes, rows: Bytes, metric: MetricType) -> NDArray[np.float64]:
+    """float64 (nq, rows): distance of every pair of uint8 vectors by a binary metric; NaN where it is no hit."""
+    a, b = (np.unpackbits(part, axis=1).astype(np.float64) for part in (queries, rows))
+    shared, in_a, in_b = a @ b.T, a.sum(axis=1)[:, None], b.sum(axis=1)
+    either = in_a + in_b - shared
+    if metric is MetricType.HAMMING:
+        return np.asarray(either - shared)
+    if metric in (MetricType.SUBSTRUCTURE, MetricType.SUPERSTRUCTURE):
+        hit = shared == (in_a if metric is MetricType.SUBSTRUCTURE else in_b)
+        return np.asarray(np.where(hit, 0.0, np.nan))
+    similar = np.divide(shared, either, out=np.zeros_like(shared), where=either > 0)
+    if metric is MetricType.JACCARD:
+        return np.asarray(1 - similar)
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.abs(np.log2(similar)))
 
 
 def nearest(

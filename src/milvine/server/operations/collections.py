@@ -19,7 +19,6 @@ def create_collection(database: Database, request: Any) -> Any:
     metric = validate.checked_metric(request.dimension, request.index_file_size, request.metric_type)
     if database.has_collection(name):
         raise CollectionExists
-    validate.check_served_metric(metric)
     database.create_collection(name, request.dimension, request.index_file_size, metric)
     return schema.Status()
 

@@ -1,0 +1,135 @@
+"""IVF_FLAT of binary collections: rows in lists around centroids, of which a search reads the nearest few.
+
+The lists are made and chosen by the metric they serve: fingerprints have few set bits, and by Hamming distance the
+sparsest centroid is near to everything, so its list is crowded and its rows are far from the query's neighbours. All
+distances are exact.
+
+The image after its row map (the rows in list order): number of lists u64, width u64, then the rows before each list and
+their total as int64 (lists + 1), the centroids (lists, width) and the rows (indexed, width), uint8.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from milvine.errors import CorruptFile, Unsupported
+from milvine.index.base import OpenIndex, Write
+from milvine.index.binary import search_bits
+from milvine.index.bits import Nearest, bit_distances
+from milvine.index.flat import bits_of
+from milvine.index.image import Image, read_image, write_header
+from milvine.index.ivf import effective_nlist
+from milvine.index.native import faiss
+from milvine.index.params import integer
+from milvine.index.threads import use_threads
+from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
+
+_SHAPE = struct.Struct("<QQ")
+_TRAINING_ROWS_PER_LIST = 64
+_TRAINING_BYTES = 512 << 20
+"""Training takes 4 bytes a bit."""
+_PAIRS = 1 << 22
+_WRITTEN_ROWS = 1 << 16
+_COARSE = {
+    MetricType.HAMMING: MetricType.HAMMING,
+    MetricType.JACCARD: MetricType.JACCARD,
+    MetricType.TANIMOTO: MetricType.JACCARD,  # ranks alike
+}
+
+
+class BinaryIvfKernel:
+    def build(self, vectors: Bytes, metric: MetricType, params: Mapping[str, Any], threads: int, write: Write) -> None:
+        if metric not in _COARSE:
+            raise Unsupported(f"Illegal index params: IVF_FLAT does not serve {metric.name}, FLAT does")
+        use_threads(threads)
+        nlist = effective_nlist(integer(params, "nlist"), len(vectors))
+        centroids = _train(vectors, nlist)
+        lists = _nearest_centroid(vectors, centroids, _COARSE[metric])
+        order = np.argsort(lists, kind="stable")
+        starts = np.searchsorted(lists[order], np.arange(nlist + 1)).astype("<i8")
+        write_header(write, len(vectors), len(vectors), order)
+        write(_SHAPE.pack(nlist, vectors.shape[1]))
+        write(starts.tobytes())
+        write(centroids.tobytes())
+        for start in range(0, len(order), _WRITTEN_ROWS):
+            write(vectors[order[start : start + _WRITTEN_ROWS]].tobytes())
+
+    def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:
+        image, vectors = read_image(data), bits_of(flat)
+        if image.rows != len(vectors):
+            raise CorruptFile(f"An index file is about {image.rows} rows, its segment has {len(vectors)}")
+        return OpenBinaryIvf(image, vectors, metric)
+
+
+def _train(vectors: Bytes, nlist: int) -> Bytes:
+    """Centroids, uint8 (nlist, width), by k-means of faiss over a sample."""
+    bits = 8 * vectors.shape[1]
+    most = max(nlist, min(_TRAINING_ROWS_PER_LIST * nlist, _TRAINING_BYTES // (4 * bits)))
+    if len(vectors) > most:
+        vectors = vectors[np.sort(np.random.default_rng(0).choice(len(vectors), most, replace=False))]
+    quantizer = faiss.IndexBinaryFlat(bits)
+    index = faiss.IndexBinaryIVF(quantizer, bits, nlist)
+    index.cp.min_points_per_centroid = 1
+    index.train(np.ascontiguousarray(vectors))
+    centroids: Bytes = faiss.vector_to_array(quantizer.xb).reshape(nlist, -1)
+    return centroids
+
+
+def _nearest_centroid(vectors: Bytes, centroids: Bytes, metric: MetricType) -> Ids:
+    out = np.empty(len(vectors), dtype=np.int64)
+    portion = max(1, _PAIRS // len(centroids))
+    for start in range(0, len(vectors), portion):
+        some = slice(start, start + portion)
+        out[some] = bit_distances(vectors[some], centroids, metric).argmin(axis=1)
+    return out
+
+
+class OpenBinaryIvf:
+    """The lists of an image, as views of it."""
+
+    def __init__(self, image: Image, vectors: Bytes, metric: MetricType) -> None:
+        self._vectors, self._metric = vectors, metric
+        nlist, width = _SHAPE.unpack(image.body[: _SHAPE.size].tobytes())
+        ends = np.cumsum([_SHAPE.size, 8 * (nlist + 1), nlist * width, image.rows * width])
+        if image.row_map is None or width != vectors.shape[1] or image.body.size < ends[-1]:
+            raise CorruptFile(f"An index file does not hold {nlist} lists of {image.rows} rows")
+        self._row_map = image.row_map
+        self._starts = np.frombuffer(image.body[ends[0] : ends[1]], dtype="<i8")
+        self._centroids = image.body[ends[1] : ends[2]].reshape(nlist, width)
+        self._listed = image.body[ends[2] : ends[3]].reshape(-1, width)
+
+    @property
+    def rows(self) -> int:
+        return len(self._vectors)
+
+    def search(
+        self, queries: Bytes, k: int, params: Mapping[str, Any], mask: RowMask | None, threads: int = 1
+    ) -> tuple[Floats, Ids]:
+        nlist = len(self._centroids)
+        nprobe = min(integer(params, "nprobe"), nlist)
+        if nprobe == nlist or (mask is not None and mask.live * nlist <= self.rows * nprobe):
+            # All lists, or as few live rows as the lists hold: comparing them all costs no more and finds k of them.
+            return search_bits(queries, self._vectors, self._metric, k, mask, threads)
+        use_threads(threads)
+        coarse = bit_distances(queries, self._centroids, _COARSE[self._metric])
+        probed = np.argpartition(coarse, nprobe - 1, axis=1)[:, :nprobe]
+        nearest = Nearest(len(queries), k)
+        for query, lists in enumerate(np.sort(probed, axis=1)):
+            listed, rows = self._members(lists)
+            distances = bit_distances(queries[query : query + 1], listed, self._metric)[0]
+            if mask is not None:
+                distances[~mask.contains(rows)] = np.nan
+            nearest.offer(query, distances, rows)
+        return nearest.found()
+
+    def _members(self, lists: Ids) -> tuple[Bytes, Ids]:
+        """The vectors and row numbers in some lists."""
+        spans = [slice(self._starts[each], self._starts[each + 1]) for each in lists]
+        return np.concatenate([self._listed[s] for s in spans]), np.concatenate([self._row_map[s] for s in spans])
+
+
+BINARY_IVF_FLAT = BinaryIvfKernel()
