@@ -1,6 +1,7 @@
 """The name that programs written for Milvus 1.x import: `from milvus import Milvus, IndexType, MetricType, Status`."""
 
 from milvine.client import (
+    AsyncMilvus,
     ConnectError,
     DataType,
     IndexType,
@@ -18,6 +19,7 @@ from milvine.client import (
 
 __all__ = [
     "Milvus",
+    "AsyncMilvus",
     "Prepare",
     "Status",
     "IndexType",

@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 import pytest
 
+from milvine.client import requests
 from milvine.client.results import CollectionSchema, IndexParam, TopKQueryResult
 from milvine.client.transports import TransportFailed
 from milvine.wire import packed, schema
@@ -174,6 +175,39 @@ def test_insert_and_search_requests() -> None:
     sent_search = transport.last()
     assert (sent_search.topk, list(sent_search.partition_tag_array)) == (-1, ["t", ""])
     assert json.loads(sent_search.extra_params[0].value) == {"nprobe": 3}
+
+
+def test_split_inserts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "INSERT_BYTES_MAX", 2 * 3 * 4)
+    milvus, transport = client(Insert=reply_of("Insert", vector_id_array=[7, 8]))
+    vectors = np.arange(15, dtype=np.float32).reshape(5, 3)
+    status, ids = milvus.insert("a", vectors, [1, 2, 3, 4, 5], "t", split=True)
+    sent = [packed.decode_insert(request) for _, request, _ in transport.sent]
+    assert status.OK() and ids == [7, 8] * 3
+    assert [part.ids.tolist() for part in sent] == [[1, 2], [3, 4], [5]]
+    assert np.concatenate([part.rows.vectors for part in sent]).tolist() == vectors.tolist()
+    assert {(part.collection, part.tag) for part in sent} == {("a", "t")}
+    transport.sent.clear()
+    assert milvus.insert("a", np.zeros((2, 100)), split=True)[0].OK() and len(transport.sent) == 2
+    assert milvus.insert("a", vectors)[0].OK() and len(transport.sent) == 3
+
+
+@pytest.mark.parametrize("failure", [reply_of("Insert", 1, "no"), TransportFailed(grpc.StatusCode.UNAVAILABLE, "gone")])
+def test_a_split_insert_that_fails_midway(failure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class FailsAfterTheFirst(FakeTransport):
+        def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
+            self.replies[method] = failure if self.sent else reply_of("Insert", vector_id_array=[7])
+            return super().call(method, request, timeout)
+
+    monkeypatch.setattr(requests, "INSERT_BYTES_MAX", 4)
+    transport = FailsAfterTheFirst()
+    status, ids = Milvus(transport=transport, try_connect=False).insert("a", [[1.0], [2.0], [3.0]], split=True)
+    assert not status.OK() and ids == [7] and len(transport.sent) == 2
+
+
+def test_split_inserts_are_synchronous() -> None:
+    with pytest.raises(ParamError):
+        client()[0].insert("a", [[1.0]], split=True, _async=True)
 
 
 def test_timeouts() -> None:

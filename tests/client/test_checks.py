@@ -28,7 +28,7 @@ LONG = (
         ((1, 2), (3, 4)),
         [np.array([1.0, 2.0]), np.array([3.0, 4.0])],
         [array.array("f", [1, 2]), array.array("f", [3, 4])],
-        *(np.array([[1, 2], [3, 4]], dtype=kind) for kind in ("f2", "f4", "f8", "i4", "u1", ">f4")),
+        *(np.array([[1, 2], [3, 4]], dtype=kind) for kind in ("f2", "f4", "f8", "i4", "u2", ">f4")),
         np.asfortranarray(np.array([[1.0, 2.0], [3.0, 4.0]])),
         np.arange(1, 9, dtype=np.float32).reshape(2, 4)[:, :2] * 0 + [[1, 2], [3, 4]],
     ],
@@ -48,6 +48,13 @@ def test_a_float32_array_is_not_copied() -> None:
 def test_rows_of_bytes(row: Any) -> None:
     vectors = checks.vectors([row, b"\x03\x00"])
     assert vectors.dtype == np.uint8 and vectors.tolist() == [[1, 2], [3, 0]]
+
+
+def test_arrays_of_uint8_are_binary_and_lists_of_small_ints_are_not() -> None:
+    packed = checks.vectors(np.array([[1, 255], [3, 0]], dtype=np.uint8)[:, ::-1])
+    assert packed.dtype == np.uint8 and packed.flags.c_contiguous and packed.tolist() == [[255, 1], [0, 3]]
+    assert checks.vectors([[1, 255], [3, 0]]).dtype == np.float32
+    assert checks.vectors(np.array([[1, 2]], dtype=np.int8)).dtype == np.float32
 
 
 def test_arrays_of_objects() -> None:

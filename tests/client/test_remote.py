@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -16,6 +19,7 @@ from milvus import Milvus, NotConnectError
 from tests.client.fakes import reply_of
 from tests.client.tiny_server import Answer, serving
 
+OWN = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
 VERSION = reply_of("Cmd", string_reply="1.1.1").SerializeToString()
 OK = reply_of("Compact").SerializeToString()
 
@@ -161,10 +165,45 @@ def test_threads_share_a_client(port: int) -> None:
     assert outcomes == [True] * 160
 
 
-def test_after_a_fork(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    milvus = Milvus(host="127.0.0.1", port=port)
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "getpid", lambda: -1)
-        with pytest.raises(NotConnectError, match="forked"):
-            milvus.compact("a")
+FORKING = """
+import os, sys, threading
+from milvine.client.transports import remote
+from milvus import Milvus, NotConnectError
+
+milvus = Milvus(host="127.0.0.1", port=sys.argv[1])
+assert milvus.compact("a").OK()
+for round in range(5):
+    child = os.fork()
+    if not child:
+        assert milvus.compact("a").OK() and Milvus(host="127.0.0.1", port=sys.argv[1]).compact("a").OK()
+        sys.exit(0) if round % 2 else os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
     assert milvus.compact("a").OK()
+remote._calling.add(-1)  # as if another thread were in a call now
+child = os.fork()
+if not child:
+    try:
+        milvus.compact("a")
+    except NotConnectError as error:
+        os._exit(0 if "forked while another thread was in a call" in str(error) else 1)
+    os._exit(1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_after_a_fork(port: int) -> None:
+    """The child connects anew, with the client it was given or with one of its own; the parent goes on."""
+    command = [sys.executable, "-W", "ignore", "-c", FORKING, str(port)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=OWN)
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+def test_ipv6() -> None:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with serving(answers(), host="[::1]") as port:
+        for milvus in (Milvus(host="::1", port=port), Milvus(uri=f"tcp://[::1]:{port}")):
+            assert milvus.compact("a").OK()

@@ -23,10 +23,10 @@ class _Handlers(grpc.GenericRpcHandler):
 
 
 @contextmanager
-def serving(answers: dict[str, Answer], port: int = 0) -> Iterator[int]:
+def serving(answers: dict[str, Answer], port: int = 0, host: str = "127.0.0.1") -> Iterator[int]:
     """The port of a server that is gone, connections and all, when the block ends."""
     server = grpc.server(ThreadPoolExecutor(4), handlers=[_Handlers(answers)], options=_UNLIMITED)
-    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    bound = server.add_insecure_port(f"{host}:{port}")
     server.start()
     try:
         yield bound

@@ -37,6 +37,7 @@ DIFFERENT = {
     "milvus.client.asynch.FlushFuture.": READS_REPLIES,
 }
 MORE = {
+    "milvus.AsyncMilvus": "for asyncio programs",
     "milvus.DataType": "of 0.2.14",
     "milvus.RangeType": "of 0.2.14",
     "IndexType.SPTAG_KDT": "a number of the wire that no server takes",

@@ -1,6 +1,7 @@
 """The Python client. Users import it as `milvus`."""
 
 from milvine import __version__
+from milvine.client.aio import AsyncMilvus
 from milvine.client.exceptions import (
     ConnectError,
     NotConnectError,
@@ -16,6 +17,7 @@ from milvine.types import IndexType, MetricType
 
 __all__ = [
     "Milvus",
+    "AsyncMilvus",
     "Prepare",
     "Status",
     "IndexType",

@@ -158,7 +158,7 @@ def _id_array(value: Any) -> Any:
 
 
 def vectors(value: Any) -> Vectors:
-    """Rows as float32 (n, dimension), or as uint8 (n, bytes) when they are bytes; n > 0.
+    """Rows as float32 (n, dimension), or as uint8 (n, bytes) when they are bytes or a numpy array of uint8; n > 0.
 
     Doubles are rounded to float32; those beyond its range become infinite.
 
@@ -173,6 +173,8 @@ def vectors(value: Any) -> Vectors:
         array = np.asarray(value)
     except ValueError:
         raise _irregular(value) from None
+    if isinstance(value, np.ndarray) and array.dtype == np.uint8 and array.ndim == 2 and array.size:
+        return np.ascontiguousarray(array)
     if array.ndim == 2 and array.dtype.kind in "fiub" and array.size:
         with np.errstate(over="ignore"):
             return np.ascontiguousarray(array, dtype=np.float32)

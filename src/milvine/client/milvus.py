@@ -6,11 +6,12 @@ arguments raise `ParamError` before anything is sent. Values that are typed Any 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from milvine.client import checks, replies, requests
 from milvine.client.connection import Connection, Seconds
+from milvine.client.exceptions import ParamError
 from milvine.client.futures import CompactFuture, CreateIndexFuture, FlushFuture, InsertFuture, SearchFuture
 from milvine.client.results import PartitionParam
 from milvine.client.status import Status
@@ -27,8 +28,9 @@ class Milvus(Connection):
     and underscores, no digit first. Timeouts are in seconds; a database in this process finishes every call, whatever
     its timeout. May be shared by threads.
 
-    `vectors` are rows of numbers (lists, tuples or anything numpy reads, sent as float32), or rows of `bytes` (8
-    dimensions per byte) for binary collections. `ids` are ints from 0 to 2**63 - 1, in a list, tuple or array.
+    `vectors` are rows of numbers (lists, tuples or anything numpy reads, sent as float32). For binary collections they
+    are rows of `bytes` or a numpy array of uint8, 8 dimensions a byte. `ids` are ints from 0 to 2**63 - 1, in a list,
+    tuple or array.
 
     `_async=True` returns at once with a future whose `result()` is what the call would have returned; `_callback` is
     called with the same, unpacked.
@@ -138,20 +140,38 @@ class Milvus(Connection):
         timeout: Seconds = None,
         *,
         insert_param: Any = None,
+        split: bool = False,
         _async: bool = False,
         _callback: Callback = None,
     ) -> Any:
         """Stores vectors. Returns (Status, ids): those given, or those made for them.
 
         `insert_param`, of `Prepare.insert_param`, is sent as it is; then everything else about the rows is None.
+
+        `split=True` sends more than the 256 MB that one request may hold as several. Each is stored whole or not at
+        all; the first that is not ends the insert, and the ids are then those of the rows stored before.
         """
-        if insert_param is None:
-            request = requests.insert(*checks.rows(collection_name, records, ids, partition_tag, params))
-        else:
+        if insert_param is not None:
             request = checks.insert_message(insert_param)
+        else:
+            rows = checks.rows(collection_name, records, ids, partition_tag, params)
+            if split:
+                return self._insert_parts(requests.insert_parts(*rows), _async, timeout)
+            request = requests.insert(*rows)
         if _async:
             return self._start(InsertFuture, replies.INSERT, replies.INSERT.pair, request, timeout, _callback)
         return self._pair(replies.INSERT, request, timeout)
+
+    def _insert_parts(self, parts: Iterator[bytes], wants_future: bool, timeout: Seconds) -> tuple[Status, list[int]]:
+        if wants_future:
+            raise ParamError("split=True does not go with _async=True")
+        stored: list[int] = []
+        for part in parts:
+            status, ids = self._pair(replies.INSERT, part, timeout)
+            stored += ids
+            if not status.OK():
+                break
+        return status, stored
 
     def get_entity_by_id(
         self, collection_name: str, ids: Any, timeout: Seconds = None, partition_tag: str | None = None

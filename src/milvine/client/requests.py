@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from milvine.limits import INSERT_BYTES_MAX
 from milvine.types import Ids, IndexType, MetricType, Vectors
 from milvine.wire import packed, schema
 from milvine.wire.walk import bytes_field
@@ -68,6 +69,14 @@ def partition(name: str, tag: str) -> bytes:
 
 def insert(name: str, vectors: Vectors, ids: Ids | None, tag: str, params: Mapping[str, Any]) -> bytes:
     return packed.encode_insert(name, vectors, ids, tag, params_json(params))
+
+
+def insert_parts(name: str, vectors: Vectors, ids: Ids | None, tag: str, params: Mapping[str, Any]) -> Iterator[bytes]:
+    """As `insert`, in as many requests as it takes, each made when its turn comes."""
+    rows = max(1, INSERT_BYTES_MAX // vectors[:1].nbytes)
+    for start in range(0, len(vectors), rows):
+        part = slice(start, start + rows)
+        yield insert(name, vectors[part], None if ids is None else ids[part], tag, params)
 
 
 def entities(name: str, ids: Ids, tag: str) -> bytes:

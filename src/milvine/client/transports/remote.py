@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 
 import grpc
@@ -16,6 +17,7 @@ _OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.enable_retries", 1),
+    ("grpc.use_local_subchannel_pool", 1),  # a forked child must not find its parent's connection in a shared pool
     ("grpc.keepalive_time_ms", 55_000),
     # A server that comes back is found within a second, not within grpc's two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -25,6 +27,12 @@ _OPTIONS = (
 _REFUSED_PAUSE = 0.1  # seconds before the second attempt at a server that refuses connections, doubled for each further
 _NEVER_SENT = "failed to connect to all addresses"  # how grpc says that a request did not leave this process
 _NOBODY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+_FORKED = (
+    "This process was forked while another thread was in a call, which grpc does not survive. Fork before the first "
+    "call, or between calls"
+)
+_calling: set[int] = set()  # threads of this process that are in a call; a child keeps what it was forked with
+_of_parents: list[grpc.Channel] = []
 _PING = bytes(Command(cmd="version").SerializeToString())
 
 
@@ -38,13 +46,27 @@ class RemoteTransport:
     def __init__(self, address: ServerAddress, wait_timeout: float, max_retry: int, pre_ping: bool) -> None:
         self._address, self._wait_timeout, self._max_retry = address, wait_timeout, max_retry
         self._pre_ping = pre_ping
-        self._process = os.getpid()
-        self._channel = grpc.insecure_channel(str(address), options=_OPTIONS)
+        self._open_channel()
+
+    def _open_channel(self) -> None:
+        self._channel = grpc.insecure_channel(str(self._address), options=_OPTIONS)
         self._calls = {rpc: self._channel.unary_unary(method_path(rpc)) for rpc in RPCS}
+        self._process = os.getpid()
+
+    def _open_after_fork(self) -> None:
+        """A channel of the child's own. The parent's is kept, not closed: its connection is the parent's as well.
+
+        Raises:
+            NotConnectError: the fork came in the middle of a call.
+        """
+        if _calling:
+            raise NotConnectError(_FORKED)
+        _of_parents.append(self._channel)
+        self._open_channel()
 
     def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
         if os.getpid() != self._process:
-            raise NotConnectError("This client was made before the process was forked. Make one in the child process")
+            self._open_after_fork()
         try:
             return self._send(method, request, timeout)
         except RemoteFailed as error:
@@ -54,10 +76,14 @@ class RemoteTransport:
         return self._send(method, request, timeout)
 
     def _send(self, method: str, request: bytes, timeout: float | None) -> bytes:
+        thread = threading.get_ident()
+        _calling.add(thread)
         try:
             reply: bytes = self._calls[method](request, timeout=timeout)
         except grpc.RpcError as error:
             raise RemoteFailed(error.code(), error.details() or "") from error
+        finally:
+            _calling.discard(thread)
         return reply
 
     def wait(self) -> None:

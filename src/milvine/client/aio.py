@@ -1,0 +1,113 @@
+"""`AsyncMilvus`: the methods of `Milvus` as coroutines. Each call is the same call, made by a thread of the client."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial, update_wrapper
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from milvine import __version__
+from milvine.client.exceptions import ClientClosedError, ParamError
+from milvine.client.milvus import Milvus
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_CALLS_MAX = 32  # in flight at a time; further ones wait for their turn
+
+
+def _awaitable(
+    method: Callable[Concatenate[Milvus, P], R],
+) -> Callable[Concatenate[AsyncMilvus, P], Coroutine[Any, Any, R]]:
+    async def call(self: AsyncMilvus, *args: P.args, **kwargs: P.kwargs) -> R:
+        if kwargs.get("_async") or kwargs.get("_callback"):
+            raise ParamError("_async and _callback are for Milvus. Await the call instead")
+        return await self._in_thread(lambda: method(self._connected(), *args, **kwargs))
+
+    update_wrapper(call, method)
+    return call
+
+
+class AsyncMilvus:
+    """A client for asyncio programs.
+
+    Arguments are those of `Milvus`. Nothing is opened before the first call, or before the block of `async with`, which
+    closes the client when it is left. What the constructor of `Milvus` raises is raised there.
+
+    Methods, arguments, results and errors are those of `Milvus`. A call whose task is cancelled is made to its end.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._open = partial(Milvus, *args, **kwargs)
+        self._milvus: Milvus | None = None
+        self._closed = False
+        self._lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(_CALLS_MAX, thread_name_prefix="milvus-asyncio")
+
+    def _connected(self) -> Milvus:
+        """Waits for the server, so it runs in a thread of the client."""
+        with self._lock:
+            if self._milvus is None:
+                self._milvus = self._open()
+            return self._milvus
+
+    async def _in_thread(self, work: Callable[[], R]) -> R:
+        if self._closed:
+            raise ClientClosedError
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def __aenter__(self) -> AsyncMilvus:
+        await self._in_thread(self._connected)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Waits for calls that were begun, then lets go of the database. May be called again."""
+        self._closed = True
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._threads.shutdown()
+        with self._lock:
+            milvus, self._milvus = self._milvus, None
+        if milvus is not None:
+            milvus.close()
+
+    def client_version(self) -> str:
+        """Version of this package."""
+        return __version__
+
+    create_collection = _awaitable(Milvus.create_collection)
+    has_collection = _awaitable(Milvus.has_collection)
+    get_collection_info = _awaitable(Milvus.get_collection_info)
+    count_entities = _awaitable(Milvus.count_entities)
+    list_collections = _awaitable(Milvus.list_collections)
+    get_collection_stats = _awaitable(Milvus.get_collection_stats)
+    drop_collection = _awaitable(Milvus.drop_collection)
+    load_collection = _awaitable(Milvus.load_collection)
+    release_collection = _awaitable(Milvus.release_collection)
+    reload_segments = _awaitable(Milvus.reload_segments)
+    create_partition = _awaitable(Milvus.create_partition)
+    has_partition = _awaitable(Milvus.has_partition)
+    list_partitions = _awaitable(Milvus.list_partitions)
+    drop_partition = _awaitable(Milvus.drop_partition)
+    create_index = _awaitable(Milvus.create_index)
+    get_index_info = _awaitable(Milvus.get_index_info)
+    drop_index = _awaitable(Milvus.drop_index)
+    insert = _awaitable(Milvus.insert)
+    get_entity_by_id = _awaitable(Milvus.get_entity_by_id)
+    delete_entity_by_id = _awaitable(Milvus.delete_entity_by_id)
+    list_id_in_segment = _awaitable(Milvus.list_id_in_segment)
+    search = _awaitable(Milvus.search)
+    search_in_segment = _awaitable(Milvus.search_in_segment)
+    flush = _awaitable(Milvus.flush)
+    compact = _awaitable(Milvus.compact)
+    server_version = _awaitable(Milvus.server_version)
+    server_status = _awaitable(Milvus.server_status)
+    get_config = _awaitable(Milvus.get_config)
+    set_config = _awaitable(Milvus.set_config)
+    _cmd = _awaitable(Milvus._cmd)

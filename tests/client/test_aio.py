@@ -1,0 +1,116 @@
+"""`AsyncMilvus` is `Milvus` with coroutines: the same methods, arguments, results and errors."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from milvine.client.exceptions import ClientClosedError
+from milvus import AsyncMilvus, Milvus, NotConnectError, ParamError, __version__
+from tests.client.fakes import FakeTransport, reply_of
+
+REMOVED = {"connect", "disconnect", "connected", "set_hook"}  # by 1.x: they only raise
+PLAIN = {"client_version"}
+
+
+def methods(kind: type) -> dict[str, Any]:
+    return {
+        name: method
+        for name, method in inspect.getmembers(kind, inspect.isfunction)
+        if not name.startswith("_") or name == "_cmd"
+    }
+
+
+def test_every_method_of_milvus_is_a_coroutine() -> None:
+    theirs, ours = methods(Milvus), methods(AsyncMilvus)
+    assert set(ours) == set(theirs) - REMOVED
+    for name, method in ours.items():
+        assert inspect.signature(method) == inspect.signature(theirs[name]), name
+        assert inspect.iscoroutinefunction(method) == (name not in PLAIN), name
+
+
+def test_a_life(database_address: str) -> None:
+    async def life() -> None:
+        async with eval(f"AsyncMilvus({database_address})", {"AsyncMilvus": AsyncMilvus}) as milvus:
+            assert (await milvus.create_collection({"collection_name": "a", "dimension": 2})).OK()
+            many = [milvus.insert("a", [[float(n), 0.0]], [n]) for n in range(50)]
+            assert all(status.OK() for status, _ in await asyncio.gather(*many))
+            assert await milvus.count_entities("a") == (0, 50)
+            status, result = await milvus.search("a", 1, [[7.0, 0.0]], params={})
+            assert status.OK() and result.id_array == [[7]]
+            with pytest.raises(ParamError):
+                await milvus.insert("a", [])
+            with pytest.raises(ParamError, match="Await the call"):
+                await milvus.flush(["a"], _async=True)
+            assert (await milvus.drop_collection("a")).OK()
+
+    asyncio.run(life())
+
+
+def test_calls_run_at_the_same_time() -> None:
+    together = threading.Barrier(8)
+
+    class Meets(FakeTransport):
+        def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
+            together.wait(10)
+            return super().call(method, request, timeout)
+
+    async def meet() -> None:
+        milvus = AsyncMilvus(transport=Meets(Compact=reply_of("Compact")), try_connect=False)
+        assert all(status.OK() for status in await asyncio.gather(*[milvus.compact("a") for _ in range(8)]))
+        await milvus.close()
+
+    asyncio.run(meet())
+
+
+def test_nothing_is_opened_before_the_first_call(tmp_path: Path) -> None:
+    async def opened() -> None:
+        milvus = AsyncMilvus(uri=(tmp_path / "data").as_uri())
+        assert not (tmp_path / "data").exists() and milvus.client_version() == __version__
+        assert (await milvus.list_collections())[1] == []
+        assert (tmp_path / "data").exists()
+        await milvus.close()
+        await milvus.close()
+        with pytest.raises(ClientClosedError):
+            await milvus.list_collections()
+
+    asyncio.run(opened())
+
+
+def test_nobody_listens() -> None:
+    async def connect() -> None:
+        async with AsyncMilvus(host="127.0.0.1", port=1, max_retry=1):
+            raise AssertionError("connected")
+
+    with pytest.raises(NotConnectError):
+        asyncio.run(connect())
+
+
+def test_close_waits_for_calls() -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    class Waits(FakeTransport):
+        def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
+            begun.set()
+            assert release.wait(10)
+            assert not self.closed
+            return super().call(method, request, timeout)
+
+    async def close() -> None:
+        transport = Waits(Compact=reply_of("Compact"))
+        milvus = AsyncMilvus(transport=transport, try_connect=False)
+        call = asyncio.create_task(milvus.compact("a"))
+        await asyncio.to_thread(begun.wait, 10)
+        closing = asyncio.create_task(milvus.close())
+        await asyncio.sleep(0.05)
+        assert not closing.done()
+        release.set()
+        await closing
+        assert (await call).OK() and transport.closed == 1
+
+    asyncio.run(close())
