@@ -1,13 +1,16 @@
 """Segments by name: their ids through flushes, deletes, merges and reopening."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from milvine.engine.database import Database
-from milvine.errors import CollectionNotFound, SegmentNotFound
+from milvine.errors import CollectionNotFound, CorruptFile, PartitionNotFound, SegmentNotFound
 from milvine.limits import FILLER_DISTANCE
 from milvine.maintenance.merge import merge
-from milvine.types import MetricType, Query
+from milvine.types import IndexSetting, IndexType, MetricType, Query
 from tests.engine.conftest import QUIET
 
 
@@ -81,3 +84,53 @@ def test_a_search_in_all_segments_is_a_search_of_what_is_flushed(database, vecto
     assert set(one.ids.ravel().tolist()) <= set(range(10))
     with pytest.raises(SegmentNotFound, match="Invalid file id"):
         database.search("c", query, frozenset([1]))
+
+
+def resident(folder):
+    """Bytes of the mapped files under `folder` that this process has in memory, by name; from the kernel's books."""
+    found, name = {}, None
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split(" ", 1)[0]:
+            name = line.rpartition("/")[2] if str(folder) in line else None
+        elif name and line.startswith("Rss:"):
+            found[name] = found.get(name, 0) + int(line.split()[1]) * 1024
+    return found
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_preloading_brings_files_into_memory_and_releasing_lets_go(database, tmp_path):
+    rows = np.random.default_rng(1).random((5000, 64), dtype=np.float32)
+    database.create_collection("big", 64, 1024, MetricType.L2)
+    database.create_partition("big", "t")
+    for tag in ("", "t"):
+        database.insert("big", rows, np.arange(5000), tag)
+        database.flush()
+    database.create_index("big", IndexSetting.of(IndexType.IVF_SQ8, {"nlist": 16}))
+    database.release("big")
+    assert resident(tmp_path / "db" / "segments") == {}
+    database.preload("big", ["t"])
+    loaded = resident(tmp_path / "db" / "segments")
+    assert sorted(name.partition("-")[0] for name in loaded) == ["index", "rows"]
+    assert sum(loaded.values()) >= rows.nbytes * 5 // 4
+    database.preload("big")
+    assert len(resident(tmp_path / "db" / "segments")) == 4
+    pinned = database._state("big").version.segments[0].segment.vectors()
+    database.release("big")
+    assert len(resident(tmp_path / "db" / "segments")) == 1  # somebody still reads it
+    assert np.array_equal(pinned, rows)
+    del pinned
+    assert resident(tmp_path / "db" / "segments") == {}
+    assert database.search("big", Query(rows[7:8], 1, {"nprobe": 16})).ids[0, 0] == 7
+    with pytest.raises(PartitionNotFound):
+        database.preload("big", ["nope"])
+
+
+def test_preloading_names_what_is_damaged(database, vectors, tmp_path):
+    fill(database, vectors, list(range(60)))
+    database.release("c")
+    (path,) = (tmp_path / "db" / "segments").glob("rows-*")
+    data = bytearray(path.read_bytes())
+    data[200] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CorruptFile, match=f"{path.name} is damaged at byte 0"):
+        database.preload("c")

@@ -72,6 +72,8 @@ NAMED: list[tuple[str, dict[str, Any]]] = [
     ("Search", {"topk": 1, "query_record_array": records([1, 2, 3, 4])}),
     ("SearchByID", {"topk": 1, "id_array": [1]}),
     ("DeleteByID", {"id_array": [1]}),
+    ("PreloadCollection", {}),
+    ("ReleaseCollection", {}),
     ("Compact", {}),
 ]
 

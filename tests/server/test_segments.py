@@ -13,6 +13,7 @@ import pytest
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.server.operations import Operations
+from milvine.wire.status import read_status
 from tests.server.calling import NOT_EXIST, Caller, records
 
 VECTORS = np.arange(24, dtype=np.float32).reshape(6, 4)
@@ -116,3 +117,20 @@ def test_files_of_another_collection_are_not_searched(stocked: Caller) -> None:
     (own,), (other,) = segments(stocked), segments(stocked, "d")
     assert search(stocked, [other]).status.reason == "Invalid file id"
     assert list(search(stocked, [other, own]).ids) == [3, 1]
+
+
+@pytest.mark.parametrize("rpc", ["PreloadCollection", "ReleaseCollection"])
+def test_loading_and_releasing(stocked: Caller, rpc: str) -> None:
+    stocked.create("empty")
+    stocked.ok(rpc, collection_name="empty")
+    for tags in ([], [" t "], ["_default"], [".*"], ["nope", "t"]):
+        stocked.ok(rpc, collection_name="c", partition_tag_array=tags)
+        assert stocked.search(VECTORS[4:5], 1).ids.tolist() == [5]
+    for tags in (["nope"], [""], [" "]):
+        expected = (1, "The specified partition does not exist")
+        assert stocked.fails(rpc, collection_name="c", partition_tag_array=tags) == expected
+
+
+@pytest.mark.parametrize("fields", [{}, {"collection_name": "missing"}, {"segment_id_array": ["x", ""]}])
+def test_reloading_looks_at_nothing(stocked: Caller, fields: Any) -> None:
+    assert read_status(stocked.ReloadSegments(**fields)) == (0, "")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from milvine.config import Settings
 from milvine.engine import ddl, indexing
 from milvine.engine.opening import Opening, close_parts, open_parts
-from milvine.engine.segments import segment_ids
+from milvine.engine.segments import preload, release, segment_ids
 from milvine.engine.stats import CollectionStats, collection_stats
 from milvine.errors import CollectionNotFound, DatabaseClosed, ReadOnly
 from milvine.events import Events, Opened
@@ -226,6 +226,25 @@ class Database:
             for state in list(stores.states.values()):
                 flush(stores, state)
         self._wake()
+
+    def preload(self, name: str, tags: Sequence[str] = ()) -> None:
+        """Read the segments of a collection, or of the partitions that `tags` match, into memory and check them.
+
+        Raises:
+            PartitionNotFound: no partition matches.
+            CorruptFile: names file and offset.
+        """
+        version = self._state(name).version
+        preload(self._stores, version, tags)
+
+    def release(self, name: str, tags: Sequence[str] = ()) -> None:
+        """Let go of the files and indexes in memory; searches open them again.
+
+        Raises:
+            PartitionNotFound: no partition matches.
+        """
+        version = self._state(name).version
+        release(self._stores, version, tags)
 
     def compact(self, name: str) -> None:
         """Rewrite segments of which a tenth or more is deleted."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from milvine.errors import SegmentNotFound
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
+from milvine.search.plan import select_partitions
+from milvine.segment import residency
 from milvine.segment.version import LiveSegment, Version
 from milvine.types import Ids
 
@@ -24,6 +28,33 @@ def segment_ids(stores: Stores, state: CollectionState, name: str) -> Ids:
     if any(_named(version, name) for version in others):
         raise SegmentNotFound.elsewhere()
     raise SegmentNotFound
+
+
+def preload(stores: Stores, version: Version, tags: Sequence[str]) -> None:
+    """Read the segments of the partitions that `tags` match (none: all) into memory; returns when that is done.
+
+    Raises:
+        PartitionNotFound: no partition matches.
+        CorruptFile, StorageFailed: a file cannot be read.
+    """
+    for each in _in_scope(version, tags):
+        if stores.closing.is_set():
+            return
+        residency.load(stores.files, each.segment)
+
+
+def release(stores: Stores, version: Version, tags: Sequence[str]) -> None:
+    """Let go of what `preload` with the same tags brought in.
+
+    Raises:
+        PartitionNotFound: no partition matches.
+    """
+    residency.release(stores.files, [each.segment for each in _in_scope(version, tags)])
+
+
+def _in_scope(version: Version, tags: Sequence[str]) -> list[LiveSegment]:
+    partitions = select_partitions(version, tags)
+    return [s for s in version.segments if partitions is None or s.segment.record.partition_id in partitions]
 
 
 def _named(version: Version, name: str) -> LiveSegment | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
 from collections.abc import Callable
 from itertools import count
@@ -16,6 +17,8 @@ from milvine.index.base import OpenIndex
 from milvine.segment.layout import BLOCK, Footer, SectionSpan, read_footer, verify_block
 from milvine.storage.local import LocalStorage
 from milvine.types import Bytes
+
+_TOUCHED_AT_ONCE = 16 << 20  # bytes whose pages one call asks for, so that no other thread waits long
 
 
 class HasFiles(Protocol):
@@ -96,6 +99,18 @@ class ComponentFile:
             if not self._sound[number]:
                 verify_block(self.name, self._data, self.footer, number)
                 self._sound[number] = True
+
+    def load(self, segment_id: int, section: str) -> None:
+        """Check a section and have all its pages in memory; no such section is fine.
+
+        Raises:
+            CorruptFile: names file and offset.
+        """
+        self.verify(segment_id, section)
+        data = self.section(segment_id, section)
+        for start in range(0, 0 if data is None else len(data), _TOUCHED_AT_ONCE):  # what was checked may be out again
+            assert data is not None
+            np.bitwise_or.reduce(data[start : start + _TOUCHED_AT_ONCE : mmap.PAGESIZE])
 
     def index(self, segment_id: int, open_index: Callable[[], OpenIndex]) -> OpenIndex:
         """The kernel opened over this file, made by `open_index` the first time."""

@@ -13,7 +13,7 @@ from milvine.errors import IllegalArgument, MilvineError
 from milvine.events import Events, RequestFailed
 from milvine.limits import MIB, REQUEST_BYTES_MAX
 from milvine.server.budget import ByteBudget
-from milvine.server.operations import collections, indexes, partitions, rows, system
+from milvine.server.operations import collections, indexes, partitions, rows, segments, system
 from milvine.server.operations.parameters import PARAMS_KEY
 from milvine.server.operations.refusals import MalformedRequest, UnknownMethod
 from milvine.wire import schema
@@ -30,6 +30,7 @@ PACKED: dict[str, Callable[[Database, bytes], bytes]] = {
     "GetVectorsByID": rows.get_vectors_by_id,
     "GetVectorIDs": rows.get_vector_ids,
     "DeleteByID": rows.delete_by_id,
+    "ReloadSegments": segments.reload_segments,
 }
 """Operations that take and give bytes."""
 
@@ -48,12 +49,14 @@ MESSAGES: dict[str, Callable[[Database, Any], Any]] = {
     "HasPartition": partitions.has_partition,
     "ShowPartitions": partitions.show_partitions,
     "DropPartition": partitions.drop_partition,
+    "PreloadCollection": segments.preload_collection,
+    "ReleaseCollection": segments.release_collection,
     "Flush": system.flush,
     "Compact": system.compact,
 }
 """Operations that take and give messages; the status of a success is written here."""
 
-NOT_SERVED = frozenset({"PreloadCollection", "ReleaseCollection", "ReloadSegments"})
+NOT_SERVED: frozenset[str] = frozenset()
 """Rpcs of the service that this release answers with UNIMPLEMENTED."""
 
 SERVED = (*PACKED, *MESSAGES, "Cmd")

@@ -1,0 +1,32 @@
+"""Segments in memory (specification 3.18)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from milvine.engine.database import Database
+from milvine.server import validate
+from milvine.wire import packed, schema
+
+
+def preload_collection(database: Database, request: Any) -> Any:
+    """PreloadCollectionParam -> Status, once everything is in memory."""
+    validate.check_name(request.collection_name)
+    database.preload(request.collection_name, list(request.partition_tag_array))
+    return schema.Status()
+
+
+def release_collection(database: Database, request: Any) -> Any:
+    """PreloadCollectionParam -> Status."""
+    validate.check_name(request.collection_name)
+    database.release(request.collection_name, list(request.partition_tag_array))
+    return schema.Status()
+
+
+def reload_segments(database: Database, request: bytes) -> bytes:
+    """ReLoadSegmentsParam -> Status: nothing to do where one server writes and reads, and nothing is looked at.
+
+    The reason is empty, unlike that of every other success.
+    """
+    packed.parse(schema.ReLoadSegmentsParam, request)
+    return bytes(schema.Status().SerializeToString())
