@@ -21,7 +21,7 @@ _CALLS_MAX = 32  # in flight at a time; further ones wait for their turn
 def _awaitable(
     method: Callable[Concatenate[Milvus, P], R],
 ) -> Callable[Concatenate[AsyncMilvus, P], Coroutine[Any, Any, R]]:
-    async def call(self: AsyncMilvus, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def call(self: AsyncMilvus, /, *args: P.args, **kwargs: P.kwargs) -> R:
         if kwargs.get("_async") or kwargs.get("_callback"):
             raise ParamError("_async and _callback are for Milvus. Await the call instead")
         return await self._in_thread(lambda: method(self._connected(), *args, **kwargs))
