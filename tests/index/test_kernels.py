@@ -40,6 +40,10 @@ class TestIvfSq8(ImageContract):
     exact_distances = False
 
 
+class TestIvfSq8h(TestIvfSq8):
+    index_type = IndexType.IVF_SQ8H
+
+
 class TestIvfPq(ImageContract):
     index_type = IndexType.IVF_PQ
     build_params = {"nlist": 64, "m": 16, "nbits": 6}
@@ -62,7 +66,7 @@ class TestHnsw(ImageContract):
 
 
 def test_types_of_later_releases_are_refused_with_what_to_use() -> None:
-    for index_type in (IndexType.RNSG, IndexType.ANNOY, IndexType.IVF_SQ8H):
+    for index_type in (IndexType.RNSG, IndexType.ANNOY):
         with pytest.raises(Unsupported, match=rf"{index_type.name}.*HNSW"):
             kernel(index_type)
 

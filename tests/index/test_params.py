@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from milvine.errors import IllegalArgument, IllegalDimension, IllegalIndexType
+from milvine.errors import IllegalArgument, IllegalDimension
 from milvine.index.params import check_build_params, check_search_params, integer, scoring_metric
 from milvine.types import IndexType, MetricType
 
@@ -27,6 +27,7 @@ GOOD_NSG = {"search_length": 45, "out_degree": 50, "candidate_pool_size": 300, "
         (T.IVF_PQ, GOOD_PQ),
         (T.IVF_PQ, {**GOOD_PQ, "nbits": 16}),
         (T.IVF_PQ, {**GOOD_PQ, "m": 256.5}),
+        (T.IVF_SQ8H, {"nlist": 16384}),
         (T.RNSG, GOOD_NSG),
         (T.HNSW, {"M": 4, "efConstruction": 8}),
         (T.HNSW, {"M": 64, "efConstruction": 512}),
@@ -99,11 +100,6 @@ def test_m_must_divide_the_dimension() -> None:
     with pytest.raises(IllegalDimension) as caught:
         check_build_params(T.IVF_PQ, {"nlist": 16384, "m": 12}, 256)
     assert str(caught.value) == "Invalid collection dimension, dimension can not be divided by m"
-
-
-def test_sq8h_needs_a_gpu() -> None:
-    with pytest.raises(IllegalIndexType, match=r"^Unsupported index type: 5$"):
-        check_build_params(T.IVF_SQ8H, {}, 256)
 
 
 @pytest.mark.parametrize(

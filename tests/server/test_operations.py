@@ -239,7 +239,7 @@ def test_partitions(stocked: Caller) -> None:
     [
         (0, {}, (8, "Invalid index type: 0. Make sure the index type is in IndexType list.")),
         (13, {}, (8, "Invalid index type: 13. Make sure the index type is in IndexType list.")),
-        (5, {"nlist": 1}, (8, "Unsupported index type: 5")),
+        (5, {"nlist": 0}, (5, "Invalid nlist value: 0. Valid range is [1, 999999]")),
         (7, {}, (8, "Unsupported index type: 7")),
         (10, {}, (8, "Unsupported index type: 10")),
         (2, {}, (5, "Parameter list must contain: nlist")),

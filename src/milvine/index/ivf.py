@@ -1,4 +1,4 @@
-"""IVF_FLAT, IVF_SQ8 and IVF_PQ: rows in lists around centroids, of which a search reads the nearest few.
+"""IVF_FLAT, IVF_SQ8 (IVF_SQ8H too) and IVF_PQ: rows in lists around centroids, of which a search reads the nearest few.
 
 Reported distances of IVF_FLAT are exact; those of the other two belong to the decoded codes (specification 3.13).
 """

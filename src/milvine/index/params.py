@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from milvine.errors import IllegalArgument, IllegalDimension, IllegalIndexType
+from milvine.errors import IllegalArgument, IllegalDimension
 from milvine.types import IndexType, MetricType
 
 NLIST_MAX = 999_999
@@ -74,12 +74,9 @@ def check_build_params(index_type: IndexType, params: object, dimension: int) ->
         dimension: of the collection, at least 1.
 
     Raises:
-        IllegalIndexType: the type needs a GPU.
         IllegalArgument: a parameter is missing, no number or out of range.
         IllegalDimension: m of IVF_PQ does not divide the dimension.
     """
-    if index_type is IndexType.IVF_SQ8H:
-        raise IllegalIndexType(f"Unsupported index type: {int(index_type)}")
     for bounds in BUILD_RANGES.get(index_type, ()):
         _check(params, bounds)
     if index_type is IndexType.IVF_PQ:
