@@ -149,4 +149,22 @@ KEYS = {
 }
 """Field name -> (key of the configuration file, parser)."""
 
+LIVE = frozenset({"cache.insert_buffer_size", "engine_config.max_partition_num"})
+"""Keys whose values are looked up whenever they are needed, so that they may change while the database is open."""
+
+
+def as_text(settings: Settings) -> dict[str, str]:
+    """Key -> value as a configuration file would have it, sizes in the largest whole unit."""
+    return {key: _shown(getattr(settings, name), parse is parse_size) for name, (key, parse) in KEYS.items()}
+
+
+def _shown(value: object, is_size: bool) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if is_size and isinstance(value, int):
+        unit = next((u for u in ("g", "m", "k") if value and value % _UNITS[u] == 0), "")
+        return f"{value // _UNITS[unit]}{unit.upper()}B" if unit else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 assert set(KEYS) | {"background"} == {f.name for f in fields(Settings)}

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from milvine import __version__
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.events import Event, Events, RequestFailed
@@ -448,27 +447,6 @@ def test_delete(stocked: Caller) -> None:
 def test_flush(stocked: Caller) -> None:
     stocked.ok("Flush")
     assert stocked.fails("Flush", collection_name_array=["c", "a b", "d"]) == (4, NOT_EXIST.format("a b"))
-
-
-@pytest.mark.parametrize(
-    ("command", "answer"),
-    [("version", "1.1.1"), ("status", "OK"), ("mode", "CPU"), ("build_commit_id", "Unknown")]
-    + [(other, "Unknown command") for other in ("", " ", "Version", "nonsense")],
-)
-def test_commands(caller: Caller, command: str, answer: str) -> None:
-    assert caller.ok("Cmd", cmd=command).string_reply == answer
-
-
-def test_config_commands_say_what_to_do_instead(caller: Caller) -> None:
-    code, reason = caller.fails("Cmd", cmd="get_config *")
-    assert code == 1
-    assert reason.startswith("get_config is not served by this release.")
-
-
-def test_reported_version_is_a_setting(caller: Caller) -> None:
-    assert __version__ != Settings().report_version
-    named = Caller(Operations(None, Settings(report_version="0.10.2")))  # type: ignore[arg-type]
-    assert named.ok("Cmd", cmd="version").string_reply == "0.10.2"
 
 
 class Broken:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from milvine.config import Settings
 from milvine.engine import ddl, indexing
+from milvine.engine.live import set_live
 from milvine.engine.opening import Opening, close_parts, open_parts
 from milvine.engine.segments import preload, release, segment_ids
 from milvine.engine.stats import CollectionStats, collection_stats
@@ -37,7 +38,7 @@ class Database:
     """
 
     def __init__(self, parts: Opening, settings: Settings) -> None:
-        self._parts, self._stores, self._settings = parts, parts.stores, settings
+        self._parts, self._stores = parts, parts.stores
         self._executor = Executor(settings.search_threads)
         self._worker = Worker(parts.stores) if settings.background and not parts.read_only else None
         self._closed = False
@@ -93,6 +94,21 @@ class Database:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    @property
+    def settings(self) -> Settings:
+        """The effective settings, with what `configure` has changed."""
+        return self._stores.settings
+
+    def configure(self, key: str, value: str) -> None:
+        """Change a setting until the database is closed; `key` is one of `milvine.config.KEYS`.
+
+        Raises:
+            IllegalArgument: the value is malformed or out of range.
+            Unsupported: this setting cannot change while the database is open.
+        """
+        self._check_open()
+        set_live(self._stores, key, value)
 
     # collections
 
@@ -269,7 +285,7 @@ class Database:
 
     def _make_room(self) -> None:
         """Back pressure: with the insert buffer full, whoever inserts flushes first."""
-        while self._stores.tail_bytes() > self._settings.insert_buffer_size:
+        while self._stores.tail_bytes() > self._stores.settings.insert_buffer_size:
             largest = max(list(self._stores.states.values()), key=lambda state: state.memtable.bytes)
             flush(self._stores, largest)
             self._wake()

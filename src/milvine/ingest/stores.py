@@ -15,9 +15,12 @@ from milvine.segment.cache import FileCache
 from milvine.storage.local import LocalStorage
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Stores:
-    """`states` by collection id, `names` by name: only the writer thread adds and removes. `obsolete`: since when."""
+    """`states` by collection id, `names` by name: only the writer thread adds and removes. `obsolete`: since when.
+
+    `settings` is replaced when a live one changes: look values up when they are needed.
+    """
 
     settings: Settings
     storage: LocalStorage

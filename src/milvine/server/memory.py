@@ -1,11 +1,14 @@
-"""Memory given back to the system. glibc keeps what was freed for later, in one arena per thread; a server shall not.
+"""Memory: what is there, what this process holds, and what goes back to the system.
 
-Only where glibc is; elsewhere both functions do nothing.
+glibc keeps what was freed for later, in one arena per thread; a server shall not. Elsewhere `bound_free_memory` and
+`trim_after_flush` do nothing.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
+from pathlib import Path
 from typing import Any
 
 from milvine.events import Event, Flushed, IndexBuilt, Listener, Merged
@@ -17,6 +20,22 @@ _TUNING = {
     -1: 512 * MIB,  # M_TRIM_THRESHOLD: free memory that an arena may keep at its end
     -8: 1,  # M_ARENA_MAX
 }
+
+
+def memory_total() -> int:
+    """Bytes of physical memory; 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 0
+
+
+def memory_used() -> int:
+    """Resident bytes of this process; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError):
+        return 0
 
 
 def _glibc(name: str) -> Any:

@@ -13,9 +13,10 @@ from milvine.errors import IllegalArgument, MilvineError
 from milvine.events import Events, RequestFailed
 from milvine.limits import MIB, REQUEST_BYTES_MAX
 from milvine.server.budget import ByteBudget
-from milvine.server.operations import collections, indexes, partitions, rows, segments, system
+from milvine.server.operations import collections, commands, indexes, partitions, rows, segments, system
 from milvine.server.operations.parameters import PARAMS_KEY
 from milvine.server.operations.refusals import MalformedRequest, UnknownMethod
+from milvine.server.operations.running import Running
 from milvine.wire import schema
 from milvine.wire.packed import Malformed, parse
 from milvine.wire.status import code_and_reason, set_status
@@ -68,11 +69,14 @@ class Operations:
     def __init__(self, database: Database, settings: Settings | None = None, events: Events | None = None) -> None:
         settings = settings or Settings()
         self._events = events or Events()
+        self._running = Running()
         self._budget = ByteBudget(settings.request_bytes_max)
         self._answers: dict[str, Answer] = {rpc: partial(answer, database) for rpc, answer in PACKED.items()}
         for rpc, operation in MESSAGES.items():
             self._answers[rpc] = partial(_answer, rpc, partial(operation, database))
-        self._answers["Cmd"] = partial(_answer, "Cmd", partial(system.command, settings))
+        self._answers["Cmd"] = partial(
+            _answer, "Cmd", partial(commands.command, database, settings.report_version, self._running)
+        )
 
     def call(self, method: str, request: bytes) -> bytes:
         """The reply to an rpc, named as in `Insert`. Failures are replies too, with code and reason.
@@ -84,6 +88,7 @@ class Operations:
         answer = self._answers.get(method)
         if answer is None:
             raise UnknownMethod(method)
+        self._running.enter(method)
         try:
             with self._budget.spend(len(request)):
                 return answer(request)
@@ -97,6 +102,8 @@ class Operations:
             _, reason = code_and_reason(error)
             self._events.emit(RequestFailed(method, reason, traceback.format_exc()))
             return _failure(method, error)
+        finally:
+            self._running.leave()
 
 
 def _answer(rpc: str, operation: Callable[[Any], Any], request: bytes) -> bytes:

@@ -1,0 +1,78 @@
+"""Cmd: words that the server answers with text (specification 2.5)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from milvine.config import as_text
+from milvine.engine.database import Database
+from milvine.errors import CallerError
+from milvine.server.memory import memory_total, memory_used
+from milvine.server.operations.running import Running
+from milvine.wire import schema
+
+_BANNER = ">>>>>>>>>>>>>>>ResourceMgr::DumpTaskTable<<<<<<<<<<<<<<<"
+_NOT_TOLD = '{"error.message":"not support yet."}'
+_TASK_TABLE = f"{_BANNER}\n" + "".join(f"{resource}\n{_NOT_TOLD}{resource}\n\n" for resource in ("disk", "cpu"))
+
+
+def command(database: Database, version: str, running: Running, request: Any) -> Any:
+    """Command -> StringReply. A command that nobody knows is no error.
+
+    Raises:
+        CallerError: get_config or set_config without what it needs, or of an unknown key.
+        IllegalArgument: set_config to a malformed value.
+        Unsupported: set_config of what cannot change while the server runs.
+    """
+    return schema.StringReply(string_reply=_answer(database, version, running, request.cmd))
+
+
+def _answer(database: Database, version: str, running: Running, text: str) -> str:
+    if text.startswith("get_config"):
+        return _get_config(database, text)
+    if text.startswith("set_config"):
+        return _set_config(database, text)
+    fixed = {"version": version, "status": "OK", "mode": "CPU", "build_commit_id": "Unknown", "tasktable": _TASK_TABLE}
+    if text == "get_system_info":
+        return _compact({"memory_total": str(memory_total()), "memory_used": str(memory_used())})
+    if text == "requests":
+        return _compact({"requests": running.others()})
+    return fixed.get(text, "Unknown command")
+
+
+def _get_config(database: Database, text: str) -> str:
+    words = _words(text, 2)
+    values = as_text(database.settings)
+    if words[1] != "*":
+        return values[_known_key(text, words[1], values)]
+    sections: dict[str, dict[str, str]] = {}
+    for key, value in values.items():
+        section, _, item = key.partition(".")
+        sections.setdefault(section, {})[item] = value
+    return _compact(sections)
+
+
+def _set_config(database: Database, text: str) -> str:
+    _, name, value = _words(text, 3)
+    database.configure(_known_key(text, name, as_text(database.settings)), value)
+    return ""
+
+
+def _words(text: str, count: int) -> list[str]:
+    words = text.split(" ")
+    if len(words) != count:
+        raise CallerError(f"Invalid command: {text}")
+    return words
+
+
+def _known_key(text: str, name: str, values: dict[str, str]) -> str:
+    if "." not in name:
+        raise CallerError(f"Invalid command: {text}")
+    if name not in values:
+        raise CallerError(f"Config node invalid: {name}")
+    return name
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True)
