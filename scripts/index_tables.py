@@ -1,4 +1,4 @@
-"""Writes the tables of index parameters in docs/indexes.md. `python scripts/index_tables.py`, after a change of ranges."""
+"""Writes the tables of docs/indexes.md. To be run when ranges have changed: `python scripts/index_tables.py`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from milvine.index.params import BUILD_RANGES, INT64_MAX, INT64_MIN, SEARCH_RANG
 from milvine.types import IndexType
 
 PAGE = Path(__file__).parents[1] / "docs" / "indexes.md"
-BEGIN, END = (
-    "<!-- tables: made by scripts/index_tables.py from milvine/index/params.py -->\n",
-    "<!-- end of tables -->\n",
-)
+BEGIN = "<!-- tables: made by scripts/index_tables.py from milvine/index/params.py -->\n"
+END = "<!-- end of tables -->\n"
 BUILD = "| type | build parameter | from | to | default |\n|---|---|---|---|---|\n"
 SEARCH = "| type | search parameter | from | to |\n|---|---|---|---|\n"
 # Its bound is the dimension of the collection, which no range can say.

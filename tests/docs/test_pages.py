@@ -1,4 +1,4 @@
-"""The pages of docs/: every example runs and prints what the page says, tables are those of the code, links lead somewhere."""
+"""The pages of docs/: examples print what the page says, tables are those of the code, links lead somewhere."""
 
 from __future__ import annotations
 
