@@ -11,10 +11,12 @@ from typing import Any
 import grpc
 import pytest
 
+from milvine.config import Settings
+from milvine.server.app import open_door
 from milvine.server.door import Door, DoorFailed
 from milvine.server.grpc_door import GrpcDoor
-from milvine.server.operations import MalformedRequest, UnknownMethod
-from milvine.wire.schema import method_path
+from milvine.server.operations import MalformedRequest, Operations, UnknownMethod
+from milvine.wire.schema import HYBRID_RPCS, method_path
 
 RPCS = ("Search", "Insert", "CreateIndex", "Cmd", "Flush")
 UNLIMITED = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
@@ -85,11 +87,26 @@ def test_gzip_requests(channel: grpc.Channel) -> None:
     assert answer == b"Insert:" + b"a" * 100_000
 
 
-@pytest.mark.parametrize("rpc", ["CreateHybridCollection", "InsertEntity", "HybridSearch", "Nonsense"])
+@pytest.mark.parametrize("rpc", ["CreateHybridCollection", "Nonsense"])
 def test_unknown_paths_are_unimplemented(channel: grpc.Channel, rpc: str) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         stub(channel, rpc)(b"", timeout=TIMEOUT)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", ["grpc", "native"])
+def test_hybrid_calls_are_unimplemented_without_a_word(kind: str) -> None:
+    if kind == "native":
+        pytest.importorskip("pygrpc_native")
+    door = open_door(Operations(None), Settings(door=kind, port=0))  # type: ignore[arg-type]
+    door.start()
+    with grpc.insecure_channel(f"127.0.0.1:{door.port}") as channel:
+        for rpc in HYBRID_RPCS:
+            with pytest.raises(grpc.RpcError) as caught:
+                stub(channel, rpc)(b"anything", timeout=TIMEOUT)
+            status: Any = caught.value
+            assert (status.code(), status.details()) == (grpc.StatusCode.UNIMPLEMENTED, "")
+    door.stop(1)
 
 
 def refuse(error: Exception) -> Callable[[bytes], bytes]:

@@ -90,7 +90,7 @@ def test_every_rpc_is_served_or_said_not_to_be() -> None:
     assert not set(SERVED) & NOT_SERVED
 
 
-@pytest.mark.parametrize("rpc", [*sorted(NOT_SERVED), "CreateHybridCollection", "Nonsense"])
+@pytest.mark.parametrize("rpc", [*sorted(NOT_SERVED), *schema.HYBRID_RPCS, "Nonsense"])
 def test_unknown_methods(caller: Caller, rpc: str) -> None:
     with pytest.raises(UnknownMethod) as caught:
         caller.operations.call(rpc, b"")

@@ -13,6 +13,9 @@ from milvine.server.door import Door, DoorFailed, target
 from milvine.server.grpc_door import GrpcDoor
 from milvine.server.memory import bound_free_memory, trim_after_flush
 from milvine.server.operations import SERVED, Operations
+from milvine.wire.schema import HYBRID_RPCS
+
+_DECLARED = (*SERVED, *HYBRID_RPCS)  # a door refuses what it does not know in words of its own
 
 
 class Server:
@@ -72,7 +75,7 @@ def open_door(operations: Operations, settings: Settings) -> Door:
     if settings.door == "native" and not installed:
         raise DoorFailed("The door `native` needs the package pygrpc-native: pip install 'milvine[native]'")
     if settings.door == "grpc" or not installed:
-        return GrpcDoor(operations.call, SERVED, settings.address, settings.port)
+        return GrpcDoor(operations.call, _DECLARED, settings.address, settings.port)
     native_door = import_module("milvine.server.native_door")
-    native: Door = native_door.NativeDoor(operations.call, SERVED, settings.address, settings.port)
+    native: Door = native_door.NativeDoor(operations.call, _DECLARED, settings.address, settings.port)
     return native

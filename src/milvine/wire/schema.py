@@ -84,6 +84,24 @@ RPCS: dict[str, tuple[str, str]] = {
 }
 """Rpc -> (request, reply), in the order of the specification."""
 
+HYBRID_RPCS = (
+    "CreateHybridCollection",
+    "HasHybridCollection",
+    "DropHybridCollection",
+    "DescribeHybridCollection",
+    "CountHybridCollection",
+    "ShowHybridCollections",
+    "ShowHybridCollectionInfo",
+    "PreloadHybridCollection",
+    "InsertEntity",
+    "HybridSearch",
+    "HybridSearchInSegments",
+    "GetEntityByID",
+    "GetEntityIDs",
+    "DeleteEntitiesByID",
+)
+"""Rpcs that the service declares and no 1.x server implements (appendix A)."""
+
 _Field = descriptor_pb2.FieldDescriptorProto
 _SCALARS = {
     "string": _Field.TYPE_STRING,
