@@ -32,7 +32,7 @@ $(VENV)/.runtime: $(VENV)/.created pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
-	$(PIP) install -e '.[native,dev]' || $(PIP) install -e '.[dev]'
+	$(PIP) install -e '.[native,annoy,dev]' || $(PIP) install -e '.[native,dev]' || $(PIP) install -e '.[dev]'
 	@touch $@
 
 install: $(VENV)/.dev

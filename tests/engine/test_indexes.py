@@ -3,6 +3,7 @@
 import shutil
 import time
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ INDEXES = {
     IndexType.IVF_SQ8H: ({"nlist": 64}, {"nprobe": 64}),
     IndexType.IVF_PQ: ({"nlist": 16, "m": 8}, {"nprobe": 16}),
     IndexType.HNSW: ({"M": 16, "efConstruction": 100}, {"ef": 128}),
+    **({IndexType.ANNOY: ({"n_trees": 8}, {"search_k": 1000})} if find_spec("annoy") else {}),
 }
 NAMES = {
     IndexType.IVF_FLAT: "IVFFLAT",
@@ -27,6 +29,7 @@ NAMES = {
     IndexType.IVF_SQ8H: "IVFSQ8H",
     IndexType.IVF_PQ: "PQ",
     IndexType.HNSW: "HNSW",
+    IndexType.ANNOY: "ANNOY",
 }
 ROWS = 6000
 

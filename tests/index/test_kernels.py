@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from milvine.index.native import faiss
 from milvine.index.registry import kernel
 from milvine.testing import oracle
 from milvine.testing.index_contract import ImageContract, IndexContract, built, clustered, flat_image
-from milvine.types import Floats, IndexType, MetricType
+from milvine.types import Floats, IndexType, MetricType, RowMask
 
 WORDNET = Path(__file__).parents[3] / "shared" / "data" / "wordnet_minilm384.npz"
 L2, IP = MetricType.L2, MetricType.IP
@@ -65,8 +66,36 @@ class TestHnsw(ImageContract):
         assert oracle.recall(rows, oracle.pair_distances(queries, vectors, metric), truth, metric) == 1.0
 
 
+class TestAnnoy(ImageContract):
+    index_type = IndexType.ANNOY
+    build_params = {"n_trees": 16}
+    search_params = {"search_k": 1000}
+    floor = {L2: 0.97, IP: 0.9}
+
+    @pytest.fixture(autouse=True)
+    def _needs_annoy(self) -> None:
+        pytest.importorskip("annoy")
+
+    @pytest.mark.parametrize("search_k", [-1, 1, 1 << 62])
+    def test_any_search_k_finds_k_rows(self, metric: MetricType, search_k: int) -> None:
+        index, (vectors, queries) = self.index(metric), clustered()
+        mask = RowMask.from_bool(np.arange(len(vectors)) % 3 > 0)
+        for k in (1, 200):
+            for live in (None, mask):
+                _, rows = index.search(queries, k, {"search_k": search_k}, live)
+                assert (rows >= 0).all() and (live is None or live.contains(rows).all())
+                assert all(len(np.unique(each)) == k for each in rows)
+
+
+def test_without_the_package_annoy_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "annoy", None)
+    monkeypatch.delitem(sys.modules, "milvine.index.annoy", raising=False)
+    with pytest.raises(Unsupported, match="extra annoy"):
+        kernel(IndexType.ANNOY)
+
+
 def test_types_of_later_releases_are_refused_with_what_to_use() -> None:
-    for index_type in (IndexType.RNSG, IndexType.ANNOY):
+    for index_type in (IndexType.RNSG,):
         with pytest.raises(Unsupported, match=rf"{index_type.name}.*HNSW"):
             kernel(index_type)
 

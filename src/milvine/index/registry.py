@@ -16,6 +16,7 @@ _KERNELS = {
     IndexType.IVF_SQ8H: ("milvine.index.ivf", "IVF_SQ8"),  # its coarse half may run on a GPU; on the CPU they are one
     IndexType.IVF_PQ: ("milvine.index.ivf", "IVF_PQ"),
     IndexType.HNSW: ("milvine.index.hnsw", "HNSW"),
+    IndexType.ANNOY: ("milvine.index.annoy", "ANNOY"),
 }
 
 
@@ -29,7 +30,7 @@ def kernel(index_type: IndexType, binary: bool = False) -> Kernel:
     """The kernel of an index type, over float or binary vectors.
 
     Raises:
-        Unsupported: this release does not build the type.
+        Unsupported: this release does not build the type, or it needs a package that is not installed.
     """
     kernels = _BINARY_KERNELS if binary else _KERNELS
     if index_type not in kernels:

@@ -1,0 +1,130 @@
+"""ANNOY: a forest of random splits, by the library of that name. It proposes candidates; their distances are exact.
+
+annoy reads and writes paths only, and an index is a section of a file, so it is opened from a copy without a name (on
+Linux in memory). Its image holds the vectors once more; that is its format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from milvine.errors import BuildFailed, CorruptFile, Unsupported
+from milvine.index.base import OpenIndex, Write
+from milvine.index.exact import search_exact
+from milvine.index.flat import vectors_of
+from milvine.index.image import Image, read_image, write_header
+from milvine.index.native import squared_norms
+from milvine.index.params import integer
+from milvine.index.raw import OpenRaw
+from milvine.index.score import Found, for_finite, nearest_of
+from milvine.index.threads import use_threads
+from milvine.storage.nameless import bytes_of, nameless_file
+from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
+
+try:
+    from annoy import AnnoyIndex
+except ModuleNotFoundError as error:
+    raise Unsupported("Index type ANNOY needs the package annoy. Install milvine with the extra annoy") from error
+
+_METRICS = {MetricType.L2: "euclidean", MetricType.IP: "dot"}
+_SEED = 1
+_PORTION = 4096
+_SEARCH_K_MAX = (1 << 31) - 1
+"""annoy counts in C ints."""
+
+DEFAULT_SHARE = 20
+"""Without a search_k, one row in so many is looked at (specification 3.13)."""
+ROWS_PER_CANDIDATE = 4
+"""At most so many live rows per candidate, comparing all of them is quicker, and right."""
+FEW_LIVE = 0.1
+SPARE = 10
+"""Candidates beyond k: annoy rounds otherwise than the exact distances do."""
+
+
+class AnnoyKernel:
+    def build(self, vectors: Floats, metric: MetricType, params: Mapping[str, Any], threads: int, write: Write) -> None:
+        sound = np.flatnonzero(np.isfinite(squared_norms(vectors)))
+        if not len(sound):
+            return write_header(write, len(vectors), 0)
+        forest = AnnoyIndex(vectors.shape[1], _METRICS[metric])
+        forest.set_seed(_SEED)
+        for start in range(0, len(sound), _PORTION):
+            for number, row in enumerate(vectors[sound[start : start + _PORTION]].tolist(), start):
+                forest.add_item(number, row)
+        forest.build(integer(params, "n_trees"), threads)
+        with nameless_file() as path:
+            forest.save(str(path))
+            image = bytes_of(path)
+        if not image.size:
+            raise BuildFailed("annoy wrote nothing")
+        write_header(write, len(vectors), len(sound), None if len(sound) == len(vectors) else sound)
+        write(image.data)
+
+    def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:
+        image, vectors = read_image(data), vectors_of(flat)
+        if image.rows != len(vectors):
+            raise CorruptFile(f"An index file is about {image.rows} rows, its segment has {len(vectors)}")
+        return OpenAnnoy(image, vectors, metric) if image.indexed else OpenRaw(vectors, metric)
+
+
+class OpenAnnoy:
+    """A forest over the segment's rows, or over those without NaN and infinity. annoy has no selectors: whoever wants
+    live rows asks for more candidates until there are enough."""
+
+    def __init__(self, image: Image, vectors: Floats, metric: MetricType) -> None:
+        self._row_map, self._indexed = image.row_map, image.indexed
+        self._vectors, self._metric = vectors, metric
+        self._forest = AnnoyIndex(vectors.shape[1], _METRICS[metric])
+        with nameless_file(image.body) as path:
+            self._forest.load(str(path))  # maps it
+        if self._forest.get_n_items() != image.indexed:
+            raise CorruptFile(f"An index file holds {self._forest.get_n_items()} rows instead of {image.indexed}")
+
+    @property
+    def rows(self) -> int:
+        return len(self._vectors)
+
+    def search(
+        self, queries: Floats, k: int, params: Mapping[str, Any], mask: RowMask | None, threads: int = 1
+    ) -> tuple[Floats, Ids]:
+        wanted = min(k, self._indexed)
+        search_k = integer(params, "search_k")
+        if search_k <= 0:
+            search_k = max(wanted * self._forest.get_n_trees(), self.rows // DEFAULT_SHARE)
+        search_k = max(search_k, wanted)
+        live = self.rows if mask is None else mask.live
+        if live < FEW_LIVE * self.rows or live <= ROWS_PER_CANDIDATE * search_k:
+            return search_exact(queries, self._vectors, self._metric, k, mask, threads)
+        use_threads(threads)
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        return for_finite(queries, k, lambda some: self._search(some, k, search_k, mask))
+
+    def _search(self, queries: Floats, k: int, search_k: int, mask: RowMask | None) -> Found:
+        candidates = [self._candidates(query, k, search_k, mask) for query in queries.tolist()]
+        rows = np.full((len(queries), max(map(len, candidates))), -1, dtype=np.int64)
+        for each, found in zip(rows, candidates, strict=True):
+            each[: len(found)] = found
+        return nearest_of(queries, self._vectors, rows, self._metric, k)
+
+    def _candidates(self, query: list[float], k: int, search_k: int, mask: RowMask | None) -> Ids:
+        """At least min(k, live rows) live rows, nearest first and somewhat more than k where there are."""
+        live = self.rows if mask is None else max(mask.live, 1)
+        asked = min(self._indexed, (k + SPARE) * self.rows // live + SPARE)
+        while True:
+            found = np.array(self._forest.get_nns_by_vector(query, asked, min(search_k, _SEARCH_K_MAX)), dtype=np.int64)
+            exhausted = len(found) == self._indexed
+            rows = found if self._row_map is None else self._row_map[found]
+            if mask is not None:
+                rows = rows[mask.contains(rows)]
+            if len(rows) >= k or exhausted or search_k > _SEARCH_K_MAX:
+                return rows[: k + SPARE]
+            if len(found) == asked:
+                asked = min(self._indexed, 4 * asked)
+            else:  # the forest was asked for more than search_k reaches
+                search_k *= 4
+
+
+ANNOY = AnnoyKernel()
