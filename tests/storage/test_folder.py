@@ -34,6 +34,31 @@ def test_a_second_open_in_this_process_too_and_closing_frees(tmp_path):
     Database.open(tmp_path).close()
 
 
+HOLD = """
+import fcntl, os, sys, time
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+fcntl.flock(fd, fcntl.LOCK_EX)
+os.write(fd, b"1234567890123")
+print("held", flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="fcntl")
+@pytest.mark.parametrize("end", ["slowly", "killed"])
+def test_a_lock_that_is_about_to_go_is_waited_for(tmp_path, end):
+    seconds = "0.3" if end == "slowly" else "60"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "LOCK"), seconds], stdout=subprocess.PIPE, text=True
+    )
+    with holder:
+        assert holder.stdout.readline() == "held\n"
+        if end == "killed":
+            holder.kill()
+        Database.open(tmp_path).close()
+    assert (tmp_path / "LOCK").read_text() == str(os.getpid())
+
+
 def test_a_newer_folder_is_refused(tmp_path):
     Database.open(tmp_path).close()
     (tmp_path / "FORMAT").write_text(json.dumps({"milvine_format": 99}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 from milvine.errors import DataFolderLocked, StorageFailed, UnsupportedFormat
@@ -17,6 +18,12 @@ else:
 
 FORMAT_VERSION = 1
 _OLDEST_READABLE = 1
+
+
+_LOCK_SECONDS = 1.0
+"""How long to wait for the lock: a killed process holds it until the system has taken it apart. Whose number the file
+holds says nothing: in a container every server is process 1."""
+_LOCK_RETRY_SECONDS = 0.02
 
 
 class DataFolder:
@@ -33,7 +40,7 @@ class DataFolder:
         """Create or check the folder and take its lock.
 
         Raises:
-            DataFolderLocked: another process has it open for writing.
+            DataFolderLocked: another process has it open for writing, and still has after a second.
             UnsupportedFormat: a newer Milvine wrote it.
             StorageFailed: it cannot be created or read.
         """
@@ -54,20 +61,19 @@ class DataFolder:
 
     def _lock(self) -> None:
         fd = os.open(self.root / "LOCK", os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
-        try:
-            if sys.platform == "win32":
-                msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
-            else:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.read(fd, 64).decode("ascii", "replace").strip()
-            os.close(fd)
-            raise DataFolderLocked(
-                f"The data folder {self.root} is in use by another process{f' (pid {holder})' if holder else ''}. "
-                "Stop it first, or open another folder."
-            ) from None
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while not _taken(fd):
+            if time.monotonic() > deadline:
+                holder = _holder(fd)
+                os.close(fd)
+                raise DataFolderLocked(
+                    f"The data folder {self.root} is in use by another process{f' (pid {holder})' if holder else ''}. "
+                    "Stop it first, or open another folder."
+                )
+            time.sleep(_LOCK_RETRY_SECONDS)
         self._lock_fd = fd
         os.ftruncate(fd, 0)
+        os.lseek(fd, 0, os.SEEK_SET)
         os.write(fd, str(os.getpid()).encode())
 
     def _check_format(self, create: bool = False) -> None:
@@ -84,3 +90,24 @@ class DataFolder:
             )
         if version < _OLDEST_READABLE:
             raise UnsupportedFormat(f"{self.root} has format {version}; the oldest readable is {_OLDEST_READABLE}.")
+
+
+def _taken(fd: int) -> bool:
+    """Try to take the lock."""
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _holder(fd: int) -> str:
+    """The process id that the holder wrote; empty where the system does not let it be read."""
+    try:
+        os.lseek(fd, 0, os.SEEK_SET)
+        return os.read(fd, 64).decode("ascii", "replace").strip()
+    except OSError:
+        return ""
