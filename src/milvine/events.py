@@ -64,6 +64,16 @@ class IndexBuilt(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class IndexSetAside(Event):
+    """An index file cannot be used; its segment is searched exactly until the index is built anew."""
+
+    collection_id: int
+    segment_id: int
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class JobFailed(Event):
     """A background job failed; it is tried again later."""
 

@@ -11,6 +11,7 @@ from milvine.events import Event, Listener
 
 _LEVELS: dict[type[Event], int] = {
     events.TornTailCut: logging.WARNING,
+    events.IndexSetAside: logging.WARNING,
     events.LogFailed: logging.ERROR,
     events.JobFailed: logging.ERROR,
     events.RequestFailed: logging.ERROR,

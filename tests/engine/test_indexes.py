@@ -11,7 +11,7 @@ import pytest
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import BuildFailed
-from milvine.events import Events, IndexBuilt, JobFailed
+from milvine.events import Events, IndexBuilt, IndexSetAside, JobFailed
 from milvine.types import IndexSetting, IndexType, MetricType, Query
 
 SETTINGS = Settings(background=False, build_threads=1)
@@ -161,9 +161,16 @@ def test_a_damaged_index_file_is_built_anew_and_answers_stay_right(tmp_path, row
         path.unlink()
     else:
         path.write_bytes(data if damage == "flipped" else data[: len(data) // 2])
-    with Database.open(tmp_path, replace(SETTINGS, background=True, file_cleanup_timeout=0)) as database:
+    seen = []
+    settings = replace(SETTINGS, background=True, file_cleanup_timeout=0)
+    with Database.open(tmp_path, settings, Events(seen.append)) as database:
+        (segment,) = database.stats("c").partitions[0].segments
         assert recall(database, rows, IndexType.IVF_FLAT) >= 0.95
         database.flush()
+        wait_for(lambda: any(isinstance(event, IndexSetAside) for event in seen))
+        (event,) = (event for event in seen if isinstance(event, IndexSetAside))
+        assert (event.segment_id, event.file) == (int(segment.name), path.name)
+        assert ("Cannot read" if damage == "missing" else "is damaged at byte") in event.reason
         wait_for(lambda: path.name not in {p.name for p in (tmp_path / "segments").glob("index-*")})
         wait_for(lambda: names(database) == ["IVFFLAT"])
         assert recall(database, rows, IndexType.IVF_FLAT) >= 0.95

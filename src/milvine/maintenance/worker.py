@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from milvine.catalog.model import Edit
+from milvine.catalog.model import Edit, SegmentRecord
 from milvine.errors import MilvineError
-from milvine.events import JobFailed
+from milvine.events import IndexSetAside, JobFailed
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.limits import MIB
@@ -128,10 +128,10 @@ def heal(stores: Stores, state: CollectionState) -> bool:
     """Take damaged index files, if any, out of the catalog: an index is a cache, made anew from the vectors."""
     damaged = stores.files.damaged
 
-    def run() -> None:
+    def run() -> list[SegmentRecord]:
         bad = [e for e in state.segments.values() if e.segment.record.index_file in damaged]
         if state.dropped or not bad:
-            return
+            return []
         before = state.files()
         changed = tuple(each.segment.record.without_index() for each in bad)
         stores.catalog.apply(Edit(state.id, changed=changed))
@@ -139,10 +139,13 @@ def heal(stores: Stores, state: CollectionState) -> bool:
             state.segments[record.id] = LiveSegment(state.open_segment(record), each.mask)
         state.publish()
         retire(stores, before - state.files())
+        return [each.segment.record for each in bad]
 
     if not any(each.segment.record.index_file in damaged for each in state.version.segments):
         return False
-    stores.writer.call(run)
+    for record in stores.writer.call(run):
+        file = str(record.index_file)
+        stores.events.emit(IndexSetAside(state.id, record.id, file, damaged[file]))
     return True
 
 

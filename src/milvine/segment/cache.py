@@ -135,8 +135,8 @@ class FileCache:
         self._lock = threading.Lock()
         self._clock = count(1)
         self._readers: WeakSet[HasFiles] = WeakSet()
-        self.damaged: set[str] = set()
-        """Index files found damaged: not used again, and built anew by maintenance."""
+        self.damaged: dict[str, str] = {}
+        """Index files found damaged, and how: not used again, and built anew by maintenance."""
 
     def get(self, name: str) -> ComponentFile:
         """The open file.

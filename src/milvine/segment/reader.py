@@ -126,8 +126,8 @@ class Segment:
         try:
             file = self._files.get(name)
             return file.index(self.record.id, self._open_index)
-        except OperatorError:  # damaged, missing, of a newer format: only a cache
-            self._files.damaged.add(name)
+        except OperatorError as error:  # damaged, missing, of a newer format: only a cache
+            self._files.damaged[name] = str(error)
             return None
 
     def _open_index(self) -> OpenIndex:
