@@ -171,11 +171,12 @@ from milvine.client.transports import remote
 from milvus import Milvus, NotConnectError
 
 milvus = Milvus(host="127.0.0.1", port=sys.argv[1])
-assert milvus.compact("a").OK()
+assert milvus.compact("a").OK() and milvus.compact("a", _async=True).result().OK()
 for round in range(5):
     child = os.fork()
     if not child:
-        assert milvus.compact("a").OK() and Milvus(host="127.0.0.1", port=sys.argv[1]).compact("a").OK()
+        assert milvus.compact("a").OK() and milvus.compact("a", _async=True).result(10).OK()
+        assert Milvus(host="127.0.0.1", port=sys.argv[1]).compact("a").OK()
         sys.exit(0) if round % 2 else os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
     assert milvus.compact("a").OK()

@@ -34,7 +34,8 @@ class AsyncMilvus:
     """A client for asyncio programs.
 
     Arguments are those of `Milvus`. Nothing is opened before the first call, or before the block of `async with`, which
-    closes the client when it is left. What the constructor of `Milvus` raises is raised there.
+    closes the client when it is left. What the constructor of `Milvus` raises is raised there. A forked process needs a
+    client of its own.
 
     Methods, arguments, results and errors are those of `Milvus`. A call whose task is cancelled is made to its end.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -61,6 +62,7 @@ class Connection:
     ) -> None:
         self._transport: Transport | None = None
         self._threads: ThreadPoolExecutor | None = None
+        self._threads_process = 0
         self._lock = threading.Lock()
         self._name, self._handler = kwargs.get("name"), _checked_handler(handler)
         _check_pool(pool, kwargs.get("pool_size", 10))
@@ -158,8 +160,9 @@ class Connection:
     ) -> F:
         transport, limit = self._open(), checks.seconds(timeout)
         with self._lock:
-            if self._threads is None:
+            if self._threads is None or self._threads_process != os.getpid():  # a forked child has none of the threads
                 self._threads = ThreadPoolExecutor(_ASYNC_THREADS, thread_name_prefix="milvus-client")
+                self._threads_process = os.getpid()
             threads = self._threads
         return future(threads, rpc.method, lambda: transport.call(rpc.method, request, limit), read, callback)
 
