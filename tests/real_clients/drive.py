@@ -170,6 +170,25 @@ def generated_ids(m: Any, answers: Answers) -> None:
     answers["drop generated"] = attempt(m.drop_collection, name)
 
 
+def binary(m: Any, answers: Answers) -> None:
+    name, rows = "bits", [bytes([at % 256, at // 256]) for at in range(300)]
+    param = {"collection_name": name, "dimension": 16, "metric_type": MetricType.JACCARD}
+    answers["create binary"] = attempt(m.create_collection, param)
+    answers["binary info"] = attempt(m.get_collection_info, name)
+    answers["insert binary"] = attempt(m.insert, name, rows, list(range(300)))[0]
+    answers["insert floats into binary"] = attempt(m.insert, name, [[1.0] * 16], [1])
+    answers["flush binary"] = attempt(m.flush, [name])
+    answers["get binary"] = attempt(m.get_entity_by_id, name, [258, 999])
+    answers["search binary"] = attempt(m.search, name, 3, [b"\x07\x00", b"\xff\x01"], params={})
+    answers["search binary for floats"] = attempt(m.search, name, 3, [[1.0, 2.0]], params={})
+    answers["binary IVF_FLAT"] = attempt(m.create_index, name, IndexType.IVF_FLAT, {"nlist": 16})
+    answers["binary HNSW"] = attempt(m.create_index, name, IndexType.HNSW, {"M": 16, "efConstruction": 200})
+    answers["delete binary"] = attempt(m.delete_entity_by_id, name, [7])
+    answers["drop binary"] = attempt(m.drop_collection, name)
+    odd = {"collection_name": name, "dimension": 12, "metric_type": MetricType.HAMMING}
+    answers["binary dimension 12"] = attempt(m.create_collection, odd)
+
+
 def errors(m: Any, answers: Answers) -> None:
     name = "missing"
     for label, call, args in [
@@ -208,7 +227,7 @@ def errors(m: Any, answers: Answers) -> None:
 def life(m: Any) -> Answers:
     answers: Answers = {"version": attempt(m.server_version), "status": attempt(m.server_status)}
     answers["command"] = attempt(m._cmd, "no such command")
-    for part in (collections, partitions, rows, indexes, searches, deletes, generated_ids, errors):
+    for part in (collections, partitions, rows, indexes, searches, deletes, generated_ids, binary, errors):
         part(m, answers)
     answers["drop"] = attempt(m.drop_collection, NAME)
     answers["gone"] = attempt(m.has_collection, NAME)

@@ -172,6 +172,21 @@ def test_generated_ids(life: Any) -> None:
     ]
 
 
+def test_binary_vectors(life: Any) -> None:
+    assert life["create binary"] == ok("Create collection successfully!")
+    assert life["insert binary"] == ok("Add vectors successfully!") and life["flush binary"] == ok()
+    wrong_kind = [7, "The vector dimension must be equal to the collection dimension."]
+    assert life["insert floats into binary"] == life["search binary for floats"] == [wrong_kind, []]
+    assert life["get binary"] == [ok("Obtain vector successfully"), ["0201", []]]
+    found = life["search binary"]
+    assert found[0] == ok("Search vectors successfully!") and found[1]["shape"] == [2, 3]
+    assert found[1]["rows"][0][0] == [7, 0.0] and found[1]["rows"][1][0] == [255, 0.1111]
+    assert life["binary IVF_FLAT"] == ok("Build index successfully!")
+    assert life["binary HNSW"] == [8, "Invalid index type for collection metric type"]
+    assert life["delete binary"] == ok() and life["drop binary"] == ok("Delete collection successfully!")
+    assert life["binary dimension 12"][0] == 7
+
+
 def test_errors(life: Any) -> None:
     missing = {label: answer for label, answer in life.items() if label.endswith(" of missing")}
     assert len(missing) == 17
