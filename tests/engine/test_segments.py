@@ -134,3 +134,22 @@ def test_preloading_names_what_is_damaged(database, vectors, tmp_path):
     path.write_bytes(data)
     with pytest.raises(CorruptFile, match=f"{path.name} is damaged at byte 0"):
         database.preload("c")
+
+
+def test_indexed_segments_are_searched_one_by_one_too(database):
+    rows = np.random.default_rng(2).random((10_000, 64), dtype=np.float32)
+    database.create_collection("big", 64, 1, MetricType.L2)  # segments over 1 MB are not merged
+    for start in (0, 5000):
+        database.insert("big", rows[start : start + 5000].copy(), np.arange(start, start + 5000))
+        database.flush()
+    database.create_index("big", IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 16}))
+    indexed = database.stats("big").partitions[0].segments
+    query = Query(rows[4990:5010], 3, {"nprobe": 16})
+    everywhere = database.search("big", query)
+    apart = [database.search("big", query, frozenset([int(segment.name)])) for segment in indexed]
+    together = np.concatenate([hits.distances for hits in apart], axis=1)
+    assert [segment.index_name for segment in indexed] == ["IVFFLAT", "IVFFLAT"]
+    assert np.array_equal(np.sort(together, axis=1)[:, :3], everywhere.distances)
+    by_id = database.search_by_id("big", np.arange(4990, 5010), 3, {"nprobe": 16})
+    assert np.array_equal(by_id.ids, everywhere.ids)
+    assert np.array_equal(by_id.ids[:, 0], np.arange(4990, 5010))

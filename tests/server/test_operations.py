@@ -120,6 +120,8 @@ def test_malformed_json(stocked: Caller, text: str) -> None:
     stocked.ok(
         "Insert", collection_name="c", row_record_array=records([1, 2, 3, 4]), row_id_array=[9], extra_params=pair
     )
+    made = {"dimension": 4, "index_file_size": 1, "metric_type": 1}
+    stocked.ok("CreateCollection", collection_name="other", extra_params=pair, **made)
 
 
 # collections

@@ -13,6 +13,8 @@ import pytest
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.server.operations import Operations
+from milvine.types import MetricType
+from milvine.wire import schema
 from milvine.wire.status import read_status
 from tests.server.calling import NOT_EXIST, Caller, records
 
@@ -134,3 +136,20 @@ def test_loading_and_releasing(stocked: Caller, rpc: str) -> None:
 @pytest.mark.parametrize("fields", [{}, {"collection_name": "missing"}, {"segment_id_array": ["x", ""]}])
 def test_reloading_looks_at_nothing(stocked: Caller, fields: Any) -> None:
     assert read_status(stocked.ReloadSegments(**fields)) == (0, "")
+
+
+def test_binary_rows(caller: Caller) -> None:
+    caller.create(dimension=16, metric=MetricType.HAMMING)
+    rows = [b"\x00\x00", b"\xff\x00", b"\xff\xff"]
+    sent = [schema.RowRecord(binary_data=row) for row in rows]
+    caller.ok("Insert", collection_name="c", row_record_array=sent, row_id_array=[7, 8, 9])
+    caller.ok("Flush")
+    (segment,) = segments(caller)
+    assert ids_of(caller, segment) == [7, 8, 9]
+    found = search(caller, [segment], query_record_array=sent[1:2])
+    assert (list(found.ids), list(found.distances)) == ([8, 7], [0, 8])
+    by_id = caller.ok("SearchByID", collection_name="c", id_array=[9, 1], topk=2)
+    assert (list(by_id.ids), list(by_id.distances)[:2]) == ([9, 8, -1, -1], [0, 8])
+    caller.ok("PreloadCollection", collection_name="c")
+    caller.ok("ReleaseCollection", collection_name="c")
+    assert list(search(caller, [segment], query_record_array=sent[2:]).ids) == [9, 8]
