@@ -177,6 +177,13 @@ def test_insert_and_search_requests() -> None:
     assert json.loads(sent_search.extra_params[0].value) == {"nprobe": 3}
 
 
+def test_load_collection_as_in_0_2() -> None:
+    milvus, transport = client(PreloadCollection=reply_of("PreloadCollection"))
+    with pytest.warns(DeprecationWarning, match="name the timeout"):
+        assert milvus.load_collection("a", 5).OK()
+    assert transport.sent[-1][2] == 5.0 and not transport.last().partition_tag_array
+
+
 def test_split_inserts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "INSERT_BYTES_MAX", 2 * 3 * 4)
     milvus, transport = client(Insert=reply_of("Insert", vector_id_array=[7, 8]))

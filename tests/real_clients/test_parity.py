@@ -1,4 +1,7 @@
-"""The public surface of our `milvus` package beside that of pymilvus 1.1.2: everything it has is here, alike."""
+"""The public surface of our `milvus` package beside that of pymilvus 1.1.2: everything it has is here, alike.
+
+Of 0.2.14 every method and argument is here but for the hybrid ones, which no server of 1.x takes.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,24 @@ from tests.real_clients.serving import ROOT
 
 pytestmark = pytest.mark.real_client
 
+HYBRID_OR_INTERNAL = {
+    "Milvus.create_hybrid_collection",
+    "Milvus.insert_hybrid",
+    "Milvus.get_hybrid_entity_by_id",
+    "Milvus.search_hybrid",
+    "Milvus.search_hybrid_pb",
+    "Prepare.collection_hybrid_schema",
+    "Prepare.insert_hybrid_param",
+    "Prepare.search_hybrid_param",
+    "Prepare.search_hybrid_pb_param",
+    "Prepare.search_by_ids_param",
+}
 NEVER_RETURNED = "a class that no call of 1.1.2 itself returns or takes"
 INNARDS = "how 1.1.2 makes its own result; ours holds arrays"
 READS_REPLIES = "how 1.1.2's futures read their replies; not for callers"
 DIFFERENT = {
     "Milvus, any keyword": "a keyword that does not exist is a TypeError here, not ignored: it is a typing mistake",
+    "Prepare.delete_by_id_param": "the tag may be left out, as in 0.2.14",
     "milvus.client.abstract.LoopBase": NEVER_RETURNED,
     "milvus.client.abstract.SegmentStat": NEVER_RETURNED,
     "milvus.client.abstract.PartitionStat": NEVER_RETURNED,
@@ -53,14 +69,18 @@ def surface(python: str | Path, **more: str) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.fixture(scope="module")
-def theirs() -> Any:
+def surface_of(client: str) -> Any:
     try:
-        return surface(python_with("pymilvus==1.1.2"))
+        return surface(python_with(client))
     except Unavailable as error:
         if os.environ.get("CI"):
             raise
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def theirs() -> Any:
+    return surface_of("pymilvus==1.1.2")
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +106,10 @@ def test_everything_they_have_is_here(theirs: Any, ours: Any) -> None:
 def test_what_is_here_besides_is_known(theirs: Any, ours: Any) -> None:
     besides = {path for path in ours if path not in theirs and not path.startswith("milvus.client.")}
     assert besides == set(MORE)
+
+
+def test_arguments_of_0_2_are_taken(ours: Any) -> None:
+    old = surface_of("pymilvus==0.2.14")
+    calls = {path: given for path, given in old.items() if path.startswith(("Milvus.", "Prepare."))}
+    assert len(calls) > 50
+    assert {path for path, given in calls.items() if not set(given) <= set(ours.get(path, ()))} == HYBRID_OR_INTERNAL

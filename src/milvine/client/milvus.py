@@ -6,6 +6,7 @@ arguments raise `ParamError` before anything is sent. Values that are typed Any 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -69,9 +70,12 @@ class Milvus(Connection):
         return self._status(replies.DROP_COLLECTION, _named(collection_name), timeout)
 
     def load_collection(
-        self, collection_name: str, partition_tags: Sequence[str] | None = None, timeout: Seconds = None
+        self, collection_name: str, partition_tags: Sequence[str] | float | None = None, timeout: Seconds = None
     ) -> Status:
-        """Reads a collection into memory ahead of its first search."""
+        """Reads a collection into memory ahead of its first search. In 0.2.14 the second argument was the timeout."""
+        if isinstance(partition_tags, int | float):
+            warnings.warn("load_collection: name the timeout, as in timeout=30", DeprecationWarning, stacklevel=2)
+            partition_tags, timeout = None, partition_tags
         return self._status(replies.PRELOAD, _preload(collection_name, partition_tags), timeout)
 
     def release_collection(

@@ -92,7 +92,7 @@ class Prepare:
         return _message("CreatePartition", requests.partition(collection_name, tag))
 
     @classmethod
-    def delete_by_id_param(cls, collection_name: str, id_array: Any, partition_tag: str | None) -> Any:
+    def delete_by_id_param(cls, collection_name: str, id_array: Any, partition_tag: str | None = None) -> Any:
         tag = checks.tag(partition_tag, optional=True)
         return _message("DeleteByID", requests.entities(collection_name, checks.ids(id_array), tag))
 
