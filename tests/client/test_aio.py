@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from milvine.client.exceptions import ClientClosedError
 from milvus import AsyncMilvus, Milvus, NotConnectError, ParamError, __version__
 from tests.client.fakes import FakeTransport, reply_of
 
+OWN = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
 REMOVED = {"connect", "disconnect", "connected", "set_hook"}  # by 1.x: they only raise
 PLAIN = {"client_version"}
 
@@ -80,6 +84,11 @@ def test_nothing_is_opened_before_the_first_call(tmp_path: Path) -> None:
             await milvus.list_collections()
 
     asyncio.run(opened())
+
+
+def test_asyncio_is_not_loaded_before_it_is_needed() -> None:
+    code = "import sys, milvus; sys.exit('asyncio' in sys.modules or 'grpc' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env=OWN, timeout=60, check=False).returncode == 0
 
 
 def test_nobody_listens() -> None:
