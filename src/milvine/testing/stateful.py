@@ -136,6 +136,16 @@ class DatabaseMachine(RuleBasedStateMachine):
     def compact(self, name: str) -> None:
         self.both(lambda db: db.compact(name))
 
+    @rule(name=names, scope=patterns)
+    def preload(self, name: str, scope: list[str]) -> None:
+        if self.model.has_collection(name) and self._matches(name, scope):
+            self.db.preload(name, scope)
+
+    @rule(name=names, scope=patterns)
+    def release(self, name: str, scope: list[str]) -> None:
+        if self.model.has_collection(name) and self._matches(name, scope):
+            self.db.release(name, scope)
+
     @rule()
     def reopen(self) -> None:
         self.db.close()
@@ -173,6 +183,37 @@ class DatabaseMachine(RuleBasedStateMachine):
         self.both(lambda db: db.search(name, query))
         if self.model.has_collection(name) and self._matches(name, scope):
             self._compare_hits(name, query, self.db.search(name, query))
+
+    @rule(name=names, ids=id_lists, k=st.sampled_from([1, 3, 10]), scope=patterns)
+    def search_by_id(self, name: str, ids: list[int], k: int, scope: list[str]) -> None:
+        """As a search with the vectors that the ids stand for."""
+        wanted, params = np.array(ids, np.int64), {"nprobe": 8}
+        stored = self.model.has_collection(name) and outcome(lambda: self.db.get(name, wanted)) is None
+        if not stored or not self._matches(name, scope):
+            return
+        found, vectors = self.db.get(name, wanted)
+        hits = self.db.search_by_id(name, wanted, k, params, scope)
+        if hits.nq:
+            assert (hits.ids[~found] == FILLER_ID).all()
+            hits = Hits(hits.ids[found], hits.distances[found])
+        if found.any():
+            self._compare_hits(name, Query(vectors[found], k, params, tuple(scope)), hits)
+
+    @rule(name=names, k=st.sampled_from([1, 10, 100]), seed=seeds)
+    def segments(self, name: str, k: int, seed: int) -> None:
+        """When all is flushed the segments hold every row, and a search in all of them is a search of everything."""
+        if not self.model.has_collection(name):
+            return
+        self.db.flush([name])
+        named = [segment.name for part in self.db.stats(name).partitions for segment in part.segments]
+        listed = Counter(row_id for segment in named for row_id in self.db.segment_ids(name, segment).tolist())
+        rows = self.model.table(name).partitions.values()
+        assert listed == Counter(row_id for part in rows for row_id in part.ids.tolist())
+        if named:
+            query = Query(some_vectors(seed, 2), k, {"nprobe": 8})
+            everything, in_segments = self.db.search(name, query), self.db.search(name, query, {int(s) for s in named})
+            assert np.array_equal(everything.ids, in_segments.ids)
+            assert np.array_equal(everything.distances, in_segments.distances)
 
     def _matches(self, name: str, scope: list[str]) -> bool:
         return outcome(lambda: self.model.table(name).matching(scope)) is None
