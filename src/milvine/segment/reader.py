@@ -56,7 +56,7 @@ class Segment:
             CorruptFile: names file and offset.
         """
         file = self._files.get(self.record.rows_file)
-        for section in ("vectors", "ids", "lsn_starts", "lsns"):
+        for section in ("vectors", "ids"):
             file.verify(self.record.id, section)
 
     def follows(self, other: Segment) -> bool:
@@ -88,6 +88,8 @@ class Segment:
     def lsns(self) -> NDArray[np.int64]:
         """When each row was inserted, int64 (rows,)."""
         file = self._files.get(self.record.rows_file)
+        for section in ("lsn_starts", "lsns"):
+            file.verify(self.record.id, section)
         starts = file.array(self.record.id, "lsn_starts", np.uint32)
         values = file.array(self.record.id, "lsns", np.int64)
         assert starts is not None and values is not None
