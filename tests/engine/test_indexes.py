@@ -21,6 +21,10 @@ INDEXES = {
     IndexType.IVF_SQ8H: ({"nlist": 64}, {"nprobe": 64}),
     IndexType.IVF_PQ: ({"nlist": 16, "m": 8}, {"nprobe": 16}),
     IndexType.HNSW: ({"M": 16, "efConstruction": 100}, {"ef": 128}),
+    IndexType.RNSG: (
+        {"search_length": 50, "out_degree": 24, "candidate_pool_size": 100, "knng": 40},
+        {"search_length": 100},
+    ),
     **({IndexType.ANNOY: ({"n_trees": 8}, {"search_k": 1000})} if find_spec("annoy") else {}),
 }
 NAMES = {
@@ -30,6 +34,7 @@ NAMES = {
     IndexType.IVF_PQ: "PQ",
     IndexType.HNSW: "HNSW",
     IndexType.ANNOY: "ANNOY",
+    IndexType.RNSG: "NSG",
 }
 ROWS = 6000
 

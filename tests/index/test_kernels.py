@@ -66,6 +66,13 @@ class TestHnsw(ImageContract):
         assert oracle.recall(rows, oracle.pair_distances(queries, vectors, metric), truth, metric) == 1.0
 
 
+class TestRnsg(ImageContract):
+    index_type = IndexType.RNSG
+    build_params = {"search_length": 60, "out_degree": 32, "candidate_pool_size": 200, "knng": 50}
+    search_params = {"search_length": 64}
+    floor = {L2: 0.97, IP: 0.93}
+
+
 class TestAnnoy(ImageContract):
     index_type = IndexType.ANNOY
     build_params = {"n_trees": 16}
@@ -94,8 +101,8 @@ def test_without_the_package_annoy_says_what_to_install(monkeypatch: pytest.Monk
         kernel(IndexType.ANNOY)
 
 
-def test_types_of_later_releases_are_refused_with_what_to_use() -> None:
-    for index_type in (IndexType.RNSG,):
+def test_types_that_are_not_built_are_refused_with_what_to_use() -> None:
+    for index_type in (IndexType.SPTAG_KDT, IndexType.SPTAG_BKT):
         with pytest.raises(Unsupported, match=rf"{index_type.name}.*HNSW"):
             kernel(index_type)
 
@@ -129,7 +136,7 @@ def wordnet() -> tuple[Floats, Floats]:
 def _bare(index_type: IndexType, metric: int) -> tuple[faiss.Index, faiss.SearchParameters]:
     """faiss on its own, with the parameters of `REAL`."""
     quantizer, probe = faiss.IndexFlat(384, metric), faiss.SearchParametersIVF(nprobe=16)
-    if index_type is IndexType.HNSW:
+    if index_type in (IndexType.HNSW, IndexType.RNSG):  # RNSG is held against HNSW
         index = faiss.IndexHNSWFlat(384, 16, metric)
         index.hnsw.efConstruction = 100
         return index, faiss.SearchParametersHNSW(efSearch=64)
@@ -145,12 +152,13 @@ REAL = {
     IndexType.IVF_SQ8: ({"nlist": 100}, {"nprobe": 16}, 0.9),
     IndexType.IVF_PQ: ({"nlist": 100, "m": 16}, {"nprobe": 16}, 0.4),
     IndexType.HNSW: ({"M": 16, "efConstruction": 100}, {"ef": 64}, 0.95),
+    IndexType.RNSG: (TestRnsg.build_params, {"search_length": 64}, 0.97),
 }
 
 
 @pytest.mark.parametrize(
     ("index_type", "metric"),
-    [(t, m) for t in REAL for m in (L2, IP) if (t, m) not in {(IndexType.IVF_PQ, IP), (IndexType.HNSW, IP)}],
+    [(t, m) for t in REAL for m in (L2, IP) if m is L2 or t in (IndexType.IVF_FLAT, IndexType.IVF_SQ8)],
     ids=lambda v: v.name,
 )
 def test_real_vectors_are_found_as_bare_faiss_finds_them(index_type: IndexType, metric: MetricType) -> None:

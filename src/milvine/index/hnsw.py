@@ -36,26 +36,36 @@ class HnswKernel:
         use_threads(threads)
         sound = np.flatnonzero(np.isfinite(squared_norms(vectors)))
         if not len(sound):
-            return write_image(write, len(vectors), 0, None)
+            return write_graph(write, None, len(vectors), sound)
         index = faiss.IndexHNSWFlat(vectors.shape[1], integer(params, "M"), METRICS[metric])
         index.hnsw.efConstruction = integer(params, "efConstruction")
-        if len(sound) == len(vectors):
-            index.add(vectors)
-            return write_image(write, len(vectors), len(sound), index, flags=faiss.IO_FLAG_SKIP_STORAGE)
-        index.add(vectors[sound])
-        write_image(write, len(vectors), len(sound), index, row_map=sound)
+        index.add(vectors if len(sound) == len(vectors) else vectors[sound])
+        write_graph(write, index, len(vectors), sound)
 
     def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:
-        image, vectors = read_image(data), vectors_of(flat)
-        if image.rows != len(vectors):
-            raise CorruptFile(f"An index file is about {image.rows} rows, its segment has {len(vectors)}")
-        return OpenHnsw(image, flat, metric) if image.indexed else OpenRaw(vectors, metric)
+        return open_graph(data, flat, metric, "ef")
 
 
-class OpenHnsw:
+def write_graph(write: Write, index: Any, rows: int, sound: Ids) -> None:
+    """Pass the image of an HNSW index over the `sound` of `rows` rows to `write`; None over none of them."""
+    if len(sound) == rows and rows:
+        return write_image(write, rows, rows, index, flags=faiss.IO_FLAG_SKIP_STORAGE)
+    write_image(write, rows, len(sound), index, row_map=sound if len(sound) else None)
+
+
+def open_graph(data: Bytes, flat: Bytes, metric: MetricType, breadth: str) -> OpenIndex:
+    """Open such an image. `breadth` names the search parameter that says how many candidates a walk keeps."""
+    image, vectors = read_image(data), vectors_of(flat)
+    if image.rows != len(vectors):
+        raise CorruptFile(f"An index file is about {image.rows} rows, its segment has {len(vectors)}")
+    return OpenGraph(image, flat, metric, breadth) if image.indexed else OpenRaw(vectors, metric)
+
+
+class OpenGraph:
     """A graph whose storage is the segment's Flat image, or its own when rows were left out."""
 
-    def __init__(self, image: Image, flat: Bytes, metric: MetricType) -> None:
+    def __init__(self, image: Image, flat: Bytes, metric: MetricType, breadth: str) -> None:
+        self._breadth = breadth
         self._image, self._flat = image, flat  # the index points into both
         self._vectors, self._metric = vectors_of(flat), metric
         if image.row_map is not None:
@@ -75,7 +85,7 @@ class OpenHnsw:
     ) -> tuple[Floats, Ids]:
         use_threads(threads)
         wanted = min(k, self.rows)
-        ef = max(integer(params, "ef"), wanted)
+        ef = max(integer(params, self._breadth), wanted)
         live = self.rows if mask is None else mask.live
         if live < FEW_LIVE * self.rows or live <= ROWS_PER_EF * ef:
             return search_exact(queries, self._vectors, self._metric, k, mask, threads)

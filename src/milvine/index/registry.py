@@ -16,6 +16,7 @@ _KERNELS = {
     IndexType.IVF_SQ8H: ("milvine.index.ivf", "IVF_SQ8"),  # its coarse half may run on a GPU; on the CPU they are one
     IndexType.IVF_PQ: ("milvine.index.ivf", "IVF_PQ"),
     IndexType.HNSW: ("milvine.index.hnsw", "HNSW"),
+    IndexType.RNSG: ("milvine.index.nsg", "RNSG"),
     IndexType.ANNOY: ("milvine.index.annoy", "ANNOY"),
 }
 

@@ -1,0 +1,171 @@
+"""RNSG: a graph of neighbours with one level, from faiss's NSG over a k-NN graph of our own.
+
+NSG prunes what it finds by walking the k-NN graph. On clustered rows that graph falls apart into the clusters, walks
+end in the cluster where they begin, and the pruned graph has few ways between clusters. So every row also gets its
+nearest rows in a sample of a quarter of all, in one of a sixteenth, and so on: bridges of every length, at a third of
+the cost of the k-NN graph.
+
+The pruned graph is kept as the lowest level of an HNSW index. The levels above it are an HNSW graph of a sample, from
+where a walk comes down in the right cluster. faiss searches that with parameters and selectors per call, which its own
+NSG cannot, and the file needs no vectors. Under inner product the graph is made of
+rows with one more dimension, which gives all of them the same length: nearest by L2 and largest by inner product are
+then the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from milvine.index.base import OpenIndex, Write
+from milvine.index.exact import search_exact
+from milvine.index.hnsw import open_graph, write_graph
+from milvine.index.native import METRICS, faiss, squared_norms
+from milvine.index.params import integer
+from milvine.index.threads import use_threads
+from milvine.types import Bytes, Floats, Ids, MetricType
+
+_ROWS_MIN = 256
+"""Fewer are always searched exactly."""
+_SPARSER = 4
+_BRIDGES = 8
+_SAMPLE_MIN = 4
+_PORTION = 2048
+_EXACT_ROWS = 100_000
+"""From here on neighbours are looked up in an HNSW graph: comparing all pairs would take longer."""
+_SPARE = 32
+_CONSTRUCTION = 100
+_DEGREE_MIN = 16
+"""faiss ties rows that no walk reaches to a row with a place left, and looks until it finds one: there must be some."""
+_APART = 1e-3
+
+
+class NsgKernel:
+    def build(self, vectors: Floats, metric: MetricType, params: Mapping[str, Any], threads: int, write: Write) -> None:
+        use_threads(threads)
+        sound = np.flatnonzero(np.isfinite(squared_norms(vectors)))
+        if len(sound) < _ROWS_MIN:
+            sound = sound[:0]
+        indexed = vectors if len(sound) == len(vectors) else vectors[sound]
+        index = _pruned(indexed, metric, params, threads) if len(sound) else None
+        if index is not None and len(sound) < len(vectors):
+            index.storage.add(indexed)  # the graph numbers its rows itself, so it brings them along
+        write_graph(write, index, len(vectors), sound)
+
+    def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:
+        return open_graph(data, flat, metric, "search_length")
+
+
+def _pruned(vectors: Floats, metric: MetricType, params: Mapping[str, Any], threads: int) -> Any:
+    """An HNSW index without its vectors."""
+    points = _of_one_length(vectors) if metric is MetricType.IP else vectors
+    points = _twins_apart(points)
+    columns, samples = neighbour_graph(points, integer(params, "knng"), threads)
+    use_threads(threads)
+    degree = max(integer(params, "out_degree"), _DEGREE_MIN)
+    nsg = faiss.IndexNSGFlat(points.shape[1], degree)
+    nsg.nsg.L = max(integer(params, "search_length"), degree)
+    nsg.nsg.C = max(integer(params, "candidate_pool_size"), degree)
+    nsg.build(points, np.concatenate(columns, axis=1))
+    graph = nsg.nsg.get_final_graph()
+    links = faiss.rev_swig_ptr(graph.data, graph.N * graph.K).reshape(graph.N, graph.K)
+    index = faiss.IndexHNSWFlat(vectors.shape[1], (degree + 1) // 2, METRICS[metric])
+    _with_levels_above(index.hnsw, points, links, samples[0])
+    index.ntotal = len(vectors)
+    return index
+
+
+def _with_levels_above(hnsw: Any, points: Floats, links: Ids, sample: Ids) -> None:
+    """Fill a graph: `links` (rows, degree) is the lowest level, above it stands an HNSW graph of a sample."""
+    above = faiss.IndexHNSWFlat(points.shape[1], hnsw.nb_neighbors(1) // 2)  # its lowest level has twice the slots
+    above.hnsw.efConstruction = _CONSTRUCTION
+    above.add(np.ascontiguousarray(points[sample]))
+    heights = faiss.vector_to_array(above.hnsw.levels)
+    levels = np.ones(len(points), dtype=np.int32)
+    levels[sample] += heights
+    faiss.copy_array_to_vector(levels, hnsw.levels)
+    hnsw.prepare_level_tab(len(points), True)
+    table, places = _slots(hnsw, 0, np.arange(len(points)))
+    table[places[:, : links.shape[1]]] = links
+    for level in range(above.hnsw.max_level + 1):
+        some = np.flatnonzero(heights > level)
+        linked, places = _slots(above.hnsw, level, some)
+        found = linked[places]
+        table, places = _slots(hnsw, level + 1, sample[some])
+        table[places[:, : found.shape[1]]] = np.where(found < 0, -1, sample[np.maximum(found, 0)])
+    hnsw.entry_point, hnsw.max_level = int(sample[above.hnsw.entry_point]), above.hnsw.max_level + 1
+
+
+def _slots(hnsw: Any, level: int, rows: Ids) -> tuple[Any, Ids]:
+    """All links of a graph, int32, as a view; and where in it those of some rows at one level are, (rows, slots)."""
+    starts = faiss.vector_to_array(hnsw.offsets).astype(np.int64)
+    first = starts[rows] + hnsw.cum_nb_neighbors(level)
+    return faiss.rev_swig_ptr(hnsw.neighbors.data(), int(starts[-1])), first[:, None] + np.arange(
+        hnsw.nb_neighbors(level)
+    )
+
+
+def neighbour_graph(points: Floats, neighbours: int, threads: int) -> tuple[list[Ids], list[Ids]]:
+    """For each row its nearest rows, and its nearest in ever sparser samples: int64 (rows, k) each; and the samples.
+
+    Never the row itself. Each sample lies within the one before it.
+    """
+    rows = len(points)
+    columns = [_nearest_others(points, np.arange(rows), min(neighbours, rows - 1), threads)]
+    samples: list[Ids] = []
+    sample = np.arange(rows)
+    while len(sample) // _SPARSER >= _SAMPLE_MIN:
+        sample = np.sort(np.random.default_rng(len(samples)).permutation(sample)[::_SPARSER])
+        samples.append(sample)
+        columns.append(_nearest_others(points, sample, min(_BRIDGES, len(sample) - 1), threads))
+    return columns, samples
+
+
+def _nearest_others(points: Floats, sample: Ids, k: int, threads: int) -> Ids:
+    """The k nearest rows of a sample for every row, without the row itself: int64 (rows, k)."""
+    chosen = points if len(sample) == len(points) else np.ascontiguousarray(points[sample])
+    graph = _hnsw(chosen) if len(chosen) > _EXACT_ROWS else None
+    out = np.empty((len(points), k), dtype=np.int64)
+    for start in range(0, len(points), _PORTION):
+        some = points[start : start + _PORTION]
+        if graph is None:
+            _, found = search_exact(some, chosen, MetricType.L2, k + 1, threads=threads)
+        else:
+            _, found = graph.search(some, k + 1, params=faiss.SearchParametersHNSW(efSearch=k + _SPARE))
+        found = sample[np.maximum(found, 0)]
+        itself = found == np.arange(start, start + len(some))[:, None]
+        left_out = np.where(itself.any(axis=1), itself.argmax(axis=1), k)  # twins may crowd a row out of its own list
+        others = np.arange(k + 1) != left_out[:, None]
+        out[start : start + len(some)] = found[others].reshape(len(some), k)
+    return out
+
+
+def _hnsw(points: Floats) -> Any:
+    graph = faiss.IndexHNSWFlat(points.shape[1], 16)
+    graph.hnsw.efConstruction = _CONSTRUCTION
+    graph.add(points)
+    return graph
+
+
+def _twins_apart(points: Floats) -> Floats:
+    """The rows, those with an equal one moved by a thousandth of the usual spread: crowds of equal rows would have
+    links among themselves only, and no place left in any of them."""
+    _, first, copies = np.unique(squared_norms(points), return_index=True, return_counts=True)
+    if len(first) == len(points):
+        return points
+    twin = np.ones(len(points), dtype=bool)
+    twin[first[copies == 1]] = False
+    apart, rng = points.copy(), np.random.default_rng(0)
+    scale = _APART * np.sqrt(np.mean(np.var(points[:: max(1, len(points) // 10_000)], axis=0, dtype=np.float64)))
+    apart[twin] += (scale * rng.standard_normal((np.count_nonzero(twin), points.shape[1]))).astype(np.float32)
+    return apart
+
+
+def _of_one_length(vectors: Floats) -> Floats:
+    squares = squared_norms(vectors)
+    return np.column_stack([vectors, np.sqrt(np.maximum(squares.max() - squares, 0))]).astype(np.float32)
+
+
+RNSG = NsgKernel()
