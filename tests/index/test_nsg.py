@@ -62,3 +62,10 @@ def test_islands_are_reached(monkeypatch: pytest.MonkeyPatch, exact_rows: int) -
     truth, _ = oracle.nearest(queries, vectors, MetricType.L2, 10)
     pairs = oracle.pair_distances(queries, vectors, MetricType.L2)
     assert oracle.recall(rows, pairs, truth, MetricType.L2) >= 0.95
+
+
+@pytest.mark.parametrize("value", [0.0, 7.0])
+def test_a_segment_of_one_vector_alone_can_be_built(value: float) -> None:
+    same = np.full((600, 8), value, dtype=np.float32)
+    for metric in (MetricType.L2, MetricType.IP):
+        assert built(IndexType.RNSG, same, metric, {**PARAMS, "out_degree": 5}).size

@@ -158,7 +158,9 @@ def _twins_apart(points: Floats) -> Floats:
     twin = np.ones(len(points), dtype=bool)
     twin[first[copies == 1]] = False
     apart, rng = points.copy(), np.random.default_rng(0)
-    scale = _APART * np.sqrt(np.mean(np.var(points[:: max(1, len(points) // 10_000)], axis=0, dtype=np.float64)))
+    sample = points[:: max(1, len(points) // 10_000)]
+    spread = float(np.sqrt(np.mean(np.var(sample, axis=0, dtype=np.float64))))
+    scale = _APART * (spread or float(np.abs(sample).max()) or 1.0)  # all rows may be one
     apart[twin] += (scale * rng.standard_normal((np.count_nonzero(twin), points.shape[1]))).astype(np.float32)
     return apart
 
