@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +110,7 @@ def test_sqlite_is_seen_whole(tmp_path: Path, tracer: Path) -> None:
 def surviving(folder: Path) -> list[int]:
     if not (folder / "catalog.db").exists():
         return []
-    with sqlite3.connect(folder / "catalog.db") as db:
+    with closing(sqlite3.connect(folder / "catalog.db")) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         if not db.execute("SELECT 1 FROM sqlite_master").fetchall():
             return []
