@@ -127,6 +127,35 @@ def test_compacting_an_indexed_segment_keeps_it_indexed(tmp_path, rows):
         assert recall(database, rows, IndexType.IVF_FLAT, dead=1000) >= 0.95
 
 
+def test_a_merge_whose_build_is_stopped_changes_nothing(tmp_path, rows):
+    from milvine.maintenance.merge import merge
+
+    with Database.open(tmp_path, SETTINGS) as database:
+        fill(database, rows)
+        database.create_index("c", setting(IndexType.HNSW))
+        database.delete("c", np.arange(1000))
+        state = database._state("c")
+        assert not merge(database._stores, state, tuple(state.segments), lambda: True)
+        assert names(database) == ["HNSW"] and database.count("c") == ROWS - 1000
+        assert recall(database, rows, IndexType.HNSW, dead=1000) >= 0.95
+    with Database.open(tmp_path, SETTINGS) as database:
+        assert database.count("c") == ROWS - 1000
+
+
+def test_closing_during_a_merge_of_indexed_segments_loses_nothing(tmp_path, rows):
+    settings = replace(SETTINGS, background=True, unindexed_rows_max=0)
+    with Database.open(tmp_path, settings) as database:
+        database.create_collection("c", 16, 1, MetricType.L2)
+        database.create_index("c", setting(IndexType.IVF_FLAT))
+        for start in range(0, 4 * ROWS, ROWS):
+            database.insert("c", rows, np.arange(start, start + ROWS))
+            database.flush()
+            wait_for(lambda: "IDMAP" not in names(database))
+        time.sleep(0.15)  # the fourth indexed segment makes a merge due
+    with Database.open(tmp_path, SETTINGS) as database:
+        assert database.count("c") == 4 * ROWS
+
+
 def test_later_rows_are_indexed_in_the_background(tmp_path, rows):
     settings = replace(SETTINGS, background=True, unindexed_rows_max=4500, auto_flush_tail_age=0.1)
     seen = []

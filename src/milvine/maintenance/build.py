@@ -27,6 +27,10 @@ _START = (
 )
 
 
+class BuildStopped(Exception):
+    """`stop` ended a build. An exception, not a value: nobody may take it for a segment without rows."""
+
+
 def build_segment(stores: Stores, state: CollectionState, segment_id: int, stop: Callable[[], bool]) -> bool:
     """Build the index of one raw segment and show it; False when segment or setting changed meanwhile.
 
@@ -42,8 +46,9 @@ def build_segment(stores: Stores, state: CollectionState, segment_id: int, stop:
     def stopped() -> bool:
         return stop() or state.collection.index != setting
 
-    record = build_index(stores, state.collection, each.segment.record, stopped)
-    if record is None:
+    try:
+        record = build_index(stores, state.collection, each.segment.record, stopped)
+    except BuildStopped:
         return False
     done = stores.writer.call(lambda: _commit(stores, state, record))
     if done:
@@ -54,10 +59,11 @@ def build_segment(stores: Stores, state: CollectionState, segment_id: int, stop:
 
 def build_index(
     stores: Stores, collection: Collection, record: SegmentRecord, stop: Callable[[], bool]
-) -> SegmentRecord | None:
-    """Write the index file of a segment, durably; None when `stop` ended it. Nothing is committed.
+) -> SegmentRecord:
+    """Write the index file of a segment, durably. Nothing is committed.
 
     Raises:
+        BuildStopped: `stop` said so.
         BuildFailed: with the builder's own reason.
     """
     spec = BuildSpec(
@@ -73,18 +79,15 @@ def build_index(
         threads=stores.settings.build_threads,
     )
     if stores.settings.build_in_subprocess and sys.executable:
-        finished = _run_process(stores, spec, stop)
+        _run_process(stores, spec, stop)
     else:
         build(spec)
-        finished = True
-    if not finished:
-        return None
     size = stores.storage.size(spec.output)
     return replace(record, index=collection.index, index_file=spec.output, index_bytes=size)
 
 
-def _run_process(stores: Stores, spec: BuildSpec, stop: Callable[[], bool]) -> bool:
-    """True when the builder finished, False when it was stopped. It ends by itself when this process dies."""
+def _run_process(stores: Stores, spec: BuildSpec, stop: Callable[[], bool]) -> None:
+    """Returns when the builder finished. It ends by itself when this process dies."""
     arguments = [sys.executable, "-c", _START, json.dumps(sys.path), spec.to_json()]
     pipe = subprocess.PIPE
     with subprocess.Popen(arguments, stdin=pipe, stdout=subprocess.DEVNULL, stderr=pipe) as process:
@@ -98,10 +101,10 @@ def _run_process(stores: Stores, spec: BuildSpec, stop: Callable[[], bool]) -> b
         reason = process.stderr.read().decode("utf-8", "replace").strip().splitlines()
         code = process.returncode
     if code == 0:
-        return True
+        return
     stores.storage.remove(spec.output + TEMPORARY)
     if stop():
-        return False
+        raise BuildStopped
     told = reason[-1] if reason else f"the builder ended with code {code}" + (" (out of memory?)" if code == -9 else "")
     raise BuildFailed(f"Cannot build the index of segment {spec.segment_id}: {told}")
 

@@ -19,7 +19,7 @@ from milvine.ingest.flush import new_record
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.limits import INDEX_ROWS_MIN
-from milvine.maintenance.build import build_index
+from milvine.maintenance.build import BuildStopped, build_index
 from milvine.maintenance.reclaim import retire
 from milvine.segment.version import LiveSegment
 from milvine.segment.writer import RowSet, write_rows, write_tombstones
@@ -49,7 +49,10 @@ def merge(stores: Stores, state: CollectionState, segment_ids: Sequence[int], st
     plan = stores.writer.call(lambda: _plan(state, segment_ids))
     if plan is None:
         return False
-    record = _write(stores, plan, stop)
+    try:
+        record = _write(stores, plan, stop)
+    except BuildStopped:
+        return False
     if record is not None and stop():
         retire(stores, record.files)
         return False
@@ -74,7 +77,11 @@ def _live_rows(each: LiveSegment) -> NDArray[np.int64]:
 
 
 def _write(stores: Stores, plan: _Plan, stop: Callable[[], bool]) -> SegmentRecord | None:
-    """The new segment, durable but in no catalog yet; None when no row is left."""
+    """The new segment, durable but in no catalog yet; None when no row is left.
+
+    Raises:
+        BuildStopped: `stop` ended the build of its index.
+    """
     if not sum(len(rows) for rows in plan.kept):
         return None
     for each in plan.inputs:
@@ -116,6 +123,7 @@ def _blocks(pairs: Sequence[tuple[LiveSegment, NDArray[np.int64]]], row_bytes: i
 def _commit(stores: Stores, state: CollectionState, plan: _Plan, record: SegmentRecord | None) -> bool:
     """On the writer thread: check that the inputs still hold, carry over later deletes, commit, swap."""
     keys = [each.segment.record.id for each in plan.inputs]
+    assert (record.rows if record else 0) == sum(len(rows) for rows in plan.kept), "a merge must keep every live row"
     if state.dropped or any(not _same(state.segments.get(each.segment.record.id), each) for each in plan.inputs):
         retire(stores, record.files if record else ())
         return False
