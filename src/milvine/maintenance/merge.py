@@ -123,7 +123,8 @@ def _blocks(pairs: Sequence[tuple[LiveSegment, NDArray[np.int64]]], row_bytes: i
 def _commit(stores: Stores, state: CollectionState, plan: _Plan, record: SegmentRecord | None) -> bool:
     """On the writer thread: check that the inputs still hold, carry over later deletes, commit, swap."""
     keys = [each.segment.record.id for each in plan.inputs]
-    assert (record.rows if record else 0) == sum(len(rows) for rows in plan.kept), "a merge must keep every live row"
+    if (record.rows if record else 0) != sum(len(rows) for rows in plan.kept):
+        raise RuntimeError(f"a merge of {keys} would not keep every live row")
     if state.dropped or any(not _same(state.segments.get(each.segment.record.id), each) for each in plan.inputs):
         retire(stores, record.files if record else ())
         return False
