@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,6 @@ EMPTY = "The vector array is empty. Make sure you have entered vector records."
 SIZE = "The vector dimension must be equal to the collection dimension."
 LONG = "n" * 256
 VECTORS = np.arange(20, dtype=np.float32).reshape(5, 4)
-
-
-@pytest.fixture
-def caller(tmp_path: Path) -> Iterator[Caller]:
-    settings = Settings(background=False, search_threads=1)
-    with Database.open(tmp_path / "data", settings) as database:
-        yield Caller(Operations(database, settings))
 
 
 @pytest.fixture

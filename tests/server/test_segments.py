@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from milvine.config import Settings
-from milvine.engine.database import Database
-from milvine.server.operations import Operations
 from milvine.types import MetricType
 from milvine.wire import schema
 from milvine.wire.status import read_status
 from tests.server.calling import NOT_EXIST, Caller, records
 
 VECTORS = np.arange(24, dtype=np.float32).reshape(6, 4)
-
-
-@pytest.fixture
-def caller(tmp_path: Path) -> Iterator[Caller]:
-    settings = Settings(background=False, search_threads=1)
-    with Database.open(tmp_path / "data", settings) as database:
-        yield Caller(Operations(database, settings))
 
 
 @pytest.fixture

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from milvine.catalog.model import Edit
 from milvine.errors import CollectionNotFound
 from milvine.index.registry import kernel
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.limits import MIB
-from milvine.maintenance.build import build_segment
+from milvine.maintenance.build import build_segment, take_out_indexes
 from milvine.maintenance.flush import flush
 from milvine.maintenance.merge import merge
 from milvine.maintenance.policy import compactions, forced_builds, forced_merges
-from milvine.maintenance.reclaim import retire
 from milvine.maintenance.worker import facts
-from milvine.segment.version import LiveSegment
 from milvine.types import IndexSetting, IndexType
 
 
@@ -48,15 +45,8 @@ def store_setting(stores: Stores, state: CollectionState, setting: IndexSetting)
             raise CollectionNotFound.named(state.collection.name)
         if state.collection.index == setting:
             return
-        before = state.files()
-        records = [each.segment.record for each in state.segments.values() if each.segment.record.index_file]
-        changed = tuple(record.without_index() for record in records)
-        stores.catalog.apply(Edit(state.id, changed=changed, index=setting))
-        state.set_index(setting)
-        for record in changed:
-            state.segments[record.id] = LiveSegment(state.open_segment(record), state.segments[record.id].mask)
-        state.publish()
-        retire(stores, before - state.files())
+        indexed = [each for each in state.segments.values() if each.segment.record.index_file]
+        take_out_indexes(stores, state, indexed, setting)
 
     stores.writer.call(run)
 

@@ -38,7 +38,12 @@ class Stores:
         """Bytes of unflushed rows in all collections."""
         return sum(state.memtable.bytes for state in list(self.states.values()))
 
+    def oldest_pending_lsn(self) -> int | None:
+        """The LSN that holds back the oldest log file; None when all is flushed."""
+        pending = [lsn for state in list(self.states.values()) if (lsn := state.pending_lsn) is not None]
+        return min(pending, default=None)
+
     def trim_log(self) -> None:
         """Remove log files that no collection needs any more (writer thread)."""
-        pending = [s.pending_lsn for s in self.states.values() if s.pending_lsn is not None]
-        self.writer.log.trim(min(pending) - 1 if pending else self.writer.log.last_lsn)
+        pending = self.oldest_pending_lsn()
+        self.writer.log.trim(self.writer.log.last_lsn if pending is None else pending - 1)

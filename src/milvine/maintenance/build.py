@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from milvine.catalog.model import Edit, SegmentRecord
@@ -18,7 +18,7 @@ from milvine.maintenance.builder import BuildSpec, build
 from milvine.maintenance.reclaim import retire
 from milvine.segment.version import LiveSegment
 from milvine.storage.local import TEMPORARY
-from milvine.types import Collection
+from milvine.types import Collection, IndexSetting
 
 _POLL_SECONDS = 0.02
 _START = (
@@ -84,6 +84,21 @@ def build_index(
         build(spec)
     size = stores.storage.size(spec.output)
     return replace(record, index=collection.index, index_file=spec.output, index_bytes=size)
+
+
+def take_out_indexes(
+    stores: Stores, state: CollectionState, segments: Sequence[LiveSegment], setting: IndexSetting | None = None
+) -> None:
+    """On the writer thread: these segments lose their index files; with `setting`, the collection gets another one."""
+    before = state.files()
+    changed = tuple(each.segment.record.without_index() for each in segments)
+    stores.catalog.apply(Edit(state.id, changed=changed, index=setting))
+    if setting is not None:
+        state.set_index(setting)
+    for record, each in zip(changed, segments, strict=True):
+        state.segments[record.id] = LiveSegment(state.open_segment(record), each.mask)
+    state.publish()
+    retire(stores, before - state.files())
 
 
 def _run_process(stores: Stores, spec: BuildSpec, stop: Callable[[], bool]) -> None:

@@ -7,18 +7,17 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from milvine.catalog.model import Edit, SegmentRecord
+from milvine.catalog.model import SegmentRecord
 from milvine.errors import MilvineError
 from milvine.events import IndexSetAside, JobFailed
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.limits import MIB
-from milvine.maintenance.build import build_segment
+from milvine.maintenance.build import build_segment, take_out_indexes
 from milvine.maintenance.flush import flush
 from milvine.maintenance.merge import merge
 from milvine.maintenance.policy import SegmentFacts, TailFacts, builds, flush_due, forced_builds, merges
-from milvine.maintenance.reclaim import reclaim, retire
-from milvine.segment.version import LiveSegment
+from milvine.maintenance.reclaim import reclaim
 from milvine.types import IndexType
 
 _TICK_SECONDS = 1.0
@@ -132,13 +131,7 @@ def heal(stores: Stores, state: CollectionState) -> bool:
         bad = [e for e in state.segments.values() if e.segment.record.index_file in damaged]
         if state.dropped or not bad:
             return []
-        before = state.files()
-        changed = tuple(each.segment.record.without_index() for each in bad)
-        stores.catalog.apply(Edit(state.id, changed=changed))
-        for record, each in zip(changed, bad, strict=True):
-            state.segments[record.id] = LiveSegment(state.open_segment(record), each.mask)
-        state.publish()
-        retire(stores, before - state.files())
+        take_out_indexes(stores, state, bad)
         return [each.segment.record for each in bad]
 
     if not any(each.segment.record.index_file in damaged for each in state.version.segments):
@@ -170,13 +163,7 @@ def _due(stores: Stores, state: CollectionState) -> bool:
     if since is None:
         return False
     settings = stores.settings
-    log_bytes = stores.writer.log.bytes_held if state.pending_lsn == _oldest(stores) else 0
+    log_bytes = stores.writer.log.bytes_held if state.pending_lsn == stores.oldest_pending_lsn() else 0
     tail = TailFacts(state.memtable.bytes, time.monotonic() - since, log_bytes)
     log_max = settings.wal_file_bytes * _LOG_FILES_MAX
     return flush_due(tail, settings.auto_flush_tail_bytes, settings.auto_flush_tail_age, log_max)
-
-
-def _oldest(stores: Stores) -> int | None:
-    """The LSN that holds back the oldest log file."""
-    pending = [s.pending_lsn for s in list(stores.states.values()) if s.pending_lsn is not None]
-    return min(pending, default=None)
