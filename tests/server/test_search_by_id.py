@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.server.calling import NOT_EXIST, Caller, params
-from tests.server.test_segments import VECTORS, caller, stocked
+from tests.server.test_segments import VECTORS, stocked
 
 __all__ = ["caller", "stocked"]
 MAX = np.float32(3.4028235e38)
