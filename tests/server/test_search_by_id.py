@@ -10,7 +10,7 @@ import pytest
 from tests.server.calling import NOT_EXIST, Caller, params
 from tests.server.test_segments import VECTORS, stocked
 
-__all__ = ["caller", "stocked"]
+__all__ = ["stocked"]
 MAX = np.float32(3.4028235e38)
 
 
