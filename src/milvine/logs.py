@@ -16,6 +16,9 @@ _LEVELS: dict[type[Event], int] = {
     events.JobFailed: logging.ERROR,
     events.RequestFailed: logging.ERROR,
     events.FilesRemoved: logging.DEBUG,
+    events.Answered: logging.DEBUG,
+    events.Inserted: logging.DEBUG,
+    events.GroupCommitted: logging.DEBUG,
 }
 """Levels that are not INFO."""
 

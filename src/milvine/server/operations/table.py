@@ -5,12 +5,13 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from time import perf_counter
+from typing import Any, TypeVar
 
 from milvine.config import Settings
 from milvine.engine.database import Database
-from milvine.errors import IllegalArgument, MilvineError
-from milvine.events import Events, RequestFailed
+from milvine.errors import ErrorCode, IllegalArgument, MilvineError
+from milvine.events import Answered, Events, RequestFailed
 from milvine.limits import MIB, REQUEST_BYTES_MAX
 from milvine.server.budget import ByteBudget
 from milvine.server.operations import collections, commands, indexes, partitions, rows, segments, system
@@ -22,6 +23,7 @@ from milvine.wire.packed import Malformed, parse
 from milvine.wire.status import code_and_reason, set_status
 
 Answer = Callable[[bytes], bytes]
+T = TypeVar("T")
 
 PACKED: dict[str, Callable[[Database, bytes], bytes]] = {
     "Insert": rows.insert,
@@ -88,22 +90,43 @@ class Operations:
         answer = self._answers.get(method)
         if answer is None:
             raise UnknownMethod(method)
-        self._running.enter(method)
         try:
-            with self._budget.spend(len(request)):
-                return answer(request)
+            return self.run(method, len(request), partial(answer, request))
         except MalformedRequest:
             raise
         except Malformed as error:
             raise MalformedRequest.undecodable(str(error)) from None
-        except MilvineError as error:
-            return _failure(method, error)
         except Exception as error:
-            _, reason = code_and_reason(error)
-            self._events.emit(RequestFailed(method, reason, traceback.format_exc()))
             return _failure(method, error)
+
+    def run(self, method: str, size: int, work: Callable[[], T]) -> T:
+        """The result of `work`, an operation that arrived by any door as a request of `size` bytes.
+
+        It is counted among the running ones, against the byte budget, and told to the events.
+
+        Raises:
+            OutOfMemory: the budget for requests in flight has no room for it.
+            MilvineError and whatever else `work` raises.
+        """
+        began, code = perf_counter(), ErrorCode.SUCCESS
+        self._running.enter(method)
+        try:
+            with self._budget.spend(size):
+                return work()
+        except (MalformedRequest, Malformed):
+            code = ErrorCode.UNEXPECTED_ERROR
+            raise
+        except MilvineError as error:
+            code = error.code
+            raise
+        except Exception as error:
+            code, reason = code_and_reason(error)
+            self._events.emit(RequestFailed(method, reason, traceback.format_exc()))
+            raise
         finally:
             self._running.leave()
+            if self._events:
+                self._events.emit(Answered(method, int(code), size, perf_counter() - began))
 
 
 def _answer(rpc: str, operation: Callable[[Any], Any], request: bytes) -> bytes:
