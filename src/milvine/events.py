@@ -38,11 +38,14 @@ class LogFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class Flushed(Event):
+    """Rows became segments. `size` counts the bytes of their vectors and ids; `seconds` is the writing alone."""
+
     collection_id: int
     rows: int
     segments: int
     lsn: int
     seconds: float
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,23 @@ class IndexBuilt(Event):
     collection_id: int
     segment_id: int
     index_type: str
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BuildProgressed(Event):
+    """How far the build of one index has come; told when a stage begins and as rows are done in it.
+
+    `stage` is a word such as `training`, `adding`, `writing`; `done` of `rows` rows have gone through it. A stage whose
+    library does not tell stays at 0 until it ends. `seconds` since the build began.
+    """
+
+    collection_id: int
+    segment_id: int
+    index_type: str
+    stage: str
+    done: int
     rows: int
     seconds: float
 
@@ -108,11 +128,47 @@ class Inserted(Event):
 
 @dataclass(frozen=True, slots=True)
 class GroupCommitted(Event):
-    """The log took a group of inserts and deletes with one sync. `size` counts the bytes of their records."""
+    """The log took a group of inserts and deletes with one sync. `size`: bytes of vectors, and of ids to delete.
+
+    `seconds` is the append with the sync, `sync_seconds` the sync alone (0 with `wal.sync` off).
+    """
 
     requests: int
     size: int
     seconds: float
+    sync_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogCommitted(Event):
+    """One transaction of the catalog, with its sync."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Event):
+    """Preload brought a segment into memory: `size` bytes of its files, checked."""
+
+    collection_id: int
+    segment_id: int
+    size: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PushFailed(Event):
+    """The Pushgateway takes no metrics. Told once; metrics are pushed again as soon as it does."""
+
+    address: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PushResumed(Event):
+    """The Pushgateway takes metrics again."""
+
+    address: str
 
 
 @dataclass(frozen=True, slots=True)
