@@ -2,6 +2,7 @@
 
 import resource
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from milvine.wire import packed, schema
+from milvine.wire import packed, replies, schema, walk
 from milvine.wire.varint import write_varint
 
 UNKNOWN = b"\xfa\x01\x03abc" + b"\x70\x05" + b"\x79" + b"8" * 8 + b"\x7d" + b"4" * 4
@@ -19,6 +20,16 @@ SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40)
 FLOATS = hnp.arrays(np.float32, SHAPES, elements=st.floats(width=32))
 BINARY = hnp.arrays(np.uint8, SHAPES)
 PARAMS = st.none() | st.text(max_size=20)
+
+
+@pytest.fixture(scope="module", autouse=True, params=["small messages by the runtime", "all messages by hand"])
+def _both_ways(request: Any) -> Iterator[None]:
+    """Small messages go through the protobuf runtime; what is tried here on small ones must hold for large ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "all messages by hand":
+            patch.setattr(walk, "SMALL", -1)
+            patch.setattr(replies, "_HITS_FEW", -1)
+        yield
 
 
 def record(row: Any) -> Any:
@@ -37,7 +48,7 @@ def insert_message(vectors: Any, ids: Any = (), tag: str = "", params: str | Non
 
 
 def same(one: Any, two: Any) -> bool:
-    return one.dtype == two.dtype and one.shape == two.shape and one.tobytes() == two.tobytes()
+    return bool(comparable(one) == comparable(two))
 
 
 def comparable(value: Any) -> Any:

@@ -95,6 +95,9 @@ def _equal_headers(headers: Bytes) -> int:
 
 def rows_of_records(records: Sequence[Any]) -> Rows:
     """Rows from parsed RowRecords, by the copying rule of the specification (1.5): floats if any record has some."""
+    if len(records) == 1 and len(records[0].float_data):
+        vector = np.array(records[0].float_data, dtype=np.float32)
+        return Rows(1, vector.size, vector.reshape(1, -1))
     floats = any(len(record.float_data) for record in records)
     sizes = [len(record.float_data) if floats else len(record.binary_data) for record in records]
     elements = sum(sizes)
@@ -103,7 +106,7 @@ def rows_of_records(records: Sequence[Any]) -> Rows:
     if floats:
         vectors: Vectors = np.empty((len(sizes), sizes[0]), dtype=np.float32)
         for row, record in zip(vectors, records, strict=True):
-            row[:] = record.float_data
+            row[:] = np.array(record.float_data, dtype=np.float32)
     else:
         joined = b"".join(record.binary_data for record in records)
         vectors = np.frombuffer(joined, dtype=np.uint8).reshape(len(sizes), sizes[0]).copy()
@@ -120,4 +123,6 @@ def rows_field(number: int, vectors: Vectors) -> Any:
     length = payload.shape[1]
     inner = bytes((_BINARY if binary else _FLOATS,)) + write_varint(length)
     header = bytes((tag,)) + write_varint(len(inner) + length) + inner
+    if len(payload) == 1:
+        return header + payload.tobytes()
     return StridedRows(header, payload)

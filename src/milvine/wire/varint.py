@@ -52,13 +52,21 @@ def signed(value: int) -> int:
 
 def write_varint(value: int) -> bytes:
     """`value` may be negative (int64); it then takes ten bytes."""
-    value &= _MASK64
+    if 0 <= value < len(_SHORT):
+        return _SHORT[value]
+    return _write(value & _MASK64)
+
+
+def _write(value: int) -> bytes:
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+_SHORT = tuple(_write(value) for value in range(1 << 12))  # lengths and counts, nearly all of them
 
 
 def _together(words: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -14,6 +14,7 @@ from milvine.wire.rows import NO_ROWS, Irregular, Rows, take_rows
 from milvine.wire.varint import Malformed, decode_int64s, read_varint, signed, write_varint
 
 VARINT, BYTES = 0, 2  # wire types
+SMALL = 4096  # bytes; the protobuf runtime is done with such a message before numpy has begun
 OBJECTS_MAX = 8 << 20  # records, strings and pairs the protobuf runtime may be made to build from one request
 T = TypeVar("T")
 
@@ -86,7 +87,9 @@ def _refuse_a_swarm(name: str, data: bytes) -> None:
 
 
 def decode(fast: Callable[[Walk], T], slow: Callable[[Any], T], message_class: Any, data: bytes) -> T:
-    """A message by the fast path, or by the protobuf runtime where that gives up."""
+    """A message by the fast path; by the protobuf runtime where that gives up, or would cost more than it saves."""
+    if len(data) <= SMALL:
+        return slow(parse(message_class, data))
     try:
         return fast(Walk(data))
     except (Irregular, Malformed, UnicodeDecodeError, IndexError):
@@ -106,7 +109,7 @@ def once(rows: Rows) -> None:
 
 
 def int64s_of(field: Sequence[int]) -> Ids:
-    return np.fromiter(field, dtype=np.int64, count=len(field))
+    return np.array(field, dtype=np.int64) if len(field) else np.empty(0, dtype=np.int64)
 
 
 def varint_field(number: int, value: int) -> bytes:
