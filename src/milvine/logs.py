@@ -19,6 +19,9 @@ _LEVELS: dict[type[Event], int] = {
     events.Answered: logging.DEBUG,
     events.Inserted: logging.DEBUG,
     events.GroupCommitted: logging.DEBUG,
+    events.CatalogCommitted: logging.DEBUG,
+    events.Loaded: logging.DEBUG,
+    events.PushFailed: logging.WARNING,
 }
 """Levels that are not INFO."""
 

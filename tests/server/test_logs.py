@@ -13,7 +13,7 @@ from milvine.server.memory import bound_free_memory, trim_after_flush
 
 def test_lines() -> None:
     assert line(TornTailCut("1.log", 40, 7)) == "torn tail cut: file=1.log offset=40 bytes_cut=7"
-    assert line(Flushed(1, 2, 3, 4, 0.123456)) == "flushed: collection_id=1 rows=2 segments=3 lsn=4 seconds=0.123"
+    assert line(Flushed(1, 2, 3, 4, 0.123456, 5)).endswith(" segments=3 lsn=4 seconds=0.123 size=5")
     assert line(Stopping()) == "stopping"
     aside = IndexSetAside(1, 2, "index-3.mlv", "index-3.mlv is damaged at byte 0: ...")
     assert line(aside).startswith("index set aside: collection_id=1 segment_id=2 file=index-3.mlv reason=index-3")

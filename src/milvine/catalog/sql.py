@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from sqlalchemy import Connection, create_engine, delete, event, func, insert, select, update
@@ -18,6 +19,7 @@ from sqlalchemy.pool import StaticPool
 from milvine.catalog.model import Contents, Edit, SegmentRecord, StoredCollection
 from milvine.catalog.tables import COLLECTIONS, FACTS, METADATA, PARTITIONS, SEGMENTS
 from milvine.errors import CatalogFailed
+from milvine.events import CatalogCommitted, Events
 from milvine.limits import DEFAULT_TAG
 from milvine.storage.durable import sync_folder
 from milvine.types import Collection, IdMode, IndexSetting, IndexType, MetricType, Partition
@@ -33,7 +35,8 @@ class Catalog:
         CatalogFailed: from every method, when the database refuses; nothing of the transaction remains.
     """
 
-    def __init__(self, path: Path, read_only: bool = False) -> None:
+    def __init__(self, path: Path, read_only: bool = False, events: Events | None = None) -> None:
+        self._events = events or Events()
         where = f"file:{path}?mode=ro&uri=true" if read_only else str(path)
         self._engine = create_engine(
             f"sqlite:///{where}", poolclass=StaticPool, connect_args={"check_same_thread": False, "timeout": 30}
@@ -118,11 +121,14 @@ class Catalog:
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
+        began = perf_counter()
         try:
             with self._engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
             raise CatalogFailed(f"The catalog refused: {error}") from error
+        if self._events:
+            self._events.emit(CatalogCommitted(perf_counter() - began))
 
 
 def _collection_changes(edit: Edit) -> _Row:

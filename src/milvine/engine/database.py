@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from milvine.config import Settings
 from milvine.engine import ddl, indexing
+from milvine.engine.inspection import Inspection, inspect
 from milvine.engine.live import set_live
 from milvine.engine.opening import Opening, close_parts, open_parts
 from milvine.engine.segments import preload, release, segment_ids
 from milvine.engine.stats import CollectionStats, collection_stats
 from milvine.errors import CollectionNotFound, DatabaseClosed, ReadOnly
-from milvine.events import Events, Opened
+from milvine.events import Events, Inserted, Opened
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.ingest.writer import DeleteRequest, InsertRequest, check_id_mode
@@ -99,6 +100,11 @@ class Database:
     def settings(self) -> Settings:
         """The effective settings, with what `configure` has changed."""
         return self._stores.settings
+
+    def inspect(self) -> Inspection:
+        """What it holds at this moment, for metrics."""
+        self._check_open()
+        return inspect(self._parts)
 
     def configure(self, key: str, value: str) -> None:
         """Change a setting until the database is closed; `key` is one of `milvine.config.KEYS`.
@@ -186,11 +192,14 @@ class Database:
             IllegalVectorId: the collection's ids are given the other way.
             PartitionNotFound: no such tag.
         """
+        began = time.perf_counter()
         stores, state = self._writable(), self._state(name)
         check_id_mode(state.version.collection.id_mode, ids is None)
         self._make_room()
         request = InsertRequest(state, tag or DEFAULT_TAG, np.ascontiguousarray(vectors), ids)
         stored: Ids = stores.writer.submit(request).result()
+        if stores.events:
+            stores.events.emit(Inserted(name, len(stored), request.bytes, time.perf_counter() - began))
         return stored
 
     def delete(self, name: str, ids: Ids, tag: str = "") -> None:

@@ -44,7 +44,7 @@ def open_parts(root: Path, settings: Settings, events: Events, read_only: bool) 
 def _open(folder: DataFolder, settings: Settings, events: Events, read_only: bool) -> Opening:
     storage = LocalStorage(folder.segments, settings.mmap)
     _check_catalog(folder, storage)
-    catalog = Catalog(folder.catalog, read_only)
+    catalog = Catalog(folder.catalog, read_only, events)
     try:
         contents = catalog.contents()
         files = FileCache(storage, settings.open_files_max)

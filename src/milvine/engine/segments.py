@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
 
 from milvine.errors import SegmentNotFound
+from milvine.events import Loaded
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.search.plan import select_partitions
@@ -40,7 +42,11 @@ def preload(stores: Stores, version: Version, tags: Sequence[str]) -> None:
     for each in _in_scope(version, tags):
         if stores.closing.is_set():
             return
+        began, record = time.perf_counter(), each.segment.record
         residency.load(stores.files, each.segment)
+        if stores.events:
+            size = record.data_bytes + record.index_bytes
+            stores.events.emit(Loaded(record.collection_id, record.id, size, time.perf_counter() - began))
 
 
 def release(stores: Stores, version: Version, tags: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from milvine.errors import CollectionNotFound, DatabaseClosed, IllegalVectorId, MilvineError, PartitionNotFound
-from milvine.events import Events, LogFailed
+from milvine.events import Events, GroupCommitted, LogFailed
 from milvine.ingest.apply import apply
 from milvine.ingest.ids import IdSource
 from milvine.ingest.state import CollectionState
@@ -96,6 +96,11 @@ class Writer:
         result: T = request.answer.result()
         return result
 
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue, about."""
+        return self._queue.qsize()
+
     def close(self) -> None:
         """Finish what is queued, then stop."""
         with self._gate:
@@ -158,7 +163,7 @@ class Writer:
                 accepted.append((request, record))
         if not accepted:
             return
-        first = self.log.last_lsn + 1
+        first, began = self.log.last_lsn + 1, time.perf_counter()
         try:
             self.log.append([record for _, record in accepted])
         except MilvineError as error:
@@ -166,6 +171,10 @@ class Writer:
             for request, _ in accepted:
                 request.answer.set_exception(error)
             return
+        if self._events:
+            size = sum(request.bytes for request, _ in accepted)
+            seconds = time.perf_counter() - began
+            self._events.emit(GroupCommitted(len(accepted), size, seconds, self.log.sync_seconds))
         self._apply(accepted, first)
 
     def _record(self, request: _Data, modes: dict[int, IdMode]) -> Record | None:

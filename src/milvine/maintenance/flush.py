@@ -28,7 +28,8 @@ def _flush(stores: Stores, state: CollectionState) -> Flushed | None:
         written = write(sealed, stores.storage, stores.ids)
         stores.writer.call(lambda: _commit(stores, state, sealed, written))
     rows = sum(record.rows for record in written.records)
-    return Flushed(state.id, rows, len(written.records), sealed.lsn, written.seconds)
+    size = sum(record.data_bytes for record in written.records)
+    return Flushed(state.id, rows, len(written.records), sealed.lsn, written.seconds, size)
 
 
 def _commit(stores: Stores, state: CollectionState, sealed: Sealed, written: Written) -> None:

@@ -135,6 +135,8 @@ class FileCache:
         self._lock = threading.Lock()
         self._clock = count(1)
         self._readers: WeakSet[HasFiles] = WeakSet()
+        self.accesses = 0
+        """How often a file was asked for."""
         self.damaged: dict[str, str] = {}
         """Index files found damaged, and how: not used again, and built anew by maintenance."""
 
@@ -153,7 +155,7 @@ class FileCache:
                     file = ComponentFile(name, self._storage.read(name))
                     self._evict(self._files_max - 1)
                     self._open[name] = file
-        file.used = next(self._clock)
+        self.accesses = file.used = next(self._clock)
         return file
 
     def register(self, reader: HasFiles) -> None:
@@ -165,6 +167,10 @@ class FileCache:
         """Names that some reader may still open."""
         with self._lock:
             return {name for reader in self._readers for name in reader.needed}
+
+    def opened(self) -> tuple[str, ...]:
+        """Names of the open files."""
+        return tuple(self._open.copy())
 
     def forget(self, name: str) -> None:
         """Let go of a file that is about to be removed."""

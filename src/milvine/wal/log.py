@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 
 from milvine.errors import StorageFailed
 from milvine.storage.durable import sync_fd, sync_folder, write_all
@@ -33,7 +34,12 @@ def file_name(sequence: int) -> str:
 
 
 class Log:
-    """An open log. `last_lsn` is the last LSN that was appended and, with `sync`, is durable."""
+    """An open log. `last_lsn` is the last LSN that was appended and, with `sync`, is durable.
+
+    `sync_seconds` is how long the sync of the last append took.
+    """
+
+    sync_seconds = 0.0
 
     def __init__(self, folder: Path, files: Sequence[LogFile], last_lsn: int, file_bytes: int, sync: bool) -> None:
         self._folder, self._file_bytes, self._sync = folder, file_bytes, sync
@@ -58,7 +64,9 @@ class Log:
         try:
             written = write_all(self._fd, buffers)
             if self._sync:
+                began = perf_counter()
                 sync_fd(self._fd)
+                self.sync_seconds = perf_counter() - began
         except OSError as error:
             self._failed = True
             raise StorageFailed(f"Cannot write the log in {self._folder}: {error.strerror or error}") from error
