@@ -22,10 +22,15 @@ _KINDS = {"rows-": "rows", "index-": "index", "dead-": "tombstones"}
 
 @dataclass(frozen=True, slots=True)
 class Building:
-    """An index that is being built, for `seconds` so far."""
+    """An index that is being built: `done` of `rows` rows have gone through its present stage.
+
+    `seconds` is how long it had run when it told last.
+    """
 
     segment: str
     index_type: str
+    stage: str
+    done: int
     rows: int
     seconds: float
 
@@ -85,7 +90,7 @@ def inspect(parts: Opening) -> Inspection:
     states = list(stores.states.values())
     since = [began for state in states if (began := state.pending_since) is not None]
     return Inspection(
-        tuple(_collection(state.version, _building(stores, state.id, now)) for state in states),
+        tuple(_collection(state.version, _building(stores, state.id)) for state in states),
         stores.writer.waiting,
         now - min(since, default=now),
         stores.files.opened(),
@@ -123,10 +128,10 @@ def _pending(version: Version, each: LiveSegment) -> bool:
     return each.segment.record.index_file is None and each.segment.rows >= INDEX_ROWS_MIN
 
 
-def _building(stores: Stores, collection_id: int, now: float) -> tuple[Building, ...]:
+def _building(stores: Stores, collection_id: int) -> tuple[Building, ...]:
     return tuple(
-        Building(str(each.segment_id), str(each.index_type), each.rows, now - each.began)
-        for each in stores.building.copy().values()
+        Building(str(each.segment_id), each.index_type, each.stage, each.done, each.rows, each.seconds)
+        for each in stores.builds.copy().values()
         if each.collection_id == collection_id
     )
 

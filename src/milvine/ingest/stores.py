@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from milvine.catalog.sql import Catalog
@@ -16,18 +13,6 @@ from milvine.ingest.state import CollectionState
 from milvine.ingest.writer import Writer
 from milvine.segment.cache import FileCache
 from milvine.storage.local import LocalStorage
-from milvine.types import IndexType
-
-
-@dataclass(frozen=True, slots=True)
-class BuildUnderWay:
-    """An index that is being built for a segment of `rows` rows, since `began` of the monotonic clock."""
-
-    collection_id: int
-    segment_id: int
-    index_type: IndexType
-    rows: int
-    began: float
 
 
 @dataclass(eq=False)
@@ -50,8 +35,6 @@ class Stores:
     obsolete: dict[str, float] = field(default_factory=dict)
     builds: dict[int, BuildProgressed] = field(default_factory=dict)
     closing: threading.Event = field(default_factory=threading.Event)
-    building: dict[int, BuildUnderWay] = field(default_factory=dict)
-    """Builds that run now, by segment id."""
 
     def tail_bytes(self) -> int:
         """Bytes of unflushed rows in all collections."""
@@ -61,15 +44,6 @@ class Stores:
         """The LSN that holds back the oldest log file; None when all is flushed."""
         pending = [lsn for state in list(self.states.values()) if (lsn := state.pending_lsn) is not None]
         return min(pending, default=None)
-
-    @contextmanager
-    def build_under_way(self, collection_id: int, segment_id: int, index_type: IndexType, rows: int) -> Iterator[None]:
-        """The build of a segment's index is told among the running ones for as long as the block runs."""
-        self.building[segment_id] = BuildUnderWay(collection_id, segment_id, index_type, rows, time.monotonic())
-        try:
-            yield
-        finally:
-            self.building.pop(segment_id, None)
 
     def trim_log(self) -> None:
         """Remove log files that no collection needs any more (writer thread)."""

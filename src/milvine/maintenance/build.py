@@ -78,11 +78,10 @@ def build_index(
         params_json=collection.index.params_json,
         threads=stores.settings.build_threads,
     )
-    with stores.build_under_way(collection.id, record.id, collection.index.type, record.rows):
-        if stores.settings.build_in_subprocess and sys.executable:
-            _run_process(stores, spec, stop)
-        else:
-            build(spec)
+    if stores.settings.build_in_subprocess and sys.executable:
+        _run_process(stores, spec, stop)
+    else:
+        build(spec)
     size = stores.storage.size(spec.output)
     return replace(record, index=collection.index, index_file=spec.output, index_bytes=size)
 
