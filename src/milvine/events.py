@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from milvine.types import SearchSteps
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -84,12 +86,45 @@ class BuildProgressed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class BuildStalled(Event):
+    """A builder used so much CPU time in one stage without getting any further that it was ended."""
+
+    collection_id: int
+    segment_id: int
+    index_type: str
+    stage: str
+    cpu_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class BuildGivenUp(Event):
+    """An index could not be built time and again: its segment is searched exactly until somebody asks once more."""
+
+    collection_id: int
+    segment_id: int
+    attempts: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class IndexSetAside(Event):
     """An index file cannot be used; its segment is searched exactly until the index is built anew."""
 
     collection_id: int
     segment_id: int
     file: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRefused(Event):
+    """Some deletes of a segment are not known, because `reason`: it is not read until `milvine repair` was there.
+
+    Searches and look-ups that need it get `reason` as their error; everything else goes on.
+    """
+
+    collection: str
+    segment_id: int
     reason: str
 
 
@@ -124,6 +159,17 @@ class Inserted(Event):
     rows: int
     size: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Searched(Event):
+    """A search of `nq` queries ended; told on the thread that searched."""
+
+    collection: str
+    nq: int
+    topk: int
+    seconds: float
+    steps: SearchSteps
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,6 +161,45 @@ class Hits:
         return int(self.ids.shape[0])
 
 
+@dataclass(frozen=True, slots=True)
+class ScanStep:
+    """One scan of a search: a segment, a run of small neighbours, or a block of unflushed rows.
+
+    Attributes:
+        kind: `tail`, `exact`, or the type of the index that was searched.
+        segments: their ids, none for a tail.
+        masked: how many of the `rows` were left out, deleted or of another partition.
+        began: seconds from the beginning of the search; scans may run side by side.
+    """
+
+    kind: str
+    segments: tuple[int, ...]
+    rows: int
+    masked: int
+    began: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSteps:
+    """What a search did, and how many seconds each of its steps took.
+
+    Attributes:
+        metric: distances were computed in it.
+        params: the search parameters that mean something to an index or a metric.
+        scans: in storage order, unflushed rows last.
+        skipped: segments and tail blocks in scope without a live row.
+    """
+
+    metric: str
+    params: Mapping[str, float]
+    plan_seconds: float
+    scan_seconds: float
+    reduce_seconds: float
+    scans: tuple[ScanStep, ...]
+    skipped: int
+
+
 class RowMask:
     """Which of `rows` rows are live, as a packed bitmap (least significant bit first, as faiss reads it).
 

@@ -18,7 +18,7 @@ from milvine.engine.opening import Opening, close_parts, open_parts
 from milvine.engine.segments import preload, release, segment_ids
 from milvine.engine.stats import CollectionStats, collection_stats
 from milvine.errors import CollectionNotFound, DatabaseClosed, ReadOnly
-from milvine.events import Events, Inserted, Opened
+from milvine.events import Events, Inserted, Opened, Searched
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.ingest.writer import DeleteRequest, InsertRequest, check_id_mode
@@ -28,7 +28,8 @@ from milvine.maintenance.worker import Worker
 from milvine.search.executor import Executor
 from milvine.search.fetch import fetch
 from milvine.search.run import search, search_by_id
-from milvine.types import Collection, Hits, Ids, IndexSetting, MetricType, Query, Vectors
+from milvine.search.stopwatch import Stopwatch
+from milvine.types import Collection, Hits, Ids, IndexSetting, MetricType, Query, SearchSteps, Vectors
 
 
 class Database:
@@ -230,7 +231,22 @@ class Database:
             PartitionNotFound: no partition matches.
             SegmentNotFound: the collection has none of the segments.
         """
-        return search(self._state(name).version, query, self._executor, segments)
+        version, events = self._state(name).version, self._stores.events
+        watch = Stopwatch() if events else None
+        hits = search(version, query, self._executor, segments, watch)
+        if watch:
+            events.emit(Searched(name, len(query.vectors), query.k, watch.seconds, watch.steps(query.params)))
+        return hits
+
+    def explain(self, name: str, query: Query, segments: Set[int] = frozenset()) -> SearchSteps:
+        """Search, and tell what was done instead of what was found.
+
+        Raises:
+            PartitionNotFound, SegmentNotFound: as `search`.
+        """
+        watch = Stopwatch()
+        search(self._state(name).version, query, self._executor, segments, watch)
+        return watch.steps(query.params)
 
     def search_by_id(self, name: str, ids: Ids, k: int, params: Mapping[str, Any], tags: Sequence[str] = ()) -> Hits:
         """The rows nearest to the rows `ids` (n,); see `milvine.search.run`.
@@ -239,7 +255,12 @@ class Database:
             NothingStored: the collection is empty.
             PartitionNotFound: no partition matches.
         """
-        return search_by_id(self._state(name).version, ids, k, params, tags, self._executor)
+        version, events = self._state(name).version, self._stores.events
+        watch = Stopwatch() if events else None
+        hits = search_by_id(version, ids, k, params, tags, self._executor, watch)
+        if watch:
+            events.emit(Searched(name, len(ids), k, watch.seconds, watch.steps(params)))
+        return hits
 
     def flush(self, names: Sequence[str] | None = None) -> None:
         """Write everything acknowledged before the call to segments; all collections when `names` is empty."""

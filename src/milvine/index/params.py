@@ -65,6 +65,9 @@ SEARCH_RANGES: Mapping[IndexType, Callable[[int], Range]] = {
 }
 """The search parameter of each type that has one, given topk."""
 
+SEARCH_KEYS = (*dict.fromkeys(bounds(1).key for bounds in SEARCH_RANGES.values()), "metric_type")
+"""Every key of search parameters that means something."""
+
 
 def check_build_params(index_type: IndexType, params: object, dimension: int) -> None:
     """Refuse parameters that `create_index` may not store.

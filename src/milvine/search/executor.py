@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from milvine.search.plan import Task
@@ -13,6 +13,7 @@ _BATCH_QUERIES_MIN = 16
 """From here on a scan has work for several OpenMP threads by itself."""
 _POOL_WORK_MIN = 20_000_000
 """Multiply-adds below which handing a task to another thread costs more than it saves."""
+Scan = Callable[[Task, Query, MetricType, int], Hits]
 
 
 class Executor:
@@ -22,8 +23,8 @@ class Executor:
         self._threads = max(threads, 1)
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="milvine-search")
 
-    def run(self, tasks: Sequence[Task], query: Query, metric: MetricType) -> list[Hits]:
-        """Partial hits of all tasks, in their order."""
+    def run(self, tasks: Sequence[Task], query: Query, metric: MetricType, scan: Scan = scan) -> list[Hits]:
+        """Partial hits of all tasks, in their order. `scan` may be one that watches, on any thread."""
         nq, width = query.vectors.shape
         if nq >= _BATCH_QUERIES_MIN:
             return [scan(task, query, metric, self._threads) for task in tasks]

@@ -10,14 +10,22 @@ from milvine.search.executor import Executor
 from milvine.search.fetch import fetch
 from milvine.search.plan import plan, plan_segments, select_partitions
 from milvine.search.reduce import fillers, reduce
+from milvine.search.stopwatch import Stopwatch
 from milvine.segment.version import Version
 from milvine.types import Collection, Hits, Ids, IndexType, MetricType, Query
 
 
-def search(version: Version, query: Query, executor: Executor, segments: Set[int] = frozenset()) -> Hits:
+def search(
+    version: Version,
+    query: Query,
+    executor: Executor,
+    segments: Set[int] = frozenset(),
+    watch: Stopwatch | None = None,
+) -> Hits:
     """The k nearest live rows per query, of the whole collection or of the partitions its tags match.
 
     With the ids of `segments`, those are searched and nothing else: neither tags nor unflushed rows matter then.
+    A `watch` is told of the plan and of each step.
 
     The answer is min(k, live rows + 1) wide, fillers last; it has no rows at all when nothing is stored in scope
     (specification 3.13).
@@ -36,12 +44,25 @@ def search(version: Version, query: Query, executor: Executor, segments: Set[int
     if not nq:
         return fillers(0, width)
     metric = _metric(version.collection, query)
-    partials = executor.run([task for task in tasks if task.live], query, metric)
-    return reduce(partials, nq, width, metric)
+    lively = [task for task in tasks if task.live]
+    if watch is None:
+        return reduce(executor.run(lively, query, metric), nq, width, metric)
+    watch.planned(lively, len(tasks) - len(lively), metric)
+    partials = executor.run(lively, query, metric, watch.scan)
+    watch.scanned()
+    hits = reduce(partials, nq, width, metric)
+    watch.reduced()
+    return hits
 
 
 def search_by_id(
-    version: Version, ids: Ids, k: int, params: Mapping[str, Any], tags: Sequence[str], executor: Executor
+    version: Version,
+    ids: Ids,
+    k: int,
+    params: Mapping[str, Any],
+    tags: Sequence[str],
+    executor: Executor,
+    watch: Stopwatch | None = None,
 ) -> Hits:
     """The k nearest live rows to each of the rows that `ids` (n,) name, which are looked up in the whole collection.
 
@@ -52,7 +73,7 @@ def search_by_id(
         PartitionNotFound, IllegalArgument: as `search`.
     """
     found, vectors = fetch(version, ids, ())
-    hits = search(version, Query(vectors[found], k, params, tuple(tags)), executor)
+    hits = search(version, Query(vectors[found], k, params, tuple(tags)), executor, watch=watch)
     width = hits.ids.shape[1]
     answer = fillers(len(ids) if width else 0, width)
     if width:

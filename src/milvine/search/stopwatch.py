@@ -1,0 +1,78 @@
+"""Watching a search: what it planned, and how long each step took. Made only when somebody wants to know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+from typing import Any
+
+from milvine.index.params import SEARCH_KEYS
+from milvine.search.plan import SegmentTask, Task
+from milvine.search.scan import scan
+from milvine.types import Hits, MetricType, Query, ScanStep, SearchSteps
+
+
+class Stopwatch:
+    """For one search; starts when it is made. Scans may be told from any thread."""
+
+    def __init__(self) -> None:
+        self.began = self._planned = self._scanned = self._reduced = perf_counter()
+        self._tasks: Sequence[Task] = ()
+        self._times: dict[int, tuple[float, float]] = {}
+        self._skipped = 0
+        self._metric: MetricType | None = None
+
+    def planned(self, tasks: Sequence[Task], skipped: int, metric: MetricType) -> None:
+        """The plan is made: `tasks` are about to be scanned, `skipped` more have no live row."""
+        self._tasks, self._skipped, self._metric = tasks, skipped, metric
+        self._planned = self._scanned = self._reduced = perf_counter()
+
+    def scan(self, task: Task, query: Query, metric: MetricType, threads: int) -> Hits:
+        """`milvine.search.scan.scan`, timed."""
+        began = perf_counter()
+        hits = scan(task, query, metric, threads)
+        self._times[id(task)] = (began, perf_counter())  # the plan keeps the task, so its id is its own
+        return hits
+
+    def scanned(self) -> None:
+        self._scanned = self._reduced = perf_counter()
+
+    def reduced(self) -> None:
+        self._reduced = perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Since the beginning, up to now."""
+        return perf_counter() - self.began
+
+    def steps(self, params: Mapping[str, Any]) -> SearchSteps:
+        """What was seen; `params` are those of the query."""
+        return SearchSteps(
+            metric="" if self._metric is None else self._metric.name,
+            params=_telling(params),
+            plan_seconds=self._planned - self.began,
+            scan_seconds=self._scanned - self._planned,
+            reduce_seconds=self._reduced - self._scanned,
+            scans=tuple(self._step(task) for task in self._tasks),
+            skipped=self._skipped,
+        )
+
+    def _step(self, task: Task) -> ScanStep:
+        began, ended = self._times[id(task)]
+        segments: tuple[int, ...] = ()
+        if isinstance(task, SegmentTask):
+            segments = tuple(each.segment.record.id for each in task.run.segments)
+        return ScanStep(_kind(task), segments, task.rows, task.rows - task.live, began - self.began, ended - began)
+
+
+def _kind(task: Task) -> str:
+    if not isinstance(task, SegmentTask):
+        return "tail"
+    if task.run.index() is None:
+        return "exact"
+    return task.run.segments[0].segment.record.index.type.name
+
+
+def _telling(params: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers by which a search is fast or slow. Whatever else a caller sent stays out of logs."""
+    return {key: params[key] for key in SEARCH_KEYS if isinstance(params.get(key), (int, float))}
