@@ -162,6 +162,14 @@ class Inserted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class InsertFailed(Event):
+    """Rows were refused, or the log could not take them: the caller got an error."""
+
+    collection: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class Searched(Event):
     """A search of `nq` queries ended; told on the thread that searched."""
 

@@ -7,23 +7,29 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from sqlite3 import Error as SQLiteError
+from sqlite3 import connect
 from time import perf_counter
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, delete, event, func, insert, select, update
+from sqlalchemy import Connection, create_engine, delete, event, func, insert, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
+from milvine.catalog.definitions import Definitions
 from milvine.catalog.model import Contents, Edit, SegmentRecord, StoredCollection
+from milvine.catalog.sums import renew, wrong
 from milvine.catalog.tables import COLLECTIONS, FACTS, METADATA, PARTITIONS, SEGMENTS
-from milvine.errors import CatalogFailed
+from milvine.errors import CatalogFailed, CorruptFile
 from milvine.events import CatalogCommitted, Events
 from milvine.limits import DEFAULT_TAG
 from milvine.storage.durable import sync_folder
 from milvine.types import Collection, IdMode, IndexSetting, IndexType, MetricType, Partition
 
+DEFINITIONS = "definitions"
+"""The folder, beside the catalog, of the definitions outside it."""
 _DURABLE_LSN, _LAST_ID = "durable_lsn", "last_id"
 _Row = dict[str, Any]
 
@@ -37,6 +43,8 @@ class Catalog:
 
     def __init__(self, path: Path, read_only: bool = False, events: Events | None = None) -> None:
         self._events = events or Events()
+        self._path = path
+        self._definitions = Definitions(path.parent / DEFINITIONS)
         where = f"file:{path}?mode=ro&uri=true" if read_only else str(path)
         self._engine = create_engine(
             f"sqlite:///{where}", poolclass=StaticPool, connect_args={"check_same_thread": False, "timeout": 30}
@@ -52,9 +60,15 @@ class Catalog:
     def close(self) -> None:
         self._engine.dispose()
 
-    def contents(self) -> Contents:
-        """Everything, collections and partitions in creation order."""
+    def contents(self, unchecked: bool = False) -> Contents:
+        """Everything, collections and partitions in creation order.
+
+        Raises:
+            CorruptFile: entries are not what was written, unless `unchecked`.
+        """
         with self._transaction() as connection:
+            for what in () if unchecked else wrong(connection):
+                raise CorruptFile.at(str(self._path), 0, f"{what}; `milvine repair` rebuilds it")
             facts = {row.key: row.value for row in connection.execute(select(FACTS.c.key, FACTS.c.value))}
             partitions: dict[int, list[Partition]] = defaultdict(list)
             for row in connection.execute(select(PARTITIONS).order_by(PARTITIONS.c.id)):
@@ -85,24 +99,35 @@ class Catalog:
         with self._transaction() as connection:
             collection_id = _inserted(connection, COLLECTIONS, values)
             partition_id = _inserted(connection, PARTITIONS, {"collection_id": collection_id, "tag": DEFAULT_TAG})
+            renew(connection, collection_id)
         collection = Collection(collection_id, name, dimension, metric, index_file_size_mb)
-        return StoredCollection(collection, lsn, (Partition(partition_id, collection_id, DEFAULT_TAG),), ())
+        partitions = (Partition(partition_id, collection_id, DEFAULT_TAG),)
+        self._definitions.store(collection, partitions)
+        return StoredCollection(collection, lsn, partitions, ())
 
     def drop_collection(self, collection_id: int) -> None:
         with self._transaction() as connection:
             connection.execute(delete(SEGMENTS).where(SEGMENTS.c.collection_id == collection_id))
             connection.execute(delete(PARTITIONS).where(PARTITIONS.c.collection_id == collection_id))
             connection.execute(delete(COLLECTIONS).where(COLLECTIONS.c.id == collection_id))
+            renew(connection, collection_id)
+        self._definitions.remove(collection_id)
 
     def create_partition(self, collection_id: int, tag: str) -> Partition:
         with self._transaction() as connection:
             partition_id = _inserted(connection, PARTITIONS, {"collection_id": collection_id, "tag": tag})
+            renew(connection, collection_id)
+        self._define(collection_id)
         return Partition(partition_id, collection_id, tag)
 
     def drop_partition(self, partition_id: int) -> None:
         with self._transaction() as connection:
+            owner = select(PARTITIONS.c.collection_id).where(PARTITIONS.c.id == partition_id)
+            collection_id = int(connection.execute(owner).scalar() or 0)
             connection.execute(delete(SEGMENTS).where(SEGMENTS.c.partition_id == partition_id))
             connection.execute(delete(PARTITIONS).where(PARTITIONS.c.id == partition_id))
+            renew(connection, collection_id)
+        self._define(collection_id)
 
     def apply(self, edit: Edit) -> None:
         """Commit an edit."""
@@ -118,6 +143,59 @@ class Catalog:
                 connection.execute(update(COLLECTIONS).where(COLLECTIONS.c.id == edit.collection_id).values(**changes))
             _raise_fact(connection, _DURABLE_LSN, edit.flushed_lsn or 0)
             _raise_fact(connection, _LAST_ID, edit.last_id)
+            renew(connection, edit.collection_id)
+        if edit.id_mode is not None or edit.index is not None:
+            self._define(edit.collection_id)
+
+    def check(self) -> list[str]:
+        """What is wrong with the catalog itself: its pages, and entries that are not what was written. Sentences."""
+        with self._transaction() as connection:
+            found: list[str] = []
+            if self._engine.dialect.name == "sqlite":
+                pages = connection.execute(text("PRAGMA integrity_check")).scalars().all()
+                found += [str(page) for page in pages if page != "ok"]
+            return found + wrong(connection)
+
+    def define(self) -> None:
+        """Write the definitions outside the catalog anew, where they say something else."""
+        self._definitions.replace([(each.collection, each.partitions) for each in self.contents().collections])
+
+    def copy_to(self, path: Path) -> None:
+        """Write the catalog as it is at this moment into a new SQLite file, while others change it."""
+        connection = self._engine.raw_connection()
+        try:
+            connection.driver_connection.execute("VACUUM INTO ?", (str(path),))  # type: ignore[union-attr]
+        except SQLiteError as error:
+            raise CatalogFailed(f"The catalog cannot be copied: {error}") from error
+        finally:
+            connection.close()
+
+    def fill(self, contents: Contents, last_collection_id: int, last_partition_id: int) -> None:
+        """Put `contents` into an empty catalog. Ids up to the two last ones will not be given again."""
+        with self._transaction() as connection:
+            for table, last in ((COLLECTIONS, last_collection_id), (PARTITIONS, last_partition_id)):
+                if last:
+                    _pass_over(connection, table, last)
+            for stored in contents.collections:
+                connection.execute(insert(COLLECTIONS).values(**_collection_row(stored)))
+                for part in stored.partitions:
+                    values = {"id": part.id, "collection_id": part.collection_id, "tag": part.tag}
+                    connection.execute(insert(PARTITIONS).values(**values))
+                if stored.segments:
+                    connection.execute(insert(SEGMENTS), [_row(record) for record in stored.segments])
+            _raise_fact(connection, _DURABLE_LSN, contents.durable_lsn)
+            _raise_fact(connection, _LAST_ID, contents.last_id)
+            for number in [stored.collection.id for stored in contents.collections] or [last_collection_id]:
+                renew(connection, number)
+        self.define()
+
+    def _define(self, collection_id: int) -> None:
+        with self._transaction() as connection:
+            row = connection.execute(select(COLLECTIONS).where(COLLECTIONS.c.id == collection_id)).first()
+            chosen = select(PARTITIONS).where(PARTITIONS.c.collection_id == collection_id).order_by(PARTITIONS.c.id)
+            partitions = tuple(Partition(p.id, p.collection_id, p.tag) for p in connection.execute(chosen))
+        if row is not None:
+            self._definitions.store(_collection(row), partitions)
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -129,6 +207,19 @@ class Catalog:
             raise CatalogFailed(f"The catalog refused: {error}") from error
         if self._events:
             self._events.emit(CatalogCommitted(perf_counter() - began))
+
+
+def is_there(path: Path) -> bool:
+    """Whether a catalog was ever made here: a file without tables, as is left when its content is lost, is none."""
+    if not path.exists():
+        return False
+    try:
+        with closing(connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            return bool(
+                connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (COLLECTIONS.name,)).fetchone()
+            )
+    except SQLiteError:
+        return True  # damaged: opening it says how
 
 
 def _collection_changes(edit: Edit) -> _Row:
@@ -166,6 +257,28 @@ def _durable_pragmas(connection: Any, _: object) -> None:
 
 def _read_pragmas(connection: Any, _: object) -> None:
     connection.execute("PRAGMA query_only=ON")
+
+
+def _pass_over(connection: Connection, table: Any, last: int) -> None:
+    """Have `last` taken and free again: AUTOINCREMENT goes on above it."""
+    values = {column.name: 0 for column in table.columns if not column.nullable}
+    connection.execute(insert(table).values(**{**values, "id": last}))
+    connection.execute(delete(table).where(table.c.id == last))
+
+
+def _collection_row(stored: StoredCollection) -> _Row:
+    collection = stored.collection
+    return {
+        "id": collection.id,
+        "name": collection.name,
+        "dimension": collection.dimension,
+        "metric": int(collection.metric),
+        "index_file_size_mb": collection.index_file_size_mb,
+        "id_mode": int(collection.id_mode),
+        "index_type": int(collection.index.type),
+        "index_params": collection.index.params_json,
+        "flushed_lsn": stored.flushed_lsn,
+    }
 
 
 def _collection(row: Any) -> Collection:

@@ -54,3 +54,10 @@ SEGMENTS = Table(
     Column("tombstone_file", String(255)),
     Column("dead", BigInteger, nullable=False),
 )
+
+SUMS = Table(
+    "sums",
+    METADATA,
+    Column("collection_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("value", BigInteger, nullable=False),
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from milvine.engine.live import set_live
 from milvine.engine.opening import Opening, close_parts, open_parts
 from milvine.engine.segments import preload, release, segment_ids
 from milvine.engine.stats import CollectionStats, collection_stats
-from milvine.errors import CollectionNotFound, DatabaseClosed, ReadOnly
-from milvine.events import Events, Inserted, Opened, Searched
+from milvine.errors import CollectionNotFound, CorruptFile, DatabaseClosed, MilvineError, ReadOnly
+from milvine.events import Events, Inserted, InsertFailed, JobFailed, Opened, Searched
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.ingest.writer import DeleteRequest, InsertRequest, check_id_mode
@@ -29,7 +29,10 @@ from milvine.search.executor import Executor
 from milvine.search.fetch import fetch
 from milvine.search.run import search, search_by_id
 from milvine.search.stopwatch import Stopwatch
+from milvine.segment.version import Version
 from milvine.types import Collection, Hits, Ids, IndexSetting, MetricType, Query, SearchSteps, Vectors
+
+SearchSampler = Callable[[Version, Query, Hits], None]
 
 
 class Database:
@@ -44,6 +47,7 @@ class Database:
         self._executor = Executor(settings.search_threads)
         self._worker = Worker(parts.stores) if settings.background and not parts.read_only else None
         self._closed = False
+        self._sampler: SearchSampler | None = None
         if self._worker:
             self._worker.wake()
 
@@ -86,10 +90,16 @@ class Database:
         try:
             if not self._parts.read_only:
                 for state in list(self._stores.states.values()):
-                    flush(self._stores, state)
+                    self._flush_last(state)
         finally:
             self._executor.close()
             close_parts(self._parts)
+
+    def _flush_last(self, state: CollectionState) -> None:
+        try:
+            flush(self._stores, state)
+        except CorruptFile as error:  # the log keeps its rows; the other collections are flushed
+            self._stores.events.emit(JobFailed(f"flush of collection {state.collection.name}", str(error)))
 
     def __enter__(self) -> Database:
         return self
@@ -198,7 +208,11 @@ class Database:
         check_id_mode(state.version.collection.id_mode, ids is None)
         self._make_room()
         request = InsertRequest(state, tag or DEFAULT_TAG, np.ascontiguousarray(vectors), ids)
-        stored: Ids = stores.writer.submit(request).result()
+        try:
+            stored: Ids = stores.writer.submit(request).result()
+        except MilvineError:
+            stores.events.emit(InsertFailed(name, len(request.vectors)))
+            raise
         if stores.events:
             stores.events.emit(Inserted(name, len(stored), request.bytes, time.perf_counter() - began))
         return stored
@@ -236,7 +250,16 @@ class Database:
         hits = search(version, query, self._executor, segments, watch)
         if watch:
             events.emit(Searched(name, len(query.vectors), query.k, watch.seconds, watch.steps(query.params)))
+        if self._sampler and not segments:
+            self._sampler(version, query, hits)
         return hits
+
+    def watch_searches(self, sampler: SearchSampler) -> None:
+        """`sampler` gets every search that ends well: the version it read, the query, the answer.
+
+        It is called on the thread that searches and must neither raise nor wait; what it keeps stays in memory.
+        """
+        self._sampler = sampler
 
     def explain(self, name: str, query: Query, segments: Set[int] = frozenset()) -> SearchSteps:
         """Search, and tell what was done instead of what was found.

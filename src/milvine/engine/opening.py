@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from milvine.catalog.sql import Catalog
+from milvine.catalog.sql import DEFINITIONS, Catalog, is_there
 from milvine.config import Settings
 from milvine.errors import CorruptFile
 from milvine.events import Events, FilesRemoved
@@ -54,6 +54,7 @@ def _open(folder: DataFolder, settings: Settings, events: Events, read_only: boo
             log: Log = NoLog(contents.durable_lsn)
             replayed = 0
         else:
+            catalog.define()
             recovered = recover(folder, contents, files, ids, settings, events)
             states, log, replayed = recovered.states, recovered.log, recovered.replayed
             removed = sweep(storage, states)
@@ -73,11 +74,16 @@ def _check_catalog(folder: DataFolder, storage: LocalStorage) -> None:
     """A lost catalog is no empty database: segments that nothing names would be swept away.
 
     Raises:
-        CorruptFile: segments exist, the catalog does not.
+        CorruptFile: segments or definitions exist, the catalog does not.
     """
+    if is_there(folder.catalog):
+        return
     orphans = [name for name in storage.names() if name.startswith("rows-") and name.endswith(".mlv")]
-    if orphans and not folder.catalog.exists():
-        what = f"it is missing, though {storage.folder} holds {len(orphans)} segment files; restore it from a backup"
+    definitions = list((folder.root / DEFINITIONS).glob("collection-*.json"))
+    if orphans or definitions:
+        there = f"there are {len(orphans)} segment files and {len(definitions)} definitions of collections"
+        state = "empty" if folder.catalog.exists() else "missing"
+        what = f"it is {state}, though {there}; `milvine repair` rebuilds it from them"
         raise CorruptFile.at(str(folder.catalog), 0, what)
 
 

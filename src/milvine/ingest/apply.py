@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from milvine.errors import OperatorError
 from milvine.ingest.state import CollectionState
 from milvine.segment.version import LiveSegment
 from milvine.types import IdMode, RowMask
@@ -11,7 +12,12 @@ from milvine.wal.record import DeleteRecord, InsertRecord, Record
 
 
 def apply(state: CollectionState, lsn: int, record: Record) -> bool:
-    """Apply one record; True when segments changed (the whole version must be published, not only its tail)."""
+    """Apply one record; True when segments changed (the whole version must be published, not only its tail).
+
+    Raises:
+        CorruptFile, StorageFailed: a delete met a segment that cannot be read. It is applied to all others; that one
+            is refused to readers from now on, and the log keeps the record.
+    """
     if isinstance(record, InsertRecord):
         _insert(state, lsn, record)
         return False
@@ -33,11 +39,19 @@ def _delete(state: CollectionState, lsn: int, record: DeleteRecord) -> bool:
     if state.memtable.delete(ids, record.partition_id):
         state.touch(lsn)
     changed = False
+    failure: OperatorError | None = None
     for key, each in state.segments.items():
         segment = each.segment
         if record.partition_id not in (0, segment.record.partition_id):
             continue
-        rows = segment.find(ids)
+        try:
+            rows = segment.find(ids)
+        except OperatorError as error:
+            segment.refuse(str(error))
+            state.unapplied.add(key)
+            state.touch(lsn)
+            failure = error
+            continue
         if not len(rows):
             continue
         before = each.mask or RowMask.all_live(segment.rows)
@@ -47,4 +61,6 @@ def _delete(state: CollectionState, lsn: int, record: DeleteRecord) -> bool:
             state.dirty.add(key)
             state.touch(lsn)
             changed = True
+    if failure is not None:
+        raise failure
     return changed

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from milvine.catalog.model import Edit, SegmentRecord
 from milvine.catalog.sql import Catalog
-from milvine.errors import StorageFailed
+from milvine.errors import CorruptFile, StorageFailed
 from milvine.ingest.ids import IdSource
 from milvine.ingest.memtable import Block
 from milvine.ingest.state import CollectionState
@@ -51,9 +51,15 @@ class Written:
 
 
 def seal(state: CollectionState, lsn: int) -> Sealed | None:
-    """Begin a flush of everything up to `lsn`, the last one applied; None when there is nothing to flush."""
+    """Begin a flush of everything up to `lsn`, the last one applied; None when there is nothing to flush.
+
+    Raises:
+        CorruptFile: a delete waits in the log for a segment that cannot be read, so the log must keep everything.
+    """
     if state.pending_lsn is None or state.dropped:
         return None
+    for key in state.unapplied & state.segments.keys():
+        raise CorruptFile(f"Not flushed, a delete waits for a damaged file: {state.segments[key].segment.refused}")
     blocks = tuple(state.memtable.seal())
     masks = ((key, state.segments[key].mask) for key in sorted(state.dirty))
     tombstones = tuple((key, mask) for key, mask in masks if mask is not None)

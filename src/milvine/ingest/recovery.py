@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from milvine.catalog.model import Contents
 from milvine.config import Settings
-from milvine.events import Events, TornTailCut
+from milvine.errors import OperatorError
+from milvine.events import Events, SegmentRefused, TornTailCut
 from milvine.ingest.apply import apply
 from milvine.ingest.ids import IdSource
 from milvine.ingest.state import CollectionState
@@ -32,7 +33,7 @@ def recover(
     """States of all collections with the log replayed, and the log ready for appending.
 
     Raises:
-        CorruptFile: an acknowledged record or a segment's file is damaged; file and offset are named.
+        CorruptFile: an acknowledged record is damaged; file and offset are named.
     """
     states = {stored.collection.id: CollectionState(stored, files) for stored in contents.collections}
     ids.seen(contents.last_id)
@@ -42,6 +43,7 @@ def recover(
     for lsn, record in replay:
         count += _replayed(states.get(record.collection_id), lsn, record, ids)
     for state in states.values():
+        _tell_refused(state, events)
         state.publish()
     if replay.cut is not None:
         events.emit(TornTailCut(str(replay.cut.path), replay.cut.offset, replay.cut.bytes))
@@ -58,8 +60,17 @@ def _replayed(state: CollectionState | None, lsn: int, record: Record, ids: IdSo
         ids.seen(int(record.ids[-1]))
     if state is None or lsn <= state.flushed_lsn:
         return 0  # dropped since, or flushed
-    apply(state, lsn, record)
+    try:
+        apply(state, lsn, record)
+    except OperatorError:  # the segment it met is refused to readers, and told of when all is replayed
+        return 1
     return 1
+
+
+def _tell_refused(state: CollectionState, events: Events) -> None:
+    for key, each in state.segments.items():
+        if each.segment.refused:
+            events.emit(SegmentRefused(state.collection.name, key, each.segment.refused))
 
 
 def sweep(storage: LocalStorage, states: dict[int, CollectionState]) -> tuple[str, ...]:

@@ -6,11 +6,12 @@ import threading
 from dataclasses import replace
 
 from milvine.catalog.model import SegmentRecord, StoredCollection
+from milvine.errors import OperatorError
 from milvine.ingest.memtable import Memtable
 from milvine.segment.cache import FileCache
 from milvine.segment.reader import Segment
 from milvine.segment.version import LiveSegment, PartitionSet, SegmentSet, Version
-from milvine.types import Collection, IdMode, IndexSetting, Partition
+from milvine.types import Collection, IdMode, IndexSetting, Partition, RowMask
 
 
 class CollectionState:
@@ -23,6 +24,7 @@ class CollectionState:
         flushed_lsn: records up to it are in segments and tombstone files.
         pending_lsn: the first record that is not, None when there is none.
         since_seal_lsn: the first such record after the last seal.
+        unapplied: ids of segments that a delete could not be applied to, because a file is damaged; the log keeps it.
         flushing, maintaining: one flush and one maintenance job at a time (never taken by the writer thread).
     """
 
@@ -31,6 +33,7 @@ class CollectionState:
         self.partitions: dict[int, Partition] = {p.id: p for p in stored.partitions}
         self.segments: dict[int, LiveSegment] = {}
         self.dirty: set[int] = set()
+        self.unapplied: set[int] = set()
         self.memtable = Memtable(stored.collection)
         self.flushed_lsn = stored.flushed_lsn
         self.pending_lsn: int | None = None
@@ -43,7 +46,7 @@ class CollectionState:
         self._partition_set = PartitionSet(stored.partitions)
         for record in stored.segments:
             segment = Segment(record, self.collection, files)
-            self.segments[record.id] = LiveSegment(segment, segment.tombstones())
+            self.segments[record.id] = LiveSegment(segment, _tombstones(segment))
         self.version = self._version()
 
     @property
@@ -83,3 +86,12 @@ class CollectionState:
         if tuple(self.partitions.values()) != self._partition_set.partitions:
             self._partition_set = PartitionSet(tuple(self.partitions.values()))
         return Version(self.collection, self._partition_set, segments, self.memtable.tail())
+
+
+def _tombstones(segment: Segment) -> RowMask | None:
+    """Its live rows. A segment whose deletes cannot be read is refused to readers; the rest of the database is not."""
+    try:
+        return segment.tombstones()
+    except OperatorError as error:
+        segment.refuse(str(error))
+        return None

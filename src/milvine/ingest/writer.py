@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from milvine.errors import CollectionNotFound, DatabaseClosed, IllegalVectorId, MilvineError, PartitionNotFound
-from milvine.events import Events, GroupCommitted, LogFailed
+from milvine.events import Events, GroupCommitted, LogFailed, SegmentRefused
 from milvine.ingest.apply import apply
 from milvine.ingest.ids import IdSource
 from milvine.ingest.state import CollectionState
@@ -210,6 +210,8 @@ class Writer:
             except MilvineError as error:  # a damaged segment: logged all the same, and named to the caller
                 failures[lsn] = error
                 whole = True
+                for key in state.unapplied:
+                    self._events.emit(SegmentRefused(state.collection.name, key, str(error)))
             changed[state.id] = (state, whole or changed.get(state.id, (state, False))[1])
         for state, whole in changed.values():
             if state.pending_lsn is not None and state.pending_since is None:

@@ -27,7 +27,7 @@ def reclaim(stores: Stores, grace: float) -> None:
     held = stores.files.held()
     due = [name for name, since in list(stores.obsolete.items()) if now - since >= grace and name not in held]
     removed = []
-    for name in due:
+    for name in sorted(due, key=lambda name: name.startswith("dead-")):  # rows never outlive what says which are dead
         stores.files.forget(name)
         if stores.storage.remove(name):
             stores.obsolete.pop(name, None)

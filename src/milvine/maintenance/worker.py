@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from milvine.catalog.model import SegmentRecord
@@ -13,6 +13,7 @@ from milvine.events import IndexSetAside, JobFailed
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.limits import MIB
+from milvine.maintenance.attempts import BACKOFF_SECONDS, Attempts
 from milvine.maintenance.build import build_segment, take_out_indexes
 from milvine.maintenance.flush import flush
 from milvine.maintenance.merge import merge
@@ -22,7 +23,7 @@ from milvine.types import IndexType
 
 _TICK_SECONDS = 1.0
 _LOG_FILES_MAX = 4
-_BACKOFF_SECONDS = 30.0
+_FAILURES = (MilvineError, OSError, RuntimeError, ValueError)
 
 
 class Worker:
@@ -31,6 +32,7 @@ class Worker:
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
         self._wake = threading.Event()
+        self._attempts = Attempts(stores.events)
         self._not_before: dict[int, float] = {}
         self._resuming = set(stores.states)
         interval = stores.settings.auto_flush_interval or _TICK_SECONDS
@@ -63,7 +65,7 @@ class Worker:
 
     def _merge_loop(self) -> None:
         while not self._stores.closing.is_set():
-            self._wake.wait(_BACKOFF_SECONDS)
+            self._wake.wait(BACKOFF_SECONDS)
             self._wake.clear()
             while self._round() and not self._stores.closing.is_set():
                 pass
@@ -82,45 +84,72 @@ class Worker:
         if heal(self._stores, state):
             self._resuming.add(state.id)
         resuming = state.id in self._resuming
-        if maintain(self._stores, state, resuming):
-            return True
-        self._resuming.discard(state.id)
-        return False
+        did = maintain(self._stores, state, resuming, self._attempts)
+        if did is False and not self._attempts.waiting(state):
+            self._resuming.discard(state.id)
+        return bool(did)
 
     def _try(self, job: str, state: CollectionState, step: Callable[[], object]) -> object:
         try:
             return step()
-        except (MilvineError, OSError, RuntimeError, ValueError) as error:
+        except _FAILURES as error:
             if not self._stores.closing.is_set():
                 self._stores.events.emit(JobFailed(f"{job} of collection {state.collection.name}", str(error)))
-                self._not_before[state.id] = time.monotonic() + _BACKOFF_SECONDS
+                self._not_before[state.id] = time.monotonic() + BACKOFF_SECONDS
             return False
 
 
-def maintain(stores: Stores, state: CollectionState, resuming: bool = False) -> bool:
-    """One merge or one build of a collection, if the policies want one; whether something was done.
+def maintain(
+    stores: Stores, state: CollectionState, resuming: bool = False, attempts: Attempts | None = None
+) -> bool | None:
+    """One merge or one build of a collection, if the policies want one; whether something was done or tried.
 
-    `resuming` builds every raw segment that create_index would have built.
+    None says that create_index or compact is at work on the collection, so nothing was looked at. `resuming` builds
+    every raw segment that create_index would have built. With `attempts`, failures are told and kept there.
+
+    Raises:
+        BuildFailed, OSError, RuntimeError, ValueError: without `attempts`.
     """
     if not state.maintaining.acquire(blocking=False):
-        return False  # create_index or compact is at work on it
+        return None
     try:
-        return _step(stores, state, resuming)
+        return _step(stores, state, resuming, attempts)
     finally:
         state.maintaining.release()
 
 
-def _step(stores: Stores, state: CollectionState, resuming: bool) -> bool:
+def _step(stores: Stores, state: CollectionState, resuming: bool, attempts: Attempts | None) -> bool:
+    closing = stores.closing.is_set
+
+    def stop() -> bool:
+        return closing() or state.dropped
+
+    for job, ids in _jobs(stores, state, resuming):
+        if attempts is not None and not attempts.due(state, ids):
+            continue
+        try:
+            if merge(stores, state, ids, stop) if job == "merge" else build_segment(stores, state, ids[0], stop):
+                return True
+        except _FAILURES as error:
+            if attempts is None:
+                raise
+            if not stop():
+                attempts.failed(state, job, ids, error)
+        if stop():
+            return False
+    return False
+
+
+def _jobs(stores: Stores, state: CollectionState, resuming: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """What the policies want, first things first, as a word and segment ids."""
     target = state.collection.index_file_size_mb * MIB
     segments = facts(state)
-    stop = stores.closing.is_set
     for group in merges(segments, target):
-        if merge(stores, state, group, lambda: stop() or state.dropped):
-            return True
-    if state.collection.index.type is IndexType.FLAT:
-        return False
-    due = forced_builds(segments) if resuming else builds(segments, target, stores.settings.unindexed_rows_max)
-    return bool(due) and build_segment(stores, state, due[0], lambda: stop() or state.dropped)
+        yield "merge", group
+    if state.collection.index.type is not IndexType.FLAT:
+        due = forced_builds(segments) if resuming else builds(segments, target, stores.settings.unindexed_rows_max)
+        for segment_id in due:
+            yield "build", (segment_id,)
 
 
 def heal(stores: Stores, state: CollectionState) -> bool:
@@ -143,7 +172,7 @@ def heal(stores: Stores, state: CollectionState) -> bool:
 
 
 def facts(state: CollectionState) -> list[SegmentFacts]:
-    """The current segments as the policies see them."""
+    """The current segments as the policies see them; none that cannot be read."""
     return [
         SegmentFacts(
             record.id,
@@ -155,6 +184,7 @@ def facts(state: CollectionState) -> list[SegmentFacts]:
         )
         for each in state.version.segments
         for record in (each.segment.record,)
+        if not each.segment.refused
     ]
 
 

@@ -139,6 +139,8 @@ class FileCache:
         """How often a file was asked for."""
         self.damaged: dict[str, str] = {}
         """Index files found damaged, and how: not used again, and built anew by maintenance."""
+        self.refused: dict[int, str] = {}
+        """Segments of which some deletes are not known, for a file is damaged or missing, and how: not read again."""
 
     def get(self, name: str) -> ComponentFile:
         """The open file.

@@ -34,12 +34,26 @@ class Segment:
     def rows(self) -> int:
         return self.record.rows
 
+    @property
+    def refused(self) -> str | None:
+        """Why it must not be read: deletes of its rows are not known. None for a segment in order."""
+        return self._files.refused.get(self.record.id)
+
+    def refuse(self, reason: str) -> None:
+        """From now on every reader is told `reason` instead of rows that may have been deleted."""
+        self._files.refused.setdefault(self.record.id, reason)
+
     def flat_image(self) -> Bytes:
         """The faiss Flat image of the vectors, uint8; only segments large enough for an index have one."""
-        image = self._files.get(self.record.rows_file).section(self.record.id, "flat")
+        image = self._rows().section(self.record.id, "flat")
         if image is None:
             raise CorruptFile.at(self.record.rows_file, 0, f"segment {self.record.id} has no Flat image")
         return image
+
+    def _rows(self) -> ComponentFile:
+        if self.record.id in self._files.refused:
+            raise CorruptFile(self._files.refused[self.record.id])
+        return self._files.get(self.record.rows_file)
 
     def vectors(self) -> Vectors:
         """All vectors, shape (rows, width)."""
@@ -55,15 +69,16 @@ class Segment:
         Raises:
             CorruptFile: names file and offset.
         """
-        file = self._files.get(self.record.rows_file)
+        file = self._rows()
         for section in ("vectors", "ids"):
             file.verify(self.record.id, section)
 
     def follows(self, other: Segment) -> bool:
         """Whether vectors and ids begin where those of `other` end, in the same file."""
-        if self.record.rows_file != other.record.rows_file:
+        refused = self._files.refused
+        if self.record.rows_file != other.record.rows_file or {self.record.id, other.record.id} & refused.keys():
             return False
-        file = self._files.get(self.record.rows_file)
+        file = self._rows()
         return all(
             file.span(self.record.id, section)[0] == sum(file.span(other.record.id, section))
             for section in ("vectors", "ids")
@@ -71,13 +86,13 @@ class Segment:
 
     def vectors_until(self, last: Segment) -> Vectors:
         """The vectors of neighbours, from this segment to `last`, as one array (rows, width)."""
-        file = self._files.get(self.record.rows_file)
+        file = self._rows()
         payload = file.between(*self._reach(file, last, "vectors"))
         return payload.view(self._collection.dtype).reshape(-1, self._collection.width)
 
     def ids_until(self, last: Segment) -> Ids:
         """The ids of neighbours, from this segment to `last`, as one array (rows,)."""
-        file = self._files.get(self.record.rows_file)
+        file = self._rows()
         start, end = self._reach(file, last, "ids")
         file.verify_between(start, end)
         return file.between(start, end).view(np.int64)
@@ -87,7 +102,7 @@ class Segment:
 
     def lsns(self) -> NDArray[np.int64]:
         """When each row was inserted, int64 (rows,)."""
-        file = self._files.get(self.record.rows_file)
+        file = self._rows()
         for section in ("lsn_starts", "lsns"):
             file.verify(self.record.id, section)
         starts = file.array(self.record.id, "lsn_starts", np.uint32)
@@ -111,6 +126,7 @@ class Segment:
         if not len(ids) or ids[-1] < low or ids[0] > high:
             nothing = np.zeros(0, np.int64)
             return nothing, nothing, None
+        self._rows()
         file.verify(self.record.id, "order")
         order = file.array(self.record.id, "order", np.uint32)
         stored = self.ids()
