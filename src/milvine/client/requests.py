@@ -20,13 +20,16 @@ def _serialized(message: Any) -> bytes:
 
 def params_json(params: Mapping[str, Any]) -> str:
     """Compact JSON; numpy scalars count as the numbers they are."""
-    return json.dumps(params, separators=(",", ":"), default=_plain)
+    return _JSON.encode(params) if params else "{}"
 
 
 def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} {value!r} cannot be sent as JSON")
+
+
+_JSON = json.JSONEncoder(separators=(",", ":"), default=_plain)
 
 
 def _pairs(params: Mapping[str, Any]) -> list[Any]:

@@ -37,6 +37,8 @@ def exact_distances(queries: Floats, vectors: Floats, rows: Ids, metric: MetricT
 def ordered(distances: Floats, rows: Ids, metric: MetricType, k: int) -> Found:
     """The k nearest of (nq, width) hits, equal distances by row number. Distances that are not finite are no hits."""
     nq, width = rows.shape
+    if width == k and _settled(distances, rows, metric):
+        return distances, rows
     hit = np.isfinite(distances) & (rows >= 0)
     key = np.where(hit, -distances if metric.larger_is_closer else distances, np.inf)
     rows = np.where(hit, rows, -1)
@@ -49,6 +51,14 @@ def ordered(distances: Floats, rows: Ids, metric: MetricType, k: int) -> Found:
     wide_distances, wide_rows = nothing(nq, k)
     wide_distances[:, :width], wide_rows[:, :width] = distances, rows
     return wide_distances, wide_rows
+
+
+def _settled(distances: Floats, rows: Ids, metric: MetricType) -> bool:
+    """All are hits, nearest first and no two alike, as a scan of few queries leaves them: nothing is left to order."""
+    if rows.min(initial=0) < 0 or not np.isfinite(distances).all():
+        return False
+    before, after = distances[:, :-1], distances[:, 1:]
+    return bool((after < before).all() if metric.larger_is_closer else (after > before).all())
 
 
 def nearest_of(queries: Floats, vectors: Floats, rows: Ids, metric: MetricType, k: int) -> Found:

@@ -12,13 +12,16 @@ from milvine.types import Hits, MetricType
 
 def reduce(partials: Sequence[Hits], nq: int, width: int, metric: MetricType) -> Hits:
     """The `width` nearest of all partial hits per query, fillers last (specification 3.13)."""
+    only = partials[0] if len(partials) == 1 and _is_sorted(partials[0], metric) else None
+    if only is not None and only.ids.shape[1] == width:
+        return only
     out = fillers(nq, width)
     if not partials:
         return out
-    if len(partials) == 1 and _is_sorted(partials[0], metric):
-        keep = min(width, partials[0].ids.shape[1])
-        out.ids[:, :keep] = partials[0].ids[:, :keep]
-        out.distances[:, :keep] = partials[0].distances[:, :keep]
+    if only is not None:
+        keep = min(width, only.ids.shape[1])
+        out.ids[:, :keep] = only.ids[:, :keep]
+        out.distances[:, :keep] = only.distances[:, :keep]
         return out
     ids = np.concatenate([part.ids for part in partials], axis=1) if len(partials) > 1 else partials[0].ids
     parts = [part.distances for part in partials]

@@ -10,22 +10,29 @@ from milvine.search.plan import SegmentTask, Task
 from milvine.types import Floats, Hits, Ids, MetricType, Query, RowMask, Vectors
 
 
-def scan(task: Task, query: Query, metric: MetricType, threads: int) -> Hits:
-    """The nearest live rows of one segment or tail block: ids -1 where there are fewer than k."""
+def scan(task: Task, query: Query, metric: MetricType, threads: int, exact: bool = False) -> Hits:
+    """The nearest live rows of one segment or tail block: ids -1 where there are fewer than k.
+
+    `exact` leaves the index out.
+    """
     k = min(query.k, task.rows)
     if isinstance(task, SegmentTask):
-        distances, rows = _scan_segment(task, query, metric, k, threads)
+        distances, rows = _scan_segment(task, query, metric, k, threads, exact)
         ids = task.run.ids()
     else:
         distances, rows = _scan_rows(task.block.vectors, query, metric, k, _partial(task.mask), threads)
         ids = task.block.ids
+    if rows.min(initial=0) >= 0:
+        return Hits(ids[rows], distances)
     found = rows >= 0
     return Hits(np.where(found, ids[np.where(found, rows, 0)], -1), distances)
 
 
-def _scan_segment(task: SegmentTask, query: Query, metric: MetricType, k: int, threads: int) -> tuple[Floats, Ids]:
+def _scan_segment(
+    task: SegmentTask, query: Query, metric: MetricType, k: int, threads: int, exact: bool
+) -> tuple[Floats, Ids]:
     mask = _partial(task.mask)
-    index = task.run.index()
+    index = None if exact else task.run.index()
     if index is None:
         return _scan_rows(task.run.vectors(), query, metric, k, mask, threads)
     return index.search(query.vectors, k, query.params, mask, threads)

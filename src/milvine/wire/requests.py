@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -189,6 +190,7 @@ def _slow_ids_request(message: Any) -> IdsRequest:
     return IdsRequest(message.collection_name, int64s_of(message.id_array), message.partition_tag)
 
 
+@lru_cache(maxsize=64)  # a program searches with the same few parameters
 def _pair_field(params: str | None) -> bytes:
     if params is None:
         return b""
