@@ -9,18 +9,33 @@ from milvine.engine.database import Database
 from milvine.engine.stats import CollectionStats, PartitionStats, SegmentStats
 from milvine.errors import CollectionExists
 from milvine.server import validate
+from milvine.types import Collection
 from milvine.wire import schema
+
+
+def new_collection(database: Database, name: str, dimension: int, index_file_size_mb: int, metric: int) -> None:
+    """Make a collection; `metric` is a number of the wire."""
+    validate.check_name(name)
+    checked = validate.checked_metric(dimension, index_file_size_mb, metric)
+    if database.has_collection(name):
+        raise CollectionExists
+    database.create_collection(name, dimension, index_file_size_mb, checked)
 
 
 def create_collection(database: Database, request: Any) -> Any:
     """CollectionSchema -> Status."""
-    name = request.collection_name
-    validate.check_name(name)
-    metric = validate.checked_metric(request.dimension, request.index_file_size, request.metric_type)
-    if database.has_collection(name):
-        raise CollectionExists
-    database.create_collection(name, request.dimension, request.index_file_size, metric)
+    new_collection(database, request.collection_name, request.dimension, request.index_file_size, request.metric_type)
     return schema.Status()
+
+
+def known_collection(database: Database, name: str) -> Collection:
+    """What the catalog says of a collection.
+
+    Raises:
+        IllegalCollectionName, CollectionNotFound.
+    """
+    validate.check_name(name)
+    return database.collection(name)
 
 
 def has_collection(database: Database, request: Any) -> Any:
@@ -31,8 +46,7 @@ def has_collection(database: Database, request: Any) -> Any:
 
 def describe_collection(database: Database, request: Any) -> Any:
     """CollectionName -> CollectionSchema."""
-    validate.check_name(request.collection_name)
-    collection = database.collection(request.collection_name)
+    collection = known_collection(database, request.collection_name)
     return schema.CollectionSchema(
         collection_name=collection.name,
         dimension=collection.dimension,

@@ -1,24 +1,28 @@
-"""Rows: insert, get, search, delete (specification 3.10 to 3.17). Bytes to bytes, vectors stay packed."""
+"""Rows: insert, get, search, delete (specification 3.10 to 3.17).
+
+What every door calls takes and gives typed values (`store_rows`, `nearest`, ...); beside it stands the rpc, bytes to
+bytes. Vectors stay packed either way.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from milvine.engine.database import Database
 from milvine.errors import IllegalArgument, PartitionNotFound
 from milvine.ingest.writer import check_id_mode
 from milvine.server import validate
 from milvine.server.operations.parameters import as_mapping, file_number, params_text, parse_params
-from milvine.types import Query
+from milvine.types import Hits, Ids, Query, Vectors
 from milvine.wire import packed, schema
 from milvine.wire.status import set_status
 
 
-def insert(database: Database, request: bytes) -> bytes:
-    """InsertParam -> VectorIds, once the rows are durable."""
-    wanted = packed.decode_insert(request)
+def store_rows(database: Database, wanted: packed.InsertRequest) -> Ids:
+    """The ids of the rows, (n,) int64, once they are durable. `wanted.params` means nothing."""
     ids = wanted.ids if len(wanted.ids) else None
     validate.check_name(wanted.collection)
     validate.check_not_empty(wanted.rows)
@@ -30,7 +34,31 @@ def insert(database: Database, request: bytes) -> bytes:
     tag = validate.trimmed(wanted.tag)
     if wanted.tag and not tag:
         raise PartitionNotFound.named(wanted.collection, tag)
-    return packed.encode_ids(database.insert(wanted.collection, vectors, ids, tag))
+    return database.insert(wanted.collection, vectors, ids, tag)
+
+
+def insert(database: Database, request: bytes) -> bytes:
+    """InsertParam -> VectorIds, once the rows are durable."""
+    return packed.encode_ids(store_rows(database, packed.decode_insert(request)))
+
+
+def nearest(database: Database, wanted: packed.SearchRequest, params: object, files: Sequence[str] = ()) -> Hits:
+    """The rows nearest to those of `wanted`, in segments by id (`files`) or everywhere when no id is given.
+
+    `params` is what the JSON text `wanted.params` says, of any kind.
+    """
+    validate.check_name(wanted.collection)
+    validate.check_topk(wanted.topk)
+    tags = tuple(validate.checked_tag(tag) for tag in wanted.tags)
+    collection = database.collection(wanted.collection)
+    validate.check_search(params, wanted.topk, collection)
+    validate.check_not_empty(wanted.rows)
+    vectors = validate.sized_vectors(wanted.rows, collection)
+    if wanted.rows.count > 1:
+        width = min(wanted.topk, database.count(wanted.collection) + 1)
+        validate.check_result_size(wanted.rows.count, width)
+    segments = frozenset(map(file_number, files))
+    return database.search(wanted.collection, Query(vectors, wanted.topk, as_mapping(params), tags), segments)
 
 
 def search(database: Database, request: bytes) -> bytes:
@@ -45,61 +73,69 @@ def search_in_files(database: Database, request: bytes) -> bytes:
 
 
 def _search(database: Database, wanted: packed.SearchRequest, files: Sequence[str] = ()) -> bytes:
-    params = parse_params(wanted.params)
-    validate.check_name(wanted.collection)
-    validate.check_topk(wanted.topk)
-    tags = tuple(validate.checked_tag(tag) for tag in wanted.tags)
-    collection = database.collection(wanted.collection)
-    validate.check_search(params, wanted.topk, collection)
-    validate.check_not_empty(wanted.rows)
-    vectors = validate.sized_vectors(wanted.rows, collection)
-    if wanted.rows.count > 1:
-        width = min(wanted.topk, database.count(wanted.collection) + 1)
-        validate.check_result_size(wanted.rows.count, width)
-    segments = frozenset(map(file_number, files))
-    hits = database.search(wanted.collection, Query(vectors, wanted.topk, as_mapping(params), tags), segments)
+    hits = nearest(database, wanted, parse_params(wanted.params), files)
     return packed.encode_hits(hits.ids, hits.distances)
+
+
+def nearest_to_stored(
+    database: Database, name: str, ids: Ids, topk: int, params: object, tags: Sequence[str] = ()
+) -> Hits:
+    """As `nearest`, with the rows `ids` (n,) for queries."""
+    if not len(ids):
+        raise IllegalArgument("No vector id specified")
+    validate.check_name(name)
+    validate.check_topk(topk)
+    collection = database.collection(name)
+    validate.check_search(params, topk, collection)
+    validate.check_result_size(len(ids), min(topk, database.count(name) + 1))
+    return database.search_by_id(name, ids, topk, as_mapping(params), list(tags))
 
 
 def search_by_id(database: Database, request: bytes) -> bytes:
     """SearchByIDParam -> TopKQueryResult: as Search, with stored rows for queries."""
     wanted = packed.parse(schema.SearchByIDParam, request)
     params = parse_params(params_text(wanted.extra_params))
-    if not wanted.id_array:
-        raise IllegalArgument("No vector id specified")
-    validate.check_name(wanted.collection_name)
-    validate.check_topk(wanted.topk)
-    collection = database.collection(wanted.collection_name)
-    validate.check_search(params, wanted.topk, collection)
     ids = np.fromiter(wanted.id_array, np.int64, len(wanted.id_array))
-    validate.check_result_size(len(ids), min(wanted.topk, database.count(collection.name) + 1))
-    tags = list(wanted.partition_tag_array)
-    hits = database.search_by_id(collection.name, ids, wanted.topk, as_mapping(params), tags)
+    hits = nearest_to_stored(
+        database, wanted.collection_name, ids, wanted.topk, params, list(wanted.partition_tag_array)
+    )
     return packed.encode_hits(hits.ids, hits.distances)
+
+
+def stored_rows(database: Database, wanted: packed.IdsRequest) -> tuple[NDArray[np.bool_], Vectors]:
+    """Which of the ids are stored, (n,), and their vectors (n, width), zeros where missing."""
+    validate.check_get_ids(len(wanted.ids))
+    validate.check_name(wanted.collection)
+    tags = (validate.trimmed(wanted.tag),) if wanted.tag else ()
+    return database.get(wanted.collection, wanted.ids, tags)
 
 
 def get_vectors_by_id(database: Database, request: bytes) -> bytes:
     """VectorsIdentity -> VectorsData."""
-    wanted = packed.decode_ids_request(request)
-    validate.check_get_ids(len(wanted.ids))
-    validate.check_name(wanted.collection)
-    tags = (validate.trimmed(wanted.tag),) if wanted.tag else ()
-    found, vectors = database.get(wanted.collection, wanted.ids, tags)
-    return packed.encode_vectors(found, vectors)
+    return packed.encode_vectors(*stored_rows(database, packed.decode_ids_request(request)))
+
+
+def ids_of_segment(database: Database, name: str, segment: str) -> Ids:
+    """Ids of the live rows of a segment, (rows,) int64, in insertion order."""
+    validate.check_name(name)
+    return database.segment_ids(name, segment)
 
 
 def get_vector_ids(database: Database, request: bytes) -> bytes:
     """GetVectorIDsParam -> VectorIds, in insertion order."""
     wanted = packed.parse(schema.GetVectorIDsParam, request)
-    validate.check_name(wanted.collection_name)
-    return packed.encode_ids(database.segment_ids(wanted.collection_name, wanted.segment_name))
+    return packed.encode_ids(ids_of_segment(database, wanted.collection_name, wanted.segment_name))
 
 
-def delete_by_id(database: Database, request: bytes) -> bytes:
-    """DeleteByIDParam -> Status. Unknown ids and an unknown tag are no error."""
-    wanted = packed.decode_ids_request(request)
+def delete_rows(database: Database, wanted: packed.IdsRequest) -> None:
+    """Unknown ids and an unknown tag are no error."""
     validate.check_name(wanted.collection)
     collection = database.collection(wanted.collection)
     if len(wanted.ids):
         database.delete(collection.name, wanted.ids, validate.trimmed(wanted.tag))
+
+
+def delete_by_id(database: Database, request: bytes) -> bytes:
+    """DeleteByIDParam -> Status."""
+    delete_rows(database, packed.decode_ids_request(request))
     return bytes(set_status(schema.Status()).SerializeToString())
