@@ -120,7 +120,7 @@ INVALID = "Invalid command: "
     + [("get_config cache.nothing", "Config node invalid: cache.nothing"),
        ("get_config Cache.insert_buffer_size", "Config node invalid: Cache.insert_buffer_size"),
        ("get_config network.", "Config node invalid: network."),
-       ("set_config network.http.enable false", "Config node invalid: network.http.enable")],
+       ("set_config network.nothing false", "Config node invalid: network.nothing")],
 )  # fmt: skip
 def test_config_commands_that_are_none(caller: Caller, command: str, reason: str) -> None:
     assert caller.fails("Cmd", cmd=command) == (1, reason)

@@ -1,0 +1,26 @@
+"""Settings and the keys they come from. Nothing here reads the environment or a file: `milvine.cli` does."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from milvine.config.keys import ALL, BY_NAME, DOORS, KEYS, LIVE, SIZES, Key
+from milvine.config.settings import Settings
+from milvine.config.values import parse_bool, parse_size, shown
+
+__all__ = [
+    "ALL", "BY_NAME", "DOORS", "KEYS", "LIVE", "Key", "Settings", "as_text", "default_text", "parse_bool", "parse_size",
+]  # fmt: skip
+
+
+def as_text(settings: Settings) -> dict[str, str]:
+    """Key -> value as a configuration file would have it, sizes in the largest whole unit; idle keys left out."""
+    return {key: shown(getattr(settings, name), key in SIZES) for name, (key, _) in KEYS.items()}
+
+
+def default_text(key: Key) -> str:
+    """The default of a key as a configuration file would have it."""
+    return key.default or (shown(getattr(Settings(), key.field), key.name in SIZES) if key.field else "")
+
+
+assert set(KEYS) | {"background"} == {f.name for f in fields(Settings)}
