@@ -1,0 +1,82 @@
+"""The listener: which events are logged, at which level, and which calls were slow."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from milvine import events
+from milvine.events import Answered, Event, Listener, Searched
+from milvine.logs.words import line
+
+TRACE = 5
+"""Below DEBUG, as in 1.x: what is told of every single call."""
+logging.addLevelName(TRACE, "TRACE")
+
+_LEVELS: dict[type[Event], int] = {
+    events.TornTailCut: logging.WARNING,
+    events.IndexSetAside: logging.WARNING,
+    events.BuildGivenUp: logging.WARNING,
+    events.SegmentRefused: logging.ERROR,
+    events.LogFailed: logging.ERROR,
+    events.JobFailed: logging.ERROR,
+    events.RequestFailed: logging.ERROR,
+    events.PushFailed: logging.WARNING,
+    events.FilesRemoved: logging.DEBUG,
+    events.CatalogCommitted: logging.DEBUG,
+    events.Loaded: logging.DEBUG,
+    events.Answered: TRACE,
+    events.Inserted: TRACE,
+    events.Searched: TRACE,
+    events.GroupCommitted: TRACE,
+}
+"""Levels that are not INFO."""
+
+_LONG_BY_NATURE = frozenset({"CreateIndex", "Compact", "PreloadCollection"})
+
+
+def log_events(logger: logging.Logger, slow_seconds: float = 0.0) -> Listener:
+    """A listener that logs each event as words; a record carries the event itself as `record.event`.
+
+    Searches and other calls that took `slow_seconds` or more (0: none) are logged as warnings, a search with its plan.
+    """
+    slow = _SlowCalls(slow_seconds) if slow_seconds > 0 else None
+
+    def listen(event: Event) -> None:
+        level = _LEVELS.get(type(event), logging.INFO)
+        title = slow.title(event) if slow is not None and level == TRACE else ""
+        if title:
+            level = logging.WARNING
+        if logger.isEnabledFor(level):
+            logger.log(level, "%s", _Words(event, title), extra={"event": event, "title": title})
+
+    return listen
+
+
+class _Words:
+    """Words made when a formatter asks for them; ours goes by the event."""
+
+    def __init__(self, event: Event, title: str) -> None:
+        self._event, self._title = event, title
+
+    def __str__(self) -> str:
+        return line(self._event, self._title)
+
+
+class _SlowCalls:
+    """Calls over a threshold. A search is told once, with its plan, though its call is slow as well."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._told = threading.local()
+
+    def title(self, event: Event) -> str:
+        """What to call `event` if it was slow, else nothing."""
+        if isinstance(event, Searched) and event.seconds >= self._seconds:
+            self._told.search = True
+            return "slow search"
+        if isinstance(event, Answered):
+            told, self._told.search = getattr(self._told, "search", False), False
+            if event.seconds >= self._seconds and not told and event.rpc not in _LONG_BY_NATURE:
+                return "slow call"
+        return ""

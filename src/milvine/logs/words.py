@@ -1,0 +1,85 @@
+"""An event as words for people, or as an object for machines. Neither ever holds a vector: events carry none."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, fields, replace
+from typing import Any
+
+from milvine.events import Event, Searched
+from milvine.types import ScanStep, SearchSteps
+
+SCANS_MAX = 16
+"""Scans of one search that a log lists, the slowest; `explain` lists all."""
+
+
+def name(event: Event) -> str:
+    """`TornTailCut(...)` as `torn tail cut`."""
+    return re.sub(r"(?<=.)(?=[A-Z])", " ", type(event).__name__).lower()
+
+
+def line(event: Event, title: str = "") -> str:
+    """`TornTailCut(file="1.log", ...)` as `torn tail cut: file=1.log ...`, on one line but for tracebacks."""
+    words = title or name(event)
+    values = " ".join(_field(field.name, getattr(event, field.name)) for field in fields(event))
+    return f"{words}: {values}" if values else words
+
+
+def as_object(event: Event, title: str = "") -> dict[str, Any]:
+    """The same as an object that JSON can say: `event`, then the event's fields; times in seconds."""
+    if isinstance(event, Searched):
+        steps, left_out = _slowest(event.steps)
+        event = replace(event, steps=steps)
+    values = asdict(event)
+    if isinstance(event, Searched) and left_out:
+        values["steps"]["scans_left_out"] = left_out
+    return {"event": (title or name(event)).replace(" ", "_"), **_rounded(values)}
+
+
+def _field(key: str, value: object) -> str:
+    if isinstance(value, SearchSteps):
+        return _steps(value)
+    return f"{key}={_value(value, key == 'traceback')}"
+
+
+def _value(value: object, many_lines: bool = False) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    text = str(value)
+    return text if many_lines else text.replace("\r", "\\r").replace("\n", "\\n")
+
+
+def _steps(steps: SearchSteps) -> str:
+    rows = sum(scan.rows for scan in steps.scans)
+    masked = sum(scan.masked for scan in steps.scans)
+    params = ",".join(f"{key}:{value}" for key, value in steps.params.items())
+    shown, left_out = _slowest(steps)
+    scans = "; ".join(_scan(scan) for scan in shown.scans) + (f"; and {left_out} more" if left_out else "")
+    return (
+        f"metric={steps.metric} params={{{params}}} plan={steps.plan_seconds:.6f} scan={steps.scan_seconds:.6f} "
+        f"reduce={steps.reduce_seconds:.6f} rows={rows} masked={masked} skipped={steps.skipped} scans=[{scans}]"
+    )
+
+
+def _scan(scan: ScanStep) -> str:
+    segments = f" segments {','.join(map(str, scan.segments[:SCANS_MAX]))}" if scan.segments else ""
+    more = f" and {len(scan.segments) - SCANS_MAX} more" if len(scan.segments) > SCANS_MAX else ""
+    return f"{scan.kind}{segments}{more} rows {scan.rows} masked {scan.masked} {scan.seconds:.6f}s"
+
+
+def _slowest(steps: SearchSteps) -> tuple[SearchSteps, int]:
+    """The steps with the slowest of their scans, and how many were left out."""
+    left_out = len(steps.scans) - SCANS_MAX
+    if left_out <= 0:
+        return steps, 0
+    slowest = sorted(steps.scans, key=lambda scan: -scan.seconds)[:SCANS_MAX]
+    return replace(steps, scans=tuple(slowest)), left_out
+
+
+def _rounded(value: Any) -> Any:
+    """Microseconds are the last digit that means something."""
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in value.items()}
+    return [_rounded(each) for each in value] if isinstance(value, (list, tuple)) else value
