@@ -24,6 +24,9 @@ class Running:
         """The request of this thread ends."""
         self._requests.pop(get_ident(), None)
 
+    def __len__(self) -> int:
+        return len(self._requests)
+
     def others(self) -> list[str]:
         """`<kind>-<number>` of every request but that of this thread, oldest first."""
         own = get_ident()

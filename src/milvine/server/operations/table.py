@@ -72,13 +72,16 @@ class Operations:
         settings = settings or Settings()
         self._events = events or Events()
         self._running = Running()
-        self._budget = ByteBudget(settings.request_bytes_max)
+        self.budget = ByteBudget(settings.request_bytes_max)
         self._answers: dict[str, Answer] = {rpc: partial(answer, database) for rpc, answer in PACKED.items()}
         for rpc, operation in MESSAGES.items():
             self._answers[rpc] = partial(_answer, rpc, partial(operation, database))
-        self._answers["Cmd"] = partial(
-            _answer, "Cmd", partial(commands.command, database, settings.report_version, self._running)
-        )
+        self._command = partial(commands.command, database, settings.report_version, self._running)
+        self._answers["Cmd"] = partial(_answer, "Cmd", self._command)
+
+    def in_flight(self) -> tuple[int, int]:
+        """How many requests are being answered, and how many bytes they have."""
+        return len(self._running), self.budget.used
 
     def call(self, method: str, request: bytes) -> bytes:
         """The reply to an rpc, named as in `Insert`. Failures are replies too, with code and reason.
@@ -99,10 +102,19 @@ class Operations:
         except Exception as error:
             return _failure(method, error)
 
-    def run(self, method: str, size: int, work: Callable[[], T]) -> T:
+    def command(self, text: str) -> str:
+        """The answer to a command, as the rpc Cmd gives it.
+
+        Raises:
+            MilvineError: see `commands.command`.
+        """
+        return str(self._command(schema.Command(cmd=text)).string_reply)
+
+    def run(self, method: str, size: int, work: Callable[[], T], paid: bool = False) -> T:
         """The result of `work`, an operation that arrived by any door as a request of `size` bytes.
 
-        It is counted among the running ones, against the byte budget, and told to the events.
+        It is counted among the running ones, against the byte budget (unless it is `paid`: the door took the bytes from
+        `budget` itself while they arrived), and told to the events.
 
         Raises:
             OutOfMemory: the budget for requests in flight has no room for it.
@@ -111,7 +123,7 @@ class Operations:
         began, code = perf_counter(), ErrorCode.SUCCESS
         self._running.enter(method)
         try:
-            with self._budget.spend(size):
+            with self.budget.spend(0 if paid else size):
                 return work()
         except (MalformedRequest, Malformed):
             code = ErrorCode.UNEXPECTED_ERROR

@@ -1,0 +1,281 @@
+"""The listener: counts and times what the engine and the doors tell of.
+
+One lock and a few dictionary entries per event, a few microseconds in all: `docs/operations/monitoring.md` has the
+figures. Everything that can be read when somebody asks is left to the collectors.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from prometheus_client.metrics_core import Metric
+
+from milvine import events
+from milvine.errors import ErrorCode
+from milvine.events import Event
+from milvine.limits import MIB
+from milvine.server.metrics.instruments import Counter, Gauge, Histogram, Instrument, Summary
+from milvine.types import ScanStep
+
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0)
+_SYNC_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+_JOB_SECONDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
+_GROUP_REQUESTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+_GROUP_BYTES = (1 << 10, 1 << 14, 1 << 17, 1 << 20, 1 << 22, 1 << 24, 1 << 26, 1 << 28)
+_OUTCOMES = (("success",), ("fail",))
+_GROUP_CALLS = {
+    "CreateCollection": "add_group",
+    "DescribeCollection": "get_group",
+    "HasCollection": "has_group",
+    "ShowCollectionInfo": "get_group_files",
+}
+_SEARCHES = frozenset(("Search", "SearchInFiles", "SearchByID"))
+
+SizeOf = Callable[[str, ScanStep], int]
+"""(collection, scan) -> bytes of the files that were searched."""
+
+
+class Tally:
+    """`listen` is the listener, `collect` gives the families to a registry. `size_of` is asked once per scan."""
+
+    def __init__(self, size_of: SizeOf) -> None:
+        self._size_of = size_of
+        self._lock = threading.Lock()
+        self._all: list[Instrument] = []
+        self._inserting()
+        self._searching()
+        self._storing()
+        self._answering()
+        self._takers: dict[type[Event], Callable[[Any], None]] = {
+            events.Answered: self._answered,
+            events.Inserted: self._inserted,
+            events.InsertFailed: self._insert_failed,
+            events.Searched: self._searched,
+            events.GroupCommitted: self._group_committed,
+            events.CatalogCommitted: self._catalog_committed,
+            events.Flushed: self._flushed,
+            events.Merged: self._merged,
+            events.IndexBuilt: self._index_built,
+            events.Loaded: self._loaded,
+            events.LogFailed: lambda _: self.log_failures.add(),
+            events.JobFailed: lambda _: self.job_failures.add(),
+            events.IndexSetAside: lambda _: self.indexes_set_aside.add(),
+            events.TornTailCut: lambda _: self.torn_tails.add(),
+            events.RequestFailed: lambda _: self.unforeseen.add(),
+            events.FilesRemoved: lambda event: self.files_removed.add(len(event.names)),
+        }
+
+    def listen(self, event: Event) -> None:
+        take = self._takers.get(type(event))
+        if take is not None:
+            with self._lock:
+                take(event)
+
+    def collect(self) -> Iterable[Metric]:
+        with self._lock:
+            return [instrument.family() for instrument in self._all]
+
+    def _counter(self, *args: Any, **more: Any) -> Counter:
+        made = Counter(*args, **more)
+        self._all.append(made)
+        return made
+
+    def _gauge(self, *args: Any, **more: Any) -> Gauge:
+        made = Gauge(*args, **more)
+        self._all.append(made)
+        return made
+
+    def _histogram(self, name: str, text: str, bounds: Sequence[float], *args: Any, **more: Any) -> Histogram:
+        made = Histogram(name, text, bounds, *args, **more)
+        self._all.append(made)
+        return made
+
+    def _summary(self, name: str, text: str) -> Summary:
+        made = Summary(name, text)
+        self._all.append(made)
+        return made
+
+    # what there is to count
+
+    def _inserting(self) -> None:
+        self.vectors = self._counter("add_vectors_request_total", "Vectors inserted", ("outcome",), _OUTCOMES)
+        self.batch = self._gauge("add_vectors", "Vectors of the last insert", ("outcome",), _OUTCOMES)
+        bounds = (0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.08, 0.1, 0.5, 1)
+        self.vector_time = self._histogram(
+            "add_vector_duration_microseconds", "Mean time per vector of an insert, counted once per vector", bounds
+        )
+        self.insert_speed = self._gauge(
+            "add_vectors_throughput_per_microsecond", "MiB of vectors per microsecond, last insert"
+        )
+        self.group_requests = self._histogram(
+            "milvine_group_commit_requests", "Inserts and deletes that shared one sync of the log", _GROUP_REQUESTS
+        )
+        self.group_bytes = self._histogram(
+            "milvine_group_commit_bytes", "Bytes of vectors and ids that shared one sync of the log", _GROUP_BYTES
+        )
+        self.append_time = self._histogram(
+            "milvine_log_append_seconds", "Writing a group to the log, without its sync", _SYNC_SECONDS
+        )
+        self.sync_time = self._histogram("milvine_log_sync_seconds", "Syncing the log after a group", _SYNC_SECONDS)
+
+    def _searching(self) -> None:
+        kinds = (("raw",), ("index",))
+        self.searches = self._summary("query_response_summary", "Microseconds per search, counted once per query")
+        self.per_query = self._summary("query_vector_response_summary", "Microseconds per query of a search")
+        self.query_speed = self._gauge("query_vector_response_per_microsecond", "Queries per microsecond, last search")
+        self.search_speed = self._gauge("query_response_per_microsecond", "Searches per microsecond, last search")
+        self.scan_time = self._histogram(
+            "search_data_duration_microseconds",
+            "Searching one segment, or a run of small ones",
+            (1e5, 2e5, 4e5, 6e5, 8e5),
+            ("type",),
+            kinds,
+        )
+        sizes = (1e9, 2e9, 4e9, 6e9, 8e9, 1e10)
+        self.scan_sizes = {
+            kind: self._histogram(f"search_{kind}_files_bytes", f"Bytes of each {kind} file searched", sizes)
+            for kind in ("raw", "index")
+        }
+        self.scan_bytes = self._counter("search_file_size_total", "Bytes of files searched", ("type",), kinds)
+        self.last_scan = self._gauge("search_file_size_gauge", "Bytes of the last file searched", ("type",), kinds)
+        self.scanned_rows = self._counter(
+            "milvine_scanned_rows_total", "Rows in scope of scans: tail, exact, or by index type", ("kind",)
+        )
+        self.steps = self._counter("milvine_search_step_seconds_total", "Where searches spend their time", ("step",))
+        self.queries = self._counter("milvine_queries_total", "Query vectors answered")
+
+    def _storing(self) -> None:
+        merge_bounds = (5e4, 1e5, 2e5, 4e5, 6e5, 8e5, 1e6)
+        self.merge_time = self._histogram("mem_table_merge_duration_microseconds", "Merging segments", merge_bounds)
+        self.store_speed = self._gauge("disk_store_IO_speed_bytes_per_microseconds", "Writing, last flush")
+        self.meta_calls = self._counter("meta_access_total", "Transactions of the catalog")
+        meta_bounds = (100, 300, 500, 700, 900, 2000, 4000, 6000, 8000, 20000)
+        self.meta_time = self._histogram("meta_access_duration_microseconds", "One of them, with its sync", meta_bounds)
+        build_bounds = (5e5, 2e6, 4e6, 6e6, 8e6, 1e7)
+        self.build_time = self._histogram(
+            "build_index_duration_microseconds", "Building the index of one segment", build_bounds
+        )
+        self.builds_time = self._histogram(
+            "all_build_index_duration_microseconds", "create_index calls", (2e6, 4e6, 6e6, 8e6, 1e7)
+        )
+        disk, start = ("DB",), (("Faiss",),)
+        self.load_time = self._histogram(
+            "disk_load_duration_microseconds", "Preloading one segment", (2e5, 4e5, 6e5, 8e5), disk, start
+        )
+        self.load_size = self._histogram(
+            "disk_load_size_bytes", "Bytes of segments preloaded", (1e9, 2e9, 4e9, 6e9, 8e9), disk, start
+        )
+        self.load_speed = self._gauge("disk_load_IO_speed_byte_per_microsec", "Reading, last preload", disk, start)
+        self.flush_time = self._histogram("milvine_flush_seconds", "Writing the segments of a flush", _JOB_SECONDS)
+        self.flushed_rows = self._counter("milvine_flushed_rows_total", "Rows written to segments by flushes")
+        self.flushed_bytes = self._counter("milvine_flushed_bytes_total", "Bytes written to segments by flushes")
+        self.merge_seconds = self._histogram("milvine_merge_seconds", "Merging or compacting segments", _JOB_SECONDS)
+        self.merged_rows = self._counter("milvine_merged_rows_total", "Rows written by merges and compactions")
+        self.build_seconds = self._histogram(
+            "milvine_index_build_seconds", "Building the index of one segment", _JOB_SECONDS, ("index_type",)
+        )
+        self.built_rows = self._counter("milvine_index_built_rows_total", "Rows that got an index", ("index_type",))
+        self.log_failures = self._counter("milvine_log_failures_total", "Groups that the log could not take")
+        self.job_failures = self._counter("milvine_job_failures_total", "Background jobs that failed")
+        self.indexes_set_aside = self._counter("milvine_indexes_set_aside_total", "Damaged index files, built anew")
+        self.torn_tails = self._counter("milvine_torn_tails_total", "Incomplete ends of the log cut off at the start")
+        self.files_removed = self._counter("milvine_files_removed_total", "Files that no version needed any more")
+
+    def _answering(self) -> None:
+        self.answers = self._histogram("milvine_request_seconds", "Answering, by operation", SECONDS, ("rpc",))
+        self.request_bytes = self._counter("milvine_request_bytes_total", "Bytes of requests", ("rpc",))
+        self.errors = self._counter("milvine_request_errors_total", "Requests refused or failed", ("rpc", "code"))
+        self.unforeseen = self._counter("milvine_unforeseen_errors_total", "Requests that met an unforeseen error")
+        self.search_calls = self._counter("search_request_total", "Searches asked for", ("outcome",), _OUTCOMES)
+        self.search_time = self._histogram("search_request_duration_microsecond", "Answering a search", (0.1, 1, 10))
+        self.group_calls = {
+            rpc: self._counter(f"{name}_request_total", f"{rpc} calls", ("outcome",), _OUTCOMES)
+            for rpc, name in _GROUP_CALLS.items()
+        }
+
+    # events; the lock is held
+
+    def _answered(self, event: events.Answered) -> None:
+        rpc, micros = event.rpc, event.seconds * 1e6
+        outcome = ("fail",) if event.code else ("success",)
+        self.answers.observe(event.seconds, 1, (rpc,))
+        self.request_bytes.add(event.size, (rpc,))
+        if event.code:
+            self.errors.add(1, (rpc, ErrorCode(event.code).name))
+        if rpc in _SEARCHES:
+            self.search_calls.add(1, outcome)
+            self.search_time.observe(micros)
+        elif rpc in self.group_calls:
+            self.group_calls[rpc].add(1, outcome)
+        elif rpc == "CreateIndex" and not event.code:
+            self.builds_time.observe(micros)
+
+    def _inserted(self, event: events.Inserted) -> None:
+        micros, rows = max(event.seconds * 1e6, 1e-3), event.rows
+        self.vectors.add(rows, ("success",))
+        self.batch.set(rows, ("success",))
+        if rows:
+            self.vector_time.observe(micros / rows, rows)
+        self.insert_speed.set(event.size / MIB / micros)
+
+    def _insert_failed(self, event: events.InsertFailed) -> None:
+        self.vectors.add(event.rows, ("fail",))
+        self.batch.set(event.rows, ("fail",))
+
+    def _searched(self, event: events.Searched) -> None:
+        micros, nq, steps = max(event.seconds * 1e6, 1e-3), event.nq, event.steps
+        if nq:
+            self.searches.observe(micros, nq)
+            self.per_query.observe(micros / nq, nq)
+        self.queries.add(nq)
+        self.query_speed.set(nq / micros)
+        self.search_speed.set(1 / micros)
+        self.steps.add(steps.plan_seconds, ("plan",))
+        self.steps.add(steps.scan_seconds, ("scan",))
+        self.steps.add(steps.reduce_seconds, ("reduce",))
+        for step in steps.scans:
+            self._scanned(event.collection, step)
+
+    def _scanned(self, collection: str, step: ScanStep) -> None:
+        self.scanned_rows.add(step.rows, (step.kind,))
+        if step.kind == "tail":  # unflushed rows are in no file
+            return
+        kind, size = "raw" if step.kind == "exact" else "index", self._size_of(collection, step)
+        self.scan_time.observe(step.seconds * 1e6, 1, (kind,))
+        self.scan_sizes[kind].observe(size)
+        self.scan_bytes.add(size, (kind,))
+        self.last_scan.set(size, (kind,))
+
+    def _group_committed(self, event: events.GroupCommitted) -> None:
+        self.group_requests.observe(event.requests)
+        self.group_bytes.observe(event.size)
+        self.append_time.observe(event.seconds - event.sync_seconds)
+        self.sync_time.observe(event.sync_seconds)
+
+    def _catalog_committed(self, event: events.CatalogCommitted) -> None:
+        self.meta_calls.add()
+        self.meta_time.observe(event.seconds * 1e6)
+
+    def _flushed(self, event: events.Flushed) -> None:
+        self.flush_time.observe(event.seconds)
+        self.flushed_rows.add(event.rows)
+        self.flushed_bytes.add(event.size)
+        self.store_speed.set(event.size / max(event.seconds * 1e6, 1.0))
+
+    def _merged(self, event: events.Merged) -> None:
+        self.merge_time.observe(event.seconds * 1e6)
+        self.merge_seconds.observe(event.seconds)
+        self.merged_rows.add(event.rows)
+
+    def _index_built(self, event: events.IndexBuilt) -> None:
+        self.build_time.observe(event.seconds * 1e6)
+        self.build_seconds.observe(event.seconds, 1, (event.index_type,))
+        self.built_rows.add(event.rows, (event.index_type,))
+
+    def _loaded(self, event: events.Loaded) -> None:
+        micros, labels = event.seconds * 1e6, ("Faiss",)
+        self.load_time.observe(micros, 1, labels)
+        self.load_size.observe(event.size, 1, labels)
+        self.load_speed.set(event.size / max(micros, 1.0), labels)
