@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from milvine.errors import BuildFailed, CorruptFile, Unsupported
-from milvine.index.base import OpenIndex, Write
+from milvine.index.base import OpenIndex, Report, Write, untold
 from milvine.index.exact import search_exact
 from milvine.index.flat import vectors_of
 from milvine.index.image import Image, read_image, write_header
@@ -45,16 +45,27 @@ SPARE = 10
 
 
 class AnnoyKernel:
-    def build(self, vectors: Floats, metric: MetricType, params: Mapping[str, Any], threads: int, write: Write) -> None:
+    def build(
+        self,
+        vectors: Floats,
+        metric: MetricType,
+        params: Mapping[str, Any],
+        threads: int,
+        write: Write,
+        report: Report = untold,
+    ) -> None:
         sound = np.flatnonzero(np.isfinite(squared_norms(vectors)))
         if not len(sound):
             return write_header(write, len(vectors), 0)
         forest = AnnoyIndex(vectors.shape[1], _METRICS[metric])
         forest.set_seed(_SEED)
         for start in range(0, len(sound), _PORTION):
+            report("adding", start)
             for number, row in enumerate(vectors[sound[start : start + _PORTION]].tolist(), start):
                 forest.add_item(number, row)
+        report("splitting", 0)
         forest.build(integer(params, "n_trees"), threads)
+        report("writing", 0)
         with nameless_file() as path:
             forest.save(str(path))
             image = bytes_of(path)

@@ -11,6 +11,14 @@ Write: TypeAlias = Callable[["bytes | memoryview"], object]
 """Takes the next bytes of an index image. What it raises ends the build and reaches the builder's caller."""
 
 
+Report: TypeAlias = Callable[[str, int], object]
+"""Is told the stage that a build is in, and how many rows have gone through it."""
+
+
+def untold(stage: str, done: int) -> None:
+    """A report to nobody."""
+
+
 class OpenIndex(Protocol):
     """An index over one segment. It keeps the buffers it was opened with alive; searches may run at the same time."""
 
@@ -41,7 +49,13 @@ class Kernel(Protocol):
     """One index type."""
 
     def build(
-        self, vectors: Vectors, metric: MetricType, params: Mapping[str, Any], threads: int, write: Write
+        self,
+        vectors: Vectors,
+        metric: MetricType,
+        params: Mapping[str, Any],
+        threads: int,
+        write: Write,
+        report: Report = untold,
     ) -> None:
         """Build over float32 (rows, dimension) with L2 or IP, and pass the image to `write` in pieces.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from milvine.index.base import Write
+from milvine.index.base import Report, Write, untold
 from milvine.index.bits import Nearest, bit_distances
 from milvine.index.flat import bits_of
 from milvine.index.score import Found, nothing
@@ -84,7 +84,15 @@ class OpenBits:
 
 
 class BinaryFlatKernel:
-    def build(self, vectors: Bytes, metric: MetricType, params: Mapping[str, Any], threads: int, write: Write) -> None:
+    def build(
+        self,
+        vectors: Bytes,
+        metric: MetricType,
+        params: Mapping[str, Any],
+        threads: int,
+        write: Write,
+        report: Report = untold,
+    ) -> None:
         """Writes nothing."""
 
     def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenBits:

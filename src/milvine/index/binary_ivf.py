@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from milvine.errors import CorruptFile, Unsupported
-from milvine.index.base import OpenIndex, Write
+from milvine.index.base import OpenIndex, Report, Write, untold
 from milvine.index.binary import search_bits
 from milvine.index.bits import Nearest, bit_distances
 from milvine.index.flat import bits_of
@@ -42,13 +42,23 @@ _COARSE = {
 
 
 class BinaryIvfKernel:
-    def build(self, vectors: Bytes, metric: MetricType, params: Mapping[str, Any], threads: int, write: Write) -> None:
+    def build(
+        self,
+        vectors: Bytes,
+        metric: MetricType,
+        params: Mapping[str, Any],
+        threads: int,
+        write: Write,
+        report: Report = untold,
+    ) -> None:
         if metric not in _COARSE:
             raise Unsupported(f"Illegal index params: IVF_FLAT does not serve {metric.name}, FLAT does")
         use_threads(threads)
         nlist = effective_nlist(integer(params, "nlist"), len(vectors))
+        report("training", 0)
         centroids = _train(vectors, nlist)
-        lists = _nearest_centroid(vectors, centroids, _COARSE[metric])
+        lists = _nearest_centroid(vectors, centroids, _COARSE[metric], report)
+        report("writing", 0)
         order = np.argsort(lists, kind="stable")
         starts = np.searchsorted(lists[order], np.arange(nlist + 1)).astype("<i8")
         write_header(write, len(vectors), len(vectors), order)
@@ -79,10 +89,11 @@ def _train(vectors: Bytes, nlist: int) -> Bytes:
     return centroids
 
 
-def _nearest_centroid(vectors: Bytes, centroids: Bytes, metric: MetricType) -> Ids:
+def _nearest_centroid(vectors: Bytes, centroids: Bytes, metric: MetricType, report: Report) -> Ids:
     out = np.empty(len(vectors), dtype=np.int64)
     portion = max(1, _PAIRS // len(centroids))
     for start in range(0, len(vectors), portion):
+        report("adding", start)
         some = slice(start, start + portion)
         out[some] = bit_distances(vectors[some], centroids, metric).argmin(axis=1)
     return out

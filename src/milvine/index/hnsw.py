@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from milvine.errors import CorruptFile
-from milvine.index.base import OpenIndex, Write
+from milvine.index.base import OpenIndex, Report, Write, untold
 from milvine.index.exact import search_exact
 from milvine.index.flat import open_flat, vectors_of
 from milvine.index.image import Image, read_image, write_image
-from milvine.index.native import METRICS, faiss, live_selector, squared_norms
+from milvine.index.native import METRICS, faiss, live_selector, portion_of, squared_norms
 from milvine.index.native import read_image as read_faiss
 from milvine.index.params import integer
 from milvine.index.raw import OpenRaw
@@ -31,15 +31,30 @@ ROWS_PER_EF = 32
 """At most so many rows per unit of ef, comparing all of them is quicker than walking the graph, and right."""
 
 
+_PORTION = 16384
+"""Rows that are added in one go: faiss says nothing meanwhile."""
+
+
 class HnswKernel:
-    def build(self, vectors: Floats, metric: MetricType, params: Mapping[str, Any], threads: int, write: Write) -> None:
+    def build(
+        self,
+        vectors: Floats,
+        metric: MetricType,
+        params: Mapping[str, Any],
+        threads: int,
+        write: Write,
+        report: Report = untold,
+    ) -> None:
         use_threads(threads)
         sound = np.flatnonzero(np.isfinite(squared_norms(vectors)))
         if not len(sound):
             return write_graph(write, None, len(vectors), sound)
         index = faiss.IndexHNSWFlat(vectors.shape[1], integer(params, "M"), METRICS[metric])
         index.hnsw.efConstruction = integer(params, "efConstruction")
-        index.add(vectors if len(sound) == len(vectors) else vectors[sound])
+        for start in range(0, len(sound), _PORTION):
+            report("adding", start)
+            index.add(portion_of(vectors, sound, start, _PORTION))
+        report("writing", 0)
         write_graph(write, index, len(vectors), sound)
 
     def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:

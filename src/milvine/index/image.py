@@ -32,6 +32,8 @@ _MAGIC = b"MVINDEX\0"
 _VERSION = 1
 _PIECE_BYTES = 1 << 20
 
+IMAGE_HEADER_BYTES = _HEADER.size
+
 
 @dataclass(frozen=True, slots=True)
 class Image:

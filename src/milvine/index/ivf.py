@@ -12,11 +12,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from milvine.errors import CorruptFile
-from milvine.index.base import OpenIndex, Write
+from milvine.index.base import OpenIndex, Report, Write, untold
 from milvine.index.exact import search_exact
 from milvine.index.flat import vectors_of
 from milvine.index.image import Image, read_image, write_image
-from milvine.index.native import METRICS, faiss, live_selector, squared_norms
+from milvine.index.native import METRICS, faiss, live_selector, portion_of, squared_norms
 from milvine.index.native import read_image as read_faiss
 from milvine.index.params import NBITS_DEFAULT, integer
 from milvine.index.raw import OpenRaw
@@ -24,6 +24,9 @@ from milvine.index.score import Found, for_finite, nearest_of, ordered
 from milvine.index.threads import use_threads
 from milvine.limits import TRAINING_ROWS_PER_LIST_MIN
 from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
+
+_PORTION = 1 << 16
+"""Rows that are added in one go: faiss says nothing meanwhile."""
 
 
 def effective_nlist(nlist: int, rows: int) -> int:
@@ -74,7 +77,15 @@ class IvfKernel:
     def __init__(self, make: Make, exact: bool = False) -> None:
         self._make, self._exact = make, exact
 
-    def build(self, vectors: Floats, metric: MetricType, params: Mapping[str, Any], threads: int, write: Write) -> None:
+    def build(
+        self,
+        vectors: Floats,
+        metric: MetricType,
+        params: Mapping[str, Any],
+        threads: int,
+        write: Write,
+        report: Report = untold,
+    ) -> None:
         use_threads(threads)
         sound = np.flatnonzero(np.isfinite(squared_norms(vectors)))  # a single NaN makes training fail
         if not len(sound):
@@ -83,9 +94,12 @@ class IvfKernel:
         shape = Shape(vectors.shape[1], len(sound), nlist, METRICS[metric], params)
         quantizer = faiss.IndexFlat(shape.dimension, shape.metric)
         index = self._make(quantizer, shape)
-        indexed = vectors if len(sound) == len(vectors) else vectors[sound]
-        index.train(_training(index, indexed))
-        index.add_with_ids(indexed, sound)
+        report("training", 0)
+        index.train(_training(index, portion_of(vectors, sound, 0, len(sound))))
+        for start in range(0, len(sound), _PORTION):
+            report("adding", start)
+            index.add_with_ids(portion_of(vectors, sound, start, _PORTION), sound[start : start + _PORTION])
+        report("writing", 0)
         write_image(write, len(vectors), len(sound), index)
 
     def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:

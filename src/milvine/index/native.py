@@ -38,6 +38,13 @@ def read_image(image: Bytes, flags: int = 0) -> Any:
     return faiss.read_index(reader, faiss.IO_FLAG_MMAP_IFC | flags)
 
 
+def portion_of(vectors: NDArray[np.float32], rows: NDArray[np.int64], start: int, count: int) -> NDArray[np.float32]:
+    """The vectors of `rows[start : start + count]`; a view where `rows` are all of them."""
+    if len(rows) == len(vectors):
+        return vectors[start : start + count]
+    return vectors[rows[start : start + count]]
+
+
 def squared_norms(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """float32, shape (rows,): not finite where a row has NaN or infinity, or is too long for float32."""
     rows, dimension = vectors.shape

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from milvine.index.base import OpenIndex, Write
+from milvine.index.base import OpenIndex, Report, Write, untold
 from milvine.index.exact import search_exact
 from milvine.index.hnsw import open_graph, write_graph
 from milvine.index.native import METRICS, faiss, squared_norms
@@ -29,27 +29,36 @@ from milvine.types import Bytes, Floats, Ids, MetricType
 
 _ROWS_MIN = 256
 """Fewer are always searched exactly."""
-_SPARSER = 4
-_BRIDGES = 8
-_SAMPLE_MIN = 4
+SPARSER = 4
+BRIDGES = 8
+SAMPLE_MIN = 4
 _PORTION = 2048
 _EXACT_ROWS = 100_000
 """From here on neighbours are looked up in an HNSW graph: comparing all pairs would take longer."""
 _SPARE = 32
 _CONSTRUCTION = 100
-_DEGREE_MIN = 16
+DEGREE_MIN = 16
 """faiss ties rows that no walk reaches to a row with a place left, and looks until it finds one: there must be some."""
 _APART = 1e-3
 
 
 class NsgKernel:
-    def build(self, vectors: Floats, metric: MetricType, params: Mapping[str, Any], threads: int, write: Write) -> None:
+    def build(
+        self,
+        vectors: Floats,
+        metric: MetricType,
+        params: Mapping[str, Any],
+        threads: int,
+        write: Write,
+        report: Report = untold,
+    ) -> None:
         use_threads(threads)
         sound = np.flatnonzero(np.isfinite(squared_norms(vectors)))
         if len(sound) < _ROWS_MIN:
             sound = sound[:0]
         indexed = vectors if len(sound) == len(vectors) else vectors[sound]
-        index = _pruned(indexed, metric, params, threads) if len(sound) else None
+        index = _pruned(indexed, metric, params, threads, report) if len(sound) else None
+        report("writing", 0)
         if index is not None and len(sound) < len(vectors):
             index.storage.add(indexed)  # the graph numbers its rows itself, so it brings them along
         write_graph(write, index, len(vectors), sound)
@@ -58,17 +67,21 @@ class NsgKernel:
         return open_graph(data, flat, metric, "search_length")
 
 
-def _pruned(vectors: Floats, metric: MetricType, params: Mapping[str, Any], threads: int) -> Any:
+def _pruned(
+    vectors: Floats, metric: MetricType, params: Mapping[str, Any], threads: int, report: Report = untold
+) -> Any:
     """An HNSW index without its vectors."""
     points = _of_one_length(vectors) if metric is MetricType.IP else vectors
     points = _twins_apart(points)
-    columns, samples = neighbour_graph(points, integer(params, "knng"), threads)
+    columns, samples = neighbour_graph(points, integer(params, "knng"), threads, report)
     use_threads(threads)
-    degree = max(integer(params, "out_degree"), _DEGREE_MIN)
+    degree = max(integer(params, "out_degree"), DEGREE_MIN)
     nsg = faiss.IndexNSGFlat(points.shape[1], degree)
     nsg.nsg.L = max(integer(params, "search_length"), degree)
     nsg.nsg.C = max(integer(params, "candidate_pool_size"), degree)
+    report("pruning", 0)
     nsg.build(points, np.concatenate(columns, axis=1))
+    report("linking", 0)
     graph = nsg.nsg.get_final_graph()
     links = faiss.rev_swig_ptr(graph.data, graph.N * graph.K).reshape(graph.N, graph.K)
     index = faiss.IndexHNSWFlat(vectors.shape[1], (degree + 1) // 2, METRICS[metric])
@@ -107,28 +120,31 @@ def _slots(hnsw: Any, level: int, rows: Ids) -> tuple[Any, Ids]:
     )
 
 
-def neighbour_graph(points: Floats, neighbours: int, threads: int) -> tuple[list[Ids], list[Ids]]:
+def neighbour_graph(
+    points: Floats, neighbours: int, threads: int, report: Report = untold
+) -> tuple[list[Ids], list[Ids]]:
     """For each row its nearest rows, and its nearest in ever sparser samples: int64 (rows, k) each; and the samples.
 
     Never the row itself. Each sample lies within the one before it.
     """
     rows = len(points)
-    columns = [_nearest_others(points, np.arange(rows), min(neighbours, rows - 1), threads)]
+    columns = [_nearest_others(points, np.arange(rows), min(neighbours, rows - 1), threads, report)]
     samples: list[Ids] = []
     sample = np.arange(rows)
-    while len(sample) // _SPARSER >= _SAMPLE_MIN:
-        sample = np.sort(np.random.default_rng(len(samples)).permutation(sample)[::_SPARSER])
+    while len(sample) // SPARSER >= SAMPLE_MIN:
+        sample = np.sort(np.random.default_rng(len(samples)).permutation(sample)[::SPARSER])
         samples.append(sample)
-        columns.append(_nearest_others(points, sample, min(_BRIDGES, len(sample) - 1), threads))
+        columns.append(_nearest_others(points, sample, min(BRIDGES, len(sample) - 1), threads, report))
     return columns, samples
 
 
-def _nearest_others(points: Floats, sample: Ids, k: int, threads: int) -> Ids:
+def _nearest_others(points: Floats, sample: Ids, k: int, threads: int, report: Report) -> Ids:
     """The k nearest rows of a sample for every row, without the row itself: int64 (rows, k)."""
     chosen = points if len(sample) == len(points) else np.ascontiguousarray(points[sample])
     graph = _hnsw(chosen) if len(chosen) > _EXACT_ROWS else None
     out = np.empty((len(points), k), dtype=np.int64)
     for start in range(0, len(points), _PORTION):
+        report("neighbours" if len(sample) == len(points) else "bridges", start)
         some = points[start : start + _PORTION]
         if graph is None:
             _, found = search_exact(some, chosen, MetricType.L2, k + 1, threads=threads)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from milvine.index.base import Write
+from milvine.index.base import Report, Write, untold
 from milvine.index.exact import search_exact
 from milvine.index.flat import vectors_of
 from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
@@ -28,7 +28,15 @@ class OpenRaw:
 
 
 class RawKernel:
-    def build(self, vectors: Floats, metric: MetricType, params: Mapping[str, Any], threads: int, write: Write) -> None:
+    def build(
+        self,
+        vectors: Floats,
+        metric: MetricType,
+        params: Mapping[str, Any],
+        threads: int,
+        write: Write,
+        report: Report = untold,
+    ) -> None:
         """Writes nothing."""
 
     def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenRaw:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -11,20 +9,20 @@ from dataclasses import replace
 
 from milvine.catalog.model import Edit, SegmentRecord
 from milvine.errors import BuildFailed
-from milvine.events import IndexBuilt
+from milvine.events import BuildProgressed, BuildStalled, IndexBuilt
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.maintenance.builder import BuildSpec, build
+from milvine.maintenance.process import Stalled, run_builder
 from milvine.maintenance.reclaim import retire
 from milvine.segment.version import LiveSegment
 from milvine.storage.local import TEMPORARY
 from milvine.types import Collection, IndexSetting
 
-_POLL_SECONDS = 0.02
-_START = (
-    "import json,sys;sys.path[:]=json.loads(sys.argv[1]);"
-    "from milvine.maintenance.builder import main;sys.exit(main(sys.argv[2]))"
-)
+_STALL_SECONDS = 120.0
+_STALL_SECONDS_PER_WORK = 25e-9
+"""Per row, dimension and unit of the build parameters: several times what the slowest stage takes on a slow core."""
+_WIDTH_LEAST, _EFFORT_LEAST, _EFFORT_MOST = 64, 2000, 1_000_000
 
 
 class BuildStopped(Exception):
@@ -77,11 +75,12 @@ def build_index(
         index_type=int(collection.index.type),
         params_json=collection.index.params_json,
         threads=stores.settings.build_threads,
+        stall_seconds=stall_seconds(record.rows, collection.dimension, collection.index),
     )
-    if stores.settings.build_in_subprocess and sys.executable:
-        _run_process(stores, spec, stop)
-    else:
-        build(spec)
+    try:
+        _run(stores, spec, collection.index.type.name, record.rows, stop)
+    finally:
+        stores.builds.pop(record.id, None)
     size = stores.storage.size(spec.output)
     return replace(record, index=collection.index, index_file=spec.output, index_bytes=size)
 
@@ -101,27 +100,41 @@ def take_out_indexes(
     retire(stores, before - state.files())
 
 
-def _run_process(stores: Stores, spec: BuildSpec, stop: Callable[[], bool]) -> None:
-    """Returns when the builder finished. It ends by itself when this process dies."""
-    arguments = [sys.executable, "-c", _START, json.dumps(sys.path), spec.to_json()]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(arguments, stdin=pipe, stdout=subprocess.DEVNULL, stderr=pipe) as process:
-        while process.poll() is None:
-            if stop():
-                process.kill()
-                process.wait()
-                break
-            time.sleep(_POLL_SECONDS)
-        assert process.stderr is not None
-        reason = process.stderr.read().decode("utf-8", "replace").strip().splitlines()
-        code = process.returncode
-    if code == 0:
-        return
-    stores.storage.remove(spec.output + TEMPORARY)
-    if stop():
+def stall_seconds(rows: int, dimension: int, setting: IndexSetting) -> int:
+    """CPU seconds that a builder may spend without getting any further: many times what its slowest stage takes.
+
+    Not wall time, which says nothing on a busy machine.
+    """
+    numbers = (value for value in setting.params.values() if isinstance(value, int | float))
+    effort = sum(min(max(0, value), _EFFORT_MOST) for value in numbers)
+    work = rows * (dimension + _WIDTH_LEAST) * (effort + _EFFORT_LEAST)
+    return int(_STALL_SECONDS + _STALL_SECONDS_PER_WORK * work)
+
+
+def _run(stores: Stores, spec: BuildSpec, type_name: str, rows: int, stop: Callable[[], bool]) -> None:
+    """Run the builder and keep `stores.builds` up to date meanwhile."""
+    began = time.monotonic()
+
+    def report(stage: str, done: int) -> None:
+        seconds = time.monotonic() - began
+        now = BuildProgressed(spec.collection_id, spec.segment_id, type_name, stage, min(done, rows), rows, seconds)
+        stores.builds[spec.segment_id] = now
+        stores.events.emit(now)
+
+    report("starting", 0)
+    if not (stores.settings.build_in_subprocess and sys.executable):
+        return build(spec, report)
+    try:
+        finished = run_builder(spec, report, stop)
+    except BuildFailed as failed:
+        stores.storage.remove(spec.output + TEMPORARY)
+        if isinstance(failed, Stalled):
+            stage = stores.builds[spec.segment_id].stage
+            stores.events.emit(BuildStalled(spec.collection_id, spec.segment_id, type_name, stage, spec.stall_seconds))
+        raise
+    if not finished:
+        stores.storage.remove(spec.output + TEMPORARY)
         raise BuildStopped
-    told = reason[-1] if reason else f"the builder ended with code {code}" + (" (out of memory?)" if code == -9 else "")
-    raise BuildFailed(f"Cannot build the index of segment {spec.segment_id}: {told}")
 
 
 def _commit(stores: Stores, state: CollectionState, record: SegmentRecord) -> bool:

@@ -6,21 +6,32 @@ import json
 import os
 import sys
 import threading
+import time
 from dataclasses import asdict, dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+from milvine.index.base import Report, untold
 from milvine.index.registry import kernel
 from milvine.segment.cache import ComponentFile
 from milvine.segment.layout import ComponentWriter, SectionSpan
 from milvine.storage.local import LocalStorage
 from milvine.types import IndexType, MetricType
 
+resource: Any = import_module("resource") if find_spec("resource") else None
+"""Unix has it."""
+
 _NICENESS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class BuildSpec:
-    """All a builder needs to know: names, not objects, so that it can run anywhere the files are."""
+    """All a builder needs to know: names, not objects, so that it can run anywhere the files are.
+
+    `stall_seconds` of CPU time without a word of progress end the process.
+    """
 
     folder: str
     rows_file: str
@@ -32,12 +43,13 @@ class BuildSpec:
     index_type: int
     params_json: str
     threads: int
+    stall_seconds: int
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
 
-def build(spec: BuildSpec) -> None:
+def build(spec: BuildSpec, report: Report = untold) -> None:
     """Write the index of one segment as a component file.
 
     Raises:
@@ -45,6 +57,7 @@ def build(spec: BuildSpec) -> None:
         StorageFailed: the file cannot be written.
         BuildFailed, ValueError, RuntimeError: the kernel's own complaint.
     """
+    report("reading", 0)
     storage = LocalStorage(Path(spec.folder))
     rows = ComponentFile(spec.rows_file, storage.read(spec.rows_file))
     rows.verify(spec.segment_id, "vectors")
@@ -56,7 +69,7 @@ def build(spec: BuildSpec) -> None:
         writer = ComponentWriter(sink)
         writer.align()
         start = writer.position
-        chosen.build(vectors, metric, params, spec.threads, writer.write)
+        chosen.build(vectors, metric, params, spec.threads, writer.write, report)
         entry = {
             "id": spec.segment_id,
             "collection": {"id": spec.collection_id},
@@ -78,12 +91,29 @@ def main(spec_json: str) -> int:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
+    spec = BuildSpec(**json.loads(spec_json))
+
+    def report(stage: str, done: int) -> None:
+        print(json.dumps([stage, done]), flush=True)
+        _allow(spec.stall_seconds)
+
     try:
-        build(BuildSpec(**json.loads(spec_json)))
+        build(spec, report)
     except Exception as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _allow(seconds: int) -> None:
+    """The kernel ends this process after so much more CPU time: whatever loops, and however busy the machine is."""
+    if resource is None:
+        return
+    until = int(time.process_time()) + 1 + seconds
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    if most == resource.RLIM_INFINITY or until < most:
+        resource.setrlimit(resource.RLIMIT_CPU, (until, most))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def _die_with_parent() -> None:

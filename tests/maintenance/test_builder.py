@@ -1,0 +1,198 @@
+"""The builder's process: what it tells on the way, and that it ends whatever its library does."""
+
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from milvine.config import Settings
+from milvine.engine.database import Database
+from milvine.errors import BuildFailed
+from milvine.events import BuildGivenUp, BuildProgressed, BuildStalled, Events, IndexBuilt, JobFailed
+from milvine.maintenance import build, process
+from milvine.maintenance.attempts import ATTEMPTS_MAX, BACKOFF_SECONDS, Attempts
+from milvine.maintenance.build import stall_seconds
+from milvine.maintenance.worker import Worker, maintain
+from milvine.types import IndexSetting, IndexType, MetricType, Query
+
+SETTINGS = Settings(background=False, build_threads=1)
+IVF = IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 16})
+ROWS = 4200
+LOOPS = """
+import sys
+from milvine.maintenance import builder
+def loop(spec, report):
+    report("training", 0)
+    while True:
+        pass
+builder.build = loop
+sys.exit(builder.main(sys.argv[2]))
+"""
+
+
+def rows(count=ROWS, seed=1):
+    return np.random.default_rng(seed).random((count, 8), dtype=np.float32)
+
+
+def filled(folder, seen, settings=SETTINGS):
+    database = Database.open(folder, settings, Events(seen.append))
+    database.create_collection("c", 8, 1024, MetricType.L2)
+    database.insert("c", rows(), np.arange(ROWS))
+    return database
+
+
+def of(kind, seen):
+    return [event for event in seen if isinstance(event, kind)]
+
+
+@pytest.mark.parametrize("in_subprocess", [True, False])
+def test_progress_is_told_stage_by_stage(tmp_path, in_subprocess):
+    seen = []
+    settings = Settings(background=False, build_threads=1, build_in_subprocess=in_subprocess)
+    with filled(tmp_path, seen, settings) as database:
+        running = []
+        database._stores.events.subscribe(lambda _: running.extend(database._stores.builds.values()))
+        database.create_index("c", IVF)
+        (segment,) = database._state("c").segments
+        assert not database._stores.builds
+    told = of(BuildProgressed, seen)
+    assert [event.stage for event in told] == ["starting", "reading", "training", "adding", "writing"]
+    assert {(e.segment_id, e.index_type, e.rows) for e in told} == {(segment, "IVF_FLAT", ROWS)}
+    assert set(told) <= set(running)
+    assert all(0 <= event.done <= ROWS and event.seconds >= 0 for event in told)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXCPU"), reason="this system has no limit of CPU time")
+def test_a_builder_that_loops_is_ended_and_rows_stay_exact(tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "_START", "import json,sys;sys.path[:]=json.loads(sys.argv[1]);" + LOOPS)
+    monkeypatch.setattr(build, "_STALL_SECONDS", 0)
+    monkeypatch.setattr(build, "_STALL_SECONDS_PER_WORK", 0)
+    seen = []
+    with filled(tmp_path, seen) as database:
+        with pytest.raises(BuildFailed, match="no further in 0 s of CPU time"):
+            database.create_index("c", IVF)
+        (event,) = of(BuildStalled, seen)
+        assert (event.index_type, event.stage) == ("IVF_FLAT", "training")
+        assert not database._stores.builds
+        assert database.search("c", Query(rows()[:3], 1, {"nprobe": 1})).ids[:, 0].tolist() == [0, 1, 2]
+        monkeypatch.undo()
+        database.create_index("c", IVF)  # asked once more, it is tried once more
+        assert of(IndexBuilt, seen)
+    assert not list(tmp_path.glob("segments/*.tmp"))
+
+
+def test_a_stage_may_take_as_long_as_its_work_needs():
+    million = stall_seconds(1_000_000, 128, IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 16384}))
+    assert million > 10 * 3600 > stall_seconds(1_000_000, 128, IndexSetting.of(IndexType.HNSW, {"M": 16}))
+    odd = IndexSetting(IndexType.HNSW, '{"M":16,"note":"text","huge":1e999,"less":-5}')
+    assert 120 < stall_seconds(4096, 8, IVF) < 180 < stall_seconds(4096, 8, odd) < 50_000
+
+
+def test_what_libraries_print_does_no_harm(tmp_path, monkeypatch):
+    noise = "print('3');print('warning');print('[1]');print('x'*200000);print('y'*200000,file=sys.stderr);"
+    monkeypatch.setattr(process, "_START", "import sys;" + noise + process._START)
+    seen = []
+    with filled(tmp_path, seen) as database:
+        database.create_index("c", IVF)
+    assert of(IndexBuilt, seen)
+
+
+def test_a_failed_build_waits_longer_each_time_and_is_given_up(tmp_path):
+    seen, now = [], [0.0]
+    with filled(tmp_path, seen) as database:
+        database.flush()
+        state = database._state("c")
+        (segment,) = state.segments
+        attempts = Attempts(Events(seen.append), lambda: now[0])
+        for attempt in range(ATTEMPTS_MAX):
+            assert attempts.due(state, (segment,)) and attempts.due(state, (segment, 1))
+            attempts.failed(state, "build", (segment,), ValueError("cannot"))
+            assert not attempts.due(state, (segment,))
+            now[0] += BACKOFF_SECONDS * 2**attempt - 1
+            assert not attempts.due(state, (segment,)) and attempts.waiting(state) == (attempt < ATTEMPTS_MAX - 1)
+            now[0] += 1
+        assert not attempts.due(state, (segment,))
+        (event,) = of(BuildGivenUp, seen)
+        assert (event.segment_id, event.attempts, event.reason) == (segment, ATTEMPTS_MAX, "cannot")
+        assert len(of(JobFailed, seen)) == ATTEMPTS_MAX
+        state.set_index(IVF)  # another setting is another job
+        assert attempts.due(state, (segment,))
+        attempts.failed(state, "merge", (1, 2), ValueError("gone"))
+        assert not attempts.waiting(state), "segments that are gone are forgotten"
+
+
+def test_one_segment_that_fails_does_not_keep_back_the_others(tmp_path, monkeypatch):
+    from milvine.maintenance import worker
+
+    seen = []
+    with filled(tmp_path, seen) as database:
+        database.flush()
+        database.insert("c", rows(seed=2), np.arange(ROWS, 2 * ROWS))
+        database.flush()
+        state = database._state("c")
+        state.set_index(IVF)
+        first, second = state.segments
+        real = worker.build_segment
+
+        def failing(stores, state, segment_id, stop):
+            if segment_id == first:
+                raise BuildFailed("cannot")
+            return real(stores, state, segment_id, stop)
+
+        monkeypatch.setattr(worker, "build_segment", failing)
+        attempts = Attempts(database._stores.events)
+        assert maintain(database._stores, state, True, attempts) is True
+        assert maintain(database._stores, state, True, attempts) is False
+        assert [event.segment_id for event in of(IndexBuilt, seen)] == [second]
+        assert len(of(JobFailed, seen)) == 1
+        with pytest.raises(BuildFailed):
+            maintain(database._stores, state, True)
+
+
+def test_an_interrupted_build_is_resumed_though_somebody_was_at_work_at_first(tmp_path):
+    seen = []
+    with filled(tmp_path, seen) as database:
+        database.flush()
+        state = database._state("c")
+        state.set_index(IVF)
+        idle = Worker.__new__(Worker)  # the rounds without the threads
+        idle._stores, idle._attempts, idle._not_before = database._stores, Attempts(database._stores.events), {}
+        idle._resuming = {state.id}
+        stop_waiting = hold(state.maintaining)
+        assert not idle._maintain(state)
+        assert state.id in idle._resuming
+        stop_waiting()
+        assert idle._maintain(state)
+        assert of(IndexBuilt, seen)
+        assert not idle._maintain(state) and not idle._resuming
+
+
+def hold(lock):
+    """Another thread holds the lock until the returned function is called."""
+    import threading
+
+    held, release = threading.Event(), threading.Event()
+
+    def run():
+        with lock:
+            held.set()
+            release.wait()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    held.wait()
+
+    def stop():
+        release.set()
+        thread.join()
+
+    return stop
+
+
+def test_the_builder_ends_with_its_parent():
+    code = "import milvine.maintenance.builder as b; b._die_with_parent()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as child:
+        child.stdin.close()
+        assert child.wait(30) == 1
