@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -19,7 +18,7 @@ from milvine.cli.configuration import DATA_FOLDER, read_configuration
 from milvine.config import Settings
 from milvine.errors import MilvineError
 from milvine.events import Events
-from milvine.logs import log_events
+from milvine.logs import set_up_logging
 
 _GRACE_SECONDS = 30.0  # for calls in flight when the server is told to stop
 
@@ -57,28 +56,30 @@ def serve(
     report_version: Annotated[
         str | None, typer.Option(help="Version told to clients, which check it.", show_default="1.1.1")
     ] = None,
-    log_level: Annotated[LogLevel, typer.Option(help="What is logged to stderr.")] = LogLevel.warning,
+    log_level: Annotated[
+        LogLevel | None, typer.Option(help="Least level that is logged.", show_default="warning")
+    ] = None,
 ) -> None:
     """Serve a data folder to Milvus 1.x clients until SIGTERM or SIGINT."""
     try:
         settings, folder = (Settings(), None) if config is None else read_configuration(config)
         flags = {"address": host, "port": port, "http_port": http_port, "report_version": report_version}
         flags["door"] = None if door is None else door.value
+        flags["log_level"] = None if log_level is None else log_level.value
         settings = replace(settings, **{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
-        _run(Path(data or folder or DATA_FOLDER), settings, log_level)
+        _run(Path(data or folder or DATA_FOLDER), settings)
     except MilvineError as error:
         print(f"milvine: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
 
 
-def _run(folder: Path, settings: Settings, log_level: LogLevel) -> None:
-    logging.basicConfig(level=logging.ERROR, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("milvine").setLevel(log_level.name.upper())
+def _run(folder: Path, settings: Settings) -> None:
+    listener = set_up_logging(settings)
     wait = _stop_signals()
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what grpcio's core says on stderr, milvine says in its own words
     from milvine.server.app import Server  # here, so that --help need not wait for faiss
 
-    server = Server.start(folder, settings, Events(log_events(logging.getLogger("milvine"))))
+    server = Server.start(folder, settings, Events(listener))
     print(f"Milvine {milvine.__version__} ready: grpc {server.address}, data {folder}", flush=True)
     wait()
     server.stop(_GRACE_SECONDS)
