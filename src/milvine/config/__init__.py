@@ -23,4 +23,4 @@ def default_text(key: Key) -> str:
     return key.default or (shown(getattr(Settings(), key.field), key.name in SIZES) if key.field else "")
 
 
-assert set(KEYS) | {"background"} == {f.name for f in fields(Settings)}
+assert set(KEYS) | {"background", "index_rows_min"} == {f.name for f in fields(Settings)}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from milvine.config.keys import KEYS
-from milvine.limits import MIB, PARTITIONS_MAX
+from milvine.limits import INDEX_ROWS_MIN, MIB, PARTITIONS_MAX
 
 
 def _cores() -> int:
@@ -47,6 +47,7 @@ class Settings:
     build_in_subprocess: bool = True  # addition: engine_config.build_in_subprocess
     unindexed_rows_max: int = 100_000  # addition: engine_config.unindexed_rows_max
     background: bool = True  # addition, not a key of the file: no background thread when false (tests)
+    index_rows_min: int = INDEX_ROWS_MIN  # addition, not a key: smaller segments get no index (fewer in tests)
     # cluster, general (server only, like all that follow)
     cluster_enable: bool = False  # cluster.enable
     cluster_role: str = "rw"  # cluster.role, rw or ro

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from milvine.errors import CollectionNotFound
+from milvine.errors import BuildFailed, CollectionNotFound
 from milvine.index.registry import kernel
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
@@ -31,10 +31,21 @@ def create_index(stores: Stores, state: CollectionState, setting: IndexSetting) 
         merge_small(stores, state)
         if setting.type is IndexType.FLAT:
             return
-        for segment_id in forced_builds(facts(state)):
-            build_segment(stores, state, segment_id, lambda: _stopped(stores, state))
+        _build_all(stores, state)
     if state.dropped:
         raise CollectionNotFound.named(state.collection.name)
+
+
+def _build_all(stores: Stores, state: CollectionState) -> None:
+    """Every segment that wants an index is tried; the first failure is raised at the end."""
+    failures = []
+    for segment_id in forced_builds(facts(state), stores.settings.index_rows_min):
+        try:
+            build_segment(stores, state, segment_id, lambda: _stopped(stores, state))
+        except BuildFailed as failed:
+            failures.append(failed)
+    if failures:
+        raise failures[0]
 
 
 def store_setting(stores: Stores, state: CollectionState, setting: IndexSetting) -> None:

@@ -25,7 +25,7 @@ def _flush(stores: Stores, state: CollectionState) -> Flushed | None:
         sealed = stores.writer.call(lambda: seal(state, stores.writer.log.last_lsn))
         if sealed is None:
             return None
-        written = write(sealed, stores.storage, stores.ids)
+        written = write(sealed, stores.storage, stores.ids, stores.settings.index_rows_min)
         stores.writer.call(lambda: _commit(stores, state, sealed, written))
     rows = sum(record.rows for record in written.records)
     size = sum(record.data_bytes for record in written.records)

@@ -18,7 +18,6 @@ from milvine.events import Merged
 from milvine.ingest.flush import new_record
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
-from milvine.limits import INDEX_ROWS_MIN
 from milvine.maintenance.build import BuildStopped, build_index
 from milvine.maintenance.reclaim import retire
 from milvine.segment.version import LiveSegment
@@ -96,10 +95,11 @@ def _write(stores: Stores, plan: _Plan, stop: Callable[[], bool]) -> SegmentReco
         tuple(each.segment.record.id for each in plan.inputs),
     )
     name = f"rows-{stores.ids.one()}.mlv"
-    write_rows(stores.storage, name, plan.collection, [rows])
+    least = stores.settings.index_rows_min
+    write_rows(stores.storage, name, plan.collection, [rows], least)
     record = new_record(plan.collection, rows, name)
     was_indexed = any(each.segment.record.index_file for each in plan.inputs)
-    if not was_indexed or record.rows < INDEX_ROWS_MIN or plan.collection.index.type is IndexType.FLAT:
+    if not was_indexed or record.rows < least or plan.collection.index.type is IndexType.FLAT:
         return record
     try:
         return build_index(stores, plan.collection, record, stop)

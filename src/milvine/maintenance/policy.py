@@ -84,16 +84,18 @@ def packs(segments: Sequence[SegmentFacts], target_bytes: int) -> list[list[Segm
     return out
 
 
-def builds(segments: Sequence[SegmentFacts], target_bytes: int, unindexed_rows_max: int) -> list[int]:
+def builds(
+    segments: Sequence[SegmentFacts], target_bytes: int, unindexed_rows_max: int, rows_min: int = INDEX_ROWS_MIN
+) -> list[int]:
     """Raw segments to index in the background: large ones, and all of them once too many rows are unindexed."""
     raw = [s for s in segments if not s.indexed]
     crowded = sum(s.rows for s in raw) > unindexed_rows_max
-    return [s.id for s in raw if s.rows >= INDEX_ROWS_MIN and (crowded or s.data_bytes >= target_bytes)]
+    return [s.id for s in raw if s.rows >= rows_min and (crowded or s.data_bytes >= target_bytes)]
 
 
-def forced_builds(segments: Iterable[SegmentFacts]) -> list[int]:
+def forced_builds(segments: Iterable[SegmentFacts], rows_min: int = INDEX_ROWS_MIN) -> list[int]:
     """Raw segments that create_index builds before it returns (3.5)."""
-    return [s.id for s in segments if not s.indexed and s.rows >= INDEX_ROWS_MIN]
+    return [s.id for s in segments if not s.indexed and s.rows >= rows_min]
 
 
 def compactions(segments: Iterable[SegmentFacts]) -> list[int]:

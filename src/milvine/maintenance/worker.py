@@ -147,8 +147,10 @@ def _jobs(stores: Stores, state: CollectionState, resuming: bool) -> Iterator[tu
     for group in merges(segments, target):
         yield "merge", group
     if state.collection.index.type is not IndexType.FLAT:
-        due = forced_builds(segments) if resuming else builds(segments, target, stores.settings.unindexed_rows_max)
-        for segment_id in due:
+        settings = stores.settings
+        least = settings.index_rows_min
+        due = builds(segments, target, settings.unindexed_rows_max, least)
+        for segment_id in forced_builds(segments, least) if resuming else due:
             yield "build", (segment_id,)
 
 

@@ -31,16 +31,22 @@ class RowSet:
     replaces: tuple[int, ...] = ()
 
 
-def write_rows(storage: LocalStorage, name: str, collection: Collection, sets: Sequence[RowSet]) -> None:
-    """Write one pack file with a segment for each row set, durably.
+def write_rows(
+    storage: LocalStorage,
+    name: str,
+    collection: Collection,
+    sets: Sequence[RowSet],
+    index_rows_min: int = INDEX_ROWS_MIN,
+) -> None:
+    """Write one pack file with a segment for each row set, durably; those of fewer rows will never have an index.
 
     Raises:
         StorageFailed: nothing of the file remains.
     """
     with storage.create(name) as sink:
         writer = ComponentWriter(sink)
-        small = [rows for rows in sets if len(rows.ids) < INDEX_ROWS_MIN]
-        large = [rows for rows in sets if len(rows.ids) >= INDEX_ROWS_MIN]
+        small = [rows for rows in sets if len(rows.ids) < index_rows_min]
+        large = [rows for rows in sets if len(rows.ids) >= index_rows_min]
         entries = [_write_segment(writer, collection, rows) for rows in large]
         writer.finish("rows", entries + _write_neighbours(writer, collection, small))
 
