@@ -211,6 +211,13 @@ class Loaded(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsMissing(Event):
+    """`metric.enable` is on and metrics cannot be pushed, for want of packages."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class PushFailed(Event):
     """The Pushgateway takes no metrics. Told once; metrics are pushed again as soon as it does."""
 

@@ -22,11 +22,13 @@ _LEVELS: dict[type[Event], int] = {
     events.JobFailed: logging.ERROR,
     events.RequestFailed: logging.ERROR,
     events.PushFailed: logging.WARNING,
+    events.MetricsMissing: logging.WARNING,
     events.FilesRemoved: logging.DEBUG,
     events.CatalogCommitted: logging.DEBUG,
     events.Loaded: logging.DEBUG,
     events.Answered: TRACE,
     events.Inserted: TRACE,
+    events.InsertFailed: TRACE,
     events.Searched: TRACE,
     events.GroupCommitted: TRACE,
 }

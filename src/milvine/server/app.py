@@ -12,6 +12,7 @@ from milvine.events import Events, Serving, Stopping
 from milvine.server.door import Door, DoorFailed, target
 from milvine.server.grpc_door import GrpcDoor
 from milvine.server.memory import bound_free_memory, trim_after_flush
+from milvine.server.metrics import OpenMetrics, open_metrics
 from milvine.server.operations import SERVED, Operations
 from milvine.wire.schema import HYBRID_RPCS
 
@@ -25,6 +26,7 @@ class Server:
         self._database, self._door, self._events = database, door, events
         self.address = target(address, door.port)
         self._stopped = False
+        self._metrics: OpenMetrics | None = None
 
     @classmethod
     def start(cls, folder: str | Path, settings: Settings | None = None, events: Events | None = None) -> Server:
@@ -38,12 +40,14 @@ class Server:
         bound_free_memory()
         events.subscribe(trim_after_flush())
         database = Database.open(folder, settings, events)
+        operations = Operations(database, settings, events)
         try:
-            door = open_door(Operations(database, settings, events), settings)
+            door = open_door(operations, settings)
         except BaseException:
             database.close()
             raise
         server = cls(database, door, settings.address, events)
+        server._metrics = open_metrics(database, operations.in_flight, settings, events, door.port)
         door.start()
         events.emit(Serving(server.address, door.name))
         return server
@@ -61,6 +65,8 @@ class Server:
         self._events.emit(Stopping())
         try:
             self._door.stop(grace)
+            if self._metrics:
+                self._metrics.stop()
         finally:
             self._database.close()
 

@@ -62,7 +62,7 @@ class Tally:
             events.LogFailed: lambda _: self.log_failures.add(),
             events.JobFailed: lambda _: self.job_failures.add(),
             events.IndexSetAside: lambda _: self.indexes_set_aside.add(),
-            events.TornTailCut: lambda _: self.torn_tails.add(),
+            events.BuildGivenUp: lambda _: self.builds_given_up.add(),
             events.RequestFailed: lambda _: self.unforeseen.add(),
             events.FilesRemoved: lambda event: self.files_removed.add(len(event.names)),
         }
@@ -180,7 +180,7 @@ class Tally:
         self.log_failures = self._counter("milvine_log_failures_total", "Groups that the log could not take")
         self.job_failures = self._counter("milvine_job_failures_total", "Background jobs that failed")
         self.indexes_set_aside = self._counter("milvine_indexes_set_aside_total", "Damaged index files, built anew")
-        self.torn_tails = self._counter("milvine_torn_tails_total", "Incomplete ends of the log cut off at the start")
+        self.builds_given_up = self._counter("milvine_builds_given_up_total", "Indexes that failed time and again")
         self.files_removed = self._counter("milvine_files_removed_total", "Files that no version needed any more")
 
     def _answering(self) -> None:
