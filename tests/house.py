@@ -16,9 +16,11 @@ FUNCTION_LINES_MAX = 70
 LAYERS = (
     "testing",
     "cli",
+    "sizing",
     "client",
     "server",
     "engine",
+    "care",
     "maintenance",
     "ingest",
     "search",

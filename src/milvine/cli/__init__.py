@@ -5,6 +5,8 @@ from __future__ import annotations
 import typer
 
 from milvine.cli.serve import serve
+from milvine.cli.sizing import sizing
+from milvine.cli.verify import verify
 from milvine.cli.version import version
 
 app = typer.Typer(
@@ -16,6 +18,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(serve)
+app.command()(sizing)
+app.command()(verify)
 app.command()(version)
 
 

@@ -1,0 +1,103 @@
+"""Memory of open indexes, of searches and of builds, from what faiss and annoy allocate.
+
+Mapped bytes are pages of files: the system gives them up and reads them again. Anonymous bytes are allocated.
+"""
+
+from __future__ import annotations
+
+import math
+
+from milvine.index.nsg import BRIDGES, SAMPLE_MIN, SPARSER
+from milvine.index.params import integer
+from milvine.sizing.files import code_bytes, graph_degree, graph_links, index_image, lists, pq_bits
+from milvine.sizing.shape import GRAPHS, Load
+from milvine.types import IndexType, MetricType
+
+_LIST_BYTES = 2 * 80
+"""An inverted list is two of faiss's vectors that may be views: codes and ids."""
+_TABLE_BYTES_MAX = 2 << 30
+"""faiss precomputes no larger table."""
+_GROWTH = 1 / math.log(2)
+"""Room of a vector that doubles when it is full, over what it holds, on the average."""
+_TRAINING_PER_CENTROID = 256
+_TRAINING_SQ = 100_000
+_ANNOY_GROWTH = 1.3
+_BINARY_TRAINING_PER_LIST = 64
+_BINARY_TRAINING_BYTES = 512 << 20
+
+
+def open_bytes(load: Load, rows: int) -> int:
+    """Anonymous bytes of an open index over `rows` rows."""
+    if load.metric.is_binary or load.index_type is IndexType.FLAT:
+        return 0
+    if load.index_type in GRAPHS:
+        return (4 + 8) * rows  # level and offset of each row; the links stay mapped
+    if load.index_type is IndexType.ANNOY:
+        return index_image(load, rows)  # a copy in a file without a name, which lies in memory
+    size = _LIST_BYTES * lists(load.params, rows)
+    return size + (_pq_tables(load, rows) if load.index_type is IndexType.IVF_PQ else 0)
+
+
+def _pq_tables(load: Load, rows: int) -> int:
+    centroids = 1 << pq_bits(load, rows)
+    table = 4 * lists(load.params, rows) * integer(load.params, "m") * centroids
+    if load.metric is MetricType.IP or table > _TABLE_BYTES_MAX:
+        table = 0
+    return table + 4 * load.dimension * centroids
+
+
+def search_bytes(load: Load, rows: int) -> int:
+    """Anonymous bytes of one thread that searches: a graph notes which rows it has seen."""
+    return rows if load.index_type in GRAPHS else 0
+
+
+def mapped_when_searched(load: Load, rows: int) -> int:
+    """Mapped bytes of an indexed segment that searches read as a matter of course."""
+    vectors, image = rows * load.row_bytes, index_image(load, rows)
+    if load.index_type in GRAPHS:
+        return vectors + image
+    return vectors if load.index_type is IndexType.ANNOY else image  # ANNOY's image is copied; its hits are scored
+
+
+def build_bytes(load: Load, rows: int) -> int:
+    """Anonymous bytes of the builder at its peak, over those of an idle Python process with faiss.
+
+    The rows themselves are mapped and shared with the server.
+    """
+    if load.metric.is_binary:
+        return _binary_ivf(load, rows)
+    finite = 12 * rows  # norms and row numbers
+    if load.index_type is IndexType.HNSW:
+        return finite + rows * (load.row_bytes + 4 + 8 + 4 + 4) + 4 * graph_links(load, rows)  # + locks and order
+    if load.index_type is IndexType.RNSG:
+        return finite + _nsg(load, rows)
+    if load.index_type is IndexType.ANNOY:
+        return finite + round((_ANNOY_GROWTH + 2) * index_image(load, rows))  # forest, saved forest, its bytes
+    return finite + _ivf(load, rows)
+
+
+def _ivf(load: Load, rows: int) -> int:
+    stored = round(_GROWTH * rows * (code_bytes(load, rows) + 8))
+    sample = min(rows, _TRAINING_PER_CENTROID * lists(load.params, rows))
+    training = sample * load.row_bytes if sample < rows else 0
+    if load.index_type is IndexType.IVF_PQ:
+        training += 2 * min(rows, _TRAINING_PER_CENTROID << pq_bits(load, rows)) * load.row_bytes
+    elif load.index_type is not IndexType.IVF_FLAT:
+        training += 2 * min(rows, _TRAINING_SQ) * load.row_bytes
+    return max(stored, training)
+
+
+def _nsg(load: Load, rows: int) -> int:
+    """k-NN graph with bridges, twice while it is joined, then beside rows and pruned graph; last the graph to keep."""
+    samples = max(0, math.floor(math.log(rows / SAMPLE_MIN, SPARSER)))
+    neighbours = 8 * rows * (integer(load.params, "knng") + BRIDGES * samples)
+    degree, points = graph_degree(load), rows * load.row_bytes
+    pruning = 2 * neighbours + points + rows * degree * (8 + 4)
+    keeping = neighbours + points + 4 * rows * degree + 4 * graph_links(load, rows) + 2 * 8 * rows * (degree + 1)
+    return max(pruning, keeping) + (points if load.metric is MetricType.IP else 0)
+
+
+def _binary_ivf(load: Load, rows: int) -> int:
+    bits, nlist = load.dimension, lists(load.params, rows)
+    sample = min(rows, max(nlist, min(_BINARY_TRAINING_PER_LIST * nlist, _BINARY_TRAINING_BYTES // (4 * bits))))
+    return max(sample * bits * 4, 3 * 8 * rows)  # bits as floats; then list, order and sorted list of each row

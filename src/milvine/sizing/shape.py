@@ -1,0 +1,89 @@
+"""What is to be sized, and the segments it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from milvine.errors import IllegalArgument, IllegalDimension, IllegalIndexType
+from milvine.index.params import BUILD_RANGES, check_build_params
+from milvine.limits import (
+    DIMENSION_MAX,
+    DIMENSION_MIN,
+    INDEX_FILE_SIZE_DEFAULT_MB,
+    INDEX_FILE_SIZE_MAX_MB,
+    INDEX_FILE_SIZE_MIN_MB,
+    INDEX_ROWS_MIN,
+    MIB,
+)
+from milvine.types import IndexType, MetricType
+
+VECTORS_MAX = 1 << 40
+GRAPHS = frozenset({IndexType.HNSW, IndexType.RNSG})
+_BINARY_TYPES = frozenset({IndexType.FLAT, IndexType.IVF_FLAT})
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A collection to be sized: rows, and how they are stored, indexed and written.
+
+    `rows_per_insert`: the log and the segments know when rows came, once per insert. `ascending_ids`: ids that grow
+    with every row, as generated ones do, need no stored order. `search_threads`: searches that run at the same time.
+    """
+
+    vectors: int
+    dimension: int
+    metric: MetricType = MetricType.L2
+    index_type: IndexType = IndexType.FLAT
+    params: Mapping[str, Any] = field(default_factory=dict)
+    index_file_size_mb: int = INDEX_FILE_SIZE_DEFAULT_MB
+    rows_per_insert: int = 1000
+    ascending_ids: bool = True
+    search_threads: int = 1
+
+    @property
+    def row_bytes(self) -> int:
+        return self.metric.width(self.dimension) * self.metric.dtype.itemsize
+
+    def segments(self) -> tuple[Segment, ...]:
+        """Those of `vectors` rows in one partition, once background merges have nothing left to do."""
+        full = -(-self.index_file_size_mb * MIB // (self.row_bytes + 8))
+        count, rest = divmod(self.vectors, full)
+        sizes = [full] * count + [rest] * (rest > 0)
+        has_index = self.index_type is not IndexType.FLAT
+        return tuple(Segment(rows, has_index and rows >= INDEX_ROWS_MIN) for rows in sizes)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    rows: int
+    indexed: bool
+
+
+def check(load: Load) -> None:
+    """Refuse what no collection can be.
+
+    Raises:
+        IllegalArgument: a number is out of range, or an index parameter missing or out of range.
+        IllegalDimension: the dimension is out of range or does not fit metric or index.
+        IllegalIndexType: the type does not serve the metric.
+    """
+    _within("vectors", load.vectors, 1, VECTORS_MAX)
+    _within("index_file_size", load.index_file_size_mb, INDEX_FILE_SIZE_MIN_MB, INDEX_FILE_SIZE_MAX_MB)
+    _within("rows_per_insert", load.rows_per_insert, 1, VECTORS_MAX)
+    _within("search_threads", load.search_threads, 1, 4096)
+    if not DIMENSION_MIN <= load.dimension <= DIMENSION_MAX:
+        raise IllegalDimension(
+            f"Invalid dimension: {load.dimension}. Valid range is [{DIMENSION_MIN}, {DIMENSION_MAX}]"
+        )
+    if load.metric.is_binary and load.dimension % 8:
+        raise IllegalDimension(f"Invalid dimension: {load.dimension}. Binary vectors have a multiple of 8 dimensions")
+    if load.index_type not in BUILD_RANGES or (load.metric.is_binary and load.index_type not in _BINARY_TYPES):
+        raise IllegalIndexType(f"Index type {load.index_type.name} does not serve {load.metric.name} vectors")
+    check_build_params(load.index_type, load.params, load.dimension)
+
+
+def _within(key: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise IllegalArgument(f"Invalid {key} value: {value}. Valid range is [{least}, {most}]")
