@@ -117,6 +117,16 @@ class Database:
         self._check_open()
         return inspect(self._parts)
 
+    def check_ready(self) -> None:
+        """Whether requests can be expected to succeed; inserts and deletes too, unless it was opened read-only.
+
+        Raises:
+            DatabaseClosed, StorageFailed: the text says why not.
+        """
+        self._check_open()
+        if not self._parts.read_only:
+            self._stores.writer.check()
+
     def configure(self, key: str, value: str) -> None:
         """Change a setting until the database is closed; `key` is one of `milvine.config.KEYS`.
 

@@ -16,7 +16,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from milvine.errors import CollectionNotFound, DatabaseClosed, IllegalVectorId, MilvineError, PartitionNotFound
+from milvine.errors import (
+    CollectionNotFound,
+    DatabaseClosed,
+    IllegalVectorId,
+    MilvineError,
+    PartitionNotFound,
+    StorageFailed,
+)
 from milvine.events import Events, GroupCommitted, LogFailed, SegmentRefused
 from milvine.ingest.apply import apply
 from milvine.ingest.ids import IdSource
@@ -100,6 +107,21 @@ class Writer:
     def waiting(self) -> int:
         """Requests in the queue, about."""
         return self._queue.qsize()
+
+    def check(self) -> None:
+        """Whether inserts and deletes can be expected to succeed. After a failed write the log is tried again.
+
+        Raises:
+            DatabaseClosed: after close.
+            StorageFailed: the thread has died, or the log cannot be written; the text says which.
+        """
+        if self._closed:
+            raise DatabaseClosed
+        if not self._thread.is_alive():
+            raise StorageFailed("The writer thread has ended: nothing can be stored until the server is restarted")
+        if self.log.failed:
+            self.call(self.log.repair)
+        self.log.check_room()
 
     def close(self) -> None:
         """Finish what is queued, then stop."""

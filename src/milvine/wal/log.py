@@ -8,6 +8,7 @@ what the failed one may still have brought to disk is never read.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from milvine.wal.record import FILE_HEADER, Record, encode, encode_file_header
 SUFFIX = ".wal"
 IDLE_FILE_BYTES_MAX = 1 << 20
 """A fully flushed log file larger than this is replaced by an empty one."""
+_FREE_BYTES_MIN = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Log:
     """
 
     sync_seconds = 0.0
+    _failed = False
 
     def __init__(self, folder: Path, files: Sequence[LogFile], last_lsn: int, file_bytes: int, sync: bool) -> None:
         self._folder, self._file_bytes, self._sync = folder, file_bytes, sync
@@ -47,7 +50,6 @@ class Log:
         self.last_lsn = self._synced_lsn = last_lsn
         self._fd = -1
         self._size = 0
-        self._failed = False
         self._start_file()
 
     def append(self, records: Sequence[Record]) -> None:
@@ -101,6 +103,32 @@ class Log:
             except OSError:
                 return  # tried again at the next trim; replay skips what is flushed
             del self._files[0]
+
+    @property
+    def failed(self) -> bool:
+        """Whether the last write or sync failed, so that the next append has something to repair first."""
+        return self._failed
+
+    def repair(self) -> None:
+        """After a failure: try to go on in a new file, as the next append would.
+
+        Raises:
+            StorageFailed: the disk still refuses.
+        """
+        if self._failed:
+            self._restart()
+
+    def check_room(self) -> None:
+        """Whether a write is likely to succeed, without writing; any thread may ask.
+
+        Raises:
+            StorageFailed: the folder may not be written to, or its disk is as good as full.
+        """
+        if not os.access(self._folder, os.W_OK):
+            raise StorageFailed(f"The log folder {self._folder} cannot be written to")
+        free = shutil.disk_usage(self._folder).free
+        if free < _FREE_BYTES_MIN:
+            raise StorageFailed(f"The disk of the log folder {self._folder} is full: {free >> 20} MB are free")
 
     @property
     def bytes_held(self) -> int:
@@ -162,6 +190,9 @@ class NoLog(Log):
         self._synced_lsn = self.last_lsn
 
     def sync(self) -> None:
+        return
+
+    def check_room(self) -> None:
         return
 
     def trim(self, flushed_lsn: int) -> None:
