@@ -15,6 +15,7 @@ GET_IDS_MAX = 1000  # 3.16
 COMPACT_RATE_MIN = 0.1  # 3.20
 INDEX_ROWS_MIN = 4096  # 3.5, smaller segments are searched exactly
 TRAINING_ROWS_PER_LIST_MIN = 40  # 3.5, bounds the effective nlist
+INSERT_KEYS_MAX = 10_000  # per collection: idempotency keys of inserts that are remembered
 
 RESULT_BYTES_MAX = 2048 * MIB  # 6.1, ids and distances of one search: nq x topk x 12
 REQUEST_BYTES_MAX = 16 * MIB  # of a request that carries neither rows nor ids

@@ -38,6 +38,20 @@ class SegmentRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class InsertKey:
+    """An insert that came with an idempotency key (16 bytes).
+
+    `told` is the first of its ids if they were generated, else a checksum of the ids that were given.
+    """
+
+    key: bytes
+    lsn: int
+    told: int
+    count: int
+    generated: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Edit:
     """One change to one collection, committed in one transaction. `changed` replaces records of the same id."""
 
@@ -49,6 +63,7 @@ class Edit:
     id_mode: IdMode | None = None
     index: IndexSetting | None = None
     last_id: int = 0
+    keys: tuple[InsertKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +72,7 @@ class StoredCollection:
     flushed_lsn: int
     partitions: tuple[Partition, ...]
     segments: tuple[SegmentRecord, ...]
+    keys: tuple[InsertKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from milvine.catalog.definitions import Definitions
+from milvine.catalog.keys import drop_keys, store_keys, stored_keys
 from milvine.catalog.model import Contents, Edit, SegmentRecord, StoredCollection
 from milvine.catalog.sums import renew, wrong
 from milvine.catalog.tables import COLLECTIONS, FACTS, METADATA, PARTITIONS, SEGMENTS
@@ -42,7 +43,7 @@ class Catalog:
     """
 
     def __init__(self, path: Path, read_only: bool = False, events: Events | None = None) -> None:
-        self._events = events or Events()
+        self._events = Events() if events is None else events
         self._path = path
         self._definitions = Definitions(path.parent / DEFINITIONS)
         where = f"file:{path}?mode=ro&uri=true" if read_only else str(path)
@@ -76,8 +77,15 @@ class Catalog:
             segments: dict[int, list[SegmentRecord]] = defaultdict(list)
             for row in connection.execute(select(SEGMENTS).order_by(SEGMENTS.c.id)):
                 segments[row.collection_id].append(_segment(row))
+            keys = stored_keys(connection)
             stored = tuple(
-                StoredCollection(_collection(row), row.flushed_lsn, tuple(partitions[row.id]), tuple(segments[row.id]))
+                StoredCollection(
+                    _collection(row),
+                    row.flushed_lsn,
+                    tuple(partitions[row.id]),
+                    tuple(segments[row.id]),
+                    keys.get(row.id, ()),
+                )
                 for row in connection.execute(select(COLLECTIONS).order_by(COLLECTIONS.c.id))
             )
         return Contents(stored, facts.get(_DURABLE_LSN, 0), facts.get(_LAST_ID, 0))
@@ -110,6 +118,7 @@ class Catalog:
             connection.execute(delete(SEGMENTS).where(SEGMENTS.c.collection_id == collection_id))
             connection.execute(delete(PARTITIONS).where(PARTITIONS.c.collection_id == collection_id))
             connection.execute(delete(COLLECTIONS).where(COLLECTIONS.c.id == collection_id))
+            drop_keys(connection, collection_id)
             renew(connection, collection_id)
         self._definitions.remove(collection_id)
 
@@ -141,6 +150,7 @@ class Catalog:
             changes = _collection_changes(edit)
             if changes:
                 connection.execute(update(COLLECTIONS).where(COLLECTIONS.c.id == edit.collection_id).values(**changes))
+            store_keys(connection, edit.collection_id, edit.keys)
             _raise_fact(connection, _DURABLE_LSN, edit.flushed_lsn or 0)
             _raise_fact(connection, _LAST_ID, edit.last_id)
             renew(connection, edit.collection_id)

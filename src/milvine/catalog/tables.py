@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table, Text
 from sqlalchemy.types import TypeEngine
 
 METADATA = MetaData()
@@ -53,6 +53,14 @@ SEGMENTS = Table(
     Column("index_bytes", BigInteger, nullable=False),
     Column("tombstone_file", String(255)),
     Column("dead", BigInteger, nullable=False),
+)
+
+INSERT_KEYS = Table(
+    "insert_keys",
+    METADATA,
+    Column("collection_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("total", BigInteger, primary_key=True, autoincrement=False),  # keys of the collection up to this row's last
+    Column("packed", LargeBinary, nullable=False),
 )
 
 SUMS = Table(

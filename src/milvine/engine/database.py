@@ -19,6 +19,7 @@ from milvine.engine.segments import preload, release, segment_ids
 from milvine.engine.stats import CollectionStats, collection_stats
 from milvine.errors import CollectionNotFound, CorruptFile, DatabaseClosed, MilvineError, ReadOnly
 from milvine.events import Events, Inserted, InsertFailed, JobFailed, Opened, Searched
+from milvine.ingest.keys import key_of
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.ingest.writer import DeleteRequest, InsertRequest, check_id_mode
@@ -71,7 +72,7 @@ class Database:
         """
         began = time.monotonic()
         settings = settings or Settings()
-        events = events or Events()
+        events = Events() if events is None else events
         parts = open_parts(Path(folder).absolute(), settings, events, read_only)
         database = cls(parts, settings)
         states = parts.stores.states.values()
@@ -202,22 +203,25 @@ class Database:
 
     # rows
 
-    def insert(self, name: str, vectors: Vectors, ids: Ids | None, tag: str = "") -> Ids:
+    def insert(self, name: str, vectors: Vectors, ids: Ids | None, tag: str = "", key: str = "") -> Ids:
         """Store rows; returns their ids, (n,) int64, once they are durable and visible.
 
         Args:
             vectors: (n, width), float32 or uint8 by metric, C-contiguous; must not be changed afterwards.
             ids: (n,) int64, or None to have them generated.
+            key: an idempotency key, any text. Of the last 10,000 keyed inserts of the collection, one that comes
+                again stores nothing and is answered as the first.
 
         Raises:
             IllegalVectorId: the collection's ids are given the other way.
             PartitionNotFound: no such tag.
+            IllegalArgument: the key is that of an insert with another number of rows or other ids.
         """
         began = time.perf_counter()
         stores, state = self._writable(), self._state(name)
         check_id_mode(state.version.collection.id_mode, ids is None)
         self._make_room()
-        request = InsertRequest(state, tag or DEFAULT_TAG, np.ascontiguousarray(vectors), ids)
+        request = InsertRequest(state, tag or DEFAULT_TAG, np.ascontiguousarray(vectors), ids, key_of(key))
         try:
             stored: Ids = stores.writer.submit(request).result()
         except MilvineError:

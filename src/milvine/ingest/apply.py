@@ -25,6 +25,7 @@ def apply(state: CollectionState, lsn: int, record: Record) -> bool:
 
 
 def _insert(state: CollectionState, lsn: int, record: InsertRecord) -> None:
+    state.recent.add(lsn, record)
     if record.partition_id not in state.partitions:
         return  # dropped since it was logged
     if state.collection.id_mode is IdMode.UNDECIDED:

@@ -124,6 +124,7 @@ def commit(state: CollectionState, sealed: Sealed, written: Written, catalog: Ca
             flushed_lsn=sealed.lsn,
             id_mode=state.collection.id_mode,
             last_id=ids.last,
+            keys=state.recent.since(state.flushed_lsn, sealed.lsn),
         )
     )
     for changed_record, (key, written_mask) in zip(changed, marked, strict=True):

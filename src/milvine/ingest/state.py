@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from milvine.catalog.model import SegmentRecord, StoredCollection
 from milvine.errors import OperatorError
+from milvine.ingest.keys import RecentInserts
 from milvine.ingest.memtable import Memtable
 from milvine.segment.cache import FileCache
 from milvine.segment.reader import Segment
@@ -25,6 +26,7 @@ class CollectionState:
         pending_lsn: the first record that is not, None when there is none.
         since_seal_lsn: the first such record after the last seal.
         unapplied: ids of segments that a delete could not be applied to, because a file is damaged; the log keeps it.
+        recent: the last inserts that came with an idempotency key.
         flushing, maintaining: one flush and one maintenance job at a time (never taken by the writer thread).
     """
 
@@ -35,6 +37,7 @@ class CollectionState:
         self.dirty: set[int] = set()
         self.unapplied: set[int] = set()
         self.memtable = Memtable(stored.collection)
+        self.recent = RecentInserts(stored.keys)
         self.flushed_lsn = stored.flushed_lsn
         self.pending_lsn: int | None = None
         self.since_seal_lsn: int | None = None

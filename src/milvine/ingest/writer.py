@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from milvine.catalog.model import InsertKey
 from milvine.errors import (
     CollectionNotFound,
     DatabaseClosed,
@@ -27,6 +28,7 @@ from milvine.errors import (
 from milvine.events import Events, GroupCommitted, LogFailed, SegmentRefused
 from milvine.ingest.apply import apply
 from milvine.ingest.ids import IdSource
+from milvine.ingest.keys import entry, ids_again
 from milvine.ingest.state import CollectionState
 from milvine.types import IdMode, Ids, Vectors
 from milvine.wal.log import Log
@@ -38,12 +40,16 @@ T = TypeVar("T")
 
 @dataclass(slots=True, eq=False)
 class InsertRequest:
-    """Rows for a partition. `vectors` (n, width) must be C-contiguous and must not change any more."""
+    """Rows for a partition. `vectors` (n, width) must be C-contiguous and must not change any more.
+
+    With a `key` of 16 bytes it is stored once, however often it comes.
+    """
 
     state: CollectionState
     tag: str
     vectors: Vectors
     ids: Ids | None
+    key: bytes = b""
     answer: Future[Ids] = field(default_factory=Future)
 
     @property
@@ -173,8 +179,11 @@ class Writer:
         """Validate, log with one sync, apply, publish, answer."""
         accepted: list[tuple[_Data, Record]] = []
         modes: dict[int, IdMode] = {}
+        firsts: dict[tuple[int, bytes], tuple[InsertRequest, InsertKey]] = {}
         for request in group:
             try:
+                if isinstance(request, InsertRequest) and request.key and _answered(request, firsts):
+                    continue
                 record = self._record(request, modes)
             except MilvineError as error:
                 request.answer.set_exception(error)
@@ -183,6 +192,8 @@ class Writer:
                 request.answer.set_result(_NO_IDS)
             else:
                 accepted.append((request, record))
+                if isinstance(request, InsertRequest) and isinstance(record, InsertRecord) and record.key:
+                    firsts[request.state.id, record.key] = request, entry(0, record)
         if not accepted:
             return
         first, began = self.log.last_lsn + 1, time.perf_counter()
@@ -220,7 +231,7 @@ class Writer:
         modes[state.id] = IdMode.GENERATED if generated else IdMode.GIVEN
         ids = self._ids.take(len(request.vectors)) if request.ids is None else request.ids
         rows = request.vectors.reshape(-1).view(np.uint8).reshape(len(ids), -1)
-        return InsertRecord(state.id, partition.id, ids, rows, generated)
+        return InsertRecord(state.id, partition.id, ids, rows, generated, request.key)
 
     def _apply(self, accepted: list[tuple[_Data, Record]], first_lsn: int) -> None:
         changed: dict[int, tuple[CollectionState, bool]] = {}
@@ -247,6 +258,35 @@ class Writer:
 
 
 _NO_IDS: Ids = np.empty(0, np.int64)
+
+
+def _answered(request: InsertRequest, firsts: dict[tuple[int, bytes], tuple[InsertRequest, InsertKey]]) -> bool:
+    """Whether an insert of the same key came before, earlier or in this group: then it is answered as that one is.
+
+    Raises:
+        IllegalArgument: it is another insert.
+    """
+    state = request.state
+    if state.dropped:
+        return False
+    known = state.recent.find(request.key)
+    if known is not None:
+        request.answer.set_result(ids_again(known, request.ids, len(request.vectors)))
+        return True
+    if (state.id, request.key) not in firsts:
+        return False
+    first, known = firsts[state.id, request.key]
+    ids_again(known, request.ids, len(request.vectors))
+    first.answer.add_done_callback(lambda done: _follow(done, request.answer))
+    return True
+
+
+def _follow(done: Future[Ids], answer: Future[Ids]) -> None:
+    error = done.exception()
+    if error is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(done.result())
 
 
 def check_id_mode(mode: IdMode, generated: bool) -> None:

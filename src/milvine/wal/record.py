@@ -7,6 +7,10 @@ A log file is a file header followed by frames, everything little-endian:
                              synced_lsn u64 | kind u8, 7 zero bytes
     payload (length bytes), zero bytes up to a multiple of 8
 
+    payload of an insert     collection u64 | partition u64 | rows u64 | row bytes u32 | generated u8, 3 zero bytes |
+                             ids i64 each | vectors | 16 bytes of key, in frames of kind 3 only
+    payload of a delete      collection u64 | partition u64 | ids u64 | ids i64 each
+
 `synced_lsn` is the highest LSN known to be durable when the frame was written: damage above every such LSN is the torn
 end of a crash, damage below one is corruption (see `replay`).
 """
@@ -24,25 +28,31 @@ from milvine.types import Bytes, Ids
 
 FILE_MAGIC = b"MILVWAL\x01"
 FILE_HEADER = struct.Struct("<8sIIQQ")
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2: inserts may carry a key. Files of format 1 are read as well."""
+KEY_BYTES = 16
 FRAME_MAGIC = 0x4C57564D
 FRAME_HEADER = struct.Struct("<IIQQQB7x")
 ALIGNMENT = 8
 
-_INSERT, _DELETE = 1, 2
-_INSERT_HEAD = struct.Struct("<QQQIB3x")
+_INSERT, _DELETE, _KEYED_INSERT = 1, 2, 3
+INSERT_HEAD = struct.Struct("<QQQIB3x")
 _DELETE_HEAD = struct.Struct("<QQQ")
 
 
 @dataclass(frozen=True, slots=True)
 class InsertRecord:
-    """Rows for one partition. `rows` is uint8 (n, row_bytes), C-contiguous: the vectors as they are stored."""
+    """Rows for one partition. `rows` is uint8 (n, row_bytes), C-contiguous: the vectors as they are stored.
+
+    `key` is what tells a repeated insert, 16 bytes or none.
+    """
 
     collection_id: int
     partition_id: int
     ids: Ids
     rows: Bytes
     generated: bool
+    key: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +104,9 @@ def encode(record: Record, lsn: int, synced_lsn: int) -> list[memoryview]:
     """The frame of `record` as buffers to be written in order; row bytes are not copied."""
     if isinstance(record, InsertRecord):
         count, row_bytes = record.rows.shape
-        head = _INSERT_HEAD.pack(record.collection_id, record.partition_id, count, row_bytes, record.generated)
-        body = [memoryview(head), _view(record.ids), _view(record.rows)]
-        kind = _INSERT
+        head = INSERT_HEAD.pack(record.collection_id, record.partition_id, count, row_bytes, record.generated)
+        body = [memoryview(head), _view(record.ids), _view(record.rows), memoryview(record.key)]
+        kind = _KEYED_INSERT if record.key else _INSERT
     else:
         head = _DELETE_HEAD.pack(record.collection_id, record.partition_id, len(record.ids))
         body, kind = [memoryview(head), _view(record.ids)], _DELETE
@@ -134,12 +144,13 @@ def decode_frame(data: Bytes, offset: int) -> Frame:
 def decode(frame: Frame) -> Record:
     """The record in a frame. Arrays are copies, so that the file can be let go."""
     payload = frame.payload
-    if frame.kind == _INSERT:
-        collection, partition, count, row_bytes, generated = _INSERT_HEAD.unpack(payload[: _INSERT_HEAD.size].tobytes())
-        ids_end = _INSERT_HEAD.size + 8 * count
-        ids = payload[_INSERT_HEAD.size : ids_end].copy().view(np.int64)
-        rows = payload[ids_end : ids_end + count * row_bytes].reshape(count, row_bytes).copy()
-        return InsertRecord(collection, partition, ids, rows, bool(generated))
+    if frame.kind in (_INSERT, _KEYED_INSERT):
+        collection, partition, count, row_bytes, generated = INSERT_HEAD.unpack(payload[: INSERT_HEAD.size].tobytes())
+        ids_end = INSERT_HEAD.size + 8 * count
+        ids = payload[INSERT_HEAD.size : ids_end].copy().view(np.int64)
+        rows_end = ids_end + count * row_bytes
+        rows = payload[ids_end:rows_end].reshape(count, row_bytes).copy()
+        return InsertRecord(collection, partition, ids, rows, bool(generated), payload[rows_end:].tobytes())
     if frame.kind == _DELETE:
         collection, partition, count = _DELETE_HEAD.unpack(payload[: _DELETE_HEAD.size].tobytes())
         ids = payload[_DELETE_HEAD.size : _DELETE_HEAD.size + 8 * count].copy().view(np.int64)

@@ -20,6 +20,8 @@ from milvine.wire.replies import (
     encode_vectors,
 )
 from milvine.wire.requests import (
+    FEATURES,
+    IDEMPOTENCY_KEY,
     IdsRequest,
     InsertRequest,
     SearchInFilesRequest,
@@ -37,6 +39,8 @@ from milvine.wire.varint import Malformed
 from milvine.wire.walk import parse
 
 __all__ = [
+    "FEATURES",
+    "IDEMPOTENCY_KEY",
     "HitsReply",
     "IdsReply",
     "IdsRequest",

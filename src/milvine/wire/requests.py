@@ -29,18 +29,26 @@ from milvine.wire.walk import (
 )
 
 _STRINGS_MAX = 1 << 16  # in one list; more are for the protobuf runtime, which counts them first
-_PARAMS = "params"  # the one key of extra_params that means something (specification 2.1)
+_PARAMS = "params"  # the one key of extra_params that means something in 1.x (specification 2.1)
+IDEMPOTENCY_KEY = "idempotency_key"
+"""Milvine's own: in the extra_params of an insert, a text that is the same when it is sent again."""
+FEATURES = "features"
+"""Milvine's own word for Cmd: what the server has beyond 1.x, IDEMPOTENCY_KEY if it knows what that means."""
 
 
 @dataclass(frozen=True, slots=True)
 class InsertRequest:
-    """`ids` is empty when none were sent. `params` is the JSON text of extra_params, None when absent."""
+    """`ids` is empty when none were sent. `params` is the JSON text of extra_params, None when absent.
+
+    `key` is the idempotency key, empty when none was sent.
+    """
 
     collection: str
     rows: Rows
     ids: Ids
     tag: str
     params: str | None
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +75,12 @@ class IdsRequest:
     tag: str
 
 
-def _params_of(pairs: Sequence[Any]) -> str | None:
-    return next((str(pair.value) for pair in reversed(pairs) if pair.key == _PARAMS), None)
+def _params_of(pairs: Sequence[Any], key: str = _PARAMS) -> str | None:
+    return next((str(pair.value) for pair in reversed(pairs) if pair.key == key), None)
+
+
+def _key_of(pairs: Sequence[Any]) -> str:
+    return _params_of(pairs, IDEMPOTENCY_KEY) or ""
 
 
 def _pair(walk: Walk, pairs: list[Any]) -> None:
@@ -100,13 +112,14 @@ def _fast_insert(walk: Walk) -> InsertRequest:
             _pair(walk, pairs)
         else:
             raise Irregular
-    return InsertRequest(collection, rows, joined(ids, np.int64), tag, _params_of(pairs))
+    return InsertRequest(collection, rows, joined(ids, np.int64), tag, _params_of(pairs), _key_of(pairs))
 
 
 def _slow_insert(message: Any) -> InsertRequest:
     rows = rows_of_records(message.row_record_array)
-    params = _params_of(message.extra_params)
-    return InsertRequest(message.collection_name, rows, int64s_of(message.row_id_array), message.partition_tag, params)
+    pairs, ids = message.extra_params, int64s_of(message.row_id_array)
+    tag = message.partition_tag
+    return InsertRequest(message.collection_name, rows, ids, tag, _params_of(pairs), _key_of(pairs))
 
 
 def decode_search(data: bytes) -> SearchRequest:
@@ -191,19 +204,19 @@ def _slow_ids_request(message: Any) -> IdsRequest:
 
 
 @lru_cache(maxsize=64)  # a program searches with the same few parameters
-def _pair_field(params: str | None) -> bytes:
+def _pair_field(params: str | None, key: str = _PARAMS) -> bytes:
     if params is None:
         return b""
-    return bytes_field(5, schema.KeyValuePair(key=_PARAMS, value=params).SerializeToString())
+    return bytes_field(5, schema.KeyValuePair(key=key, value=params).SerializeToString())
 
 
 def encode_insert(
-    collection: str, vectors: Vectors, ids: Ids | None = None, tag: str = "", params: str | None = None
+    collection: str, vectors: Vectors, ids: Ids | None = None, tag: str = "", params: str | None = None, key: str = ""
 ) -> bytes:
     """InsertParam of `vectors` (rows, width): uint8 is sent as binary rows, any other dtype as float32."""
     parts = [bytes_field(1, collection), rows_field(2, vectors)]
     parts += [] if ids is None else packed_field(3, encode_int64s(ids))
-    parts += [bytes_field(4, tag), _pair_field(params)]
+    parts += [bytes_field(4, tag), _pair_field(params), _pair_field(key or None, IDEMPOTENCY_KEY)]
     return join(parts)
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from milvine.config import as_text
-from milvine.engine.database import Database
 from milvine.errors import CallerError
+from milvine.server.configuration import RunningConfiguration
 from milvine.server.memory import memory_total, memory_used
 from milvine.server.operations.running import Running
 from milvine.wire import schema
+from milvine.wire.packed import FEATURES, IDEMPOTENCY_KEY
 
 _BANNER = ">>>>>>>>>>>>>>>ResourceMgr::DumpTaskTable<<<<<<<<<<<<<<<"
 _NOT_TOLD = '{"error.message":"not support yet."}'
 _TASK_TABLE = f"{_BANNER}\n" + "".join(f"{resource}\n{_NOT_TOLD}{resource}\n\n" for resource in ("disk", "cpu"))
 
 
-def command(database: Database, version: str, running: Running, request: Any) -> Any:
+def command(configuration: RunningConfiguration, version: str, running: Running, request: Any) -> Any:
     """Command -> StringReply. A command that nobody knows is no error.
 
     Raises:
@@ -25,15 +25,17 @@ def command(database: Database, version: str, running: Running, request: Any) ->
         IllegalArgument: set_config to a malformed value.
         Unsupported: set_config of what cannot change while the server runs.
     """
-    return schema.StringReply(string_reply=_answer(database, version, running, request.cmd))
+    return schema.StringReply(string_reply=_answer(configuration, version, running, request.cmd))
 
 
-def _answer(database: Database, version: str, running: Running, text: str) -> str:
+def _answer(configuration: RunningConfiguration, version: str, running: Running, text: str) -> str:
     if text.startswith("get_config"):
-        return _get_config(database, text)
+        return _get_config(configuration, text)
     if text.startswith("set_config"):
-        return _set_config(database, text)
+        return _set_config(configuration, text)
     fixed = {"version": version, "status": "OK", "mode": "CPU", "build_commit_id": "Unknown", "tasktable": _TASK_TABLE}
+    if text == FEATURES:
+        return IDEMPOTENCY_KEY
     if text == "get_system_info":
         return _compact({"memory_total": str(memory_total()), "memory_used": str(memory_used())})
     if text == "requests":
@@ -41,21 +43,16 @@ def _answer(database: Database, version: str, running: Running, text: str) -> st
     return fixed.get(text, "Unknown command")
 
 
-def _get_config(database: Database, text: str) -> str:
+def _get_config(configuration: RunningConfiguration, text: str) -> str:
     words = _words(text, 2)
-    values = as_text(database.settings)
-    if words[1] != "*":
-        return values[_known_key(text, words[1], values)]
-    sections: dict[str, dict[str, str]] = {}
-    for key, value in values.items():
-        section, _, item = key.partition(".")
-        sections.setdefault(section, {})[item] = value
-    return _compact(sections)
+    if words[1] == "*":
+        return _compact(configuration.tree())
+    return configuration.get(_dotted(text, words[1]))
 
 
-def _set_config(database: Database, text: str) -> str:
+def _set_config(configuration: RunningConfiguration, text: str) -> str:
     _, name, value = _words(text, 3)
-    database.configure(_known_key(text, name, as_text(database.settings)), value)
+    configuration.set(_dotted(text, name), value)
     return ""
 
 
@@ -66,11 +63,9 @@ def _words(text: str, count: int) -> list[str]:
     return words
 
 
-def _known_key(text: str, name: str, values: dict[str, str]) -> str:
+def _dotted(text: str, name: str) -> str:
     if "." not in name:
         raise CallerError(f"Invalid command: {text}")
-    if name not in values:
-        raise CallerError(f"Config node invalid: {name}")
     return name
 
 

@@ -34,7 +34,7 @@ def store_rows(database: Database, wanted: packed.InsertRequest) -> Ids:
     tag = validate.trimmed(wanted.tag)
     if wanted.tag and not tag:
         raise PartitionNotFound.named(wanted.collection, tag)
-    return database.insert(wanted.collection, vectors, ids, tag)
+    return database.insert(wanted.collection, vectors, ids, tag, wanted.key)
 
 
 def insert(database: Database, request: bytes) -> bytes:
