@@ -36,7 +36,7 @@ class Server:
             DataFolderLocked, UnsupportedFormat, CorruptFile, StorageFailed: as `Database.open`.
             DoorFailed: the address is in use, or the door asked for is not installed.
         """
-        settings, events = settings or Settings(), events or Events()
+        settings, events = settings or Settings(), Events() if events is None else events
         bound_free_memory()
         events.subscribe(trim_after_flush())
         database = Database.open(folder, settings, events)

@@ -38,6 +38,10 @@ class Counter:
     def add(self, amount: float = 1.0, labels: Labels = ()) -> None:
         self._values[labels] = self._values.get(labels, 0.0) + amount
 
+    def set(self, value: float, labels: Labels = ()) -> None:
+        """For a sum that is kept elsewhere."""
+        self._values[labels] = value
+
     def family(self) -> Metric:
         family = CounterMetricFamily(self._name, self._text, labels=self._labels)
         for labels, value in self._values.items():
@@ -80,6 +84,9 @@ class Histogram:
             cell = self._cells[labels] = self._empty()
         cell[bisect_left(self._bounds, value)] += times
         cell[-1] += value * times
+
+    def sum(self, labels: Labels = ()) -> float:
+        return self._cells[labels][-1] if labels in self._cells else 0.0
 
     def family(self) -> Metric:
         family = HistogramMetricFamily(self._name, self._text, labels=self._labels)

@@ -75,7 +75,16 @@ class Tally:
 
     def collect(self) -> Iterable[Metric]:
         with self._lock:
+            self._derive()
             return [instrument.family() for instrument in self._all]
+
+    def _derive(self) -> None:
+        """What follows from other numbers is not kept up with every search."""
+        nq, micros = self.last_search
+        self.query_speed.set(nq / micros)
+        self.search_speed.set(bool(nq) / micros)
+        for kind, sizes in self.scan_sizes.items():
+            self.scan_bytes.set(sizes.sum(), (kind,))
 
     def _counter(self, *args: Any, **more: Any) -> Counter:
         made = Counter(*args, **more)
@@ -144,7 +153,7 @@ class Tally:
             "milvine_scanned_rows_total", "Rows in scope of scans: tail, exact, or by index type", ("kind",)
         )
         self.steps = self._counter("milvine_search_step_seconds_total", "Where searches spend their time", ("step",))
-        self.queries = self._counter("milvine_queries_total", "Query vectors answered")
+        self.last_search = 0, 1.0  # queries, microseconds
 
     def _storing(self) -> None:
         merge_bounds = (5e4, 1e5, 2e5, 4e5, 6e5, 8e5, 1e6)
@@ -229,9 +238,7 @@ class Tally:
         if nq:
             self.searches.observe(micros, nq)
             self.per_query.observe(micros / nq, nq)
-        self.queries.add(nq)
-        self.query_speed.set(nq / micros)
-        self.search_speed.set(1 / micros)
+            self.last_search = nq, micros
         self.steps.add(steps.plan_seconds, ("plan",))
         self.steps.add(steps.scan_seconds, ("scan",))
         self.steps.add(steps.reduce_seconds, ("reduce",))
@@ -245,7 +252,6 @@ class Tally:
         kind, size = "raw" if step.kind == "exact" else "index", self._size_of(collection, step)
         self.scan_time.observe(step.seconds * 1e6, 1, (kind,))
         self.scan_sizes[kind].observe(size)
-        self.scan_bytes.add(size, (kind,))
         self.last_scan.set(size, (kind,))
 
     def _group_committed(self, event: events.GroupCommitted) -> None:

@@ -70,7 +70,7 @@ class Operations:
 
     def __init__(self, database: Database, settings: Settings | None = None, events: Events | None = None) -> None:
         settings = settings or Settings()
-        self._events = events or Events()
+        self._events = Events() if events is None else events
         self._running = Running()
         self.budget = ByteBudget(settings.request_bytes_max)
         self._answers: dict[str, Answer] = {rpc: partial(answer, database) for rpc, answer in PACKED.items()}
