@@ -8,15 +8,22 @@ import sys
 from importlib import import_module
 
 ENVIRONMENT_LEFT_OUT = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # they make every figure about another machine
+FLOAT_SETS, BINARY_SETS = ["wordnet", "glove"], ["molfp", "molfp_hamming"]
 MEASUREMENTS = ("ingest", "batch", "reopen", "footprint", "recall")
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Milvine beside raw faiss on real data.")
     parser.add_argument("what", nargs="?", default="all", choices=(*MEASUREMENTS, "all"))
-    parser.add_argument("--sets", nargs="+", default=["wordnet", "glove"], help="wordnet, glove, clustered")
+    parser.add_argument(
+        "--sets",
+        nargs="+",
+        help="wordnet, glove, glove_ip, molfp, molfp_jaccard, molfp_hamming, clustered; default: by measurement",
+    )
     parser.add_argument("--doors", nargs="+", default=["server", "embedded"], choices=("server", "embedded"))
-    parser.add_argument("--types", nargs="+", help="FLAT IVF_FLAT IVF_SQ8 IVF_PQ HNSW; default: what fits")
+    parser.add_argument(
+        "--types", nargs="+", help="FLAT IVF_FLAT IVF_SQ8 IVF_SQ8H IVF_PQ HNSW RNSG ANNOY; default: what fits"
+    )
     parser.add_argument("--rows", type=int, help="only the first rows of each set")
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of raw faiss and of a search")
@@ -38,7 +45,9 @@ def main() -> None:
     options = _options()
     _in_plain_environment()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # both sides share the cores: waiting threads must not spin
+    chosen = options.sets
     for name in MEASUREMENTS if options.what == "all" else (options.what,):
+        options.sets = chosen or (FLOAT_SETS + BINARY_SETS if name == "recall" else FLOAT_SETS)
         import_module(f"bench.{name}").measure(options)
 
 

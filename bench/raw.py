@@ -1,7 +1,8 @@
-"""Raw faiss in this process: the same types, parameters, vectors and threads, over one index."""
+"""Raw faiss and annoy in this process: the same types, parameters, vectors and threads, over one index."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,22 +11,34 @@ import numpy as np
 
 from bench.cases import LISTED, Case
 from bench.data import Dataset
-from milvine.types import Floats, Ids, IndexType, MetricType
+from milvine.types import Ids, IndexType, MetricType, Vectors
 
 SEEDS = (1, 2, 3)
+GRAPHS = (IndexType.HNSW, IndexType.RNSG)
+CONSTRUCTION = 200
 _SKIP_VECTORS = faiss.IO_FLAG_SKIP_STORAGE
 
 
 @dataclass(frozen=True)
 class RawIndex:
-    """A faiss index with the parameters of its case."""
+    """A faiss or annoy index with the parameters of its case."""
 
     case: Case
     index: Any
     live: np.ndarray | None = None  # packed bits; the selector points into them
 
-    def search(self, queries: Floats, k: int) -> Ids:
+    @property
+    def deletes(self) -> bool:
+        """Whether the library can leave rows out."""
+        return self.case.type is not IndexType.ANNOY and not isinstance(self.index, faiss.IndexBinary)
+
+    def search(self, queries: Vectors, k: int) -> Ids:
         """Row numbers (nq, k), deleted rows left out by a selector."""
+        if self.case.type is IndexType.ANNOY:
+            search_k = self.case.search["search_k"]
+            return _filled([self.index.get_nns_by_vector(query, k, search_k) for query in queries.tolist()], k)
+        if isinstance(self.index, faiss.IndexBinary | faiss.IndexNSG):
+            return np.asarray(self.index.search(queries, k)[1], np.int64)
         _, rows = self.index.search(queries, k, params=self._parameters())
         return np.asarray(rows, np.int64)
 
@@ -40,8 +53,9 @@ class RawIndex:
         if self.case.type in LISTED:
             kind = faiss.IVFPQSearchParameters if self.case.type is IndexType.IVF_PQ else faiss.SearchParametersIVF
             return kind(nprobe=self.case.search["nprobe"], **options)
-        if self.case.type is IndexType.HNSW:
-            return faiss.SearchParametersHNSW(efSearch=self.case.search["ef"], **options)
+        if self.case.type in GRAPHS:
+            breadth = self.case.search["ef" if self.case.type is IndexType.HNSW else "search_length"]
+            return faiss.SearchParametersHNSW(efSearch=breadth, **options)
         return faiss.SearchParameters(**options) if options else None
 
     def file_bytes(self) -> int:
@@ -60,6 +74,10 @@ class RawIndex:
 
 def build(data: Dataset, case: Case, seed: int = 1) -> RawIndex:
     """Train on all rows with `seed`, then add them."""
+    if data.metric.is_binary:
+        return RawIndex(case, _binary(data, case, seed))
+    if case.type is IndexType.ANNOY:
+        return RawIndex(case, _forest(data, case))
     index = _empty(data, case)
     if case.type in LISTED:
         index.cp.seed = seed
@@ -68,6 +86,22 @@ def build(data: Dataset, case: Case, seed: int = 1) -> RawIndex:
         index.train(data.train)
     index.add(data.train)
     return RawIndex(case, index)
+
+
+def has(data: Dataset, case: Case) -> bool:
+    """Whether a raw library serves the metric with this type."""
+    return not data.metric.is_binary or data.metric is MetricType.HAMMING
+
+
+def others(data: Dataset, case: Case) -> Iterator[tuple[str, RawIndex]]:
+    """Further raw indexes to put beside, by name. faiss's NSG knows L2 only, which ranks rows of one length as IP."""
+    if case.type is IndexType.RNSG:
+        index = faiss.IndexNSGFlat(data.dimension, case.build["out_degree"])
+        index.GK = case.build["knng"]
+        index.nsg.L, index.nsg.C = case.build["search_length"], case.build["candidate_pool_size"]
+        index.add(data.train)
+        index.nsg.search_L = case.search["search_length"]
+        yield "faiss NSG", RawIndex(case, index)
 
 
 def seeds(case: Case) -> tuple[int, ...]:
@@ -79,9 +113,9 @@ def _empty(data: Dataset, case: Case) -> Any:
     metric = faiss.METRIC_INNER_PRODUCT if data.metric is MetricType.IP else faiss.METRIC_L2
     if case.type is IndexType.FLAT:
         return faiss.IndexFlat(data.dimension, metric)
-    if case.type is IndexType.HNSW:
-        index = faiss.IndexHNSWFlat(data.dimension, case.build["M"], metric)
-        index.hnsw.efConstruction = case.build["efConstruction"]
+    if case.type in GRAPHS:  # RNSG is held against HNSW of as many links and as broad a search
+        index = faiss.IndexHNSWFlat(data.dimension, case.build.get("M") or case.build["out_degree"] // 2, metric)
+        index.hnsw.efConstruction = case.build.get("efConstruction", CONSTRUCTION)
         return index
     return _empty_lists(data.dimension, metric, case, case.lists(data.rows))
 
@@ -90,7 +124,40 @@ def _empty_lists(dimension: int, metric: int, case: Case, lists: int) -> Any:
     coarse = faiss.IndexFlat(dimension, metric)
     if case.type is IndexType.IVF_FLAT:
         return faiss.IndexIVFFlat(coarse, dimension, lists, metric)
-    if case.type is IndexType.IVF_SQ8:
+    if case.type in (IndexType.IVF_SQ8, IndexType.IVF_SQ8H):
         kind = faiss.ScalarQuantizer.QT_8bit
         return faiss.IndexIVFScalarQuantizer(coarse, dimension, lists, kind, metric)
     return faiss.IndexIVFPQ(coarse, dimension, lists, case.build["m"], 8, metric)
+
+
+def _binary(data: Dataset, case: Case, seed: int) -> Any:
+    if case.type is IndexType.FLAT:
+        index = faiss.IndexBinaryFlat(data.dimension)
+    else:
+        coarse = faiss.IndexBinaryFlat(data.dimension)
+        index = faiss.IndexBinaryIVF(coarse, data.dimension, case.lists(data.rows))
+        coarse.this.disown()
+        index.own_fields = True
+        index.cp.seed, index.nprobe = seed, case.search["nprobe"]
+        index.train(data.train)
+    index.add(data.train)
+    return index
+
+
+def _forest(data: Dataset, case: Case) -> Any:
+    from annoy import AnnoyIndex
+
+    forest = AnnoyIndex(data.dimension, "dot" if data.metric is MetricType.IP else "euclidean")
+    forest.set_seed(SEEDS[0])
+    for number, row in enumerate(data.train.tolist()):
+        forest.add_item(number, row)
+    forest.build(case.build["n_trees"], faiss.omp_get_max_threads())
+    return forest
+
+
+def _filled(found: Sequence[Sequence[int]], k: int) -> Ids:
+    """Lists of row numbers as (nq, k), -1 where there are fewer."""
+    rows = np.full((len(found), k), -1, np.int64)
+    for row, some in zip(rows, found, strict=True):
+        row[: len(some)] = some
+    return rows

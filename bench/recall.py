@@ -1,10 +1,15 @@
-"""Recall@10 beside raw faiss with the same type and parameters: as built, after deletes, after a restart."""
+"""Recall@10 beside the raw library with the same type and parameters: as built, after deletes, after a restart.
+
+The raw library is faiss, or annoy; RNSG is put beside faiss's HNSW of the same degree and breadth, and its NSG. Where
+there is none (faiss has no Tanimoto) the columns stay empty.
+"""
 
 from __future__ import annotations
 
 import argparse
 import statistics
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -13,12 +18,12 @@ import numpy as np
 
 from bench import data as sets
 from bench import doors, raw
-from bench.cases import Case, cases
+from bench.cases import Case, binary_cases, cases
 from bench.data import Dataset
 from bench.measure import alternate, each, seconds, timed
 from bench.raw import RawIndex
 from bench.report import Report
-from milvine.types import Ids, IndexType
+from milvine.types import Ids
 
 K = 10
 DELETED_SHARE = 0.1
@@ -28,12 +33,16 @@ NOBODY: Ids = np.empty(0, np.int64)
 
 @dataclass(frozen=True)
 class Reference:
-    """What raw faiss reaches (mean of its seeds), and its last index to take times beside."""
+    """What the raw library reaches (mean of its seeds), and its last index to take times beside; None where it cannot.
 
-    index: RawIndex
-    recall: float
-    recall_after_deletes: float
-    build_seconds: float
+    `others` holds the recall of further raw indexes by name.
+    """
+
+    index: RawIndex | None = None
+    recall: float | None = None
+    recall_after_deletes: float | None = None
+    build_seconds: float | None = None
+    others: Mapping[str, float] = field(default_factory=dict)
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -41,7 +50,8 @@ def measure(options: argparse.Namespace) -> None:
     report = Report("recall", settings)
     faiss.omp_set_num_threads(options.threads)
     for data in sets.load_each(options, report):
-        for case in cases(data.dimension, options.types):
+        fitting = binary_cases(options.types) if data.metric.is_binary else cases(data.dimension, options.types)
+        for case in fitting:
             _measure_case(report, data, case, options)
     report.save()
 
@@ -61,13 +71,18 @@ def _victims(data: Dataset) -> Ids:
 
 
 def _reference(data: Dataset, case: Case, dead: Ids) -> Reference:
+    if not raw.has(data, case):
+        return Reference()
     before, after, times = [], [], []
     for seed in raw.seeds(case):
         index, build_seconds = timed(partial(raw.build, data, case, seed))
         times.append(build_seconds)
         before.append(sets.recall(data, index.search(data.queries, K), NOBODY))
-        after.append(sets.recall(data, index.without(dead).search(data.queries, K), dead))
-    return Reference(index, statistics.mean(before), statistics.mean(after), statistics.median(times))
+        if index.deletes:
+            after.append(sets.recall(data, index.without(dead).search(data.queries, K), dead))
+    others = {name: sets.recall(data, other.search(data.queries, K), NOBODY) for name, other in raw.others(data, case)}
+    later = statistics.mean(after) if after else None
+    return Reference(index, statistics.mean(before), later, statistics.median(times), others)
 
 
 def _run(
@@ -93,11 +108,12 @@ def _run(
         "raw": reference.recall,
         "deleted": recall_deleted,
         "raw deleted": reference.recall_after_deletes,
+        **reference.others,
         "restarted": sets.recall(data, again, dead),
         "dead rows": int(np.isin(deleted, dead).sum() + np.isin(again, dead).sum()),
         "insert s": insert,
         "flush s": flush,
-        "build x": None if case.type is IndexType.FLAT else build / reference.build_seconds,
+        "build x": build / reference.build_seconds if reference.build_seconds and case.build else None,
         **rates,
         "restart s": restart,
     }
@@ -108,17 +124,21 @@ def _found(door: Any, data: Dataset, case: Case) -> Ids:
     return doors.found_rows(result, len(data.queries), K)
 
 
-def _rates(door: Any, data: Dataset, case: Case, index: RawIndex) -> dict[str, float]:
+def _rates(door: Any, data: Dataset, case: Case, index: RawIndex | None) -> dict[str, float | None]:
     """Rate of searches as a share of raw faiss's, one query a call and all in one call."""
     queries = data.queries
 
     def ours(n: int) -> object:
         return doors.search(door.client, queries[n : n + 1], K, case)
 
+    singles = min(SINGLES, len(queries))
+    if index is None:
+        alone = seconds(each(ours, singles))
+        return {"single ms": 1000 * alone / singles, "single/raw": None, "batch/raw": None}
+
     def theirs(n: int) -> object:
         return index.search(queries[n : n + 1], K)
 
-    singles = min(SINGLES, len(queries))
     single_raw, single = alternate(3, each(theirs, singles), each(ours, singles))
     batch_raw, batch = alternate(
         3, lambda: index.search(queries, K), lambda: doors.search(door.client, queries, K, case)

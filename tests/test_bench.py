@@ -59,8 +59,11 @@ def test_every_type_is_measured_with_parameters_that_fit() -> None:
             IndexType.FLAT,
             IndexType.IVF_FLAT,
             IndexType.IVF_SQ8,
+            IndexType.IVF_SQ8H,
             IndexType.IVF_PQ,
             IndexType.HNSW,
+            IndexType.RNSG,
+            IndexType.ANNOY,
         }
         assert dimension % found[IndexType.IVF_PQ].build["m"] == 0
 
