@@ -1,0 +1,52 @@
+"""What a base install loads: the embedded database must not touch a package that only an extra brings."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import milvine
+
+ROOT = Path(__file__).parents[1]
+SCRIPT = """
+import json, sys
+from milvus import Milvus, MetricType
+milvus = Milvus(uri=sys.argv[1])
+assert milvus.create_collection({"collection_name": "c", "dimension": 2, "metric_type": MetricType.L2}).OK()
+milvus.insert("c", [[1.0, 2.0], [3.0, 4.0]], ids=[1, 2])
+status, hits = milvus.search("c", top_k=1, query_records=[[1.0, 2.0]])
+assert hits[0][0].id == 1
+milvus.close()
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+MODULES = {
+    "grpcio-health-checking": "grpc_health",
+    "grpcio-reflection": "grpc_reflection",
+    "pygrpc-native": "pygrpc_native",
+    "prometheus-client": "prometheus_client",
+    "opentelemetry-sdk": "opentelemetry",
+    "opentelemetry-exporter-otlp-proto-http": "opentelemetry",
+}
+"""Distributions whose module has another name."""
+
+
+def extras() -> set[str]:
+    """Modules of every extra but `dev`, as pyproject.toml names them."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    section = text.partition("[project.optional-dependencies]")[2].partition("\ndev = [")[0]
+    names = re.findall(r'"([a-z][a-z0-9-]*)(?:\[[a-z]+\])?>=', section)
+    return {MODULES.get(name, name) for name in names}
+
+
+def test_the_embedded_database_loads_nothing_of_an_extra(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(milvine.__file__).parents[1])}
+    uri = (tmp_path / "data").as_uri()
+    done = subprocess.run([sys.executable, "-c", SCRIPT, uri], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    optional = extras()
+    assert {"fastapi", "uvicorn", "prometheus_client", "psutil", "opentelemetry"} <= optional
+    assert set(json.loads(done.stdout)) & optional == set()
