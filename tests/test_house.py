@@ -168,7 +168,7 @@ def test_no_text_names_a_path_of_one_machine() -> None:
 
 
 def test_every_setting_has_a_key() -> None:
-    assert {f.name for f in fields(Settings)} - set(KEYS) == {"background"}
+    assert {f.name for f in fields(Settings)} - set(KEYS) == {"background", "index_rows_min"}
     assert len({key for key, _ in KEYS.values()}) == len(KEYS)
 
 

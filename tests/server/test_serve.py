@@ -108,7 +108,7 @@ def test_configuration_file_and_flags(serve: Callable[..., Process], tmp_path: P
     text = f"version: 0.5\nnetwork:\n  bind.address: 127.0.0.1\n  bind.port: 1\nstorage:\n  path: {tmp_path}/data\n"
     config.write_text(text)
     code, _, err = serve("--config", config).end()
-    assert (code, err) == (1, "milvine: Invalid network.bind.port: 1. The range is [1025, 65534]\n")
+    assert (code, err) == (1, f"milvine: Invalid network.bind.port: 1. The range is [1025, 65534] ({config}:4)\n")
     config.write_text(text.replace("bind.port: 1", "bind.port: 19530\n  report_version: 0.10.2"))
     address = serve("--config", config, "--port", "0").address()
     assert (tmp_path / "data").is_dir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from milvine.cli.config import config
 from milvine.cli.serve import serve
 from milvine.cli.sizing import sizing
 from milvine.cli.verify import verify
@@ -17,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(config, name="config")
 app.command()(serve)
 app.command()(sizing)
 app.command()(verify)

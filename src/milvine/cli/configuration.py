@@ -1,38 +1,105 @@
-"""A 1.x `server_config.yaml` as settings and a data folder."""
+"""Flags, environment and file, put together. This is the only place that reads the environment for settings."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
-from milvine.config import Settings
+from milvine.config import BY_NAME, VARIABLES, Configuration, Given, Origin, resolve
+from milvine.config.renamed import check_version, hint, unknown
+from milvine.config.sources import DEFAULT, ENVIRONMENT, FILE, FLAG
 from milvine.errors import IllegalArgument
+from milvine.server.config_file import Document, read_document
+from milvine.server.memory import memory_total
 
 DATA_FOLDER = "milvine-data"
+FILE_VARIABLE = "MILVINE_CONFIG"
+
+_SECTIONS = tuple({f"MILVINE_{key.section.upper()}_" for key in BY_NAME.values()})
 
 
-def read_configuration(path: Path) -> tuple[Settings, str | None]:
-    """Settings of the file, and its `storage.path` if it has one.
+def configure(
+    flags: Mapping[str, Given] | None = None, file: Path | None = None, environment: Mapping[str, str] | None = None
+) -> Configuration:
+    """The values of all keys: flags (by key) win over the environment, that over the file, that over the defaults.
+
+    Args:
+        file: a 1.x `server_config.yaml`; when None, the one that MILVINE_CONFIG names, if any.
+        environment: the process's own when None.
 
     Raises:
-        IllegalArgument: the file is missing, no YAML of two levels, or a value is out of range.
+        IllegalArgument: the file cannot be read, is for another version, or a value is malformed or out of range.
     """
-    sections = {name: items for name, items in _load(path).items() if isinstance(items, Mapping)}
-    folder = sections.get("storage", {}).get("path")
-    return Settings.from_sections(sections), None if folder is None else str(folder)
+    environment = os.environ if environment is None else environment
+    file = file or (Path(environment[FILE_VARIABLE]) if environment.get(FILE_VARIABLE) else None)
+    variables, notices = _variables(environment)
+    written: dict[str, Given] = {}
+    if file is not None:
+        written, told = _written(file)
+        notices += told
+    found = resolve((flags or {}, variables, written), file)
+    folder = found.values["storage.path"].text
+    notices += _idle(found) + _too_much_memory(found)
+    return replace(found.with_path(str(Path(folder).absolute())), notices=tuple(notices))
 
 
-def _load(path: Path) -> Mapping[str, Any]:
-    try:
-        loaded = YAML(typ="safe").load(path)
-    except OSError as error:
-        raise IllegalArgument(f"Cannot read {path}: {error.strerror}") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise IllegalArgument(f"{path} is no YAML: {error}") from None
-    if not isinstance(loaded or {}, Mapping):
-        raise IllegalArgument(f"{path} holds no sections")
-    return loaded or {}
+def flag(name: str, value: object, final: bool = False) -> Given:
+    """A value given by a flag; `final`: it is checked already."""
+    return Given(value, Origin(FLAG, name), final)
+
+
+def pairs(words: list[str]) -> dict[str, Given]:
+    """Values of `--set KEY=VALUE`.
+
+    Raises:
+        IllegalArgument: not of this form, or no such key.
+    """
+    found = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or name not in BY_NAME:
+            clause = hint(name)
+            raise IllegalArgument(f"Invalid --set {word}. Expected KEY=VALUE{f' ({clause})' if clause else ''}")
+        found[name] = flag("--set", value)
+    return found
+
+
+def _variables(environment: Mapping[str, str]) -> tuple[dict[str, Given], list[str]]:
+    found = {key: Given(environment[v], Origin(ENVIRONMENT, v)) for v, key in VARIABLES.items() if v in environment}
+    strange = sorted(v for v in environment if v.startswith(_SECTIONS) and v not in VARIABLES)
+    return found, [f"Unknown variables of the environment are ignored: {', '.join(strange)}"] if strange else []
+
+
+def _written(file: Path) -> tuple[dict[str, Given], list[str]]:
+    document = read_document(file)
+    names = {f"{s}.{item}": entry for s, items in document.sections.items() for item, entry in items.items()}
+    if "version" in document.top:
+        version = document.top["version"].value
+        check_version(version if isinstance(version, str) else str(version), names)
+    found = {name: Given(e.value, Origin(FILE, f"{file}:{e.line}")) for name, e in names.items() if name in BY_NAME}
+    strange = [(name, f"line {entry.line}") for name, entry in names.items() if name not in BY_NAME]
+    strange += [(name, f"line {e.line}") for name, e in document.top.items() if name != "version"]
+    strange += _empty_sections(document)
+    return found, [unknown(strange)] if strange else []
+
+
+def _empty_sections(document: Document) -> list[tuple[str, str]]:
+    known = {key.section for key in BY_NAME.values()}
+    return [(name, "a section") for name, items in document.sections.items() if name not in known and not items]
+
+
+def _idle(found: Configuration) -> list[str]:
+    """Keys that were given and do nothing here, in one sentence."""
+    names = [name for name, value in found.values.items() if value.origin.kind != DEFAULT and BY_NAME[name].idle]
+    return [f"Accepted, and without effect in Milvine: {', '.join(names)}"] if names else []
+
+
+def _too_much_memory(found: Configuration) -> list[str]:
+    """1.x refuses to start; here neither is taken up front, and most of the cache is the system's page cache."""
+    asked = ("cache.cache_size", "cache.insert_buffer_size")
+    total, there = sum(found.values[name].parsed for name in asked), memory_total()
+    if not there or total <= there or all(found.values[name].origin.kind == DEFAULT for name in asked):
+        return []
+    return [f"{' and '.join(asked)} allow {total} bytes together, more than the {there} bytes of memory there are"]

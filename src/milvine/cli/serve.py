@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -14,8 +14,8 @@ from typing import Annotated
 import typer
 
 import milvine
-from milvine.cli.configuration import DATA_FOLDER, read_configuration
-from milvine.config import Settings
+from milvine.cli.configuration import DATA_FOLDER, configure, flag, pairs
+from milvine.config import Configuration
 from milvine.errors import MilvineError
 from milvine.events import Events
 from milvine.logs import set_up_logging
@@ -46,12 +46,20 @@ def serve(
     ] = None,
     http_port: Annotated[
         int | None,
-        typer.Option(**_PORT, help="Port for the REST API, which no release serves yet.", show_default="19121"),
+        typer.Option(**_PORT, help="REST port; 0 takes a free one.", show_default="19121"),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Data folder, created if need be.", show_default=DATA_FOLDER)
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="A 1.x server_config.yaml. Flags win over it.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="A 1.x server_config.yaml. Flags and environment win over it.", show_default="$MILVINE_CONFIG"
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key, such as cache.cache_size=2GB.")
+    ] = None,
     door: Annotated[DoorChoice | None, typer.Option(help="Which gRPC server answers.")] = None,
     report_version: Annotated[
         str | None, typer.Option(help="Version told to clients, which check it.", show_default="1.1.1")
@@ -61,25 +69,33 @@ def serve(
     ] = None,
 ) -> None:
     """Serve a data folder to Milvus 1.x clients until SIGTERM or SIGINT."""
+    flags = {
+        "network.bind.address": flag("--host", host),
+        "network.bind.port": flag("--port", port, final=True),
+        "network.http.port": flag("--http-port", http_port, final=True),
+        "storage.path": flag("--data", data and str(data), final=True),
+        "network.door": flag("--door", door and door.value),
+        "network.report_version": flag("--report-version", report_version),
+        "logs.level": flag("--log-level", log_level and log_level.value),
+    }
     try:
-        settings, folder = (Settings(), None) if config is None else read_configuration(config)
-        flags = {"address": host, "port": port, "http_port": http_port, "report_version": report_version}
-        flags["door"] = None if door is None else door.value
-        flags["log_level"] = None if log_level is None else log_level.value
-        settings = replace(settings, **{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
-        _run(Path(data or folder or DATA_FOLDER), settings)
+        given = {name: each for name, each in flags.items() if each.value is not None}
+        _run(configure({**pairs(set_ or []), **given}, config))
     except MilvineError as error:
         print(f"milvine: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
 
 
-def _run(folder: Path, settings: Settings) -> None:
+def _run(configuration: Configuration) -> None:
+    settings, folder = configuration.settings, Path(configuration.values["storage.path"].text)
     listener = set_up_logging(settings)
+    for notice in configuration.notices:
+        logging.getLogger("milvine").warning("%s", notice)
     wait = _stop_signals()
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what grpcio's core says on stderr, milvine says in its own words
     from milvine.server.app import Server  # here, so that --help need not wait for faiss
 
-    server = Server.start(folder, settings, Events(listener))
+    server = Server.start(folder, settings, Events(listener), configuration)
     print(f"Milvine {milvine.__version__} ready: grpc {server.address}, data {folder}", flush=True)
     wait()
     server.stop(_GRACE_SECONDS)

@@ -6,10 +6,12 @@ from dataclasses import fields
 
 from milvine.config.keys import ALL, BY_NAME, DOORS, KEYS, LIVE, SIZES, Key
 from milvine.config.settings import Settings
+from milvine.config.sources import VARIABLES, Configuration, Given, Origin, Value, resolve, text_of
 from milvine.config.values import parse_bool, parse_size, shown
 
 __all__ = [
-    "ALL", "BY_NAME", "DOORS", "KEYS", "LIVE", "Key", "Settings", "as_text", "default_text", "parse_bool", "parse_size",
+    "ALL", "BY_NAME", "Configuration", "DOORS", "Given", "KEYS", "Key", "LIVE", "Origin", "Settings", "VARIABLES",
+    "Value", "as_text", "default_text", "parse_bool", "parse_size", "resolve", "text_of",
 ]  # fmt: skip
 
 

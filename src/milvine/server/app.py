@@ -6,7 +6,7 @@ import importlib.util
 from importlib import import_module
 from pathlib import Path
 
-from milvine.config import Settings
+from milvine.config import Configuration, Settings
 from milvine.engine.database import Database
 from milvine.events import Events, Serving, Stopping
 from milvine.server.door import Door, DoorFailed, target
@@ -29,8 +29,16 @@ class Server:
         self._metrics: OpenMetrics | None = None
 
     @classmethod
-    def start(cls, folder: str | Path, settings: Settings | None = None, events: Events | None = None) -> Server:
+    def start(
+        cls,
+        folder: str | Path,
+        settings: Settings | None = None,
+        events: Events | None = None,
+        configuration: Configuration | None = None,
+    ) -> Server:
         """Open `folder` and take requests at `settings.address` and `.port` (0: any free port; see `port`).
+
+        `configuration` is what get_config tells and where set_config writes; without one, that of `settings`.
 
         Raises:
             DataFolderLocked, UnsupportedFormat, CorruptFile, StorageFailed: as `Database.open`.
@@ -40,7 +48,7 @@ class Server:
         bound_free_memory()
         events.subscribe(trim_after_flush())
         database = Database.open(folder, settings, events)
-        operations = Operations(database, settings, events)
+        operations = Operations(database, settings, events, configuration)
         try:
             door = open_door(operations, settings)
         except BaseException:

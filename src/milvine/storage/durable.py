@@ -58,10 +58,10 @@ def write_all(fd: int, buffers: Sequence[memoryview]) -> int:
     return total
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Replace `path` by `data` atomically: the old content or the new, never a mixture."""
     temporary = path.with_name(path.name + ".tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o644)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), mode)
     try:
         write_all(fd, [memoryview(data)])
         sync_fd(fd)

@@ -8,12 +8,13 @@ from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
 
-from milvine.config import Settings
+from milvine.config import Configuration, Settings
 from milvine.engine.database import Database
 from milvine.errors import ErrorCode, IllegalArgument, MilvineError
 from milvine.events import Answered, Events, RequestFailed
 from milvine.limits import MIB, REQUEST_BYTES_MAX
 from milvine.server.budget import ByteBudget
+from milvine.server.configuration import RunningConfiguration
 from milvine.server.operations import collections, commands, indexes, partitions, rows, segments, system
 from milvine.server.operations.parameters import PARAMS_KEY
 from milvine.server.operations.refusals import MalformedRequest, UnknownMethod
@@ -68,15 +69,22 @@ SERVED = (*PACKED, *MESSAGES, "Cmd")
 class Operations:
     """Every rpc of a database. Thread-safe; an error of any kind ends in a reply, not in the caller's thread."""
 
-    def __init__(self, database: Database, settings: Settings | None = None, events: Events | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings | None = None,
+        events: Events | None = None,
+        configuration: Configuration | None = None,
+    ) -> None:
         settings = settings or Settings()
+        self.configuration = RunningConfiguration(database, configuration or Configuration.of(settings))
         self._events = Events() if events is None else events
         self._running = Running()
         self.budget = ByteBudget(settings.request_bytes_max)
         self._answers: dict[str, Answer] = {rpc: partial(answer, database) for rpc, answer in PACKED.items()}
         for rpc, operation in MESSAGES.items():
             self._answers[rpc] = partial(_answer, rpc, partial(operation, database))
-        self._command = partial(commands.command, database, settings.report_version, self._running)
+        self._command = partial(commands.command, self.configuration, settings.report_version, self._running)
         self._answers["Cmd"] = partial(_answer, "Cmd", self._command)
 
     def in_flight(self) -> tuple[int, int]:
