@@ -11,9 +11,11 @@ from milvine.engine.database import Database
 from milvine.events import Events, Serving, Stopping
 from milvine.server.door import Door, DoorFailed, target
 from milvine.server.grpc_door import GrpcDoor
+from milvine.server.health import Health
 from milvine.server.memory import bound_free_memory, trim_after_flush
 from milvine.server.metrics import OpenMetrics, open_metrics
 from milvine.server.operations import SERVED, Operations
+from milvine.server.side_services import SideServices
 from milvine.wire.schema import HYBRID_RPCS
 
 _DECLARED = (*SERVED, *HYBRID_RPCS)  # a door refuses what it does not know in words of its own
@@ -49,8 +51,9 @@ class Server:
         events.subscribe(trim_after_flush())
         database = Database.open(folder, settings, events)
         operations = Operations(database, settings, events, configuration)
+        health = Health(database.check_ready)
         try:
-            door = open_door(operations, settings)
+            door = open_door(operations, settings, SideServices(health, events))
         except BaseException:
             database.close()
             raise
@@ -79,8 +82,8 @@ class Server:
             self._database.close()
 
 
-def open_door(operations: Operations, settings: Settings) -> Door:
-    """The door that the settings ask for, listening.
+def open_door(operations: Operations, settings: Settings, side: SideServices | None = None) -> Door:
+    """The door that the settings ask for, listening; it serves the `side` services, too.
 
     Raises:
         DoorFailed: the address is in use, or pygrpc-native is asked for and not installed.
@@ -88,8 +91,11 @@ def open_door(operations: Operations, settings: Settings) -> Door:
     installed = importlib.util.find_spec("pygrpc_native") is not None
     if settings.door == "native" and not installed:
         raise DoorFailed("The door `native` needs the package pygrpc-native: pip install 'milvine[native]'")
+    call = side.call(operations.call) if side else operations.call
+    rpcs = (*_DECLARED, *side.rpcs) if side else _DECLARED
+    streams, handlers = (side.streams, side.handlers) if side else ({}, ())
     if settings.door == "grpc" or not installed:
-        return GrpcDoor(operations.call, _DECLARED, settings.address, settings.port)
+        return GrpcDoor(call, rpcs, settings.address, settings.port, streams, handlers)
     native_door = import_module("milvine.server.native_door")
-    native: Door = native_door.NativeDoor(operations.call, _DECLARED, settings.address, settings.port)
+    native: Door = native_door.NativeDoor(call, rpcs, settings.address, settings.port, streams, handlers)
     return native

@@ -10,6 +10,13 @@ from milvine.errors import OperatorError
 Call = Callable[[str, bytes], bytes]
 """`Operations.call`: rpc name and request to reply; raises `Refused` for what gets a gRPC status instead."""
 
+Send = Callable[[bytes | None], object]
+"""Takes the next message of a stream, or None for its end. Any thread may call it; it never blocks."""
+Close = Callable[[], None]
+"""The caller of a stream is gone."""
+Stream = Callable[[bytes, Send], Close]
+"""A call with a stream of answers: request and where to send them; raises `Refused`."""
+
 REQUEST_ID = "request_id"
 """Key of the initial metadata that numbers the calls (specification 1.1)."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 import grpc
 
-from milvine.server.door import REQUEST_ID, WAITING_CALLS_MAX, Call, DoorFailed, target
+from milvine.server.door import REQUEST_ID, WAITING_CALLS_MAX, Call, DoorFailed, Stream, target
 from milvine.server.operations import GrpcStatus, Refused
 from milvine.wire.schema import method_path
 
@@ -25,7 +26,7 @@ _OPTIONS = (
 
 
 class GrpcDoor:
-    """Listens from the moment it is made.
+    """Listens from the moment it is made. `handlers` are grpcio's own, for services beside ours.
 
     Raises:
         DoorFailed: the address is taken or not ours.
@@ -33,9 +34,19 @@ class GrpcDoor:
 
     name = "grpc"
 
-    def __init__(self, call: Call, rpcs: Iterable[str], address: str, port: int) -> None:
+    def __init__(
+        self,
+        call: Call,
+        rpcs: Iterable[str],
+        address: str,
+        port: int,
+        streams: Mapping[str, Stream] | None = None,
+        handlers: Sequence[Any] = (),
+    ) -> None:
         self._threads = ThreadPoolExecutor(WAITING_CALLS_MAX, thread_name_prefix="milvine-rpc")
-        self._server = grpc.server(self._threads, handlers=[_Handlers(call, rpcs)], options=_OPTIONS)
+        self._server = grpc.server(
+            self._threads, handlers=[_Handlers(call, rpcs, streams or {}), *handlers], options=_OPTIONS
+        )
         try:
             self.port = self._server.add_insecure_port(target(address, port))
         except RuntimeError:
@@ -53,9 +64,10 @@ class GrpcDoor:
 
 
 class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
-    def __init__(self, call: Call, rpcs: Iterable[str]) -> None:
+    def __init__(self, call: Call, rpcs: Iterable[str], streams: Mapping[str, Stream]) -> None:
         numbers = itertools.count()
         self._handlers = {method_path(rpc): _handler(call, rpc, numbers) for rpc in rpcs}
+        self._handlers |= {method_path(rpc): _stream_handler(stream) for rpc, stream in streams.items()}
 
     def service(self, handler_call_details: Any) -> Any:
         return self._handlers.get(handler_call_details.method)
@@ -72,3 +84,20 @@ def _handler(call: Call, rpc: str, numbers: Iterator[int]) -> Any:
             raise
 
     return grpc.unary_unary_rpc_method_handler(serve)
+
+
+def _stream_handler(stream: Stream) -> Any:
+    def serve(request: bytes, context: Any) -> Iterator[bytes]:
+        messages: SimpleQueue[bytes | None] = SimpleQueue()
+        context.add_callback(lambda: messages.put(None))
+        try:
+            close = stream(request, messages.put)
+        except Refused as refused:
+            context.abort(_CODES[refused.status], str(refused))
+            raise
+        try:
+            yield from iter(messages.get, None)
+        finally:
+            close()
+
+    return grpc.unary_stream_rpc_method_handler(serve)

@@ -10,13 +10,23 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from pygrpc_native._native import EVENT_CALL, NativeGrpcFront
+from pygrpc_native._native import EVENT_CALL, EVENT_CANCEL, STREAM_SENT, NativeGrpcFront
 
-from milvine.server.door import INTERNAL_ERROR, REQUEST_ID, WAITING_CALLS_MAX, Call, DoorFailed, target
+from milvine.server.door import (
+    INTERNAL_ERROR,
+    REQUEST_ID,
+    WAITING_CALLS_MAX,
+    Call,
+    Close,
+    DoorFailed,
+    Stream,
+    target,
+)
+from milvine.server.fallback import Fallback
 from milvine.server.operations import GrpcStatus, Refused
 from milvine.wire.schema import method_path
 
@@ -42,7 +52,7 @@ _LAST_BYTES_SECONDS = 0.1  # for replies handed to the front to leave it
 
 
 class NativeDoor:
-    """Listens from the moment it is made.
+    """Listens from the moment it is made. `handlers` are grpcio's own, for services beside ours.
 
     Raises:
         DoorFailed: the address is taken or not ours.
@@ -50,14 +60,27 @@ class NativeDoor:
 
     name = "native"
 
-    def __init__(self, call: Call, rpcs: Iterable[str], address: str, port: int) -> None:
-        self._call, self._rpcs = call, tuple(rpcs)
-        methods = [(method_path(rpc), False) for rpc in self._rpcs]
+    def __init__(
+        self,
+        call: Call,
+        rpcs: Iterable[str],
+        address: str,
+        port: int,
+        streams: Mapping[str, Stream] | None = None,
+        handlers: Sequence[Any] = (),
+    ) -> None:
+        self._call, self._streams = call, streams or {}
+        self._rpcs = (*rpcs, *self._streams)
+        self._open: dict[int, Close] = {}  # streams by call id
+        methods = [(method_path(rpc), rpc in self._streams) for rpc in self._rpcs]
         try:
             self._front = NativeGrpcFront(target(address, port), methods, call_details=True)
         except OSError:
             raise DoorFailed.busy(target(address, port)) from None
         self.port = self._front.bound_port
+        self._fallback = Fallback(handlers) if handlers else None
+        if self._fallback:
+            self._front.set_fallback(self._fallback.path)
         self._numbers = itertools.count()
         self._calls = _CallsInFlight()
         self._pool = ThreadPoolExecutor(WAITING_CALLS_MAX, thread_name_prefix="milvine-rpc")
@@ -74,8 +97,11 @@ class NativeDoor:
         self._calls.drain(grace)
         time.sleep(_LAST_BYTES_SECONDS)
         self._front.close()
+        if self._fallback:
+            self._fallback.stop()
         for thread in self._threads:
-            thread.join(_LAST_BYTES_SECONDS)
+            if thread.is_alive():  # there is none before `start`
+                thread.join(_LAST_BYTES_SECONDS)
         self._pool.shutdown(wait=False)
 
     def _serve(self) -> None:
@@ -88,11 +114,15 @@ class NativeDoor:
         for kind, call_id, method, request, _, details in events or ():
             if kind == EVENT_CALL and request is not None:
                 self._take(call_id, self._rpcs[method], request, details)
+            elif kind == EVENT_CANCEL:
+                self._open.pop(call_id, _nothing)()
         return events is not None
 
     def _take(self, call_id: int, rpc: str, request: bytes, details: Any) -> None:
         if not self._calls.enter():
             self._front.fail(call_id, GrpcStatus.UNAVAILABLE, "The server is shutting down")
+        elif rpc in self._streams:
+            self._stream(call_id, rpc, request)
         elif rpc in _SHORT and len(request) <= _LARGE_BYTES:
             self._answer(call_id, rpc, request, details)
         else:
@@ -110,10 +140,32 @@ class NativeDoor:
         finally:
             self._calls.leave()
 
+    def _stream(self, call_id: int, rpc: str, request: bytes) -> None:
+        """Begins a stream, which goes on without a thread; it is not waited for at the end."""
+
+        def send(message: bytes | None) -> None:
+            if message is None:
+                self._front.stream_end(call_id)
+            elif self._front.stream_try_send(call_id, message) != STREAM_SENT:  # gone, or too slow to be told
+                self._front.fail(call_id, GrpcStatus.RESOURCE_EXHAUSTED, "The messages are not read")
+
+        try:
+            self._open[call_id] = self._streams[rpc](request, send)
+            if not self._front.stream_open(call_id):  # its end may have been told before this was noted
+                self._open.pop(call_id, _nothing)()
+        except Refused as refused:
+            self._front.fail(call_id, refused.status, str(refused))
+        finally:
+            self._calls.leave()
+
     def _metadata(self, details: Any) -> tuple[tuple[str, str], ...]:
         if any(key == REQUEST_ID for key, _ in details[0]):
             return ()
         return ((REQUEST_ID, str(next(self._numbers))),)
+
+
+def _nothing() -> None:
+    return
 
 
 class _CallsInFlight:

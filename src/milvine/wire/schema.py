@@ -206,5 +206,5 @@ def repeated_objects(name: str) -> list[tuple[str, int]]:
 
 
 def method_path(rpc: str) -> str:
-    """The HTTP/2 path of an rpc, e.g. `/milvus.grpc.MilvusService/Insert`."""
-    return f"/{SERVICE}/{rpc}"
+    """The HTTP/2 path of an rpc, e.g. `/milvus.grpc.MilvusService/Insert`; a path, of another service, is its own."""
+    return rpc if rpc.startswith("/") else f"/{SERVICE}/{rpc}"

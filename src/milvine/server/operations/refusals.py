@@ -9,6 +9,8 @@ class GrpcStatus(IntEnum):
     """Codes of gRPC itself, those that are needed. Named here because operations know no gRPC library."""
 
     UNKNOWN = 2
+    NOT_FOUND = 5
+    RESOURCE_EXHAUSTED = 8
     UNIMPLEMENTED = 12
     INTERNAL = 13
     UNAVAILABLE = 14

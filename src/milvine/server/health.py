@@ -1,0 +1,124 @@
+"""Whether the server takes requests: one answer for `/readyz` and for gRPC's own health service."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from milvine.errors import MilvineError
+from milvine.events import Event, Stopping
+from milvine.server.door import Close, Send
+from milvine.server.operations import GrpcStatus, MalformedRequest, Refused
+from milvine.wire import health, schema
+from milvine.wire.health import ServingStatus
+from milvine.wire.packed import Malformed, parse
+
+WATCHERS_MAX = 16
+"""With the grpcio door every watcher holds one of the threads that serve calls."""
+_SERVICES = frozenset({"", schema.SERVICE, health.SERVICE})
+_REQUEST_BYTES_MAX = 4096
+_STOPPING = "The server is stopping"
+
+
+class Health:
+    """`check` raises a MilvineError when the database is not ready (`Database.check_ready`).
+
+    Subscribe `listen` to the events: the server is not serving from the event Stopping on.
+    """
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check_ready = check
+        self._stopping = False
+        self._watchers: dict[int, tuple[Send, bool]] = {}  # told of changes, or of the end alone
+        self._numbers = 0
+        self._said = ServingStatus.SERVING
+        self._lock = threading.Lock()
+
+    def trouble(self) -> str:
+        """Why requests cannot be expected to succeed; empty when they can. Watchers are told of a change."""
+        reason = _STOPPING if self._stopping else ""
+        if not reason:
+            try:
+                self._check_ready()
+            except MilvineError as error:
+                reason = str(error)
+        self._tell(ServingStatus.NOT_SERVING if reason else ServingStatus.SERVING)
+        return reason
+
+    def listen(self, event: Event) -> None:
+        """At the end, tell those who watch, and end their streams."""
+        if not isinstance(event, Stopping):
+            return
+        self._stopping = True
+        self._tell(ServingStatus.NOT_SERVING)
+        with self._lock:
+            watchers = list(self._watchers.values())
+            self._watchers.clear()
+        for send, _ in watchers:
+            send(None)
+
+    def check(self, request: bytes) -> bytes:
+        """`Health/Check`: HealthCheckRequest -> HealthCheckResponse.
+
+        Raises:
+            Refused: NOT_FOUND, for a service that is not served here.
+            MalformedRequest: the bytes are no such request.
+        """
+        service = _service(request)
+        if service not in _SERVICES:
+            raise Refused(GrpcStatus.NOT_FOUND, f"Unknown service: {service}")
+        return _response(ServingStatus.NOT_SERVING if self.trouble() else ServingStatus.SERVING)
+
+    def watch(self, request: bytes, send: Send) -> Close:
+        """`Health/Watch`: sends the status now, and again whenever it has changed. The result ends it.
+
+        A change is noticed at the end of the server, and when somebody asks: `Check` or `/readyz`.
+
+        Raises:
+            Refused: RESOURCE_EXHAUSTED, with too many watchers.
+            MalformedRequest: the bytes are no such request.
+        """
+        if _service(request) not in _SERVICES:
+            close = self._add(send, told=False)
+            send(_response(ServingStatus.SERVICE_UNKNOWN))
+            return close
+        status = ServingStatus.NOT_SERVING if self.trouble() else ServingStatus.SERVING
+        close = self._add(send, told=True)
+        send(_response(status))
+        if self._stopping:
+            send(None)
+        return close
+
+    def _add(self, send: Send, told: bool) -> Close:
+        with self._lock:
+            if len(self._watchers) >= WATCHERS_MAX:
+                raise Refused(GrpcStatus.RESOURCE_EXHAUSTED, f"{WATCHERS_MAX} clients watch the health already")
+            self._numbers += 1
+            number = self._numbers
+            self._watchers[number] = send, told
+
+        def close() -> None:
+            with self._lock:
+                self._watchers.pop(number, None)
+
+        return close
+
+    def _tell(self, status: ServingStatus) -> None:
+        with self._lock:
+            changed, self._said = status != self._said, status
+            watchers = [send for send, told in self._watchers.values() if told] if changed else []
+        for send in watchers:
+            send(_response(status))
+
+
+def _service(request: bytes) -> str:
+    if len(request) > _REQUEST_BYTES_MAX:
+        raise MalformedRequest.undecodable(f"{len(request)} bytes are too many for the name of a service")
+    try:
+        return str(parse(health.HealthCheckRequest, request).service)
+    except Malformed as error:
+        raise MalformedRequest.undecodable(str(error)) from None
+
+
+def _response(status: ServingStatus) -> bytes:
+    return bytes(health.HealthCheckResponse(status=int(status)).SerializeToString())

@@ -1,0 +1,42 @@
+"""What a gRPC port serves beside the operations of the database: health, and reflection where it is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from milvine.events import Events
+from milvine.server import reflection
+from milvine.server.door import Call, Stream
+from milvine.server.health import Health
+from milvine.wire.health import CHECK, WATCH
+
+
+class SideServices:
+    """Made once for a server; `events` tell it of the end.
+
+    Attributes:
+        rpcs: paths of calls with one answer, served by `call`.
+        streams: by path, calls with a stream of answers.
+        handlers: grpcio's own, for what both doors leave to grpcio.
+    """
+
+    def __init__(self, health: Health, events: Events) -> None:
+        self._health = health
+        self.rpcs = (CHECK,)
+        self.streams: Mapping[str, Stream] = {WATCH: health.watch}
+        self.handlers: tuple[Any, ...] = ()
+        events.subscribe(health.listen)
+        if reflection.installed():
+            shown = reflection.Reflection()
+            self.handlers = shown.handlers
+            events.subscribe(shown.listen)
+
+    def call(self, call: Call) -> Call:
+        """`call`, with the calls served here before it."""
+        check = self._health.check
+
+        def serve(rpc: str, request: bytes) -> bytes:
+            return check(request) if rpc == CHECK else call(rpc, request)
+
+        return serve
