@@ -196,6 +196,9 @@ class Tally:
         self.answers = self._histogram("milvine_request_seconds", "Answering, by operation", SECONDS, ("rpc",))
         self.request_bytes = self._counter("milvine_request_bytes_total", "Bytes of requests", ("rpc",))
         self.errors = self._counter("milvine_request_errors_total", "Requests refused or failed", ("rpc", "code"))
+        self.refused = self._counter(
+            "milvine_requests_refused_total", "Requests that did not fit beside those in flight, or in memory"
+        )
         self.unforeseen = self._counter("milvine_unforeseen_errors_total", "Requests that met an unforeseen error")
         self.search_calls = self._counter("search_request_total", "Searches asked for", ("outcome",), _OUTCOMES)
         self.search_time = self._histogram("search_request_duration_microsecond", "Answering a search", (0.1, 1, 10))
@@ -213,6 +216,7 @@ class Tally:
         self.request_bytes.add(event.size, (rpc,))
         if event.code:
             self.errors.add(1, (rpc, ErrorCode(event.code).name))
+            self.refused.add(event.code == ErrorCode.OUT_OF_MEMORY)
         if rpc in _SEARCHES:
             self.search_calls.add(1, outcome)
             self.search_time.observe(micros)
