@@ -243,9 +243,38 @@ def test_wrong_arguments_send_nothing() -> None:
     ):
         with pytest.raises(ParamError):
             call()
-    with pytest.raises(TypeError):
-        milvus.insert("a", [[1.0]], no_such_argument=1)
     assert transport.sent == []
+
+
+def test_keywords_that_do_not_exist_are_ignored_with_a_warning() -> None:
+    ok = reply_of("Flush")
+    milvus, transport = client(
+        Insert=reply_of("Insert"),
+        Search=reply_of("Search"),
+        SearchInFiles=reply_of("SearchInFiles"),
+        CreateIndex=ok,
+        Flush=ok,
+        Compact=ok,
+    )
+    calls: dict[str, Any] = {
+        "insert": lambda **more: milvus.insert("a", [[1.0]], **more)[0],
+        "search": lambda **more: milvus.search("a", 1, [[1.0]], **more)[0],
+        "search_in_segment": lambda **more: milvus.search_in_segment("a", [1], [[1.0]], 1, **more)[0],
+        "create_index": lambda **more: milvus.create_index("a", **more),
+        "flush": lambda **more: milvus.flush(["a"], **more),
+        "compact": lambda **more: milvus.compact("a", **more),
+    }
+    for name, call in calls.items():
+        with pytest.warns(
+            UserWarning, match=f"^{name}: the keyword timeuot has no effect; did you mean timeout\\?$"
+        ) as told:
+            assert call(timeuot=1).OK()
+        assert told[0].filename == __file__
+        with pytest.warns(UserWarning, match=f"^{name}: the keyword xyz has no effect$"):
+            assert call(xyz=1).OK()
+    assert len(transport.sent) == 12
+    with pytest.warns(UserWarning, match="did you mean partition_tags"):
+        milvus.search("a", 1, [[1.0]], partition_tag="t")
 
 
 def test_lengths_of_ids_and_vectors() -> None:

@@ -65,6 +65,10 @@ def test_an_insert_made_beforehand() -> None:
     milvus = Milvus(transport=transport, try_connect=False)
     param = Prepare.insert_param("a", np.ones((1, 2)), "t", ids=[5])
     assert milvus.insert(None, None, insert_param=param)[1] == [5]
+    sent = transport.last()
+    assert sent.extra_params.pop().key == "idempotency_key" and sent == param
+    param.extra_params.add(key="idempotency_key", value="mine")
+    milvus.insert(None, None, insert_param=param)
     assert transport.last() == param
     for wrong in (Prepare.cmd("x"), "x", b"x"):
         with pytest.raises(ParamError, match="The value of key 'insert_param' is invalid"):

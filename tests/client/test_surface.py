@@ -53,7 +53,7 @@ METHODS = {
 def signature(method: Any) -> str:
     """Positional parameters with their defaults, without annotations and without self."""
     parameters = [p for p in inspect.signature(method).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    return ", ".join(str(p.replace(annotation=p.empty)) for p in parameters[1:])
+    return ", ".join(str(p.replace(annotation=p.empty)) for p in parameters if p.name != "self")
 
 
 @pytest.mark.parametrize("name", METHODS)

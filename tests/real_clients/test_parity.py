@@ -35,7 +35,6 @@ NEVER_RETURNED = "a class that no call of 1.1.2 itself returns or takes"
 INNARDS = "how 1.1.2 makes its own result; ours holds arrays"
 READS_REPLIES = "how 1.1.2's futures read their replies; not for callers"
 DIFFERENT = {
-    "Milvus, any keyword": "a keyword that does not exist is a TypeError here, not ignored: it is a typing mistake",
     "Prepare.delete_by_id_param": "the tag may be left out, as in 0.2.14",
     "milvus.client.abstract.LoopBase": NEVER_RETURNED,
     "milvus.client.abstract.SegmentStat": NEVER_RETURNED,

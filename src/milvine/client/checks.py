@@ -192,11 +192,18 @@ def rows(
     return collection, array, row_ids, tag(partition_tag, optional=True), params(given_params)
 
 
-def insert_message(value: Any) -> bytes:
-    """The bytes of an InsertParam message."""
+def idempotency_key(value: Any) -> str | None:
+    """A text that is not empty, or None."""
+    if value is not None and (not isinstance(value, str) or not value):
+        raise illegal("idempotency_key", value)
+    return value
+
+
+def insert_message(value: Any) -> Any:
+    """An InsertParam message."""
     if getattr(getattr(value, "DESCRIPTOR", None), "full_name", "") != "milvus.grpc.InsertParam":
         raise ParamError("The value of key 'insert_param' is invalid")
-    return bytes(value.SerializeToString())
+    return value
 
 
 def _container(value: Any) -> Any:

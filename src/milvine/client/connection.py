@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from milvine import __version__
-from milvine.client import checks, replies, requests
+from milvine.client import again, checks, replies, requests
 from milvine.client.address import parse_address
 from milvine.client.exceptions import ClientClosedError, DeprecatedError, NotConnectError, ParamError, VersionError
 from milvine.client.futures import CallFuture
@@ -123,13 +123,13 @@ class Connection:
     def connect(self, host: Any = None, port: Any = None, uri: Any = None, timeout: Seconds = 2) -> None:
         raise _deprecated("connect")
 
-    def disconnect(self, *args: object, **kwargs: object) -> None:
+    def disconnect(self) -> None:
         raise _deprecated("disconnect")
 
-    def connected(self, *args: object, **kwargs: object) -> None:
+    def connected(self) -> None:
         raise _deprecated("connected")
 
-    def set_hook(self, *args: object, **kwargs: object) -> None:
+    def set_hook(self, **kwargs: Any) -> None:
         raise _deprecated("set_hook")
 
     def _open(self) -> Transport:
@@ -141,7 +141,7 @@ class Connection:
     def _pair(self, rpc: Rpc[Any], request: bytes, timeout: Seconds) -> tuple[Status, Any]:
         transport = self._open()
         try:
-            return rpc.pair(transport.call(rpc.method, request, checks.seconds(timeout)))
+            return rpc.pair(_carried(transport, rpc.method, request, checks.seconds(timeout)))
         except TransportFailed as error:
             _logger.error("%s: %s", rpc.method, error)
             return failed(error), rpc.unanswered()
@@ -164,7 +164,13 @@ class Connection:
                 self._threads = ThreadPoolExecutor(_ASYNC_THREADS, thread_name_prefix="milvus-client")
                 self._threads_process = os.getpid()
             threads = self._threads
-        return future(threads, rpc.method, lambda: transport.call(rpc.method, request, limit), read, callback)
+        return future(threads, rpc.method, lambda: _carried(transport, rpc.method, request, limit), read, callback)
+
+
+def _carried(transport: Transport, method: str, request: bytes, timeout: float | None) -> bytes:
+    if method == replies.INSERT.method:
+        return again.insert(transport, request, timeout)
+    return transport.call(method, request, timeout)
 
 
 def _deprecated(function: str) -> DeprecatedError:

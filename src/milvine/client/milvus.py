@@ -14,6 +14,7 @@ from milvine.client import checks, replies, requests
 from milvine.client.connection import Connection, Seconds
 from milvine.client.exceptions import ParamError
 from milvine.client.futures import CompactFuture, CreateIndexFuture, FlushFuture, InsertFuture, SearchFuture
+from milvine.client.keywords import unknown_keywords
 from milvine.client.results import PartitionParam
 from milvine.client.status import Status
 from milvine.types import IndexType
@@ -32,6 +33,9 @@ class Milvus(Connection):
     `vectors` are rows of numbers (lists, tuples or anything numpy reads, sent as float32). For binary collections they
     are rows of `bytes` or a numpy array of uint8, 8 dimensions a byte. `ids` are ints from 0 to 2**63 - 1, in a list,
     tuple or array.
+
+    A keyword that `insert`, `create_index`, `search`, `search_in_segment`, `flush` or `compact` does not know changes
+    nothing, as in 1.x, and is warned of.
 
     `_async=True` returns at once with a future whose `result()` is what the call would have returned; `_callback` is
     called with the same, unpacked.
@@ -108,6 +112,7 @@ class Milvus(Connection):
 
     def create_index(
         self,
+        /,
         collection_name: str,
         index_type: IndexType | int | None = None,
         params: Params = None,
@@ -115,8 +120,10 @@ class Milvus(Connection):
         *,
         _async: bool = False,
         _callback: Callback = None,
+        **unknown: Any,
     ) -> Any:
         """Sets the index of a collection, FLAT if None, and builds it for the rows that are there. Returns a Status."""
+        unknown_keywords(Milvus.create_index, unknown)
         kind = checks.index_type(index_type)
         request = requests.index(checks.name(collection_name), kind, checks.params(params))
         if _async:
@@ -136,6 +143,7 @@ class Milvus(Connection):
 
     def insert(
         self,
+        /,
         collection_name: str,
         records: Any,
         ids: Any = None,
@@ -145,8 +153,10 @@ class Milvus(Connection):
         *,
         insert_param: Any = None,
         split: bool = False,
+        idempotency_key: str | None = None,
         _async: bool = False,
         _callback: Callback = None,
+        **unknown: Any,
     ) -> Any:
         """Stores vectors. Returns (Status, ids): those given, or those made for them.
 
@@ -154,14 +164,20 @@ class Milvus(Connection):
 
         `split=True` sends more than the 256 MB that one request may hold as several. Each is stored whole or not at
         all; the first that is not ends the insert, and the ids are then those of the rows stored before.
+
+        An insert whose reply is lost with the connection is sent again, to a server of Milvine only, and stored once.
+        With an `idempotency_key`, any text, you may send it again yourself, after a timeout for instance: same rows,
+        same key, and the answer is that of the first. The server knows the last 10,000 keys of a collection.
         """
+        unknown_keywords(Milvus.insert, unknown)
+        key = checks.idempotency_key(idempotency_key) or requests.new_key()
         if insert_param is not None:
-            request = checks.insert_message(insert_param)
+            request = requests.keyed_insert(checks.insert_message(insert_param), key)
         else:
             rows = checks.rows(collection_name, records, ids, partition_tag, params)
             if split:
-                return self._insert_parts(requests.insert_parts(*rows), _async, timeout)
-            request = requests.insert(*rows)
+                return self._insert_parts(requests.insert_parts(*rows, key), _async, timeout)
+            request = requests.insert(*rows, key)
         if _async:
             return self._start(InsertFuture, replies.INSERT, replies.INSERT.pair, request, timeout, _callback)
         return self._pair(replies.INSERT, request, timeout)
@@ -197,6 +213,7 @@ class Milvus(Connection):
 
     def search(
         self,
+        /,
         collection_name: str,
         top_k: int,
         query_records: Any,
@@ -206,11 +223,13 @@ class Milvus(Connection):
         *,
         _async: bool = False,
         _callback: Callback = None,
+        **unknown: Any,
     ) -> Any:
         """The `top_k` rows nearest to each query, in all partitions or in those whose tag matches one of the patterns.
 
         Returns (Status, `TopKQueryResult`); [] for the result when the server refused, None when it did not answer.
         """
+        unknown_keywords(Milvus.search, unknown)
         k, vectors = checks.topk(top_k), checks.vectors(query_records)
         tags = checks.texts(partition_tags, "partition_tag_array")
         request = requests.search(checks.name(collection_name), vectors, k, tags, checks.params(params))
@@ -221,6 +240,7 @@ class Milvus(Connection):
 
     def search_in_segment(
         self,
+        /,
         collection_name: str,
         file_ids: Any,
         query_records: Any,
@@ -230,8 +250,10 @@ class Milvus(Connection):
         *,
         _async: bool = False,
         _callback: Callback = None,
+        **unknown: Any,
     ) -> Any:
         """As `search`, in the named segments only."""
+        unknown_keywords(Milvus.search_in_segment, unknown)
         files = [str(file) for file in checks.ids(file_ids).tolist()]
         k, vectors = checks.topk(top_k), checks.vectors(query_records)
         request = requests.search_in_files(checks.name(collection_name), files, vectors, k, checks.params(params))
@@ -244,13 +266,16 @@ class Milvus(Connection):
 
     def flush(
         self,
+        /,
         collection_name_array: Sequence[str] | None = None,
         timeout: Seconds = None,
         *,
         _async: bool = False,
         _callback: Callback = None,
+        **unknown: Any,
     ) -> Any:
         """Writes what was inserted and deleted into segments; all collections if none is named. Returns a Status."""
+        unknown_keywords(Milvus.flush, unknown)
         names = checks.collections(collection_name_array)
         if _async and names:
             rpc = replies.FLUSH
@@ -258,9 +283,17 @@ class Milvus(Connection):
         return self._status(replies.FLUSH, requests.flush(names), timeout)
 
     def compact(
-        self, collection_name: str, timeout: Seconds = None, *, _async: bool = False, _callback: Callback = None
+        self,
+        /,
+        collection_name: str,
+        timeout: Seconds = None,
+        *,
+        _async: bool = False,
+        _callback: Callback = None,
+        **unknown: Any,
     ) -> Any:
         """Rewrites segments without their deleted rows. Returns a Status."""
+        unknown_keywords(Milvus.compact, unknown)
         rpc, request = replies.COMPACT, _named(collection_name)
         if _async:
             return self._start(CompactFuture, rpc, rpc.status, request, timeout, _callback)

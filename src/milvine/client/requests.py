@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -70,16 +71,31 @@ def partition(name: str, tag: str) -> bytes:
     return _serialized(schema.PartitionParam(collection_name=name, tag=tag))
 
 
-def insert(name: str, vectors: Vectors, ids: Ids | None, tag: str, params: Mapping[str, Any]) -> bytes:
-    return packed.encode_insert(name, vectors, ids, tag, params_json(params))
+def new_key() -> str:
+    """An idempotency key of 16 random bytes."""
+    return os.urandom(16).hex()
 
 
-def insert_parts(name: str, vectors: Vectors, ids: Ids | None, tag: str, params: Mapping[str, Any]) -> Iterator[bytes]:
-    """As `insert`, in as many requests as it takes, each made when its turn comes."""
+def insert(name: str, vectors: Vectors, ids: Ids | None, tag: str, params: Mapping[str, Any], key: str = "") -> bytes:
+    return packed.encode_insert(name, vectors, ids, tag, params_json(params), key)
+
+
+def insert_parts(
+    name: str, vectors: Vectors, ids: Ids | None, tag: str, params: Mapping[str, Any], key: str
+) -> Iterator[bytes]:
+    """As `insert`, in as many requests as it takes, each made when its turn comes, with a key of its own."""
     rows = max(1, INSERT_BYTES_MAX // vectors[:1].nbytes)
     for start in range(0, len(vectors), rows):
         part = slice(start, start + rows)
-        yield insert(name, vectors[part], None if ids is None else ids[part], tag, params)
+        yield insert(name, vectors[part], None if ids is None else ids[part], tag, params, f"{key}/{start}")
+
+
+def keyed_insert(message: Any, key: str) -> bytes:
+    """An InsertParam as it is, with a key behind it if it has none."""
+    if any(pair.key == packed.IDEMPOTENCY_KEY for pair in message.extra_params):
+        return _serialized(message)
+    pair = schema.KeyValuePair(key=packed.IDEMPOTENCY_KEY, value=key)
+    return _serialized(message) + bytes_field(5, _serialized(pair))
 
 
 def entities(name: str, ids: Ids, tag: str) -> bytes:

@@ -26,6 +26,7 @@ _OPTIONS = (
 )
 _REFUSED_PAUSE = 0.1  # seconds before the second attempt at a server that refuses connections, doubled for each further
 _NEVER_SENT = "failed to connect to all addresses"  # how grpc says that a request did not leave this process
+_BROKEN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}  # nobody here cancels calls: a server that stops
 _NOBODY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 _FORKED = (
     "This process was forked while another thread was in a call, which grpc does not survive. Fork before the first "
@@ -70,7 +71,7 @@ class RemoteTransport:
         try:
             return self._send(method, request, timeout)
         except RemoteFailed as error:
-            if not self._pre_ping or _NEVER_SENT not in error.details:
+            if not self._pre_ping or not error.unsent:
                 raise
         self.wait()
         return self._send(method, request, timeout)
@@ -81,7 +82,9 @@ class RemoteTransport:
         try:
             reply: bytes = self._calls[method](request, timeout=timeout)
         except grpc.RpcError as error:
-            raise RemoteFailed(error.code(), error.details() or "") from error
+            details = error.details() or ""
+            unsent = _NEVER_SENT in details
+            raise RemoteFailed(error.code(), details, unsent, error.code() in _BROKEN and not unsent) from error
         finally:
             _calling.discard(thread)
         return reply

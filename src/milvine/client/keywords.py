@@ -1,0 +1,20 @@
+"""Keywords that 1.x takes and ignores: a program that has them goes on, and is told."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import warnings
+from collections.abc import Callable, Collection
+from typing import Any
+
+_CALLER = 3  # of the method that warns
+
+
+def unknown_keywords(method: Callable[..., Any], unknown: Collection[str]) -> None:
+    """Warn of each keyword that `method` was given and does not know, with the known one that it looks like."""
+    for keyword in unknown:
+        known = [name for name in inspect.signature(method).parameters if name not in ("self", "unknown")]
+        close = difflib.get_close_matches(keyword, known, 1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        warnings.warn(f"{method.__name__}: the keyword {keyword} has no effect{hint}", UserWarning, stacklevel=_CALLER)
