@@ -16,7 +16,7 @@ from milvine.errors import IllegalArgument, PartitionNotFound
 from milvine.ingest.writer import check_id_mode
 from milvine.server import validate
 from milvine.server.operations.parameters import as_mapping, file_number, params_text, parse_params
-from milvine.types import Hits, Ids, Query, Vectors
+from milvine.types import Hits, Ids, Query, SearchSteps, Vectors
 from milvine.wire import packed, schema
 from milvine.wire.status import set_status
 
@@ -47,6 +47,20 @@ def nearest(database: Database, wanted: packed.SearchRequest, params: object, fi
 
     `params` is what the JSON text `wanted.params` says, of any kind.
     """
+    return database.search(wanted.collection, *_checked_search(database, wanted, params, files))
+
+
+def explained(
+    database: Database, wanted: packed.SearchRequest, params: object, files: Sequence[str] = ()
+) -> SearchSteps:
+    """What `nearest` does, and how long each step takes."""
+    return database.explain(wanted.collection, *_checked_search(database, wanted, params, files))
+
+
+def _checked_search(
+    database: Database, wanted: packed.SearchRequest, params: object, files: Sequence[str]
+) -> tuple[Query, frozenset[int]]:
+    """The query, and the segments to search in."""
     validate.check_name(wanted.collection)
     validate.check_topk(wanted.topk)
     tags = tuple(validate.checked_tag(tag) for tag in wanted.tags)
@@ -57,8 +71,7 @@ def nearest(database: Database, wanted: packed.SearchRequest, params: object, fi
     if wanted.rows.count > 1:
         width = min(wanted.topk, database.count(wanted.collection) + 1)
         validate.check_result_size(wanted.rows.count, width)
-    segments = frozenset(map(file_number, files))
-    return database.search(wanted.collection, Query(vectors, wanted.topk, as_mapping(params), tags), segments)
+    return Query(vectors, wanted.topk, as_mapping(params), tags), frozenset(map(file_number, files))
 
 
 def search(database: Database, request: bytes) -> bytes:
