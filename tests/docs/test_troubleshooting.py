@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "milvine"
 PAGE = ROOT / "docs" / "operations" / "troubleshooting.md"
 BESIDE = ("repair.md", "backup.md")
 """Pages of commands, which may explain the texts of their own."""
-ELSEWHERE = ("client", "testing", "sizing", "care")
+ELSEWHERE = ("client", "testing", "sizing")
 CLASSES = re.compile(r"^class (\w+)\((\w+)", re.MULTILINE)
 MODULES = [p for p in sorted(SOURCE.rglob("*.py")) if p.relative_to(SOURCE).parts[0] not in ELSEWHERE]
 

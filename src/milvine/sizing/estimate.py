@@ -10,8 +10,8 @@ from milvine.sizing.official import Official, official
 from milvine.sizing.shape import Load, Segment, check
 from milvine.types import IndexType
 
-PROCESS_BYTES = 100 << 20
-"""A Python process with numpy, faiss and gRPC before it holds a row: measured, see docs/operations/sizing.md."""
+PROCESS_BYTES = 120 << 20
+"""A server with numpy, faiss, gRPC and REST before it holds a row: measured, see docs/operations/sizing.md."""
 _ROW_OVERHEAD = 24
 """Id, partition and LSN of an unflushed row."""
 
