@@ -199,7 +199,7 @@ def _child(node: Any, name: str) -> tuple[ScalarNode, Node] | None:
 
 def _replaced(text: str, key: ScalarNode, value: Node, new: str) -> tuple[int, int, str]:
     colon = text.index(":", key.end_mark.index) + 1
-    if isinstance(value, ScalarNode) and value.start_mark.index == value.end_mark.index:  # nothing stands there
+    if _stands_empty(value):
         return colon, colon, f" {new}"
     if isinstance(value, SequenceNode) and not value.flow_style:
         return colon, _end(value), f" {new}"
@@ -214,4 +214,9 @@ def _end(node: Node) -> int:
     last = node.value[-1]
     if not isinstance(node, MappingNode):
         return _end(last)
-    return max(int(last[0].end_mark.index), _end(last[1]))
+    return int(last[0].end_mark.index) if _stands_empty(last[1]) else _end(last[1])
+
+
+def _stands_empty(node: Node) -> bool:
+    """Nothing is written there; its marks are somewhere behind, at what comes next."""
+    return isinstance(node, ScalarNode) and node.start_mark.index == node.end_mark.index
