@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
-from http.client import HTTPException
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
 from prometheus_client import CollectorRegistry, push_to_gateway
@@ -43,7 +42,7 @@ class Pusher:
     def _push(self) -> None:
         try:
             push_to_gateway(self._address, JOB, self._registry, self._grouping, _TIMEOUT_SECONDS, self._handler)
-        except (OSError, HTTPException) as error:  # urllib's errors are OSErrors
+        except Exception as error:  # a gateway may answer anything; whatever it was, the next second is another try
             if not self._failing:
                 self._events.emit(PushFailed(self._address, str(error) or type(error).__name__))
             self._failing = True
