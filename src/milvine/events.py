@@ -211,6 +211,13 @@ class Loaded(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class HttpMissing(Event):
+    """`network.http.enable` is on and the REST API cannot be served, for want of packages."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class MetricsMissing(Event):
     """`metric.enable` is on and metrics cannot be pushed, for want of packages."""
 

@@ -22,6 +22,7 @@ _LEVELS: dict[type[Event], int] = {
     events.JobFailed: logging.ERROR,
     events.RequestFailed: logging.ERROR,
     events.PushFailed: logging.WARNING,
+    events.HttpMissing: logging.WARNING,
     events.MetricsMissing: logging.WARNING,
     events.FilesRemoved: logging.DEBUG,
     events.CatalogCommitted: logging.DEBUG,

@@ -1,0 +1,65 @@
+"""The door made of uvicorn: an ASGI application on a thread with an event loop of its own."""
+
+from __future__ import annotations
+
+import math
+import socket
+import threading
+import time
+from typing import Any
+
+import uvicorn
+
+from milvine.server.door import DoorFailed, target
+
+_BACKLOG = 2048
+_START_SECONDS = 30.0
+_FOREVER = 365 * 86400
+
+
+class HttpDoor:
+    """Listens from the moment it is made.
+
+    Raises:
+        DoorFailed: the address is taken or not ours.
+    """
+
+    name = "http"
+
+    def __init__(self, app: Any, address: str, port: int) -> None:
+        self._socket = _listening(address, port)
+        self.port: int = self._socket.getsockname()[1]
+        config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="off", ws="none")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._serve, name="milvine-http", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        until = time.monotonic() + _START_SECONDS
+        while not self._server.started and self._thread.is_alive() and time.monotonic() < until:
+            time.sleep(0.002)
+        if not self._server.started:
+            raise DoorFailed("The HTTP server did not start")
+
+    def stop(self, grace: float | None) -> None:
+        self._server.config.timeout_graceful_shutdown = _FOREVER if grace is None else max(1, math.ceil(grace))
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join()
+        self._socket.close()
+
+    def _serve(self) -> None:
+        self._server.run(sockets=[self._socket])
+
+
+def _listening(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((address.strip("[]"), port))
+        made.listen(_BACKLOG)
+    except (OSError, OverflowError):
+        made.close()
+        raise DoorFailed.busy(target(address, port)) from None
+    return made

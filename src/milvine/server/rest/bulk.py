@@ -1,0 +1,86 @@
+"""Bodies that hold arrays as they lie in memory: npy, and Arrow IPC streams where pyarrow is installed."""
+
+from __future__ import annotations
+
+import io
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from milvine.errors import IllegalRowRecord, IllegalVectorId
+from milvine.server.rest.errors import BodyUnparsable, FieldMissing, IllegalBody
+from milvine.types import Ids, Vectors
+
+NPY = "application/x-npy"
+ARROW = "application/vnd.apache.arrow.stream"
+
+
+def array_of_npy(raw: bytearray) -> Vectors:
+    """The one array of an npy file, over its bytes.
+
+    Raises:
+        BodyUnparsable: no npy file, or one of Python objects.
+    """
+    file = io.BytesIO(memoryview(raw)[: 1 << 16])  # a header is far shorter
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(file)
+        if dtype.hasobject:
+            raise ValueError("it holds Python objects")
+        flat = np.frombuffer(raw, dtype, offset=file.tell())
+        return flat.reshape(shape, order="F" if fortran else "C")
+    except ValueError as error:
+        raise BodyUnparsable(f"The body is no npy file: {error}") from None
+
+
+def columns_of_arrow(raw: bytearray) -> tuple[Vectors, Ids | None]:
+    """The columns `vector` (lists of one length) and, if there, `id` (integers) of an Arrow IPC stream.
+
+    Raises:
+        IllegalBody: pyarrow is not installed on the server.
+        BodyUnparsable, FieldMissing: no such stream; no column `vector`.
+        IllegalRowRecord, IllegalVectorId: nulls, or rows of several lengths.
+    """
+    try:
+        ipc: Any = import_module("pyarrow.ipc")
+    except ModuleNotFoundError:
+        raise IllegalBody("Arrow bodies need pyarrow on the server: pip install 'milvine[arrow]'") from None
+    arrow: Any = import_module("pyarrow")
+    try:
+        table = ipc.open_stream(arrow.py_buffer(raw)).read_all().combine_chunks()
+    except (arrow.ArrowException, OSError) as error:
+        raise BodyUnparsable(f"The body is no Arrow IPC stream: {error}") from None
+    if "vector" not in table.column_names:
+        raise FieldMissing("Column 'vector' miss.")
+    ids = _ids(table.column("id")) if "id" in table.column_names else None
+    return _vectors(arrow, table.column("vector"), len(table)), ids
+
+
+def _vectors(arrow: Any, column: Any, rows: int) -> Vectors:
+    kinds = arrow.types
+    nested = kinds.is_fixed_size_list(column.type) or kinds.is_list(column.type) or kinds.is_large_list(column.type)
+    if column.null_count or not nested:
+        raise IllegalRowRecord("Column 'vector' must hold lists of numbers, none of them null")
+    if not rows:
+        return np.empty((0, 0), np.float32)
+    lists = column.chunk(0)
+    if not kinds.is_fixed_size_list(column.type):
+        offsets = lists.offsets.to_numpy()
+        if len(set(np.diff(offsets).tolist())) > 1:
+            raise IllegalRowRecord("The vectors have different lengths.")
+    flat = lists.flatten()
+    if flat.null_count or not (kinds.is_floating(flat.type) or kinds.is_integer(flat.type)):
+        raise IllegalRowRecord("Column 'vector' must hold lists of numbers, none of them null")
+    vectors: Vectors = flat.to_numpy().reshape(rows, -1)
+    return vectors
+
+
+def _ids(column: Any) -> Ids:
+    if column.null_count or str(column.type) != "int64":
+        raise IllegalVectorId("Column 'id' must be of type int64, without nulls")
+    ids: Ids = column.to_numpy()
+    if len(ids) and int(ids.min()) < 0:
+        raise IllegalVectorId("An id must not be negative")
+    return ids

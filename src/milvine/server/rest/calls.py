@@ -1,0 +1,78 @@
+"""From the event loop to the operations and back: blocking work runs in threads of its own, never on the loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
+from typing import Annotated, Any, TypeVar
+
+import orjson
+from fastapi import Depends, Request, Response
+
+from milvine.config import Settings
+from milvine.engine.database import Database
+from milvine.server.door import WAITING_CALLS_MAX
+from milvine.server.operations import Operations
+from milvine.server.rest.receive import Body, received
+
+T = TypeVar("T")
+_JSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY
+
+
+class Json(Response):
+    media_type = "application/json"
+
+
+def reply(value: Any, status: int = 200) -> Json:
+    """`value` as JSON; numpy arrays are written as they lie. Made where the operation runs, not on the loop."""
+    return Json(orjson.dumps(value, option=_JSON_OPTIONS), status)
+
+
+def told(status: int = 200, message: str = "OK", code: int = 0) -> Json:
+    """A status object."""
+    return reply({"message": message, "code": code}, status)
+
+
+def gone() -> Response:
+    """The answer to a drop: 204 and no body."""
+    return Response(status_code=204)
+
+
+class Calls:
+    """What endpoints work with: the operations, the database behind them, and threads to run them on."""
+
+    def __init__(self, operations: Operations, database: Database, settings: Settings) -> None:
+        self.operations, self.database, self.settings = operations, database, settings
+        self._threads = ThreadPoolExecutor(WAITING_CALLS_MAX, thread_name_prefix="milvine-rest")
+
+    async def run(self, rpc: str, work: Callable[[], T], size: int = 0, paid: bool = False) -> T:
+        """The result of `work` on another thread, counted and told as the rpc it amounts to.
+
+        Raises:
+            MilvineError and whatever else `work` raises.
+        """
+        task = partial(copy_context().run, self.operations.run, rpc, size, work, paid)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, task)
+
+    async def run_with_body(self, rpc: str, request: Request, work: Callable[[Body], T]) -> T:
+        """As `run`, with the body of the request, whose bytes are paid for from their arrival to the end of `work`."""
+        async with received(request, self.operations.budget) as body:
+            if body.refusal is not None:
+                return await self.run(rpc, partial(_raise, body.refusal), body.size, paid=True)
+            return await self.run(rpc, partial(work, body), body.size, paid=True)
+
+
+def _raise(error: Exception) -> Any:
+    raise error
+
+
+async def calls_of(request: Request) -> Calls:
+    calls: Calls = request.app.state.calls
+    return calls
+
+
+Here = Annotated[Calls, Depends(calls_of)]
+"""The type of an endpoint's parameter that gets the calls of its application."""

@@ -1,0 +1,123 @@
+"""Collections (specification 4.4 to 4.6)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from milvine.engine.database import Database
+from milvine.engine.stats import CollectionStats
+from milvine.errors import IllegalMetricType
+from milvine.server import validate
+from milvine.server.operations.collections import known_collection, new_collection
+from milvine.server.rest import replies
+from milvine.server.rest.bodies import NewCollection, parse
+from milvine.server.rest.calls import Here, Json, gone, reply, told
+from milvine.server.rest.documents import answers, takes
+from milvine.server.rest.paging import AllRequired, Offset, PageSize, page
+from milvine.server.rest.receive import Body
+from milvine.types import IndexType, MetricType
+
+router = APIRouter(tags=["collections"], default_response_class=Json)
+Name = Annotated[str, Path(description="Name of the collection.")]
+
+_METRICS = {metric.name: metric for metric in MetricType if metric is not MetricType.INVALID}
+INDEX_NAMES = {
+    IndexType.FLAT: "FLAT",
+    IndexType.IVF_FLAT: "IVFFLAT",
+    IndexType.IVF_SQ8: "IVFSQ8",
+    IndexType.IVF_SQ8H: "IVFSQ8H",
+    IndexType.IVF_PQ: "IVFPQ",
+    IndexType.RNSG: "RNSG",
+    IndexType.HNSW: "HNSW",
+    IndexType.ANNOY: "ANNOY",
+}
+"""As this API spells them; statistics have names of their own."""
+
+
+@router.get("/collections", responses=answers(200, replies.Collections, "A page of them", collection=False))
+async def list_collections(
+    here: Here, offset: Offset = "", page_size: PageSize = "", all_required: AllRequired = ""
+) -> Response:
+    """List collections, in the order of their creation."""
+
+    def work() -> Json:
+        wanted = page(offset, page_size, all_required, strict=False)
+        names = here.database.collections()
+        told_of = [_described(here.database, name) for name in wanted.of(names)]
+        return reply({"collections": told_of, "count": len(names)})
+
+    return await here.run("ShowCollections", work)
+
+
+@router.post(
+    "/collections",
+    status_code=201,
+    responses=answers(201, replies.Status, "Created", collection=False),
+    openapi_extra=takes(NewCollection),
+)
+async def create_collection(here: Here, request: Request) -> Response:
+    """Create a collection."""
+
+    def work(body: Body) -> Json:
+        wanted = parse(body.data, NewCollection)
+        metric = _METRICS.get(wanted.metric_type)
+        if metric is None:
+            raise IllegalMetricType(f"metric_type must be one of {', '.join(_METRICS)}, not {wanted.metric_type!r}")
+        new_collection(here.database, wanted.collection_name, wanted.dimension, wanted.index_file_size, metric)
+        return told(201)
+
+    return await here.run_with_body("CreateCollection", request, work)
+
+
+@router.get(
+    "/collections/{collection_name}",
+    responses=answers(200, replies.CollectionInfo, "The collection, or with `info=stat` its statistics"),
+)
+async def describe_collection(
+    here: Here,
+    collection_name: Name,
+    info: Annotated[str, Query(description="`stat`: rows and segments by partition instead.")] = "",
+) -> Response:
+    """Describe a collection and count its rows."""
+
+    def work() -> Json:
+        known_collection(here.database, collection_name)
+        if info == "stat":
+            return reply(stats_of(here.database.stats(collection_name)))
+        return reply(_described(here.database, collection_name))
+
+    return await here.run("ShowCollectionInfo" if info == "stat" else "DescribeCollection", work)
+
+
+@router.delete("/collections/{collection_name}", status_code=204, responses=answers(204, None, "Dropped"))
+async def drop_collection(here: Here, collection_name: Name) -> Response:
+    """Drop a collection with all that is in it."""
+
+    def work() -> Response:
+        validate.check_name(collection_name)
+        here.database.drop_collection(collection_name)
+        return gone()
+
+    return await here.run("DropCollection", work)
+
+
+def _described(database: Database, name: str) -> dict[str, Any]:
+    collection = database.collection(name)
+    return {
+        "collection_name": name,
+        "dimension": collection.dimension,
+        "index_file_size": collection.index_file_size_mb,
+        "metric_type": collection.metric.name,
+        "count": database.count(name),
+        "index": INDEX_NAMES[collection.index.type],
+        "index_params": collection.index.params_json,
+    }
+
+
+def stats_of(stats: CollectionStats) -> dict[str, Any]:
+    """Statistics as JSON has them: a partition without segments has null for them."""
+    parts = [{**asdict(part), "segments": list(map(asdict, part.segments)) or None} for part in stats.partitions]
+    return {"partitions": parts, "row_count": stats.row_count}

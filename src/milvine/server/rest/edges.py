@@ -1,0 +1,58 @@
+"""What holds for every path: CORS headers on each answer, OPTIONS, trailing slashes, and the words for no mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any
+
+from fastapi import Request, Response
+from starlette.routing import BaseRoute, Match
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, POST, OPTIONS, PUT, DELETE",
+    "Access-Control-Allow-Headers": (
+        "DNT, User-Agent, X-Requested-With, If-Modified-Since, Cache-Control, Content-Type, Range, Authorization"
+    ),
+    "Access-Control-Max-Age": "1728000",
+}
+_CORS_RAW = [(name.lower().encode(), value.encode()) for name, value in CORS.items()]
+_NO_MAPPING = "server=oatpp/1.0.1\ncode=404\ndescription=Not Found\nmessage=Current url has no mapping\n"
+
+
+async def no_mapping(request: Request, error: Exception) -> Response:
+    """The answer to an unknown path or a method it does not have (specification 1)."""
+    return Response(_NO_MAPPING, 404, {"Connection": "close"}, "text/plain")
+
+
+class Edges:
+    """Wraps the application."""
+
+    def __init__(self, app: App, routes: Sequence[BaseRoute]) -> None:
+        self._app, self._routes = app, routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path = scope["path"].rstrip("/") or "/"
+        scope = {**scope, "path": path, "raw_path": path.encode()}
+
+        async def send_with_cors(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *_CORS_RAW]
+            await send(message)
+
+        if scope["method"] == "OPTIONS" and self._has(scope):
+            await Response(status_code=204)(scope, receive, send_with_cors)
+        else:
+            await self._app(scope, receive, send_with_cors)
+
+    def _has(self, scope: Scope) -> bool:
+        return any(route.matches(scope)[0] is not Match.NONE for route in self._routes)

@@ -1,0 +1,58 @@
+"""The index of a collection (specification 4.7)."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from milvine.errors import IllegalIndexType
+from milvine.server.operations.collections import known_collection
+from milvine.server.operations.indexes import set_index
+from milvine.server.rest import replies
+from milvine.server.rest.bodies import NewIndex, parse
+from milvine.server.rest.calls import Here, Json, gone, reply, told
+from milvine.server.rest.collections import INDEX_NAMES, Name
+from milvine.server.rest.documents import answers, takes
+from milvine.server.rest.receive import Body
+
+router = APIRouter(tags=["indexes"], default_response_class=Json)
+_PATH = "/collections/{collection_name}/indexes"
+_TYPES = {name: kind for kind, name in INDEX_NAMES.items()}
+
+
+@router.get(_PATH, responses=answers(200, replies.Index, "Type and parameters, whether or not anything is built"))
+async def describe_index(here: Here, collection_name: Name) -> Response:
+    """Describe the index of a collection."""
+
+    def work() -> Json:
+        index = known_collection(here.database, collection_name).index
+        return reply({"index_type": INDEX_NAMES[index.type], "params": index.params})
+
+    return await here.run("DescribeIndex", work)
+
+
+@router.post(_PATH, status_code=201, responses=answers(201, replies.Status, "Built"), openapi_extra=takes(NewIndex))
+async def create_index(here: Here, request: Request, collection_name: Name) -> Response:
+    """Index a collection; the answer comes when everything is built. The same index again is no work."""
+
+    def work(body: Body) -> Json:
+        known_collection(here.database, collection_name)
+        wanted = parse(body.data, NewIndex)
+        kind = _TYPES.get(wanted.index_type)
+        if kind is None:
+            raise IllegalIndexType(f"index_type must be one of {', '.join(_TYPES)}, not {wanted.index_type!r}")
+        set_index(here.database, collection_name, kind, wanted.params)
+        return told(201)
+
+    return await here.run_with_body("CreateIndex", request, work)
+
+
+@router.delete(_PATH, status_code=204, responses=answers(204, None, "Back to FLAT, also if there was no index"))
+async def drop_index(here: Here, collection_name: Name) -> Response:
+    """Drop the index of a collection."""
+
+    def work() -> Response:
+        known_collection(here.database, collection_name)
+        here.database.drop_index(collection_name)
+        return gone()
+
+    return await here.run("DropIndex", work)

@@ -1,0 +1,183 @@
+"""Rows of a collection: insert, get, search, delete (specification 4.9 to 4.12)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Query, Request, Response
+
+from milvine.engine.database import Database
+from milvine.errors import IllegalVectorId, PartitionNotFound
+from milvine.server import validate
+from milvine.server.operations.collections import known_collection
+from milvine.server.operations.rows import delete_rows, nearest, nearest_to_stored, store_rows
+from milvine.server.rest import bulk, replies
+from milvine.server.rest.arrays import ids_of, parse_rows, rows_of, rows_of_array
+from milvine.server.rest.bodies import Delete, NewRows, RowsTask, Search, checked, parse_json
+from milvine.server.rest.calls import Here, Json, reply, told
+from milvine.server.rest.collections import Name
+from milvine.server.rest.documents import answers, takes
+from milvine.server.rest.errors import BodyUnparsable, FieldMissing, IllegalBody, IllegalQuery, QueryMissing
+from milvine.server.rest.hits import hits_json
+from milvine.server.rest.receive import Body
+from milvine.server.rest.segments import rows_with_ids
+from milvine.types import Collection, Ids
+from milvine.wire.packed import IdsRequest, InsertRequest, Rows, SearchRequest
+
+router = APIRouter(tags=["vectors"], default_response_class=Json)
+_PATH = "/collections/{collection_name}/vectors"
+_NO_IDS = np.zeros(0, np.int64)
+_BULK = (bulk.NPY, bulk.ARROW)
+_KINDS = {
+    bulk.NPY: "One array in npy form: float32 (rows, dimension), or uint8 (rows, dimension / 8) for binary metrics.",
+    bulk.ARROW: "An Arrow IPC stream with the column `vector` (lists of numbers), for inserts also `id` (int64).",
+}
+IdsOfRows = Annotated[str, Query(description="npy and Arrow bodies: ids, with commas between them.")]
+Tag = Annotated[str, Query(description="npy and Arrow bodies: the partition.")]
+Topk = Annotated[str, Query(description="npy and Arrow bodies: as in the JSON body.")]
+Params = Annotated[str, Query(description="npy and Arrow bodies: search parameters as JSON.")]
+Repeated = Annotated[list[str], Query(description="npy and Arrow bodies: as in the JSON body, given repeatedly.")]
+
+
+@router.get(_PATH, responses=answers(200, replies.Rows, "One for each id, in the order of the ids"))
+async def get_vectors(
+    here: Here,
+    collection_name: Name,
+    ids: Annotated[str | None, Query(description="At most 1000 ids, with commas between them.")] = None,
+    partition_tag: Annotated[str, Query(description="Look in this partition alone.")] = "",
+) -> Response:
+    """Get rows by their ids."""
+
+    def work() -> Json:
+        known_collection(here.database, collection_name)
+        if not ids:
+            raise QueryMissing("Query param 'ids' is required.")
+        wanted = ids_of(ids.split(","), IllegalVectorId, IllegalVectorId)
+        validate.check_get_ids(len(wanted))
+        rows = rows_with_ids(here.database, collection_name, wanted, validate.trimmed(partition_tag))
+        return reply({"code": 0, "message": "OK", "vectors": rows})
+
+    return await here.run("GetVectorsByID", work)
+
+
+@router.post(
+    _PATH,
+    status_code=201,
+    responses=answers(201, replies.Ids, "The ids of the rows, which are durable"),
+    openapi_extra=takes(NewRows, **_KINDS),
+)
+async def insert(
+    here: Here, request: Request, collection_name: Name, ids: IdsOfRows = "", partition_tag: Tag = ""
+) -> Response:
+    """Insert rows."""
+
+    def work(body: Body) -> Json:
+        collection = _collection(here.database, collection_name, body)
+        if body.kind in _BULK:
+            rows, given = _bulk_rows(body, collection)
+            if ids:
+                given = ids_of(ids.split(","), IllegalVectorId, IllegalVectorId)
+            wanted = InsertRequest(collection_name, rows, _NO_IDS if given is None else given, partition_tag, None)
+        else:
+            wanted = _insert_of_json(body, collection)
+        stored = store_rows(here.database, wanted)
+        return reply({"ids": list(map(str, stored.tolist()))}, 201)
+
+    return await here.run_with_body("Insert", request, work)
+
+
+@router.put(
+    _PATH,
+    responses=answers(200, replies.Hits, "The hits of each query, nearest first; a status for a delete"),
+    openapi_extra=takes(RowsTask, **_KINDS),
+)
+async def search_or_delete(
+    here: Here,
+    request: Request,
+    collection_name: Name,
+    topk: Topk = "",
+    params: Params = "",
+    partition_tags: Repeated = [],  # noqa: B006 (FastAPI copies it)
+    file_ids: Repeated = [],  # noqa: B006
+) -> Response:
+    """Search for the nearest rows, or delete rows by their ids."""
+
+    def work(body: Body) -> Response:
+        collection = _collection(here.database, collection_name, body)
+        if body.kind in _BULK:
+            search = _search_of_query(topk, params, partition_tags, file_ids)
+            return _nearest(here.database, collection, search, _bulk_rows(body, collection)[0])
+        value, rows = parse_rows(body.data, ("search", "vectors"), collection.metric.is_binary)
+        task = _task_of(value)
+        if isinstance(task, Delete):
+            return _delete(here.database, collection_name, task)
+        return _nearest(here.database, collection, task, rows)
+
+    return await here.run_with_body("Search", request, work)
+
+
+def _collection(database: Database, name: str, body: Body) -> Collection:
+    """Checked in the order of 1.x: that there is a body, then the collection."""
+    if not body.data:
+        raise FieldMissing("Request payload is empty.")
+    return known_collection(database, name)
+
+
+def _bulk_rows(body: Body, collection: Collection) -> tuple[Rows, Ids | None]:
+    array, ids = (bulk.array_of_npy(body.data), None) if body.kind == bulk.NPY else bulk.columns_of_arrow(body.data)
+    return rows_of_array(array, collection.metric.is_binary), ids
+
+
+def _insert_of_json(body: Body, collection: Collection) -> InsertRequest:
+    binary = collection.metric.is_binary
+    value, rows = parse_rows(body.data, ("vectors",), binary)
+    wanted = checked(value, NewRows, {"ids": IllegalBody})
+    ids = ids_of(wanted.ids or (), IllegalBody, IllegalVectorId)
+    rows = rows_of(wanted.vectors, binary) if rows is None else rows
+    return InsertRequest(collection.name, rows, ids, wanted.partition_tag or "", None)
+
+
+def _task_of(value: Any) -> Search | Delete:
+    if not isinstance(value, dict) or not {"search", "delete"} & value.keys():
+        raise IllegalBody("The body must have the member 'search' or 'delete'.")
+    if "delete" in value:
+        refused = {"ids": FieldMissing, "partition_tag": BodyUnparsable, "delete": BodyUnparsable}
+        return checked(value["delete"], Delete, refused)
+    return checked(value["search"], Search)
+
+
+def _search_of_query(topk: str, params: str, tags: list[str], files: list[str]) -> Search:
+    if not topk:
+        raise QueryMissing("Query param 'topk' is required.")
+    if not (topk.isascii() and topk.isdigit() and len(topk) < 10):
+        raise IllegalQuery("Query param 'topk' is illegal, only non-negative integer supported")
+    parsed = parse_json(params.encode()) if params else {}
+    if not isinstance(parsed, dict):
+        raise IllegalQuery("Query param 'params' is illegal, only a JSON object supported")
+    return Search.model_construct(
+        topk=int(topk), params=parsed, vectors=None, ids=None, partition_tags=tags, file_ids=files
+    )
+
+
+def _nearest(database: Database, collection: Collection, search: Search, rows: Rows | None) -> Response:
+    tags = tuple(search.partition_tags or ())
+    if search.ids is not None:
+        ids = ids_of(search.ids, BodyUnparsable, IllegalVectorId)
+        hits = nearest_to_stored(database, collection.name, ids, search.topk, search.params, tags)
+    elif rows is None and search.vectors is None:
+        raise FieldMissing("Field 'vectors' miss.")
+    else:
+        found = rows_of(search.vectors or [], collection.metric.is_binary) if rows is None else rows
+        request = SearchRequest(collection.name, tags, found, search.topk, None)
+        hits = nearest(database, request, search.params, search.file_ids or ())
+    return Json(hits_json(hits))
+
+
+def _delete(database: Database, name: str, task: Delete) -> Response:
+    ids = ids_of(task.ids, IllegalBody, IllegalBody)
+    tag = task.partition_tag or ""
+    if tag and not database.has_partition(name, validate.trimmed(tag)):
+        raise PartitionNotFound.named(name, tag)
+    delete_rows(database, IdsRequest(name, ids, tag))
+    return told()
