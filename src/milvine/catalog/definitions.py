@@ -12,7 +12,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from milvine.errors import CorruptFile
 from milvine.storage.checksum import crc32c
 from milvine.storage.durable import make_folder, sync_folder, write_file
 from milvine.types import Collection, IdMode, IndexSetting, IndexType, MetricType, Partition
@@ -67,15 +66,20 @@ class Definitions:
             self._written[number] = text
 
 
-def read_definitions(folder: Path) -> tuple[list[Definition], list[CorruptFile]]:
-    """What the files say, by collection id, and which of them are damaged."""
+def read_definitions(folder: Path) -> tuple[list[Definition], dict[int, str]]:
+    """What the files say, by collection id, and which of them are damaged, how."""
     found: list[Definition] = []
-    damaged: list[CorruptFile] = []
-    for _, path in sorted(_files(folder).items()):
+    damaged: dict[int, str] = {}
+    for number, path in sorted(_files(folder).items()):
         try:
-            found.append(_decode(path.read_bytes()))
+            definition = _decode(path.read_bytes())
         except (ValueError, KeyError, TypeError) as error:
-            damaged.append(CorruptFile.at(str(path), 0, f"it is no definition of a collection ({error})"))
+            damaged[number] = f"it is no definition of a collection ({error})"
+            continue
+        if definition[0].id == number:
+            found.append(definition)
+        else:
+            damaged[number] = f"it defines collection {definition[0].id}"
     return found, damaged
 
 

@@ -170,6 +170,13 @@ class Catalog:
         """Write the definitions outside the catalog anew, where they say something else."""
         self._definitions.replace([(each.collection, each.partitions) for each in self.contents().collections])
 
+    def drop_indexes(self) -> None:
+        """No segment has an index file any more; the settings stay."""
+        for stored in self.contents().collections:
+            changed = tuple(record.without_index() for record in stored.segments if record.index_file)
+            if changed:
+                self.apply(Edit(stored.collection.id, changed=changed))
+
     def copy_to(self, path: Path) -> None:
         """Write the catalog as it is at this moment into a new SQLite file, while others change it."""
         connection = self._engine.raw_connection()

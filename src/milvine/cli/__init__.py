@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from milvine.cli.backup import backup
 from milvine.cli.config import config
+from milvine.cli.repair import repair
+from milvine.cli.restore import restore
 from milvine.cli.serve import serve
 from milvine.cli.sizing import sizing
 from milvine.cli.verify import verify
@@ -22,6 +25,9 @@ app.add_typer(config, name="config")
 app.command()(serve)
 app.command()(sizing)
 app.command()(verify)
+app.command()(backup)
+app.command()(repair)
+app.command()(restore)
 app.command()(version)
 
 

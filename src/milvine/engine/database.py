@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from milvine.care.backup import backup
+from milvine.care.manifest import Manifest
 from milvine.config import Settings
 from milvine.engine import ddl, indexing
 from milvine.engine.inspection import Inspection, inspect
@@ -328,6 +330,18 @@ class Database:
         """
         version = self._state(name).version
         release(self._stores, version, tags)
+
+    def backup(self, destination: str | Path, link: bool = False, indexes: bool = True) -> Manifest:
+        """Make a backup as a new folder in `destination`, with all that was acknowledged before; others go on.
+
+        See `milvine.care.backup`.
+
+        Raises:
+            StorageFailed: the disk refuses; no backup remains.
+            CorruptFile: a file of the database is damaged; no backup remains.
+        """
+        self._check_open()
+        return backup(self._parts.folder.root, Path(destination).absolute(), link, indexes)
 
     def compact(self, name: str) -> None:
         """Rewrite segments of which a tenth or more is deleted."""

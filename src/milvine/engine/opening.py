@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from milvine.catalog.pending import unread_commits
 from milvine.catalog.sql import DEFINITIONS, Catalog, is_there
 from milvine.config import Settings
 from milvine.errors import CorruptFile
@@ -43,6 +44,8 @@ def open_parts(root: Path, settings: Settings, events: Events, read_only: bool) 
 
 def _open(folder: DataFolder, settings: Settings, events: Events, read_only: bool) -> Opening:
     storage = LocalStorage(folder.segments, settings.mmap)
+    if not read_only:
+        _check_commits(folder)
     _check_catalog(folder, storage)
     catalog = Catalog(folder.catalog, read_only, events)
     try:
@@ -68,6 +71,18 @@ def _open(folder: DataFolder, settings: Settings, events: Events, read_only: boo
     stores = Stores(settings, storage, files, catalog, ids, events, writer, states, names)
     writer.call(stores.trim_log)
     return Opening(folder, stores, replayed, read_only)
+
+
+def _check_commits(folder: DataFolder) -> None:
+    """SQLite takes damage in its newest commits for their end, and what those name would be swept away.
+
+    Raises:
+        CorruptFile: there are commits that it would pass over.
+    """
+    pending = folder.catalog.with_name(folder.catalog.name + "-wal")
+    for at, what, certain in unread_commits(pending):
+        if certain:
+            raise CorruptFile.at(str(pending), at, f"{what}; `milvine repair` rebuilds the catalog")
 
 
 def _check_catalog(folder: DataFolder, storage: LocalStorage) -> None:

@@ -46,6 +46,11 @@ class Stores:
         return min(pending, default=None)
 
     def trim_log(self) -> None:
-        """Remove log files that no collection needs any more (writer thread)."""
+        """Remove log files that no collection needs any more (writer thread).
+
+        With a segment whose deletes cannot be read all stay: `milvine repair` finds them there.
+        """
+        if self.files.refused:
+            return
         pending = self.oldest_pending_lsn()
         self.writer.log.trim(self.writer.log.last_lsn if pending is None else pending - 1)

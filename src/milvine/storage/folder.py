@@ -10,6 +10,7 @@ from pathlib import Path
 
 from milvine.errors import DataFolderLocked, StorageFailed, UnsupportedFormat
 from milvine.storage.durable import make_folder, write_file
+from milvine.storage.log_place import log_folder
 
 if sys.platform == "win32":
     import msvcrt
@@ -32,7 +33,7 @@ class DataFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.catalog = root / "catalog.sqlite"
-        self.wal = root / "wal"
+        self.wal = log_folder(root)
         self.segments = root / "segments"
         self._lock_fd: int | None = None
 
@@ -53,6 +54,14 @@ class DataFolder:
             self._check_format(create=True)
         except OSError as error:
             raise StorageFailed(f"Cannot open the data folder {self.root}: {error.strerror or error}") from error
+
+    def lock(self) -> None:
+        """Take the lock and look at nothing: for those who repair.
+
+        Raises:
+            DataFolderLocked: another process has it open, and still has after a second.
+        """
+        self._lock()
 
     def close(self) -> None:
         if self._lock_fd is not None:
@@ -90,6 +99,18 @@ class DataFolder:
             )
         if version < _OLDEST_READABLE:
             raise UnsupportedFormat(f"{self.root} has format {version}; the oldest readable is {_OLDEST_READABLE}.")
+
+
+def in_use(root: Path) -> bool:
+    """Whether a process has the folder open for writing, found out without keeping others from it."""
+    try:
+        fd = os.open(root / "LOCK", os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return not _taken(fd)
+    finally:
+        os.close(fd)
 
 
 def _taken(fd: int) -> bool:

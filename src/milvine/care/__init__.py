@@ -1,0 +1,1 @@
+"""Looking after a database that nobody trusts: verify, repair, backup, restore. Works on files, not on services."""

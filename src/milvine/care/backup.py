@@ -1,0 +1,245 @@
+"""Backups while the database is in use, by reading alone: no lock is taken, nobody waits.
+
+Files of segments never change and their names are never used again, so only two things have to be caught at one moment:
+the catalog, and the end of the log. The log is held open first, then the catalog is copied, then the log is read to its
+end; when no collection or partition was made or dropped meanwhile, both together are the database at one LSN, which no
+call that had returned before is behind. Files that a merge takes away while they are copied make it begin again, with
+what it has by then.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from milvine.care.component import examine
+from milvine.care.logfiles import LogScan, whole_records
+from milvine.care.manifest import PARTIAL, BackedUp, Manifest, backups, checksum, write_manifest
+from milvine.catalog.model import Contents
+from milvine.catalog.sql import Catalog, is_there
+from milvine.errors import CorruptFile, StorageFailed
+from milvine.segment.layout import TRAILER
+from milvine.storage.durable import make_folder, sync_folder, write_file
+from milvine.storage.local import LocalStorage
+
+_ROUNDS = 50
+_PAUSE_SECONDS = 0.05
+_CHUNK = 4 << 20
+
+
+class _Moved(Exception):
+    """The database changed in a way that makes this round useless."""
+
+
+def backup(root: Path, destination: Path, link: bool = False, indexes: bool = True) -> Manifest:
+    """Make a backup of the database in `root`, which may be in use, as a new folder in `destination`.
+
+    Files that an earlier backup in `destination` has, and that still say the same, are shared with it by hard link.
+
+    Args:
+        link: share files with the database, too, where the file system can: quick, and no help against a failing disk.
+        indexes: copy index files as well, so that a restore need not build them.
+
+    Raises:
+        StorageFailed: there is no database, or the disk refuses; no backup remains.
+        CorruptFile: a file of the database is damaged; no backup remains.
+    """
+    if not is_there(root / "catalog.sqlite"):
+        raise StorageFailed(f"{root} holds no Milvine database")
+    try:
+        make_folder(destination)
+        earlier = backups(destination)
+        name = _free_name(destination)
+        staging = destination / (name + PARTIAL)
+        make_folder(staging)
+        try:
+            made = _Backup(root, staging, earlier[-1] if earlier else None, link, indexes).run()
+            write_manifest(staging, made)
+            os.rename(staging, destination / name)
+            sync_folder(destination)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise StorageFailed(f"Cannot make a backup in {destination}: {error}") from error
+    return replace(made, folder=str(destination / name))
+
+
+def _free_name(destination: Path) -> str:
+    name = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    taken = {path.name.removesuffix(PARTIAL) for path in destination.iterdir()}
+    number = 1
+    while f"{name}-{number:03d}" in taken:
+        number += 1
+    return f"{name}-{number:03d}"
+
+
+class _Backup:
+    def __init__(self, root: Path, staging: Path, earlier: Manifest | None, link: bool, indexes: bool) -> None:
+        self._root, self._staging, self._link, self._indexes = root, staging, link, indexes
+        self._earlier = earlier
+        self._segments = LocalStorage(staging / "segments")
+        self._done: dict[str, BackedUp] = {}
+        self._written = 0
+
+    def run(self) -> Manifest:
+        for _ in range(_ROUNDS):
+            try:
+                contents = self._moment()
+                names = {name for each in contents.collections for record in each.segments for name in record.files}
+                for name in sorted(names):
+                    self._take(name)
+            except (_Moved, FileNotFoundError):
+                time.sleep(_PAUSE_SECONDS)
+                continue
+            return self._finish(contents, names)
+        raise StorageFailed(f"{self._root} changed faster than it could be copied, {_ROUNDS} times over; try again")
+
+    # one moment: catalog and log
+
+    def _moment(self) -> Contents:
+        shutil.rmtree(self._staging / "wal", ignore_errors=True)
+        make_folder(self._staging / "wal")
+        copy = self._staging / "catalog.sqlite"
+        copy.unlink(missing_ok=True)
+        with ExitStack() as held:
+            logs = {path.name: held.enter_context(open(path, "rb")) for path in self._log_files()}
+            catalog = Catalog(self._root / copy.name, read_only=True)
+            try:
+                before = catalog.contents()
+                catalog.copy_to(copy)
+                for path in self._log_files():
+                    if path.name not in logs:
+                        logs[path.name] = held.enter_context(open(path, "rb"))
+                self._copy_log(logs)
+                after = catalog.contents()
+            finally:
+                catalog.close()
+        contents = self._without_indexes(copy)
+        if not _defined(before) == _defined(contents) == _defined(after):
+            raise _Moved
+        return contents
+
+    def _log_files(self) -> list[Path]:
+        folder = self._root / "wal"
+        return sorted(folder.glob("*.wal")) if folder.is_dir() else []
+
+    def _copy_log(self, logs: Mapping[str, BinaryIO]) -> None:
+        """Everything in the files held, up to the last whole record."""
+        numbers = sorted(int(name.partition(".")[0]) for name in logs)
+        if numbers and numbers[-1] - numbers[0] + 1 != len(numbers):
+            raise _Moved  # one was made and went again
+        for name in sorted(logs):
+            data = logs[name].read()
+            if name == max(logs):
+                try:
+                    data = data[: whole_records(np.frombuffer(data, np.uint8))]
+                except CorruptFile:
+                    raise _Moved from None  # its header is being written
+            write_file(self._staging / "wal" / name, data)
+
+    def _without_indexes(self, copy: Path) -> Contents:
+        catalog = Catalog(copy, read_only=self._indexes)
+        try:
+            if not self._indexes:
+                catalog.drop_indexes()
+            return catalog.contents()
+        finally:
+            catalog.close()
+
+    # files of segments
+
+    def _take(self, name: str) -> None:
+        """Have a component in the backup, checked."""
+        key = f"segments/{name}"
+        if key in self._done:
+            return
+        source, target = self._root / "segments" / name, self._staging / "segments" / name
+        size, mark = _mark(source)
+        known = self._earlier.by_name().get(key) if self._earlier else None
+        if known is not None and self._earlier is not None and (known.bytes, known.mark) == (size, mark):
+            old = Path(self._earlier.folder) / "segments" / name
+            if old.is_file() and old.stat().st_size == size and _linked(old, target):
+                self._done[key] = known
+                return
+        if not (self._link and _linked(source, target)):
+            self._copy(source, name)
+            self._written += size
+        for finding in examine(target).findings:
+            raise CorruptFile(f"{source} is damaged at byte {finding.offset}: {finding.what}. No backup was made")
+        self._done[key] = BackedUp(key, size, checksum(target), mark)
+
+    def _copy(self, source: Path, name: str) -> None:
+        with open(source, "rb") as file, self._segments.create(name) as sink:
+            while data := file.read(_CHUNK):
+                sink.write(data)
+
+    # the end
+
+    def _finish(self, contents: Contents, names: set[str]) -> Manifest:
+        for path in (self._staging / "segments").iterdir():
+            if path.name not in names:
+                path.unlink()  # taken in a round that came to nothing
+        scan = LogScan(self._staging / "wal", contents.durable_lsn)
+        for _ in scan:
+            pass
+        for finding in scan.findings:
+            if finding.damage:
+                raise CorruptFile(f"{finding}. No backup was made: see `milvine repair`")
+        shutil.copyfile(self._root / "FORMAT", self._staging / "FORMAT")
+        for path in (self._staging / "FORMAT", self._staging / "catalog.sqlite"):
+            write_file(path, path.read_bytes())
+        others = tuple(self._others())
+        for folder in (self._staging / "segments", self._staging):
+            sync_folder(folder)
+        segments = [record for each in contents.collections for record in each.segments]
+        kept = tuple(self._done[f"segments/{name}"] for name in sorted(names))
+        return Manifest(
+            folder=str(self._staging),
+            made=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            source=str(self._root),
+            last_lsn=max(scan.last_lsn, contents.durable_lsn),
+            collections=len(contents.collections),
+            rows=sum(record.rows - record.dead for record in segments),
+            log_records=scan.records,
+            new_bytes=self._written + sum(file.bytes for file in others),
+            files=others + kept,
+        )
+
+    def _others(self) -> Iterator[BackedUp]:
+        paths = [self._staging / "FORMAT", self._staging / "catalog.sqlite", *sorted((self._staging / "wal").iterdir())]
+        for path in paths:
+            name = path.relative_to(self._staging).as_posix()
+            yield BackedUp(name, path.stat().st_size, checksum(path))
+
+
+def _defined(contents: Contents) -> list[object]:
+    return [(each.collection.id, each.collection.name, each.partitions) for each in contents.collections]
+
+
+def _mark(path: Path) -> tuple[int, int]:
+    """Size, and the checksum of the footer, which holds the checksums of all else."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        file.seek(max(size - TRAILER.size, 0))
+        trailer = file.read(TRAILER.size)
+    return size, TRAILER.unpack(trailer)[1] if len(trailer) == TRAILER.size else 0
+
+
+def _linked(source: Path, target: Path) -> bool:
+    """Give a file a second name; False where the file system cannot."""
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return False
+    return True

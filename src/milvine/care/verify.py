@@ -1,0 +1,321 @@
+"""Reads every byte of a database and says what is wrong, changing nothing.
+
+Beside a running server it is a reader like any other: what a merge or a drop took away meanwhile is no finding.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from milvine.care.component import Component, Pace, examine, pace
+from milvine.care.contents import check_record, check_rows, check_tombstones
+from milvine.care.findings import Finding, Report, damage, in_order, note
+from milvine.care.logfiles import LogScan
+from milvine.catalog.definitions import read_definitions
+from milvine.catalog.model import Contents, SegmentRecord
+from milvine.catalog.pending import unread_commits
+from milvine.catalog.sql import DEFINITIONS, Catalog, is_there
+from milvine.errors import CorruptFile, MilvineError, StorageFailed
+from milvine.segment.cache import FileCache
+from milvine.segment.reader import Segment
+from milvine.storage.folder import FORMAT_VERSION, DataFolder, in_use
+from milvine.storage.local import TEMPORARY, LocalStorage
+from milvine.types import Collection
+from milvine.wal.record import Record
+
+COMPONENT_NAME = re.compile(r"(rows|index|dead)-\d+\.mlv")
+_LOOKS = 4
+_EXPECTED = {"FORMAT", "LOCK", "catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm", "catalog.sqlite-journal"}
+_EXPECTED |= {"wal", "segments", DEFINITIONS, "set-aside"}
+
+
+@dataclass
+class Survey:
+    """Everything that was read: what repair works from. `contents` is None when the catalog cannot be read at all.
+
+    `catalog_sound`: it says what was written into it.
+    """
+
+    root: Path
+    running: bool = False
+    contents: Contents | None = None
+    catalog_sound: bool = False
+    components: dict[str, Component] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    log_records: int = 0
+    log_sound: bool = True
+
+    def records(self) -> Iterator[tuple[SegmentRecord, Collection]]:
+        for stored in self.contents.collections if self.contents else ():
+            yield from ((record, stored.collection) for record in stored.segments)
+
+
+def verify(root: Path, bytes_per_second: float | None = None, open_indexes: bool = True) -> Report:
+    """Look at the database in `root`. See `milvine.care.findings`.
+
+    Args:
+        bytes_per_second: read no faster than this.
+        open_indexes: load every index whose checksums are right, and count its rows.
+
+    Raises:
+        StorageFailed: there is no database, or it cannot be read (no permission).
+    """
+    began = time.monotonic()
+    survey = look(root, bytes_per_second, open_indexes)
+    contents = survey.contents or Contents((), 0, 0)
+    return Report(
+        str(root),
+        in_order(survey.findings),
+        len(survey.components),
+        sum(component.size for component in survey.components.values()),
+        len(contents.collections),
+        sum(len(stored.segments) for stored in contents.collections),
+        sum(record.rows - record.dead for record, _ in survey.records()),
+        survey.log_records,
+        time.monotonic() - began,
+    )
+
+
+def look(
+    root: Path, bytes_per_second: float | None = None, open_indexes: bool = True, running: bool | None = None
+) -> Survey:
+    """Read everything once. `running` says whether a server works on it, None: find out. Raises as `verify`."""
+    folder = DataFolder(root)
+    if not root.is_dir() or not any((root / name).exists() for name in ("FORMAT", "catalog.sqlite", "segments")):
+        raise StorageFailed(f"{root} holds no Milvine database")
+    survey = Survey(root)
+    try:
+        survey.running = in_use(root) if running is None else running
+        survey.findings += _format(folder)
+        _read_catalog(survey, folder)
+        _read_components(survey, folder.segments, pace(bytes_per_second))
+        survey.findings += _strangers(root)
+        findings = list(_compare(survey))
+        if open_indexes:
+            findings += _open_indexes(survey, folder.segments)
+        _read_log(survey, folder.wal)
+        survey.findings += _without_races(survey, findings, folder) if survey.running else findings
+    except PermissionError as error:
+        raise StorageFailed(f"Cannot read {error.filename}: {error.strerror}") from error
+    return survey
+
+
+def _format(folder: DataFolder) -> Iterator[Finding]:
+    path = folder.root / "FORMAT"
+    try:
+        version = json.loads(path.read_bytes())["milvine_format"]
+        if version != FORMAT_VERSION:
+            yield damage("FORMAT", None, f"it says {version}; this Milvine reads format {FORMAT_VERSION}")
+    except FileNotFoundError:
+        yield damage("FORMAT", None, "the file is missing: nothing says which format the folder has")
+    except (ValueError, KeyError, TypeError) as error:
+        yield damage("FORMAT", 0, f"it does not say a format ({error})")
+
+
+def _strangers(root: Path) -> Iterator[Finding]:
+    for entry in sorted(root.iterdir()):
+        if entry.name not in _EXPECTED and not entry.name.endswith(TEMPORARY):
+            yield note(entry.name, "Milvine knows no such file and leaves it alone")
+
+
+# The catalog
+
+
+def _read_catalog(survey: Survey, folder: DataFolder) -> None:
+    name = folder.catalog.name
+    if not survey.running:
+        for at, what, certain in unread_commits(folder.catalog.with_name(name + "-wal")):
+            survey.findings.append(Finding(name + "-wal", at, what, certain))
+    if not is_there(folder.catalog):
+        what = "is empty" if folder.catalog.exists() else "is missing"
+        survey.findings.append(damage(name, None, f"the catalog {what}; `milvine repair` rebuilds it"))
+        return
+    sound = not any(finding.damage and finding.file.startswith(name) for finding in survey.findings)
+    try:
+        catalog = Catalog(folder.catalog, read_only=True)
+        try:
+            wrong = catalog.check()
+            survey.findings += [damage(name, None, each) for each in wrong]
+            survey.contents = catalog.contents(unchecked=True)
+            survey.catalog_sound = sound and not wrong
+        finally:
+            catalog.close()
+    except (MilvineError, ValueError) as error:
+        survey.findings.append(damage(name, None, f"it cannot be read: {error}"))
+        return
+    survey.findings += _definitions(survey, folder)
+
+
+def _definitions(survey: Survey, folder: DataFolder) -> list[Finding]:
+    """The definitions outside the catalog must say the same. A server changes the one after the other: look again."""
+    found: list[Finding] = []
+    for _ in range(_LOOKS):
+        contents = survey.contents if not found else _again(folder)
+        found = list(_definition_differences(contents, folder.root / DEFINITIONS))
+        if not found or not survey.running:
+            return found
+        time.sleep(0.2)
+    return found
+
+
+def _definition_differences(contents: Contents | None, folder: Path) -> Iterator[Finding]:
+    definitions, damaged = read_definitions(folder)
+    for number, what in damaged.items():
+        yield damage(f"{DEFINITIONS}/collection-{number}.json", 0, what)
+    known = {collection.id: (collection, partitions) for collection, partitions in definitions}
+    there = (
+        {each.collection.id: (each.collection, each.partitions) for each in contents.collections} if contents else {}
+    )
+    for number in sorted(known.keys() | there.keys()):
+        if known.get(number) == there.get(number) or number in damaged:
+            continue
+        file = f"{DEFINITIONS}/collection-{number}.json"
+        if number in known and number in there:
+            yield damage(file, None, "it says something else than the catalog")
+        else:
+            what = "it is missing" if number in there else "the catalog has no such collection"
+            yield note(file, f"{what}: the next start puts that right")
+
+
+def _again(folder: DataFolder) -> Contents | None:
+    try:
+        catalog = Catalog(folder.catalog, read_only=True)
+        try:
+            return catalog.contents()
+        finally:
+            catalog.close()
+    except MilvineError:
+        return None
+
+
+# Components
+
+
+def _read_components(survey: Survey, folder: Path, pace: Pace) -> None:
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if not COMPONENT_NAME.fullmatch(path.name):
+            survey.findings.append(note(f"segments/{path.name}", "no component; the next start removes it"))
+            continue
+        try:
+            survey.components[path.name] = examine(path, pace)
+        except FileNotFoundError:
+            continue  # gone since the folder was listed; whether it is missed shows below
+
+
+def _compare(survey: Survey) -> Iterator[Finding]:
+    """What components say of themselves, and of each other through the catalog."""
+    collections = (
+        {each.collection.id: each.collection for each in survey.contents.collections} if survey.contents else {}
+    )
+    named = {name for record, _ in survey.records() for name in record.files}
+    for component in survey.components.values():
+        orphan = survey.contents is not None and component.name not in named
+        if orphan:
+            yield note(component.file, "no segment of the catalog needs it; the next start removes it")
+        for finding in component.findings:
+            yield Finding(finding.file, finding.offset, finding.what, not orphan)
+        if not orphan:
+            yield from _contents(component, collections)
+    for record, _ in survey.records():
+        yield from check_record(record, survey.components)
+    yield from _catalog_references(survey)
+
+
+def _contents(component: Component, collections: dict[int, Collection]) -> Iterator[Finding]:
+    for entry in component.entries:
+        try:
+            if "ids" in entry["sections"]:
+                yield from check_rows(component, entry, collections.get(entry["collection"]["id"]))
+            elif "live" in entry["sections"]:
+                yield from check_tombstones(component, entry)
+        except (OSError, ValueError, KeyError, AssertionError) as error:
+            yield damage(component.file, None, f"segment {entry['id']}: it cannot be read: {error}", entry["id"])
+
+
+def _catalog_references(survey: Survey) -> Iterator[Finding]:
+    names: set[str] = set()
+    for stored in survey.contents.collections if survey.contents else ():
+        partitions = {partition.id for partition in stored.partitions}
+        if stored.collection.name in names:
+            yield damage("catalog.sqlite", None, f"two collections are named {stored.collection.name}")
+        names.add(stored.collection.name)
+        for record in stored.segments:
+            where = f"segment {record.id} of {stored.collection.name}"
+            if record.partition_id not in partitions:
+                yield damage("catalog.sqlite", None, f"{where} is of a partition that is not there", record.id)
+            if record.max_lsn > stored.flushed_lsn:
+                what = f"{where} has LSN {record.max_lsn}, though only {stored.flushed_lsn} is flushed"
+                yield damage("catalog.sqlite", None, what, record.id)
+            for name in record.files:
+                if not COMPONENT_NAME.fullmatch(name):
+                    yield damage("catalog.sqlite", None, f"{where} names {name!r}, which is no component", record.id)
+
+
+def _open_indexes(survey: Survey, folder: Path) -> Iterator[Finding]:
+    """Load every index of which file and vectors are sound: a damaged image would be a risk to this process."""
+    if not folder.is_dir():
+        return
+    files = FileCache(LocalStorage(folder), 8)
+    for record, collection in survey.records():
+        component = survey.components.get(record.index_file or "")
+        rows = survey.components.get(record.rows_file)
+        if component is None or rows is None or component.footer is None or component.bad or rows.footer is None:
+            continue
+        entry = rows.entry(record.id)
+        if entry is None or not rows.sound(entry, "flat", "vectors"):
+            continue
+        opened = Segment(record, collection, files).index()
+        if opened is None:
+            why = files.damaged.get(component.name, "unknown")
+            yield damage(component.file, 0, f"the index cannot be opened: {why}", record.id)
+        elif opened.rows != record.rows:
+            yield damage(component.file, 0, f"the index has {opened.rows} rows, segment {record.rows}", record.id)
+
+
+# The log
+
+
+def _read_log(survey: Survey, folder: Path) -> None:
+    flushed = {each.collection.id: each.flushed_lsn for each in survey.contents.collections} if survey.contents else {}
+
+    def needed(lsn: int, record: Record) -> bool:
+        return survey.contents is None or lsn > flushed.get(record.collection_id, lsn)
+
+    scan = LogScan(folder, survey.contents.durable_lsn if survey.contents else 0, needed)
+    for _ in scan:
+        pass
+    survey.log_records = scan.records
+    survey.log_sound = not any(finding.damage for finding in scan.findings)
+    survey.findings += scan.findings
+
+
+# Beside a running server
+
+
+def _without_races(survey: Survey, findings: list[Finding], folder: DataFolder) -> list[Finding]:
+    """Those that still hold for the catalog as it is now: segments come and go while they are read."""
+    again = _again(folder)
+    if again is None:
+        return findings
+    before = {record.id: record for record, _ in survey.records()}
+    now = {record.id: record for stored in again.collections for record in stored.segments}
+    named = {f"segments/{name}" for record in now.values() for name in record.files}
+    return [
+        finding
+        for finding in findings
+        if (finding.file == "catalog.sqlite" or finding.file in named)
+        and (finding.segment is None or now.get(finding.segment) == before.get(finding.segment))
+    ]
+
+
+def raise_damage(report: Report) -> None:
+    """Raises CorruptFile with the first damage, if there is any."""
+    for finding in report.findings:
+        if finding.damage:
+            at = "" if finding.offset is None else f" at byte {finding.offset}"
+            raise CorruptFile(f"{report.folder}/{finding.file} is damaged{at}: {finding.what}")

@@ -1,0 +1,56 @@
+"""`milvine backup`: of a data folder that may be in use."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from milvine.errors import MilvineError
+from milvine.limits import MIB
+
+if TYPE_CHECKING:
+    from milvine.care.manifest import Manifest
+
+
+def backup(
+    folder: Annotated[Path, typer.Argument(help="Data folder, or with --list the folder of backups.")],
+    destination: Annotated[Path | None, typer.Argument(help="Folder of backups; each gets a folder in it.")] = None,
+    link: Annotated[bool, typer.Option(help="Share files with the database by hard link instead of copying.")] = False,
+    indexes: Annotated[bool, typer.Option(help="Copy index files as well.")] = True,
+    list_: Annotated[bool, typer.Option("--list", help="List the backups in a folder.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Back up a data folder while the database is in use. What an earlier backup there has is not copied again."""
+    from milvine.care.backup import backup as make
+    from milvine.care.manifest import backups
+
+    if not list_ and destination is None:
+        print("milvine: name the folder that the backup goes to", file=sys.stderr)
+        raise typer.Exit(2)
+    try:
+        if list_:
+            found = backups(destination or folder)
+        else:
+            assert destination is not None
+            found = [make(folder.absolute(), destination.absolute(), link, indexes)]
+    except (MilvineError, OSError) as error:
+        print(f"milvine: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    if as_json:
+        told = [asdict(each) for each in found]
+        print(json.dumps(told if list_ else told[0], indent=1))
+        return
+    print(*(_line(each) for each in found), sep="\n", end="\n" if found else "")
+
+
+def _line(manifest: Manifest) -> str:
+    return (
+        f"{manifest.folder}: {manifest.made}, {manifest.collections} collections, {manifest.rows} rows in segments, "
+        f"{manifest.log_records} log records, {len(manifest.files)} files of {manifest.bytes / MIB:.1f} MiB, "
+        f"{manifest.new_bytes / MIB:.1f} MiB of them new"
+    )

@@ -1,0 +1,223 @@
+"""Damage done on purpose, and what `milvine verify`, `repair`, `backup` and `restore` make of it.
+
+    python -m milvine.testing.care flips --count 500 --seed 1
+
+makes a small database with everything in it (partitions, deletes, a merge, an index, an unflushed tail), and again and
+again flips one byte somewhere in a copy: `verify` must name the file, or the byte must not matter; after `repair` the
+folder must be clean and open, and every row outside the damaged part must be there, once, with its vector. Prints one
+line of figures and ends with 1 when something was wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import numpy as np
+
+from milvine.care.repair import repair
+from milvine.care.verify import verify
+from milvine.config import Settings
+from milvine.engine.database import Database
+from milvine.errors import MilvineError
+from milvine.testing.model import ModelDatabase, Store, lookup
+from milvine.types import Ids, IndexSetting, IndexType, MetricType
+
+QUIET = Settings(background=False, build_in_subprocess=False, search_threads=1, build_threads=1, mmap=False)
+_DIMENSION = 8
+
+
+def make_sample(root: Path, rows: int = 5500) -> ModelDatabase:
+    """A database in `root` as a killed process leaves it, and the model of what is in it."""
+    model, live = ModelDatabase(), root.with_name(root.name + ".live")
+    with Database.open(live, QUIET) as db:
+        fill(db, model, rows)
+        shutil.copytree(live, root)
+    shutil.rmtree(live)
+    return model
+
+
+def fill(db: Database, model: ModelDatabase, rows: int) -> None:
+    """Every kind of file: rows of two partitions, a merge, tombstones, an index, an unflushed tail with deletes."""
+    random = np.random.default_rng(5)
+
+    def insert(name: str, ids: Ids | None, count: int, tag: str = "") -> Ids:
+        vectors = random.random((count, _DIMENSION), dtype=np.float32)
+        made = db.insert(name, vectors, ids, tag)
+        model.insert(name, vectors, ids, tag, generated=made)
+        return made
+
+    for store in _both(db, model):
+        store.create_collection("gone", _DIMENSION, 1, MetricType.L2)
+    insert("gone", np.arange(20), 20)
+    db.flush()
+    for store in _both(db, model):
+        store.drop_collection("gone")
+        for name, metric in (("given", MetricType.L2), ("auto", MetricType.IP), ("fresh", MetricType.L2)):
+            store.create_collection(name, _DIMENSION, 1, metric)
+        store.create_partition("given", "p")
+        store.create_partition("given", "empty")
+        store.create_collection("empty", 64, 7, MetricType.L2)
+    insert("given", np.arange(rows), rows)
+    insert("given", random.permutation(np.arange(rows, rows + 100)), 100, "p")
+    generated = insert("auto", None, 50)
+    db.flush()
+    for store in _both(db, model):
+        store.delete("given", np.arange(0, rows // 5))
+        store.delete("auto", generated[:3])
+    db.flush()
+    db.compact("given")
+    for store in _both(db, model):
+        store.create_index("given", IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 8}))
+        store.delete("given", np.arange(rows - 20, rows + 3))
+    insert("given", np.arange(rows + 200, rows + 260), 60, "p")
+    db.flush()
+    insert("given", np.arange(rows + 300, rows + 330), 30)
+    insert("auto", None, 20)
+    insert("fresh", np.arange(7), 7)
+    for store in _both(db, model):
+        store.delete("given", np.arange(rows + 250, rows + 305))
+        store.delete("fresh", np.array([2]))
+
+
+def _both(db: Database, model: ModelDatabase) -> Iterator[Store]:
+    yield from (db, model)
+
+
+@dataclass
+class Outcome:
+    """What was found wrong; every number but `tried`, `named` and `rows` must be 0."""
+
+    tried: int = 0
+    named: int = 0  # verify named the file; the others did not matter
+    rows: int = 0  # compared
+    lost_with_damage: int = 0  # rows in the damaged part, which repair said were lost
+    missed: int = 0
+    wrong: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not (self.missed or self.wrong)
+
+    def fail(self, counter: str, what: str) -> None:
+        setattr(self, counter, getattr(self, counter) + 1)
+        self.notes.append(what)
+
+
+def differences(db: Database, model: ModelDatabase, lost: int = 0) -> list[str]:
+    """What `db` has otherwise than `model`, where up to `lost` rows may be missing."""
+    found = []
+    if sorted(db.collections()) != sorted(model.collections()):
+        found.append(f"collections {db.collections()}, not {model.collections()}")
+    missing = 0
+    for name in sorted(set(model.collections()) & set(db.collections())):
+        table = model.table(name)
+        shapes = [
+            (c.dimension, c.metric, c.index_file_size_mb, c.index) for c in (db.collection(name), table.collection)
+        ]
+        if shapes[0] != shapes[1]:
+            found.append(f"{name} is {shapes[0]}, not {shapes[1]}")
+        if sorted(db.partitions(name)) != sorted(model.partitions(name)):
+            found.append(f"{name} has partitions {db.partitions(name)}, not {model.partitions(name)}")
+            continue
+        here = 0
+        for tag, rows in table.partitions.items():
+            there, vectors = lookup(db, name, rows.ids, (tag,))
+            here += int(there.sum())
+            missing += int((~there).sum())
+            bad = there & (vectors != rows.vectors).any(axis=1)
+            if bad.any():
+                found.append(f"{name}/{tag}: {int(bad.sum())} rows have other vectors")
+        if db.count(name) != here:
+            found.append(f"{name} counts {db.count(name)} rows, {here} of them are known")
+    if missing > lost:
+        found.append(f"{missing} rows are missing, {lost} may be")
+    return found
+
+
+def flip(root: Path, random: Random) -> tuple[str, int]:
+    """Change one byte of one file; (file relative to root, offset)."""
+    files = sorted(p for p in root.rglob("*") if p.is_file() and p.name not in ("LOCK", "catalog.sqlite-shm"))
+    path = random.choice(files)
+    data = bytearray(path.read_bytes())
+    at = random.randrange(len(data))
+    data[at] ^= 1 << random.randrange(8)
+    path.write_bytes(data)
+    return str(path.relative_to(root)), at
+
+
+def flips(count: int, seed: int, work: Path, rows: int = 5500) -> Outcome:
+    """`count` times: one flipped byte in a copy of the sample, verify, repair, compare."""
+    random, outcome = Random(seed), Outcome()
+    sample = work / "sample"
+    model = make_sample(sample, rows)
+    for number in range(count):
+        folder = work / f"flip{seed}-{number}"
+        shutil.copytree(sample, folder)
+        file, at = flip(folder, random)
+        before = len(outcome.notes)
+        _one_flip(folder, file, at, model, outcome)
+        if len(outcome.notes) == before:
+            shutil.rmtree(folder)
+    return outcome
+
+
+def _one_flip(folder: Path, file: str, at: int, model: ModelDatabase, outcome: Outcome) -> None:
+    outcome.tried += 1
+    where = f"{folder.name}: {file} at {at}"
+    try:
+        report = verify(folder)
+        named = any(_is_about(finding.file, file) for finding in report.findings)
+        outcome.named += named
+        done = repair(folder, skip_log_damage=True, dry_run=False)
+        lost = done.lost_rows + done.lost_records * 1000
+        outcome.lost_with_damage += done.lost_rows
+        again = verify(folder)
+        for finding in again.findings:
+            if finding.damage:
+                outcome.fail("wrong", f"{where}: after repair: {finding}")
+        with Database.open(folder, QUIET) as db:
+            found = differences(db, model, lost if named else 0)
+            outcome.rows += sum(db.count(name) for name in db.collections())
+    except MilvineError as error:
+        outcome.fail("wrong", f"{where}: {type(error).__name__}: {error}")
+        return
+    for what in found:
+        outcome.fail("wrong" if named else "missed", f"{where}: {what}")
+
+
+def _is_about(finding: str, file: str) -> bool:
+    return finding == file or Path(finding).parts[:1] == Path(file).parts[:1]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m milvine.testing.care", description=__doc__.split("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("flips", help="one flipped byte at a time")
+    command.add_argument("--count", type=int, default=500)
+    command.add_argument("--seed", type=int, default=1)
+    command.add_argument("--work", type=Path, help="where folders go; those that went wrong are left there")
+    given = parser.parse_args(arguments)
+    work = given.work or Path(tempfile.mkdtemp(prefix="milvine-care-"))
+    work.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    outcome = flips(given.count, given.seed, work)
+    print(*outcome.notes, sep="\n", end="\n" if outcome.notes else "")
+    print(
+        f"flips {outcome.tried}, named {outcome.named}, of no effect {outcome.tried - outcome.named - outcome.missed}, "
+        f"missed {outcome.missed}, wrong after repair {outcome.wrong}, rows compared {outcome.rows}, "
+        f"rows lost with the damage {outcome.lost_with_damage}, {time.monotonic() - began:.0f} s"
+    )
+    return 0 if outcome.ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
