@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from milvine.cli import app
 from milvine.config import Settings
+from milvine.server.app import Server
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -87,6 +88,21 @@ def test_the_image() -> None:
     entry = words(last("ENTRYPOINT"))
     assert entry[entry.index("--host") + 1] == "0.0.0.0"  # said there, never by default
     assert settings.address == "127.0.0.1"
+
+
+def test_the_health_check_asks_what_the_server_answers(tmp_path: Path) -> None:
+    pytest.importorskip("fastapi")
+    check = last("HEALTHCHECK")
+    command = words(check[check.index("[") :])
+    assert command[:2] == ["python", "-c"]
+    server = Server.start(tmp_path, Settings(port=0, http_port=0))
+    try:
+        assert server.http_address
+        exec(command[2].replace("127.0.0.1:19121", server.http_address), {})
+    finally:
+        server.stop(5)
+    with pytest.raises(OSError):
+        exec(command[2].replace("127.0.0.1:19121", server.http_address), {})
 
 
 def test_the_image_is_built_from_what_exists_and_what_its_ignore_file_lets_through() -> None:
