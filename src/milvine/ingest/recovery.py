@@ -12,9 +12,9 @@ from milvine.ingest.apply import apply
 from milvine.ingest.ids import IdSource
 from milvine.ingest.state import CollectionState
 from milvine.segment.cache import FileCache
-from milvine.storage.durable import make_folder
 from milvine.storage.folder import DataFolder
 from milvine.storage.local import LocalStorage
+from milvine.storage.log_place import place_log
 from milvine.wal.log import Log, NoLog
 from milvine.wal.record import InsertRecord, Record
 from milvine.wal.replay import Replay
@@ -34,10 +34,11 @@ def recover(
 
     Raises:
         CorruptFile: an acknowledged record is damaged; file and offset are named.
+        StorageFailed: the log is not where `wal.path` says, or cannot be read.
     """
     states = {stored.collection.id: CollectionState(stored, files) for stored in contents.collections}
     ids.seen(contents.last_id)
-    make_folder(folder.wal)
+    folder.wal = place_log(folder.root, settings.wal_path)
     replay = Replay(folder.wal, contents.durable_lsn, settings.wal_recovery_error_ignore)
     count = 0
     for lsn, record in replay:

@@ -1,0 +1,124 @@
+"""A log that lies elsewhere: no way to set `wal.path` loses an acknowledged row without a word."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from milvine.config import Settings
+from milvine.engine.database import Database
+from milvine.errors import StorageFailed
+from milvine.types import MetricType
+
+ROWS = np.eye(4, dtype=np.float32)
+
+
+def settings(folder: Path | str) -> Settings:
+    return Settings(background=False, wal_path=str(folder))
+
+
+def crashed(root: Path, log: Path | str, into: Path) -> Path:
+    """A database whose four rows are in its log only, as a crash leaves it, copied to `into`."""
+    with Database.open(root, settings(log)) as database:
+        database.create_collection("c", 4, 1024, MetricType.L2)
+        database.insert("c", ROWS, np.arange(4))
+        shutil.copytree(root, into)
+        if log:
+            for name in Path(log).iterdir():
+                shutil.copy(name, into.with_name("log") / name.name)
+    return into
+
+
+def count(root: Path, log: Path | str) -> int:
+    with Database.open(root, settings(log)) as database:
+        return database.count("c")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return crashed(tmp_path / "first", "", tmp_path / "data")
+
+
+def test_a_log_elsewhere_is_written_and_read_there(tmp_path: Path) -> None:
+    log = tmp_path / "elsewhere" / "log"
+    with Database.open(tmp_path / "data", settings(log)) as database:
+        database.create_collection("c", 4, 1024, MetricType.L2)
+        database.insert("c", ROWS, np.arange(4))
+        assert list(log.glob("*.wal")) and not (tmp_path / "data" / "wal").exists()
+    assert count(tmp_path / "data", log) == 4
+    assert count(tmp_path / "data", log / ".." / "log") == 4
+
+
+def test_a_log_is_not_left_behind(home: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with pytest.raises(StorageFailed, match=r"move .*/data/wal/\*.wal to .*/log; or set wal.path to"):
+        count(home, log)
+    log.mkdir()
+    for each in (home / "wal").iterdir():
+        each.rename(log / each.name)
+    with pytest.raises(StorageFailed, match=r"another database"):
+        count(tmp_path / "other", home / "wal")
+    assert count(home, log) == 4
+    with pytest.raises(StorageFailed, match=r"move .*/log/\*.wal to .*/data/wal"):
+        count(home, "")
+    for each in log.glob("*.wal"):
+        each.rename(home / "wal" / each.name)
+    assert count(home, "") == 4
+    assert not (home / "LOG_FOLDER").exists()
+
+
+def test_a_log_that_is_not_mounted_is_missed(home: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.mkdir()
+    for each in (home / "wal").iterdir():
+        each.rename(log / each.name)
+    assert count(home, log) == 4
+    log.rename(tmp_path / "away")
+    with pytest.raises(StorageFailed, match=r"Is it mounted\?"):
+        count(home, log)
+    log.mkdir()
+    with pytest.raises(StorageFailed, match=r"Is it mounted\?"):
+        count(home, log)
+    for elsewhere in ("", tmp_path / "third"):
+        with pytest.raises(StorageFailed, match=r"Is it mounted\?"):
+            count(home, elsewhere)
+    log.rmdir()
+    assert count(home, tmp_path / "away") == 4  # the whole folder was moved, and is known by its owner
+
+
+def test_a_log_belongs_to_one_database(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    Database.open(tmp_path / "one", settings(log)).close()
+    with pytest.raises(StorageFailed, match=r"holds the log of another database"):
+        Database.open(tmp_path / "two", settings(log))
+    with pytest.raises(StorageFailed, match=r"holds the log of another database"):
+        Database.open(tmp_path / "two", settings(tmp_path / "one" / "wal"))
+
+
+def test_a_copy_of_the_data_folder_leaves_the_log_of_its_original_alone(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    Database.open(tmp_path / "one", settings(log)).close()
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    with pytest.raises(StorageFailed, match=r"holds the log of another database"):
+        Database.open(tmp_path / "two", settings(log))
+    shutil.rmtree(tmp_path / "one")
+    Database.open(tmp_path / "two", settings(log)).close()  # not copied then, but moved
+
+
+def test_an_empty_log_folder_of_a_used_database_is_missed(home: Path, tmp_path: Path) -> None:
+    shutil.rmtree(home / "wal")
+    (home / "wal").mkdir()
+    with pytest.raises(StorageFailed, match=r"Records that were acknowledged may be in it"):
+        count(home, tmp_path / "log")
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageFailed, match=r"Cannot use .* for the log"):
+        Database.open(tmp_path / "data", settings(tmp_path / "file" / "log"))
+    (tmp_path / "data" / "LOG_FOLDER").write_text("{")
+    with pytest.raises(StorageFailed, match=r"LOG_FOLDER is damaged"):
+        Database.open(tmp_path / "data", settings(""))
