@@ -181,7 +181,8 @@ class Catalog:
         """Write the catalog as it is at this moment into a new SQLite file, while others change it."""
         connection = self._engine.raw_connection()
         try:
-            connection.driver_connection.execute("VACUUM INTO ?", (str(path),))  # type: ignore[union-attr]
+            with closing(connect(path)) as target:
+                connection.driver_connection.backup(target)  # type: ignore[union-attr]
         except SQLiteError as error:
             raise CatalogFailed(f"The catalog cannot be copied: {error}") from error
         finally:

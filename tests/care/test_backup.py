@@ -1,0 +1,200 @@
+"""Backups while others write, chains of them, and what restore refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+
+import numpy as np
+import pytest
+
+from milvine.care.backup import backup
+from milvine.care.manifest import MANIFEST, backups
+from milvine.care.restore import restore
+from milvine.care.verify import verify
+from milvine.config import Settings
+from milvine.engine.database import Database
+from milvine.errors import CorruptFile, StorageFailed
+from milvine.testing.care import QUIET, differences
+from milvine.types import IndexSetting, IndexType, MetricType
+
+BUSY = Settings(
+    auto_flush_interval=0.01,
+    auto_flush_tail_age=0.02,
+    file_cleanup_timeout=0,
+    search_threads=1,
+    build_threads=1,
+    build_in_subprocess=False,
+    wal_file_bytes=20_000,
+)
+
+
+def components(root, kind=""):
+    return sorted(path.name for path in (root / "segments").iterdir() if path.name.startswith(kind))
+
+
+def test_a_backup_of_a_killed_database(sample, tmp_path):
+    root, model = sample
+    made = backup(root, tmp_path / "kept")
+    assert made.collections == 4 and made.log_records and made.new_bytes == made.bytes
+    restore(tmp_path / "kept", tmp_path / "again")
+    assert verify(tmp_path / "again").clean
+    with Database.open(tmp_path / "again", QUIET) as db:
+        assert differences(db, model) == []
+
+
+@pytest.mark.parametrize("indexes", [False, True])
+def test_indexes_are_taken_over_only_when_asked(sample, tmp_path, indexes):
+    root, model = sample
+    made = backup(root, tmp_path / "kept")
+    restore(tmp_path / "kept", tmp_path / "again", indexes=indexes)
+    assert bool(components(tmp_path / "again", "index-")) is indexes
+    assert any("index-" in file.name for file in made.files)
+    slim = backup(root, tmp_path / "slim", indexes=False)
+    assert not any("index-" in file.name for file in slim.files)
+    restore(tmp_path / "slim", tmp_path / "third", indexes=True)
+    with Database.open(tmp_path / "third", QUIET) as db:
+        assert differences(db, model) == []
+        db.create_index("given", IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 8}))
+        assert components(tmp_path / "third", "index-")
+
+
+def test_beside_a_writer_nothing_acknowledged_is_missing(tmp_path):
+    root, stop = tmp_path / "db", threading.Event()
+    acknowledged = {"rows": 0, "deleted": 0}
+    failed = []
+
+    def write(db):
+        try:
+            batch = 0
+            while not stop.is_set():
+                first = batch * 100
+                db.insert("c", np.full((20, 8), batch, np.float32), np.arange(first, first + 20))
+                acknowledged["rows"] = batch + 1
+                if batch:
+                    db.delete("c", np.arange(first - 100, first - 90))
+                    acknowledged["deleted"] = batch
+                batch += 1
+        except Exception as error:
+            failed.append(error)
+
+    with Database.open(root, BUSY) as db:
+        db.create_collection("c", 8, 1, MetricType.L2)
+        thread = threading.Thread(target=write, args=(db,))
+        thread.start()
+        taken = []
+        try:
+            while len(taken) < 4 and not failed:
+                before = dict(acknowledged)
+                made = db.backup(tmp_path / "kept", link=len(taken) % 2 == 1)
+                taken.append((made, before, dict(acknowledged)))
+        finally:
+            stop.set()
+            thread.join()
+        assert not failed
+    for number, (made, before, after) in enumerate(taken):
+        folder = tmp_path / f"r{number}"
+        restore(tmp_path / "kept" / os.path.basename(made.folder), folder)
+        with Database.open(folder, QUIET) as db:
+            _check(db, before, after)
+
+
+def _check(db, before, after):
+    """Whole batches up to one moment between the two, each row once; deletes likewise."""
+    batches = next((b for b in range(after["rows"] + 2) if not db.get("c", np.array([b * 100 + 19]))[0][0]), None)
+    assert batches is not None and before["rows"] <= batches <= after["rows"] + 1
+    count = 0
+    for batch in range(batches):
+        found, vectors = db.get("c", np.arange(batch * 100, batch * 100 + 20))
+        assert found[10:].all() and (found[:10].all() or not found[:10].any())
+        assert not (found[0] and batch < before["deleted"]), "a deleted row is back"
+        assert (vectors[found] == batch).all()
+        count += int(found.sum())
+    assert db.count("c") == count
+
+
+def test_a_chain_shares_what_did_not_change(sample, tmp_path):
+    root, _ = sample
+    kept = tmp_path / "kept"
+    first = backup(root, kept)
+    with Database.open(root, QUIET) as db:
+        db.insert("fresh", np.ones((5, 8), np.float32), np.arange(100, 105))
+        db.flush()
+        second = db.backup(kept)
+    assert [m.folder for m in backups(kept)] == [first.folder, second.folder]
+    shared = [f for f in second.files if f.name in first.by_name() and f.name.startswith("segments/")]
+    assert shared and second.new_bytes < second.bytes / 2
+    for file in shared:
+        assert os.path.samefile(f"{first.folder}/{file.name}", f"{second.folder}/{file.name}")
+    shutil.rmtree(first.folder)  # the others do not need it
+    restore(kept, tmp_path / "again")
+    with Database.open(tmp_path / "again", QUIET) as db:
+        assert db.get("fresh", np.array([100, 104]))[0].all()
+
+
+def test_an_earlier_copy_that_says_something_else_is_not_shared(sample, tmp_path):
+    root, _ = sample
+    first = backup(root, tmp_path / "kept")
+    path = tmp_path / "kept" / os.path.basename(first.folder) / MANIFEST
+    held = json.loads(path.read_text())
+    assert {"crc32c", "body"} == set(held)
+    path.write_text(path.read_text().replace('"bytes"', '"bites"', 1))
+    with pytest.raises(CorruptFile, match="MANIFEST"):
+        backup(root, tmp_path / "kept")
+
+
+def test_a_damaged_database_is_not_backed_up(sample, tmp_path):
+    root, _ = sample
+    with Database.open(root, QUIET):
+        pass
+    name = components(root, "rows-")[-1]
+    data = bytearray((root / "segments" / name).read_bytes())
+    data[200] ^= 1
+    (root / "segments" / name).write_bytes(data)
+    with pytest.raises(CorruptFile, match=f"{name} is damaged at byte 0"):
+        backup(root, tmp_path / "kept")
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["segments/rows-", "segments/dead-", "wal/", "catalog.sqlite", "FORMAT", "MANIFEST"])
+def test_a_damaged_backup_is_not_restored(sample, tmp_path, kind):
+    root, _ = sample
+    made = backup(root, tmp_path / "kept")
+    folder = tmp_path / "kept" / os.path.basename(made.folder)
+    path = next(p for p in sorted(folder.rglob("*")) if p.is_file() and str(p.relative_to(folder)).startswith(kind))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CorruptFile, match=path.name):
+        restore(folder, tmp_path / "again")
+    path.unlink()
+    with pytest.raises((CorruptFile, StorageFailed)):
+        restore(folder, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize("name", ["../../evil", "segments/../x", "/etc/passwd", "segments/rows-1.mlv\n", "LOCK"])
+def test_a_manifest_names_nothing_outside(sample, tmp_path, name):
+    from milvine.care.manifest import BackedUp, Manifest, write_manifest
+
+    (tmp_path / "b").mkdir()
+    files = (BackedUp(name, 1, 1),)
+    write_manifest(tmp_path / "b", Manifest("", "", "", 0, 0, 0, 0, 0, files))
+    with pytest.raises(CorruptFile, match="names"):
+        restore(tmp_path / "b", tmp_path / "again")
+
+
+def test_what_restore_and_backup_refuse(sample, tmp_path):
+    root, _ = sample
+    backup(root, tmp_path / "kept")
+    with pytest.raises(StorageFailed, match="not empty"):
+        restore(tmp_path / "kept", root)
+    with pytest.raises(StorageFailed, match="no whole backup"):
+        restore(tmp_path, tmp_path / "again")
+    with pytest.raises(StorageFailed, match="no Milvine database"):
+        backup(tmp_path / "kept", tmp_path / "other")
+    (tmp_path / "again").mkdir()
+    restore(tmp_path / "kept", tmp_path / "again")
+    assert verify(tmp_path / "again").clean
