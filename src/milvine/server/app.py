@@ -16,6 +16,7 @@ from milvine.server.memory import bound_free_memory, trim_after_flush
 from milvine.server.metrics import OpenMetrics, open_metrics
 from milvine.server.operations import SERVED, Operations
 from milvine.server.side_services import SideServices
+from milvine.server.tracing import open_tracing
 from milvine.wire.schema import HYBRID_RPCS
 
 _DECLARED = (*SERVED, *HYBRID_RPCS)  # a door refuses what it does not know in words of its own
@@ -24,8 +25,8 @@ _DECLARED = (*SERVED, *HYBRID_RPCS)  # a door refuses what it does not know in w
 class Server:
     """A database and a door in front of it. Made by `start`, ended by `stop`, which may be called again."""
 
-    def __init__(self, database: Database, door: Door, address: str, events: Events) -> None:
-        self._database, self._door, self._events = database, door, events
+    def __init__(self, database: Database, door: Door, address: str, events: Events, side: SideServices) -> None:
+        self._database, self._door, self._events, self._side = database, door, events, side
         self.address = target(address, door.port)
         self._stopped = False
         self._metrics: OpenMetrics | None = None
@@ -45,19 +46,21 @@ class Server:
         Raises:
             DataFolderLocked, UnsupportedFormat, CorruptFile, StorageFailed: as `Database.open`.
             DoorFailed: the address is in use, or the door asked for is not installed.
+            TracingFailed: traces are asked for and what they need is not installed.
         """
         settings, events = settings or Settings(), Events() if events is None else events
         bound_free_memory()
         events.subscribe(trim_after_flush())
+        tracing = open_tracing(settings, events)
         database = Database.open(folder, settings, events)
         operations = Operations(database, settings, events, configuration)
-        health = Health(database.check_ready)
+        side = SideServices(Health(database.check_ready), events, tracing)
         try:
-            door = open_door(operations, settings, SideServices(health, events))
+            door = open_door(operations, settings, side)
         except BaseException:
             database.close()
             raise
-        server = cls(database, door, settings.address, events)
+        server = cls(database, door, settings.address, events, side)
         server._metrics = open_metrics(database, operations.in_flight, settings, events, door.port)
         door.start()
         events.emit(Serving(server.address, door.name))
@@ -80,6 +83,7 @@ class Server:
                 self._metrics.stop()
         finally:
             self._database.close()
+            self._side.close()
 
 
 def open_door(operations: Operations, settings: Settings, side: SideServices | None = None) -> Door:
@@ -93,9 +97,9 @@ def open_door(operations: Operations, settings: Settings, side: SideServices | N
         raise DoorFailed("The door `native` needs the package pygrpc-native: pip install 'milvine[native]'")
     call = side.call(operations.call) if side else operations.call
     rpcs = (*_DECLARED, *side.rpcs) if side else _DECLARED
-    streams, handlers = (side.streams, side.handlers) if side else ({}, ())
+    more = (side.streams, side.handlers, side.observe) if side else ()
     if settings.door == "grpc" or not installed:
-        return GrpcDoor(call, rpcs, settings.address, settings.port, streams, handlers)
+        return GrpcDoor(call, rpcs, settings.address, settings.port, *more)
     native_door = import_module("milvine.server.native_door")
-    native: Door = native_door.NativeDoor(call, rpcs, settings.address, settings.port, streams, handlers)
+    native: Door = native_door.NativeDoor(call, rpcs, settings.address, settings.port, *more)
     return native

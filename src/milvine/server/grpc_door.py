@@ -12,6 +12,7 @@ import grpc
 
 from milvine.server.door import REQUEST_ID, WAITING_CALLS_MAX, Call, DoorFailed, Stream, target
 from milvine.server.operations import GrpcStatus, Refused
+from milvine.server.tracing import Observe
 from milvine.wire.schema import method_path
 
 _FOREVER = 365 * 86400.0  # grpcio takes None for "at once"
@@ -42,10 +43,11 @@ class GrpcDoor:
         port: int,
         streams: Mapping[str, Stream] | None = None,
         handlers: Sequence[Any] = (),
+        observe: Observe | None = None,
     ) -> None:
         self._threads = ThreadPoolExecutor(WAITING_CALLS_MAX, thread_name_prefix="milvine-rpc")
         self._server = grpc.server(
-            self._threads, handlers=[_Handlers(call, rpcs, streams or {}), *handlers], options=_OPTIONS
+            self._threads, handlers=[_Handlers(call, rpcs, streams or {}, observe), *handlers], options=_OPTIONS
         )
         try:
             self.port = self._server.add_insecure_port(target(address, port))
@@ -64,19 +66,21 @@ class GrpcDoor:
 
 
 class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
-    def __init__(self, call: Call, rpcs: Iterable[str], streams: Mapping[str, Stream]) -> None:
+    def __init__(self, call: Call, rpcs: Iterable[str], streams: Mapping[str, Stream], observe: Observe | None) -> None:
         numbers = itertools.count()
-        self._handlers = {method_path(rpc): _handler(call, rpc, numbers) for rpc in rpcs}
+        self._handlers = {method_path(rpc): _handler(call, rpc, numbers, observe) for rpc in rpcs}
         self._handlers |= {method_path(rpc): _stream_handler(stream) for rpc, stream in streams.items()}
 
     def service(self, handler_call_details: Any) -> Any:
         return self._handlers.get(handler_call_details.method)
 
 
-def _handler(call: Call, rpc: str, numbers: Iterator[int]) -> Any:
+def _handler(call: Call, rpc: str, numbers: Iterator[int], observe: Observe | None) -> Any:
     def serve(request: bytes, context: Any) -> bytes:
         if all(key != REQUEST_ID for key, _ in context.invocation_metadata()):
             context.send_initial_metadata(((REQUEST_ID, str(next(numbers))),))
+        if observe:
+            observe(context.invocation_metadata())
         try:
             return call(rpc, request)
         except Refused as refused:

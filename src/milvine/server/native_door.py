@@ -28,6 +28,7 @@ from milvine.server.door import (
 )
 from milvine.server.fallback import Fallback
 from milvine.server.operations import GrpcStatus, Refused
+from milvine.server.tracing import Observe
 from milvine.wire.schema import method_path
 
 _SERVING_THREADS = 4  # more of them only contend for the interpreter lock
@@ -68,8 +69,9 @@ class NativeDoor:
         port: int,
         streams: Mapping[str, Stream] | None = None,
         handlers: Sequence[Any] = (),
+        observe: Observe | None = None,
     ) -> None:
-        self._call, self._streams = call, streams or {}
+        self._call, self._streams, self._observe = call, streams or {}, observe
         self._rpcs = (*rpcs, *self._streams)
         self._open: dict[int, Close] = {}  # streams by call id
         methods = [(method_path(rpc), rpc in self._streams) for rpc in self._rpcs]
@@ -129,6 +131,8 @@ class NativeDoor:
             self._pool.submit(self._answer, call_id, rpc, request, details)
 
     def _answer(self, call_id: int, rpc: str, request: bytes, details: Any) -> None:
+        if self._observe:
+            self._observe(details[0])
         try:
             reply = self._call(rpc, request)
             self._front.respond(call_id, reply, self._metadata(details))
