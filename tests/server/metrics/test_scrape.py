@@ -11,6 +11,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from milvine.engine.inspection import Building
+from milvine.errors import CollectionNotFound
+from milvine.events import BuildProgressed
+from milvine.server.metrics.progress import build_progress, collection_progress
 from milvine.server.metrics.state import COLLECTIONS_MAX, OTHERS
 from tests.server.metrics.running import Samples, running, samples_of, value, work
 
@@ -123,6 +127,25 @@ def test_both_formats_over_http(tmp_path: Path) -> None:
     told = progress.json()
     assert (told["index_type"], told["total_rows"], told["built_rows"]) == ("IVF_FLAT", 5000, 5000)
     assert (told["tail_rows"], told["building"]) == (10, [])
+
+
+def test_a_running_build_is_told(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        work(server.call, name="other")
+        server.call.create("c")
+        builds = server.database._stores.builds
+        state = server.database._state("c")
+        builds[5] = BuildProgressed(state.id, 5, "HNSW", "adding", 300, 8000, 1.5)
+        seen = server.scrape()
+        assert value(seen, "milvine_index_builds_running", collection="c") == 1
+        assert value(seen, "milvine_index_builds_running", collection="other") == 0
+        assert value(seen, "milvine_index_rows_building", collection="c") == 8000
+        assert value(seen, "milvine_index_rows_building_done", collection="c") == 300
+        progress = build_progress(server.database)
+        assert progress["c"].building == (Building("5", "HNSW", "adding", 300, 8000, 1.5),)
+        assert (progress["other"].built_rows, progress["other"].total_rows) == (5000, 5000)
+        with pytest.raises(CollectionNotFound):
+            collection_progress(server.database, "nothing")
 
 
 def test_two_servers_in_one_process_share_nothing(tmp_path: Path) -> None:

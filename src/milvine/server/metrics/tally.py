@@ -25,6 +25,7 @@ _JOB_SECONDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 
 _GROUP_REQUESTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _GROUP_BYTES = (1 << 10, 1 << 14, 1 << 17, 1 << 20, 1 << 22, 1 << 24, 1 << 26, 1 << 28)
 _OUTCOMES = (("success",), ("fail",))
+_RAW, _INDEX = ("raw",), ("index",)
 _GROUP_CALLS = {
     "CreateCollection": "add_group",
     "DescribeCollection": "get_group",
@@ -83,8 +84,8 @@ class Tally:
         nq, micros = self.last_search
         self.query_speed.set(nq / micros)
         self.search_speed.set(bool(nq) / micros)
-        for kind, sizes in self.scan_sizes.items():
-            self.scan_bytes.set(sizes.sum(), (kind,))
+        for labels, sizes in self.scan_sizes.items():
+            self.scan_bytes.set(sizes.sum(), labels)
 
     def _counter(self, *args: Any, **more: Any) -> Counter:
         made = Counter(*args, **more)
@@ -130,7 +131,7 @@ class Tally:
         self.sync_time = self._histogram("milvine_log_sync_seconds", "Syncing the log after a group", _SYNC_SECONDS)
 
     def _searching(self) -> None:
-        kinds = (("raw",), ("index",))
+        kinds = (_RAW, _INDEX)
         self.searches = self._summary("query_response_summary", "Microseconds per search, counted once per query")
         self.per_query = self._summary("query_vector_response_summary", "Microseconds per query of a search")
         self.query_speed = self._gauge("query_vector_response_per_microsecond", "Queries per microsecond, last search")
@@ -144,8 +145,8 @@ class Tally:
         )
         sizes = (1e9, 2e9, 4e9, 6e9, 8e9, 1e10)
         self.scan_sizes = {
-            kind: self._histogram(f"search_{kind}_files_bytes", f"Bytes of each {kind} file searched", sizes)
-            for kind in ("raw", "index")
+            labels: self._histogram(f"search_{labels[0]}_files_bytes", f"Bytes of each {labels[0]} file", sizes)
+            for labels in kinds
         }
         self.scan_bytes = self._counter("search_file_size_total", "Bytes of files searched", ("type",), kinds)
         self.last_scan = self._gauge("search_file_size_gauge", "Bytes of the last file searched", ("type",), kinds)
@@ -253,10 +254,11 @@ class Tally:
         self.scanned_rows.add(step.rows, (step.kind,))
         if step.kind == "tail":  # unflushed rows are in no file
             return
-        kind, size = "raw" if step.kind == "exact" else "index", self._size_of(collection, step)
-        self.scan_time.observe(step.seconds * 1e6, 1, (kind,))
-        self.scan_sizes[kind].observe(size)
-        self.last_scan.set(size, (kind,))
+        labels = _RAW if step.kind == "exact" else _INDEX
+        size = self._size_of(collection, step)
+        self.scan_time.observe(step.seconds * 1e6, 1, labels)
+        self.scan_sizes[labels].observe(size)
+        self.last_scan.set(size, labels)
 
     def _group_committed(self, event: events.GroupCommitted) -> None:
         self.group_requests.observe(event.requests)
