@@ -24,6 +24,7 @@ from milvine.errors import (
     PartitionNotFound,
 )
 from milvine.limits import DEFAULT_TAG, FILLER_DISTANCE, FILLER_ID
+from milvine.testing.oracle import pair_bits, pair_distances
 from milvine.types import Collection, Hits, IdMode, Ids, IndexSetting, MetricType, Query, Vectors
 
 
@@ -101,11 +102,12 @@ def _selects(pattern: str, tag: str) -> bool:
 
 
 def distances(queries: Vectors, vectors: Vectors, metric: MetricType) -> NDArray[np.float64]:
-    """Squared L2 distances or inner products, float64, shape (nq, n)."""
-    q, v = queries.astype(np.float64), vectors.astype(np.float64)
-    if metric is MetricType.IP:
-        return q @ v.T
-    return np.stack([((v - one) ** 2).sum(axis=1) for one in q]) if len(q) else np.empty((0, len(v)))
+    """Of every pair in the metric's own sense, float64 (nq, n); NaN where a pair is no hit."""
+    if not len(queries) or not len(vectors):
+        return np.empty((len(queries), len(vectors)))
+    if metric.is_binary:
+        return pair_bits(queries, vectors, metric)
+    return np.asarray(pair_distances(queries, vectors, metric))
 
 
 class ModelDatabase:
@@ -234,7 +236,8 @@ class ModelDatabase:
         keep = min(width, len(ids))
         for row, found in enumerate(table):
             best = np.lexsort((ids, -found if metric.larger_is_closer else found))[:keep]
-            hits.ids[row, :keep], hits.distances[row, :keep] = ids[best], found[best]
+            best = best[~np.isnan(found[best])]
+            hits.ids[row, : len(best)], hits.distances[row, : len(best)] = ids[best], found[best]
         return hits
 
     def flush(self, names: Sequence[str] | None = None) -> None:
