@@ -1,8 +1,8 @@
 """JSON lists, npy and Arrow bodies as the rows and ids that operations take.
 
 Large JSON bodies are parsed in pieces: the text of the vectors is cut out, its rows are parsed some tens of kilobytes
-at a time and packed at once, so that never more than one piece exists as Python numbers. Cutting is sound because rows
-hold numbers alone: the first `]` followed by `]` ends them, and every piece must parse by itself.
+at a time and packed at once, so that never more than one piece exists as Python numbers. What does not go that way is
+parsed whole, which decides.
 """
 
 from __future__ import annotations
@@ -25,10 +25,13 @@ from milvine.wire.packed import Rows
 _LARGE_BYTES = 1 << 18
 _PIECE_BYTES = 1 << 16
 _START = re.compile(rb'"vectors"\s*:\s*(?=\[\s*\[)')
-_END = re.compile(rb"\]\s*\]")
-_BETWEEN = re.compile(rb"\s*,?\s*")
+_BETWEEN = re.compile(rb"\s*,\s*")
 _CUT = "the rows, parsed apart"
-_WORDS = (b"true", b"false")
+_LETTERS = (b"u", b"l")  # one of them is in true, false and null, none in a number
+
+
+class _Irregular(Exception):
+    """The text of the rows is not what the quick way takes; it may be right or wrong."""
 
 
 def parse_rows(raw: bytearray, path: Sequence[str], binary: bool) -> tuple[Any, Rows | None]:
@@ -38,17 +41,20 @@ def parse_rows(raw: bytearray, path: Sequence[str], binary: bool) -> tuple[Any, 
         FieldMissing, BodyUnparsable, IllegalRowRecord: nothing was sent, no JSON, rows that are none.
     """
     start = _START.search(raw) if len(raw) >= _LARGE_BYTES else None
-    end = _END.search(raw, start.end()) if start else None
-    if start is None or end is None or any(word in raw for word in _WORDS):
+    end = raw.find(b"]]", start.end()) + 1 if start else 0
+    if start is None or not end:
         return parse_json(raw), None
-    value = parse_json(b"".join((memoryview(raw)[: start.end()], orjson.dumps(_CUT), memoryview(raw)[end.end() :])))
-    holder = value
-    for key in path[:-1]:
-        holder = holder.get(key) if isinstance(holder, dict) else None
-    if not isinstance(holder, dict) or holder.get(path[-1]) != _CUT:
+    try:
+        value = parse_json(b"".join((memoryview(raw)[: start.end()], orjson.dumps(_CUT), memoryview(raw)[end + 1 :])))
+        holder = value
+        for key in path[:-1]:
+            holder = holder[key]
+        if holder[path[-1]] != _CUT:
+            raise _Irregular
+        holder[path[-1]] = []
+        return value, _rows_of_pieces(raw, raw.index(b"[", start.end()) + 1, end, binary)
+    except (_Irregular, BodyUnparsable, KeyError, TypeError):
         return parse_json(raw), None
-    holder[path[-1]] = []
-    return value, _rows_of_pieces(raw, raw.index(b"[", start.end()) + 1, end.start() + 1, binary)
 
 
 def rows_of(lists: list[Any], binary: bool) -> Rows:
@@ -80,11 +86,14 @@ def _rows_of_pieces(raw: bytearray, at: int, end: int, binary: bool) -> Rows:
 def _pieces(raw: bytearray, at: int, end: int) -> Iterator[list[Any]]:
     while at < end:
         stop = raw.find(b"]", min(at + _PIECE_BYTES, end - 1), end) + 1
-        yield parse_json(b"[" + raw[at:stop] + b"]")
+        text = raw[at:stop]
+        if any(letter in text for letter in _LETTERS):
+            raise _Irregular
+        yield parse_json(b"[" + text + b"]")
         between = _BETWEEN.match(raw, stop, end)
+        if between is None and stop < end:
+            raise _Irregular
         at = between.end() if between else stop
-        if at < end and b"," not in raw[stop:at]:
-            raise BodyUnparsable("The body is no JSON: rows without a comma between them")
 
 
 def _check_lists(lists: list[Any]) -> None:
