@@ -188,6 +188,10 @@ class OutOfMemory(OperatorError, code=ErrorCode.OUT_OF_MEMORY):
     pass
 
 
+class CacheFull(OperatorError, code=ErrorCode.CACHE_FAILED):
+    """What is to be held in memory does not fit in `cache.cache_size`."""
+
+
 class DatabaseClosed(OperatorError):
     def __init__(self, message: str = "The database is closed") -> None:
         super().__init__(message)

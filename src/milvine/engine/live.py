@@ -27,5 +27,6 @@ def set_live(stores: Stores, key: str, value: str) -> None:
 
     def run() -> None:
         stores.settings = replace(stores.settings, **{known.field: parsed})
+        stores.files.bytes_max = stores.settings.cache_size
 
     stores.writer.call(run)

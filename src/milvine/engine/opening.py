@@ -50,7 +50,7 @@ def _open(folder: DataFolder, settings: Settings, events: Events, read_only: boo
     catalog = Catalog(folder.catalog, read_only, events)
     try:
         contents = catalog.contents()
-        files = FileCache(storage, settings.open_files_max)
+        files = FileCache(storage, settings.open_files_max, settings.cache_size, not settings.mmap)
         ids = IdSource()
         if read_only:
             states = {s.collection.id: CollectionState(s, files) for s in contents.collections}
@@ -66,7 +66,7 @@ def _open(folder: DataFolder, settings: Settings, events: Events, read_only: boo
     except BaseException:
         catalog.close()
         raise
-    writer = Writer(log, ids, events)
+    writer = Writer(log, ids, events, settings.wal_buffer_size // 2)
     names = {state.collection.name: state for state in states.values()}
     stores = Stores(settings, storage, files, catalog, ids, events, writer, states, names)
     writer.call(stores.trim_log)

@@ -34,7 +34,7 @@ from milvine.types import IdMode, Ids, Vectors
 from milvine.wal.log import Log
 from milvine.wal.record import DeleteRecord, InsertRecord, Record
 
-_GROUP_BYTES_MAX = 128 << 20
+GROUP_BYTES = 128 << 20
 T = TypeVar("T")
 
 
@@ -81,11 +81,11 @@ _Data = InsertRequest | DeleteRequest
 
 
 class Writer:
-    """The thread. `log` belongs to it."""
+    """The thread. `log` belongs to it. A group ends with the request that reaches `group_bytes`."""
 
-    def __init__(self, log: Log, ids: IdSource, events: Events) -> None:
+    def __init__(self, log: Log, ids: IdSource, events: Events, group_bytes: int = GROUP_BYTES) -> None:
         self.log = log
-        self._ids, self._events = ids, events
+        self._ids, self._events, self._group_bytes = ids, events, group_bytes
         self._queue: SimpleQueue[_Data | _Call | None] = SimpleQueue()
         self._ahead: list[_Call | None] = []
         self._closed = False
@@ -163,7 +163,7 @@ class Writer:
     def _gather(self, first: _Data) -> list[_Data]:
         """The requests that queued up, up to a size or to something that must run alone."""
         group, size = [first], first.bytes
-        while size < _GROUP_BYTES_MAX and not self._ahead:
+        while size < self._group_bytes and not self._ahead:
             try:
                 request = self._queue.get_nowait()
             except Empty:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any, Protocol
 from weakref import WeakSet
@@ -12,7 +12,8 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
-from milvine.errors import CorruptFile
+from milvine.config.values import shown_size
+from milvine.errors import CacheFull, CorruptFile
 from milvine.index.base import OpenIndex
 from milvine.segment.layout import BLOCK, Footer, SectionSpan, read_footer, verify_block
 from milvine.storage.local import LocalStorage
@@ -39,6 +40,10 @@ class ComponentFile:
         self._lock = threading.Lock()
         self._indexes: dict[int, OpenIndex] = {}
         self.used = 0
+
+    @property
+    def bytes(self) -> int:
+        return len(self._data)
 
     def describe(self, segment_id: int) -> Footer:
         """The footer's entry of one segment.
@@ -127,10 +132,18 @@ class FileCache:
     """Component files by name. At most `files_max` stay open; the longest unused go first.
 
     A file that a search still reads stays mapped until that search lets go of it.
+
+    Args:
+        bytes_max: what files asked for ahead of searches may hold, and all open files where they are read into memory
+            instead of mapped (`in_memory`). May be changed at any time.
     """
 
-    def __init__(self, storage: LocalStorage, files_max: int) -> None:
+    def __init__(
+        self, storage: LocalStorage, files_max: int, bytes_max: int = 1 << 62, in_memory: bool = False
+    ) -> None:
         self._storage, self._files_max = storage, max(files_max, 1)
+        self.bytes_max, self._in_memory = bytes_max, in_memory
+        self._reserved: dict[str, int] = {}
         self._open: dict[str, ComponentFile] = {}
         self._lock = threading.Lock()
         self._clock = count(1)
@@ -156,9 +169,27 @@ class FileCache:
                 if file is None:
                     file = ComponentFile(name, self._storage.read(name))
                     self._evict(self._files_max - 1)
+                    if self._in_memory:
+                        self._evict_bytes(self.bytes_max - file.bytes)
                     self._open[name] = file
         self.accesses = file.used = next(self._clock)
         return file
+
+    def reserve(self, names: Iterable[str]) -> None:
+        """Make room for files that are to be held in memory before anybody searches them.
+
+        Raises:
+            CacheFull: with those reserved before they are more than `bytes_max`; nothing is reserved then.
+        """
+        with self._lock:
+            sizes = {name: self._storage.size(name) for name in names if name not in self._reserved}
+            held = sum(self._reserved.values())
+            if held + sum(sizes.values()) > self.bytes_max:
+                raise CacheFull(
+                    f"cache is full: {held} bytes are loaded, and {sum(sizes.values())} more would exceed "
+                    f"cache.cache_size, which is {shown_size(self.bytes_max)}"
+                )
+            self._reserved.update(sizes)
 
     def register(self, reader: HasFiles) -> None:
         """`reader` may still open its files, for as long as somebody holds it."""
@@ -177,12 +208,28 @@ class FileCache:
     def forget(self, name: str) -> None:
         """Let go of a file that is about to be removed."""
         with self._lock:
-            self._open.pop(name, None)
+            self._drop(name)
 
     def clear(self) -> None:
         with self._lock:
             self._open.clear()
+            self._reserved.clear()
 
     def _evict(self, keep: int) -> None:
-        for file in sorted(self._open.values(), key=lambda f: f.used)[: max(len(self._open) - keep, 0)]:
-            del self._open[file.name]
+        for file in self._longest_unused()[: max(len(self._open) - keep, 0)]:
+            self._drop(file.name)
+
+    def _evict_bytes(self, keep: int) -> None:
+        held = sum(file.bytes for file in self._open.values())
+        for file in self._longest_unused():
+            if held <= keep:
+                return
+            self._drop(file.name)
+            held -= file.bytes
+
+    def _longest_unused(self) -> list[ComponentFile]:
+        return sorted(self._open.values(), key=lambda file: file.used)
+
+    def _drop(self, name: str) -> None:
+        self._open.pop(name, None)
+        self._reserved.pop(name, None)

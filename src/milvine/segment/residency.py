@@ -15,8 +15,10 @@ def load(files: FileCache, segment: Segment) -> None:
 
     Raises:
         CorruptFile, StorageFailed: names the file; a damaged index is no reason, it is made anew.
+        CacheFull: there is no room for its files.
     """
     record = segment.record
+    files.reserve(name for name in (record.rows_file, record.index_file) if name)
     for section in _READ_BY_SEARCHES:
         files.get(record.rows_file).load(record.id, section)
     if record.index_file and segment.index() is not None:

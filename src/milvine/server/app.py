@@ -15,6 +15,7 @@ from milvine.server.health import Health
 from milvine.server.memory import bound_free_memory, trim_after_flush
 from milvine.server.metrics import OpenMetrics, open_metrics
 from milvine.server.operations import SERVED, Operations
+from milvine.server.preloading import preload_collections
 from milvine.server.side_services import SideServices
 from milvine.server.tracing import open_tracing
 from milvine.wire.schema import HYBRID_RPCS
@@ -45,6 +46,7 @@ class Server:
 
         Raises:
             DataFolderLocked, UnsupportedFormat, CorruptFile, StorageFailed: as `Database.open`.
+            PreloadFailed: a collection of `cache.preload_collection` cannot be loaded.
             DoorFailed: the address is in use, or the door asked for is not installed.
             TracingFailed: traces are asked for and what they need is not installed.
         """
@@ -52,10 +54,11 @@ class Server:
         bound_free_memory()
         events.subscribe(trim_after_flush())
         tracing = open_tracing(settings, events)
-        database = Database.open(folder, settings, events)
+        database = Database.open(folder, settings, events, settings.cluster_enable and settings.cluster_role == "ro")
         operations = Operations(database, settings, events, configuration)
         side = SideServices(Health(database.check_ready), events, tracing)
         try:
+            preload_collections(database, settings.preload_collection)
             door = open_door(operations, settings, side)
         except BaseException:
             database.close()
