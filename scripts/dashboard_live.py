@@ -23,19 +23,14 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import numpy as np
-import uvicorn
-from fastapi import FastAPI
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
+sys.path.insert(0, str(ROOT / "src"))
 
 from milvine.config import Settings  # noqa: E402
-from milvine.engine.database import Database  # noqa: E402
-from milvine.events import Events  # noqa: E402
-from milvine.server.metrics.serving import Metrics  # noqa: E402
-from milvine.server.operations import Operations  # noqa: E402
-from tests.server.calling import Caller, params  # noqa: E402
+from milvine.server.app import Server  # noqa: E402
+from milvus import IndexType, MetricType, Milvus  # noqa: E402
 
 PATIENCE = 120.0
 RULES = ROOT / "deploy" / "prometheus" / "milvine-alerts.yml"
@@ -61,42 +56,36 @@ def expressions() -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def served(folder: Path, port: int) -> Iterator[Caller]:
-    settings = Settings(recall_sample_share=0.5, auto_flush_tail_age=2.0, build_threads=1, http_port=port)
-    events = Events()
-    with Database.open(folder, settings, events) as database:
-        operations = Operations(database, settings, events)
-        metrics = Metrics.start(database, operations.in_flight, settings, events, port)
-        app = FastAPI()
-        for router in metrics.routers:
-            app.include_router(router)
-        server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        try:
-            yield Caller(operations)
-        finally:
-            server.should_exit = True
-            thread.join()
-            metrics.stop()
+def served(folder: Path, http_port: int) -> Iterator[Milvus]:
+    settings = Settings(recall_sample_share=0.5, auto_flush_tail_age=2.0, build_threads=1, port=0, http_port=http_port)
+    server = Server.start(folder, settings)
+    client = Milvus(host="127.0.0.1", port=str(server.port))
+    try:
+        yield client
+    finally:
+        client.close()
+        server.stop()
 
 
-def load(call: Caller, ending: threading.Event) -> None:
+def load(client: Milvus, ending: threading.Event) -> None:
     """Inserts, deletes, searches, builds, merges, preloads and refusals, over and over."""
     random = np.random.default_rng(3)
-    call.create("live", dimension=64)
+    client.create_collection(
+        {"collection_name": "live", "dimension": 64, "index_file_size": 1024, "metric_type": MetricType.L2}
+    )
     while not ending.is_set():
         rows = random.random((20_000, 64), dtype=np.float32)
-        ids = call.insert(rows, name="live")
-        call.ok("CreateIndex", collection_name="live", index_type=11, extra_params=params(M=16, efConstruction=200))
-        call.insert(rows[:200], name="live")
-        call.ok("DeleteByID", collection_name="live", id_array=ids[:3000])
-        call.ok("PreloadCollection", collection_name="live")
+        status, ids = client.insert("live", rows)
+        assert status.OK(), status
+        assert client.create_index("live", IndexType.HNSW, {"M": 16, "efConstruction": 200}).OK()
+        client.insert("live", rows[:200])
+        client.delete_entity_by_id("live", list(ids[:3000]))
+        client.load_collection("live")
         for start in range(0, 400, 4):
-            call.search(rows[start : start + 4], 10, {"ef": 32}, "live")
-        call.fails("CountCollection", collection_name="nothing")
-        call.ok("Compact", collection_name="live")
-        call.ok("DropIndex", collection_name="live")
+            client.search("live", 10, rows[start : start + 4], params={"ef": 32})
+        client.count_entities("nothing")
+        client.compact("live")
+        client.drop_index("live")
 
 
 @contextmanager
@@ -151,8 +140,8 @@ def main() -> int:
     ending = threading.Event()
     with tempfile.TemporaryDirectory() as name:
         folder, port = Path(name), free_port()
-        with served(folder / "data", port) as call, prometheus(folder, port) as api:
-            loader = threading.Thread(target=load, args=(call, ending))
+        with served(folder / "data", port) as client, prometheus(folder, port) as api:
+            loader = threading.Thread(target=load, args=(client, ending))
             loader.start()
             try:
                 found = until_answered(api)

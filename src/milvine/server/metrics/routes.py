@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
@@ -55,8 +55,8 @@ def metrics_router(registry: CollectorRegistry) -> APIRouter:
     router = APIRouter(tags=["operation"])
 
     @router.get("/metrics", summary="Metrics for Prometheus", response_class=Response, responses=_TEXTS)
-    def metrics(accept: Annotated[str, Header()] = "") -> Response:
-        encode, content_type = choose_encoder(accept)
+    def metrics(request: Request) -> Response:
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(registry), headers={"Content-Type": content_type})
 
     return router
