@@ -147,7 +147,7 @@ class _Backup:
             write_file(self._staging / "wal" / name, data)
 
     def _without_indexes(self, copy: Path) -> Contents:
-        catalog = Catalog(copy, read_only=self._indexes)
+        catalog = Catalog(copy)
         try:
             if not self._indexes:
                 catalog.drop_indexes()

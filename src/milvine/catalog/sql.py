@@ -51,7 +51,9 @@ class Catalog:
             f"sqlite:///{where}", poolclass=StaticPool, connect_args={"check_same_thread": False, "timeout": 30}
         )
         event.listen(self._engine, "connect", _read_pragmas if read_only else _durable_pragmas)
-        if not read_only:
+        if read_only:  # several reads of one transaction see one state, whoever writes meanwhile
+            event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+        else:
             new = not path.exists()
             with self._transaction() as connection:
                 METADATA.create_all(connection)
@@ -274,6 +276,7 @@ def _durable_pragmas(connection: Any, _: object) -> None:
 
 
 def _read_pragmas(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # the driver would begin no transaction for reads
     connection.execute("PRAGMA query_only=ON")
 
 
