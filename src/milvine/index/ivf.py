@@ -15,6 +15,7 @@ from milvine.errors import CorruptFile
 from milvine.index.base import OpenIndex, Report, Write, untold
 from milvine.index.exact import search_exact
 from milvine.index.flat import vectors_of
+from milvine.index.gpu import CoarseGpu, on_gpu
 from milvine.index.image import Image, read_image, write_image
 from milvine.index.native import METRICS, faiss, live_selector, portion_of, squared_norms
 from milvine.index.native import read_image as read_faiss
@@ -72,10 +73,13 @@ def _pq(quantizer: Any, shape: Shape) -> Any:
 
 
 class IvfKernel:
-    """One of the three, told apart by `make`; `exact` says that its codes are the vectors themselves."""
+    """One of the three, told apart by `make`; `exact` says that its codes are the vectors themselves.
 
-    def __init__(self, make: Make, exact: bool = False) -> None:
-        self._make, self._exact = make, exact
+    `hybrid`: lists are found on the GPU where faiss can use one, in building and in searching.
+    """
+
+    def __init__(self, make: Make, exact: bool = False, hybrid: bool = False) -> None:
+        self._make, self._exact, self._hybrid = make, exact, hybrid
 
     def build(
         self,
@@ -95,6 +99,8 @@ class IvfKernel:
         quantizer = faiss.IndexFlat(shape.dimension, shape.metric)
         index = self._make(quantizer, shape)
         report("training", 0)
+        if self._hybrid and (assigning := on_gpu(quantizer)) is not None:
+            index.clustering_index = assigning  # k-means assigns rows to centroids there
         index.train(_training(index, portion_of(vectors, sound, 0, len(sound))))
         for start in range(0, len(sound), _PORTION):
             report("adding", start)
@@ -106,7 +112,9 @@ class IvfKernel:
         image, vectors = read_image(data), vectors_of(flat)
         if image.rows != len(vectors):
             raise CorruptFile(f"An index file is about {image.rows} rows, its segment has {len(vectors)}")
-        return OpenIvf(image, vectors, metric, self._exact) if image.indexed else OpenRaw(vectors, metric)
+        if not image.indexed:
+            return OpenRaw(vectors, metric)
+        return OpenIvf(image, vectors, metric, self._exact, self._hybrid)
 
 
 def _training(index: Any, vectors: Floats) -> Floats:
@@ -120,9 +128,11 @@ def _training(index: Any, vectors: Floats) -> Floats:
 class OpenIvf:
     """An IVF index over the segment's rows; faiss's ids in the lists are row numbers."""
 
-    def __init__(self, image: Image, vectors: Floats, metric: MetricType, exact: bool) -> None:
+    def __init__(self, image: Image, vectors: Floats, metric: MetricType, exact: bool, hybrid: bool = False) -> None:
         self._image = image  # the index points into it
         self._index = read_faiss(image.body)
+        coarse = on_gpu(faiss.downcast_index(self._index.quantizer)) if hybrid else None
+        self._searched = self._index if coarse is None else CoarseGpu(self._index, coarse)
         self._vectors, self._metric, self._exact = vectors, metric, exact
 
     @property
@@ -142,7 +152,7 @@ class OpenIvf:
 
     def _search(self, queries: Floats, k: int, nprobe: int, mask: RowMask | None) -> Found:
         parameters = faiss.SearchParametersIVF(nprobe=nprobe, sel=live_selector(mask))
-        distances, rows = self._index.search(queries, min(k, self.rows), params=parameters)
+        distances, rows = self._searched.search(queries, min(k, self.rows), params=parameters)
         if self._exact:
             return nearest_of(queries, self._vectors, rows, self._metric, k)
         return ordered(distances, rows, self._metric, k)
@@ -150,4 +160,5 @@ class OpenIvf:
 
 IVF_FLAT = IvfKernel(_flat, exact=True)
 IVF_SQ8 = IvfKernel(_sq8)
+IVF_SQ8H = IvfKernel(_sq8, hybrid=True)
 IVF_PQ = IvfKernel(_pq)

@@ -13,7 +13,7 @@ _KERNELS = {
     IndexType.FLAT: ("milvine.index.raw", "RAW"),
     IndexType.IVF_FLAT: ("milvine.index.ivf", "IVF_FLAT"),
     IndexType.IVF_SQ8: ("milvine.index.ivf", "IVF_SQ8"),
-    IndexType.IVF_SQ8H: ("milvine.index.ivf", "IVF_SQ8"),  # its coarse half may run on a GPU; on the CPU they are one
+    IndexType.IVF_SQ8H: ("milvine.index.ivf", "IVF_SQ8H"),
     IndexType.IVF_PQ: ("milvine.index.ivf", "IVF_PQ"),
     IndexType.HNSW: ("milvine.index.hnsw", "HNSW"),
     IndexType.RNSG: ("milvine.index.nsg", "RNSG"),
