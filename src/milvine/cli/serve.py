@@ -96,7 +96,8 @@ def _run(configuration: Configuration) -> None:
     from milvine.server.app import Server  # here, so that --help need not wait for faiss
 
     server = Server.start(folder, settings, Events(listener), configuration)
-    print(f"Milvine {milvine.__version__} ready: grpc {server.address}, data {folder}", flush=True)
+    http = f", http {server.http_address}" if server.http_address else ""
+    print(f"Milvine {milvine.__version__} ready: grpc {server.address}{http}, data {folder}", flush=True)
     wait()
     server.stop(_GRACE_SECONDS)
 

@@ -12,6 +12,7 @@ from milvine.events import Events, Serving, Stopping
 from milvine.server.door import Door, DoorFailed, target
 from milvine.server.grpc_door import GrpcDoor
 from milvine.server.health import Health
+from milvine.server.http_opening import open_http_door
 from milvine.server.memory import bound_free_memory, trim_after_flush
 from milvine.server.metrics import OpenMetrics, open_metrics
 from milvine.server.operations import SERVED, Operations
@@ -31,6 +32,8 @@ class Server:
         self.address = target(address, door.port)
         self._stopped = False
         self._metrics: OpenMetrics | None = None
+        self._http: Door | None = None
+        self.http_address = ""  # empty where the REST API is not served
 
     @classmethod
     def start(
@@ -65,9 +68,22 @@ class Server:
             raise
         server = cls(database, door, settings.address, events, side)
         server._metrics = open_metrics(database, operations.in_flight, settings, events, door.port)
+        routers = server._metrics.routers if server._metrics else ()
+        try:
+            http = open_http_door(operations, database, settings, configuration, events, side, routers)
+        except BaseException:
+            server.stop(0)
+            raise
         door.start()
         events.emit(Serving(server.address, door.name))
+        if http:
+            server._serve_http(http, settings.http_address)
         return server
+
+    def _serve_http(self, door: Door, address: str) -> None:
+        self._http, self.http_address = door, target(address, door.port)
+        door.start()
+        self._events.emit(Serving(self.http_address, door.name))
 
     @property
     def port(self) -> int:
@@ -81,6 +97,8 @@ class Server:
         self._stopped = True
         self._events.emit(Stopping())
         try:
+            if self._http:
+                self._http.stop(grace)
             self._door.stop(grace)
             if self._metrics:
                 self._metrics.stop()
