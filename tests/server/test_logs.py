@@ -162,7 +162,7 @@ def test_without_a_folder_everything_goes_to_standard_error(
 
 
 def test_files_roll(tmp_path: Path, root: logging.Logger) -> None:
-    listen = set_up_logging(settings(tmp_path, log_max_file_size=100, log_rotate_num=2), root)
+    listen = set_up_logging(settings(tmp_path, log_max_file_size=50, log_rotate_num=2), root)
     for number in range(6):
         listen(TornTailCut(f"{number}.log", 0, 1))
     rolled = sorted(tmp_path.glob("milvine-*.log"), key=lambda path: path.stat().st_mtime_ns)
@@ -171,7 +171,7 @@ def test_files_roll(tmp_path: Path, root: logging.Logger) -> None:
 
 
 def test_all_files_are_kept_with_0(tmp_path: Path, root: logging.Logger) -> None:
-    listen = set_up_logging(settings(tmp_path, log_max_file_size=100, log_rotate_num=0), root)
+    listen = set_up_logging(settings(tmp_path, log_max_file_size=50, log_rotate_num=0), root)
     for number in range(6):
         listen(TornTailCut(f"{number}.log", 0, 1))
     assert len(list(tmp_path.glob("*.log"))) == 6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import sys
 from datetime import datetime
 from logging.handlers import RotatingFileHandler
@@ -97,6 +98,10 @@ class RollingFile(RotatingFileHandler):
     def __init__(self, folder: Path, size: int, keep: int) -> None:
         super().__init__(folder / FILE_NAME, maxBytes=size, encoding="utf-8")
         self._folder, self._keep = folder, keep
+
+    def shouldRollover(self, record: logging.LogRecord) -> bool:
+        """By what the file holds, not by what the record would add: to know that, it would be formatted twice."""
+        return self.stream is not None and os.fstat(self.stream.fileno()).st_size >= self.maxBytes
 
     def doRollover(self) -> None:
         if self.stream:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, fields, replace
+from functools import cache
 from typing import Any
 
 from milvine.events import Event, Searched
@@ -13,15 +14,17 @@ SCANS_MAX = 16
 """Scans of one search that a log lists, the slowest; `explain` lists all."""
 
 
-def name(event: Event) -> str:
-    """`TornTailCut(...)` as `torn tail cut`."""
-    return re.sub(r"(?<=.)(?=[A-Z])", " ", type(event).__name__).lower()
+@cache
+def _named(kind: Any) -> tuple[str, tuple[str, ...]]:
+    """`TornTailCut` as `torn tail cut`, and the names of its fields."""
+    return re.sub(r"(?<=.)(?=[A-Z])", " ", kind.__name__).lower(), tuple(field.name for field in fields(kind))
 
 
 def line(event: Event, title: str = "") -> str:
     """`TornTailCut(file="1.log", ...)` as `torn tail cut: file=1.log ...`, on one line but for tracebacks."""
-    words = title or name(event)
-    values = " ".join(_field(field.name, getattr(event, field.name)) for field in fields(event))
+    name, keys = _named(type(event))
+    words = title or name
+    values = " ".join(_field(key, getattr(event, key)) for key in keys)
     return f"{words}: {values}" if values else words
 
 
@@ -33,7 +36,7 @@ def as_object(event: Event, title: str = "") -> dict[str, Any]:
     values = asdict(event)
     if isinstance(event, Searched) and left_out:
         values["steps"]["scans_left_out"] = left_out
-    return {"event": (title or name(event)).replace(" ", "_"), **_rounded(values)}
+    return {"event": (title or _named(type(event))[0]).replace(" ", "_"), **_rounded(values)}
 
 
 def _field(key: str, value: object) -> str:
