@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DATA ?= milvine-data
 
-.PHONY: help install hello serve test test-all lint format bench crash soak picture clean
+.PHONY: help install hello serve test test-all lint format bench crash care soak picture clean
 
 help:
 	@echo 'make hello      the Hello World page, step by step, on the embedded database'
@@ -18,6 +18,7 @@ help:
 	@echo 'make lint       ruff and mypy'
 	@echo 'make bench      Milvine beside raw faiss on real data (BENCH="recall --rows 20000" for a part)'
 	@echo 'make crash      50 ends by kill -9, then 200 power cuts that lose what was not synced'
+	@echo 'make care       flips bytes in a database, 500 times: verify, repair, compare'
 	@echo 'make soak       random operations, crashes and reopenings for many minutes'
 	@echo 'make install    the environment alone, in $(VENV)'
 
@@ -68,6 +69,10 @@ bench: $(VENV)/.dev
 crash: $(VENV)/.dev
 	$(BIN)/python -m milvine.testing.crash kill --cycles $(or $(CYCLES),50) --seed $(or $(SEED),1)
 	$(BIN)/python -m milvine.testing.crash powercut --states $(or $(STATES),200) --seed $(or $(SEED),1)
+
+# One flipped byte after the other: verify must name it, repair must keep every row outside the damage.
+care: $(VENV)/.dev
+	$(BIN)/python -m milvine.testing.care flips --count $(or $(FLIPS),500) --seed $(or $(SEED),1)
 
 soak: $(VENV)/.dev
 	MILVINE_SOAK_EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/python -m pytest tests/crash/test_stateful.py --timeout 36000
