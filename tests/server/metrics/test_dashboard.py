@@ -102,3 +102,11 @@ def test_promtool_agrees() -> None:
     subprocess.run(
         ["promtool", "check", "config", str(RULES.parent / "prometheus.yml")], check=True, capture_output=True
     )
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_alerts_fire_when_they_should(tmp_path: Path) -> None:
+    shutil.copy(RULES, tmp_path)
+    shutil.copy(Path(__file__).parent / "alerts.yml", tmp_path)
+    ran = subprocess.run(["promtool", "test", "rules", str(tmp_path / "alerts.yml")], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
