@@ -14,6 +14,7 @@ from milvine.care.backup import backup
 from milvine.care.manifest import Manifest
 from milvine.config import Settings
 from milvine.engine import ddl, indexing
+from milvine.engine.following import Follower
 from milvine.engine.inspection import Inspection, inspect
 from milvine.engine.live import set_live
 from milvine.engine.opening import Opening, close_parts, open_parts
@@ -49,6 +50,7 @@ class Database:
         self._parts, self._stores = parts, parts.stores
         self._executor = Executor(settings.search_threads)
         self._worker = Worker(parts.stores) if settings.background and not parts.read_only else None
+        self._follower = Follower(parts.stores, parts.folder.catalog, settings.background) if parts.read_only else None
         self._closed = False
         self._sampler: SearchSampler | None = None
         if self._worker:
@@ -64,7 +66,8 @@ class Database:
     ) -> Database:
         """Open the database in `folder`, creating it if need be, and recover what a crash left in the log.
 
-        With `read_only` nothing is created or locked: what is flushed can be read while another process writes.
+        With `read_only` nothing is created or locked: what is flushed can be read while another process writes, and is
+        followed every second.
 
         Raises:
             DataFolderLocked: another process has it open.
@@ -90,6 +93,8 @@ class Database:
         self._stores.closing.set()
         if self._worker:
             self._worker.close()
+        if self._follower:
+            self._follower.close()
         try:
             if not self._parts.read_only:
                 for state in list(self._stores.states.values()):
@@ -139,6 +144,16 @@ class Database:
         """
         self._check_open()
         set_live(self._stores, key, value)
+
+    def refresh(self) -> None:
+        """See at once what another process has flushed, when opened read-only; otherwise there is nothing to do.
+
+        Raises:
+            StorageFailed, CorruptFile: the catalog cannot be read.
+        """
+        self._check_open()
+        if self._follower:
+            self._follower.refresh()
 
     # collections
 

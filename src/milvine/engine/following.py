@@ -1,0 +1,68 @@
+"""A reader beside a writer: a database that was opened read-only follows what the writing process commits."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from milvine.catalog.model import StoredCollection
+from milvine.errors import MilvineError
+from milvine.events import JobFailed
+from milvine.ingest.state import CollectionState
+from milvine.ingest.stores import Stores
+
+_SECONDS = 1.0
+_Signature = tuple[tuple[int, int], ...]
+
+
+class Follower:
+    """Keeps `stores` at the newest commit: every second with `background`, and whenever `refresh` is called."""
+
+    def __init__(self, stores: Stores, catalog: Path, background: bool) -> None:
+        self._stores, self._files = stores, (catalog, catalog.with_name(catalog.name + "-wal"))
+        self._lock = threading.Lock()
+        self._known: dict[int, StoredCollection] = {}
+        self._seen: _Signature = ()
+        self._thread = threading.Thread(target=self._follow, name="milvine-follower", daemon=True)
+        if background:
+            self._thread.start()
+
+    def refresh(self) -> None:
+        """Read the catalog again if it changed; collections that did not change keep what is open.
+
+        Raises:
+            StorageFailed, CorruptFile: the catalog or a file cannot be read; what was there before goes on being read.
+        """
+        with self._lock:
+            signature = tuple(_signature(path) for path in self._files)
+            if signature == self._seen:
+                return
+            stores, states, known = self._stores, {}, {}
+            for stored in stores.catalog.contents().collections:
+                number = stored.collection.id
+                same = self._known.get(number) == stored and number in stores.states
+                states[number] = stores.states[number] if same else CollectionState(stored, stores.files)
+                known[number] = stored
+            stores.states, self._known, self._seen = states, known, signature
+            stores.names = {state.collection.name: state for state in states.values()}
+
+    def close(self) -> None:
+        """Ends the thread. `stores.closing` is set before."""
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _follow(self) -> None:
+        while not self._stores.closing.wait(_SECONDS):
+            try:
+                self.refresh()
+            except (MilvineError, OSError) as error:
+                self._stores.events.emit(JobFailed("follow", str(error)))
+
+
+def _signature(path: Path) -> tuple[int, int]:
+    """Changes with every commit."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
