@@ -22,7 +22,8 @@ def _named(kind: Any) -> tuple[str, tuple[str, ...]]:
 
 def line(event: Event, title: str = "") -> str:
     """`TornTailCut(file="1.log", ...)` as `torn tail cut: file=1.log ...`, on one line but for tracebacks."""
-    name, keys = _named(type(event))
+    kind: Any = type(event)  # mypy takes the class of a frozen dataclass for unhashable
+    name, keys = _named(kind)
     words = title or name
     values = " ".join(_field(key, getattr(event, key)) for key in keys)
     return f"{words}: {values}" if values else words
@@ -36,7 +37,8 @@ def as_object(event: Event, title: str = "") -> dict[str, Any]:
     values = asdict(event)
     if isinstance(event, Searched) and left_out:
         values["steps"]["scans_left_out"] = left_out
-    return {"event": (title or _named(type(event))[0]).replace(" ", "_"), **_rounded(values)}
+    kind: Any = type(event)
+    return {"event": (title or _named(kind)[0]).replace(" ", "_"), **_rounded(values)}
 
 
 def _field(key: str, value: object) -> str:
