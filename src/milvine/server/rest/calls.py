@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 import orjson
 from fastapi import Depends, Request, Response
+from fastapi.responses import JSONResponse
 
 from milvine.config import Settings
 from milvine.engine.database import Database
@@ -22,8 +23,11 @@ T = TypeVar("T")
 _JSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY
 
 
-class Json(Response):
-    media_type = "application/json"
+class Json(JSONResponse):
+    """Takes JSON that is written already."""
+
+    def render(self, content: Any) -> bytes:
+        return bytes(content)
 
 
 def reply(value: Any, status: int = 200) -> Json:
