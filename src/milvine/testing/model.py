@@ -43,7 +43,7 @@ class Store(Protocol):
     def partitions(self, name: str) -> list[str]: ...
     def create_index(self, name: str, index: IndexSetting) -> None: ...
     def drop_index(self, name: str) -> None: ...
-    def insert(self, name: str, vectors: Vectors, ids: Ids | None, tag: str = "") -> Ids: ...
+    def insert(self, name: str, vectors: Vectors, ids: Ids | None, tag: str = "", key: str = "") -> Ids: ...
     def delete(self, name: str, ids: Ids, tag: str = "") -> None: ...
     def get(self, name: str, ids: Ids, tags: Sequence[str] = ()) -> tuple[NDArray[np.bool_], Vectors]: ...
     def search(self, name: str, query: Query) -> Hits: ...
@@ -187,9 +187,19 @@ class ModelDatabase:
     # rows
 
     def insert(
-        self, name: str, vectors: Vectors, ids: Ids | None, tag: str = "", *, generated: Ids | None = None
+        self,
+        name: str,
+        vectors: Vectors,
+        ids: Ids | None,
+        tag: str = "",
+        key: str = "",
+        *,
+        generated: Ids | None = None,
     ) -> Ids:
-        """Adds rows. With `generated`, the ids that another database made for the same call are taken over."""
+        """Adds rows; it is asked once, so `key` means nothing here.
+
+        With `generated`, the ids that another database made for the same call are taken over.
+        """
         table = self.table(name)
         mode = IdMode.GENERATED if ids is None else IdMode.GIVEN
         if table.collection.id_mode not in (IdMode.UNDECIDED, mode):

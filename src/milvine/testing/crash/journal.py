@@ -72,11 +72,11 @@ def vectors_of(number: int, rows: int, width: int) -> Floats:
 
 
 def perform(db: Store, action: Action) -> Ids | None:
-    """Makes the call; the ids that were generated, if any."""
+    """Makes the call; the ids that were generated, if any. An insert may be made again: it has a key of its own."""
     name, kind = action.collection, action.kind
     if kind == "insert":
         ids = None if action.ids is None else ids_of(action.ids)
-        made = db.insert(name, action.vectors(db.collection(name)), ids, action.tag)
+        made = db.insert(name, action.vectors(db.collection(name)), ids, action.tag, f"insert {action.number}")
         return made if ids is None else None
     if kind == "delete":
         db.delete(name, ids_of(action.ids or ()), action.tag)

@@ -72,8 +72,16 @@ class Checker:
     def settle(self, journal: Journal) -> None:
         for action in list(self.history.under_way.values()):
             applied, made = self._applied(action)
+            if applied and action.kind == "insert":
+                self._again(action, made)
             journal.settled(action, applied, made)
             self.history.end(action, applied, made)
+
+    def _again(self, action: Action, made: Ids | None) -> None:
+        """Whoever got no answer sends an insert again; the comparison then finds its rows once, or tells of it."""
+        ids = perform(self.db, action)
+        if made is not None and not np.array_equal(made, [] if ids is None else ids):
+            self.report.note("wrong", f"{_short(action)}, sent again, was answered with other ids")
 
     def _applied(self, action: Action) -> tuple[bool, Ids | None]:
         """Whether a call without an answer happened, and the ids it generated."""
