@@ -40,6 +40,7 @@ _CONSTRUCTION = 100
 DEGREE_MIN = 16
 """faiss ties rows that no walk reaches to a row with a place left, and looks until it finds one: there must be some."""
 _APART = 1e-3
+_SMALL = 1e-12
 
 
 class NsgKernel:
@@ -71,7 +72,8 @@ def _pruned(
     vectors: Floats, metric: MetricType, params: Mapping[str, Any], threads: int, report: Report = untold
 ) -> Any:
     """An HNSW index without its vectors."""
-    points = _of_one_length(vectors) if metric is MetricType.IP else vectors
+    points = _of_usual_size(vectors)
+    points = _of_one_length(points) if metric is MetricType.IP else points
     points = _twins_apart(points)
     columns, samples = neighbour_graph(points, integer(params, "knng"), threads, report)
     use_threads(threads)
@@ -179,6 +181,14 @@ def _twins_apart(points: Floats) -> Floats:
     scale = _APART * (spread or float(np.abs(sample).max()) or 1.0)  # all rows may be one
     apart[twin] += (scale * rng.standard_normal((np.count_nonzero(twin), points.shape[1]))).astype(np.float32)
     return apart
+
+
+def _of_usual_size(vectors: Floats) -> Floats:
+    """The rows times a power of two, when all are so small that squares of them vanish: then all would be twins."""
+    largest = float(np.abs(vectors).max())
+    if largest == 0 or largest >= _SMALL:
+        return vectors
+    return np.asarray(np.ldexp(vectors, -int(np.frexp(largest)[1])), dtype=np.float32)
 
 
 def _of_one_length(vectors: Floats) -> Floats:
