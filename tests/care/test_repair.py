@@ -304,3 +304,21 @@ def test_one_damaged_segment_keeps_nobody_else_from_opening(sample):
     file.write_bytes(good)
     with Database.open(root, QUIET) as db:
         assert not db.get("given", np.array([5550]))[0].any()
+
+
+def test_a_catalog_that_lost_commits_sweeps_nothing_away(sample):
+    root, model = sample
+    Database.open(root, QUIET).close()
+    before = (root / "catalog.sqlite").read_bytes()
+    with Database.open(root, QUIET) as db:
+        vectors = np.ones((4, 8), np.float32)
+        for store in (db, model):
+            store.insert("fresh", vectors, np.arange(200, 204))
+            store.delete("fresh", np.array([201]))
+    Database.open(root, QUIET).close()  # the log is trimmed
+    (root / "catalog.sqlite").write_bytes(before)
+    with pytest.raises(CorruptFile, match="lost commits"):
+        Database.open(root, QUIET)
+    assert any("lost commits" in f.what for f in verify(root).findings)
+    repaired(root)
+    same(root, model)

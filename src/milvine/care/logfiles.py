@@ -133,6 +133,16 @@ class LogScan:
         self.findings.append(damage(_name(path), offset, what))
 
 
+def first_lsn(folder: Path) -> int | None:
+    """The oldest LSN in the log; None when there is no log, or its beginning is damaged."""
+    for path in sorted(folder.glob("*" + SUFFIX)) if folder.is_dir() else ():
+        try:
+            return decode_file_header(_head(path))[1]
+        except (BadFrame, FileNotFoundError):
+            return None
+    return None
+
+
 def whole_records(data: Bytes) -> int:
     """How many bytes of a log file are header and whole records, from the beginning on.
 

@@ -15,12 +15,13 @@ from pathlib import Path
 from milvine.care.component import Component, Pace, examine, pace
 from milvine.care.contents import check_record, check_rows, check_tombstones
 from milvine.care.findings import Finding, Report, damage, in_order, note
-from milvine.care.logfiles import LogScan
+from milvine.care.logfiles import LogScan, first_lsn
 from milvine.catalog.definitions import read_definitions
 from milvine.catalog.model import Contents, SegmentRecord
 from milvine.catalog.pending import unread_commits
 from milvine.catalog.sql import DEFINITIONS, Catalog, is_there
 from milvine.errors import CorruptFile, MilvineError, StorageFailed
+from milvine.ingest.orphans import forgotten
 from milvine.segment.cache import FileCache
 from milvine.segment.reader import Segment
 from milvine.storage.folder import FORMAT_VERSION, DataFolder, in_use
@@ -215,7 +216,11 @@ def _compare(survey: Survey) -> Iterator[Finding]:
     named = {name for record, _ in survey.records() for name in record.files}
     for component in survey.components.values():
         orphan = survey.contents is not None and component.name not in named
-        if orphan:
+        reason = _forgotten(survey, component) if orphan and not survey.running else None
+        if reason:
+            survey.catalog_sound, orphan = False, False
+            yield damage("catalog.sqlite", None, f"it has lost commits: {component.name} is in none, but {reason}")
+        elif orphan:
             yield note(component.file, "no segment of the catalog needs it; the next start removes it")
         for finding in component.findings:
             yield Finding(finding.file, finding.offset, finding.what, not orphan)
@@ -224,6 +229,15 @@ def _compare(survey: Survey) -> Iterator[Finding]:
     for record, _ in survey.records():
         yield from check_record(record, survey.components)
     yield from _catalog_references(survey)
+
+
+def _forgotten(survey: Survey, component: Component) -> str | None:
+    """Why a file that the catalog does not name proves that it should."""
+    if survey.contents is None or component.footer is None or component.name.startswith("index-"):
+        return None
+    flushed = {each.collection.id: each.flushed_lsn for each in survey.contents.collections}
+    missing = {record.id for record, _ in survey.records() if record.rows_file not in survey.components}
+    return forgotten(component.footer, flushed, missing, first_lsn(survey.root / "wal"))
 
 
 def _contents(component: Component, collections: dict[int, Collection]) -> Iterator[Finding]:

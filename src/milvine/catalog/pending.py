@@ -27,7 +27,9 @@ def unread_commits(path: Path) -> list[tuple[int, str, bool]]:
     order = ">" if magic & 1 else "<"
     salts, total = (salts_and_sum[0], salts_and_sum[1]), (salts_and_sum[2], salts_and_sum[3])
     if magic & ~1 != _MAGIC or _checksum(data[:24], (0, 0), order) != total:
-        return [(0, "the header's checksum is wrong, so none of the commits in it is read", True)]
+        first = _FRAME.unpack_from(data, _HEADER.size) if len(data) >= _HEADER.size + _FRAME.size else (0,) * 6
+        belongs = first[2] == salts[0] or first[3] == salts[1]  # else the frames are of the round before
+        return [(0, "the header's checksum is wrong, so none of the commits in it is read", belongs)]
     size = _FRAME.size + page
     for at in range(_HEADER.size, len(data), size):
         frame = data[at : at + size]
@@ -41,15 +43,15 @@ def unread_commits(path: Path) -> list[tuple[int, str, bool]]:
 def _stopped(data: bytes, at: int, size: int, salts: _Sum, order: str) -> list[tuple[int, str, bool]]:
     """What lies from the first frame on that is not read: leftovers of an earlier round, a torn end, or commits."""
     head = _FRAME.unpack(data[at : at + _FRAME.size]) if len(data) - at >= _FRAME.size else (0,) * 6
-    before = (head[4], head[5])
+    before, ours, ended = (head[4], head[5]), salts[0] in head[2:4] or salts[1] in head[2:4], False
     for later in range(at + size, len(data), size):
-        following = _frame_sum(data[later : later + size], size, salts, before, order)
-        if following is not None:
-            return [(at, "a frame is damaged, and SQLite reads none of the commits behind it", True)]
-        before = _sum_of(data[later : later + size])
-    if salts[0] in head[2:4] or salts[1] in head[2:4]:
-        return [(at, "the last commit is damaged, or is the torn end of a power cut", False)]
-    return []
+        frame = data[later : later + size]
+        if _frame_sum(frame, size, salts, before, order) is not None:
+            if ended:  # a commit is synced before the next begins, so what is damaged had been durable
+                return [(at, "a frame is damaged, and SQLite reads none of the commits behind it", True)]
+            ours, ended = True, _FRAME.unpack_from(frame)[1] > 0
+        before = _sum_of(frame)
+    return [(at, "the last commit is damaged, or is the torn end of a power cut", False)] if ours else []
 
 
 def _sum_of(frame: bytes) -> _Sum:

@@ -60,7 +60,7 @@ def _open(folder: DataFolder, settings: Settings, events: Events, read_only: boo
             catalog.define()
             recovered = recover(folder, contents, files, ids, settings, events)
             states, log, replayed = recovered.states, recovered.log, recovered.replayed
-            removed = sweep(storage, states)
+            removed = sweep(storage, states, recovered.first_lsn)
             if removed:
                 events.emit(FilesRemoved(removed))
     except BaseException:

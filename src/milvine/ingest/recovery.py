@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 from milvine.catalog.model import Contents
 from milvine.config import Settings
-from milvine.errors import OperatorError
+from milvine.errors import CorruptFile, OperatorError
 from milvine.events import Events, SegmentRefused, TornTailCut
 from milvine.ingest.apply import apply
 from milvine.ingest.ids import IdSource
+from milvine.ingest.orphans import forgotten
 from milvine.ingest.state import CollectionState
 from milvine.segment.cache import FileCache
+from milvine.segment.layout import read_footer
 from milvine.storage.folder import DataFolder
-from milvine.storage.local import LocalStorage
+from milvine.storage.local import TEMPORARY, LocalStorage
 from milvine.storage.log_place import place_log
 from milvine.wal.log import Log, NoLog
 from milvine.wal.record import InsertRecord, Record
@@ -25,6 +27,8 @@ class Recovered:
     states: dict[int, CollectionState]
     log: Log
     replayed: int
+    first_lsn: int | None
+    """The oldest LSN in the log; None when there was no log."""
 
 
 def recover(
@@ -50,10 +54,11 @@ def recover(
         events.emit(TornTailCut(str(replay.cut.path), replay.cut.offset, replay.cut.bytes))
     first_free = replay.files[-1].first_lsn if replay.files else 1
     last_lsn = max(replay.last_lsn, contents.durable_lsn, first_free - 1)
+    first_lsn = replay.files[0].first_lsn if replay.files else None
     if not settings.wal_enable:
-        return Recovered(states, NoLog(last_lsn, replay.files), count)
+        return Recovered(states, NoLog(last_lsn, replay.files), count, first_lsn)
     log = Log(folder.wal, replay.files, last_lsn, settings.wal_file_bytes, settings.wal_sync)
-    return Recovered(states, log, count)
+    return Recovered(states, log, count, first_lsn)
 
 
 def _replayed(state: CollectionState | None, lsn: int, record: Record, ids: IdSource) -> int:
@@ -74,7 +79,30 @@ def _tell_refused(state: CollectionState, events: Events) -> None:
             events.emit(SegmentRefused(state.collection.name, key, each.segment.refused))
 
 
-def sweep(storage: LocalStorage, states: dict[int, CollectionState]) -> tuple[str, ...]:
-    """Remove the files that no segment of the catalog needs: what a crash left behind. Returns their names."""
-    needed = {name for state in states.values() for name in state.files()}
-    return tuple(name for name in storage.names() if name not in needed and storage.remove(name))
+def sweep(storage: LocalStorage, states: dict[int, CollectionState], first_lsn: int | None) -> tuple[str, ...]:
+    """Remove the files that no segment of the catalog needs: what a crash left behind. Returns their names.
+
+    Raises:
+        CorruptFile: one of them proves that the catalog lost a commit; nothing is removed.
+    """
+    names = set(storage.names())
+    orphans = sorted(names - {name for state in states.values() for name in state.files()})
+    records = [each.segment.record for state in states.values() for each in state.segments.values()]
+    missing = {record.id for record in records if record.rows_file not in names}
+    flushed = {state.id: state.flushed_lsn for state in states.values()}
+    for name in orphans:
+        reason = _kept(storage, name, flushed, missing, first_lsn)
+        if reason:
+            raise CorruptFile(f"The catalog has lost commits: {name} is in none, but {reason}. See `milvine repair`")
+    return tuple(name for name in orphans if storage.remove(name))
+
+
+def _kept(
+    storage: LocalStorage, name: str, flushed: dict[int, int], missing: set[int], first_lsn: int | None
+) -> str | None:
+    if not name.startswith(("rows-", "dead-")) or name.endswith(TEMPORARY):
+        return None
+    try:
+        return forgotten(read_footer(name, storage.read(name)), flushed, missing, first_lsn)
+    except OperatorError:
+        return None  # nothing is known of it, and nothing needs it
