@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -21,7 +22,7 @@ from milvine.wire.schema import method_path
 
 SOURCE = Path(milvine.__file__).parents[1]
 COMMAND = [sys.executable, "-m", "milvine"]
-READY = re.compile(r"Milvine \S+ ready: grpc (\S+:\d+), data (.+)\n")
+READY = re.compile(r"Milvine \S+ ready: grpc (\S+:\d+)(?:, http \S+:\d+)?, data (.+)\n")
 
 
 class Process:
@@ -114,6 +115,23 @@ def test_configuration_file_and_flags(serve: Callable[..., Process], tmp_path: P
     assert (tmp_path / "data").is_dir()
     raw = schema.Command(cmd="version").SerializeToString()
     assert schema.StringReply.FromString(call(address, "Cmd", raw)).string_reply == "0.10.2"
+
+
+def test_the_log_goes_where_the_file_says(serve: Callable[..., Process], tmp_path: Path) -> None:
+    config = tmp_path / "server_config.yaml"
+    logs = f"logs:\n  level: info\n  path: {tmp_path}/logs\n  format: json\n  slow_query_seconds: 0.000001\n"
+    config.write_text(f"version: 0.5\n{logs}")
+    server = serve("--config", config, "--port", "0", "--data", tmp_path / "data")
+    created = schema.CollectionSchema(collection_name="c", dimension=4, index_file_size=1024, metric_type=1)
+    address = server.address()
+    call(address, "CreateCollection", created.SerializeToString())
+    server.process.send_signal(signal.SIGTERM)
+    code, _, err = server.end()
+    told = [json.loads(line) for line in (tmp_path / "logs" / "milvine.log").read_text().splitlines()]
+    slow = next(each for each in told if each["event"] == "slow_call")
+    assert (code, slow["rpc"], slow["level"]) == (0, "CreateCollection", "WARNING")
+    assert {"opened", "serving", "stopping"} <= {each["event"] for each in told}
+    assert "slow call: rpc=CreateCollection" in err or '"slow_call"' in err  # warnings are said there, too
 
 
 @pytest.mark.parametrize(
