@@ -75,7 +75,7 @@ care: $(VENV)/.dev
 	$(BIN)/python -m milvine.testing.care flips --count $(or $(FLIPS),500) --seed $(or $(SEED),1)
 
 soak: $(VENV)/.dev
-	MILVINE_SOAK_EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/python -m pytest tests/crash/test_stateful.py --timeout 36000
+	MILVINE_SOAK_EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/python -m pytest tests/crash/test_stateful.py tests/crash/test_indexed.py --timeout 36000
 
 # The terminal picture in the README, from a real run.
 picture: $(VENV)/.dev

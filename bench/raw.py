@@ -95,7 +95,7 @@ def has(data: Dataset, case: Case) -> bool:
 
 def others(data: Dataset, case: Case) -> Iterator[tuple[str, RawIndex]]:
     """Further raw indexes to put beside, by name. faiss's NSG knows L2 only, which ranks rows of one length as IP."""
-    if case.type is IndexType.RNSG:
+    if case.type is IndexType.RNSG and (data.metric is MetricType.L2 or _of_one_length(data)):
         index = faiss.IndexNSGFlat(data.dimension, case.build["out_degree"])
         index.GK = case.build["knng"]
         index.nsg.L, index.nsg.C = case.build["search_length"], case.build["candidate_pool_size"]
@@ -128,6 +128,10 @@ def _empty_lists(dimension: int, metric: int, case: Case, lists: int) -> Any:
         kind = faiss.ScalarQuantizer.QT_8bit
         return faiss.IndexIVFScalarQuantizer(coarse, dimension, lists, kind, metric)
     return faiss.IndexIVFPQ(coarse, dimension, lists, case.build["m"], 8, metric)
+
+
+def _of_one_length(data: Dataset) -> bool:
+    return bool(np.allclose(np.linalg.norm(data.train[:1000], axis=1), 1, atol=1e-3))
 
 
 def _binary(data: Dataset, case: Case, seed: int) -> Any:
