@@ -16,6 +16,9 @@ logging.addLevelName(TRACE, "TRACE")
 _LEVELS: dict[type[Event], int] = {
     events.TornTailCut: logging.WARNING,
     events.IndexSetAside: logging.WARNING,
+    events.BuildStalled: logging.WARNING,
+    events.BuildGivenUp: logging.ERROR,
+    events.BuildProgressed: logging.DEBUG,
     events.BuildGivenUp: logging.WARNING,
     events.SegmentRefused: logging.ERROR,
     events.LogFailed: logging.ERROR,
