@@ -24,7 +24,6 @@ milvus.close()
 print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 """
 MODULES = {
-    "grpcio-health-checking": "grpc_health",
     "grpcio-reflection": "grpc_reflection",
     "pygrpc-native": "pygrpc_native",
     "prometheus-client": "prometheus_client",
