@@ -62,7 +62,5 @@ def test_illegal_addresses(arguments: Any, message: str) -> None:
 def test_illegal_handlers_and_pools() -> None:
     with pytest.raises(ValueError, match=r"^Unknown handler type\. Use GRPC or HTTP$"):
         Milvus(handler="X")
-    with pytest.raises(NotImplementedError):
-        Milvus(handler="HTTP")
     with pytest.raises(ParamError, match=r"^Unknown pool value: X$"):
         Milvus(pool="X")

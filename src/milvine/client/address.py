@@ -10,7 +10,7 @@ from urllib.request import url2pathname
 
 from milvine.client.exceptions import ParamError
 
-_HOST, _PORT = "127.0.0.1", 19530
+_HOST, _PORT, _HTTP_PORT = "127.0.0.1", 19530, 19121
 _INCOMPLETE = "Param is not complete. Please invoke as follow:\n\t(host = ${HOST}, port = ${PORT})\n\t(uri = ${URI})\n"
 
 
@@ -18,6 +18,18 @@ _INCOMPLETE = "Param is not complete. Please invoke as follow:\n\t(host = ${HOST
 class ServerAddress:
     host: str
     port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAddress:
+    """A server's RESTful API; `secure` is https."""
+
+    host: str
+    port: int
+    secure: bool = False
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -48,6 +60,23 @@ def parse_address(host: Any = None, port: Any = None, uri: Any = None) -> Server
     if uri is None or uri == "":
         return ServerAddress(_HOST, _PORT)
     return _parse_uri(uri)
+
+
+def parse_http_address(host: Any = None, port: Any = None, uri: Any = None) -> HttpAddress | FolderAddress:
+    """As `parse_address`, for `handler="HTTP"`: port 19121 if left out, https for an https uri or the port 443.
+
+    Raises:
+        ParamError: as `parse_address`.
+    """
+    if host is not None and port is None:
+        port = _HTTP_PORT
+    if host is None and port is None and not uri:
+        host, port = _HOST, _HTTP_PORT
+    found = parse_address(host, port, uri)
+    if isinstance(found, FolderAddress):
+        return found
+    secure = found.port == 443 if host is not None else urlsplit(uri).scheme == "https"
+    return HttpAddress(found.host, found.port, secure)
 
 
 def _server(host: Any, port: Any) -> ServerAddress:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from milvine import __version__
 from milvine.client import again, checks, replies, requests
-from milvine.client.address import parse_address
+from milvine.client.address import parse_address, parse_http_address
 from milvine.client.exceptions import ClientClosedError, DeprecatedError, NotConnectError, ParamError, VersionError
 from milvine.client.futures import CallFuture
 from milvine.client.replies import Rpc, failed
@@ -35,7 +35,7 @@ class Connection:
     Args:
         host: the server's name or address; `uri` is ignored if it is given.
         port: 1 to 65535 as int or text; 19530 if left out.
-        handler: "GRPC". 1.x also has "HTTP".
+        handler: "GRPC", or "HTTP" for the REST API, at port 19121 if left out; it has no `reload_segments`.
         pool: "SingletonThread", "Singleton" or "QueuePool"; one channel serves all threads whichever it is.
         pool_size: at least 1; without effect, for the same reason.
         uri: `tcp://host:port` for a server, `file:///path` for a database in this process.
@@ -68,7 +68,8 @@ class Connection:
         _check_pool(pool, kwargs.get("pool_size", 10))
         wait_timeout = checks.seconds(kwargs.get("wait_timeout", 30)) or 0.0
         max_retry = checks.integer(kwargs.get("max_retry", 3), "max_retry")
-        address = parse_address(host, port, kwargs.get("uri"))
+        parse = parse_http_address if handler == "HTTP" else parse_address
+        address = parse(host, port, kwargs.get("uri"))
         self._transport = kwargs.get("transport") or open_transport(
             address, wait_timeout, max_retry, bool(kwargs.get("pre_ping", True))
         )
@@ -187,8 +188,6 @@ def _check_pool(pool: Any, size: Any) -> None:
 
 
 def _checked_handler(handler: str) -> str:
-    if handler == "HTTP":
-        raise NotImplementedError("handler='HTTP' is not there yet. Use handler='GRPC', the default")
-    if handler != "GRPC":
+    if handler not in ("GRPC", "HTTP"):
         raise ValueError("Unknown handler type. Use GRPC or HTTP")
     return handler

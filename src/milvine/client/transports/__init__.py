@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from milvine.client.address import FolderAddress, ServerAddress
+from milvine.client.address import FolderAddress, HttpAddress, ServerAddress
 from milvine.client.transports.base import Transport, TransportFailed
 
 __all__ = ["Transport", "TransportFailed", "open_transport"]
 
-_MODULES: dict[type, str] = {ServerAddress: "remote", FolderAddress: "embedded"}
+_MODULES: dict[type, str] = {ServerAddress: "remote", HttpAddress: "http", FolderAddress: "embedded"}
 
 
 def open_transport(
-    address: ServerAddress | FolderAddress, wait_timeout: float, max_retry: int, pre_ping: bool
+    address: ServerAddress | HttpAddress | FolderAddress, wait_timeout: float, max_retry: int, pre_ping: bool
 ) -> Transport:
     """A transport to `address`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from urllib.parse import unquote
 
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
@@ -70,7 +71,8 @@ async def get_vectors(
 async def insert(
     here: Here, request: Request, collection_name: Name, ids: IdsOfRows = "", partition_tag: Tag = ""
 ) -> Response:
-    """Insert rows."""
+    """Insert rows. With the header `Idempotency-Key`, a body that is sent again is stored once."""
+    key = unquote(request.headers.get("idempotency-key", ""))
 
     def work(body: Body) -> Json:
         collection = _collection(here.database, collection_name, body)
@@ -78,9 +80,9 @@ async def insert(
             rows, given = _bulk_rows(body, collection)
             if ids:
                 given = ids_of(ids.split(","), IllegalVectorId, IllegalVectorId)
-            wanted = InsertRequest(collection_name, rows, _NO_IDS if given is None else given, partition_tag, None)
+            wanted = InsertRequest(collection_name, rows, _NO_IDS if given is None else given, partition_tag, None, key)
         else:
-            wanted = _insert_of_json(body, collection)
+            wanted = _insert_of_json(body, collection, key)
         stored = store_rows(here.database, wanted)
         return reply({"ids": list(map(str, stored.tolist()))}, 201)
 
@@ -129,13 +131,13 @@ def _bulk_rows(body: Body, collection: Collection) -> tuple[Rows, Ids | None]:
     return rows_of_array(array, collection.metric.is_binary), ids
 
 
-def _insert_of_json(body: Body, collection: Collection) -> InsertRequest:
+def _insert_of_json(body: Body, collection: Collection, key: str) -> InsertRequest:
     binary = collection.metric.is_binary
     value, rows = parse_rows(body.data, ("vectors",), binary)
     wanted = checked(value, NewRows, {"ids": IllegalBody})
     ids = ids_of(wanted.ids or (), IllegalBody, IllegalVectorId)
     rows = rows_of(wanted.vectors, binary) if rows is None else rows
-    return InsertRequest(collection.name, rows, ids, wanted.partition_tag or "", None)
+    return InsertRequest(collection.name, rows, ids, wanted.partition_tag or "", None, key)
 
 
 def _task_of(value: Any) -> Search | Delete:

@@ -1,0 +1,151 @@
+"""A server over its RESTful API, for `handler="HTTP"`: each rpc becomes the requests that it amounts to.
+
+Speaks what every 1.x server speaks, JSON; one connection for each thread, kept open.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import threading
+from typing import Any
+from urllib.parse import quote
+
+import grpc
+
+from milvine.client.address import HttpAddress
+from milvine.client.exceptions import NotConnectError
+from milvine.client.transports.base import TransportFailed
+from milvine.client.transports.rest_calls import CALLS, Refused
+from milvine.wire import schema
+from milvine.wire.status import set_status
+
+_NOT_SERVED = "{} is not there over HTTP. Use handler='GRPC', the default"
+
+
+class HttpTransport:
+    """Waits for the server at most `max_retry` times `wait_timeout` seconds."""
+
+    def __init__(self, address: HttpAddress, wait_timeout: float, max_retry: int, pre_ping: bool) -> None:
+        self._address, self._wait_timeout, self._max_retry = address, wait_timeout, max_retry
+        self._pre_ping = pre_ping
+        self._local = threading.local()
+        self._connections: set[http.client.HTTPConnection] = set()  # of all threads, to be closed in the end
+
+    def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
+        """See Transport.
+
+        Raises:
+            NotImplementedError: the API has nothing for this rpc.
+        """
+        if method not in CALLS:
+            raise NotImplementedError(_NOT_SERVED.format(method))
+        try:
+            return self._call(method, request, timeout)
+        except TransportFailed as error:
+            if not self._pre_ping or not error.unsent:
+                raise
+        self.wait()
+        return self._call(method, request, timeout)
+
+    def _call(self, method: str, request: bytes, timeout: float | None) -> bytes:
+        def ask(verb: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+            return self._ask(verb, path, body, headers or {}, timeout)
+
+        try:
+            return CALLS[method](ask, request)
+        except Refused as refused:
+            reply = set_status(schema.METHODS[method][1](), refused.code, refused.message)
+            return bytes(reply.SerializeToString())
+
+    def _ask(self, verb: str, path: str, body: Any, headers: dict[str, str], timeout: float | None) -> tuple[int, Any]:
+        """Status and JSON of an answer; None for the JSON of an empty one."""
+        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        if data is not None:
+            headers = {"Content-Type": "application/json", **headers}
+        connection = self._connection(timeout)
+        connected = False
+        try:
+            if connection.sock is None:
+                connection.connect()
+            connected = True
+            connection.request(verb, quote(path, safe="/?&=,%"), data, headers)
+            answer = connection.getresponse()
+            text = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._forget()
+            raise _failure(error, self._address, connected) from error
+        return answer.status, _json(text)
+
+    def _connection(self, timeout: float | None) -> http.client.HTTPConnection:
+        mine: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+        if mine is None or self._local.process != os.getpid() or _is_stale(mine):
+            self._forget()
+            kind = http.client.HTTPSConnection if self._address.secure else http.client.HTTPConnection
+            mine = kind(self._address.host, self._address.port)
+            self._connections.add(mine)
+            self._local.connection, self._local.process = mine, os.getpid()
+        mine.timeout = timeout
+        if mine.sock is not None:
+            mine.sock.settimeout(timeout)
+        return mine
+
+    def _forget(self) -> None:
+        connection = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.close()
+            self._connections.discard(connection)
+            self._local.connection = None
+
+    def wait(self) -> None:
+        """Until the server answers.
+
+        Raises:
+            NotConnectError: it did not in any of the attempts.
+        """
+        for _ in range(max(1, self._max_retry)):
+            try:
+                self._ask("GET", "/state", None, {}, self._wait_timeout)
+                return
+            except TransportFailed:
+                continue
+        raise NotConnectError(f"Fail connecting to server on {self._address}. Timeout")
+
+    def close(self) -> None:
+        while self._connections:
+            self._connections.pop().close()
+
+
+def _is_stale(connection: http.client.HTTPConnection) -> bool:
+    """Whether the server has hung up on an idle connection: then there is something to read, its end."""
+    sock: socket.socket | None = connection.sock
+    if sock is None:
+        return False
+    try:
+        sock.setblocking(False)
+        return sock.recv(1, socket.MSG_PEEK) is not None
+    except (BlockingIOError, ValueError):  # TLS cannot peek
+        return False
+    except OSError:
+        return True
+
+
+def _failure(error: Exception, address: HttpAddress, connected: bool) -> TransportFailed:
+    if isinstance(error, TimeoutError):
+        return TransportFailed(grpc.StatusCode.DEADLINE_EXCEEDED, f"No answer from {address} in time", not connected)
+    return TransportFailed(
+        grpc.StatusCode.UNAVAILABLE, f"{address}: {error or type(error).__name__}", not connected, connected
+    )
+
+
+def _json(text: bytes) -> Any:
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return {"code": 1, "message": text.decode(errors="replace").strip()}
+
+
+def open_transport(address: HttpAddress, wait_timeout: float, max_retry: int, pre_ping: bool) -> HttpTransport:
+    return HttpTransport(address, wait_timeout, max_retry, pre_ping)
