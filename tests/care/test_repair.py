@@ -322,3 +322,37 @@ def test_a_catalog_that_lost_commits_sweeps_nothing_away(sample):
     assert any("lost commits" in f.what for f in verify(root).findings)
     repaired(root)
     same(root, model)
+
+
+def test_a_catalog_that_lost_a_collection_does_not_pass_over_its_rows(sample):
+    root, model = sample
+    Database.open(root, QUIET).close()
+    before = (root / "catalog.sqlite").read_bytes()
+    db = Database.open(root, QUIET)
+    for store in (db, model):
+        store.create_collection("late", 8, 1, MetricType.L2)
+        store.insert("late", np.ones((4, 8), np.float32), np.arange(4))
+    shutil.copytree(root, root.with_name("killed"))
+    db.close()
+    root = root.with_name("killed")
+    for path in root.glob("catalog.sqlite*"):
+        path.unlink()
+    (root / "catalog.sqlite").write_bytes(before)
+    with pytest.raises(CorruptFile, match="lost commits"):
+        Database.open(root, QUIET)
+    assert any("lost commits" in f.what for f in verify(root).findings)
+    repaired(root)
+    same(root, model)
+
+
+def test_a_collection_of_which_only_a_damaged_definition_is_left(sample):
+    root, model = sample
+    for path in root.glob("catalog.sqlite*"):
+        path.unlink()
+    last = max((root / "definitions").iterdir())
+    assert '"empty"' in last.read_text()
+    flip(last, 30)
+    model.drop_collection("empty")
+    repaired(root)
+    same(root, model)
+    assert list((root / "set-aside").rglob(last.name))

@@ -24,6 +24,7 @@ from milvine.care.logfiles import LogScan
 from milvine.care.resolve import Resolved, definitions_of, indexed, resolve
 from milvine.care.rows import Logged
 from milvine.care.verify import Survey, look
+from milvine.catalog.definitions import read_definitions
 from milvine.catalog.model import Contents, SegmentRecord, StoredCollection
 from milvine.catalog.sql import DEFINITIONS, Catalog
 from milvine.errors import StorageFailed, UnsupportedFormat
@@ -42,7 +43,7 @@ _NEW_CATALOG = "catalog.repaired"
 class Outcome:
     """What repair did, or with `dry_run` would do.
 
-    `lost_rows`: live rows that nothing holds any more. `lost_records`: inserts and deletes of the log that cannot be
+    `lost_rows`: live rows that nothing holds any more. `returning_rows`: deleted ones that may come back, at most. `lost_records`: inserts and deletes of the log that cannot be
     read. `unused_records`: those behind the damage, which can, but are set aside unless `skip_log_damage` is given.
     """
 
@@ -50,6 +51,7 @@ class Outcome:
     findings: list[Finding]
     steps: list[str] = field(default_factory=list)
     lost_rows: int = 0
+    returning_rows: int = 0
     lost_records: int = 0
     unused_records: int = 0
     set_aside: list[str] = field(default_factory=list)
@@ -174,6 +176,7 @@ class _Work:
             if given:
                 say(f"collection {each.collection.name}: write the rows of {len(given)} inserts in the log to segments")
             self.outcome.lost_rows += each.lost
+            self.outcome.returning_rows += each.returning
             each.unreadable.clear()
             each.given = given
         if self.outcome.unused_records:
@@ -257,7 +260,12 @@ class _Work:
 
     def _last_ids(self, contents: Contents) -> tuple[int, int]:
         partitions = [p.id for each in contents.collections for p in each.partitions]
-        collections = [each.collection.id for each in contents.collections]
+        known, damaged = read_definitions(self.folder.root / DEFINITIONS)
+        collections = [
+            *(each.collection.id for each in contents.collections),
+            *(each.id for each, _ in known),
+            *damaged,
+        ]
         return max([self.ids[0], *collections]), max([self.ids[1], *partitions])
 
     def _stored(self, storage: LocalStorage, each: Resolved) -> StoredCollection:

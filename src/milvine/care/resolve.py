@@ -35,6 +35,7 @@ class Resolved:
     unreadable: list[tuple[int, int, int]] = field(default_factory=list)
     given: set[int] = field(default_factory=set)
     lost: int = 0
+    returning: int = 0  # deleted rows that may come back, at most
     damaged: bool = False
     notes: list[str] = field(default_factory=list)
 
@@ -141,6 +142,7 @@ def _live(survey: Survey, record: SegmentRecord, out: Resolved) -> tuple[Live | 
     others = list(_generations(survey, record.id))
     joined = np.logical_and.reduce(others) if others else None
     missing = record.dead - (0 if joined is None else int((~joined).sum()))
+    out.returning += max(missing, 0)
     out.notes.append(f"{record.tombstone_file} cannot be read: up to {max(missing, 0)} deleted rows may come back")
     return joined, False
 

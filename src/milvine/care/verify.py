@@ -135,6 +135,7 @@ def _read_catalog(survey: Survey, folder: DataFolder) -> None:
     if not is_there(folder.catalog):
         what = "is empty" if folder.catalog.exists() else "is missing"
         survey.findings.append(damage(name, None, f"the catalog {what}; `milvine repair` rebuilds it"))
+        survey.findings += _damaged_definitions(survey.root)
         return
     sound = not any(finding.damage and finding.file.startswith(name) for finding in survey.findings)
     try:
@@ -144,12 +145,30 @@ def _read_catalog(survey: Survey, folder: DataFolder) -> None:
             survey.findings += [damage(name, None, each) for each in wrong]
             survey.contents = catalog.contents(unchecked=True)
             survey.catalog_sound = sound and not wrong
+            if not survey.running:
+                _check_newest(survey, catalog.last_collection_id())
         finally:
             catalog.close()
     except (MilvineError, ValueError) as error:
         survey.findings.append(damage(name, None, f"it cannot be read: {error}"))
+        survey.findings += _damaged_definitions(survey.root)
         return
     survey.findings += _definitions(survey, folder)
+
+
+def _damaged_definitions(root: Path) -> Iterator[Finding]:
+    for number, what in read_definitions(root / DEFINITIONS)[1].items():
+        yield damage(f"{DEFINITIONS}/collection-{number}.json", 0, what)
+
+
+def _check_newest(survey: Survey, last: int | None) -> None:
+    """A definition of a collection that the catalog never made is of a commit that it lost."""
+    definitions, damaged = read_definitions(survey.root / DEFINITIONS)
+    newest = max([*(collection.id for collection, _ in definitions), *damaged], default=0)
+    if last is not None and newest > last:
+        survey.catalog_sound = False
+        what = f"it has lost commits: {DEFINITIONS}/collection-{newest}.json is of a collection that it never made"
+        survey.findings.append(damage("catalog.sqlite", None, what))
 
 
 def _definitions(survey: Survey, folder: DataFolder) -> list[Finding]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from milvine.storage.checksum import crc32c
 from milvine.storage.durable import make_folder, sync_folder, write_file
+from milvine.storage.failpoints import at
 from milvine.types import Collection, IdMode, IndexSetting, IndexType, MetricType, Partition
 
 _PREFIX, _SUFFIX = "collection-", ".json"
@@ -37,6 +38,10 @@ class Definitions:
         self._wanted[collection_id] = None
         self._write()
 
+    def newest(self) -> int:
+        """The highest id of a collection that has a file, 0 without any."""
+        return max(_files(self._folder), default=0)
+
     def replace(self, definitions: list[Definition]) -> None:
         """Have files for exactly these; those that say so already stay as they are."""
         there = {number: path.read_text("utf-8", "replace") for number, path in _files(self._folder).items()}
@@ -54,6 +59,7 @@ class Definitions:
             del self._wanted[number]
 
     def _write_one(self, number: int, text: str | None) -> None:
+        at("definition.write")
         path = self._folder / f"{_PREFIX}{number}{_SUFFIX}"
         if text is None:
             if path.exists():
@@ -64,6 +70,7 @@ class Definitions:
             make_folder(self._folder)
             write_file(path, text.encode())
             self._written[number] = text
+        at("definition.written")
 
 
 def read_definitions(folder: Path) -> tuple[list[Definition], dict[int, str]]:

@@ -23,15 +23,17 @@ from milvine.catalog.keys import drop_keys, store_keys, stored_keys
 from milvine.catalog.model import Contents, Edit, SegmentRecord, StoredCollection
 from milvine.catalog.sums import renew, wrong
 from milvine.catalog.tables import COLLECTIONS, FACTS, METADATA, PARTITIONS, SEGMENTS
-from milvine.errors import CatalogFailed, CorruptFile
+from milvine.errors import CatalogFailed, CatalogFull, CorruptFile, DiskFull
 from milvine.events import CatalogCommitted, Events
 from milvine.limits import DEFAULT_TAG
-from milvine.storage.durable import sync_folder
+from milvine.storage.durable import refusal, sync_folder
+from milvine.storage.failpoints import at
 from milvine.types import Collection, IdMode, IndexSetting, IndexType, MetricType, Partition
 
 DEFINITIONS = "definitions"
 """The folder, beside the catalog, of the definitions outside it."""
 _DURABLE_LSN, _LAST_ID = "durable_lsn", "last_id"
+_NO_ROOM = "database or disk is full"
 _Row = dict[str, Any]
 
 
@@ -45,6 +47,7 @@ class Catalog:
     def __init__(self, path: Path, read_only: bool = False, events: Events | None = None) -> None:
         self._events = Events() if events is None else events
         self._path = path
+        self.commits = 0
         self._definitions = Definitions(path.parent / DEFINITIONS)
         where = f"file:{path}?mode=ro&uri=true" if read_only else str(path)
         self._engine = create_engine(
@@ -106,7 +109,7 @@ class Catalog:
             "index_params": "{}",
             "flushed_lsn": lsn,
         }
-        with self._transaction() as connection:
+        with self._change() as connection:
             collection_id = _inserted(connection, COLLECTIONS, values)
             partition_id = _inserted(connection, PARTITIONS, {"collection_id": collection_id, "tag": DEFAULT_TAG})
             renew(connection, collection_id)
@@ -115,34 +118,38 @@ class Catalog:
         self._definitions.store(collection, partitions)
         return StoredCollection(collection, lsn, partitions, ())
 
-    def drop_collection(self, collection_id: int) -> None:
-        with self._transaction() as connection:
+    def drop_collection(self, collection_id: int, last_id: int = 0) -> None:
+        """`last_id`: no generated id up to it is given again, though nothing may remember them now."""
+        with self._change() as connection:
             connection.execute(delete(SEGMENTS).where(SEGMENTS.c.collection_id == collection_id))
             connection.execute(delete(PARTITIONS).where(PARTITIONS.c.collection_id == collection_id))
             connection.execute(delete(COLLECTIONS).where(COLLECTIONS.c.id == collection_id))
             drop_keys(connection, collection_id)
+            _raise_fact(connection, _LAST_ID, last_id)
             renew(connection, collection_id)
         self._definitions.remove(collection_id)
 
     def create_partition(self, collection_id: int, tag: str) -> Partition:
-        with self._transaction() as connection:
+        with self._change() as connection:
             partition_id = _inserted(connection, PARTITIONS, {"collection_id": collection_id, "tag": tag})
             renew(connection, collection_id)
         self._define(collection_id)
         return Partition(partition_id, collection_id, tag)
 
-    def drop_partition(self, partition_id: int) -> None:
-        with self._transaction() as connection:
+    def drop_partition(self, partition_id: int, last_id: int = 0) -> None:
+        """`last_id` as for a collection."""
+        with self._change() as connection:
             owner = select(PARTITIONS.c.collection_id).where(PARTITIONS.c.id == partition_id)
             collection_id = int(connection.execute(owner).scalar() or 0)
             connection.execute(delete(SEGMENTS).where(SEGMENTS.c.partition_id == partition_id))
             connection.execute(delete(PARTITIONS).where(PARTITIONS.c.id == partition_id))
+            _raise_fact(connection, _LAST_ID, last_id)
             renew(connection, collection_id)
         self._define(collection_id)
 
     def apply(self, edit: Edit) -> None:
         """Commit an edit."""
-        with self._transaction() as connection:
+        with self._change() as connection:
             gone = [*edit.removed, *(record.id for record in edit.changed)]
             if gone:
                 connection.execute(delete(SEGMENTS).where(SEGMENTS.c.id.in_(gone)))
@@ -169,8 +176,24 @@ class Catalog:
             return found + wrong(connection)
 
     def define(self) -> None:
-        """Write the definitions outside the catalog anew, where they say something else."""
+        """Write the definitions outside the catalog anew, where they say something else.
+
+        Raises:
+            CorruptFile: one is of a collection that this catalog never made: it has lost commits.
+        """
+        newest, last = self._definitions.newest(), self.last_collection_id()
+        if last is not None and newest > last:
+            what = f"it has lost commits: collection {newest} is defined beside it; `milvine repair` rebuilds it"
+            raise CorruptFile.at(str(self._path), 0, what)
         self._definitions.replace([(each.collection, each.partitions) for each in self.contents().collections])
+
+    def last_collection_id(self) -> int | None:
+        """The highest id that a collection ever had; None where the database does not tell."""
+        if self._engine.dialect.name != "sqlite":
+            return None
+        with self._transaction() as connection:
+            given = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
+            return int(connection.execute(given, {"name": COLLECTIONS.name}).scalar() or 0)
 
     def drop_indexes(self) -> None:
         """No segment has an index file any more; the settings stay."""
@@ -218,13 +241,29 @@ class Catalog:
             self._definitions.store(_collection(row), partitions)
 
     @contextmanager
+    def _change(self) -> Iterator[Connection]:
+        """A transaction that writes: `commits` counts those that succeeded."""
+        try:
+            with self._transaction() as connection:
+                at("catalog.begin")
+                yield connection
+                at("catalog.commit")
+        except OSError as error:  # what a failpoint raises; the database has errors of its own
+            raise (CatalogFull if isinstance(refusal("", error), DiskFull) else CatalogFailed)(
+                f"The catalog refused: {error.strerror or error}"
+            ) from error
+        self.commits += 1
+        at("catalog.committed")
+
+    @contextmanager
     def _transaction(self) -> Iterator[Connection]:
         began = perf_counter()
         try:
             with self._engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise CatalogFailed(f"The catalog refused: {error}") from error
+            kind = CatalogFull if _NO_ROOM in str(error) else CatalogFailed
+            raise kind(f"The catalog refused: {error}") from error
         if self._events:
             self._events.emit(CatalogCommitted(perf_counter() - began))
 
