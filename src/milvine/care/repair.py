@@ -43,8 +43,9 @@ _NEW_CATALOG = "catalog.repaired"
 class Outcome:
     """What repair did, or with `dry_run` would do.
 
-    `lost_rows`: live rows that nothing holds any more. `returning_rows`: deleted ones that may come back, at most. `lost_records`: inserts and deletes of the log that cannot be
-    read. `unused_records`: those behind the damage, which can, but are set aside unless `skip_log_damage` is given.
+    `lost_rows`: live rows that nothing holds any more. `returning_rows`: deleted ones that may come back, at most.
+    `lost_records`: inserts and deletes of the log that cannot be read. `unused_records`: those behind the damage, which
+    can, but are set aside unless `skip_log_damage` is given.
     """
 
     dry_run: bool
