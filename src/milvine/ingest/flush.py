@@ -22,6 +22,7 @@ from milvine.errors import CorruptFile, StorageFailed
 from milvine.ingest.ids import IdSource
 from milvine.ingest.memtable import Block
 from milvine.ingest.state import CollectionState
+from milvine.limits import INDEX_ROWS_MIN
 from milvine.segment.version import LiveSegment
 from milvine.segment.writer import RowSet, write_rows, write_tombstones
 from milvine.storage.local import LocalStorage
@@ -68,8 +69,8 @@ def seal(state: CollectionState, lsn: int) -> Sealed | None:
     return Sealed(state.collection, tuple(state.partitions.values()), lsn, blocks, live, tombstones)
 
 
-def write(sealed: Sealed, storage: LocalStorage, ids: IdSource) -> Written:
-    """Write the sealed rows and tombstones, durably.
+def write(sealed: Sealed, storage: LocalStorage, ids: IdSource, index_rows_min: int = INDEX_ROWS_MIN) -> Written:
+    """Write the sealed rows and tombstones, durably; segments from `index_rows_min` rows on as indexes want them.
 
     Raises:
         StorageFailed: nothing changes; the rows stay in the memtable and the log.
@@ -79,7 +80,7 @@ def write(sealed: Sealed, storage: LocalStorage, ids: IdSource) -> Written:
     records: list[SegmentRecord] = []
     if sets:
         name = f"rows-{ids.one()}.mlv"
-        write_rows(storage, name, sealed.collection, sets)
+        write_rows(storage, name, sealed.collection, sets, index_rows_min)
         records = [new_record(sealed.collection, rows, name) for rows in sets]
     tombstone_file = None
     if sealed.tombstones:
