@@ -85,8 +85,17 @@ def test_a_missing_collection_is_400_for_tasks(rest: Asking, task: str) -> None:
 def test_requests_are_told_with_their_web_of_rpcs(rest: Asking, told: list[Event]) -> None:
     rest.create()
     rest.ask("GET", "/collections/missing")
+    rest.ask("PUT", "/collections/c/vectors", {"delete": {"ids": ["1"]}})
+    rest.ask("PUT", "/collections/c/vectors", {"search": {}})
+    rest.ask("PUT", "/system/task", {"compact": {"collection_name": "c"}})
     calls = [(event.rpc, event.code, event.size > 0) for event in told if isinstance(event, Answered)]
-    assert calls == [("CreateCollection", 0, True), ("DescribeCollection", 4, False)]
+    assert calls == [
+        ("CreateCollection", 0, True),
+        ("DescribeCollection", 4, False),
+        ("DeleteByID", 0, True),
+        ("Search", 5, True),
+        ("Compact", 0, True),
+    ]
 
 
 def test_bodies_over_the_budget_are_refused(rest: Asking) -> None:

@@ -61,12 +61,17 @@ class Calls:
         task = partial(copy_context().run, self.operations.run, rpc, size, work, paid)
         return await asyncio.get_running_loop().run_in_executor(self._threads, task)
 
-    async def run_with_body(self, rpc: str, request: Request, work: Callable[[Body], T]) -> T:
-        """As `run`, with the body of the request, whose bytes are paid for from their arrival to the end of `work`."""
-        async with received(request, self.operations.budget) as body:
+    async def run_with_body(self, rpc: str | Callable[[Body], str], request: Request, work: Callable[[Body], T]) -> T:
+        """As `run`, with the body of the request, whose bytes are paid for from their arrival to the end of `work`.
+
+        `rpc` may depend on the body; it only gives the call its name.
+        """
+        most, seconds = self.settings.http_body_bytes_max, self.settings.http_receive_seconds
+        async with received(request, self.operations.budget, most, seconds) as body:
+            name = rpc if isinstance(rpc, str) else rpc(body)
             if body.refusal is not None:
-                return await self.run(rpc, partial(_raise, body.refusal), body.size, paid=True)
-            return await self.run(rpc, partial(work, body), body.size, paid=True)
+                return await self.run(name, partial(_raise, body.refusal), body.size, paid=True)
+            return await self.run(name, partial(work, body), body.size, paid=True)
 
 
 def _raise(error: Exception) -> Any:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from anyio import fail_after
 from fastapi import Request
 
-from milvine.errors import OutOfMemory
+from milvine.errors import MilvineError, OutOfMemory
 from milvine.server.budget import ByteBudget
+from milvine.server.rest.errors import TooLarge, TooSlow
 
+_MEMBER = re.compile(rb'\s*\{\s*"([a-z]+)"')
 _PIECE = 1 << 20  # bytes paid for at a time where the length is not known
 
 
@@ -20,29 +24,47 @@ class Body:
         self.kind = kind
         self.data = bytearray()
         self.size = 0
-        self.refusal: OutOfMemory | None = None
+        self.refusal: MilvineError | None = None
+
+    def member(self) -> str:
+        """The name of the first member of a JSON object, without reading the rest; empty where there is none."""
+        found = _MEMBER.match(self.data)
+        return found[1].decode() if found else ""
 
 
 @asynccontextmanager
-async def received(request: Request, budget: ByteBudget) -> AsyncIterator[Body]:
-    """The body of a request; its bytes count against the budget until the block ends."""
+async def received(
+    request: Request, budget: ByteBudget, most: int = 1 << 62, seconds: float = 3600.0
+) -> AsyncIterator[Body]:
+    """The body of a request, `most` bytes within `seconds`; they count against the budget until the block ends."""
     body, taken = Body(_media_type(request)), 0
     try:
         try:
-            body.size = _declared(request)
+            body.size = _within(_declared(request), most)
             budget.take(body.size)
             taken = body.size
-            async for piece in request.stream():
-                if len(body.data) + len(piece) > taken:
-                    budget.take(_PIECE + len(piece))
-                    taken += _PIECE + len(piece)
-                body.data += piece
+            with fail_after(seconds):
+                async for piece in request.stream():
+                    if _within(len(body.data) + len(piece), most) > taken:
+                        budget.take(_PIECE + len(piece))
+                        taken += _PIECE + len(piece)
+                    body.data += piece
             body.size = len(body.data)
-        except OutOfMemory as error:
+        except (OutOfMemory, TooLarge) as error:
             body.data, body.refusal = bytearray(), error
+        except TimeoutError:
+            budget.give_back(taken)
+            body.data, taken = bytearray(), 0
+            body.refusal = TooSlow(f"The body did not arrive within {seconds:g} seconds (network.http.receive_seconds)")
         yield body
     finally:
         budget.give_back(taken)
+
+
+def _within(size: int, most: int) -> int:
+    if size > most:
+        raise TooLarge(f"A body of {size} bytes or more is over the limit of {most} bytes (network.http.body_bytes_max)")
+    return size
 
 
 def _declared(request: Request) -> int:

@@ -14,6 +14,7 @@ from milvine.server import validate
 from milvine.server.operations.collections import known_collection
 from milvine.server.operations.rows import delete_rows, nearest, nearest_to_stored, store_rows
 from milvine.server.rest import bulk, replies
+from milvine.server.rest.admission import Caller
 from milvine.server.rest.arrays import ids_of, parse_rows, rows_of, rows_of_array
 from milvine.server.rest.bodies import Delete, NewRows, RowsTask, Search, checked, parse_json
 from milvine.server.rest.calls import Here, Json, reply, told
@@ -23,6 +24,7 @@ from milvine.server.rest.errors import BodyUnparsable, FieldMissing, IllegalBody
 from milvine.server.rest.hits import hits_json
 from milvine.server.rest.receive import Body
 from milvine.server.rest.segments import rows_with_ids
+from milvine.server.security import Role
 from milvine.types import Collection, Ids
 from milvine.wire.packed import IdsRequest, InsertRequest, Rows, SearchRequest
 
@@ -96,6 +98,7 @@ async def insert(
 )
 async def search_or_delete(
     here: Here,
+    caller: Caller,
     request: Request,
     collection_name: Name,
     topk: Topk = "",
@@ -113,10 +116,15 @@ async def search_or_delete(
         value, rows = parse_rows(body.data, ("search", "vectors"), collection.metric.is_binary)
         task = _task_of(value)
         if isinstance(task, Delete):
+            caller.demand("A delete", Role.WRITE)
             return _delete(here.database, collection_name, task)
         return _nearest(here.database, collection, task, rows)
 
-    return await here.run_with_body("Search", request, work)
+    return await here.run_with_body(_rpc_of, request, work)
+
+
+def _rpc_of(body: Body) -> str:
+    return "DeleteByID" if body.member() == "delete" else "Search"
 
 
 def _collection(database: Database, name: str, body: Body) -> Collection:

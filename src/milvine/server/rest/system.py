@@ -11,11 +11,13 @@ from milvine.engine.database import Database
 from milvine.server import validate
 from milvine.server.memory import memory_total
 from milvine.server.rest import replies
+from milvine.server.rest.admission import Caller
 from milvine.server.rest.bodies import SystemTask, checked, parse_json
 from milvine.server.rest.calls import Here, Json, reply, told
 from milvine.server.rest.documents import answers, takes
 from milvine.server.rest.errors import IllegalBody, UnknownPath
 from milvine.server.rest.receive import Body
+from milvine.server.security.roles import role_of_command
 
 router = APIRouter(tags=["system"], default_response_class=Json)
 _WORDS = {"info": "get_system_info"}
@@ -57,7 +59,7 @@ async def run_task(here: Here, request: Request) -> Response:
         _do(here.database, checked({kind: value[kind]}, SystemTask))
         return told()
 
-    return await here.run_with_body("Flush", request, work)
+    return await here.run_with_body(lambda body: _TASKS.get(body.member(), "Flush"), request, work)
 
 
 def _do(database: Database, task: SystemTask) -> None:
@@ -87,11 +89,13 @@ async def put_elsewhere(here: Here, other: str) -> Response:
 @router.get("/system/{info}", responses=answers(200, replies.SystemReply, "The answer, a text", collection=False))
 async def command(
     here: Here,
+    caller: Caller,
     info: Annotated[
         str, Path(description="version, status, mode, tasktable, build_commit_id, info or another command of one word")
     ],
 ) -> Response:
     """Ask the server something. A command that nobody knows is no error."""
+    caller.demand("This command", role_of_command(info))
 
     def work() -> Json:
         return reply({"code": 0, "message": "OK", "reply": here.operations.command(_WORDS.get(info, info))})
