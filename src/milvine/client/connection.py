@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ from milvine.client.exceptions import ClientClosedError, DeprecatedError, NotCon
 from milvine.client.futures import CallFuture
 from milvine.client.replies import Rpc, failed
 from milvine.client.status import Status
-from milvine.client.transports import Transport, TransportFailed, open_transport
+from milvine.client.transports import InProcess, Transport, TransportFailed, open_transport
 
 F = TypeVar("F", bound=CallFuture)
 Seconds = float | str | None
@@ -27,6 +27,7 @@ _logger = logging.getLogger("milvus")
 _POOLS = ("SingletonThread", "Singleton", "QueuePool")
 _SERVERS = ("0.9.x", "0.10.x", "1.x")
 _ASYNC_THREADS = 8
+_PLAIN = frozenset({int, str, bool})
 
 
 class Connection:
@@ -138,6 +139,15 @@ class Connection:
         if transport is None:
             raise ClientClosedError
         return transport
+
+    def _in_process(self, params: Mapping[str, Any], timeout: Seconds) -> InProcess | None:
+        """The search of a database in this process, which takes arrays as they are; None where bytes must travel.
+
+        They travel also where JSON would make something else of the parameters.
+        """
+        checks.seconds(timeout)
+        search: InProcess | None = getattr(self._open(), "search", None)
+        return search if search and all(type(value) in _PLAIN for value in params.values()) else None
 
     def _pair(self, rpc: Rpc[Any], request: bytes, timeout: Seconds) -> tuple[Status, Any]:
         transport = self._open()

@@ -232,7 +232,11 @@ class Milvus(Connection):
         unknown_keywords(Milvus.search, unknown)
         k, vectors = checks.topk(top_k), checks.vectors(query_records)
         tags = checks.texts(partition_tags, "partition_tag_array")
-        request = requests.search(checks.name(collection_name), vectors, k, tags, checks.params(params))
+        name, given = checks.name(collection_name), checks.params(params)
+        in_process = None if _async else self._in_process(given, timeout)
+        if in_process:
+            return replies.SEARCH.told(replies.hits(in_process(name, vectors, k, tags, given)))
+        request = requests.search(name, vectors, k, tags, given)
         if _async:
             rpc = replies.ASYNC_SEARCH
             return self._start(SearchFuture, rpc, rpc.pair, request, timeout, _callback)

@@ -40,7 +40,9 @@ class Rpc(Generic[T]):
     unanswered: Callable[[], Any] = _NOTHING
 
     def pair(self, data: bytes) -> tuple[Status, Any]:
-        reply = self.read(data)
+        return self.told(self.read(data))
+
+    def told(self, reply: Reply[T]) -> tuple[Status, Any]:
         if reply.code:
             return Status(reply.code, reply.reason), self.refused()
         return Status(Status.SUCCESS, reply.reason if self.message is None else self.message), reply.value
@@ -120,9 +122,12 @@ def _entities(data: bytes) -> Reply[list[Any]]:
     return Reply(reply.code, reply.reason, [row if found else [] for row, found in zip(rows, reply.found, strict=True)])
 
 
-def _hits(data: bytes) -> Reply[TopKQueryResult]:
-    reply = packed.decode_hits(data)
+def hits(reply: packed.HitsReply) -> Reply[TopKQueryResult]:
     return Reply(reply.code, reply.reason, TopKQueryResult.of(reply.row_num, reply.ids, reply.distances))
+
+
+def _hits(data: bytes) -> Reply[TopKQueryResult]:
+    return hits(packed.decode_hits(data))
 
 
 CREATE_COLLECTION = Rpc("CreateCollection", _plain, "Create collection successfully!")

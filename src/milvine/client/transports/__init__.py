@@ -5,9 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 
 from milvine.client.address import FolderAddress, HttpAddress, ServerAddress
-from milvine.client.transports.base import Transport, TransportFailed
+from milvine.client.transports.base import InProcess, Transport, TransportFailed
 
-__all__ = ["Transport", "TransportFailed", "open_transport"]
+__all__ = ["InProcess", "Transport", "TransportFailed", "open_transport"]
 
 _MODULES: dict[type, str] = {ServerAddress: "remote", HttpAddress: "http", FolderAddress: "embedded"}
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from milvine.types import Vectors
+from milvine.wire.packed import HitsReply
 
 
 class TransportFailed(Exception):
@@ -34,3 +38,7 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Releases what the transport holds. May be called again."""
+
+
+InProcess: TypeAlias = "Callable[[str, Vectors, int, Sequence[str], Mapping[str, Any]], HitsReply]"
+"""`search` of a transport that has the database in its own process: collection, queries, topk, tags, parameters."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +20,8 @@ from milvine.client.exceptions import NotConnectError
 from milvine.client.transports.base import TransportFailed
 from milvine.config import Settings
 from milvine.errors import MilvineError
+from milvine.types import Vectors
+from milvine.wire.packed import HitsReply, Rows, SearchRequest
 
 
 @dataclass
@@ -82,16 +85,27 @@ class EmbeddedTransport:
         self._refused: type[Exception] = import_module("milvine.server.operations").Refused
 
     def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
+        try:
+            reply: bytes = self._operations().call(method, request)
+        except self._refused as error:
+            raise TransportFailed(_grpc_code(error), str(error)) from None
+        return reply
+
+    def search(
+        self, collection: str, vectors: Vectors, topk: int, tags: Sequence[str], params: Mapping[str, Any]
+    ) -> HitsReply:
+        """As the call Search, with nothing encoded: a small search costs half as much."""
+        wanted = SearchRequest(collection, tuple(tags), Rows(len(vectors), vectors.size, vectors), topk, None)
+        reply: HitsReply = self._operations().search(wanted, params)
+        return reply
+
+    def _operations(self) -> Any:
         opened = self._opened
         if opened is None:
             raise NotConnectError("The embedded database was closed")
         if opened.process != os.getpid():
             raise NotConnectError("This client was made before the process was forked. Make one in the child process")
-        try:
-            reply: bytes = opened.operations.call(method, request)
-        except self._refused as error:
-            raise TransportFailed(_grpc_code(error), str(error)) from None
-        return reply
+        return opened.operations
 
     def close(self) -> None:
         opened, self._opened = self._opened, None

@@ -8,6 +8,8 @@ from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
 
+import numpy as np
+
 from milvine.config import Configuration, Settings
 from milvine.engine.database import Database
 from milvine.errors import ErrorCode, IllegalArgument, MilvineError
@@ -20,8 +22,8 @@ from milvine.server.operations.parameters import PARAMS_KEY
 from milvine.server.operations.refusals import MalformedRequest, UnknownMethod
 from milvine.server.operations.running import Running
 from milvine.wire import schema
-from milvine.wire.packed import Malformed, parse
-from milvine.wire.status import code_and_reason, set_status
+from milvine.wire.packed import HitsReply, Malformed, SearchRequest, parse
+from milvine.wire.status import OK_REASON, code_and_reason, set_status
 
 Answer = Callable[[bytes], bytes]
 T = TypeVar("T")
@@ -77,6 +79,7 @@ class Operations:
         configuration: Configuration | None = None,
     ) -> None:
         settings = settings or Settings()
+        self._database = database
         self.configuration = RunningConfiguration(database, configuration or Configuration.of(settings))
         self._events = Events() if events is None else events
         self._running = Running()
@@ -109,6 +112,16 @@ class Operations:
             raise MalformedRequest.undecodable(str(error)) from None
         except Exception as error:
             return _failure(method, error)
+
+    def search(self, wanted: SearchRequest, params: object) -> HitsReply:
+        """As the rpc Search, for a caller in this process: nothing is encoded, and failures are replies too."""
+        try:
+            hits = self.run("Search", wanted.rows.elements * 4, partial(rows.nearest, self._database, wanted, params))
+        except Exception as error:
+            code, reason = code_and_reason(error)
+            return HitsReply(int(code), reason, 0, np.empty(0, np.int64), np.empty(0, np.float32))
+        row_num = len(hits.ids) if hits.ids.size else 0
+        return HitsReply(0, OK_REASON, row_num, hits.ids.reshape(-1), hits.distances.reshape(-1))
 
     def command(self, text: str) -> str:
         """The answer to a command, as the rpc Cmd gives it.
