@@ -176,8 +176,16 @@ class StorageFailed(OperatorError):
     """A write, sync, read or catalog commit failed (disk full, permission, I/O error)."""
 
 
+class DiskFull(StorageFailed):
+    """There is no room on the disk. Reads go on; writing goes on by itself as soon as there is room."""
+
+
 class CatalogFailed(StorageFailed, code=ErrorCode.META_FAILED):
     pass
+
+
+class CatalogFull(CatalogFailed, DiskFull):
+    """The catalog cannot grow, for the disk is full."""
 
 
 class BuildFailed(OperatorError):

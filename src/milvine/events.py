@@ -39,6 +39,52 @@ class LogFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class DiskFilled(Event):
+    """There is no room for inserts: they are refused until there is. Searches and deletes go on."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DiskFreed(Event):
+    """There is room again, and inserts go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriterEnded(Event):
+    """An error that nobody foresaw ended the thread that stores; what was acknowledged is in the log."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFolder(Event):
+    """The data folder lies on a network file system, whose locks and syncs may promise more than they keep."""
+
+    folder: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class DamageFound(Event):
+    """A file is not what was written. What would come of it is refused; the rest of the database goes on."""
+
+    file: str
+    offset: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scrubbed(Event):
+    """All segment files were read once and compared with their checksums."""
+
+    files: int
+    size: int
+    damaged: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Flushed(Event):
     """Rows became segments. `size` counts the bytes of their vectors and ids; `seconds` is the writing alone."""
 
@@ -246,6 +292,50 @@ class RequestFailed(Event):
     rpc: str
     reason: str
     traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRefused(Event):
+    """A caller at `host` wanted to do `what` and was refused. `token` is the name of his token, if it is a known one.
+
+    Of many refusals few are told; `left_out` counts those before this one that were not.
+    """
+
+    what: str
+    host: str
+    token: str
+    reason: str
+    left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TokensRefused(Event):
+    """The file of the tokens was changed to one that cannot be used: nobody gets in until it is mended."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenToOthers(Event):
+    """The server listens where others than this machine may reach it, and lets them do what `reason` says."""
+
+    address: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRenewed(Event):
+    """The files of the certificate were changed; new connections get the new one."""
+
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRefused(Event):
+    """The files of the certificate were changed to some that cannot be used; the certificate before is kept."""
+
+    file: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

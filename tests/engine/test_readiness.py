@@ -11,6 +11,7 @@ import pytest
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import DatabaseClosed, StorageFailed
+from milvine.ingest import writer
 from milvine.storage import durable
 from milvine.types import MetricType
 from milvine.wal import log
@@ -54,8 +55,18 @@ def test_a_log_folder_that_is_gone(database, monkeypatch):
 
 
 def test_a_writer_that_died_is_told(database, monkeypatch):
-    monkeypatch.setattr(database._stores.writer._thread, "is_alive", lambda: False)
-    with pytest.raises(StorageFailed, match="The writer thread has ended"):
+    database.create_collection("c", 4, 1024, MetricType.L2)
+
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(writer, "apply", fail)
+    with pytest.raises(StorageFailed, match="not known whether this was stored"):
+        database.insert("c", ROW, None)
+    with pytest.raises(StorageFailed, match="Nothing can be stored until the database is opened anew"):
+        database.insert("c", ROW, None)
+    assert database.count("c") == 0
+    with pytest.raises(StorageFailed, match="Nothing can be stored until the database is opened anew"):
         database.check_ready()
 
 

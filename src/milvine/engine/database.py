@@ -20,7 +20,7 @@ from milvine.engine.live import set_live
 from milvine.engine.opening import Opening, close_parts, open_parts
 from milvine.engine.segments import preload, release, segment_ids
 from milvine.engine.stats import CollectionStats, collection_stats
-from milvine.errors import CollectionNotFound, CorruptFile, DatabaseClosed, MilvineError, ReadOnly
+from milvine.errors import CollectionNotFound, DatabaseClosed, MilvineError, OperatorError, ReadOnly
 from milvine.events import Events, Inserted, InsertFailed, JobFailed, Opened, Searched
 from milvine.ingest.keys import key_of
 from milvine.ingest.state import CollectionState
@@ -106,7 +106,9 @@ class Database:
     def _flush_last(self, state: CollectionState) -> None:
         try:
             flush(self._stores, state)
-        except CorruptFile as error:  # the log keeps its rows; the other collections are flushed
+        except OperatorError as error:  # the log keeps its rows; the other collections are flushed
+            if not self._stores.settings.wal_enable:
+                raise
             self._stores.events.emit(JobFailed(f"flush of collection {state.collection.name}", str(error)))
 
     def __enter__(self) -> Database:

@@ -13,6 +13,7 @@ from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.limits import DEFAULT_TAG
 from milvine.maintenance.reclaim import retire
+from milvine.storage.failpoints import at
 from milvine.types import MetricType
 
 
@@ -40,7 +41,8 @@ def drop_collection(stores: Stores, state: CollectionState) -> None:
     def run() -> None:
         if state.dropped:
             raise CollectionNotFound.named(state.collection.name)
-        stores.catalog.drop_collection(state.id)
+        stores.catalog.drop_collection(state.id, stores.ids.last)
+        at("drop.committed")
         state.dropped = True
         del stores.states[state.id], stores.names[state.collection.name]
         retire(stores, state.files())
@@ -48,6 +50,7 @@ def drop_collection(stores: Stores, state: CollectionState) -> None:
         state.memtable.release(len(state.memtable.blocks))
         state.pending_lsn = None
         state.publish()
+        at("drop.published")
         stores.trim_log()
 
     stores.writer.call(run)
@@ -80,7 +83,8 @@ def drop_partition(stores: Stores, state: CollectionState, tag: str) -> None:
         partition = state.version.by_tag.get(tag)
         if partition is None:
             raise PartitionNotFound.named(state.collection.name, tag)
-        stores.catalog.drop_partition(partition.id)
+        stores.catalog.drop_partition(partition.id, stores.ids.last)
+        at("drop.committed")
         before = state.files()
         del state.partitions[partition.id]
         for key in [k for k, v in state.segments.items() if v.segment.record.partition_id == partition.id]:

@@ -9,13 +9,16 @@ from milvine.catalog.pending import unread_commits
 from milvine.catalog.sql import DEFINITIONS, Catalog, is_there
 from milvine.config import Settings
 from milvine.errors import CorruptFile
-from milvine.events import Events, FilesRemoved
+from milvine.events import Events, FilesRemoved, NetworkFolder
 from milvine.ingest.ids import IdSource
-from milvine.ingest.recovery import recover, sweep
+from milvine.ingest.recovery import newest_number, recover, sweep
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.ingest.writer import Writer
 from milvine.segment.cache import FileCache
+from milvine.storage.durable import refusal
+from milvine.storage.failpoints import at
+from milvine.storage.filesystem import network_kind
 from milvine.storage.folder import DataFolder
 from milvine.storage.local import LocalStorage
 from milvine.wal.log import Log, NoLog
@@ -35,8 +38,14 @@ def open_parts(root: Path, settings: Settings, events: Events, read_only: bool) 
     """Lock, catalog, log, writer. On an error everything that was opened is closed again."""
     folder = DataFolder(root)
     folder.open(read_only)
+    kind = network_kind(root)
+    if kind:
+        events.emit(NetworkFolder(str(root), kind))
     try:
         return _open(folder, settings, events, read_only)
+    except OSError as error:
+        folder.close()
+        raise refusal(f"open the database in {root}", error, error.filename) from error
     except BaseException:
         folder.close()
         raise
@@ -57,10 +66,13 @@ def _open(folder: DataFolder, settings: Settings, events: Events, read_only: boo
             log: Log = NoLog(contents.durable_lsn)
             replayed = 0
         else:
+            at("open.catalog_read")
             catalog.define()
             recovered = recover(folder, contents, files, ids, settings, events)
             states, log, replayed = recovered.states, recovered.log, recovered.replayed
+            ids.seen(newest_number(storage))
             removed = sweep(storage, states, recovered.first_lsn)
+            at("open.swept")
             if removed:
                 events.emit(FilesRemoved(removed))
     except BaseException:
@@ -80,9 +92,9 @@ def _check_commits(folder: DataFolder) -> None:
         CorruptFile: there are commits that it would pass over.
     """
     pending = folder.catalog.with_name(folder.catalog.name + "-wal")
-    for at, what, certain in unread_commits(pending):
+    for offset, what, certain in unread_commits(pending):
         if certain:
-            raise CorruptFile.at(str(pending), at, f"{what}; `milvine repair` rebuilds the catalog")
+            raise CorruptFile.at(str(pending), offset, f"{what}; `milvine repair` rebuilds the catalog")
 
 
 def _check_catalog(folder: DataFolder, storage: LocalStorage) -> None:

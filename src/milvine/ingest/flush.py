@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from milvine.catalog.model import Edit, SegmentRecord
 from milvine.catalog.sql import Catalog
-from milvine.errors import CorruptFile, StorageFailed
+from milvine.errors import CorruptFile
 from milvine.ingest.ids import IdSource
 from milvine.ingest.memtable import Block
 from milvine.ingest.state import CollectionState
 from milvine.limits import INDEX_ROWS_MIN
 from milvine.segment.version import LiveSegment
 from milvine.segment.writer import RowSet, write_rows, write_tombstones
+from milvine.storage.failpoints import at
 from milvine.storage.local import LocalStorage
 from milvine.types import Collection, Partition, RowMask
 
@@ -85,9 +86,10 @@ def write(sealed: Sealed, storage: LocalStorage, ids: IdSource, index_rows_min: 
     tombstone_file = None
     if sealed.tombstones:
         tombstone_file = f"dead-{ids.one()}.mlv"
+        at("flush.rows_written")
         try:
             write_tombstones(storage, tombstone_file, sealed.collection, sealed.tombstones, sealed.lsn)
-        except StorageFailed:
+        except BaseException:
             if records:
                 storage.remove(records[0].rows_file)
             raise
@@ -128,6 +130,7 @@ def commit(state: CollectionState, sealed: Sealed, written: Written, catalog: Ca
             keys=state.recent.since(state.flushed_lsn, sealed.lsn),
         )
     )
+    at("flush.committed")
     for changed_record, (key, written_mask) in zip(changed, marked, strict=True):
         now = state.segments[key].mask
         state.segments[key] = LiveSegment(state.open_segment(changed_record), now)

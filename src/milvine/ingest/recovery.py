@@ -14,12 +14,15 @@ from milvine.ingest.orphans import forgotten
 from milvine.ingest.state import CollectionState
 from milvine.segment.cache import FileCache
 from milvine.segment.layout import read_footer
+from milvine.storage.failpoints import at
 from milvine.storage.folder import DataFolder
 from milvine.storage.local import TEMPORARY, LocalStorage
 from milvine.storage.log_place import place_log
 from milvine.wal.log import Log, NoLog
 from milvine.wal.record import InsertRecord, Record
 from milvine.wal.replay import Replay
+
+_NUMBERS_MAX = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ def recover(
     count = 0
     for lsn, record in replay:
         count += _replayed(states.get(record.collection_id), lsn, record, ids)
+    at("open.replayed")
     for state in states.values():
         _tell_refused(state, events)
         state.publish()
@@ -77,6 +81,14 @@ def _tell_refused(state: CollectionState, events: Events) -> None:
     for key, each in state.segments.items():
         if each.segment.refused:
             events.emit(SegmentRefused(state.collection.name, key, each.segment.refused))
+
+
+def newest_number(storage: LocalStorage) -> int:
+    """The highest number that a file is named by: names are not given again, and what a killed builder still writes
+    never gets the name of something newer."""
+    numbers = (name.partition("-")[2].partition(".")[0] for name in storage.names())
+    known = (int(number) for number in numbers if number.isdecimal())
+    return max((number for number in known if number < _NUMBERS_MAX), default=0)  # not what somebody else put there
 
 
 def sweep(storage: LocalStorage, states: dict[int, CollectionState], first_lsn: int | None) -> tuple[str, ...]:

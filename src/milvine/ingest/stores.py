@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from milvine.catalog.sql import Catalog
@@ -20,6 +21,7 @@ class Stores:
     """`states` by collection id, `names` by name: only the writer thread adds and removes. `obsolete`: since when.
 
     `builds` holds the builds that run now, by the segment they are of: how far each has come.
+    `doubtful` holds files of commits that failed, with the commit they wait for (see `commit`).
     `settings` is replaced when a live one changes: look values up when they are needed.
     """
 
@@ -33,8 +35,26 @@ class Stores:
     states: dict[int, CollectionState]
     names: dict[str, CollectionState]
     obsolete: dict[str, float] = field(default_factory=dict)
+    doubtful: dict[str, int] = field(default_factory=dict)
     builds: dict[int, BuildProgressed] = field(default_factory=dict)
     closing: threading.Event = field(default_factory=threading.Event)
+
+    def in_doubt(self, names: Iterable[str]) -> None:
+        """The commit that was to name these files failed, so nothing needs them; but not quite surely.
+
+        A commit whose sync failed may be on the disk all the same, and a crash would then make it real. The next commit
+        takes its place: only then may they go.
+        """
+        for name in names:
+            self.doubtful[name] = self.catalog.commits
+
+    def settled(self) -> list[str]:
+        """Files in doubt that may go, for a later commit was made."""
+        known = self.catalog.commits
+        gone = [name for name, at in list(self.doubtful.items()) if at < known]
+        for name in gone:
+            self.doubtful.pop(name, None)
+        return gone
 
     def tail_bytes(self) -> int:
         """Bytes of unflushed rows in all collections."""

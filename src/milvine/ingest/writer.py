@@ -20,16 +20,18 @@ from milvine.catalog.model import InsertKey
 from milvine.errors import (
     CollectionNotFound,
     DatabaseClosed,
+    DiskFull,
     IllegalVectorId,
     MilvineError,
     PartitionNotFound,
     StorageFailed,
 )
-from milvine.events import Events, GroupCommitted, LogFailed, SegmentRefused
+from milvine.events import DiskFilled, DiskFreed, Events, GroupCommitted, LogFailed, SegmentRefused, WriterEnded
 from milvine.ingest.apply import apply
 from milvine.ingest.ids import IdSource
 from milvine.ingest.keys import entry, ids_again
 from milvine.ingest.state import CollectionState
+from milvine.storage.failpoints import at
 from milvine.types import IdMode, Ids, Vectors
 from milvine.wal.log import Log
 from milvine.wal.record import DeleteRecord, InsertRecord, Record
@@ -89,6 +91,8 @@ class Writer:
         self._queue: SimpleQueue[_Data | _Call | None] = SimpleQueue()
         self._ahead: list[_Call | None] = []
         self._closed = False
+        self._broken = ""
+        self._full = False
         self._gate = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="milvine-writer", daemon=True)
         self._thread.start()
@@ -119,12 +123,10 @@ class Writer:
 
         Raises:
             DatabaseClosed: after close.
-            StorageFailed: the thread has died, or the log cannot be written; the text says which.
+            StorageFailed: the thread has ended, or the log cannot be written; the text says which.
+            DiskFull: there is no room for inserts; once there is, they go on.
         """
-        if self._closed:
-            raise DatabaseClosed
-        if not self._thread.is_alive():
-            raise StorageFailed("The writer thread has ended: nothing can be stored until the server is restarted")
+        self._check_open()
         if self.log.failed:
             self.call(self.log.repair)
         self.log.check_room()
@@ -141,13 +143,36 @@ class Writer:
 
     def _put(self, request: _Data | _Call) -> None:
         with self._gate:
-            if self._closed:
-                raise DatabaseClosed
+            self._check_open()
             self._queue.put(request)
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DatabaseClosed
+        if self._broken:
+            raise StorageFailed(self._broken)
+
     def _run(self) -> None:
-        while self._turn():
-            pass
+        try:
+            while self._turn():
+                pass
+        except BaseException as error:  # memory may now say something else than the log: nothing more is stored
+            with self._gate:
+                self._broken = (
+                    f"Nothing can be stored until the database is opened anew, which loses nothing: {error!r}"
+                )
+            self._events.emit(WriterEnded(self._broken))
+            self._refuse_waiting()
+
+    def _refuse_waiting(self) -> None:
+        """Nobody waits for a thread that has ended."""
+        while True:
+            try:
+                request = self._ahead.pop() if self._ahead else self._queue.get_nowait()
+            except Empty:
+                return
+            if request is not None:
+                request.answer.set_exception(StorageFailed(self._broken))
 
     def _turn(self) -> bool:
         """Serve what is first in the queue; False at the end. Nothing outlives its turn: requests hold rows."""
@@ -157,7 +182,15 @@ class Writer:
         if isinstance(first, _Call):
             _settle(first)
         else:
-            self._commit(self._gather(first))
+            group = self._gather(first)
+            try:
+                self._commit(group)
+            except BaseException as error:
+                unknown = StorageFailed(f"It is not known whether this was stored: {error!r}")
+                for request in group:
+                    if not request.answer.done():
+                        request.answer.set_exception(unknown)
+                raise
         return True
 
     def _gather(self, first: _Data) -> list[_Data]:
@@ -185,7 +218,7 @@ class Writer:
                 if isinstance(request, InsertRequest) and request.key and _answered(request, firsts):
                     continue
                 record = self._record(request, modes)
-            except MilvineError as error:
+            except Exception as error:  # of this request alone: nothing was changed for it
                 request.answer.set_exception(error)
                 continue
             if record is None:
@@ -194,12 +227,13 @@ class Writer:
                 accepted.append((request, record))
                 if isinstance(request, InsertRequest) and isinstance(record, InsertRecord) and record.key:
                     firsts[request.state.id, record.key] = request, entry(0, record)
+        accepted = self._with_room(accepted)
         if not accepted:
             return
         first, began = self.log.last_lsn + 1, time.perf_counter()
         try:
             self.log.append([record for _, record in accepted])
-        except MilvineError as error:
+        except Exception as error:  # nothing of the group counts as written
             self._events.emit(LogFailed(str(error)))
             for request, _ in accepted:
                 request.answer.set_exception(error)
@@ -209,6 +243,26 @@ class Writer:
             seconds = time.perf_counter() - began
             self._events.emit(GroupCommitted(len(accepted), size, seconds, self.log.sync_seconds))
         self._apply(accepted, first)
+
+    def _with_room(self, accepted: list[tuple[_Data, Record]]) -> list[tuple[_Data, Record]]:
+        """All, or with a full disk the deletes alone: what is left of it is for them, for drops and for flushes."""
+        size = sum(request.bytes for request, _ in accepted if isinstance(request, InsertRequest))
+        if not size:
+            return accepted
+        try:
+            self.log.check_room(size)
+        except StorageFailed as error:
+            if isinstance(error, DiskFull) and not self._full:
+                self._full = True
+                self._events.emit(DiskFilled(str(error)))
+            for request, _ in accepted:
+                if isinstance(request, InsertRequest):
+                    request.answer.set_exception(error)
+            return [pair for pair in accepted if isinstance(pair[0], DeleteRequest)]
+        if self._full:
+            self._full = False
+            self._events.emit(DiskFreed())
+        return accepted
 
     def _record(self, request: _Data, modes: dict[int, IdMode]) -> Record | None:
         """The record to log; None for a delete that has nothing to do.
@@ -246,6 +300,7 @@ class Writer:
                 for key in state.unapplied:
                     self._events.emit(SegmentRefused(state.collection.name, key, str(error)))
             changed[state.id] = (state, whole or changed.get(state.id, (state, False))[1])
+        at("apply.done")
         for state, whole in changed.values():
             if state.pending_lsn is not None and state.pending_since is None:
                 state.pending_since = time.monotonic()

@@ -15,6 +15,11 @@ logging.addLevelName(TRACE, "TRACE")
 
 _LEVELS: dict[type[Event], int] = {
     events.TornTailCut: logging.WARNING,
+    events.NetworkFolder: logging.WARNING,
+    events.DiskFilled: logging.ERROR,
+    events.DiskFreed: logging.WARNING,
+    events.WriterEnded: logging.ERROR,
+    events.DamageFound: logging.ERROR,
     events.IndexSetAside: logging.WARNING,
     events.BuildStalled: logging.WARNING,
     events.BuildGivenUp: logging.ERROR,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from milvine.catalog.model import Edit, SegmentRecord
-from milvine.errors import BuildFailed
+from milvine.errors import BuildFailed, StorageFailed
 from milvine.events import BuildProgressed, BuildStalled, IndexBuilt
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
@@ -16,6 +16,7 @@ from milvine.maintenance.builder import BuildSpec, build
 from milvine.maintenance.process import Stalled, run_builder
 from milvine.maintenance.reclaim import retire
 from milvine.segment.version import LiveSegment
+from milvine.storage.failpoints import at
 from milvine.storage.local import TEMPORARY
 from milvine.types import Collection, IndexSetting
 
@@ -92,6 +93,7 @@ def take_out_indexes(
     before = state.files()
     changed = tuple(each.segment.record.without_index() for each in segments)
     stores.catalog.apply(Edit(state.id, changed=changed, index=setting))
+    at("indexes.taken_out")
     if setting is not None:
         state.set_index(setting)
     for record, each in zip(changed, segments, strict=True):
@@ -146,7 +148,13 @@ def _commit(stores: Stores, state: CollectionState, record: SegmentRecord) -> bo
     current = replace(
         each.segment.record, index=record.index, index_file=record.index_file, index_bytes=record.index_bytes
     )
-    stores.catalog.apply(Edit(state.id, changed=(current,), last_id=stores.ids.last))
+    at("build.written")
+    try:
+        stores.catalog.apply(Edit(state.id, changed=(current,), last_id=stores.ids.last))
+    except StorageFailed:
+        stores.in_doubt((record.index_file,))
+        raise
+    at("build.committed")
     state.segments[record.id] = LiveSegment(state.open_segment(current), each.mask)
     state.publish()
     return True

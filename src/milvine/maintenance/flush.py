@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from milvine.errors import StorageFailed
 from milvine.events import Flushed
 from milvine.ingest.flush import Sealed, Written, commit, seal, write
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.maintenance.reclaim import retire
+from milvine.storage.failpoints import at
 
 
 def flush(stores: Stores, state: CollectionState) -> None:
@@ -25,7 +27,9 @@ def _flush(stores: Stores, state: CollectionState) -> Flushed | None:
         sealed = stores.writer.call(lambda: seal(state, stores.writer.log.last_lsn))
         if sealed is None:
             return None
+        at("flush.sealed")
         written = write(sealed, stores.storage, stores.ids, stores.settings.index_rows_min)
+        at("flush.written")
         stores.writer.call(lambda: _commit(stores, state, sealed, written))
     rows = sum(record.rows for record in written.records)
     size = sum(record.data_bytes for record in written.records)
@@ -38,9 +42,18 @@ def _commit(stores: Stores, state: CollectionState, sealed: Sealed, written: Wri
     if written.tombstone_file:
         fresh.add(written.tombstone_file)
     if not state.dropped:
-        stores.writer.log.sync()  # with wal.sync off: the catalog must not get ahead of the log
-        commit(state, sealed, written, stores.catalog, stores.ids)
+        try:
+            stores.writer.log.sync()  # with wal.sync off: the catalog must not get ahead of the log
+        except StorageFailed:
+            retire(stores, fresh)
+            raise
+        try:
+            commit(state, sealed, written, stores.catalog, stores.ids)
+        except StorageFailed:
+            stores.in_doubt(fresh)
+            raise
         retire(stores, (before | fresh) - state.files())
+        at("flush.published")
         stores.trim_log()
     else:
         retire(stores, fresh)

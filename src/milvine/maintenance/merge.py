@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milvine.catalog.model import Edit, SegmentRecord
+from milvine.errors import StorageFailed
 from milvine.events import Merged
 from milvine.ingest.flush import new_record
 from milvine.ingest.state import CollectionState
@@ -22,6 +23,7 @@ from milvine.maintenance.build import BuildStopped, build_index
 from milvine.maintenance.reclaim import retire
 from milvine.segment.version import LiveSegment
 from milvine.segment.writer import RowSet, write_rows, write_tombstones
+from milvine.storage.failpoints import at
 from milvine.types import Collection, IndexType, Partition, RowMask, Vectors
 
 _COPY_BYTES = 64 << 20
@@ -55,6 +57,7 @@ def merge(stores: Stores, state: CollectionState, segment_ids: Sequence[int], st
     if record is not None and stop():
         retire(stores, record.files)
         return False
+    at("merge.written")
     done = stores.writer.call(lambda: _commit(stores, state, plan, record))
     if done:
         rows = record.rows if record else 0
@@ -134,12 +137,20 @@ def _commit(stores: Stores, state: CollectionState, plan: _Plan, record: Segment
     mask = _carried(state, plan) if record else None
     if record is not None and mask is not None:
         name = f"dead-{stores.ids.one()}.mlv"
-        write_tombstones(stores.storage, name, plan.collection, [(record.id, mask)], stores.writer.log.last_lsn)
+        try:
+            write_tombstones(stores.storage, name, plan.collection, [(record.id, mask)], stores.writer.log.last_lsn)
+        except StorageFailed:
+            retire(stores, record.files)
+            raise
         record = replace(record, tombstone_file=name, dead=mask.dead)
     before = state.files()
-    stores.catalog.apply(
-        Edit(state.id, added=(record,) if record else (), removed=tuple(keys), last_id=stores.ids.last)
-    )
+    edit = Edit(state.id, added=(record,) if record else (), removed=tuple(keys), last_id=stores.ids.last)
+    try:
+        stores.catalog.apply(edit)
+    except StorageFailed:
+        stores.in_doubt(record.files if record else ())
+        raise
+    at("merge.committed")
     for key in keys:
         del state.segments[key]
         state.dirty.discard(key)

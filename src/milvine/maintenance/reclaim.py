@@ -21,6 +21,7 @@ def reclaim(stores: Stores, grace: float) -> None:
 
     A removal that the system refuses (a mapped file on Windows) is tried again at the next call.
     """
+    retire(stores, stores.settled())
     if not stores.obsolete:
         return
     now = time.monotonic()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from milvine.errors import DiskFull, StorageFailed
 
 if sys.platform == "darwin":  # fsync there leaves the bytes in the drive's cache
     import fcntl
@@ -19,6 +23,36 @@ else:
     def sync_fd(fd: int) -> None:
         """Make everything written to `fd` survive a power cut."""
         os.fsync(fd)
+
+
+_NO_ROOM = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+ROOM_BYTES_MIN = 16 << 20
+_ROOM_SHARE = 16
+"""What is kept free for deletes, drops and flushes is at most this part of a small disk."""
+
+
+def refusal(doing: str, error: OSError, file: str | None = None) -> StorageFailed:
+    """The error for an operation that the system refused: `Cannot {doing}: why`, and which file if that is not said."""
+    kind = DiskFull if error.errno in _NO_ROOM else StorageFailed
+    return kind(f"Cannot {doing}: {error.strerror or error}{f': {file}' if file else ''}")
+
+
+def check_room(folder: Path, what: str, size: int = 0) -> None:
+    """Whether `size` more bytes leave enough room on the disk of `folder` for what must go on: deletes, drops, flushes.
+
+    Raises:
+        DiskFull: they do not; `what` names the folder in the text.
+        StorageFailed: the system does not say.
+    """
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError as error:
+        raise refusal(f"look at the disk of {what} {folder}", error) from error
+    if usage.free - size < min(ROOM_BYTES_MIN, usage.total // _ROOM_SHARE):
+        raise DiskFull(
+            f"The disk of {what} {folder} is full: {usage.free >> 20} MB are free. Nothing is inserted until there is "
+            "room; searches and deletes go on"
+        )
 
 
 def sync_folder(folder: Path) -> None:

@@ -8,8 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from milvine.errors import DataFolderLocked, StorageFailed, UnsupportedFormat
-from milvine.storage.durable import make_folder, write_file
+from milvine.errors import CorruptFile, DataFolderLocked, StorageFailed, UnsupportedFormat
+from milvine.storage.durable import make_folder, refusal, write_file
 from milvine.storage.log_place import log_folder
 
 if sys.platform == "win32":
@@ -43,6 +43,7 @@ class DataFolder:
         Raises:
             DataFolderLocked: another process has it open for writing, and still has after a second.
             UnsupportedFormat: a newer Milvine wrote it.
+            CorruptFile: the file that says the format is damaged.
             StorageFailed: it cannot be created or read.
         """
         try:
@@ -53,7 +54,11 @@ class DataFolder:
             self._lock()
             self._check_format(create=True)
         except OSError as error:
-            raise StorageFailed(f"Cannot open the data folder {self.root}: {error.strerror or error}") from error
+            self.close()
+            raise refusal(f"open the data folder {self.root}", error) from error
+        except BaseException:
+            self.close()
+            raise
 
     def lock(self) -> None:
         """Take the lock and look at nothing: for those who repair.
@@ -92,7 +97,11 @@ class DataFolder:
                 raise StorageFailed(f"{self.root} holds no Milvine database")
             write_file(path, json.dumps({"milvine_format": FORMAT_VERSION}).encode())
             return
-        version = json.loads(path.read_bytes())["milvine_format"]
+        try:
+            version = int(json.loads(path.read_bytes())["milvine_format"])
+        except (ValueError, KeyError, TypeError) as error:
+            what = f"it says no format ({error}); `milvine repair` writes it anew"
+            raise CorruptFile.at(str(path), 0, what) from None
         if version > FORMAT_VERSION:
             raise UnsupportedFormat(
                 f"{self.root} has format {version}; this Milvine reads up to {FORMAT_VERSION}. Install a newer Milvine."

@@ -5,14 +5,15 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from milvine.errors import StorageFailed
-from milvine.storage.durable import make_folder, sync_fd, sync_folder, write_all
+from milvine.storage.durable import make_folder, refusal, sync_fd, sync_folder, write_all
+from milvine.storage.failpoints import at
 from milvine.types import Bytes
 
 TEMPORARY = ".tmp"
@@ -33,6 +34,7 @@ class _FileSink:
         self.position = 0
 
     def write(self, data: bytes | memoryview) -> int:
+        at("file.write")
         count = write_all(self._fd, [memoryview(data).cast("B")])
         self.position += count
         return count
@@ -44,7 +46,10 @@ class LocalStorage:
     def __init__(self, folder: Path, use_mmap: bool = True) -> None:
         self.folder = folder
         self._use_mmap = use_mmap
-        make_folder(folder)
+        try:
+            make_folder(folder)
+        except OSError as error:
+            raise refusal(f"make the folder {folder}", error) from error
 
     @contextmanager
     def create(self, name: str) -> Iterator[Sink]:
@@ -55,17 +60,21 @@ class LocalStorage:
         """
         final, temporary = self.folder / name, self.folder / (name + TEMPORARY)
         try:
+            at("file.create")
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o644)
             try:
                 yield _FileSink(fd)
+                at("file.sync")
                 sync_fd(fd)
             finally:
                 os.close(fd)
+            at("file.rename")
             os.replace(temporary, final)
+            at("file.renamed")
             sync_folder(self.folder)
         except OSError as error:
-            self._discard(temporary)
-            raise StorageFailed(f"Cannot write {final}: {error.strerror or error}") from error
+            self._discard(temporary, final)
+            raise refusal(f"write {final}", error) from error
         except BaseException:
             self._discard(temporary)
             raise
@@ -99,14 +108,15 @@ class LocalStorage:
     def remove(self, name: str) -> bool:
         """Remove a file; False when the system refuses for now (a mapped file on Windows), so try again later."""
         try:
+            at("file.remove")
             (self.folder / name).unlink(missing_ok=True)
+            at("file.removed")
         except OSError:
             return False
         return True
 
     @staticmethod
-    def _discard(path: Path) -> None:
-        try:
-            path.unlink(missing_ok=True)
-        except OSError:
-            return  # swept at the next open: temporary names are never read
+    def _discard(*paths: Path) -> None:
+        for path in paths:
+            with suppress(OSError):  # swept at the next open: the catalog names neither
+                path.unlink(missing_ok=True)

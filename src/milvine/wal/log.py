@@ -8,20 +8,20 @@ what the failed one may still have brought to disk is never read.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
 from milvine.errors import StorageFailed
-from milvine.storage.durable import sync_fd, sync_folder, write_all
+from milvine.storage.durable import check_room, refusal, sync_fd, sync_folder, write_all
+from milvine.storage.failpoints import at
 from milvine.wal.record import FILE_HEADER, Record, encode, encode_file_header
 
 SUFFIX = ".wal"
 IDLE_FILE_BYTES_MAX = 1 << 20
 """A fully flushed log file larger than this is replaced by an empty one."""
-_FREE_BYTES_MIN = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,8 @@ class Log:
         """Append `records` as LSNs last_lsn + 1, ... and make them durable together (group commit).
 
         Raises:
-            StorageFailed: nothing of the group counts as written; the log goes on in a new file.
+            StorageFailed: nothing of the group counts as written; the log goes on in a new file. DiskFull: for want of
+                room.
         """
         if self._failed:
             self._restart()
@@ -64,14 +65,20 @@ class Log:
         for lsn, record in enumerate(records, self.last_lsn + 1):
             buffers += encode(record, lsn, self._synced_lsn)
         try:
+            at("log.write")
             written = write_all(self._fd, buffers)
             if self._sync:
                 began = perf_counter()
+                at("log.sync")
                 sync_fd(self._fd)
                 self.sync_seconds = perf_counter() - began
         except OSError as error:
             self._failed = True
-            raise StorageFailed(f"Cannot write the log in {self._folder}: {error.strerror or error}") from error
+            raise refusal(f"write the log in {self._folder}", error) from error
+        except BaseException:  # a part may be written, which the repair cuts off
+            self._failed = True
+            raise
+        at("log.synced")
         self._size += written
         self.last_lsn += len(records)
         if self._sync:
@@ -90,7 +97,7 @@ class Log:
         try:
             sync_fd(self._fd)
         except OSError as error:
-            raise StorageFailed(f"Cannot sync the log in {self._folder}: {error.strerror or error}") from error
+            raise refusal(f"sync the log in {self._folder}", error) from error
         self._synced_lsn = self.last_lsn
 
     def trim(self, flushed_lsn: int) -> None:
@@ -99,10 +106,12 @@ class Log:
             self._rotate()
         while len(self._files) > 1 and self._files[1].first_lsn <= flushed_lsn + 1:
             try:
+                at("log.trim")
                 self._files[0].path.unlink(missing_ok=True)
             except OSError:
                 return  # tried again at the next trim; replay skips what is flushed
             del self._files[0]
+            at("log.trimmed")
 
     @property
     def failed(self) -> bool:
@@ -118,22 +127,20 @@ class Log:
         if self._failed:
             self._restart()
 
-    def check_room(self) -> None:
-        """Whether a write is likely to succeed, without writing; any thread may ask.
+    def check_room(self, size: int = 0) -> None:
+        """Whether a write of `size` bytes is likely to succeed, without writing; any thread may ask.
 
         Raises:
-            StorageFailed: the folder may not be written to, or its disk is as good as full.
+            StorageFailed: the folder may not be written to. DiskFull: its disk is as good as full.
         """
         if not os.access(self._folder, os.W_OK):
             raise StorageFailed(f"The log folder {self._folder} cannot be written to")
-        free = shutil.disk_usage(self._folder).free
-        if free < _FREE_BYTES_MIN:
-            raise StorageFailed(f"The disk of the log folder {self._folder} is full: {free >> 20} MB are free")
+        check_room(self._folder, "the log folder", size)
 
     @property
     def bytes_held(self) -> int:
-        """Bytes in all log files but the current one, plus the current one."""
-        return sum(f.path.stat().st_size for f in self._files[:-1] if f.path.exists()) + self._size
+        """Bytes in all log files. Any thread may ask: files that are trimmed meanwhile count as nothing."""
+        return sum(_size_of(f.path) for f in self._files[:-1]) + self._size
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -153,10 +160,11 @@ class Log:
         """After a failure: cut the file to its last good record and go on in a new one."""
         try:
             if self._fd >= 0:
+                at("log.repair")
                 os.ftruncate(self._fd, self._size)
                 sync_fd(self._fd)
         except OSError as error:
-            raise StorageFailed(f"Cannot repair the log in {self._folder}: {error.strerror or error}") from error
+            raise refusal(f"repair the log in {self._folder}", error) from error
         self.close()
         self._start_file()
         self._failed = False
@@ -166,14 +174,17 @@ class Log:
         path = self._folder / file_name(sequence)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         try:
+            at("log.new_file")
             self._fd = os.open(path, flags, 0o644)
             write_all(self._fd, [memoryview(encode_file_header(self.last_lsn + 1, sequence))])
             sync_fd(self._fd)
             sync_folder(self._folder)
         except OSError as error:
             self.close()
-            path.unlink(missing_ok=True)
-            raise StorageFailed(f"Cannot start a log file in {self._folder}: {error.strerror or error}") from error
+            with suppress(OSError):  # the next attempt begins it anew
+                path.unlink(missing_ok=True)
+            raise refusal(f"start a log file in {self._folder}", error) from error
+        at("log.file_started")
         self._files.append(LogFile(sequence, self.last_lsn + 1, path))
         self._size = FILE_HEADER.size
 
@@ -192,14 +203,15 @@ class NoLog(Log):
     def sync(self) -> None:
         return
 
-    def check_room(self) -> None:
+    def check_room(self, size: int = 0) -> None:
         return
 
     def trim(self, flushed_lsn: int) -> None:
         """What an earlier, logged run left behind goes once it is flushed."""
         if flushed_lsn >= self._replayed_lsn:
             for file in self._files:
-                file.path.unlink(missing_ok=True)
+                with suppress(OSError):  # replay skips what is flushed
+                    file.path.unlink(missing_ok=True)
             self._files.clear()
 
     @property
@@ -208,3 +220,10 @@ class NoLog(Log):
 
     def close(self) -> None:
         return
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

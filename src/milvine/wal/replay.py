@@ -16,6 +16,7 @@ import numpy as np
 
 from milvine.errors import CorruptFile, UnsupportedFormat
 from milvine.storage.durable import sync_fd, sync_folder
+from milvine.storage.failpoints import at
 from milvine.types import Bytes
 from milvine.wal.log import SUFFIX, LogFile
 from milvine.wal.record import (
@@ -126,6 +127,7 @@ class Replay:
         finally:
             os.close(fd)
         sync_folder(self._folder)
+        at("open.log_cut")
 
 
 def _after_gap(files: list[LogFile]) -> list[LogFile]:
