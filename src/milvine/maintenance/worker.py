@@ -23,7 +23,6 @@ from milvine.types import IndexType
 
 _TICK_SECONDS = 1.0
 _LOG_FILES_MAX = 4
-_FAILURES = (MilvineError, OSError, RuntimeError, ValueError)
 
 
 class Worker:
@@ -58,10 +57,9 @@ class Worker:
         while not self._stores.closing.wait(interval):
             if settings.auto_flush_interval:
                 for state in list(self._stores.states.values()):
-                    if _due(self._stores, state):
-                        self._try("flush", state, partial(flush, self._stores, state))
+                    if self._try("flush", state, partial(_flush_if_due, self._stores, state)):
                         self.wake()
-            reclaim(self._stores, settings.file_cleanup_timeout)
+            self._try("removal of files", None, partial(reclaim, self._stores, settings.file_cleanup_timeout))
 
     def _merge_loop(self) -> None:
         while not self._stores.closing.is_set():
@@ -89,13 +87,17 @@ class Worker:
             self._resuming.discard(state.id)
         return bool(did)
 
-    def _try(self, job: str, state: CollectionState, step: Callable[[], object]) -> object:
+    def _try(self, job: str, state: CollectionState | None, step: Callable[[], object]) -> object:
+        """What `step` returns; False when it failed, of whatever: these threads are the only ones that do this work."""
         try:
             return step()
-        except _FAILURES as error:
+        except Exception as error:
             if not self._stores.closing.is_set():
-                self._stores.events.emit(JobFailed(f"{job} of collection {state.collection.name}", str(error)))
-                self._not_before[state.id] = time.monotonic() + BACKOFF_SECONDS
+                whose = f" of collection {state.collection.name}" if state else ""
+                reason = str(error) if isinstance(error, MilvineError) else f"{type(error).__name__}: {error}"
+                self._stores.events.emit(JobFailed(job + whose, reason))
+                if state:
+                    self._not_before[state.id] = time.monotonic() + BACKOFF_SECONDS
             return False
 
 
@@ -130,7 +132,7 @@ def _step(stores: Stores, state: CollectionState, resuming: bool, attempts: Atte
         try:
             if merge(stores, state, ids, stop) if job == "merge" else build_segment(stores, state, ids[0], stop):
                 return True
-        except _FAILURES as error:
+        except Exception as error:
             if attempts is None:
                 raise
             if not stop():
@@ -188,6 +190,13 @@ def facts(state: CollectionState) -> list[SegmentFacts]:
         for record in (each.segment.record,)
         if not each.segment.refused
     ]
+
+
+def _flush_if_due(stores: Stores, state: CollectionState) -> bool:
+    due = _due(stores, state)
+    if due:
+        flush(stores, state)
+    return due
 
 
 def _due(stores: Stores, state: CollectionState) -> bool:
