@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from milvine.errors import IllegalPartition, PartitionNotFound, SegmentNotFound
 from milvine.limits import DEFAULT_TAG
+from milvine.search.patterns import PatternClock, matcher
 from milvine.segment.version import SegmentRun, TailBlock, Version, runs_of
 from milvine.types import RowMask
 
@@ -58,13 +59,14 @@ def select_partitions(version: Version, patterns: Sequence[str]) -> frozenset[in
 
     Raises:
         PartitionNotFound: nothing matched.
-        IllegalPartition: a pattern is neither a tag nor a regular expression.
+        IllegalPartition: a pattern is neither a tag nor a regular expression, or all take too long to match.
     """
     if not patterns:
         return None
     chosen: set[int] = set()
+    clock = PatternClock()
     for pattern in patterns:
-        chosen |= _matching(version, pattern.strip(" \t\r\n"))
+        chosen |= _matching(version, pattern.strip(" \t\r\n"), clock)
     if not chosen:
         raise PartitionNotFound.unmatched()
     return frozenset(chosen)
@@ -82,19 +84,23 @@ def plan_segments(version: Version, segments: Set[int]) -> list[Task]:
     return [SegmentTask(run) for run in runs_of(chosen)]
 
 
-def _matching(version: Version, pattern: str) -> set[int]:
+def _matching(version: Version, pattern: str, clock: PatternClock) -> set[int]:
     exact = version.by_tag.get(pattern)
     chosen = {exact.id} if exact else set()
     if pattern == DEFAULT_TAG or re.escape(pattern) == pattern:
         return chosen
+    clock.check(pattern)
     try:
-        expression = re.compile(pattern)
-    except re.error as error:
+        matches = matcher(pattern)
+    except IllegalPartition:
         if exact:
             return chosen
-        raise IllegalPartition(f"Invalid partition tag pattern: {pattern}. {error}") from None
-    tags = (p for p in version.partitions if p.tag != DEFAULT_TAG)
-    return chosen | {p.id for p in tags if expression.fullmatch(p.tag)}
+        raise
+    for partition in version.partitions:
+        if partition.tag != DEFAULT_TAG and matches(partition.tag):
+            chosen.add(partition.id)
+        clock.check(pattern)
+    return chosen
 
 
 def plan(version: Version, partitions: frozenset[int] | None) -> list[Task]:
