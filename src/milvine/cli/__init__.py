@@ -10,6 +10,7 @@ from milvine.cli.repair import repair
 from milvine.cli.restore import restore
 from milvine.cli.serve import serve
 from milvine.cli.sizing import sizing
+from milvine.cli.token import token
 from milvine.cli.verify import verify
 from milvine.cli.version import version
 
@@ -22,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(config, name="config")
+app.add_typer(token, name="token")
 app.command()(serve)
 app.command()(sizing)
 app.command()(verify)

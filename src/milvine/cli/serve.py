@@ -60,6 +60,14 @@ def serve(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key, such as cache.cache_size=2GB.")
     ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="PEM file: the server's certificate. TLS alone is served.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file: the key of that certificate.")] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(help="PEM file: who signs the certificates that clients must have.")
+    ] = None,
+    tokens: Annotated[Path | None, typer.Option(help="File of the tokens that clients must show.")] = None,
     door: Annotated[DoorChoice | None, typer.Option(help="Which gRPC server answers.")] = None,
     report_version: Annotated[
         str | None, typer.Option(help="Version told to clients, which check it.", show_default="1.1.1")
@@ -73,6 +81,10 @@ def serve(
         "network.bind.address": flag("--host", host),
         "network.bind.port": flag("--port", port, final=True),
         "network.http.port": flag("--http-port", http_port, final=True),
+        "network.tls.certificate": flag("--tls-cert", _absolute(tls_cert)),
+        "network.tls.key": flag("--tls-key", _absolute(tls_key)),
+        "network.tls.client_ca": flag("--tls-client-ca", _absolute(tls_client_ca)),
+        "network.tokens_file": flag("--tokens", _absolute(tokens)),
         "storage.path": flag("--data", data and str(data), final=True),
         "network.door": flag("--door", door and door.value),
         "network.report_version": flag("--report-version", report_version),
@@ -86,6 +98,10 @@ def serve(
         raise typer.Exit(1) from None
 
 
+def _absolute(path: Path | None) -> str | None:
+    return str(path.absolute()) if path else None
+
+
 def _run(configuration: Configuration) -> None:
     settings, folder = configuration.settings, Path(configuration.values["storage.path"].text)
     listener = set_up_logging(settings)
@@ -96,7 +112,8 @@ def _run(configuration: Configuration) -> None:
     from milvine.server.app import Server  # here, so that --help need not wait for faiss
 
     server = Server.start(folder, settings, Events(listener), configuration)
-    http = f", http {server.http_address}" if server.http_address else ""
+    missing = ", no http (pip install 'milvine[server]')" if settings.http_enable else ""
+    http = f", http {server.http_address}" if server.http_address else missing
     print(f"Milvine {milvine.__version__} ready: grpc {server.address}{http}, data {folder}", flush=True)
     wait()
     server.stop(_GRACE_SECONDS)

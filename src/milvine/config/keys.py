@@ -45,6 +45,7 @@ class Key:
 
 _positive = v.size(1)
 _seconds = v.number(0, 3600)
+_patience = v.number(1, 3600)
 # fmt: off
 _cluster = (
     Key("cluster.enable", "cluster_enable", v.parse_bool, "With `role` decides whether this server writes"),
@@ -63,10 +64,25 @@ _network = (
     Key("network.door", "door", v.word(*DOORS), "Which gRPC server answers", addition=True),
     Key("network.report_version", "report_version", v.text, "Version given to clients", addition=True),
     Key("network.request_bytes_max", "request_bytes_max", _positive, "Bytes of all requests in flight", addition=True),
-    Key("network.tls.certificate", "tls_certificate", v.path_or_none, "PEM file: the certificate", addition=True),
-    Key("network.tls.key", "tls_key", v.path_or_none, "PEM file: the certificate's private key", addition=True),
-    Key("network.tls.client_ca", "tls_client_ca", v.path_or_none, "PEM file: who signs clients' own", addition=True),
-    Key("network.tokens_file", "tokens_file", v.path_or_none, "File of the tokens clients must show", addition=True),
+    Key("network.tls.certificate", "tls_certificate", v.path_or_none, "PEM file: the certificate",
+        settable=False, addition=True),
+    Key("network.tls.key", "tls_key", v.path_or_none, "PEM file: the certificate's private key",
+        settable=False, addition=True),
+    Key("network.tls.client_ca", "tls_client_ca", v.path_or_none, "PEM file: who signs clients' own",
+        settable=False, addition=True),
+    Key("network.tokens_file", "tokens_file", v.path_or_none, "File of the tokens clients must show",
+        settable=False, addition=True),
+    Key("network.requests_per_second", "requests_per_second", v.whole(0), "Most of one address; 0: any number",
+        settable=False, addition=True),
+    Key("network.streams_max", "streams_max", v.whole(1), "gRPC calls of one connection at a time", addition=True),
+    Key("network.http.connections_max", "http_connections_max", v.whole(1), "Most HTTP connections", addition=True),
+    Key("network.http.body_bytes_max", "http_body_bytes_max", _positive, "Bytes of one HTTP body", addition=True),
+    Key("network.http.receive_seconds", "http_receive_seconds", _patience, "Seconds a body may take to arrive",
+        addition=True),
+    Key("network.http.cors_origins", "cors_origins", v.origins, "Web sites whose scripts may read answers",
+        settable=False, addition=True),
+    Key("network.http.docs", "http_docs", v.parse_bool, "Serve /docs, /redoc and /openapi.json",
+        settable=False, addition=True),
 )
 _storage = (
     Key("storage.path", "", v.path, "Data folder", default="milvine-data"),

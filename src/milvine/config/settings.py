@@ -66,6 +66,13 @@ class Settings:
     tls_key: str = ""  # addition: network.tls.key, file
     tls_client_ca: str = ""  # addition: network.tls.client_ca, file
     tokens_file: str = ""  # addition: network.tokens_file
+    requests_per_second: int = 0  # addition: network.requests_per_second, of one address, 0 = any number
+    streams_max: int = 1024  # addition: network.streams_max, gRPC calls of one connection at a time
+    http_connections_max: int = 16_384  # addition: network.http.connections_max
+    http_body_bytes_max: int = 1 << 30  # addition: network.http.body_bytes_max
+    http_receive_seconds: float = 300.0  # addition: network.http.receive_seconds
+    cors_origins: tuple[str, ...] = ("*",)  # addition: network.http.cors_origins, () = none
+    http_docs: bool = True  # addition: network.http.docs
     # metric
     metric_enable: bool = False  # metric.enable, pushes
     metric_address: str = "127.0.0.1"  # metric.address, of the Pushgateway

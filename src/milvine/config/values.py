@@ -23,6 +23,7 @@ _HOST = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*"
 )
 _COLLECTION = re.compile(r"[A-Za-z0-9_]{1,255}")
+_ORIGIN = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(:[0-9]{1,5})?")
 _TIMEZONE = re.compile(r"UTC(?:([+-])(\d{1,2})(?::([0-5]\d))?)?")
 
 
@@ -204,6 +205,14 @@ def url_or_none(key: str, value: object) -> str:
     found = text(key, value)
     if found and not re.fullmatch(r"https?://[^\s/]+\S*", found):
         raise bad(key, value, "Expected an http:// or https:// URL")
+    return found
+
+
+def origins(key: str, value: object) -> tuple[str, ...]:
+    """Origins of web pages, such as `https://a.example:8443`, joined by commas; or `*` for every one; or nothing."""
+    found = tuple(part.strip() for part in raw(key, value).split(",")) if raw(key, value) else ()
+    if found != ("*",) and not all(_ORIGIN.fullmatch(each) for each in found):
+        raise bad(key, value, "Expected origins such as https://a.example joined by commas, or *")
     return found
 
 

@@ -17,6 +17,8 @@ from milvine.server.memory import bound_free_memory, trim_after_flush
 from milvine.server.metrics import OpenMetrics, open_metrics
 from milvine.server.operations import SERVED, Operations
 from milvine.server.preloading import preload_collections
+from milvine.server.security.doors import OPEN_DOOR, DoorSecurity
+from milvine.server.security.opening import Security, tell_if_open
 from milvine.server.side_services import SideServices
 from milvine.server.tracing import open_tracing
 from milvine.wire.schema import HYBRID_RPCS
@@ -52,9 +54,11 @@ class Server:
             PreloadFailed: a collection of `cache.preload_collection` cannot be loaded.
             DoorFailed: the address is in use, or the door asked for is not installed.
             TracingFailed: traces are asked for and what they need is not installed.
+            TokensUnusable, TlsUnusable: a file of `network.tokens_file` or `network.tls.*` cannot be used.
         """
         settings, events = settings or Settings(), Events() if events is None else events
         bound_free_memory()
+        security = Security.open(settings, events)
         events.subscribe(trim_after_flush())
         tracing = open_tracing(settings, events)
         database = Database.open(folder, settings, events, settings.cluster_enable and settings.cluster_role == "ro")
@@ -62,7 +66,7 @@ class Server:
         side = SideServices(Health(database.check_ready), events, tracing)
         try:
             preload_collections(database, settings.preload_collection)
-            door = open_door(operations, settings, side)
+            door = open_door(operations, settings, side, security.for_grpc())
         except BaseException:
             database.close()
             raise
@@ -70,12 +74,13 @@ class Server:
         server._metrics = open_metrics(database, operations.in_flight, settings, events, door.port)
         routers = server._metrics.routers if server._metrics else ()
         try:
-            http = open_http_door(operations, database, settings, configuration, events, side, routers)
+            http = open_http_door(operations, database, settings, configuration, events, side, routers, security)
         except BaseException:
             server.stop(0)
             raise
         door.start()
         events.emit(Serving(server.address, door.name))
+        tell_if_open(settings, events, settings.address, *([settings.http_address] if http else ()))
         if http:
             server._serve_http(http, settings.http_address)
         return server
@@ -107,19 +112,23 @@ class Server:
             self._side.close()
 
 
-def open_door(operations: Operations, settings: Settings, side: SideServices | None = None) -> Door:
+def open_door(
+    operations: Operations, settings: Settings, side: SideServices | None = None, security: DoorSecurity = OPEN_DOOR
+) -> Door:
     """The door that the settings ask for, listening; it serves the `side` services, too.
 
     Raises:
-        DoorFailed: the address is in use, or pygrpc-native is asked for and not installed.
+        DoorFailed: the address is in use, or pygrpc-native is asked for and not installed, or asked for TLS.
     """
+    if settings.door == "native" and security.credentials is not None:
+        raise DoorFailed("The door `native` has no TLS. Take `network.door: auto` or `grpc`")
     installed = importlib.util.find_spec("pygrpc_native") is not None
     if settings.door == "native" and not installed:
         raise DoorFailed("The door `native` needs the package pygrpc-native: pip install 'milvine[native]'")
     call = side.call(operations.call) if side else operations.call
     rpcs = (*_DECLARED, *side.rpcs) if side else _DECLARED
-    more = (side.streams, side.handlers, side.observe) if side else ()
-    if settings.door == "grpc" or not installed:
+    more = (*((side.streams, side.handlers, side.observe) if side else (None, (), None)), security)
+    if settings.door == "grpc" or not installed or security.credentials is not None:
         return GrpcDoor(call, rpcs, settings.address, settings.port, *more)
     native_door = import_module("milvine.server.native_door")
     native: Door = native_door.NativeDoor(call, rpcs, settings.address, settings.port, *more)

@@ -12,6 +12,8 @@ import grpc
 
 from milvine.server.door import REQUEST_ID, WAITING_CALLS_MAX, Call, DoorFailed, Stream, target
 from milvine.server.operations import GrpcStatus, Refused
+from milvine.server.security.doors import OPEN_DOOR, DoorSecurity
+from milvine.server.security.gate import Gate
 from milvine.server.tracing import Observe
 from milvine.wire.schema import method_path
 
@@ -44,13 +46,19 @@ class GrpcDoor:
         streams: Mapping[str, Stream] | None = None,
         handlers: Sequence[Any] = (),
         observe: Observe | None = None,
+        security: DoorSecurity = OPEN_DOOR,
     ) -> None:
         self._threads = ThreadPoolExecutor(WAITING_CALLS_MAX, thread_name_prefix="milvine-rpc")
         self._server = grpc.server(
-            self._threads, handlers=[_Handlers(call, rpcs, streams or {}, observe), *handlers], options=_OPTIONS
+            self._threads,
+            handlers=[_Handlers(call, rpcs, streams or {}, observe, security.gate), *handlers],
+            options=(*_OPTIONS, ("grpc.max_concurrent_streams", security.streams_max)),
         )
         try:
-            self.port = self._server.add_insecure_port(target(address, port))
+            if security.credentials is None:
+                self.port = self._server.add_insecure_port(target(address, port))
+            else:
+                self.port = self._server.add_secure_port(target(address, port), security.credentials)
         except RuntimeError:
             self.port = 0
         if not self.port:
@@ -66,9 +74,19 @@ class GrpcDoor:
 
 
 class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
-    def __init__(self, call: Call, rpcs: Iterable[str], streams: Mapping[str, Stream], observe: Observe | None) -> None:
+    def __init__(
+        self,
+        call: Call,
+        rpcs: Iterable[str],
+        streams: Mapping[str, Stream],
+        observe: Observe | None,
+        gate: Gate | None,
+    ) -> None:
         numbers = itertools.count()
-        self._handlers = {method_path(rpc): _handler(call, rpc, numbers, observe) for rpc in rpcs}
+        made = {rpc: _handler(call, rpc, numbers, observe) for rpc in rpcs}
+        self._handlers = {
+            method_path(rpc): _guarded(gate, rpc, handler) if gate else handler for rpc, handler in made.items()
+        }
         self._handlers |= {method_path(rpc): _stream_handler(stream) for rpc, stream in streams.items()}
 
     def service(self, handler_call_details: Any) -> Any:
@@ -88,6 +106,24 @@ def _handler(call: Call, rpc: str, numbers: Iterator[int], observe: Observe | No
             raise
 
     return grpc.unary_unary_rpc_method_handler(serve)
+
+
+def _guarded(gate: Gate, rpc: str, handler: Any) -> Any:
+    """`handler` behind the gate. As one that takes a stream it reads the request of those alone who may make it."""
+
+    def serve(requests: Iterator[bytes], context: Any) -> bytes:
+        metadata, peer = context.invocation_metadata(), context.peer()
+        try:
+            found = gate.admit_call(rpc, metadata, peer)
+            request = next(requests, b"")
+            gate.demand_call(rpc, request, found, peer)
+        except Refused as refused:
+            context.abort(_CODES[refused.status], str(refused))
+            raise
+        reply: bytes = handler.unary_unary(request, context)
+        return reply
+
+    return grpc.stream_unary_rpc_method_handler(serve)
 
 
 def _stream_handler(stream: Stream) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
+import ssl
 import threading
 import time
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import uvicorn
 
 from milvine.server.door import DoorFailed, target
+from milvine.server.http_heads import with_bounded_heads
 
 _BACKLOG = 2048
 _START_SECONDS = 30.0
@@ -26,11 +28,12 @@ class HttpDoor:
 
     name = "http"
 
-    def __init__(self, app: Any, address: str, port: int) -> None:
+    def __init__(
+        self, app: Any, address: str, port: int, tls: ssl.SSLContext | None = None, connections_max: int | None = None
+    ) -> None:
         self._socket = _listening(address, port)
         self.port: int = self._socket.getsockname()[1]
-        config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="off", ws="none")
-        self._server = uvicorn.Server(config)
+        self._server = uvicorn.Server(_config(app, tls, connections_max))
         self._thread = threading.Thread(target=self._serve, name="milvine-http", daemon=True)
 
     def start(self) -> None:
@@ -50,6 +53,26 @@ class HttpDoor:
 
     def _serve(self) -> None:
         self._server.run(sockets=[self._socket])
+
+
+def _config(app: Any, tls: ssl.SSLContext | None, connections_max: int | None) -> uvicorn.Config:
+    """Nothing that a client says about its own address is believed: no proxy headers."""
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        ws="none",
+        proxy_headers=False,
+        limit_concurrency=connections_max,
+    )
+    config.load()
+    config.http_protocol_class = with_bounded_heads(config.http_protocol_class)
+    if tls is not None:
+        config.ssl = tls
+        config.ssl_certfile = "in memory"  # by which uvicorn tells that it serves TLS
+    return config
 
 
 def _listening(address: str, port: int) -> socket.socket:

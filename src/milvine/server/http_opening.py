@@ -13,6 +13,7 @@ from milvine.engine.database import Database
 from milvine.events import Events, HttpMissing
 from milvine.server.door import Door, DoorFailed
 from milvine.server.operations import Operations
+from milvine.server.security.opening import Security
 from milvine.server.side_services import SideServices
 from milvine.server.tracing import TracedApp
 
@@ -29,6 +30,7 @@ def open_http_door(
     events: Events,
     side: SideServices,
     routers: Sequence[Any] = (),
+    security: Security | None = None,
 ) -> Door | None:
     """The REST API with the probes of `side` and `routers`, listening at `settings.http_address` and `.http_port`.
 
@@ -49,11 +51,16 @@ def open_http_door(
         events.emit(HttpMissing(reason))
         return None
     probes = import_module("milvine.server.rest.health").health_router(side.health)
-    app = import_module("milvine.server.rest.app").create_app(operations, database, settings, (probes, *routers))
+    app = import_module("milvine.server.rest.app").create_app(
+        operations, database, settings, (probes, *routers), security.gate if security else None
+    )
     traced = TracedApp(app, side.observe) if side.observe else app
     any_port = settings.port == 0 and settings.http_port == Settings().http_port
     port = 0 if any_port else settings.http_port
-    door: Door = import_module("milvine.server.http_door").HttpDoor(traced, settings.http_address, port)
+    tls = security.certificates.for_http() if security and security.certificates else None
+    door: Door = import_module("milvine.server.http_door").HttpDoor(
+        traced, settings.http_address, port, tls, settings.http_connections_max
+    )
     return door
 
 

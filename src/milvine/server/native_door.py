@@ -28,6 +28,8 @@ from milvine.server.door import (
 )
 from milvine.server.fallback import Fallback
 from milvine.server.operations import GrpcStatus, Refused
+from milvine.server.security.doors import OPEN_DOOR, DoorSecurity
+from milvine.server.security.gate import Gate
 from milvine.server.tracing import Observe
 from milvine.wire.schema import method_path
 
@@ -70,13 +72,17 @@ class NativeDoor:
         streams: Mapping[str, Stream] | None = None,
         handlers: Sequence[Any] = (),
         observe: Observe | None = None,
+        security: DoorSecurity = OPEN_DOOR,
     ) -> None:
         self._call, self._streams, self._observe = call, streams or {}, observe
+        self._gate = security.gate
         self._rpcs = (*rpcs, *self._streams)
         self._open: dict[int, Close] = {}  # streams by call id
         methods = [(method_path(rpc), rpc in self._streams) for rpc in self._rpcs]
         try:
-            self._front = NativeGrpcFront(target(address, port), methods, call_details=True)
+            self._front = NativeGrpcFront(
+                target(address, port), methods, call_details=True, max_concurrent_streams=security.streams_max
+            )
         except OSError:
             raise DoorFailed.busy(target(address, port)) from None
         self.port = self._front.bound_port
@@ -134,6 +140,8 @@ class NativeDoor:
         if self._observe:
             self._observe(details[0])
         try:
+            if self._gate:
+                self._check(self._gate, rpc, request, details)
             reply = self._call(rpc, request)
             self._front.respond(call_id, reply, self._metadata(details))
         except Refused as refused:
@@ -143,6 +151,11 @@ class NativeDoor:
             raise
         finally:
             self._calls.leave()
+
+    @staticmethod
+    def _check(gate: Gate, rpc: str, request: bytes, details: Any) -> None:
+        metadata, peer, _ = details
+        gate.demand_call(rpc, request, gate.admit_call(rpc, metadata, peer), peer)
 
     def _stream(self, call_id: int, rpc: str, request: bytes) -> None:
         """Begins a stream, which goes on without a thread; it is not waited for at the end."""

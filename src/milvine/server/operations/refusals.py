@@ -10,10 +10,12 @@ class GrpcStatus(IntEnum):
 
     UNKNOWN = 2
     NOT_FOUND = 5
+    PERMISSION_DENIED = 7
     RESOURCE_EXHAUSTED = 8
     UNIMPLEMENTED = 12
     INTERNAL = 13
     UNAVAILABLE = 14
+    UNAUTHENTICATED = 16
 
 
 class Refused(Exception):

@@ -15,13 +15,15 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 CORS = {
-    "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS, PUT, DELETE",
     "Access-Control-Allow-Headers": (
         "DNT, User-Agent, X-Requested-With, If-Modified-Since, Cache-Control, Content-Type, Range, Authorization"
     ),
     "Access-Control-Max-Age": "1728000",
 }
+ANY = "*"
+"""Every origin, as in 1.x."""
+_ALLOW = b"access-control-allow-origin"
 _CORS_RAW = [(name.lower().encode(), value.encode()) for name, value in CORS.items()]
 _NO_MAPPING = "server=oatpp/1.0.1\ncode=404\ndescription=Not Found\nmessage=Current url has no mapping\n"
 
@@ -34,8 +36,8 @@ async def no_mapping(request: Request, error: Exception) -> Response:
 class Edges:
     """Wraps the application."""
 
-    def __init__(self, app: App, routes: Sequence[BaseRoute]) -> None:
-        self._app, self._routes = app, routes
+    def __init__(self, app: App, routes: Sequence[BaseRoute], origins: Sequence[str] = (ANY,)) -> None:
+        self._app, self._routes, self._origins = app, routes, frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -44,15 +46,25 @@ class Edges:
         path = scope["path"].rstrip("/") or "/"
         scope = {**scope, "path": path, "raw_path": path.encode()}
 
+        cors = self._cors(scope)
+
         async def send_with_cors(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *_CORS_RAW]
+                message["headers"] = [*message.get("headers", ()), *cors]
             await send(message)
 
         if scope["method"] == "OPTIONS" and self._has(scope):
             await Response(status_code=204)(scope, receive, send_with_cors)
         else:
             await self._app(scope, receive, send_with_cors)
+
+    def _cors(self, scope: Scope) -> list[tuple[bytes, bytes]]:
+        """Never with credentials: a browser sends no token of its own accord."""
+        if ANY in self._origins:
+            return [*_CORS_RAW, (_ALLOW, b"*")]
+        origin = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"), "")
+        allowed = [*_CORS_RAW, (_ALLOW, origin.encode("latin-1"))] if origin in self._origins else []
+        return [*allowed, (b"vary", b"Origin")]
 
     def _has(self, scope: Scope) -> bool:
         return any(route.matches(scope)[0] is not Match.NONE for route in self._routes)

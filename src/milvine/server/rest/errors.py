@@ -41,6 +41,28 @@ class IllegalQuery(RequestRefused):
     web_code = 37
 
 
+class NotAdmitted(RequestRefused):
+    """Whoever asks has no token, one that is not valid or not enough, or asks too often: `http_status` tells which."""
+
+    web_code = 3
+
+    def __init__(self, message: str, http_status: int = 403) -> None:
+        super().__init__(message)
+        self.http_status = http_status
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}}.get(self.http_status, {})
+
+
+class TooLarge(RequestRefused):
+    """A body over `network.http.body_bytes_max`."""
+
+
+class TooSlow(RequestRefused):
+    """A body that did not arrive within `network.http.receive_seconds`."""
+
+
 def code_and_message(error: BaseException) -> tuple[int, str]:
     """The web code of an error, and its text."""
     if isinstance(error, RequestRefused):

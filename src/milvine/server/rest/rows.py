@@ -24,7 +24,7 @@ from milvine.server.rest.errors import BodyUnparsable, FieldMissing, IllegalBody
 from milvine.server.rest.hits import hits_json
 from milvine.server.rest.receive import Body
 from milvine.server.rest.segments import rows_with_ids
-from milvine.server.security import Role
+from milvine.server.security.roles import Role
 from milvine.types import Collection, Ids
 from milvine.wire.packed import IdsRequest, InsertRequest, Rows, SearchRequest
 

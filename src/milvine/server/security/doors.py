@@ -1,0 +1,22 @@
+"""What a gRPC door is given to keep strangers out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from milvine.server.security.gate import Gate
+
+STREAMS_MAX = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class DoorSecurity:
+    """`gate` looks at every call; `credentials` are grpcio's own, for TLS; `streams_max` is for one connection."""
+
+    gate: Gate | None = None
+    credentials: Any = None
+    streams_max: int = STREAMS_MAX
+
+
+OPEN_DOOR = DoorSecurity()

@@ -1,0 +1,130 @@
+"""The gate in front of the doors: who is calling, may he, and not too often. Errors never hold a token."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from milvine.config import Settings
+from milvine.events import AccessRefused, Event, Events, TokensRefused
+from milvine.server.operations import GrpcStatus, Refused
+from milvine.server.security.peers import Rates, host_of
+from milvine.server.security.roles import RPCS, Role, role_of
+from milvine.server.security.tokens import NO_TOKEN, Found, Tokens
+
+AUTHORIZATION = "authorization"
+_BEARER = "bearer "
+_FAILURES_PER_SECOND, _FAILURES_AT_ONCE = 1.0, 20.0
+_TOLD_PER_SECOND, _TOLD_AT_ONCE = 0.1, 5.0
+_TOKEN_BYTES_MAX = 512
+
+
+class Gate:
+    """Tells callers apart by their tokens, where there are any, and their address.
+
+    A caller whose tokens fail more than 20 times at once, or once a second, is answered without being looked at more
+    closely until he shows a good one: a good token always counts, so nobody can lock out a neighbour.
+    """
+
+    def __init__(self, tokens: Tokens | None, requests_per_second: int, events: Events) -> None:
+        self._tokens, self._events = tokens, events
+        self._per_second = requests_per_second
+        self._rates = Rates(requests_per_second, requests_per_second) if requests_per_second else None
+        self._failures = Rates(_FAILURES_PER_SECOND, _FAILURES_AT_ONCE)
+        self._tellings = Rates(_TOLD_PER_SECOND, _TOLD_AT_ONCE)
+        self._untold, self._trouble = 0, ""
+        self._lock = threading.Lock()
+
+    def admit(self, what: str, least: Role, authorization: str, host: str) -> Found:
+        """Who wants to do `what`, which `least` may; `authorization` is the header of that name, empty for none.
+
+        Raises:
+            Refused: UNAUTHENTICATED, PERMISSION_DENIED or RESOURCE_EXHAUSTED, with a sentence for the caller.
+        """
+        if least is Role.OPEN:
+            return Found(Role.OPEN)
+        if self._rates and not self._rates.take(host):
+            self._tell(what, host, Found(Role.OPEN, trouble="too many requests"))
+            text = f"Too many requests: one address may make {self._per_second} in a second"
+            raise Refused(GrpcStatus.RESOURCE_EXHAUSTED, text)
+        if self._tokens is None:
+            return Found(Role.ADMIN)
+        found = self._identify(self._tokens, authorization)
+        if found.trouble:
+            self._refuse_stranger(what, host, found)
+        self.demand(what, least, found, host)
+        return found
+
+    def demand(self, what: str, least: Role, found: Found, host: str) -> None:
+        """Refuse who may not do `what`.
+
+        Raises:
+            Refused: PERMISSION_DENIED.
+        """
+        if found.role < least:
+            self._tell(what, host, Found(found.role, found.name, f"role {found.role.word}, needs {least.word}"))
+            text = f"{what} needs a token of role {least.word}; this one has role {found.role.word}"
+            raise Refused(GrpcStatus.PERMISSION_DENIED, text)
+
+    def admit_call(self, rpc: str, metadata: Iterable[tuple[str, Any]], peer: str) -> Found:
+        """As `admit`, for a call of gRPC."""
+        return self.admit(rpc, RPCS.get(rpc, Role.ADMIN), bearer_of(metadata), host_of(peer))
+
+    def demand_call(self, rpc: str, request: bytes, found: Found, peer: str) -> None:
+        """As `demand`, for a request that may need more than its rpc does."""
+        if rpc == "Cmd" and found.role < Role.ADMIN:
+            self.demand("This command", role_of(rpc, request), found, host_of(peer))
+
+    def _identify(self, tokens: Tokens, authorization: str) -> Found:
+        scheme, token = authorization[: len(_BEARER)], authorization[len(_BEARER) :].strip()
+        if scheme.lower() != _BEARER or not token or len(token) > _TOKEN_BYTES_MAX:
+            found = NO_TOKEN
+        else:
+            found = tokens.find(token)
+        if tokens.trouble != self._trouble:
+            self._trouble = tokens.trouble
+            if tokens.trouble:
+                self._events.emit(TokensRefused(tokens.trouble))
+        return found
+
+    def _refuse_stranger(self, what: str, host: str, found: Found) -> None:
+        self._tell(what, host, found)
+        if not self._failures.take(host):
+            raise Refused(GrpcStatus.RESOURCE_EXHAUSTED, "Too many requests without a valid token. Try again later")
+        if found is NO_TOKEN:
+            text = "A token is needed: send it as `authorization: Bearer TOKEN`"
+        else:
+            text = "The token has expired" if found.trouble == "token expired" else "The token is not valid"
+        raise Refused(GrpcStatus.UNAUTHENTICATED, text)
+
+    def _tell(self, what: str, host: str, found: Found) -> None:
+        """At most five events of one address at once, one in ten seconds; later ones count those between."""
+        event: Event | None = None
+        with self._lock:
+            if self._tellings.take(host):
+                event = AccessRefused(what, host, found.name, found.trouble, self._untold)
+                self._untold = 0
+            else:
+                self._untold += 1
+        if event:
+            self._events.emit(event)
+
+
+def bearer_of(metadata: Iterable[tuple[str, Any]]) -> str:
+    """The header `authorization`; nothing where there is none or more than one."""
+    found = [value for key, value in metadata if key == AUTHORIZATION]
+    return found[0] if len(found) == 1 and isinstance(found[0], str) else ""
+
+
+def open_gate(settings: Settings, events: Events) -> Gate | None:
+    """The gate that the settings ask for; None where everybody may come in as often as he likes.
+
+    Raises:
+        TokensUnusable: the file of the tokens is missing, damaged, or others may write it.
+    """
+    if not settings.tokens_file and not settings.requests_per_second:
+        return None
+    tokens = Tokens(Path(settings.tokens_file)) if settings.tokens_file else None
+    return Gate(tokens, settings.requests_per_second, events)
