@@ -1,0 +1,33 @@
+"""Runs the faults and prints one line of figures; the exit status is 1 when something was lost or wrong."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from milvine.testing.crash.__main__ import summary
+from milvine.testing.faults import points
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m milvine.testing.faults", description=__doc__)
+    parser.add_argument("what", choices=("kill", "refuse", "full"))
+    parser.add_argument("--each", type=int, default=0, help="at most so many times at each place; 0: every time")
+    parser.add_argument("--work", type=Path, help="where folders go; those that went wrong are left there")
+    given = parser.parse_args(arguments)
+    work = given.work or Path(tempfile.mkdtemp(prefix="milvine-faults-"))
+    work.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    count, report = points.run(work, given.what, given.each)
+    print(*report.notes, sep="\n", end="\n" if report.notes else "")
+    print(summary(f"{given.what}: cases", count, report), end=", ")
+    print(f"{time.monotonic() - began:.0f} s" + ("" if report.ok else f", see {work}"))
+    return 0 if report.ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
