@@ -1,0 +1,50 @@
+"""What one run does, as plain values that travel to the client processes as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+
+COLLECTIONS = ("given", "generated")
+"""By who makes the ids; the number of a collection is its place here."""
+TAGS = ("_default", "p1", "p2", "p3")
+NLIST = 64
+SEARCH_PARAMS = {"nprobe": NLIST}
+"""Every list is looked into, so that a search is exact whatever is indexed at that moment."""
+INDEX_FILE_SIZE_MB = 32
+TOPK = 10
+CALL_SECONDS = 300.0
+"""No call may take longer: it is an error then."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Numbers of clients by kind, and what they send. `settings` are keys of the server's configuration."""
+
+    seconds: float = 600.0
+    writers: int = 16
+    readers: int = 16
+    deleters: int = 2
+    indexers: int = 1
+    processes: int = 8
+    dimension: int = 64
+    batch: int = 500
+    nq: int = 16
+    pause: float = 0.0
+    stall: float = 120.0
+    seed: int = 1
+    settings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def roles(self) -> list[str]:
+        """One name for each client, such as `writer3`."""
+        kinds = (("writer", self.writers), ("reader", self.readers), ("deleter", self.deleters))
+        names = [f"{kind}{n}" for kind, count in kinds for n in range(count)]
+        return names + [f"indexer{n}" for n in range(self.indexers)]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        return cls(**json.loads(text))
