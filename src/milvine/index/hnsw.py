@@ -16,7 +16,7 @@ from milvine.index.base import OpenIndex, Report, Write, untold
 from milvine.index.exact import search_exact
 from milvine.index.flat import open_flat, vectors_of
 from milvine.index.image import Image, read_image, write_image
-from milvine.index.native import METRICS, faiss, live_selector, portion_of, squared_norms
+from milvine.index.native import METRICS, faiss, live_selector, parameters, portion_of, search_index, squared_norms
 from milvine.index.native import read_image as read_faiss
 from milvine.index.params import integer
 from milvine.index.raw import OpenRaw
@@ -109,8 +109,9 @@ class OpenGraph:
 
     def _search(self, queries: Floats, k: int, wanted: int, ef: int, mask: RowMask | None) -> Found:
         graph_mask = self._graph_mask(mask)
-        parameters = faiss.SearchParametersHNSW(efSearch=ef, sel=live_selector(graph_mask))
-        _, rows = self._index.search(queries, wanted, params=parameters)
+        live = live_selector(graph_mask)
+        how = faiss.SearchParametersHNSW(efSearch=ef, sel=live) if live else parameters("HNSW", "efSearch", ef)
+        _, rows = search_index(self._index, queries, wanted, how)
         row_map = self._image.row_map
         if row_map is not None:
             rows = np.where(rows < 0, -1, row_map[np.maximum(rows, 0)])

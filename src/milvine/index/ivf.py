@@ -17,7 +17,7 @@ from milvine.index.exact import search_exact
 from milvine.index.flat import vectors_of
 from milvine.index.gpu import CoarseGpu, on_gpu
 from milvine.index.image import Image, read_image, write_image
-from milvine.index.native import METRICS, faiss, live_selector, portion_of, squared_norms
+from milvine.index.native import METRICS, faiss, live_selector, parameters, portion_of, search_index, squared_norms
 from milvine.index.native import read_image as read_faiss
 from milvine.index.params import NBITS_DEFAULT, integer
 from milvine.index.raw import OpenRaw
@@ -151,8 +151,12 @@ class OpenIvf:
         return for_finite(queries, k, lambda some: self._search(some, k, nprobe, mask))
 
     def _search(self, queries: Floats, k: int, nprobe: int, mask: RowMask | None) -> Found:
-        parameters = faiss.SearchParametersIVF(nprobe=nprobe, sel=live_selector(mask))
-        distances, rows = self._searched.search(queries, min(k, self.rows), params=parameters)
+        live, wanted = live_selector(mask), min(k, self.rows)
+        how = faiss.SearchParametersIVF(nprobe=nprobe, sel=live) if live else parameters("IVF", "nprobe", nprobe)
+        if isinstance(self._searched, CoarseGpu):
+            distances, rows = self._searched.search(queries, wanted, params=how)
+        else:
+            distances, rows = search_index(self._searched, queries, wanted, how)
         if self._exact:
             return nearest_of(queries, self._vectors, rows, self._metric, k)
         return ordered(distances, rows, self._metric, k)

@@ -7,6 +7,7 @@ take addresses: whoever passes `pointer(array)` sees to dtype, size and order, a
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from typing import Any
 
 # Spinning OpenMP threads made a small training 5 to 50 times slower. libgomp reads this once, when faiss loads it.
@@ -30,6 +31,22 @@ def live_selector(mask: RowMask | None) -> Any:
     if mask is None or not mask.dead:
         return None
     return faiss.IDSelectorBitmap(len(mask.bits), pointer(mask.bits))
+
+
+def search_index(
+    index: Any, queries: NDArray[np.float32], k: int, parameters: Any
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """`index.search` without what its Python wrapper looks at: C-contiguous queries (nq, d); both results (nq, k)."""
+    nq = len(queries)
+    distances, rows = np.empty((nq, k), dtype=np.float32), np.empty((nq, k), dtype=np.int64)
+    index.search_c(nq, pointer(queries), k, pointer(distances), pointer(rows), parameters)
+    return distances, rows
+
+
+@lru_cache(maxsize=64)
+def parameters(kind: str, breadth: str, value: int) -> Any:
+    """faiss's `SearchParameters...` of a `kind` without a selector, which searches only read: programs use few."""
+    return getattr(faiss, f"SearchParameters{kind}")(**{breadth: value})
 
 
 def read_image(image: Bytes, flags: int = 0) -> Any:

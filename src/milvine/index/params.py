@@ -121,7 +121,7 @@ def integer(params: object, key: str, default: int | None = None) -> int:
     Raises:
         IllegalArgument: it is missing and there is no default, or it is no number.
     """
-    if not isinstance(params, Mapping) or key not in params:
+    if not isinstance(params, (dict, Mapping)) or key not in params:
         if default is None:
             raise IllegalArgument(f"Parameter list must contain: {key}")
         return default

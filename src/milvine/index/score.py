@@ -55,10 +55,12 @@ def ordered(distances: Floats, rows: Ids, metric: MetricType, k: int) -> Found:
 
 def _settled(distances: Floats, rows: Ids, metric: MetricType) -> bool:
     """All are hits, nearest first and no two alike, as a scan of few queries leaves them: nothing is left to order."""
-    if rows.min(initial=0) < 0 or not np.isfinite(distances).all():
+    if rows.min(initial=0) < 0:
         return False
     before, after = distances[:, :-1], distances[:, 1:]
-    return bool((after < before).all() if metric.larger_is_closer else (after > before).all())
+    rising = after < before if metric.larger_is_closer else after > before
+    # Where all rise, NaN is nowhere, and infinity could only be first or last.
+    return bool(rising.all() and np.isfinite(distances[:, :: max(1, distances.shape[1] - 1)]).all())
 
 
 def nearest_of(queries: Floats, vectors: Floats, rows: Ids, metric: MetricType, k: int) -> Found:
@@ -68,9 +70,10 @@ def nearest_of(queries: Floats, vectors: Floats, rows: Ids, metric: MetricType, 
 
 def for_finite(queries: Floats, k: int, find: Callable[[Floats], Found]) -> Found:
     """What `find` says of the queries without NaN and infinity; the others find nothing."""
-    finite = np.asarray(np.isfinite(queries).all(axis=1))
-    if finite.all():
+    sound = np.isfinite(queries)
+    if sound.all():
         return find(queries)
+    finite = np.asarray(sound.all(axis=1))
     distances, rows = nothing(len(queries), k)
     if finite.any():
         distances[finite], rows[finite] = find(queries[finite])

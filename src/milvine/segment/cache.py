@@ -19,6 +19,7 @@ from milvine.segment.layout import BLOCK, Footer, SectionSpan, read_footer, veri
 from milvine.storage.local import LocalStorage
 from milvine.types import Bytes
 
+_VIEWS_MAX = 1024
 _TOUCHED_AT_ONCE = 16 << 20  # bytes whose pages one call asks for, so that no other thread waits long
 
 
@@ -39,6 +40,7 @@ class ComponentFile:
         self._sound = np.zeros(len(self.footer["crcs"]), bool)
         self._lock = threading.Lock()
         self._indexes: dict[int, OpenIndex] = {}
+        self._views: dict[tuple[int, int, str], NDArray[Any]] = {}
         self.used = 0
 
     @property
@@ -80,6 +82,15 @@ class ComponentFile:
         """A section as a 1-D array of `dtype`, a view."""
         data = self.section(segment_id, section)
         return None if data is None else data.view(dtype)
+
+    def kept(self, key: tuple[int, int, str], make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """A view of this file that `make` makes the first time: small searches ask for the same ones over and over."""
+        view = self._views.get(key)
+        if view is None:
+            if len(self._views) >= _VIEWS_MAX:
+                self._views.clear()
+            view = self._views[key] = make()
+        return view
 
     def verify(self, segment_id: int, section: str) -> None:
         """Check the section's checksums, each block once per open file; no such section is fine.

@@ -87,15 +87,23 @@ class Segment:
     def vectors_until(self, last: Segment) -> Vectors:
         """The vectors of neighbours, from this segment to `last`, as one array (rows, width)."""
         file = self._rows()
-        payload = file.between(*self._reach(file, last, "vectors"))
-        return payload.view(self._collection.dtype).reshape(-1, self._collection.width)
+
+        def view() -> Vectors:
+            payload = file.between(*self._reach(file, last, "vectors"))
+            return payload.view(self._collection.dtype).reshape(-1, self._collection.width)
+
+        return file.kept((self.record.id, last.record.id, "vectors"), view)
 
     def ids_until(self, last: Segment) -> Ids:
         """The ids of neighbours, from this segment to `last`, as one array (rows,)."""
         file = self._rows()
-        start, end = self._reach(file, last, "ids")
-        file.verify_between(start, end)
-        return file.between(start, end).view(np.int64)
+
+        def view() -> Ids:
+            start, end = self._reach(file, last, "ids")
+            file.verify_between(start, end)
+            return file.between(start, end).view(np.int64)
+
+        return file.kept((self.record.id, last.record.id, "ids"), view)
 
     def _reach(self, file: ComponentFile, last: Segment, section: str) -> tuple[int, int]:
         return file.span(self.record.id, section)[0], sum(file.span(last.record.id, section))

@@ -47,6 +47,8 @@ _WRONG_SIZE = "The vector dimension must be equal to the collection dimension."
 
 def check_name(name: str) -> None:
     """Raises IllegalCollectionName."""
+    if len(name) <= NAME_BYTES_MAX and _NAME.match(name):
+        return
     if not name:
         raise IllegalCollectionName("Collection name should not be empty.")
     refusal = None
