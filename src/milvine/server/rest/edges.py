@@ -25,6 +25,7 @@ ANY = "*"
 """Every origin, as in 1.x."""
 _ALLOW = b"access-control-allow-origin"
 _CORS_RAW = [(name.lower().encode(), value.encode()) for name, value in CORS.items()]
+_FOREIGN = b'{"message":"Pages of this origin may not ask here (network.http.cors_origins)","code":3}'
 _NO_MAPPING = "server=oatpp/1.0.1\ncode=404\ndescription=Not Found\nmessage=Current url has no mapping\n"
 
 
@@ -53,7 +54,9 @@ class Edges:
                 message["headers"] = [*message.get("headers", ()), *cors]
             await send(message)
 
-        if scope["method"] == "OPTIONS" and self._has(scope):
+        if self._is_foreign(scope):
+            await Response(_FOREIGN, 403, media_type="application/json")(scope, receive, send_with_cors)
+        elif scope["method"] == "OPTIONS" and self._has(scope):
             await Response(status_code=204)(scope, receive, send_with_cors)
         else:
             await self._app(scope, receive, send_with_cors)
@@ -62,9 +65,20 @@ class Edges:
         """Never with credentials: a browser sends no token of its own accord."""
         if ANY in self._origins:
             return [*_CORS_RAW, (_ALLOW, b"*")]
-        origin = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"), "")
+        origin = _header(scope, b"origin")
         allowed = [*_CORS_RAW, (_ALLOW, origin.encode("latin-1"))] if origin in self._origins else []
         return [*allowed, (b"vary", b"Origin")]
 
+    def _is_foreign(self, scope: Scope) -> bool:
+        """A request that a page of another site makes, where sites are named: a browser sends some without asking."""
+        origin = _header(scope, b"origin")
+        if not origin or ANY in self._origins or origin in self._origins:
+            return False
+        return origin.partition("://")[2] != _header(scope, b"host")
+
     def _has(self, scope: Scope) -> bool:
         return any(route.matches(scope)[0] is not Match.NONE for route in self._routes)
+
+
+def _header(scope: Scope, wanted: bytes) -> str:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), "")
