@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from milvine.server.http_opening import open_http_door
 from milvine.server.memory import bound_free_memory, trim_after_flush
 from milvine.server.metrics import OpenMetrics, open_metrics
 from milvine.server.operations import SERVED, Operations
+from milvine.server.operations.together import search_together
 from milvine.server.preloading import preload_collections
 from milvine.server.security.doors import OPEN_DOOR, DoorSecurity
 from milvine.server.security.opening import Security, tell_if_open
@@ -131,5 +133,7 @@ def open_door(
     if settings.door == "grpc" or not installed or security.credentials is not None:
         return GrpcDoor(call, rpcs, settings.address, settings.port, *more)
     native_door = import_module("milvine.server.native_door")
-    native: Door = native_door.NativeDoor(call, rpcs, settings.address, settings.port, *more)
+    traced = side is not None and side.observe is not None  # a trace is of one call
+    together = None if traced else partial(search_together, operations)
+    native: Door = native_door.NativeDoor(call, rpcs, settings.address, settings.port, *more, together)
     return native

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -51,6 +51,8 @@ _SHORT = frozenset(
     }
 )
 _LARGE_BYTES = 64 << 10
+_CALLS_AT_ONCE = 8  # that one serving thread takes when as many wait: searches among them may share a pass
+_Search = tuple[int, bytes, Any]  # call id, request, details
 _LAST_BYTES_SECONDS = 0.1  # for replies handed to the front to leave it
 
 
@@ -73,7 +75,9 @@ class NativeDoor:
         handlers: Sequence[Any] = (),
         observe: Observe | None = None,
         security: DoorSecurity = OPEN_DOOR,
+        together: Callable[[Sequence[bytes]], list[bytes | Refused]] | None = None,
     ) -> None:
+        self._together = together
         self._call, self._streams, self._observe = call, streams or {}, observe
         self._gate = security.gate
         self._rpcs = (*rpcs, *self._streams)
@@ -118,19 +122,27 @@ class NativeDoor:
 
     def _serve_next(self) -> bool:
         """Waits for a call and sees to it. A function of its own, so that no request is held while waiting."""
-        events = self._front.recv_batch_details(1)
+        events = self._front.recv_batch_details(_CALLS_AT_ONCE if self._together else 1)
+        searches: list[_Search] = []
         for kind, call_id, method, request, _, details in events or ():
             if kind == EVENT_CALL and request is not None:
-                self._take(call_id, self._rpcs[method], request, details)
+                self._take(call_id, self._rpcs[method], request, details, searches)
             elif kind == EVENT_CANCEL:
                 self._open.pop(call_id, _nothing)()
+        if len(searches) == 1:
+            self._answer(searches[0][0], "Search", *searches[0][1:])
+        elif searches:
+            self._answer_together(searches)
         return events is not None
 
-    def _take(self, call_id: int, rpc: str, request: bytes, details: Any) -> None:
+    def _take(self, call_id: int, rpc: str, request: bytes, details: Any, searches: list[_Search]) -> None:
+        """Sees to a call, or puts it to the `searches` that came with it."""
         if not self._calls.enter():
             self._front.fail(call_id, GrpcStatus.UNAVAILABLE, "The server is shutting down")
         elif rpc in self._streams:
             self._stream(call_id, rpc, request)
+        elif rpc == "Search" and self._together and len(request) <= _LARGE_BYTES:
+            searches.append((call_id, request, details))
         elif rpc in _SHORT and len(request) <= _LARGE_BYTES:
             self._answer(call_id, rpc, request, details)
         else:
@@ -151,6 +163,34 @@ class NativeDoor:
             raise
         finally:
             self._calls.leave()
+
+    def _answer_together(self, searches: Sequence[_Search]) -> None:
+        assert self._together is not None
+        admitted = [search for search in searches if self._admit(*search)]
+        try:
+            replies = self._together([request for _, request, _ in admitted])
+            for (call_id, _, details), reply in zip(admitted, replies, strict=True):
+                if isinstance(reply, Refused):
+                    self._front.fail(call_id, reply.status, str(reply))
+                else:
+                    self._front.respond(call_id, reply, self._metadata(details))
+        except BaseException:
+            for call_id, _, _ in admitted:
+                self._front.fail(call_id, GrpcStatus.UNKNOWN, INTERNAL_ERROR)
+            raise
+        finally:
+            for _ in searches:
+                self._calls.leave()
+
+    def _admit(self, call_id: int, request: bytes, details: Any) -> bool:
+        """Whether the caller may search; if not, it was told so."""
+        try:
+            if self._gate:
+                self._check(self._gate, "Search", request, details)
+        except Refused as refused:
+            self._front.fail(call_id, refused.status, str(refused))
+            return False
+        return True
 
     @staticmethod
     def _check(gate: Gate, rpc: str, request: bytes, details: Any) -> None:

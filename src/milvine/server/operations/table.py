@@ -18,9 +18,10 @@ from milvine.limits import MIB, REQUEST_BYTES_MAX
 from milvine.server.budget import ByteBudget
 from milvine.server.configuration import RunningConfiguration
 from milvine.server.operations import collections, commands, indexes, partitions, rows, segments, system
-from milvine.server.operations.parameters import PARAMS_KEY
+from milvine.server.operations.parameters import PARAMS_KEY, parse_params
 from milvine.server.operations.refusals import MalformedRequest, UnknownMethod
 from milvine.server.operations.running import Running
+from milvine.types import Hits
 from milvine.wire import schema
 from milvine.wire.packed import HitsReply, Malformed, SearchRequest, parse
 from milvine.wire.status import OK_REASON, code_and_reason, set_status
@@ -122,6 +123,18 @@ class Operations:
             return HitsReply(int(code), reason, 0, np.empty(0, np.int64), np.empty(0, np.float32))
         row_num = len(hits.ids) if hits.ids.size else 0
         return HitsReply(0, OK_REASON, row_num, hits.ids.reshape(-1), hits.distances.reshape(-1))
+
+    def nearest_of_many(self, wanted: SearchRequest, requests: int) -> Hits | None:
+        """The hits of `requests` searches joined into `wanted`; None where it is refused: each is answered alone."""
+        began = perf_counter()
+        try:
+            work = partial(rows.nearest, self._database, wanted, parse_params(wanted.params))
+            hits = self.run("Search", wanted.rows.elements * 4, work)
+        except Exception:  # told by `run`, and once more to each of the callers
+            return None
+        for _ in range(requests - 1 if self._events else 0):
+            self._events.emit(Answered("Search", ErrorCode.SUCCESS, 0, perf_counter() - began))
+        return hits
 
     def command(self, text: str) -> str:
         """The answer to a command, as the rpc Cmd gives it.
