@@ -93,6 +93,8 @@ _storage = (
         settable=False),
     Key("storage.mmap", "mmap", v.parse_bool, "Map files instead of reading them", addition=True),
     Key("storage.open_files_max", "open_files_max", v.whole(1), "Most segment files held open", addition=True),
+    Key("storage.scrub_interval", "scrub_interval", v.number(0, 365 * 86400), "Seconds between checks of all files",
+        live=True, addition=True),
     Key("storage.s3_enabled", "", v.parse_bool, "1.x: segment files on S3", "false", settable=False),
     Key("storage.s3_address", "", v.host_or_none, "1.x: address of S3", "127.0.0.1", settable=False),
     Key("storage.s3_port", "", v.whole(1, 65535), "1.x: port of S3", "80", settable=False),

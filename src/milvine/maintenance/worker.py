@@ -1,4 +1,4 @@
-"""The two background threads: one flushes and removes files, one merges and builds."""
+"""The background threads: one flushes and removes files, one merges and builds, one checks what was written."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from milvine.maintenance.flush import flush
 from milvine.maintenance.merge import merge
 from milvine.maintenance.policy import SegmentFacts, TailFacts, builds, flush_due, forced_builds, merges
 from milvine.maintenance.reclaim import reclaim
+from milvine.maintenance.scrub import scrub_loop
 from milvine.types import IndexType
 
 _TICK_SECONDS = 1.0
@@ -38,6 +39,7 @@ class Worker:
         self._threads = [
             threading.Thread(target=self._flush_loop, args=(interval,), name="milvine-flush", daemon=True),
             threading.Thread(target=self._merge_loop, name="milvine-merge", daemon=True),
+            threading.Thread(target=scrub_loop, args=(stores,), name="milvine-scrub", daemon=True),
         ]
         for thread in self._threads:
             thread.start()
@@ -47,7 +49,7 @@ class Worker:
         self._wake.set()
 
     def close(self) -> None:
-        """Ends both threads; a build that runs is stopped and done again after the next open."""
+        """Ends the threads; a build that runs is stopped and done again after the next open."""
         self._wake.set()
         for thread in self._threads:
             thread.join()

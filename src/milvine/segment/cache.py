@@ -33,8 +33,9 @@ class HasFiles(Protocol):
 class ComponentFile:
     """One mapped file: its sections by segment, and the kernels opened over it."""
 
-    def __init__(self, name: str, data: Bytes) -> None:
+    def __init__(self, name: str, data: Bytes, bad: dict[str, dict[int, str]] | None = None) -> None:
         self.name, self._data = name, data
+        self._bad = {} if bad is None else bad
         self.footer: Footer = read_footer(name, data)
         self._segments: dict[int, Footer] = {entry["id"]: entry for entry in self.footer["segments"]}
         self._sound = np.zeros(len(self.footer["crcs"]), bool)
@@ -108,13 +109,33 @@ class ComponentFile:
         Raises:
             CorruptFile: names file and offset.
         """
+        self.refuse_known(start, end)
         first, last = start // BLOCK, -(-end // BLOCK)
         if self._sound[first:last].all():
             return
         for number in range(first, last):
             if not self._sound[number]:
-                verify_block(self.name, self._data, self.footer, number)
+                self._verify(number)
                 self._sound[number] = True
+
+    def _verify(self, number: int) -> None:
+        try:
+            verify_block(self.name, self._data, self.footer, number)
+        except CorruptFile as error:  # whoever reads it without checking is told, too
+            self._bad[self.name] = {**self._bad.get(self.name, {}), number: str(error)}
+            self._views.clear()
+            raise
+
+    def refuse_known(self, start: int, end: int) -> None:
+        """Refuse bytes that are known to be damaged, without checking anything.
+
+        Raises:
+            CorruptFile: names file and offset.
+        """
+        if self._bad and (mine := self._bad.get(self.name)):
+            for number in range(start // BLOCK, -(-end // BLOCK)):
+                if number in mine:
+                    raise CorruptFile(f"{mine[number]}. What is not damaged can be saved: see `milvine repair`")
 
     def load(self, segment_id: int, section: str) -> None:
         """Check a section and have all its pages in memory; no such section is fine.
@@ -159,6 +180,7 @@ class FileCache:
         self._lock = threading.Lock()
         self._clock = count(1)
         self._readers: WeakSet[HasFiles] = WeakSet()
+        self._bad: dict[str, dict[int, str]] = {}
         self.accesses = 0
         """How often a file was asked for."""
         self.damaged: dict[str, str] = {}
@@ -178,13 +200,22 @@ class FileCache:
             with self._lock:
                 file = self._open.get(name)
                 if file is None:
-                    file = ComponentFile(name, self._storage.read(name))
+                    file = ComponentFile(name, self._storage.read(name), self._bad)
                     self._evict(self._files_max - 1)
                     if self._in_memory:
                         self._evict_bytes(self.bytes_max - file.bytes)
                     self._open[name] = file
         self.accesses = file.used = next(self._clock)
         return file
+
+    def refuse_blocks(self, name: str, bad: dict[int, str]) -> None:
+        """These blocks of a rows file are damaged: by number, how. Whoever needs one gets an error from now on."""
+        self._bad[name] = {**self._bad.get(name, {}), **bad}
+        self.forget(name)  # its views were made when nothing was known
+
+    def is_bad(self, name: str) -> bool:
+        """Whether some block of a rows file is known to be damaged."""
+        return name in self._bad
 
     def reserve(self, names: Iterable[str]) -> None:
         """Make room for files that are to be held in memory before anybody searches them.

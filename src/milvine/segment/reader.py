@@ -45,9 +45,11 @@ class Segment:
 
     def flat_image(self) -> Bytes:
         """The faiss Flat image of the vectors, uint8; only segments large enough for an index have one."""
-        image = self._rows().section(self.record.id, "flat")
+        file = self._rows()
+        image = file.section(self.record.id, "flat")
         if image is None:
             raise CorruptFile.at(self.record.rows_file, 0, f"segment {self.record.id} has no Flat image")
+        file.refuse_known(*self._reach(file, self, "vectors"))
         return image
 
     def _rows(self) -> ComponentFile:
@@ -89,7 +91,9 @@ class Segment:
         file = self._rows()
 
         def view() -> Vectors:
-            payload = file.between(*self._reach(file, last, "vectors"))
+            start, end = self._reach(file, last, "vectors")
+            file.refuse_known(start, end)
+            payload = file.between(start, end)
             return payload.view(self._collection.dtype).reshape(-1, self._collection.width)
 
         return file.kept((self.record.id, last.record.id, "vectors"), view)
@@ -147,8 +151,8 @@ class Segment:
     def index(self) -> OpenIndex | None:
         """The built index, verified before its first use; None when there is none or it cannot be used."""
         name = self.record.index_file
-        if name is None or name in self._files.damaged:
-            return None
+        if name is None or name in self._files.damaged or self._files.is_bad(self.record.rows_file):
+            return None  # kernels may share the rows: a scan finds out whether theirs are the damaged ones
         try:
             file = self._files.get(name)
             return file.index(self.record.id, self._open_index)

@@ -1,0 +1,160 @@
+"""Damage that nobody has met yet is found, named, and never answered with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from milvine.errors import CorruptFile, OperatorError
+from milvine.events import DamageFound, Scrubbed
+from milvine.maintenance import scrub as scrubbing
+from milvine.maintenance.flush import flush
+from milvine.maintenance.scrub import scrub
+from milvine.maintenance.worker import heal
+from milvine.types import IndexSetting, IndexType, Query
+from tests.faults.conftest import fill, flip
+
+BLOCK = 1 << 20
+
+
+def pass_over(database) -> None:
+    scrub(database._stores, lambda seconds: False)
+
+
+def file_of(database, name: str, kind: str = "rows_file") -> Path:
+    (segment,) = database._stores.names[name].version.segments
+    return database._stores.storage.folder / getattr(segment.segment.record, kind)
+
+
+def search(database, name: str, vectors: np.ndarray, **params: int):
+    return database.search(name, Query(vectors[:3], 2, params))
+
+
+def test_nothing_is_found_where_nothing_is_wrong(open_database, told):
+    database = open_database()
+    fill(database, "sound", 500)
+    pass_over(database)
+    (done,) = [event for event in told if isinstance(event, Scrubbed)]
+    assert (done.files, done.damaged) == (1, 0)
+    assert done.size == file_of(database, "sound").stat().st_size
+
+
+@pytest.mark.parametrize("mmap", [True, False])
+def test_damaged_vectors_are_refused_and_the_rest_goes_on(open_database, told, mmap):
+    database = open_database(mmap=mmap)
+    vectors, other = fill(database, "bad", 500), fill(database, "good", 400)
+    assert search(database, "bad", vectors).ids[0, 0] == 0
+    path = file_of(database, "bad")
+    flip(path, 200)
+    pass_over(database)
+    assert DamageFound(path.name, 0, "a block's checksum is wrong") in told
+    for read in (
+        lambda: search(database, "bad", vectors),
+        lambda: database.get("bad", np.arange(3)),
+        lambda: database.compact("bad") or search(database, "bad", vectors),
+    ):
+        with pytest.raises(CorruptFile, match=rf"{path.name} is damaged at byte 0: .* see `milvine repair`"):
+            read()
+    assert search(database, "good", other).ids[0, 0] == 0
+    assert database.count("bad") == 500
+    database.insert("good", other[:1], np.array([999]))
+    database.flush()
+
+
+@pytest.mark.parametrize("back", [10, 60, 200])
+def test_a_damaged_footer_is_found(open_database, told, back):
+    database = open_database()
+    vectors = fill(database, "c", 100)
+    path = file_of(database, "c")
+    flip(path, path.stat().st_size - back)
+    pass_over(database)
+    (found,) = [event for event in told if isinstance(event, DamageFound)]
+    assert found.file == path.name and found.reason == "the footer is damaged or cut off"
+    with pytest.raises(OperatorError, match=path.name):
+        search(database, "c", vectors)
+
+
+def test_each_damaged_block_is_named(open_database, told):
+    database = open_database()
+    fill(database, "large", 12_000, 64)
+    path = file_of(database, "large")
+    for at in (5, BLOCK + 9, 2 * BLOCK + 77):
+        flip(path, at)
+    pass_over(database)
+    assert [event.offset for event in told if isinstance(event, DamageFound)] == [0, BLOCK, 2 * BLOCK]
+
+
+def test_a_graph_that_shares_damaged_rows_is_not_asked(open_database):
+    database = open_database()
+    vectors = fill(database, "graph", 200)
+    database.create_index("graph", IndexSetting.of(IndexType.HNSW, {"M": 8, "efConstruction": 20}))
+    assert search(database, "graph", vectors, ef=20).ids[0, 0] == 0
+    flip(file_of(database, "graph"), 300)
+    pass_over(database)
+    with pytest.raises(CorruptFile, match="see `milvine repair`"):
+        search(database, "graph", vectors, ef=20)
+
+
+def test_a_damaged_index_is_built_anew(open_database, told):
+    database = open_database()
+    vectors = fill(database, "c", 200)
+    setting = IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 4})
+    database.create_index("c", setting)
+    path = file_of(database, "c", "index_file")
+    flip(path, 500)
+    pass_over(database)
+    assert [event.file for event in told if isinstance(event, DamageFound)] == [path.name]
+    assert search(database, "c", vectors, nprobe=4).ids[0, 0] == 0
+    assert heal(database._stores, database._stores.names["c"])
+    database.create_index("c", setting)
+    assert file_of(database, "c", "index_file") != path
+    pass_over(database)
+    assert len([event for event in told if isinstance(event, DamageFound)]) == 1
+
+
+def test_a_damaged_tombstone_file_is_written_anew(open_database):
+    database = open_database()
+    fill(database, "c", 200)
+    database.delete("c", np.arange(50))
+    database.flush()
+    path = file_of(database, "c", "tombstone_file")
+    flip(path, 70)
+    pass_over(database)
+    flush(database._stores, database._stores.names["c"])
+    assert file_of(database, "c", "tombstone_file") != path
+    database.close()
+    again = open_database()
+    assert again.count("c") == 150
+    assert not again.get("c", np.arange(50))[0].any()
+
+
+def test_a_file_that_cannot_be_read_is_a_finding(open_database, told, monkeypatch):
+    database = open_database(mmap=False)
+    vectors, other = fill(database, "bad", 100), fill(database, "good", 100)
+    bad = file_of(database, "bad")
+    read = scrubbing._read
+
+    def fail(file, start, length):
+        if file.name == str(bad) and start == 0:
+            raise OSError(5, "Input/output error")
+        return read(file, start, length)
+
+    monkeypatch.setattr(scrubbing, "_read", fail)
+    pass_over(database)
+    assert [(e.file, e.offset) for e in told if isinstance(e, DamageFound)] == [(bad.name, 0)]
+    with pytest.raises(CorruptFile, match="cannot be read: Input/output error"):
+        search(database, "bad", vectors)
+    assert search(database, "good", other).ids[0, 0] == 0
+
+
+def test_it_can_be_turned_off_and_stopped(open_database, told):
+    database = open_database(background=True, scrub_interval=0)
+    database.configure("storage.scrub_interval", "3600")
+    fill(database, "c", 5000, 256)
+    assert database.settings.scrub_interval == 3600
+    stores = database._stores
+    stores.closing.set()
+    scrub(stores, lambda seconds: True)
+    assert not [event for event in told if isinstance(event, Scrubbed)]
