@@ -34,6 +34,7 @@ from milvine.search.fetch import fetch
 from milvine.search.run import search, search_by_id
 from milvine.search.stopwatch import Stopwatch
 from milvine.segment.version import Version
+from milvine.storage.durable import check_room
 from milvine.types import Collection, Hits, Ids, IndexSetting, MetricType, Query, SearchSteps, Vectors
 
 SearchSampler = Callable[[Version, Query, Hits], None]
@@ -136,6 +137,7 @@ class Database:
         self._check_open()
         if not self._parts.read_only:
             self._stores.writer.check()
+            check_room(self._parts.folder.root, "the data folder")
 
     def configure(self, key: str, value: str) -> None:
         """Change a setting until the database is closed; `key` is one of `milvine.config.KEYS`.

@@ -66,7 +66,7 @@ def recover(
 
 
 def _replayed(state: CollectionState | None, lsn: int, record: Record, ids: IdSource) -> int:
-    if isinstance(record, InsertRecord) and record.generated:
+    if isinstance(record, InsertRecord) and record.generated and len(record.ids):
         ids.seen(int(record.ids[-1]))
     if state is None or lsn <= state.flushed_lsn:
         return 0  # dropped since, or flushed

@@ -31,6 +31,7 @@ from milvine.ingest.apply import apply
 from milvine.ingest.ids import IdSource
 from milvine.ingest.keys import entry, ids_again
 from milvine.ingest.state import CollectionState
+from milvine.storage.durable import ROOM_BYTES_MIN
 from milvine.storage.failpoints import at
 from milvine.types import IdMode, Ids, Vectors
 from milvine.wal.log import Log
@@ -92,7 +93,7 @@ class Writer:
         self._ahead: list[_Call | None] = []
         self._closed = False
         self._broken = ""
-        self._full = False
+        self._wanted = 0  # bytes that a full disk had no room for, as far as they count for readiness
         self._gate = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="milvine-writer", daemon=True)
         self._thread.start()
@@ -129,7 +130,7 @@ class Writer:
         self._check_open()
         if self.log.failed:
             self.call(self.log.repair)
-        self.log.check_room()
+        self.log.check_room(self._wanted)
 
     def close(self) -> None:
         """Finish what is queued, then stop."""
@@ -252,15 +253,16 @@ class Writer:
         try:
             self.log.check_room(size)
         except StorageFailed as error:
-            if isinstance(error, DiskFull) and not self._full:
-                self._full = True
-                self._events.emit(DiskFilled(str(error)))
+            if isinstance(error, DiskFull):
+                if not self._wanted:
+                    self._events.emit(DiskFilled(str(error)))
+                self._wanted = min(size, ROOM_BYTES_MIN)
             for request, _ in accepted:
                 if isinstance(request, InsertRequest):
                     request.answer.set_exception(error)
             return [pair for pair in accepted if isinstance(pair[0], DeleteRequest)]
-        if self._full:
-            self._full = False
+        if self._wanted:
+            self._wanted = 0
             self._events.emit(DiskFreed())
         return accepted
 
