@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import url2pathname
 
+from milvine.client.credentials import NONE, Credentials, warn_of_clear_token
 from milvine.client.exceptions import ParamError
 
 _HOST, _PORT, _HTTP_PORT = "127.0.0.1", 19530, 19121
@@ -18,6 +19,7 @@ _INCOMPLETE = "Param is not complete. Please invoke as follow:\n\t(host = ${HOST
 class ServerAddress:
     host: str
     port: int
+    credentials: Credentials = NONE
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -30,6 +32,7 @@ class HttpAddress:
     host: str
     port: int
     secure: bool = False
+    credentials: Credentials = NONE
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -48,7 +51,7 @@ class FolderAddress:
 def parse_address(host: Any = None, port: Any = None, uri: Any = None) -> ServerAddress | FolderAddress:
     """The address that the arguments of the constructor name; `host` wins over `uri`.
 
-    `uri` is `file:///path` for a folder; with any other scheme, as in `tcp://host:port`, only host and port count.
+    `uri` is `file:///path` for a folder; with any other scheme, as in `tcp://host:port`, only host and port count here.
 
     Raises:
         ParamError: a port without a host, an illegal host, port or uri.
@@ -77,6 +80,26 @@ def parse_http_address(host: Any = None, port: Any = None, uri: Any = None) -> H
         return found
     secure = found.port == 443 if host is not None else urlsplit(uri).scheme == "https"
     return HttpAddress(found.host, found.port, secure)
+
+
+def with_credentials(
+    address: ServerAddress | HttpAddress | FolderAddress, credentials: Credentials
+) -> ServerAddress | HttpAddress | FolderAddress:
+    """The address with what its server is shown.
+
+    Raises:
+        ParamError: credentials for a folder.
+    """
+    if credentials == NONE:
+        return address
+    if isinstance(address, FolderAddress):
+        raise ParamError("TLS and tokens are for servers: whoever may read a folder needs none")
+    secure = credentials.secure or (isinstance(address, HttpAddress) and address.secure)
+    if credentials.token and not secure:
+        warn_of_clear_token(address.host)
+    if isinstance(address, HttpAddress):
+        return replace(address, secure=secure, credentials=credentials)
+    return replace(address, credentials=credentials)
 
 
 def _server(host: Any, port: Any) -> ServerAddress:

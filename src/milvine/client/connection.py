@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from milvine import __version__
 from milvine.client import again, checks, replies, requests
-from milvine.client.address import parse_address, parse_http_address
+from milvine.client.address import parse_address, parse_http_address, with_credentials
+from milvine.client.credentials import credentials_of
 from milvine.client.exceptions import ClientClosedError, DeprecatedError, NotConnectError, ParamError, VersionError
 from milvine.client.futures import CallFuture
 from milvine.client.replies import Rpc, failed
@@ -39,7 +40,13 @@ class Connection:
         handler: "GRPC", or "HTTP" for the REST API, at port 19121 if left out; it has no `reload_segments`.
         pool: "SingletonThread", "Singleton" or "QueuePool"; one channel serves all threads whichever it is.
         pool_size: at least 1; without effect, for the same reason.
-        uri: `tcp://host:port` for a server, `file:///path` for a database in this process.
+        uri: `tcp://host:port` for a server, `tcps://host:port` for one with TLS, `file:///path` for a database in this
+            process.
+        secure: True for TLS, as `tcps` in the uri. An addition of Milvine, like those below.
+        server_pem_path: file of the authority to trust, or of the server's certificate; that of the system if left out.
+        client_pem_path, client_key_path: files of the client's certificate and its key, for mutual TLS.
+        server_name: the name in the server's certificate, where it is not the host.
+        token: shown with every call, as `authorization: Bearer TOKEN`.
         wait_timeout: seconds that one attempt to connect may take.
         max_retry: attempts to connect.
         try_connect: False connects with the first call, and leaves out the check of the server's version.
@@ -48,7 +55,7 @@ class Connection:
         transport: carries the calls instead of one opened for the address.
 
     Raises:
-        ParamError: an address that is none, an unknown pool, or a number that is none.
+        ParamError: an address that is none, an unknown pool, a number that is none, or a file that cannot be read.
         NotConnectError: nobody listens, or the folder cannot be opened.
         VersionError: the server is not of a version this client speaks to.
     """
@@ -70,7 +77,8 @@ class Connection:
         wait_timeout = checks.seconds(kwargs.get("wait_timeout", 30)) or 0.0
         max_retry = checks.integer(kwargs.get("max_retry", 3), "max_retry")
         parse = parse_http_address if handler == "HTTP" else parse_address
-        address = parse(host, port, kwargs.get("uri"))
+        uri = kwargs.get("uri")
+        address = with_credentials(parse(host, port, uri), credentials_of(kwargs, host, uri))
         self._transport = kwargs.get("transport") or open_transport(
             address, wait_timeout, max_retry, bool(kwargs.get("pre_ping", True))
         )

@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import socket
+import ssl
 import threading
 from typing import Any
 from urllib.parse import quote
@@ -31,6 +32,9 @@ class HttpTransport:
     def __init__(self, address: HttpAddress, wait_timeout: float, max_retry: int, pre_ping: bool) -> None:
         self._address, self._wait_timeout, self._max_retry = address, wait_timeout, max_retry
         self._pre_ping = pre_ping
+        self._context = address.credentials.context() if address.secure else None
+        shown = address.credentials.authorization
+        self._shown = {"Authorization": shown} if shown else {}
         self._local = threading.local()
         self._connections: set[http.client.HTTPConnection] = set()  # of all threads, to be closed in the end
 
@@ -65,6 +69,7 @@ class HttpTransport:
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         if data is not None:
             headers = {"Content-Type": "application/json", **headers}
+        headers = {**headers, **self._shown}
         connection = self._connection(timeout)
         connected = False
         try:
@@ -83,14 +88,19 @@ class HttpTransport:
         mine: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
         if mine is None or self._local.process != os.getpid() or _is_stale(mine):
             self._forget()
-            kind = http.client.HTTPSConnection if self._address.secure else http.client.HTTPConnection
-            mine = kind(self._address.host, self._address.port)
+            mine = self._made()
             self._connections.add(mine)
             self._local.connection, self._local.process = mine, os.getpid()
         mine.timeout = timeout
         if mine.sock is not None:
             mine.sock.settimeout(timeout)
         return mine
+
+    def _made(self) -> http.client.HTTPConnection:
+        host, port = self._address.host, self._address.port
+        if self._context is None:
+            return http.client.HTTPConnection(host, port)
+        return _TlsConnection(host, port, self._context, self._address.credentials.server_name or host)
 
     def _forget(self) -> None:
         connection = getattr(self._local, "connection", None)
@@ -118,6 +128,20 @@ class HttpTransport:
             self._connections.pop().close()
 
 
+class _TlsConnection(http.client.HTTPConnection):
+    """TLS with a server whose certificate has the name given."""
+
+    default_port = 443
+
+    def __init__(self, host: str, port: int, context: ssl.SSLContext, name: str) -> None:
+        super().__init__(host, port)
+        self._tls, self._name = context, name
+
+    def connect(self) -> None:
+        super().connect()
+        self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._name)
+
+
 def _is_stale(connection: http.client.HTTPConnection) -> bool:
     """Whether the server has hung up on an idle connection: then there is something to read, its end."""
     sock: socket.socket | None = connection.sock
@@ -125,8 +149,8 @@ def _is_stale(connection: http.client.HTTPConnection) -> bool:
         return False
     try:
         sock.setblocking(False)
-        return sock.recv(1, socket.MSG_PEEK) is not None
-    except (BlockingIOError, ValueError):  # TLS cannot peek
+        return sock.recv(1, 0 if isinstance(sock, ssl.SSLSocket) else socket.MSG_PEEK) is not None  # TLS cannot peek
+    except (BlockingIOError, ssl.SSLWantReadError):
         return False
     except OSError:
         return True

@@ -26,6 +26,7 @@ _OPTIONS = (
 )
 _REFUSED_PAUSE = 0.1  # seconds before the second attempt at a server that refuses connections, doubled for each further
 _NEVER_SENT = "failed to connect to all addresses"  # how grpc says that a request did not leave this process
+_HANDSHAKE = "handshake"  # how it says that one side does not trust the other
 _BROKEN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}  # nobody here cancels calls: a server that stops
 _NOBODY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 _FORKED = (
@@ -47,10 +48,12 @@ class RemoteTransport:
     def __init__(self, address: ServerAddress, wait_timeout: float, max_retry: int, pre_ping: bool) -> None:
         self._address, self._wait_timeout, self._max_retry = address, wait_timeout, max_retry
         self._pre_ping = pre_ping
+        shown = address.credentials.authorization
+        self._metadata = (("authorization", shown),) if shown else None
         self._open_channel()
 
     def _open_channel(self) -> None:
-        self._channel = grpc.insecure_channel(str(self._address), options=_OPTIONS)
+        self._channel = _channel(self._address)
         self._calls = {rpc: self._channel.unary_unary(method_path(rpc)) for rpc in RPCS}
         self._process = os.getpid()
 
@@ -80,7 +83,7 @@ class RemoteTransport:
         thread = threading.get_ident()
         _calling.add(thread)
         try:
-            reply: bytes = self._calls[method](request, timeout=timeout)
+            reply: bytes = self._calls[method](request, timeout=timeout, metadata=self._metadata)
         except grpc.RpcError as error:
             details = error.details() or ""
             unsent = _NEVER_SENT in details
@@ -95,6 +98,7 @@ class RemoteTransport:
         Raises:
             NotConnectError: it did not in any of the attempts.
         """
+        reason = "Timeout"
         for attempt in range(max(1, self._max_retry)):
             if attempt:
                 time.sleep(_REFUSED_PAUSE * 2 ** (attempt - 1))
@@ -102,13 +106,23 @@ class RemoteTransport:
                 self._send("Cmd", _PING, self._wait_timeout)
             except RemoteFailed as error:
                 if error.code in _NOBODY:
+                    reason = error.details if _HANDSHAKE in error.details else "Timeout"
                     continue
             return
-        raise NotConnectError(f"Fail connecting to server on {self._address}. Timeout")
+        raise NotConnectError(f"Fail connecting to server on {self._address}. {reason}")
 
     def close(self) -> None:
         if os.getpid() == self._process:
             self._channel.close()
+
+
+def _channel(address: ServerAddress) -> grpc.Channel:
+    shown = address.credentials
+    if not shown.secure:
+        return grpc.insecure_channel(str(address), options=_OPTIONS)
+    keys = (shown.pem("server_pem_path"), shown.pem("client_key_path"), shown.pem("client_pem_path"))
+    named = (("grpc.ssl_target_name_override", shown.server_name),) if shown.server_name else ()
+    return grpc.secure_channel(str(address), grpc.ssl_channel_credentials(*keys), options=(*_OPTIONS, *named))
 
 
 def open_transport(address: ServerAddress, wait_timeout: float, max_retry: int, pre_ping: bool) -> RemoteTransport:
