@@ -55,7 +55,7 @@ def backup(root: Path, destination: Path, link: bool = False, indexes: bool = Tr
     if not is_there(root / "catalog.sqlite"):
         raise StorageFailed(f"{root} holds no Milvine database")
     try:
-        make_folder(destination)
+        make_folder(destination, private=True)
         earlier = backups(destination)
         name = _free_name(destination)
         staging = destination / (name + PARTIAL)

@@ -39,7 +39,7 @@ def restore(source: Path, root: Path, indexes: bool = False) -> Manifest:
             raise StorageFailed(f"{root} is not empty; a backup is restored into a folder of its own")
         if staging.exists():
             shutil.rmtree(staging)  # of a restore that did not end
-        make_folder(staging)
+        make_folder(staging, private=True)
         try:
             for file in manifest.files:
                 if indexes or not file.name.startswith("segments/index-"):

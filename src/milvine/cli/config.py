@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from milvine.cli.configuration import configure
-from milvine.config import ALL, Configuration, Key
+from milvine.config import ALL, Configuration, Key, shown_text
 from milvine.errors import MilvineError
 
 config = typer.Typer(help="Show and check the configuration.", no_args_is_help=True, rich_markup_mode=None)
@@ -57,10 +57,9 @@ def _tell(found: Configuration) -> None:
 def _row(key: Key, found: Configuration) -> dict[str, str]:
     value = found.values[key.name]
     live = "live" if key.live else "restart" if key.settable else "file only"
-    secret = value.text and "secret" in key.item
     return {
         "key": key.name,
-        "value": "***" if secret else value.text,
+        "value": shown_text(key, value.text),
         "source": value.origin.kind,
         "where": value.origin.where,
         "set_config": live,

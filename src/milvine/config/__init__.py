@@ -11,13 +11,18 @@ from milvine.config.values import parse_bool, parse_size, shown
 
 __all__ = [
     "ALL", "BY_NAME", "Configuration", "DOORS", "Given", "KEYS", "Key", "LIVE", "Origin", "Settings", "VARIABLES",
-    "Value", "as_text", "default_text", "parse_bool", "parse_size", "resolve", "text_of",
+    "Value", "as_text", "default_text", "parse_bool", "parse_size", "resolve", "shown_text", "text_of",
 ]  # fmt: skip
 
 
 def as_text(settings: Settings) -> dict[str, str]:
     """Key -> value as a configuration file would have it, sizes in the largest whole unit; idle keys left out."""
     return {key: shown(getattr(settings, name), key in SIZES) for name, (key, _) in KEYS.items()}
+
+
+def shown_text(key: Key, text: str) -> str:
+    """A value as it is told to whoever asks: that of a secret, which a file of 1.x may hold, is not."""
+    return "***" if text and "secret" in key.item else text
 
 
 def default_text(key: Key) -> str:

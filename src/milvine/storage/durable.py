@@ -66,12 +66,15 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def make_folder(folder: Path) -> None:
-    """Create `folder` with its parents, durably."""
+_PRIVATE, _ANY = 0o700, 0o777  # less what the umask takes
+
+
+def make_folder(folder: Path, private: bool = False) -> None:
+    """Create `folder` with its parents, durably; a `private` one for this user alone. One that is there stays so."""
     missing = [folder, *folder.parents]
     missing = missing[: next((i for i, f in enumerate(missing) if f.is_dir()), len(missing))]
     for each in reversed(missing):
-        each.mkdir(exist_ok=True)
+        each.mkdir(_PRIVATE if private and each == folder else _ANY, exist_ok=True)
         sync_folder(each.parent)
 
 

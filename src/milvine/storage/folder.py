@@ -50,7 +50,7 @@ class DataFolder:
             if read_only:
                 self._check_format()
                 return
-            make_folder(self.root)
+            make_folder(self.root, private=True)
             self._lock()
             self._check_format(create=True)
         except OSError as error:

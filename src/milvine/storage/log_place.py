@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from milvine.errors import StorageFailed
-from milvine.storage.durable import make_folder, sync_folder, write_file
+from milvine.storage.durable import make_folder, refusal, sync_folder, write_file
 
 _HOME, _MARK, _OWNER = "wal", "LOG_FOLDER", "DATABASE"
 _LOG_FILES = "*.wal"
@@ -59,7 +59,7 @@ def _elsewhere(root: Path, folder: Path) -> Path:
         _check_move(root, before, folder)
     elif not owner and not _held(folder):
         raise _missing(root, folder, f"nothing is there now, and {_MARK} in the data folder says it was in use")
-    make_folder(folder)
+    make_folder(folder, private=True)
     told = {"database": number, "folder": str(root)}
     if owner != told:
         write_file(folder / _OWNER, json.dumps(told).encode())
@@ -110,6 +110,8 @@ def _read(path: Path) -> dict[str, Any] | None:
         found: dict[str, Any] = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise refusal(f"read {path}", error) from error
     except ValueError as error:
         raise StorageFailed(f"{path} is damaged: {error}") from None
     return found
