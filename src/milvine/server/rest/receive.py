@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from anyio import fail_after
+from anyio import fail_after, move_on_after
 from fastapi import Request
 
 from milvine.errors import MilvineError, OutOfMemory
@@ -14,6 +14,7 @@ from milvine.server.budget import ByteBudget
 from milvine.server.rest.errors import TooLarge, TooSlow
 
 _MEMBER = re.compile(rb'\s*\{\s*"([a-z]+)"')
+_PASSING_BYTES, _PASSING_SECONDS = 64 << 20, 5.0  # of a refused body that are read on
 _PIECE = 1 << 20  # bytes paid for at a time where the length is not known
 
 
@@ -41,17 +42,18 @@ async def received(
     try:
         try:
             body.size = _within(_declared(request), most)
-            budget.take(body.size)
+            await budget.take_on_loop(body.size)
             taken = body.size
             with fail_after(seconds):
                 async for piece in request.stream():
                     if _within(len(body.data) + len(piece), most) > taken:
-                        budget.take(_PIECE + len(piece))
+                        budget.take_more(_PIECE + len(piece))
                         taken += _PIECE + len(piece)
                     body.data += piece
             body.size = len(body.data)
         except (OutOfMemory, TooLarge) as error:
             body.data, body.refusal = bytearray(), error
+            await _let_pass(request)
         except TimeoutError:
             budget.give_back(taken)
             body.data, taken = bytearray(), 0
@@ -61,9 +63,22 @@ async def received(
         budget.give_back(taken)
 
 
+async def _let_pass(request: Request) -> None:
+    """Takes and forgets a part of a refused body: who is cut off while sending may never see the answer."""
+    passed = 0
+    with move_on_after(_PASSING_SECONDS):
+        while passed < _PASSING_BYTES:
+            message = await request.receive()
+            passed += len(message.get("body", b""))
+            if not message.get("more_body"):
+                return
+
+
 def _within(size: int, most: int) -> int:
     if size > most:
-        raise TooLarge(f"A body of {size} bytes or more is over the limit of {most} bytes (network.http.body_bytes_max)")
+        raise TooLarge(
+            f"A body of {size} bytes or more is over the limit of {most} bytes (network.http.body_bytes_max)"
+        )
     return size
 
 
