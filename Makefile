@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DATA ?= milvine-data
 
-.PHONY: help install hello serve test test-all lint format bench crash care soak picture clean
+.PHONY: help install hello serve test test-all lint format bench crash care fuzz soak picture clean
 
 help:
 	@echo 'make hello      the Hello World page, step by step, on the embedded database'
@@ -19,6 +19,7 @@ help:
 	@echo 'make bench      Milvine beside raw faiss on real data (BENCH="recall --rows 20000" for a part)'
 	@echo 'make crash      50 ends by kill -9, then 200 power cuts that lose what was not synced'
 	@echo 'make care       flips bytes in a database, 500 times: verify, repair, compare'
+	@echo 'make fuzz       bad input for every parser and door (MINUTES=10 for each target, FUZZ="rpc log" for some)'
 	@echo 'make soak       random operations, crashes and reopenings for many minutes'
 	@echo 'make install    the environment alone, in $(VENV)'
 
@@ -73,6 +74,10 @@ crash: $(VENV)/.dev
 # One flipped byte after the other: verify must name it, repair must keep every row outside the damage.
 care: $(VENV)/.dev
 	$(BIN)/python -m milvine.testing.care flips --count $(or $(FLIPS),500) --seed $(or $(SEED),1)
+
+# Bytes, values and files that nobody sane would send, for some minutes per target; ends with an error when one was not refused properly.
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m milvine.testing.fuzz --minutes $(or $(MINUTES),2) --seed $(or $(SEED),1) $(FUZZ)
 
 soak: $(VENV)/.dev
 	MILVINE_SOAK_EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/python -m pytest tests/crash/test_stateful.py tests/crash/test_indexed.py --timeout 36000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milvine.care.findings import Finding, damage
+from milvine.errors import CorruptFile
+from milvine.segment.footer import check_spans, parse_footer
 from milvine.segment.layout import BLOCK, FORMAT_VERSION, MAGIC, TRAILER, Footer
 from milvine.storage.checksum import crc32c
 from milvine.types import Bytes
@@ -113,10 +114,12 @@ def _read_footer(component: Component, file: BinaryIO) -> None:
     text = file.read(length)
     if crc32c(text) != checksum:
         return broken(start - length, "the footer's checksum is wrong, so what lies in the file is not known")
-    footer = json.loads(text)
     component.body_end = start - length
-    if len(footer["crcs"]) != -(-component.body_end // BLOCK):
-        return broken(start - length, f"the footer has {len(footer['crcs'])} checksums for {component.body_end} bytes")
+    try:
+        footer = parse_footer(component.file, text, component.body_end)
+        check_spans(component.file, footer, component.body_end, BLOCK)
+    except CorruptFile as error:
+        return broken(component.body_end, error.message.partition(": ")[2])
     component.footer = footer
     return None
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from milvine.config.values import shown_size
 from milvine.errors import CacheFull, CorruptFile
 from milvine.index.base import OpenIndex
-from milvine.segment.layout import BLOCK, Footer, SectionSpan, read_footer, verify_block
+from milvine.segment.layout import BLOCK, Footer, SectionSpan, check_body, read_footer, verify_block
 from milvine.storage.local import LocalStorage
 from milvine.types import Bytes
 
@@ -37,6 +37,7 @@ class ComponentFile:
         self.name, self._data = name, data
         self._bad = {} if bad is None else bad
         self.footer: Footer = read_footer(name, data)
+        check_body(name, data, self.footer)
         self._segments: dict[int, Footer] = {entry["id"]: entry for entry in self.footer["segments"]}
         self._sound = np.zeros(len(self.footer["crcs"]), bool)
         self._lock = threading.Lock()

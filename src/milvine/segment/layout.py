@@ -15,6 +15,7 @@ import struct
 from typing import Any
 
 from milvine.errors import CorruptFile, UnsupportedFormat
+from milvine.segment.footer import check_spans, parse_footer
 from milvine.storage.checksum import crc32c
 from milvine.storage.local import Sink
 from milvine.types import Bytes
@@ -101,8 +102,16 @@ def read_footer(name: str, data: Bytes) -> Footer:
     text = data[start - length : start].tobytes()
     if crc32c(text) != checksum:
         raise CorruptFile.at(name, start - length, "the footer's checksum is wrong")
-    footer: Footer = json.loads(text)
-    return footer
+    return parse_footer(name, text, start - length)
+
+
+def check_body(name: str, data: Bytes, footer: Footer) -> None:
+    """Whether what the footer says of a whole file can be.
+
+    Raises:
+        CorruptFile: sections outside the file, or of a size that their rows do not have.
+    """
+    check_spans(name, footer, len(data) - TRAILER.size - _footer_length(data), BLOCK)
 
 
 def verify_block(name: str, data: Bytes, footer: Footer, number: int) -> None:

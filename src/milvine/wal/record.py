@@ -142,20 +142,27 @@ def decode_frame(data: Bytes, offset: int) -> Frame:
 
 
 def decode(frame: Frame) -> Record:
-    """The record in a frame. Arrays are copies, so that the file can be let go."""
-    payload = frame.payload
-    if frame.kind in (_INSERT, _KEYED_INSERT):
+    """The record in a frame. Arrays are copies, so that the file can be let go.
+
+    Raises:
+        BadFrame: of an unknown kind, or its counts are not those of its bytes.
+    """
+    payload, size = frame.payload, len(frame.payload)
+    if frame.kind in (_INSERT, _KEYED_INSERT) and size >= INSERT_HEAD.size:
         collection, partition, count, row_bytes, generated = INSERT_HEAD.unpack(payload[: INSERT_HEAD.size].tobytes())
         ids_end = INSERT_HEAD.size + 8 * count
-        ids = payload[INSERT_HEAD.size : ids_end].copy().view(np.int64)
         rows_end = ids_end + count * row_bytes
+        if size != rows_end + (KEY_BYTES if frame.kind == _KEYED_INSERT else 0):
+            raise BadFrame(f"an insert of {count} rows of {row_bytes} bytes does not take {size} bytes")
+        ids = payload[INSERT_HEAD.size : ids_end].copy().view(np.int64)
         rows = payload[ids_end:rows_end].reshape(count, row_bytes).copy()
         return InsertRecord(collection, partition, ids, rows, bool(generated), payload[rows_end:].tobytes())
-    if frame.kind == _DELETE:
+    if frame.kind == _DELETE and size >= _DELETE_HEAD.size:
         collection, partition, count = _DELETE_HEAD.unpack(payload[: _DELETE_HEAD.size].tobytes())
-        ids = payload[_DELETE_HEAD.size : _DELETE_HEAD.size + 8 * count].copy().view(np.int64)
-        return DeleteRecord(collection, partition, ids)
-    raise BadFrame(f"frame kind {frame.kind} is unknown")
+        if size != _DELETE_HEAD.size + 8 * count:
+            raise BadFrame(f"a delete of {count} ids does not take {size} bytes")
+        return DeleteRecord(collection, partition, payload[_DELETE_HEAD.size :].copy().view(np.int64))
+    raise BadFrame(f"a frame of kind {frame.kind} and {size} bytes is unknown")
 
 
 def next_frame(data: Bytes, offset: int) -> Frame | None:

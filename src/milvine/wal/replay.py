@@ -67,16 +67,19 @@ class Replay:
                 return
 
     def _list_files(self) -> list[LogFile]:
-        paths = sorted(p for p in self._folder.glob("*" + SUFFIX))
-        files = []
-        for path in paths:
+        paths = sorted(p for p in self._folder.glob("*" + SUFFIX) if p.stem.isdecimal())
+        files: list[LogFile] = []
+        for number, path in enumerate(paths):
+            data = _read(path)
             try:
-                version, first_lsn = decode_file_header(_read(path))
+                version, first_lsn = decode_file_header(data)
             except BadFrame as error:
-                if path != paths[-1] and not self._ignore:
+                last = number + 1 == len(paths)
+                if not self._ignore and (not last or next_frame(data, 0) is not None):
                     raise CorruptFile.at(str(path), 0, str(error)) from None
-                path.unlink()  # created by a crash in the middle of a rotation: it never held a record
-                continue
+                for each in paths[number:]:  # one without a record is of a crash in the middle of a rotation
+                    each.unlink()
+                break
             if version > FORMAT_VERSION:
                 raise UnsupportedFormat(f"{path} has log format {version}; this Milvine reads up to {FORMAT_VERSION}")
             files.append(LogFile(int(path.stem), first_lsn, path))

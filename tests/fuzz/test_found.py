@@ -1,0 +1,109 @@
+"""What the targets found, each once more."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from milvine.errors import CorruptFile
+from milvine.segment.cache import ComponentFile
+from milvine.segment.layout import MAGIC, TRAILER
+from milvine.storage.checksum import crc32c
+from milvine.testing.fuzz.logs import frames_of, resealed, write_log
+from milvine.wal.record import FILE_HEADER
+from milvine.wal.replay import Replay
+
+
+def log_of(folder: Path) -> list[Path]:
+    folder.mkdir()
+    write_log(folder)
+    return sorted(folder.iterdir())
+
+
+def test_a_damaged_head_of_the_last_log_file_does_not_lose_its_records(tmp_path: Path) -> None:
+    last = log_of(tmp_path / "log")[-1]
+    data = bytearray(last.read_bytes())
+    assert frames_of(bytes(data))
+    data[17] ^= 1
+    last.write_bytes(data)
+    with pytest.raises(CorruptFile, match="is damaged at byte 0"):
+        list(Replay(last.parent, 0))
+    assert last.read_bytes() == data
+
+
+def test_a_log_file_that_never_held_a_record_is_removed_with_its_torn_head(tmp_path: Path) -> None:
+    paths = log_of(tmp_path / "log")
+    torn = paths[-1].with_name(f"{len(paths) + 1:016d}.wal")
+    for data in (b"", b"MILV", bytes(FILE_HEADER.size), bytes(4096)):
+        torn.write_bytes(data)
+        assert len(list(Replay(torn.parent, 0))) == 24
+        assert not torn.exists()
+
+
+def test_ignoring_damage_drops_what_comes_after_it_and_not_what_was_before(tmp_path: Path) -> None:
+    paths = log_of(tmp_path / "log")
+    first = len(frames_of(paths[0].read_bytes()))
+    paths[1].write_bytes(b"x" * 32 + paths[1].read_bytes()[32:])
+    assert [lsn for lsn, _ in Replay(paths[0].parent, 0, ignore_errors=True)] == list(range(1, first + 1))
+
+
+def test_files_of_other_names_are_no_log(tmp_path: Path) -> None:
+    paths = log_of(tmp_path / "log")
+    paths[0].with_name("notes.wal").write_bytes(b"x")
+    assert len(list(Replay(paths[0].parent, 0))) == 24
+
+
+def test_frames_whose_counts_lie_are_damage(tmp_path: Path) -> None:
+    path = log_of(tmp_path / "log")[0]
+    data = path.read_bytes()
+    for number in range(60):
+        path.write_bytes(resealed(Random(number), data))
+        with suppress(CorruptFile):
+            list(Replay(path.parent, 0))
+
+
+def component(footer: Any, body: bytes = b"x" * 4096) -> np.ndarray[Any, Any]:
+    text = footer if isinstance(footer, bytes) else json.dumps(footer).encode()
+    body = MAGIC + body
+    return np.frombuffer(body + text + TRAILER.pack(len(text), crc32c(text), 1, MAGIC), np.uint8)
+
+
+def entry(**changed: Any) -> dict[str, Any]:
+    sections = {"ids": [64, 80], "vectors": [192, 160], "lsn_starts": [384, 4], "lsns": [448, 8]}
+    whole = {"id": 1, "rows": 10, "collection": {"id": 1}, "partition": {"id": 1, "tag": ""}, "sections": sections}
+    return {**whole, "lsn_range": [1, 1], "id_range": [-5, 9], "replaces": [], **changed}
+
+
+def test_an_honest_footer_is_taken() -> None:
+    file = ComponentFile("rows-1.mlv", component({"kind": "rows", "segments": [entry()], "crcs": [1]}))
+    assert file.span(1, "ids") == (64, 80)
+
+
+@pytest.mark.parametrize(
+    "footer",
+    [
+        *(b"[" * 100_000, b"null", b"{}", b"\xff", b'{"segments":[],"crcs":7}', b'{"segments":{},"crcs":[1]}'),
+        *({"segments": [], "crcs": []}, {"segments": [], "crcs": [1, 2]}, {"segments": [], "crcs": [-1]}),
+        *({"segments": [7], "crcs": [1]}, {"segments": [{"id": 1}], "crcs": [1]}),
+        *(
+            {"kind": "rows", "segments": [changed], "crcs": [1]}
+            for changed in (
+                *(entry(id="1"), entry(id=-1), entry(id=True), entry(rows=11), entry(rows=None), entry(rows=1 << 63)),
+                *(entry(id_range=[1]), entry(lsn_range=[1, None]), entry(collection=1), entry(partition={"id": "x"})),
+                *(entry(sections=[]), entry(sections={"ids": [0, 1 << 62]}), entry(sections={"ids": [-8, 80]})),
+                *(entry(sections={"ids": [4096, 80]}), entry(sections={"ids": [64]}), entry(sections={"ids": 1})),
+                *(entry(sections={"vectors": [64, 15]}), entry(sections={"lsns": [64, 8]}), {"id": 1, "sections": {}}),
+            )
+        ),
+    ],
+    ids=str,
+)
+def test_lying_footers_are_corrupt_files(footer: Any) -> None:
+    with pytest.raises(CorruptFile, match=r"^rows-1\.mlv is damaged at byte"):
+        ComponentFile("rows-1.mlv", component(footer))

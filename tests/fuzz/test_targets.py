@@ -1,0 +1,24 @@
+"""A few cases of every fuzz target; `make fuzz` runs them for minutes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from milvine.testing.fuzz.target import Outcome, run_case
+from milvine.testing.fuzz.targets import TARGETS, load
+
+CASES = {"wire": 1500, "rpc": 500, "log": 80, "folder": 12, "config": 40}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_no_case_is_a_finding(name: str, tmp_path: Path) -> None:
+    target, outcome = load(name)(tmp_path), Outcome()
+    try:
+        for number in range(CASES[name]):
+            run_case(target, name, 2, number, outcome)
+    finally:
+        target.close()
+    assert not outcome.findings, outcome.findings[0][1]
+    assert len(outcome.tried) > 1
