@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DATA ?= milvine-data
 
-.PHONY: help install hello serve test test-all lint format bench crash care fuzz soak picture clean
+.PHONY: help install hello serve test test-all lint format bench crash care fuzz soak picture clean audit
 
 help:
 	@echo 'make hello      the Hello World page, step by step, on the embedded database'
@@ -21,6 +21,7 @@ help:
 	@echo 'make care       flips bytes in a database, 500 times: verify, repair, compare'
 	@echo 'make fuzz       bad input for every parser and door (MINUTES=10 for each target, FUZZ="rpc log" for some)'
 	@echo 'make soak       random operations, crashes and reopenings for many minutes'
+	@echo 'make audit      known vulnerabilities of everything that the extras install (asks PyPI)'
 	@echo 'make install    the environment alone, in $(VENV)'
 
 $(VENV)/.created:
@@ -82,9 +83,16 @@ fuzz: $(VENV)/.dev
 soak: $(VENV)/.dev
 	MILVINE_SOAK_EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/python -m pytest tests/crash/test_stateful.py tests/crash/test_indexed.py --timeout 36000
 
+# What users install, in an environment of its own. A package that nobody could ask about is an error, not a pass.
+audit: $(VENV)/.dev
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip --disable-pip-version-check --quiet install --upgrade pip '.[server,otel,native]'
+	$(VENV)-audit/bin/python -m pip --quiet uninstall --yes milvine
+	$(BIN)/pip-audit --strict --path "$$($(VENV)-audit/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+
 # The terminal picture in the README, from a real run.
 picture: $(VENV)/.dev
 	$(BIN)/python scripts/picture.py
 
 clean:
-	rm -rf .venv .venv-3.* .cache .mypy_cache .ruff_cache .pytest_cache build dist
+	rm -rf .venv .venv-3.* .venv-audit .cache .mypy_cache .ruff_cache .pytest_cache build dist

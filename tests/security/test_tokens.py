@@ -145,6 +145,17 @@ def test_secrets_are_compared_in_constant_time_also_where_there_is_no_such_token
     assert compared == [(64, 64)] * 3
 
 
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="for root, who may give files away")
+def test_what_root_writes_is_readable_for_the_server(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    os.chown(folder, 19530, 19530)
+    file = folder / "tokens.json"
+    for n in range(2):
+        tokens.create(file, f"app{n}", "read")
+        assert (file.stat().st_uid, file.stat().st_gid, file.stat().st_mode & 0o777) == (19530, 19530, 0o600)
+
+
 def test_two_who_write_at_once_lose_nothing(file: Path) -> None:
     threads = [threading.Thread(target=tokens.create, args=(file, f"app{n}", "read")) for n in range(12)]
     for thread in threads:

@@ -95,11 +95,13 @@ def write_all(fd: int, buffers: Sequence[memoryview]) -> int:
     return total
 
 
-def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Replace `path` by `data` atomically: the old content or the new, never a mixture."""
+def write_file(path: Path, data: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
+    """Replace `path` by `data` atomically: the old content or the new, never a mixture. `owner`: user and group."""
     temporary = path.with_name(path.name + ".tmp")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), mode)
     try:
+        if owner is not None:
+            os.fchown(fd, *owner)
         write_all(fd, [memoryview(data)])
         sync_fd(fd)
     finally:

@@ -203,7 +203,15 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _write(file: Path, entries: Sequence[Entry]) -> None:
     document = {"milvine_tokens": _VERSION, "tokens": [asdict(entry) for entry in entries]}
-    write_file(file, (json.dumps(document, indent=1) + "\n").encode(), 0o600)
+    write_file(file, (json.dumps(document, indent=1) + "\n").encode(), 0o600, _owner(file))
+
+
+def _owner(file: Path) -> tuple[int, int] | None:
+    """Whose the file is to be when root writes it: whose it was, or whose its folder is. The server has to read it."""
+    if os.name == "nt" or os.geteuid() != 0:
+        return None
+    found = os.stat(file if file.exists() else file.parent)
+    return found.st_uid, found.st_gid
 
 
 def _parsed(document: Any) -> list[Entry]:
