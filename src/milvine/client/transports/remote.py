@@ -11,6 +11,7 @@ import grpc
 from milvine.client.address import ServerAddress
 from milvine.client.exceptions import NotConnectError
 from milvine.client.transports.base import TransportFailed
+from milvine.client.transports.lane import CALLS, REQUEST_BYTES_MAX, Lanes
 from milvine.wire.schema import RPCS, Command, method_path
 
 _OPTIONS = (
@@ -56,6 +57,7 @@ class RemoteTransport:
         self._channel = _channel(self._address)
         self._calls = {rpc: self._channel.unary_unary(method_path(rpc)) for rpc in RPCS}
         self._process = os.getpid()
+        self._lanes = None if self._address.credentials.secure else Lanes(self._address)
 
     def _open_after_fork(self) -> None:
         """A channel of the child's own. The parent's is kept, not closed: its connection is the parent's as well.
@@ -71,6 +73,13 @@ class RemoteTransport:
     def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
         if os.getpid() != self._process:
             self._open_after_fork()
+        if method in CALLS and self._lanes and len(request) <= REQUEST_BYTES_MAX:
+            try:
+                reply = self._lanes.call(method, request, timeout)
+            except TimeoutError:
+                raise RemoteFailed(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded") from None
+            if reply is not None:
+                return reply
         try:
             return self._send(method, request, timeout)
         except RemoteFailed as error:
@@ -113,6 +122,8 @@ class RemoteTransport:
 
     def close(self) -> None:
         if os.getpid() == self._process:
+            if self._lanes:
+                self._lanes.close()
             self._channel.close()
 
 

@@ -1,0 +1,262 @@
+"""Lanes: short calls over a plain socket, and everything that makes them give up in favour of grpcio."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from milvine.client.address import ServerAddress
+from milvine.client.transports import lane as lanes
+from milvine.client.transports.lane import Lane, Lanes, Unusable
+from milvine.client.transports.remote import RemoteFailed, RemoteTransport
+from milvine.config import Settings
+from milvine.server.app import Server
+from milvine.wire import packed, schema
+from milvus import Milvus
+
+HEAD = struct.Struct(">BHBBI")
+OK, FAILED = b"\x00\x0bgrpc-status\x010", b"\x00\x0bgrpc-status\x015"
+Answer = Callable[[int, bytes], bytes | None]
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    return HEAD.pack(len(payload) >> 16, len(payload) & 0xFFFF, kind, flags, stream) + payload
+
+
+def message(text: bytes) -> bytes:
+    return struct.pack(">BI", 0, len(text)) + text
+
+
+def success(stream: int, text: bytes = b"reply", trailers: bytes = OK) -> bytes:
+    head = frame(1, 4, stream, b"\x88")
+    return head + frame(0, 0, stream, message(text)) + frame(1, 5, stream, trailers)
+
+
+class Scripted:
+    """A server that answers each call with the bytes that `answer(stream, request)` makes.
+
+    It hangs up after less than a frame, and instead of an answer that is None.
+    """
+
+    def __init__(self, answer: Answer, piece: int = 1 << 20) -> None:
+        self._answer, self._piece = answer, piece
+        self.seen: list[tuple[int, int, bytes]] = []  # (kind, flags, payload) of frames about the connection
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = ServerAddress("127.0.0.1", self._listener.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                caller, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(caller,), daemon=True).start()
+
+    def _serve(self, caller: socket.socket) -> None:
+        with caller, caller.makefile("rb") as stream:
+            assert stream.read(24) == b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+            caller.sendall(frame(4, 0, 0))
+            while head := stream.read(9):
+                high, low, kind, flags, number = HEAD.unpack(head)
+                payload = stream.read(high << 16 | low)
+                if kind != 0:
+                    if number == 0:
+                        self.seen.append((kind, flags, payload))
+                    continue
+                reply = self._answer(number, payload[5:])
+                if reply is None:
+                    return
+                for at in range(0, len(reply), self._piece):
+                    caller.sendall(reply[at : at + self._piece])
+                if 0 < len(reply) < HEAD.size:
+                    return
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@pytest.fixture
+def scripted() -> Iterator[Callable[..., Scripted]]:
+    made: list[Scripted] = []
+
+    def make(answer: Answer, piece: int = 1 << 20) -> Scripted:
+        made.append(Scripted(answer, piece))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def call(server: Scripted, text: bytes = b"request", timeout: float | None = 20) -> bytes:
+    lane = Lane(server.address)
+    try:
+        return lane.call("Search", text, timeout)
+    finally:
+        lane.close()
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1 << 20])
+def test_frames_of_every_kind_in_pieces_of_any_size(scripted: Any, piece: int) -> None:
+    def answer(stream: int, request: bytes) -> bytes:
+        around = frame(6, 0, 0, b"8 bytes!") + frame(4, 0, 0, struct.pack(">HI", 4, 1 << 20)) + frame(4, 1, 0)
+        around += frame(8, 0, 0, struct.pack(">I", 100)) + frame(8, 0, stream, struct.pack(">I", 100))
+        body = message(b"<" + request + b">")
+        data = b"".join(around + frame(0, 0, stream, body[at : at + 5]) for at in range(0, len(body), 5))
+        return around + frame(1, 4, stream, b"\x88") + data + frame(1, 5, stream, OK)
+
+    server = scripted(answer, piece)
+    lane = Lane(server.address)
+    assert [lane.call("Search", text, 20) for text in (b"one", b"", b"three" * 300)] == [
+        b"<one>", b"<>", b"<" + b"three" * 300 + b">",
+    ]  # fmt: skip
+    lane.close()
+    assert (6, 1, b"8 bytes!") in server.seen and (4, 1, b"") in server.seen  # both were acknowledged
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        lambda stream: frame(1, 5, stream, FAILED),  # an error has no message
+        lambda stream: frame(3, 0, stream, struct.pack(">I", 2)),  # the stream is reset
+        lambda stream: frame(1, 4, stream) + frame(0, 1, stream, message(b"no trailers")),
+        lambda stream: frame(1, 0, stream, b"\x88") + success(stream),  # headers in two frames
+        lambda stream: (
+            frame(1, 4, stream) + frame(0, 8, stream, b"\x01" + message(b"padded")) + frame(1, 5, stream, OK)
+        ),
+        lambda stream: success(stream).replace(message(b"reply"), b"\x01" + message(b"reply")[1:]),  # compressed
+        lambda stream: success(stream).replace(message(b"reply"), b"\x00\x00\x00\x00\x09reply"),  # of another length
+        lambda stream: frame(4, 0, 0, struct.pack(">HI", 4, 100)) + success(stream),  # hardly any window
+        lambda stream: frame(0, 0, stream, b"")[:7],  # half a frame
+        lambda stream: None,
+    ],
+)
+def test_whatever_is_no_plain_success_is_for_grpcio(scripted: Any, reply: Any) -> None:
+    server = scripted(lambda stream, request: reply(stream))
+    with pytest.raises((Unusable, OSError)):
+        call(server, timeout=5)
+
+
+def test_other_trailers_than_those_of_the_first_success_are_an_error(scripted: Any) -> None:
+    server = scripted(lambda stream, request: success(stream, trailers=OK if stream < 5 else FAILED))
+    lane = Lane(server.address)
+    assert lane.call("Search", b"", 20) == lane.call("Search", b"", 20) == b"reply"
+    with pytest.raises(Unusable):
+        lane.call("Search", b"", 20)
+    lane.close()
+
+
+def test_a_lane_that_gives_up_is_not_tried_again_at_once_and_comes_back(
+    scripted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    def answer(stream: int, request: bytes) -> bytes | None:
+        nonlocal calls
+        calls += 1
+        return None if calls == 2 else success(stream)
+
+    clock = [100.0]
+    monkeypatch.setattr(lanes.time, "monotonic", lambda: clock[0])
+    own = Lanes(scripted(answer).address)
+    told = [own.call("Search", b"", None) for _ in range(4)]
+    assert told == [b"reply", None, None, None] and calls == 2
+    clock[0] += 1.5
+    assert own.call("Search", b"", None) == b"reply"
+    own.close()
+    assert own.call("Search", b"", None) is None
+
+
+def test_a_connection_that_is_to_end_is_replaced_without_a_loss(scripted: Any) -> None:
+    server = scripted(lambda stream, request: frame(7, 0, 0, struct.pack(">II", stream, 0)) + success(stream))
+    own = Lanes(server.address)
+    assert [own.call("Search", b"", 20) for _ in range(3)] == [b"reply"] * 3
+    own.close()
+
+
+def test_a_reply_that_does_not_come_in_time(scripted: Any) -> None:
+    own = Lanes(scripted(lambda stream, request: b"").address)
+    with pytest.raises(TimeoutError):
+        own.call("Search", b"", 0.2)
+    own.close()
+
+
+def test_more_threads_than_lanes_and_lanes_of_ended_threads(scripted: Any) -> None:
+    own = Lanes(scripted(lambda stream, request: success(stream)).address)
+    together = threading.Barrier(20)
+    told: list[bytes | None] = []
+
+    def one() -> None:
+        told.append(own.call("Search", b"", 20))
+        together.wait(20)
+
+    for _ in range(2):  # the first twenty threads are gone when the second come
+        told.clear()
+        threads = [threading.Thread(target=one) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert told.count(b"reply") == 16 and told.count(None) == 4
+    own.close()
+
+
+@pytest.fixture(scope="module", params=["grpc", "native"])
+def server(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    if request.param == "native":
+        pytest.importorskip("pygrpc_native")
+    settings = Settings(port=0, door=request.param, http_enable=False)
+    running = Server.start(Path(tmp_path_factory.mktemp("lane")) / "db", settings)
+    yield running
+    running.stop(5)
+
+
+@pytest.fixture
+def transport(server: Server) -> Iterator[RemoteTransport]:
+    opened = RemoteTransport(ServerAddress("127.0.0.1", server.port), 5, 3, True)
+    opened.wait()
+    yield opened
+    opened.close()
+
+
+def test_real_servers_answer_on_a_lane_what_they_answer_to_grpcio(
+    server: Server, transport: RemoteTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Milvus("127.0.0.1", server.port)
+    client.create_collection({"collection_name": "lane", "dimension": 8})
+    rows = np.random.default_rng(3).random((300, 8), np.float32)
+    client.insert("lane", rows, list(range(300)))
+    requests = [packed.encode_search(name, rows[:n], 300, (), "{}") for name in ("lane", "none") for n in (1, 30)]
+    own = Lanes(ServerAddress("127.0.0.1", server.port))
+    for request in requests:
+        assert own.call("Search", request, 30) == transport._send("Search", request, 30)
+    unheard = own.call("CountCollection", b"\xff\xff", 30)  # no message at all: the status is grpcio's to tell
+    assert unheard is None
+    with pytest.raises(RemoteFailed) as failed:
+        transport.call("CountCollection", b"\xff\xff", 30)
+    assert failed.value.code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
+    own.close()
+    client.drop_collection("lane")
+    client.close()
+
+
+def test_a_forked_child_leaves_its_parents_lane_alone(server: Server, transport: RemoteTransport) -> None:
+    request = bytes(schema.CollectionName(collection_name="nothing").SerializeToString())
+    before = transport.call("HasCollection", request, 20)
+    child = os.fork()
+    if not child:
+        transport._lanes = None  # what a child does first: its copy of the lane goes
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert transport._lanes is not None
+    assert transport._lanes.call("HasCollection", request, 20) == before
