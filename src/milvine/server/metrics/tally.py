@@ -65,6 +65,7 @@ class Tally:
             events.IndexSetAside: lambda _: self.indexes_set_aside.add(),
             events.BuildGivenUp: lambda _: self.builds_given_up.add(),
             events.RequestFailed: lambda _: self.unforeseen.add(),
+            events.AccessRefused: lambda event: self.strangers.add(1 + event.left_out),
             events.FilesRemoved: lambda event: self.files_removed.add(len(event.names)),
         }
 
@@ -201,6 +202,7 @@ class Tally:
             "milvine_requests_refused_total", "Requests that did not fit beside those in flight, or in memory"
         )
         self.unforeseen = self._counter("milvine_unforeseen_errors_total", "Requests that met an unforeseen error")
+        self.strangers = self._counter("milvine_access_refused_total", "Requests without a right to what they asked")
         self.search_calls = self._counter("search_request_total", "Searches asked for", ("outcome",), _OUTCOMES)
         self.search_time = self._histogram("search_request_duration_microsecond", "Answering a search", (0.1, 1, 10))
         self.group_calls = {

@@ -47,6 +47,8 @@ def document(app: FastAPI) -> dict[str, Any]:
         made = get_openapi(title="Milvine", version=milvine.__version__, description=DESCRIPTION, routes=app.routes)
         _, bodies = models_json_schema([(model, "validation") for model in BODIES], ref_template=_REF)
         made.setdefault("components", {}).setdefault("schemas", {}).update(bodies["$defs"])
+        made["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        made["security"] = [{}, {"token": []}]  # whether a server asks for tokens is its own affair
         for operation in (o for path in made["paths"].values() for o in path.values()):
             operation["responses"].pop("422", None)
         app.openapi_schema = made
