@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from milvine.types import SearchSteps
+if TYPE_CHECKING:  # it brings numpy, for which `milvine version` and `milvine token` need not wait
+    from milvine.types import SearchSteps
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,16 @@ class TornTailCut(Event):
     file: str
     offset: int
     bytes_cut: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogMissing(Event):
+    """There are collections and no log file: it ran with `wal.enable` off, or somebody took the log away.
+
+    Then rows that were in no segment yet are lost.
+    """
+
+    folder: str
 
 
 @dataclass(frozen=True, slots=True)

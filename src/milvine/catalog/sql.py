@@ -34,6 +34,7 @@ DEFINITIONS = "definitions"
 """The folder, beside the catalog, of the definitions outside it."""
 _DURABLE_LSN, _LAST_ID = "durable_lsn", "last_id"
 _NO_ROOM = "database or disk is full"
+_DAMAGED = ("is malformed", "is not a database")
 _Row = dict[str, Any]
 
 
@@ -262,6 +263,8 @@ class Catalog:
             with self._engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
+            if any(words in str(error) for words in _DAMAGED):
+                raise CorruptFile.at(str(self._path), 0, f"{error}; `milvine repair` rebuilds it") from error
             kind = CatalogFull if _NO_ROOM in str(error) else CatalogFailed
             raise kind(f"The catalog refused: {error}") from error
         if self._events:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from milvine.catalog.model import Contents
 from milvine.config import Settings
 from milvine.errors import CorruptFile, OperatorError
-from milvine.events import Events, SegmentRefused, TornTailCut
+from milvine.events import Events, LogMissing, SegmentRefused, TornTailCut
 from milvine.ingest.apply import apply
 from milvine.ingest.ids import IdSource
 from milvine.ingest.orphans import forgotten
@@ -56,6 +56,8 @@ def recover(
         state.publish()
     if replay.cut is not None:
         events.emit(TornTailCut(str(replay.cut.path), replay.cut.offset, replay.cut.bytes))
+    if settings.wal_enable and contents.collections and not replay.files:
+        events.emit(LogMissing(str(folder.wal)))
     first_free = replay.files[-1].first_lsn if replay.files else 1
     last_lsn = max(replay.last_lsn, contents.durable_lsn, first_free - 1)
     first_lsn = replay.files[0].first_lsn if replay.files else None

@@ -16,6 +16,7 @@ logging.addLevelName(TRACE, "TRACE")
 _LEVELS: dict[type[Event], int] = {
     events.TornTailCut: logging.WARNING,
     events.NetworkFolder: logging.WARNING,
+    events.LogMissing: logging.WARNING,
     events.DiskFilled: logging.ERROR,
     events.DiskFreed: logging.WARNING,
     events.WriterEnded: logging.ERROR,

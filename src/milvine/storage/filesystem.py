@@ -14,10 +14,10 @@ _NETWORK = re.compile(
 """Here a lock may not be seen by other machines, and a sync may end before the bytes are on a disk."""
 
 
-def network_kind(folder: Path, mounts: Path = _MOUNTS) -> str:
+def network_kind(folder: Path, mounts: Path | None = None) -> str:
     """The kind of network file system under `folder`, as `nfs4`; empty for a local one, or where nobody knows."""
     try:
-        lines = mounts.read_text("utf-8", "replace").splitlines()
+        lines = (mounts or _MOUNTS).read_text("utf-8", "replace").splitlines()
     except OSError:
         return ""  # not Linux
     kind = _kinds(lines, os.path.realpath(folder))

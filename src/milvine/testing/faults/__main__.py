@@ -11,17 +11,26 @@ from pathlib import Path
 
 from milvine.testing.crash.__main__ import summary
 from milvine.testing.faults import points
+from milvine.testing.faults.damage import DAMAGES, damages
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m milvine.testing.faults", description=__doc__)
-    parser.add_argument("what", choices=("kill", "refuse", "full"))
+    parser.add_argument("what", choices=("kill", "refuse", "full", *DAMAGES))
     parser.add_argument("--each", type=int, default=0, help="at most so many times at each place; 0: every time")
     parser.add_argument("--work", type=Path, help="where folders go; those that went wrong are left there")
+    parser.add_argument("--count", type=int, default=300, help="how many flips, cuts or removals")
+    parser.add_argument("--seed", type=int, default=1, help="of flips, cuts and removals")
     given = parser.parse_args(arguments)
     work = given.work or Path(tempfile.mkdtemp(prefix="milvine-faults-"))
     work.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
+    if given.what in DAMAGES:
+        outcome = damages(given.what, given.count, given.seed, work)
+        print(*outcome.notes, sep="\n", end="\n" if outcome.notes else "")
+        print(outcome.summary(given.what), end=", ")
+        print(f"{time.monotonic() - began:.0f} s" + (f", see {work}" if outcome.wrong else ""))
+        return 1 if outcome.wrong else 0
     count, report = points.run(work, given.what, given.each)
     print(*report.notes, sep="\n", end="\n" if report.notes else "")
     print(summary(f"{given.what}: cases", count, report), end=", ")

@@ -1,0 +1,164 @@
+"""One flipped byte, a cut or a removed file, and then everything is read through the open database.
+
+Either opening says which file is damaged; or, after one pass of the scrubber, each answer is right or an error that
+names the file, and what lies in other files is all there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from milvine.engine.database import Database
+from milvine.errors import MilvineError, OperatorError
+from milvine.events import Event, Events, JobFailed, LogMissing, TornTailCut
+from milvine.maintenance.scrub import scrub
+from milvine.testing.care import QUIET, differences, flip, make_sample
+from milvine.testing.faults.process import in_process
+from milvine.testing.model import ModelDatabase
+from milvine.types import Query
+
+_NOT_READ = ("LOCK", "catalog.sqlite-shm")
+Damage = Callable[[Path, Random], tuple[str, int]]
+
+
+@dataclass
+class Outcome:
+    """How each damage was met. `missed` and `wrong` must be 0."""
+
+    tried: int = 0
+    at_open: int = 0  # the start was refused, and the file named
+    refused: int = 0  # some reads were refused, and the file named; the rest was right
+    torn: int = (
+        0  # what a power cut leaves looks the same: an end cut off, or no log, which is told; or the last commit
+    )
+    harmless: int = 0  # everything was right
+    wrong: int = 0  # an answer that is not right, an error that names nothing, or another error
+    notes: list[str] = field(default_factory=list)
+
+    def summary(self, what: str) -> str:
+        return (
+            f"{what} {self.tried}, named at the start {self.at_open}, named by reads {self.refused}, "
+            f"taken for the end of a power cut {self.torn}, of no effect {self.harmless}, wrong or silent {self.wrong}"
+        )
+
+
+def cut(root: Path, random: Random) -> tuple[str, int]:
+    """Shorten one file."""
+    path = random.choice(_files(root))
+    at = random.randrange(path.stat().st_size)
+    os.truncate(path, at)
+    return str(path.relative_to(root)), at
+
+
+def remove(root: Path, random: Random) -> tuple[str, int]:
+    """Take one file away."""
+    path = random.choice(_files(root))
+    path.unlink()
+    return str(path.relative_to(root)), 0
+
+
+DAMAGES: dict[str, Damage] = {"flips": flip, "cuts": cut, "removals": remove}
+
+
+def _files(root: Path) -> list[Path]:
+    return [p for p in sorted(root.rglob("*")) if p.is_file() and p.name not in _NOT_READ and p.stat().st_size]
+
+
+def damages(what: str, count: int, seed: int, work: Path, rows: int = 5500) -> Outcome:
+    """`count` times one damage in a copy of a sample; every other sample was closed, so that all of it is flushed."""
+    random, outcome = Random(seed), Outcome()
+    killed, closed = work / "killed", work / "closed"
+    model = make_sample(killed, rows)
+    shutil.copytree(killed, closed)
+    Database.open(closed, QUIET).close()
+    for number in range(count):
+        folder = work / f"{what}{seed}-{number}"
+        shutil.copytree(closed if number % 2 else killed, folder)
+        file, at = DAMAGES[what](folder, random)
+        outcome.tried += 1
+        status, told = in_process(lambda f=folder, n=file: _look(f, n, model), work / "answer")  # type: ignore[misc]
+        kind, problems = told if status == 0 else ("wrong", [f"ended with {status}: {told}"])
+        setattr(outcome, kind, getattr(outcome, kind) + 1)
+        outcome.notes += [f"{folder.name}: {file} at {at}: {problem}" for problem in problems]
+        if kind != "wrong":
+            shutil.rmtree(folder)
+    return outcome
+
+
+def _look(folder: Path, file: str, model: ModelDatabase) -> tuple[str, list[str]]:
+    """What becomes of it: a counter of Outcome, and what is wrong."""
+    told: list[Event] = []
+    try:
+        db = Database.open(folder, QUIET, Events(told.append))
+    except OperatorError as error:
+        named = _names(str(error), file)
+        return ("at_open", []) if named else ("wrong", [f"the start says: {error}"])
+    with db:
+        scrub(db._stores, lambda seconds: False)
+        errors, problems = _read(db, model)
+    if any(isinstance(event, TornTailCut | LogMissing) for event in told):
+        return "torn", []
+    if Path(file).name == "catalog.sqlite-wal" and not any("rows" in problem for problem in problems):
+        return ("torn" if problems else "harmless"), []
+    problems += [f"an error names another file: {error}" for error in errors if not _names(error, file)]
+    problems += [str(event) for event in told if isinstance(event, JobFailed) and not _names(event.reason, file)]
+    if problems:
+        return "wrong", problems
+    return ("refused" if errors else "harmless"), []
+
+
+def _names(text: str, file: str) -> bool:
+    """Whether an error is about this file: SQLite's files are one, and a lost file may be missed by what was in it."""
+    name = Path(file).name
+    if name == "FORMAT" and "has format" in text:
+        return True
+    return any(part in text for part in (name, name.removesuffix("-wal")))
+
+
+def _read(db: Database, model: ModelDatabase) -> tuple[list[str], list[str]]:
+    """Errors of reads, and what is otherwise than in the model in collections without errors."""
+    errors, problems = [], []
+    names = set(db.collections()) | set(model.collections())
+    for name in sorted(names):
+        try:
+            problems += _differences(db, model, name)
+        except MilvineError as error:
+            errors.append(str(error))
+    return errors, problems
+
+
+def _differences(db: Database, model: ModelDatabase, name: str) -> list[str]:
+    found = differences(_Only(db, name), _Only(model, name))  # type: ignore[arg-type]
+    if name not in model.collections() or found:
+        return found
+    rows: Any = model.table(name).partitions
+    vectors = np.concatenate([part.vectors for part in rows.values()])
+    if not len(vectors):
+        return found
+    some = vectors[:: max(1, len(vectors) // 50)]
+    hits = db.search(name, Query(some, 1, {"nprobe": 64}))
+    best = model.search(name, Query(some, 1, {"nprobe": 64}))
+    if not np.allclose(hits.distances, best.distances, rtol=1e-4, atol=1e-4):
+        found.append(f"a search of {name} misses nearest rows")
+    return found
+
+
+class _Only:
+    """A store of which one collection is seen."""
+
+    def __init__(self, store: Database | ModelDatabase, name: str) -> None:
+        self._store, self._name = store, name
+
+    def collections(self) -> list[str]:
+        return [name for name in self._store.collections() if name == self._name]
+
+    def __getattr__(self, what: str) -> Any:
+        return getattr(self._store, what)
