@@ -11,23 +11,29 @@ PAGE = Path(__file__).parents[1] / "docs" / "indexes.md"
 BEGIN = "<!-- tables: made by scripts/index_tables.py from milvine/index/params.py -->\n"
 END = "<!-- end of tables -->\n"
 BUILD = "| type | build parameter | from | to | default |\n|---|---|---|---|---|\n"
-SEARCH = "| type | search parameter | from | to |\n|---|---|---|---|\n"
+SEARCH = "| type | search parameter | from | to | default |\n|---|---|---|---|---|\n"
 # Its bound is the dimension of the collection, which no range can say.
 M = f"| {IndexType.IVF_PQ} | `m` | 1 | the dimension, which it must divide | required |\n"
 
 
 def build_rows(kind: IndexType) -> str:
-    rows = [
-        f"| {kind} | `{r.key}` | {r.least} | {r.most} | {'required' if r.default is None else r.default} |\n"
-        for r in BUILD_RANGES[kind]
-    ]
+    rows = [f"| {kind} | `{r.key}` | {r.least} | {r.most} | {default(r)} |\n" for r in BUILD_RANGES[kind]]
     return "".join([*rows, M if kind is IndexType.IVF_PQ else ""]) or f"| {kind} | none | | | |\n"
 
 
-def bounds(kind: IndexType) -> tuple[str, str]:
-    """Of its search parameter, as they follow from top_k."""
-    one, two = (SEARCH_RANGES[kind](topk) for topk in (101, 102))
-    return bound(one.least, two.least), bound(one.most, two.most)
+def search_rows(kind: IndexType) -> str:
+    """Their bounds as they follow from top_k."""
+    pairs = zip(*(SEARCH_RANGES[kind](topk) for topk in (101, 102)), strict=True)
+    return "".join(
+        f"| {kind} | `{one.key}` | {bound(one.least, two.least)} | {bound(one.most, two.most)} | {default(one)} |\n"
+        for one, two in pairs
+    )
+
+
+def default(parameter: Range) -> str:
+    if parameter.default is None:
+        return "none" if parameter.optional else "required"
+    return str(parameter.default)
 
 
 def bound(one: int, two: int) -> str:
@@ -36,15 +42,10 @@ def bound(one: int, two: int) -> str:
     return {INT64_MIN: "-2^63", INT64_MAX: "2^63 - 1"}.get(one, str(one))
 
 
-def key(kind: IndexType) -> str:
-    parameter: Range = SEARCH_RANGES[kind](1)
-    return parameter.key
-
-
 def tables() -> str:
-    search = [f"| {kind} | `{key(kind)}` | {' | '.join(bounds(kind))} |\n" for kind in SEARCH_RANGES]
+    search = "".join(search_rows(kind) for kind in SEARCH_RANGES)
     builds = "".join(build_rows(kind) for kind in BUILD_RANGES)
-    return f"\n## Build parameters\n\n{BUILD}{builds}\n## Search parameters\n\n{SEARCH}{''.join(search)}\n"
+    return f"\n## Build parameters\n\n{BUILD}{builds}\n## Search parameters\n\n{SEARCH}{search}\n"
 
 
 def page(text: str) -> str:

@@ -64,7 +64,7 @@ def test_the_tasks_have_examples() -> None:
 def test_tables_of_index_parameters_are_those_of_the_code() -> None:
     script = runpy.run_path(str(ROOT / "scripts" / "index_tables.py"))
     assert text_of("indexes.md") == script["page"](text_of("indexes.md")), "run scripts/index_tables.py"
-    assert "| HNSW | `ef` | `top_k` | 32768 |" in text_of("indexes.md")
+    assert "| HNSW | `ef` | `top_k` | 32768 | required |" in text_of("indexes.md")
     assert all(f"\n| {kind} | " in script["tables"]() for kind in script["BUILD_RANGES"])
 
 

@@ -53,6 +53,18 @@ class TestIvfPq(ImageContract):
     exact_distances = False
 
 
+class TestIvfPqRefined(TestIvfPq):
+    search_params = {"nprobe": 16, "refine": 10}
+    floor = {L2: 0.95, IP: 0.93}
+    exact_distances = True
+
+
+class TestIvfSq8Refined(TestIvfSq8):
+    search_params = {"nprobe": 16, "refine": 2}
+    floor = {L2: 0.95, IP: 0.93}
+    exact_distances = True
+
+
 class TestHnsw(ImageContract):
     index_type = IndexType.HNSW
     build_params = {"M": 16, "efConstruction": 100}

@@ -109,6 +109,8 @@ def test_m_must_divide_the_dimension() -> None:
         (T.FLAT, {"nprobe": "x"}),
         (T.IVF_FLAT, {"nprobe": 999_999}),
         (T.IVF_SQ8H, {"nprobe": 1}),
+        (T.IVF_FLAT, {"nprobe": 1, "refine": "not looked at"}),
+        *((kind, {"nprobe": 1, "refine": n}) for kind in (T.IVF_SQ8, T.IVF_SQ8H, T.IVF_PQ) for n in (1, 1000, 1000.9)),
         (T.RNSG, {"search_length": 100}),
         (T.HNSW, {"ef": 10}),
         (T.HNSW, {"ef": 32768}),
@@ -125,6 +127,13 @@ def test_good_search_params(index_type: IndexType, params: Any) -> None:
     [
         (T.IVF_FLAT, {}, "Parameter list must contain: nprobe"),
         (T.IVF_PQ, {"nprobe": 0}, "Invalid nprobe value: 0. Valid range is [1, 999999]"),
+        (T.IVF_PQ, {"nprobe": 1, "refine": 0}, "Invalid refine value: 0. Valid range is [1, 1000]"),
+        (T.IVF_SQ8, {"nprobe": 1, "refine": 1001}, "Invalid refine value: 1001. Valid range is [1, 1000]"),
+        (
+            T.IVF_SQ8H,
+            {"nprobe": 1, "refine": None},
+            "Invalid refine: [json.exception.type_error.302] type must be number, but is null",
+        ),
         (T.RNSG, {"search_length": 301}, "Invalid search_length value: 301. Valid range is [10, 300]"),
         (T.HNSW, {"ef": 9}, "Invalid ef value: 9. Valid range is [10, 32768]"),
         (T.ANNOY, {}, "Parameter list must contain: search_k"),

@@ -1,12 +1,14 @@
 """IVF_FLAT, IVF_SQ8 (IVF_SQ8H too) and IVF_PQ: rows in lists around centroids, of which a search reads the nearest few.
 
-Reported distances of IVF_FLAT are exact; those of the other two belong to the decoded codes (specification 3.13).
+Reported distances of IVF_FLAT are exact; those of the other two belong to the decoded codes (specification 3.13), but
+where a search asks to refine: then so many times the wanted hits are compared again with the segment's own vectors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,9 +21,10 @@ from milvine.index.gpu import CoarseGpu, on_gpu
 from milvine.index.image import Image, read_image, write_image
 from milvine.index.native import METRICS, faiss, live_selector, parameters, portion_of, search_index, squared_norms
 from milvine.index.native import read_image as read_faiss
-from milvine.index.params import NBITS_DEFAULT, integer
+from milvine.index.params import NBITS_DEFAULT, REFINE, integer
 from milvine.index.raw import OpenRaw
-from milvine.index.score import Found, for_finite, nearest_of, ordered
+from milvine.index.refine import refined
+from milvine.index.score import Found, for_finite, ordered
 from milvine.index.threads import use_threads
 from milvine.limits import TRAINING_ROWS_PER_LIST_MIN
 from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
@@ -73,13 +76,14 @@ def _pq(quantizer: Any, shape: Shape) -> Any:
 
 
 class IvfKernel:
-    """One of the three, told apart by `make`; `exact` says that its codes are the vectors themselves.
+    """One of them, told apart by `make`; `exact` says that its codes are the vectors themselves.
 
-    `hybrid`: lists are found on the GPU where faiss can use one, in building and in searching.
+    `hybrid`: lists are found on the GPU where faiss can use one, in building and in searching. `refine`: candidates
+    that are compared exactly for each wanted hit where a search does not say how many; 0 for none.
     """
 
-    def __init__(self, make: Make, exact: bool = False, hybrid: bool = False) -> None:
-        self._make, self._exact, self._hybrid = make, exact, hybrid
+    def __init__(self, make: Make, exact: bool = False, hybrid: bool = False, refine: int = 0) -> None:
+        self._make, self.exact, self.hybrid, self.refine = make, exact, hybrid, refine
 
     def build(
         self,
@@ -99,7 +103,7 @@ class IvfKernel:
         quantizer = faiss.IndexFlat(shape.dimension, shape.metric)
         index = self._make(quantizer, shape)
         report("training", 0)
-        if self._hybrid and (assigning := on_gpu(quantizer)) is not None:
+        if self.hybrid and (assigning := on_gpu(quantizer)) is not None:
             index.clustering_index = assigning  # k-means assigns rows to centroids there
         index.train(_training(index, portion_of(vectors, sound, 0, len(sound))))
         for start in range(0, len(sound), _PORTION):
@@ -114,7 +118,7 @@ class IvfKernel:
             raise CorruptFile(f"An index file is about {image.rows} rows, its segment has {len(vectors)}")
         if not image.indexed:
             return OpenRaw(vectors, metric)
-        return OpenIvf(image, vectors, metric, self._exact, self._hybrid)
+        return OpenIvf(image, vectors, metric, self)
 
 
 def _training(index: Any, vectors: Floats) -> Floats:
@@ -128,12 +132,12 @@ def _training(index: Any, vectors: Floats) -> Floats:
 class OpenIvf:
     """An IVF index over the segment's rows; faiss's ids in the lists are row numbers."""
 
-    def __init__(self, image: Image, vectors: Floats, metric: MetricType, exact: bool, hybrid: bool = False) -> None:
+    def __init__(self, image: Image, vectors: Floats, metric: MetricType, kernel: IvfKernel) -> None:
         self._image = image  # the index points into it
         self._index = read_faiss(image.body)
-        coarse = on_gpu(faiss.downcast_index(self._index.quantizer)) if hybrid else None
+        coarse = on_gpu(faiss.downcast_index(self._index.quantizer)) if kernel.hybrid else None
         self._searched = self._index if coarse is None else CoarseGpu(self._index, coarse)
-        self._vectors, self._metric, self._exact = vectors, metric, exact
+        self._vectors, self._metric, self._kernel = vectors, metric, kernel
 
     @property
     def rows(self) -> int:
@@ -148,18 +152,27 @@ class OpenIvf:
             # As few rows are live as the lists hold: comparing them all costs no more and finds k of them.
             return search_exact(queries, self._vectors, self._metric, k, mask, threads)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        return for_finite(queries, k, lambda some: self._search(some, k, nprobe, mask))
+        refine = 1 if self._kernel.exact else integer(params, REFINE, self._kernel.refine)
+        return for_finite(queries, k, lambda some: self._search(some, k, nprobe, refine, mask))
 
-    def _search(self, queries: Floats, k: int, nprobe: int, mask: RowMask | None) -> Found:
-        live, wanted = live_selector(mask), min(k, self.rows)
+    def _search(self, queries: Floats, k: int, nprobe: int, refine: int, mask: RowMask | None) -> Found:
+        live = live_selector(mask)
         how = faiss.SearchParametersIVF(nprobe=nprobe, sel=live) if live else parameters("IVF", "nprobe", nprobe)
+        if refine:
+            wanted = min(k * refine, self.rows)
+            nominate = partial(self._candidates, wanted, how)
+            return refined(queries, self._vectors, self._metric, k, wanted, nominate)
+        return ordered(*self._find(queries, min(k, self.rows), how), self._metric, k)
+
+    def _candidates(self, wanted: int, how: Any, queries: Floats) -> Ids:
+        return self._find(queries, wanted, how)[1]
+
+    def _find(self, queries: Floats, wanted: int, how: Any) -> Found:
+        """By the distances of the codes."""
         if isinstance(self._searched, CoarseGpu):
             distances, rows = self._searched.search(queries, wanted, params=how)
-        else:
-            distances, rows = search_index(self._searched, queries, wanted, how)
-        if self._exact:
-            return nearest_of(queries, self._vectors, rows, self._metric, k)
-        return ordered(distances, rows, self._metric, k)
+            return distances, rows
+        return search_index(self._searched, queries, wanted, how)
 
 
 IVF_FLAT = IvfKernel(_flat, exact=True)

@@ -24,17 +24,24 @@ _JSON_NAMES = {type(None): "null", bool: "boolean", str: "string", list: "array"
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """One integer parameter: its name and bounds, both included. One with a default may be left out."""
+    """One integer parameter: its name and bounds, both included.
+
+    One with a default may be left out. So may an optional one, which then does nothing.
+    """
 
     key: str
     least: int
     most: int
     default: int | None = None
+    optional: bool = False
 
 
 _NLIST = Range("nlist", 1, NLIST_MAX)
 _NBITS = Range("nbits", 1, 16, NBITS_DEFAULT)
 _NPROBE = Range("nprobe", 1, NLIST_MAX)
+REFINE = "refine"
+REFINE_MAX = 1000
+_MAY_REFINE = Range(REFINE, 1, REFINE_MAX, optional=True)
 _SEARCH_LENGTH = Range("search_length", 10, 300)
 
 BUILD_RANGES: Mapping[IndexType, tuple[Range, ...]] = {
@@ -54,18 +61,18 @@ BUILD_RANGES: Mapping[IndexType, tuple[Range, ...]] = {
 }
 """Build parameters of each type, in the order of their checks."""
 
-SEARCH_RANGES: Mapping[IndexType, Callable[[int], Range]] = {
-    IndexType.IVF_FLAT: lambda topk: _NPROBE,
-    IndexType.IVF_SQ8: lambda topk: _NPROBE,
-    IndexType.IVF_SQ8H: lambda topk: _NPROBE,
-    IndexType.IVF_PQ: lambda topk: _NPROBE,
-    IndexType.RNSG: lambda topk: _SEARCH_LENGTH,
-    IndexType.HNSW: lambda topk: Range("ef", topk, EF_MAX),
-    IndexType.ANNOY: lambda topk: Range("search_k", INT64_MIN, INT64_MAX),
+SEARCH_RANGES: Mapping[IndexType, Callable[[int], tuple[Range, ...]]] = {
+    IndexType.IVF_FLAT: lambda topk: (_NPROBE,),
+    IndexType.IVF_SQ8: lambda topk: (_NPROBE, _MAY_REFINE),
+    IndexType.IVF_SQ8H: lambda topk: (_NPROBE, _MAY_REFINE),
+    IndexType.IVF_PQ: lambda topk: (_NPROBE, _MAY_REFINE),
+    IndexType.RNSG: lambda topk: (_SEARCH_LENGTH,),
+    IndexType.HNSW: lambda topk: (Range("ef", topk, EF_MAX),),
+    IndexType.ANNOY: lambda topk: (Range("search_k", INT64_MIN, INT64_MAX),),
 }
-"""The search parameter of each type that has one, given topk."""
+"""The search parameters of each type that has any, given topk, in the order of their checks."""
 
-SEARCH_KEYS = (*dict.fromkeys(bounds(1).key for bounds in SEARCH_RANGES.values()), "metric_type")
+SEARCH_KEYS = (*dict.fromkeys(each.key for bounds in SEARCH_RANGES.values() for each in bounds(1)), "metric_type")
 """Every key of search parameters that means something."""
 
 
@@ -97,8 +104,8 @@ def check_search_params(index_type: IndexType, params: object, topk: int) -> Non
         IllegalArgument: a parameter is missing, no number or out of range.
     """
     bounds = SEARCH_RANGES.get(index_type)
-    if bounds is not None:
-        _check(params, bounds(topk))
+    for each in bounds(topk) if bounds is not None else ():
+        _check(params, each)
 
 
 def scoring_metric(params: object, metric: MetricType) -> MetricType:
@@ -136,6 +143,8 @@ def integer(params: object, key: str, default: int | None = None) -> int:
 
 
 def _check(params: object, bounds: Range) -> None:
+    if bounds.optional and not (isinstance(params, Mapping) and bounds.key in params):
+        return
     value = integer(params, bounds.key, bounds.default)
     if not bounds.least <= value <= bounds.most:
         raise IllegalArgument(f"Invalid {bounds.key} value: {value}. Valid range is [{bounds.least}, {bounds.most}]")
