@@ -11,13 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from milvine.engine.database import Database
 from milvine.errors import CorruptFile
 from milvine.segment.cache import ComponentFile
 from milvine.segment.layout import MAGIC, TRAILER
+from milvine.server.operations import Operations
 from milvine.storage.checksum import crc32c
 from milvine.testing.fuzz.logs import frames_of, resealed, write_log
+from milvine.testing.fuzz.ops import SETTINGS
+from milvine.types import MetricType
 from milvine.wal.record import FILE_HEADER
 from milvine.wal.replay import Replay
+from milvine.wire import schema
 
 
 def log_of(folder: Path) -> list[Path]:
@@ -107,3 +112,72 @@ def test_an_honest_footer_is_taken() -> None:
 def test_lying_footers_are_corrupt_files(footer: Any) -> None:
     with pytest.raises(CorruptFile, match=r"^rows-1\.mlv is damaged at byte"):
         ComponentFile("rows-1.mlv", component(footer))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *(
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4),",
+            "[" * 9000,
+            "(" * 500,
+            "{" * 200,
+            "'a' * 9999999",
+        ),
+        *(
+            "{'descr': '<f4', 'fortran_order': 1, 'shape': (3, 4)}",
+            "{'descr': 'O', 'fortran_order': False, 'shape': (3,)}",
+        ),
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 4)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776, 4)}",
+        "{'descr': 'V0', 'fortran_order': False, 'shape': (3, 4)}",
+        "{'descr': [('a', '<f4', (4,))], 'fortran_order': False, 'shape': (3, -1)}",
+    ],
+    ids=lambda header: header[:60],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::SyntaxWarning")
+def test_npy_files_that_lie_are_unparsable(header: str) -> None:
+    bulk, errors = pytest.importorskip("milvine.server.rest.bulk"), pytest.importorskip("milvine.server.rest.errors")
+    for version in (1, 2):
+        size = len(header).to_bytes(2 * version, "little")
+        raw = bytearray(b"\x93NUMPY" + bytes((version, 0)) + size + header.encode() + bytes(48))
+        with pytest.raises(errors.BodyUnparsable, match="no npy file"):
+            bulk.array_of_npy(raw)
+
+
+def test_arrow_offsets_outside_the_body_are_refused() -> None:
+    arrow, errors = pytest.importorskip("pyarrow"), pytest.importorskip("milvine.server.rest.errors")
+    bulk = pytest.importorskip("milvine.server.rest.bulk")
+    marks = np.array([0, 4, 8, 12], np.int32)
+    lists = arrow.ListArray.from_arrays(arrow.array(marks), arrow.array(np.ones(12, np.float32)))
+    out = arrow.BufferOutputStream()
+    table = arrow.table({"vector": lists})
+    with arrow.ipc.new_stream(out, table.schema) as stream:
+        stream.write_table(table)
+    honest = bytes(out.getvalue())
+    assert bulk.columns_of_arrow(bytearray(honest))[0].shape == (3, 4)
+    for lie in (
+        [0, 4, 8, 1 << 30],
+        [1 << 30, (1 << 30) + 4, (1 << 30) + 8, (1 << 30) + 12],
+        [-4, 0, 4, 8],
+        [8, 4, 0, -4],
+    ):
+        lying = honest.replace(marks.tobytes(), np.array(lie, np.int32).tobytes())
+        assert lying != honest
+        with pytest.raises(errors.BodyUnparsable, match="no Arrow IPC stream"):
+            bulk.columns_of_arrow(bytearray(lying))
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["[" * 500 + "]" * 500, "1e999", "-" + "9" * 400, '"' + "y" * 70_000 + '"'],
+    ids=lambda said: said[:24],
+)
+def test_index_parameters_that_others_could_not_read_are_not_stored(said: str, tmp_path: Path) -> None:
+    with Database.open(tmp_path / "db", SETTINGS) as database:
+        database.create_collection("c", 4, 1, MetricType.L2)
+        pairs = [schema.KeyValuePair(key="params", value=f'{{"nlist":4,"x":{said}}}')]
+        request = schema.IndexParam(collection_name="c", index_type=2, extra_params=pairs).SerializeToString()
+        reply = schema.Status.FromString(Operations(database, SETTINGS).call("CreateIndex", request))
+        assert reply.error_code == 5 and reply.reason.startswith("The index parameters ")
+        assert database.collection("c").index.params_json == "{}"

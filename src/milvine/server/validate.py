@@ -5,6 +5,8 @@ Existence, duplicates, id mode and matching of tags are the engine's to check: i
 
 from __future__ import annotations
 
+import json
+import math
 import re
 
 from milvine.errors import (
@@ -41,6 +43,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _BLANKS = " \t\r\n"
 _INDEX_TYPE_MAX = 12  # 9 and 10 are internal to 1.x and no member of IndexType
 _HIT_BYTES = 12
+_PARAMS_DEPTH_MAX, _PARAMS_BYTES_MAX = 32, 64 << 10
 _EMPTY = "The vector array is empty. Make sure you have entered vector records."
 _WRONG_SIZE = "The vector dimension must be equal to the collection dimension."
 
@@ -132,11 +135,36 @@ def checked_index_type(index_type: int, params: object, collection: Collection) 
         raise IllegalIndexType(f"Invalid index type: {index_type}. Make sure the index type is in IndexType list.")
     if IndexType.SPTAG_KDT <= index_type < IndexType.HNSW:
         raise IllegalIndexType(f"Unsupported index type: {index_type}")
+    check_storable(params)
     kind = IndexType(index_type)
     check_build_params(kind, params, collection.dimension)
     if collection.metric.is_binary and kind not in (IndexType.FLAT, IndexType.IVF_FLAT):
         raise IllegalIndexType("Invalid index type for collection metric type")
     return kind
+
+
+def check_storable(params: object) -> None:
+    """Whether index parameters, which are kept and told again as they are, can be read back by everybody.
+
+    Raises:
+        IllegalArgument: they nest deeper than 32 levels, hold numbers that are not finite or over 64 bits, or take more
+            than 64 KB.
+    """
+    _check_values(params, _PARAMS_DEPTH_MAX)
+    if len(json.dumps(params)) > _PARAMS_BYTES_MAX:
+        raise IllegalArgument(f"The index parameters take more than {_PARAMS_BYTES_MAX} bytes")
+
+
+def _check_values(value: object, depth: int) -> None:
+    if isinstance(value, (dict, list)):
+        if not depth:
+            raise IllegalArgument(f"The index parameters nest deeper than {_PARAMS_DEPTH_MAX} levels")
+        for each in value.values() if isinstance(value, dict) else value:
+            _check_values(each, depth - 1)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise IllegalArgument("The index parameters hold a number that is not finite")
+    elif isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+        raise IllegalArgument("The index parameters hold a number of more than 64 bits")
 
 
 def check_topk(topk: int) -> None:

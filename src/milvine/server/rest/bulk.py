@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 from importlib import import_module
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from milvine.types import Ids, Vectors
 
 NPY = "application/x-npy"
 ARROW = "application/vnd.apache.arrow.stream"
+_HEADER_ERRORS = (TypeError, SyntaxError, TokenError, RecursionError, MemoryError)  # a header is a Python literal
 
 
 def array_of_npy(raw: bytearray) -> Vectors:
@@ -27,11 +30,13 @@ def array_of_npy(raw: bytearray) -> Vectors:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(file)
-        if dtype.hasobject:
-            raise ValueError("it holds Python objects")
+        if dtype.hasobject or not dtype.itemsize:
+            raise ValueError("it holds Python objects, or nothing")
         flat = np.frombuffer(raw, dtype, offset=file.tell())
+        if min(shape, default=0) < 0 or math.prod(shape) != len(flat):
+            raise ValueError(f"its {len(flat)} numbers are no array of shape {shape}")
         return flat.reshape(shape, order="F" if fortran else "C")
-    except ValueError as error:
+    except (ValueError, *_HEADER_ERRORS) as error:
         raise BodyUnparsable(f"The body is no npy file: {error}") from None
 
 
@@ -50,7 +55,8 @@ def columns_of_arrow(raw: bytearray) -> tuple[Vectors, Ids | None]:
     arrow: Any = import_module("pyarrow")
     try:
         table = ipc.open_stream(arrow.py_buffer(raw)).read_all().combine_chunks()
-    except (arrow.ArrowException, OSError) as error:
+        table.validate(full=True)  # offsets that lie would be read, far outside the body
+    except (arrow.ArrowException, OSError, ValueError) as error:
         raise BodyUnparsable(f"The body is no Arrow IPC stream: {error}") from None
     if "vector" not in table.column_names:
         raise FieldMissing("Column 'vector' miss.")

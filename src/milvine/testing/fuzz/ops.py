@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
 
 from milvine.config import Settings
 from milvine.engine.database import Database
-from milvine.errors import ErrorCode
 from milvine.events import Event, Events, RequestFailed
 from milvine.server.operations import SERVED, Operations
 from milvine.server.operations.refusals import MalformedRequest
@@ -33,6 +34,7 @@ KEYS = (
     ".",
 )
 _COLLECTIONS_MAX = 12
+_QUIET_SECONDS = 20.0
 
 
 class Called:
@@ -55,25 +57,44 @@ class Called:
         self._open()
 
     def call(self, rpc: str, request: bytes) -> str:
-        """Raises Wrong: an unforeseen error, a refused request in the log, or a server that no longer answers."""
+        """One rpc. Raises Wrong."""
+
+        def ask() -> tuple[int, str]:
+            try:
+                return read_status(schema.METHODS[rpc][1].FromString(self.operations.call(rpc, request)))
+            except MalformedRequest as refused:
+                return -1, str(refused)
+
+        return self.check(f"{rpc} {request[:400]!r}", ask)
+
+    def check(self, what: str, ask: Callable[[], tuple[int, str]]) -> str:
+        """`ask` sends a request and gives code and reason.
+
+        Raises:
+            Wrong: an unforeseen error, a refused request in the log, or one that still counts as in flight.
+        """
         self.told.clear()
         logged = self._last_lsn
-        try:
-            reply = schema.METHODS[rpc][1].FromString(self.operations.call(rpc, request))
-            code, reason = read_status(reply)
-            what = "taken" if not code else f"code {code}"
-        except MalformedRequest as refused:
-            code, reason, what = -1, str(refused), "malformed"
+        code, reason = ask()
         for event in self.told:
             if isinstance(event, RequestFailed):
-                raise Wrong(f"{rpc} {request[:400]!r}: {event}")
+                raise Wrong(f"{what}: {event}")
         if code and self._last_lsn != logged:
-            raise Wrong(f"{rpc} {request[:400]!r} was refused with {reason} and is in the log")
-        if code not in (-1, *ErrorCode) or len(reason) > 1 << 20:
-            raise Wrong(f"{rpc} {request[:400]!r}: code {code}, {reason[:400]}")
-        if self.operations.in_flight() != (0, 0):
-            raise Wrong(f"{rpc} {request[:400]!r} still counts as in flight")
-        return what
+            raise Wrong(f"{what} was refused with {reason} and is in the log")
+        if not (-1 <= code <= 37 or 400 <= code < 500) or len(reason) > 1 << 20:
+            raise Wrong(f"{what}: code {code}, {reason[:400]}")
+        if not self._quiet():
+            raise Wrong(f"{what} still counts as in flight")
+        return "malformed" if code < 0 else f"code {code}" if code else "taken"
+
+    def _quiet(self) -> bool:
+        """Nothing is in flight, or what was when a connection ended soon is no more."""
+        until = monotonic() + _QUIET_SECONDS
+        while self.operations.in_flight() != (0, 0):
+            if monotonic() > until:
+                return False
+            sleep(0.01)
+        return True
 
     @property
     def _last_lsn(self) -> int:

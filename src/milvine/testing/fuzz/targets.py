@@ -9,6 +9,7 @@ from milvine.testing.fuzz.target import MakeTarget
 TARGETS = {
     "wire": ("wire", "WireTarget"),
     "rpc": ("ops", "RpcTarget"),
+    "rest": ("rest", "RestTarget"),
     "log": ("logs", "LogTarget"),
     "folder": ("folder", "FolderTarget"),
     "config": ("configs", "ConfigTarget"),
