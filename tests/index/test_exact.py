@@ -21,10 +21,13 @@ BOTH = pytest.mark.parametrize("metric", [L2, IP], ids=lambda m: m.name)
 SIZES = pytest.mark.parametrize("nq", [1, 7, 8, 100])
 
 
-@pytest.fixture(autouse=True, scope="module", params=["products", "as measured"])
+@pytest.fixture(autouse=True, scope="module", params=["products", "as measured", "blocks"])
 def way(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Everything twice: products from 8 queries on even where they do not pay, and where the measured costs say."""
+    """Products from 8 queries on even where they do not pay; where the costs say so; few queries by small blocks."""
     with pytest.MonkeyPatch.context() as patch:
+        if request.param == "blocks":
+            patch.setattr(direct, "_SHARED_BYTES_MIN", 0)
+            patch.setattr(direct, "_BLOCK_BYTES", 4096)
         if request.param == "products":
             patch.setattr(exact, "_products_pay", lambda nq, rows, dimension: nq > exact.FEW_QUERIES)
         yield

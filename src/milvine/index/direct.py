@@ -1,6 +1,6 @@
-"""Exact candidates for few queries: every live row is compared with each query, one query at a time.
+"""Exact candidates for few queries: every live row is compared with each query, pair by pair.
 
-One at a time, because faiss answers large calls from matrix products, whose distances are not exact, and decides so by
+Few at a time, because faiss answers large calls from matrix products, whose distances are not exact, and decides so by
 thresholds that belong to the whole process (and differ between its releases).
 """
 
@@ -19,14 +19,55 @@ FEW_LIVE = 0.15
 FEW_DEAD = 0.25
 """Below this share of dead rows it is quicker to compare all rows and leave the dead out of the answer."""
 SPARE = 16
+_BLOCK_BYTES = 2 << 20
+_SHARED_BYTES_MIN = 8 << 20
+"""Fewer rows stay in the cache from one query to the next by themselves."""
+_SHARED_K_MAX = 256
 
 
 def scan(queries: Floats, vectors: Floats, metric: MetricType, k: int, mask: RowMask | None) -> Ids:
     """The k nearest live rows of each query, shape (nq, k), in no promised order; -1 where there are no more."""
+    whole = mask is None or not mask.dead
+    if len(queries) > 1 and whole and k <= _SHARED_K_MAX and vectors.nbytes >= _SHARED_BYTES_MIN:
+        shared = _in_blocks(queries, vectors, metric, k)
+        if shared is not None:
+            return shared
     rows = np.empty((len(queries), k), dtype=np.int64)
     for i in range(len(queries)):
         rows[i] = _nearest(queries[i : i + 1], vectors, metric, k, mask)
     return rows
+
+
+def _in_blocks(queries: Floats, vectors: Floats, metric: MetricType, k: int) -> Ids | None:
+    """As `scan` of live rows: each block of rows is compared with all queries while it is in the processor's cache.
+
+    None under IP where a row gives infinity, for such rows come first and would hide the others.
+    """
+    nq, (count, dimension) = len(queries), vectors.shape
+    size = max(_BLOCK_BYTES // (4 * dimension), k)
+    starts = np.arange(0, count, size)
+    distances = np.empty((len(starts), nq, k), dtype=np.float32)
+    rows = np.empty((len(starts), nq, k), dtype=np.int64)
+    for at, start in enumerate(starts.tolist()):
+        block = vectors[start : start + size]
+        found = (pointer(distances[at]), pointer(rows[at]))
+        if metric is MetricType.IP:
+            faiss.knn_inner_product(pointer(queries), pointer(block), dimension, nq, len(block), k, *found, None)
+        else:
+            faiss.knn_L2sqr(pointer(queries), pointer(block), dimension, nq, len(block), k, *found, None, None)
+    missing = rows < 0
+    key = np.where(missing, np.inf, -distances if metric is MetricType.IP else distances)
+    if metric is MetricType.IP and np.isneginf(key).any():
+        return None
+    numbers = np.where(missing, -1, rows + starts[:, None, None])
+    nearest = np.argpartition(_by_query(key), k - 1, axis=1)[:, :k]
+    chosen: Ids = np.take_along_axis(_by_query(numbers), nearest, axis=1)
+    return chosen
+
+
+def _by_query(hits: NDArray[Any]) -> NDArray[Any]:
+    """(blocks, nq, k) as (nq, blocks * k)."""
+    return hits.transpose(1, 0, 2).reshape(hits.shape[1], -1)
 
 
 def _nearest(query: Floats, vectors: Floats, metric: MetricType, k: int, mask: RowMask | None) -> Ids:
