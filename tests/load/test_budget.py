@@ -42,17 +42,24 @@ def test_first_come_first_served_so_that_large_ones_do_not_starve() -> None:
         with budget.spend(size):
             order.append(size)
 
-    budget.take(LARGE // 2)
+    budget.take(30 * MIB)
+    budget.take(20 * MIB)
     threads = []
-    sizes = (LARGE, MIB, 2 * MIB)  # the first has to wait; the others have room, and stand behind it all the same
+    sizes = (
+        60 * MIB,
+        20 * MIB,
+        19 * MIB,
+    )  # the first has to wait; the others have room and stand behind it
     for number, size in enumerate(sizes):
         threads.append(threading.Thread(target=ask, args=(size,)))
         threads[-1].start()
         until(lambda number=number: budget.waiting == number + 1)  # type: ignore[misc]
-    budget.give_back(LARGE // 2)
+    budget.give_back(20 * MIB)
+    until(lambda: bool(order))
+    budget.give_back(30 * MIB)
     for thread in threads:
         thread.join(30)
-    assert order[0] == LARGE and sorted(order) == sorted(sizes)
+    assert order[0] == sizes[0] and sorted(order) == sorted(sizes)
     assert budget.used == 0
 
 
@@ -82,14 +89,27 @@ def test_larger_than_all_is_refused_at_once_and_nothing_stays_counted() -> None:
     assert (budget.used, budget.waiting) == (0, 0)
 
 
+def test_no_more_waits_than_may_be_in_flight() -> None:
+    budget = ByteBudget(LARGE, 30)
+    budget.take(LARGE)
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(budget.take, LARGE - MIB)
+        until(lambda: budget.waiting == 1)
+        with pytest.raises(OutOfMemory, match=f"{LARGE - MIB} bytes are waiting for room already"):
+            budget.take(2 * MIB)
+        budget.give_back(LARGE)
+        waiting.result(30)
+    assert (budget.used, budget.waiting) == (LARGE - MIB, 0)
+
+
 def test_who_gives_up_lets_those_behind_in() -> None:
     budget = ByteBudget(LARGE, 0.3)
     budget.take(LARGE // 2)
     with ThreadPoolExecutor(1) as threads:
-        first = threads.submit(budget.take, LARGE)
+        first = threads.submit(budget.take, LARGE - MIB)
         until(lambda: budget.waiting == 1)
         budget.take(MIB)  # granted when the first has given up
-        with pytest.raises(OutOfMemory, match=f"A request of {LARGE} bytes does not fit beside"):
+        with pytest.raises(OutOfMemory, match=f"A request of {LARGE - MIB} bytes does not fit beside"):
             first.result(30)
     assert (budget.used, budget.waiting) == (LARGE // 2 + MIB, 0)
 
@@ -105,7 +125,7 @@ def test_a_growing_request_never_waits() -> None:
 def test_on_an_event_loop_others_go_on_and_the_cancelled_hold_nothing() -> None:
     async def scene(budget: ByteBudget) -> None:
         budget.take(LARGE)
-        first, second = (asyncio.create_task(budget.take_on_loop(LARGE)) for _ in range(2))
+        first, second = (asyncio.create_task(budget.take_on_loop(LARGE // 2)) for _ in range(2))
         await asyncio.sleep(0)
         assert budget.waiting == 2
         first.cancel()
@@ -113,7 +133,7 @@ def test_on_an_event_loop_others_go_on_and_the_cancelled_hold_nothing() -> None:
             await first
         budget.give_back(LARGE)
         await asyncio.wait_for(second, 30)
-        assert (budget.used, budget.waiting) == (LARGE, 0)
+        assert (budget.used, budget.waiting) == (LARGE // 2, 0)
         with pytest.raises(OutOfMemory):
             await ByteBudget(10).take_on_loop(11)
 

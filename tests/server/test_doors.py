@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -13,8 +15,9 @@ import pytest
 
 from milvine.config import Settings
 from milvine.server.app import open_door
-from milvine.server.door import Door, DoorFailed
+from milvine.server.door import WAITING_CALLS_MAX, Door, DoorFailed
 from milvine.server.grpc_door import GrpcDoor
+from milvine.server.memory import can_promise
 from milvine.server.operations import MalformedRequest, Operations, UnknownMethod
 from milvine.wire.schema import HYBRID_RPCS, method_path
 
@@ -237,3 +240,42 @@ def test_ipv6(make: Callable[..., Door], script: Script) -> None:
     with grpc.insecure_channel(f"[::1]:{door.port}") as channel:
         assert stub(channel, "Cmd")(b"", timeout=TIMEOUT) == b"Cmd:"
     door.stop(1)
+
+
+def test_auto_takes_grpcio_where_the_front_could_be_ended_by_a_lying_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pygrpc_native")
+    monkeypatch.setattr("milvine.server.app.can_promise", lambda size: False)
+    for kind, name in (("auto", "grpc"), ("native", "native")):
+        door = open_door(Operations(None), Settings(door=kind, port=0))  # type: ignore[arg-type]
+        assert door.name == name
+        door.start()
+        door.stop(0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
+def test_what_the_system_promises() -> None:
+    assert not can_promise(1 << 60)
+    assert can_promise(1 << 20) or Path("/proc/sys/vm/overcommit_memory").read_text().strip() == "2"
+
+
+def test_calls_given_up_while_they_wait_for_a_thread_do_not_begin(script: Script, channel: grpc.Channel) -> None:
+    free, begun = threading.Event(), list[bytes]()
+
+    def wait(request: bytes) -> bytes:
+        begun.append(request)
+        free.wait(TIMEOUT)
+        return request
+
+    script.answers["CreateIndex"] = wait
+    busy = [stub(channel, "CreateIndex").future(b"busy", timeout=TIMEOUT) for _ in range(WAITING_CALLS_MAX)]
+    end = time.monotonic() + TIMEOUT
+    while len(begun) < WAITING_CALLS_MAX and time.monotonic() < end:
+        time.sleep(0.01)
+    late = stub(channel, "CreateIndex").future(b"late", timeout=TIMEOUT)
+    time.sleep(0.2)
+    late.cancel()
+    time.sleep(0.2)
+    free.set()
+    assert [call.result(TIMEOUT) for call in busy] == [b"busy"] * WAITING_CALLS_MAX
+    assert stub(channel, "CreateIndex")(b"next", timeout=TIMEOUT) == b"next"
+    assert b"late" not in begun

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -10,11 +11,11 @@ from pathlib import Path
 from milvine.config import Configuration, Settings
 from milvine.engine.database import Database
 from milvine.events import Events, Serving, Stopping
-from milvine.server.door import Door, DoorFailed, target
+from milvine.server.door import LONGEST_MESSAGE, Door, DoorFailed, target
 from milvine.server.grpc_door import GrpcDoor
 from milvine.server.health import Health
 from milvine.server.http_opening import open_http_door
-from milvine.server.memory import bound_free_memory, trim_after_flush
+from milvine.server.memory import bound_free_memory, can_promise, trim_after_flush
 from milvine.server.metrics import OpenMetrics, open_metrics
 from milvine.server.operations import SERVED, Operations
 from milvine.server.operations.together import search_together
@@ -129,8 +130,10 @@ def open_door(
         raise DoorFailed("The door `native` needs the package pygrpc-native: pip install 'milvine[native]'")
     call = side.call(operations.call) if side else operations.call
     rpcs = (*_DECLARED, *side.rpcs) if side else _DECLARED
+    security = replace(security, message_bytes_max=settings.request_bytes_max)
     more = (*((side.streams, side.handlers, side.observe) if side else (None, (), None)), security)
-    if settings.door == "grpc" or not installed or security.credentials is not None:
+    unsafe = settings.door == "auto" and not can_promise(LONGEST_MESSAGE)  # see the native door
+    if settings.door == "grpc" or not installed or unsafe or security.credentials is not None:
         return GrpcDoor(call, rpcs, settings.address, settings.port, *more)
     native_door = import_module("milvine.server.native_door")
     traced = side is not None and side.observe is not None  # a trace is of one call

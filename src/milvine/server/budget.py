@@ -1,8 +1,9 @@
 """How many bytes of requests may be in flight at once. Checked before a request is decoded.
 
 A request that finds no room waits for it, first come first served, so that many small ones do not keep out a large one;
-and it waits for a bounded time, so that a server with more than it can do says so. Short requests pass the queue: they
-may use a spare part on top, and a search need not wait for the inserts before it.
+and it waits for a bounded time, so that a server with more than it can do says so. What waits has mostly arrived and is
+held in memory, so as many bytes may wait as may be in flight, and no more. Short requests pass the queue: they may use
+a spare part on top, and a search need not wait for the inserts before it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class ByteBudget:
         self._spare = min(SPARE_BYTES, bytes_max // 8)
         self._lock = threading.Lock()
         self._queue: deque[_Place] = deque()
+        self._waiting_bytes = 0
 
     @property
     def used(self) -> int:
@@ -105,8 +107,11 @@ class ByteBudget:
             if (size <= room and not self._queue) or (size <= SHORT_BYTES and size <= room + self._spare):
                 self._used += size
                 return None
+            if self._waiting_bytes + size > self._max:
+                raise self._refusal(size, f". {self._waiting_bytes} bytes are waiting for room already")
             place = _Place(size)
             self._queue.append(place)
+            self._waiting_bytes += size
             return place
 
     def _serve(self) -> list[_Place]:
@@ -115,6 +120,7 @@ class ByteBudget:
         while self._queue and self._used + self._queue[0].size <= self._max:
             granted.append(self._queue.popleft())
             self._used += granted[-1].size
+            self._waiting_bytes -= granted[-1].size
         return granted
 
     def _settle(self, place: _Place) -> None:
@@ -129,6 +135,7 @@ class ByteBudget:
             if place not in self._queue:
                 return False
             self._queue.remove(place)
+            self._waiting_bytes -= place.size
             granted = self._serve()  # it may have kept out smaller ones behind it
         _tell(granted)
         return True

@@ -21,6 +21,8 @@ REQUEST_ID = "request_id"
 """Key of the initial metadata that numbers the calls (specification 1.1)."""
 
 INTERNAL_ERROR = "Error in service handler"
+MESSAGE_BYTES_MAX = (1 << 31) - 1  # what protobuf can hold, and so more than any request there can be
+LONGEST_MESSAGE = 1 << 32  # what the head of a gRPC message can announce, true or not
 WAITING_CALLS_MAX = 64  # calls served side by side: enough that waiting create_index and flush leave room for searches
 
 

@@ -10,7 +10,15 @@ from typing import Any
 
 import grpc
 
-from milvine.server.door import REQUEST_ID, WAITING_CALLS_MAX, Call, DoorFailed, Stream, target
+from milvine.server.door import (
+    MESSAGE_BYTES_MAX,
+    REQUEST_ID,
+    WAITING_CALLS_MAX,
+    Call,
+    DoorFailed,
+    Stream,
+    target,
+)
 from milvine.server.operations import GrpcStatus, Refused
 from milvine.server.security.doors import OPEN_DOOR, DoorSecurity
 from milvine.server.security.gate import Gate
@@ -20,7 +28,6 @@ from milvine.wire.schema import method_path
 _FOREVER = 365 * 86400.0  # grpcio takes None for "at once"
 _CODES = {code: getattr(grpc.StatusCode, code.name) for code in GrpcStatus}
 _OPTIONS = (
-    ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     ("grpc.so_reuseport", 0),  # a second server on the port shall fail, not share it
     ("grpc.keepalive_permit_without_calls", 1),
@@ -52,7 +59,11 @@ class GrpcDoor:
         self._server = grpc.server(
             self._threads,
             handlers=[_Handlers(call, rpcs, streams or {}, observe, security.gate), *handlers],
-            options=(*_OPTIONS, ("grpc.max_concurrent_streams", security.streams_max)),
+            options=(
+                *_OPTIONS,
+                ("grpc.max_concurrent_streams", security.streams_max),
+                ("grpc.max_receive_message_length", min(security.message_bytes_max, MESSAGE_BYTES_MAX)),
+            ),
         )
         try:
             if security.credentials is None:
@@ -99,6 +110,8 @@ def _handler(call: Call, rpc: str, numbers: Iterator[int], observe: Observe | No
             context.send_initial_metadata(((REQUEST_ID, str(next(numbers))),))
         if observe:
             observe(context.invocation_metadata())
+        if not context.is_active():
+            return b""  # the caller gave up while this waited for a thread: nothing begins
         try:
             return call(rpc, request)
         except Refused as refused:

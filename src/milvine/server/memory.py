@@ -7,14 +7,20 @@ glibc keeps what was freed for later, in one arena per thread; a server shall no
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from milvine.events import Event, Flushed, IndexBuilt, Listener, Merged
+from milvine.events import Answered, Event, Flushed, IndexBuilt, Listener, Merged, Searched
 from milvine.limits import MIB
 
 _FREEING = (Flushed, Merged, IndexBuilt)
+_LARGE_BYTES = 8 * MIB  # of a request or its hits: from here on what it leaves behind is worth a look
+_HIT_BYTES = 24  # of a search: the hit in an array and in the reply
+_LATER_SECONDS = 2.0
 _TUNING = {
     -3: 32 * MIB,  # M_MMAP_THRESHOLD: larger blocks are mapped one by one, and gone when freed
     -1: 512 * MIB,  # M_TRIM_THRESHOLD: free memory that an arena may keep at its end
@@ -38,6 +44,23 @@ def memory_used() -> int:
         return 0
 
 
+def can_promise(size: int) -> bool:
+    """Whether this process may reserve `size` bytes that it does not use, as an allocator does for what is announced.
+
+    Not where the system counts reserved memory as used, nor under a limit of address space.
+    """
+    try:
+        if Path("/proc/sys/vm/overcommit_memory").read_text(encoding="ascii").strip() == "2":
+            return False
+    except OSError:
+        return True  # no Linux
+    try:
+        mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
 def _glibc(name: str) -> Any:
     try:
         return getattr(ctypes.CDLL(None), name)
@@ -54,11 +77,47 @@ def bound_free_memory() -> None:
 
 
 def trim_after_flush() -> Listener:
-    """A listener that returns freed memory to the system after flushes, merges and builds."""
+    """A listener that returns freed memory to the system: after flushes, merges and builds, and soon after large calls.
+
+    A call is told of while its bytes are still held, and one large call seldom comes alone: hence soon, not at once.
+    """
     trim = _glibc("malloc_trim")
+    if trim is None:
+        return lambda event: None
+    later = _Later(lambda: trim(0), _LATER_SECONDS)
 
     def listen(event: Event) -> None:
-        if trim is not None and isinstance(event, _FREEING):
+        if isinstance(event, _FREEING):
             trim(0)
+        elif _left_behind(event) >= _LARGE_BYTES:
+            later.ask()
 
     return listen
+
+
+def _left_behind(event: Event) -> int:
+    if isinstance(event, Answered):
+        return event.size
+    return event.nq * event.topk * _HIT_BYTES if isinstance(event, Searched) else 0
+
+
+class _Later:
+    """Runs `work` on a thread `seconds` after it was asked for, once for all who asked meanwhile."""
+
+    def __init__(self, work: Callable[[], object], seconds: float) -> None:
+        self._work, self._seconds = work, seconds
+        self._asked, self._lock = False, threading.Lock()
+
+    def ask(self) -> None:
+        with self._lock:
+            if self._asked:
+                return
+            self._asked = True
+        timer = threading.Timer(self._seconds, self._run)
+        timer.daemon = True
+        timer.start()
+
+    def _run(self) -> None:
+        with self._lock:
+            self._asked = False
+        self._work()

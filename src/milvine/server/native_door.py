@@ -3,6 +3,10 @@
 Serving threads take calls from the front one after the other and answer those that only read on the spot, which spares
 the hand-over to a pool. Calls that wait (for a build, for the disk) or carry much go to the pool, so that they never
 stand in the way of short ones.
+
+The front reserves as much memory as a message announces, up to 4 GiB, and ends the process where it may not; it unpacks
+what is packed, however much that is; and it holds what arrived until a thread takes it. So this door is for clients that
+are trusted with memory, and `network.door: auto` takes the other one where such a reservation fails.
 """
 
 from __future__ import annotations
@@ -82,6 +86,7 @@ class NativeDoor:
         self._gate = security.gate
         self._rpcs = (*rpcs, *self._streams)
         self._open: dict[int, Close] = {}  # streams by call id
+        self._queued: set[int] = set()  # calls that wait for a thread and whose callers are there
         methods = [(method_path(rpc), rpc in self._streams) for rpc in self._rpcs]
         try:
             self._front = NativeGrpcFront(
@@ -128,6 +133,7 @@ class NativeDoor:
             if kind == EVENT_CALL and request is not None:
                 self._take(call_id, self._rpcs[method], request, details, searches)
             elif kind == EVENT_CANCEL:
+                self._queued.discard(call_id)
                 self._open.pop(call_id, _nothing)()
         if len(searches) == 1:
             self._answer(searches[0][0], "Search", *searches[0][1:])
@@ -146,7 +152,15 @@ class NativeDoor:
         elif rpc in _SHORT and len(request) <= _LARGE_BYTES:
             self._answer(call_id, rpc, request, details)
         else:
-            self._pool.submit(self._answer, call_id, rpc, request, details)
+            self._queued.add(call_id)
+            self._pool.submit(self._answer_queued, call_id, rpc, request, details)
+
+    def _answer_queued(self, call_id: int, rpc: str, request: bytes, details: Any) -> None:
+        if call_id in self._queued:
+            self._queued.discard(call_id)
+            self._answer(call_id, rpc, request, details)
+        else:  # the caller gave up: nothing begins
+            self._calls.leave()
 
     def _answer(self, call_id: int, rpc: str, request: bytes, details: Any) -> None:
         if self._observe:

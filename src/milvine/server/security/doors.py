@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from milvine.server.door import MESSAGE_BYTES_MAX
 from milvine.server.security.gate import Gate
 
 STREAMS_MAX = 1024
@@ -12,11 +13,15 @@ STREAMS_MAX = 1024
 
 @dataclass(frozen=True, slots=True)
 class DoorSecurity:
-    """`gate` looks at every call; `credentials` are grpcio's own, for TLS; `streams_max` is for one connection."""
+    """`gate` looks at every call; `credentials` are grpcio's own, for TLS; `streams_max` is for one connection.
+
+    grpcio's door receives no message of more than `message_bytes_max` bytes, also when it is unpacked.
+    """
 
     gate: Gate | None = None
     credentials: Any = None
     streams_max: int = STREAMS_MAX
+    message_bytes_max: int = MESSAGE_BYTES_MAX
 
 
 OPEN_DOOR = DoorSecurity()
