@@ -49,3 +49,10 @@ def test_the_embedded_database_loads_nothing_of_an_extra(tmp_path: Path) -> None
     optional = extras()
     assert {"fastapi", "uvicorn", "prometheus_client", "psutil", "opentelemetry"} <= optional
     assert set(json.loads(done.stdout)) & optional == set()
+
+
+def test_the_command_line_itself_does_not_wait_for_numpy() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(milvine.__file__).parents[1])}
+    script = "import sys, milvine.cli; print(*({'numpy', 'faiss', 'grpc', 'sqlalchemy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stdout + done.stderr

@@ -18,7 +18,6 @@ from milvine.cli.configuration import DATA_FOLDER, configure, flag, pairs
 from milvine.config import Configuration
 from milvine.errors import MilvineError
 from milvine.events import Events
-from milvine.logs import set_up_logging
 
 _GRACE_SECONDS = 30.0  # for calls in flight when the server is told to stop
 
@@ -103,13 +102,15 @@ def _absolute(path: Path | None) -> str | None:
 
 
 def _run(configuration: Configuration) -> None:
+    from milvine.logs import set_up_logging  # here as below, so that --help and `version` need not wait for numpy
+
     settings, folder = configuration.settings, Path(configuration.values["storage.path"].text)
     listener = set_up_logging(settings)
     for notice in configuration.notices:
         logging.getLogger("milvine").warning("%s", notice)
     wait = _stop_signals()
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what grpcio's core says on stderr, milvine says in its own words
-    from milvine.server.app import Server  # here, so that --help need not wait for faiss
+    from milvine.server.app import Server  # this waits for faiss
 
     server = Server.start(folder, settings, Events(listener), configuration)
     missing = ", no http (pip install 'milvine[server]')" if settings.http_enable else ""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from milvine.errors import IllegalIndexType, IllegalMetricType, MilvineError
-from milvine.types import IndexType, MetricType
 
 if TYPE_CHECKING:
     from milvine.sizing.estimate import Estimate
@@ -80,6 +79,7 @@ def _estimate(index_type: str, metric: str, params: dict[str, Any], **load: Any)
     from milvine.index.params import BUILD_RANGES
     from milvine.sizing.estimate import estimate
     from milvine.sizing.shape import Load
+    from milvine.types import IndexType, MetricType
 
     if index_type.upper() not in IndexType.__members__ or IndexType[index_type.upper()] not in BUILD_RANGES:
         known = ", ".join(kind.name for kind in BUILD_RANGES)

@@ -14,7 +14,6 @@ import typer
 
 from milvine.cli.configuration import configure
 from milvine.errors import IllegalArgument, MilvineError
-from milvine.server.security import tokens
 
 token = typer.Typer(
     help="Make, list and revoke the tokens that clients show. A running server knows at once.",
@@ -47,6 +46,8 @@ def create(
     config: _Config = None,
 ) -> None:
     """Make a token and print it. It is shown this once: the file keeps its hash alone."""
+    from milvine.server.security import tokens
+
     made = _told(lambda: tokens.create(_file(tokens_file, config), name, role.value, _until(expires)))
     print(made)
 
@@ -54,6 +55,8 @@ def create(
 @token.command("list")
 def list_(tokens_file: _Tokens = None, config: _Config = None) -> None:
     """Print the name, role, beginning and end of every token."""
+    from milvine.server.security import tokens
+
     entries = _told(lambda: tokens.read_tokens(_file(tokens_file, config)))
     now = datetime.now(timezone.utc)
     lines = [("NAME", "ROLE", "CREATED", "EXPIRES")]
@@ -72,6 +75,8 @@ def revoke(
     config: _Config = None,
 ) -> None:
     """Forget a token. Requests that are being answered are answered; the next one is refused."""
+    from milvine.server.security import tokens
+
     _told(lambda: tokens.revoke(_file(tokens_file, config), name))
     print(f"{name} is revoked")
 
