@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DATA ?= milvine-data
 
-.PHONY: help install hello serve test test-all lint format bench crash care fuzz soak picture clean audit
+.PHONY: help install hello serve test test-all lint format bench crash care faults fuzz soak picture clean audit intruders
 
 help:
 	@echo 'make hello      the Hello World page, step by step, on the embedded database'
@@ -19,8 +19,10 @@ help:
 	@echo 'make bench      Milvine beside raw faiss on real data (BENCH="recall --rows 20000" for a part)'
 	@echo 'make crash      50 ends by kill -9, then 200 power cuts that lose what was not synced'
 	@echo 'make care       flips bytes in a database, 500 times: verify, repair, compare'
+	@echo 'make faults     kills and refusals at every place of the write path, a full disk, flipped, cut and lost files'
 	@echo 'make fuzz       bad input for every parser and door (MINUTES=10 for each target, FUZZ="rpc log" for some)'
 	@echo 'make soak       random operations, crashes and reopenings for many minutes'
+	@echo 'make intruders  strangers at the doors of a server with tokens: who gets in, and who has to wait'
 	@echo 'make audit      known vulnerabilities of everything that the extras install (asks PyPI)'
 	@echo 'make install    the environment alone, in $(VENV)'
 
@@ -76,12 +78,25 @@ crash: $(VENV)/.dev
 care: $(VENV)/.dev
 	$(BIN)/python -m milvine.testing.care flips --count $(or $(FLIPS),500) --seed $(or $(SEED),1)
 
+# EACH=3 takes at most three of the times that the workload comes to a place; 0, the default, all: about half an hour.
+faults: $(VENV)/.dev
+	for what in kill refuse full; do $(BIN)/python -m milvine.testing.faults $$what --each $(or $(EACH),0) || exit 1; done
+	for what in flips cuts removals; do \
+		$(BIN)/python -m milvine.testing.faults $$what --count $(or $(COUNT),300) --seed $(or $(SEED),1) || exit 1; \
+	done
+	$(BIN)/python -m pytest tests/faults
+
 # Bytes, values and files that nobody sane would send, for some minutes per target; ends with an error when one was not refused properly.
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m milvine.testing.fuzz --minutes $(or $(MINUTES),2) --seed $(or $(SEED),1) $(FUZZ)
 
 soak: $(VENV)/.dev
 	MILVINE_SOAK_EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/python -m pytest tests/crash/test_stateful.py tests/crash/test_indexed.py --timeout 36000
+
+# Thousands of requests without the right to what they ask, at both gRPC doors and HTTP; ends with an error when one got it.
+intruders: $(VENV)/.dev
+	$(BIN)/python -m milvine.testing.intruders --door grpc --count $(or $(COUNT),5000) --seed $(or $(SEED),1)
+	$(BIN)/python -m milvine.testing.intruders --door native --count $(or $(COUNT),5000) --seed $(or $(SEED),1)
 
 # What users install, in an environment of its own. A package that nobody could ask about is an error, not a pass.
 audit: $(VENV)/.dev

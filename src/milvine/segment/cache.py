@@ -162,7 +162,7 @@ class ComponentFile:
 
 
 class FileCache:
-    """Component files by name. At most `files_max` stay open; the longest unused go first.
+    """Component files by name. At most `files_max` stay open, and those reserved; the longest unused go first.
 
     A file that a search still reads stays mapped until that search lets go of it.
 
@@ -259,7 +259,9 @@ class FileCache:
             self._reserved.clear()
 
     def _evict(self, keep: int) -> None:
-        for file in self._longest_unused()[: max(len(self._open) - keep, 0)]:
+        """Close the longest unused until `keep` are open, without counting what was asked for ahead of searches."""
+        loose = [file for file in self._longest_unused() if file.name not in self._reserved]
+        for file in loose[: max(len(loose) - keep, 0)]:
             self._drop(file.name)
 
     def _evict_bytes(self, keep: int) -> None:
@@ -271,7 +273,8 @@ class FileCache:
             held -= file.bytes
 
     def _longest_unused(self) -> list[ComponentFile]:
-        return sorted(self._open.values(), key=lambda file: file.used)
+        """Those asked for ahead of searches come last."""
+        return sorted(self._open.values(), key=lambda file: (file.name in self._reserved, file.used))
 
     def _drop(self, name: str) -> None:
         self._open.pop(name, None)
