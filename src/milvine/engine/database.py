@@ -18,6 +18,7 @@ from milvine.engine.following import Follower
 from milvine.engine.inspection import Inspection, inspect
 from milvine.engine.live import set_live
 from milvine.engine.opening import Opening, close_parts, open_parts
+from milvine.engine.room import Room
 from milvine.engine.segments import preload, release, segment_ids
 from milvine.engine.stats import CollectionStats, collection_stats
 from milvine.errors import CollectionNotFound, DatabaseClosed, MilvineError, OperatorError, ReadOnly
@@ -54,6 +55,7 @@ class Database:
         self._follower = Follower(parts.stores, parts.folder.catalog, settings.background) if parts.read_only else None
         self._closed = False
         self._sampler: SearchSampler | None = None
+        self._room = Room(parts.stores)
         if self._worker:
             self._worker.wake()
 
@@ -241,7 +243,8 @@ class Database:
         began = time.perf_counter()
         stores, state = self._writable(), self._state(name)
         check_id_mode(state.version.collection.id_mode, ids is None)
-        self._make_room()
+        if self._room.make():
+            self._wake()
         request = InsertRequest(state, tag or DEFAULT_TAG, np.ascontiguousarray(vectors), ids, key_of(key))
         try:
             stored: Ids = stores.writer.submit(request).result()
@@ -382,13 +385,6 @@ class Database:
     def _check_open(self) -> None:
         if self._closed:
             raise DatabaseClosed
-
-    def _make_room(self) -> None:
-        """Back pressure: with the insert buffer full, whoever inserts flushes first."""
-        while self._stores.tail_bytes() > self._stores.settings.insert_buffer_size:
-            largest = max(list(self._stores.states.values()), key=lambda state: state.memtable.bytes)
-            flush(self._stores, largest)
-            self._wake()
 
     def _wake(self) -> None:
         if self._worker:

@@ -5,8 +5,8 @@ the hand-over to a pool. Calls that wait (for a build, for the disk) or carry mu
 stand in the way of short ones.
 
 The front reserves as much memory as a message announces, up to 4 GiB, and ends the process where it may not; it unpacks
-what is packed, however much that is; and it holds what arrived until a thread takes it. So this door is for clients that
-are trusted with memory, and `network.door: auto` takes the other one where such a reservation fails.
+what is packed, however much that is; and it holds what arrived until a thread takes it. So this door is for clients
+that are trusted with memory, and `network.door: auto` takes the other one where such a reservation fails.
 """
 
 from __future__ import annotations
