@@ -1,4 +1,4 @@
-"""`python -m bench [recall | ingest | batch | reopen | footprint | all]`."""
+"""`python -m bench [search | peers | guard | ... | all]`."""
 
 from __future__ import annotations
 
@@ -9,29 +9,40 @@ from importlib import import_module
 
 ENVIRONMENT_LEFT_OUT = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # they make every figure about another machine
 FLOAT_SETS, BINARY_SETS = ["wordnet", "glove"], ["molfp", "molfp_hamming"]
-MEASUREMENTS = ("ingest", "batch", "reopen", "footprint", "recall")
+OLDER = ("ingest", "batch", "reopen", "footprint", "recall")  # have tables of their own
+EVERYTHING = ("search", "deletes", "builds", "limited", *OLDER)  # of `all`
+MEASUREMENTS = (*EVERYTHING, "scale", "peers", "guard")
 
 
-def _options() -> argparse.Namespace:
+def options_of(arguments: list[str]) -> argparse.Namespace:
+    """The command line, with defaults that suit most measurements."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Milvine beside raw faiss on real data.")
     parser.add_argument("what", nargs="?", default="all", choices=(*MEASUREMENTS, "all"))
     parser.add_argument(
         "--sets",
         nargs="+",
-        help="wordnet, glove, glove_ip, molfp, molfp_jaccard, molfp_hamming, clustered; default: by measurement",
-    )
-    parser.add_argument("--doors", nargs="+", default=["server", "embedded"], choices=("server", "embedded"))
-    parser.add_argument(
-        "--types", nargs="+", help="FLAT IVF_FLAT IVF_SQ8 IVF_SQ8H IVF_PQ HNSW RNSG ANNOY; default: what fits"
+        help="wordnet, glove, glove_ip, molfp, molfp_jaccard, molfp_hamming, clustered or clustered:ROWS; "
+        "default: by measurement",
     )
     parser.add_argument("--rows", type=int, help="only the first rows of each set")
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of raw faiss and of a search")
     parser.add_argument("--rounds", type=int, default=7, help="of whatever takes turns; medians are reported")
-    parser.add_argument("--batch-rows", type=int, default=20_000, help="rows of one insert while loading")
-    parser.add_argument("--batches", type=int, nargs="+", default=[5_000, 20_000], help="rows of one insert in ingest")
-    parser.add_argument("--in-flight", type=int, nargs="+", default=[1, 4], help="unanswered inserts in ingest")
-    return parser.parse_args()
+    races = parser.add_argument_group("search, scale, peers, guard, limited")
+    races.add_argument("--kinds", nargs="+", choices=("HNSW", "IVF_FLAT", "exact"), help="default: all")
+    races.add_argument("--contenders", nargs="+", metavar="NAME", help="default: all; raw faiss always takes part")
+    races.add_argument("--seconds", type=float, default=2.0, help="of each measurement in a round")
+    races.add_argument("--no-curve", action="store_true", help="leave out what only the picture needs")
+    races.add_argument("--record", action="store_true", help="guard: write bench/guard.json anew")
+    others = parser.add_argument_group("the others")
+    others.add_argument("--doors", nargs="+", default=["server", "embedded"], choices=("server", "embedded"))
+    others.add_argument(
+        "--types", nargs="+", help="FLAT IVF_FLAT IVF_SQ8 IVF_SQ8H IVF_PQ HNSW RNSG ANNOY; default: what fits"
+    )
+    others.add_argument("--batch-rows", type=int, default=20_000, help="rows of one insert while loading")
+    others.add_argument("--batches", type=int, nargs="+", default=[5_000, 20_000], help="rows of one insert in ingest")
+    others.add_argument("--in-flight", type=int, nargs="+", default=[1, 4], help="unanswered inserts in ingest")
+    return parser.parse_args(arguments)
 
 
 def _in_plain_environment() -> None:
@@ -42,13 +53,16 @@ def _in_plain_environment() -> None:
 
 
 def main() -> None:
-    options = _options()
+    options = options_of(sys.argv[1:])
     _in_plain_environment()
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # both sides share the cores: waiting threads must not spin
     chosen = options.sets
-    for name in MEASUREMENTS if options.what == "all" else (options.what,):
-        options.sets = chosen or (FLOAT_SETS + BINARY_SETS if name == "recall" else FLOAT_SETS)
-        import_module(f"bench.{name}").measure(options)
+    for name in EVERYTHING if options.what == "all" else (options.what,):
+        if name in OLDER:  # raw faiss in the same process as the embedded database: waiting threads must not spin
+            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        module = import_module(f"bench.{name}")
+        usual = FLOAT_SETS + BINARY_SETS if name == "recall" else FLOAT_SETS
+        options.sets = chosen or getattr(module, "SETS", usual)
+        module.measure(options)
 
 
 if __name__ == "__main__":

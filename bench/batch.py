@@ -11,6 +11,7 @@ from bench import doors, raw
 from bench.cases import Case, cases
 from bench.measure import alternate
 from bench.report import Report
+from milvine.bench.vectors import Dataset
 
 K = 10
 
@@ -25,7 +26,7 @@ def measure(options: argparse.Namespace) -> None:
     report.save()
 
 
-def _measure_door(report: Report, data: sets.Dataset, kind: str, options: argparse.Namespace) -> None:
+def _measure_door(report: Report, data: Dataset, kind: str, options: argparse.Namespace) -> None:
     with doors.opened(kind, options.threads) as door:
         doors.create(door.client, data)
         doors.insert(door.client, data.train, options.batch_rows)
@@ -35,9 +36,7 @@ def _measure_door(report: Report, data: sets.Dataset, kind: str, options: argpar
             _measure_case(report, data, case, door, options)
 
 
-def _measure_case(
-    report: Report, data: sets.Dataset, case: Case, door: doors.Door, options: argparse.Namespace
-) -> None:
+def _measure_case(report: Report, data: Dataset, case: Case, door: doors.Door, options: argparse.Namespace) -> None:
     index = raw.build(data, case)
 
     def theirs() -> object:

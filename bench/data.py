@@ -7,43 +7,21 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import faiss
 import numpy as np
 
 from bench.report import Report
+from milvine.bench import vectors
+from milvine.bench.vectors import CANDIDATES, CLUSTERED_ROWS, Dataset, clustered
 from milvine.testing.oracle import pair_bits
 from milvine.types import Floats, Ids, MetricType, Vectors
 
 ROOT = Path(__file__).parents[1]
 OWN_FOLDER = ROOT / "bench" / "data"
 SHARED_FOLDER = ROOT.parent / "shared" / "data"
-CANDIDATES = 100  # neighbours kept of the whole set: after deletes the ten nearest are found among them
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Base rows (n, d), queries (nq, d), and the row numbers of the 100 nearest base rows of each query.
-
-    Under a binary metric rows are uint8, (n, d / 8).
-    """
-
-    name: str
-    metric: MetricType
-    train: Vectors
-    queries: Vectors
-    nearest: Ids
-
-    @property
-    def rows(self) -> int:
-        return len(self.train)
-
-    @property
-    def dimension(self) -> int:
-        return int(self.train.shape[1]) * (8 if self.metric.is_binary else 1)
 
 
 class DataMissing(Exception):
@@ -56,6 +34,8 @@ def load(name: str, rows: int | None = None, queries: int = 1000) -> Dataset:
     Raises:
         DataMissing: it is neither here nor can be fetched.
     """
+    if name.startswith("clustered"):  # drawn to order: "clustered", or "clustered:1000000" for as many rows
+        return clustered(int(name.partition(":")[2] or rows or CLUSTERED_ROWS), queries)
     full = LOADERS[name]()
     cut = replace(full, queries=full.queries[:queries], nearest=full.nearest[:queries])
     if rows is None or rows >= cut.rows:
@@ -79,9 +59,7 @@ def nearest(train: Vectors, queries: Vectors, metric: MetricType) -> Ids:
         parts = np.array_split(queries, max(1, len(queries) // 50))
         found = [np.argsort(pair_bits(part, train, metric), axis=1, kind="stable")[:, :CANDIDATES] for part in parts]
         return np.concatenate(found)
-    kind = faiss.METRIC_INNER_PRODUCT if metric is MetricType.IP else faiss.METRIC_L2
-    _, rows = faiss.knn(queries, train, min(CANDIDATES, len(train)), metric=kind)
-    return np.asarray(rows, np.int64)
+    return vectors.nearest(train, queries, metric)
 
 
 def recall(data: Dataset, found: Ids, dead: Ids, k: int = 10) -> float:
@@ -177,15 +155,6 @@ def _glove_ip() -> Dataset:
         return Dataset("glove100 IP", MetricType.IP, arrays["train"], arrays["queries"], ids)
 
 
-def clustered(rows: int = 300_000, dimension: int = 128, seed: int = 1) -> Dataset:
-    """Rows in clusters of about 100, for what does not need real vectors. The answers are left out."""
-    random = np.random.default_rng(seed)
-    centres = random.standard_normal((max(1, rows // 100), dimension), dtype=np.float32)
-    spread = 0.3 * random.standard_normal((rows, dimension), dtype=np.float32)
-    train = centres[random.integers(len(centres), size=rows)] + spread
-    return Dataset("clustered128", MetricType.L2, train, train[:100].copy(), np.empty((100, 0), np.int64))
-
-
 LOADERS: dict[str, Callable[[], Dataset]] = {
     "wordnet": _wordnet,
     "glove": _glove,
@@ -193,5 +162,4 @@ LOADERS: dict[str, Callable[[], Dataset]] = {
     "molfp": partial(_molecules, MetricType.TANIMOTO),
     "molfp_jaccard": partial(_molecules, MetricType.JACCARD),
     "molfp_hamming": partial(_molecules, MetricType.HAMMING),
-    "clustered": clustered,
 }

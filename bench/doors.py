@@ -17,7 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from bench.cases import Case
-from bench.data import ROOT, Dataset
+from bench.data import ROOT
+from milvine.bench.vectors import Dataset
 from milvine.types import Floats, Ids
 from milvus import IndexType, MetricType, Milvus
 

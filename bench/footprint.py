@@ -11,6 +11,7 @@ from bench import doors, raw
 from bench.cases import Case, cases
 from bench.measure import MIB, anonymous_bytes, cpu_share, folder_bytes, wait_until_quiet
 from bench.report import Report
+from milvine.bench.vectors import Dataset
 
 IDLE_SECONDS = 10.0
 
@@ -24,7 +25,7 @@ def measure(options: argparse.Namespace) -> None:
     report.save()
 
 
-def _measure_case(report: Report, data: sets.Dataset, case: Case, options: argparse.Namespace) -> None:
+def _measure_case(report: Report, data: Dataset, case: Case, options: argparse.Namespace) -> None:
     with doors.opened("server", options.threads) as door:
         doors.create(door.client, data)
         doors.insert(door.client, data.train, options.batch_rows)

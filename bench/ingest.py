@@ -14,6 +14,7 @@ from bench import data as sets
 from bench import doors
 from bench.measure import MIB, alternate, warm_free_memory
 from bench.report import Report
+from milvine.bench.vectors import Dataset
 from milvine.types import Floats
 
 SETTLE_SECONDS = 1.0
@@ -29,7 +30,7 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def _measure_batches(
-    report: Report, data: sets.Dataset, batch_rows: int, in_flight: int, options: argparse.Namespace
+    report: Report, data: Dataset, batch_rows: int, in_flight: int, options: argparse.Namespace
 ) -> None:
     """Each round writes a file in two ways and fills a new collection, which is made outside the clock."""
     size = data.train.nbytes + 8 * data.rows

@@ -10,7 +10,7 @@ import faiss
 import numpy as np
 
 from bench.cases import LISTED, Case
-from bench.data import Dataset
+from milvine.bench.vectors import Dataset
 from milvine.types import Ids, IndexType, MetricType, Vectors
 
 SEEDS = (1, 2, 3)

@@ -19,10 +19,10 @@ import numpy as np
 from bench import data as sets
 from bench import doors, raw
 from bench.cases import Case, binary_cases, cases
-from bench.data import Dataset
 from bench.measure import alternate, each, seconds, timed
 from bench.raw import RawIndex
 from bench.report import Report
+from milvine.bench.vectors import Dataset
 from milvine.types import Ids
 
 K = 10

@@ -18,6 +18,7 @@ from bench import doors
 from bench.cases import Case, cases
 from bench.measure import forget_pages
 from bench.report import Report
+from milvine.bench.vectors import Dataset, clustered
 
 ROWS = 300_000
 K = 10
@@ -34,16 +35,16 @@ def measure(options: argparse.Namespace) -> None:
     report.save()
 
 
-def _rows(count: int) -> sets.Dataset:
+def _rows(count: int) -> Dataset:
     """GloVe where it is here, else clusters at random: opening does not look at the values."""
     try:
         full = sets.load("glove")
     except sets.DataMissing:
-        full = sets.clustered(count)
-    return sets.Dataset(full.name, full.metric, np.ascontiguousarray(full.train[:count]), full.queries, full.nearest)
+        full = clustered(count)
+    return Dataset(full.name, full.metric, np.ascontiguousarray(full.train[:count]), full.queries, full.nearest)
 
 
-def _fill(folder: Path, data: sets.Dataset, case: Case, options: argparse.Namespace) -> None:
+def _fill(folder: Path, data: Dataset, case: Case, options: argparse.Namespace) -> None:
     door = doors.Server(folder, options.threads)
     try:
         doors.create(door.client, data)
@@ -54,9 +55,7 @@ def _fill(folder: Path, data: sets.Dataset, case: Case, options: argparse.Namesp
         door.close()
 
 
-def _rounds(
-    folder: Path, data: sets.Dataset, case: Case, cached: bool, options: argparse.Namespace
-) -> dict[str, float]:
+def _rounds(folder: Path, data: Dataset, case: Case, cached: bool, options: argparse.Namespace) -> dict[str, float]:
     query = folder.with_suffix(".npy")
     np.save(query, data.queries[:1])
     records: dict[str, list[float]] = {"open s": [], "embedded first answer s": [], "server first answer s": []}
@@ -66,7 +65,7 @@ def _rounds(
     return {name: statistics.median(record) for name, record in records.items()}
 
 
-def _round(folder: Path, query: Path, data: sets.Dataset, case: Case, cached: bool) -> tuple[float, float, float]:
+def _round(folder: Path, query: Path, data: Dataset, case: Case, cached: bool) -> tuple[float, float, float]:
     if not cached:
         forget_pages(folder)
     began = time.perf_counter()

@@ -16,6 +16,7 @@ FUNCTION_LINES_MAX = 70
 LAYERS = (
     "testing",
     "cli",
+    "bench",
     "sizing",
     "client",
     "server",

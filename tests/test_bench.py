@@ -11,16 +11,17 @@ from bench import data as sets
 from bench.cases import cases
 from bench.ingest import write_file
 from bench.measure import alternate, folder_bytes
+from milvine.bench.vectors import Dataset
 from milvine.types import IndexType, MetricType
 
 NOBODY = np.empty(0, np.int64)
 
 
-def line_of_points(rows: int = 200) -> sets.Dataset:
+def line_of_points(rows: int = 200) -> Dataset:
     """Row i lies at i; the queries at -1, -2 and -3, so that the nearest rows are 0, 1, 2, ..."""
     train = np.arange(rows, dtype=np.float32)[:, None]
     queries = -np.arange(1, 4, dtype=np.float32)[:, None]
-    return sets.Dataset("line", MetricType.L2, train, queries, sets.nearest(train, queries, MetricType.L2))
+    return Dataset("line", MetricType.L2, train, queries, sets.nearest(train, queries, MetricType.L2))
 
 
 def test_the_truth_has_recall_one() -> None:
@@ -42,7 +43,7 @@ def test_dead_rows_are_no_answer_and_their_successors_are() -> None:
 
 def test_a_row_as_near_as_the_last_neighbour_counts() -> None:
     train = np.zeros((300, 4), np.float32)
-    data = sets.Dataset("same", MetricType.IP, train, train[:1], sets.nearest(train, train[:1], MetricType.IP))
+    data = Dataset("same", MetricType.IP, train, train[:1], sets.nearest(train, train[:1], MetricType.IP))
     assert sets.recall(data, np.arange(200, 210)[None, :], NOBODY) == 1.0
 
 

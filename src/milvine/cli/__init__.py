@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from milvine.cli.backup import backup
+from milvine.cli.bench import bench
 from milvine.cli.config import config
 from milvine.cli.repair import repair
 from milvine.cli.restore import restore
@@ -30,6 +31,7 @@ app.command()(verify)
 app.command()(backup)
 app.command()(repair)
 app.command()(restore)
+app.command()(bench)
 app.command()(version)
 
 

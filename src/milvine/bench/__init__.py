@@ -1,0 +1,1 @@
+"""Milvine beside raw faiss on this machine: `milvine bench`. Each contender runs in a process of its own."""

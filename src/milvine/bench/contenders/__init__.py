@@ -1,0 +1,1 @@
+"""What can be measured. Each file works alone under any interpreter with numpy and its own library."""
