@@ -91,7 +91,7 @@ fuzz: $(VENV)/.dev
 	$(BIN)/python -m milvine.testing.fuzz --minutes $(or $(MINUTES),2) --seed $(or $(SEED),1) $(FUZZ)
 
 soak: $(VENV)/.dev
-	MILVINE_SOAK_EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/python -m pytest tests/crash/test_stateful.py tests/crash/test_indexed.py --timeout 36000
+	MILVINE_SOAK_EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/python -m pytest tests/crash/test_stateful.py tests/crash/test_indexed.py tests/crash/test_configurations.py --timeout 36000
 
 # Thousands of requests without the right to what they ask, at both gRPC doors and HTTP; ends with an error when one got it.
 intruders: $(VENV)/.dev

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from milvine.catalog.definitions import read_definitions
 from milvine.engine.database import Database
 from milvine.errors import CorruptFile
 from milvine.segment.cache import ComponentFile
@@ -168,6 +169,26 @@ def test_arrow_offsets_outside_the_body_are_refused() -> None:
             bulk.columns_of_arrow(bytearray(lying))
 
 
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_compressed_arrow_bodies_are_refused_before_they_grow(codec: str, dictionary: bool) -> None:
+    arrow, errors = pytest.importorskip("pyarrow"), pytest.importorskip("milvine.server.rest.errors")
+    bulk = pytest.importorskip("milvine.server.rest.bulk")
+    values = arrow.array(np.zeros(1 << 20, np.float32))
+    column = values.dictionary_encode() if dictionary else arrow.FixedSizeListArray.from_arrays(values, 4)
+    table = arrow.table({"vector": column})
+    for compression in (None, codec):
+        out = arrow.BufferOutputStream()
+        options = arrow.ipc.IpcWriteOptions(compression=compression)
+        with arrow.ipc.new_stream(out, table.schema, options=options) as stream:
+            stream.write_table(table)
+        if compression:
+            with pytest.raises(errors.BodyUnparsable, match="it is compressed"):
+                bulk.columns_of_arrow(bytearray(out.getvalue()))
+        elif not dictionary:
+            assert bulk.columns_of_arrow(bytearray(out.getvalue()))[0].shape == (1 << 18, 4)
+
+
 @pytest.mark.parametrize(
     "said",
     ["[" * 500 + "]" * 500, "1e999", "-" + "9" * 400, '"' + "y" * 70_000 + '"'],
@@ -181,3 +202,20 @@ def test_index_parameters_that_others_could_not_read_are_not_stored(said: str, t
         reply = schema.Status.FromString(Operations(database, SETTINGS).call("CreateIndex", request))
         assert reply.error_code == 5 and reply.reason.startswith("The index parameters ")
         assert database.collection("c").index.params_json == "{}"
+
+
+@pytest.mark.parametrize(
+    "said", ["[" * 100_000, '{"milvine_format": 1e999}', '{"milvine_format": "٣x"}', "NaN", "\0", '"']
+)
+def test_a_format_file_of_nonsense_is_corrupt(said: str, tmp_path: Path) -> None:
+    Database.open(tmp_path / "db", SETTINGS).close()
+    (tmp_path / "db" / "FORMAT").write_text(said)
+    with pytest.raises(CorruptFile, match="FORMAT is damaged at byte 0: it says no format"):
+        Database.open(tmp_path / "db", SETTINGS)
+
+
+def test_definitions_of_nonsense_are_damaged(tmp_path: Path) -> None:
+    for number, said in enumerate(("[" * 100_000, "null", '{"body":[],"crc32c":0}', "\0"), 1):
+        (tmp_path / f"collection-{number}.json").write_text(said)
+    found, damaged = read_definitions(tmp_path)
+    assert (found, sorted(damaged)) == ([], [1, 2, 3, 4])

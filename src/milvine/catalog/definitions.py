@@ -80,7 +80,7 @@ def read_definitions(folder: Path) -> tuple[list[Definition], dict[int, str]]:
     for number, path in sorted(_files(folder).items()):
         try:
             definition = _decode(path.read_bytes())
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             damaged[number] = f"it is no definition of a collection ({error})"
             continue
         if definition[0].id == number:

@@ -99,7 +99,7 @@ class DataFolder:
             return
         try:
             version = int(json.loads(path.read_bytes())["milvine_format"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             what = f"it says no format ({error}); `milvine repair` writes it anew"
             raise CorruptFile.at(str(path), 0, what) from None
         if version > FORMAT_VERSION:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 from importlib import import_module
 from tokenize import TokenError
 from typing import Any
@@ -54,14 +55,35 @@ def columns_of_arrow(raw: bytearray) -> tuple[Vectors, Ids | None]:
         raise IllegalBody("Arrow bodies need pyarrow on the server: pip install 'milvine[arrow]'") from None
     arrow: Any = import_module("pyarrow")
     try:
-        table = ipc.open_stream(arrow.py_buffer(raw)).read_all().combine_chunks()
-        table.validate(full=True)  # offsets that lie would be read, far outside the body
-    except (arrow.ArrowException, OSError, ValueError) as error:
+        if any(map(_is_compressed, ipc.MessageReader.open_stream(arrow.py_buffer(raw)))):
+            raise ValueError("it is compressed, and nobody knows how much memory it would take")
+        table = ipc.open_stream(arrow.py_buffer(raw)).read_all()
+        table.validate(full=True)  # offsets that lie would be followed far outside the body
+        table = table.combine_chunks()
+    except (arrow.ArrowException, OSError, ValueError, struct.error) as error:
         raise BodyUnparsable(f"The body is no Arrow IPC stream: {error}") from None
     if "vector" not in table.column_names:
         raise FieldMissing("Column 'vector' miss.")
     ids = _ids(table.column("id")) if "id" in table.column_names else None
     return _vectors(arrow, table.column("vector"), len(table)), ids
+
+
+def _is_compressed(message: Any) -> bool:
+    """Whether a message of an Arrow stream says so; its head is a flatbuffer (Message.fbs of Arrow)."""
+    head = memoryview(message.metadata)
+    batch = _follow(head, struct.unpack_from("<I", head)[0], 2)
+    if message.type == "dictionary":
+        batch = batch and _follow(head, batch, 1)
+    return message.type in ("record batch", "dictionary") and bool(batch and _follow(head, batch, 3))
+
+
+def _follow(head: memoryview, table: int, field: int) -> int:
+    """Where the table lies that a field of a table refers to; 0 when the field is not there."""
+    fields = table - struct.unpack_from("<i", head, table)[0]
+    if fields < 0 or 4 + 2 * field >= struct.unpack_from("<H", head, fields)[0]:
+        return 0
+    at = struct.unpack_from("<H", head, fields + 4 + 2 * field)[0]
+    return table + at + int(struct.unpack_from("<I", head, table + at)[0]) if at else 0
 
 
 def _vectors(arrow: Any, column: Any, rows: int) -> Vectors:
