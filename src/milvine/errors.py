@@ -192,6 +192,10 @@ class BuildFailed(OperatorError):
     """An index could not be built."""
 
 
+class BuildStarved(BuildFailed, DiskFull):
+    """There is no room on the disk for an index."""
+
+
 class OutOfMemory(OperatorError, code=ErrorCode.OUT_OF_MEMORY):
     pass
 

@@ -9,7 +9,7 @@ import pytest
 
 from milvine.config import Settings
 from milvine.engine.database import Database
-from milvine.errors import BuildFailed
+from milvine.errors import BuildFailed, BuildStarved, DiskFull
 from milvine.events import BuildGivenUp, BuildProgressed, BuildStalled, Events, IndexBuilt, JobFailed
 from milvine.maintenance import build, process
 from milvine.maintenance.attempts import ATTEMPTS_MAX, BACKOFF_SECONDS, Attempts
@@ -121,6 +121,29 @@ def test_a_failed_build_waits_longer_each_time_and_is_given_up(tmp_path):
         assert attempts.due(state, (segment,))
         attempts.failed(state, "merge", (1, 2), ValueError("gone"))
         assert not attempts.waiting(state), "segments that are gone are forgotten"
+
+
+def test_a_full_disk_never_gives_a_build_up(tmp_path):
+    seen, now = [], [0.0]
+    with filled(tmp_path, seen) as database:
+        database.flush()
+        state = database._state("c")
+        (segment,) = state.segments
+        attempts = Attempts(Events(seen.append), lambda: now[0])
+        for _ in range(3 * ATTEMPTS_MAX):
+            assert attempts.due(state, (segment,))
+            attempts.failed(state, "build", (segment,), BuildStarved("No space left on device"))
+            assert not attempts.due(state, (segment,)) and attempts.waiting(state)
+            now[0] += BACKOFF_SECONDS
+        assert not of(BuildGivenUp, seen)
+
+
+def test_a_builder_says_that_the_disk_is_full(tmp_path, monkeypatch):
+    from milvine.maintenance import process
+
+    monkeypatch.setattr(process, "_START", "import sys;sys.exit('DiskFull: Cannot write f: No space left on device')")
+    with filled(tmp_path, []) as database, pytest.raises(DiskFull, match="No space left on device"):
+        database.create_index("c", IVF)
 
 
 def test_one_segment_that_fails_does_not_keep_back_the_others(tmp_path, monkeypatch):

@@ -34,7 +34,7 @@ DEFINITIONS = "definitions"
 """The folder, beside the catalog, of the definitions outside it."""
 _DURABLE_LSN, _LAST_ID = "durable_lsn", "last_id"
 _NO_ROOM = "database or disk is full"
-_DAMAGED = ("is malformed", "is not a database")
+_DAMAGED = ("malformed", "is not a database")
 _Row = dict[str, Any]
 
 

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from milvine.errors import DiskFull
 from milvine.events import BuildGivenUp, Events, JobFailed
 from milvine.ingest.state import CollectionState
 from milvine.types import IndexSetting
 
 BACKOFF_SECONDS = 30.0
 ATTEMPTS_MAX = 8
-"""Over an hour: a full disk is mended by then, rows that a library cannot index are not."""
+"""Over an hour: want of memory is mended by then, rows that a library cannot index are not."""
 
 _Job = tuple[int, ...]
 
@@ -46,11 +47,14 @@ class Attempts:
         """Remember it and tell."""
         key, setting = tuple(segment_ids), state.collection.index
         before = self._failures.get(key)
-        count = before.count + 1 if before is not None and before.setting == setting else 1
-        wait = BACKOFF_SECONDS * 2.0 ** (count - 1)
+        count = before.count if before is not None and before.setting == setting else 0
+        wait = BACKOFF_SECONDS
+        if not isinstance(error, DiskFull):  # a full disk is no fault of the job, and ends some day
+            wait *= 2.0**count
+            count += 1
         self._failures[key] = _Failure(state.id, setting, count, self._clock() + wait)
         self._events.emit(JobFailed(f"{job} of collection {state.collection.name}", str(error)))
-        if count == ATTEMPTS_MAX:
+        if count == ATTEMPTS_MAX and not isinstance(error, DiskFull):
             self._events.emit(BuildGivenUp(state.id, key[0], count, str(error)))
 
     def waiting(self, state: CollectionState) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import IO
 
-from milvine.errors import BuildFailed
+from milvine.errors import BuildFailed, BuildStarved, DiskFull
 from milvine.index.base import Report
 from milvine.maintenance.builder import BuildSpec
 
@@ -70,7 +70,8 @@ def _failure(spec: BuildSpec, code: int, words: str) -> BuildFailed:
     if code == _OUT_OF_CPU_TIME:
         return Stalled(f"{prefix}the builder got no further in {spec.stall_seconds} s of CPU time and was ended")
     ended = f"the builder ended with code {code}" + (" (out of memory?)" if code == -signal.SIGKILL else "")
-    return BuildFailed(prefix + (words or ended))
+    kind = BuildStarved if words.startswith(DiskFull.__name__) else BuildFailed
+    return kind(prefix + (words or ended))
 
 
 def _follow(stream: IO[str], take: Callable[[str], object]) -> threading.Thread:
