@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -17,6 +18,7 @@ from milvine.errors import CorruptFile
 from milvine.segment.cache import ComponentFile
 from milvine.segment.layout import MAGIC, TRAILER
 from milvine.server.operations import Operations
+from milvine.server.security.tokens import TokensUnusable, create, read_tokens
 from milvine.storage.checksum import crc32c
 from milvine.testing.fuzz.logs import frames_of, resealed, write_log
 from milvine.testing.fuzz.ops import SETTINGS
@@ -219,3 +221,15 @@ def test_definitions_of_nonsense_are_damaged(tmp_path: Path) -> None:
         (tmp_path / f"collection-{number}.json").write_text(said)
     found, damaged = read_definitions(tmp_path)
     assert (found, sorted(damaged)) == ([], [1, 2, 3, 4])
+
+
+@pytest.mark.parametrize("number", ["[]", "{}", "null"])
+def test_a_file_of_tokens_of_nonsense_lets_nobody_in(number: str, tmp_path: Path) -> None:
+    file = tmp_path / "tokens.json"
+    create(file, "me", "read")
+    file.write_text(re.sub('"id": *"[^"]*"', f'"id": {number}', file.read_text()))
+    with pytest.raises(TokensUnusable, match="is no file of tokens"):
+        read_tokens(file)
+    file.write_text("[" * 100_000)
+    with pytest.raises(TokensUnusable, match="is no file of tokens: RecursionError"):
+        read_tokens(file)

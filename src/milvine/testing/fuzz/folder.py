@@ -82,7 +82,7 @@ def _lying_footer(random: Random, data: bytes) -> bytes:
     start = len(data) - TRAILER.size
     length, _, version, magic = TRAILER.unpack(data[start:])
     footer = json.loads(data[start - length : start])
-    holder, key = random.choice(list(_places(footer)))
+    holder, key = random.choice(list(places(footer)))
     if random.random() < 0.2:
         del holder[key]
     else:
@@ -93,12 +93,12 @@ def _lying_footer(random: Random, data: bytes) -> bytes:
     return data[: start - length] + said + TRAILER.pack(len(said), crc32c(said), version, magic)
 
 
-def _places(value: Any) -> list[tuple[Any, Any]]:
+def places(value: Any) -> list[tuple[Any, Any]]:
     """Every (container, key or position) within a JSON value."""
     keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
     found = []
     for key in keys:
-        found += [(value, key), *_places(value[key])]
+        found += [(value, key), *places(value[key])]
     return found
 
 

@@ -9,6 +9,9 @@ from milvine.testing.fuzz.target import MakeTarget
 TARGETS = {
     "wire": ("wire", "WireTarget"),
     "rpc": ("ops", "RpcTarget"),
+    "grpc": ("door", "DoorTarget"),
+    "native": ("door", "NativeDoorTarget"),
+    "secrets": ("secrets", "SecretTarget"),
     "rest": ("rest", "RestTarget"),
     "log": ("logs", "LogTarget"),
     "folder": ("folder", "FolderTarget"),
