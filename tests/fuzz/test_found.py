@@ -15,6 +15,8 @@ import pytest
 from milvine.catalog.definitions import read_definitions
 from milvine.engine.database import Database
 from milvine.errors import CorruptFile
+from milvine.events import RequestFailed
+from milvine.logs.words import line
 from milvine.segment.cache import ComponentFile
 from milvine.segment.layout import MAGIC, TRAILER
 from milvine.server.operations import Operations
@@ -233,3 +235,9 @@ def test_a_file_of_tokens_of_nonsense_lets_nobody_in(number: str, tmp_path: Path
     file.write_text("[" * 100_000)
     with pytest.raises(TokensUnusable, match="is no file of tokens: RecursionError"):
         read_tokens(file)
+
+
+def test_a_name_cannot_write_lines_of_its_own_into_the_log() -> None:
+    told = line(RequestFailed("Insert", "a\r\nb\x1b[2Jc\u2028d\u202ee\tf\x85é", ""))
+    assert told.splitlines() == [told]
+    assert r"a\r\nb\x1b[2Jc\u2028d\u202ee\tf\x85é" in told

@@ -12,6 +12,9 @@ from milvine.types import ScanStep, SearchSteps
 
 SCANS_MAX = 16
 """Scans of one search that a log lists, the slowest; `explain` lists all."""
+_UNSEEN = (*range(32), *range(127, 160), *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+_ESCAPED = {code: ascii(chr(code))[1:-1] for code in _UNSEEN}
+"""Names come from outside: none of them may begin a line, move a cursor, or turn the reading direction."""
 
 
 @cache
@@ -51,7 +54,7 @@ def _value(value: object, many_lines: bool = False) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
     text = str(value)
-    return text if many_lines else text.replace("\r", "\\r").replace("\n", "\\n")
+    return text if many_lines else text.translate(_ESCAPED)
 
 
 def _steps(steps: SearchSteps) -> str:
