@@ -167,3 +167,14 @@ def test_slow_bodies_hold_up_nobody(server: ServerProcess, milvus: Milvus) -> No
             prompt.sendall(b"GET /state HTTP/1.1\r\nHost: x\r\n\r\n")
             assert prompt.recv(100).startswith(b"HTTP/1.1 200")
     until(lambda: not in_flight(server))
+
+
+def test_a_server_may_open_as_many_files_as_its_user(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, soft), hard))
+    try:
+        server = ServerProcess(tmp_path / "data", {}, tmp_path / "server.err", sample=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert resource.prlimit(server.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    assert server.stop() == ""
