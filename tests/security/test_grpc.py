@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -183,3 +184,39 @@ def test_requests_per_second(tokens_file: Path) -> None:
 def test_without_settings_a_door_has_no_gate() -> None:
     assert Settings().tokens_file == "" and Settings().requests_per_second == 0
     assert DoorSecurity().gate is None
+
+
+def test_searches_that_share_a_pass_are_looked_at_one_by_one(tokens_file: Path, known: dict[str, str]) -> None:
+    module = pytest.importorskip("milvine.server.native_door", exc_type=ImportError)
+    shared: list[int] = []
+
+    def together(requests: list[bytes]) -> list[bytes]:
+        shared.append(len(requests))
+        return [b"shared:" + request for request in requests]
+
+    def alone(rpc: str, request: bytes) -> bytes:
+        time.sleep(0.001)  # the next ones queue up meanwhile
+        return b"alone:" + request
+
+    gate = Gate(Tokens(tokens_file), 0, Events())
+    gate._failures._burst = 10_000
+    door = module.NativeDoor(alone, SERVED, "127.0.0.1", 0, None, (), None, DoorSecurity(gate), together)
+    door.start()
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{door.port}") as channel:
+            search = channel.unary_unary(method_path("Search"))
+            until = time.monotonic() + 60
+            while not any(count > 1 for count in shared) and time.monotonic() < until:
+                calls = []
+                for n in range(200):
+                    token = known["read"] if n % 3 else known["revoked"]
+                    shown = (("authorization", f"Bearer {token}"),)
+                    calls.append((n, search.future(b"%d" % n, metadata=shown, timeout=TIMEOUT)))
+                for n, call in calls:
+                    if n % 3:
+                        assert call.result().partition(b":")[2] == b"%d" % n
+                    else:
+                        assert call.code() is grpc.StatusCode.UNAUTHENTICATED
+            assert any(count > 1 for count in shared)
+    finally:
+        door.stop(0)

@@ -58,10 +58,9 @@ def list_(tokens_file: _Tokens = None, config: _Config = None) -> None:
     from milvine.server.security import tokens
 
     entries = _told(lambda: tokens.read_tokens(_file(tokens_file, config)))
-    now = datetime.now(timezone.utc)
     lines = [("NAME", "ROLE", "CREATED", "EXPIRES")]
     for entry in entries:
-        until = (entry.expires or "never") + (" (expired)" if entry.ended(now) else "")
+        until = (entry.expires or "never") + (" (expired)" if entry.ended() else "")
         lines.append((entry.name, entry.role, entry.created, until))
     widths = [max(len(line[column]) for line in lines) for column in range(4)]
     for line in lines:

@@ -31,6 +31,7 @@ _OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.so_reuseport", 0),  # a second server on the port shall fail, not share it
     ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.server_handshake_timeout_ms", 20_000),  # who connects and says nothing is not waited for longer
     ("grpc.http2.max_ping_strikes", 0),  # 1.x clients ping every 55 seconds
 )
 
@@ -94,17 +95,19 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
         gate: Gate | None,
     ) -> None:
         numbers = itertools.count()
-        made = {rpc: _handler(call, rpc, numbers, observe) for rpc in rpcs}
-        self._handlers = {
-            method_path(rpc): _guarded(gate, rpc, handler) if gate else handler for rpc, handler in made.items()
-        }
+        self._gate, self._rpcs = gate, {method_path(rpc): rpc for rpc in rpcs}
+        self._handlers = {path: _handler(call, rpc, numbers, observe, gate) for path, rpc in self._rpcs.items()}
         self._handlers |= {method_path(rpc): _stream_handler(stream) for rpc, stream in streams.items()}
 
     def service(self, handler_call_details: Any) -> Any:
-        return self._handlers.get(handler_call_details.method)
+        path, metadata = handler_call_details.method, handler_call_details.invocation_metadata
+        rpc = self._rpcs.get(path)
+        if self._gate and rpc and not self._gate.welcomes(rpc, metadata):
+            return _refusing(self._gate, rpc)
+        return self._handlers.get(path)
 
 
-def _handler(call: Call, rpc: str, numbers: Iterator[int], observe: Observe | None) -> Any:
+def _handler(call: Call, rpc: str, numbers: Iterator[int], observe: Observe | None, gate: Gate | None) -> Any:
     def serve(request: bytes, context: Any) -> bytes:
         if all(key != REQUEST_ID for key, _ in context.invocation_metadata()):
             context.send_initial_metadata(((REQUEST_ID, str(next(numbers))),))
@@ -113,6 +116,8 @@ def _handler(call: Call, rpc: str, numbers: Iterator[int], observe: Observe | No
         if not context.is_active():
             return b""  # the caller gave up while this waited for a thread: nothing begins
         try:
+            if gate:
+                gate.check_call(rpc, request, context.invocation_metadata(), context.peer())
             return call(rpc, request)
         except Refused as refused:
             context.abort(_CODES[refused.status], str(refused))
@@ -121,20 +126,16 @@ def _handler(call: Call, rpc: str, numbers: Iterator[int], observe: Observe | No
     return grpc.unary_unary_rpc_method_handler(serve)
 
 
-def _guarded(gate: Gate, rpc: str, handler: Any) -> Any:
-    """`handler` behind the gate. As one that takes a stream it reads the request of those alone who may make it."""
+def _refusing(gate: Gate, rpc: str) -> Any:
+    """For those who may not make a call: as one that takes a stream it does not read their requests."""
 
     def serve(requests: Iterator[bytes], context: Any) -> bytes:
-        metadata, peer = context.invocation_metadata(), context.peer()
         try:
-            found = gate.admit_call(rpc, metadata, peer)
-            request = next(requests, b"")
-            gate.demand_call(rpc, request, found, peer)
+            gate.admit_call(rpc, context.invocation_metadata(), context.peer())
         except Refused as refused:
             context.abort(_CODES[refused.status], str(refused))
-            raise
-        reply: bytes = handler.unary_unary(request, context)
-        return reply
+        context.abort(grpc.StatusCode.UNAUTHENTICATED, "Try again")  # his token became good just now
+        return b""
 
     return grpc.stream_unary_rpc_method_handler(serve)
 

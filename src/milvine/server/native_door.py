@@ -33,7 +33,6 @@ from milvine.server.door import (
 from milvine.server.fallback import Fallback
 from milvine.server.operations import GrpcStatus, Refused
 from milvine.server.security.doors import OPEN_DOOR, DoorSecurity
-from milvine.server.security.gate import Gate
 from milvine.server.tracing import Observe
 from milvine.wire.schema import method_path
 
@@ -167,7 +166,7 @@ class NativeDoor:
             self._observe(details[0])
         try:
             if self._gate:
-                self._check(self._gate, rpc, request, details)
+                self._gate.check_call(rpc, request, details[0], details[1])
             reply = self._call(rpc, request)
             self._front.respond(call_id, reply, self._metadata(details))
         except Refused as refused:
@@ -200,16 +199,11 @@ class NativeDoor:
         """Whether the caller may search; if not, it was told so."""
         try:
             if self._gate:
-                self._check(self._gate, "Search", request, details)
+                self._gate.check_call("Search", request, details[0], details[1])
         except Refused as refused:
             self._front.fail(call_id, refused.status, str(refused))
             return False
         return True
-
-    @staticmethod
-    def _check(gate: Gate, rpc: str, request: bytes, details: Any) -> None:
-        metadata, peer, _ = details
-        gate.demand_call(rpc, request, gate.admit_call(rpc, metadata, peer), peer)
 
     def _stream(self, call_id: int, rpc: str, request: bytes) -> None:
         """Begins a stream, which goes on without a thread; it is not waited for at the end."""

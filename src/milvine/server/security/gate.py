@@ -37,45 +37,57 @@ class Gate:
         self._untold, self._trouble = 0, ""
         self._lock = threading.Lock()
 
-    def admit(self, what: str, least: Role, authorization: str, host: str) -> Found:
+    def admit(self, what: str, least: Role, authorization: str, peer: str) -> Found:
         """Who wants to do `what`, which `least` may; `authorization` is the header of that name, empty for none.
+
+        `peer` is his address, as gRPC tells it or without a port.
 
         Raises:
             Refused: UNAUTHENTICATED, PERMISSION_DENIED or RESOURCE_EXHAUSTED, with a sentence for the caller.
         """
         if least is Role.OPEN:
             return Found(Role.OPEN)
-        if self._rates and not self._rates.take(host):
-            self._tell(what, host, Found(Role.OPEN, trouble="too many requests"))
+        if self._rates and not self._rates.take(host_of(peer)):
+            self._tell(what, peer, Found(Role.OPEN, trouble="too many requests"))
             text = f"Too many requests: one address may make {self._per_second} in a second"
             raise Refused(GrpcStatus.RESOURCE_EXHAUSTED, text)
         if self._tokens is None:
             return Found(Role.ADMIN)
         found = self._identify(self._tokens, authorization)
         if found.trouble:
-            self._refuse_stranger(what, host, found)
-        self.demand(what, least, found, host)
+            self._refuse_stranger(what, peer, found)
+        self.demand(what, least, found, peer)
         return found
 
-    def demand(self, what: str, least: Role, found: Found, host: str) -> None:
+    def demand(self, what: str, least: Role, found: Found, peer: str) -> None:
         """Refuse who may not do `what`.
 
         Raises:
             Refused: PERMISSION_DENIED.
         """
         if found.role < least:
-            self._tell(what, host, Found(found.role, found.name, f"role {found.role.word}, needs {least.word}"))
+            self._tell(what, peer, Found(found.role, found.name, f"role {found.role.word}, needs {least.word}"))
             text = f"{what} needs a token of role {least.word}; this one has role {found.role.word}"
             raise Refused(GrpcStatus.PERMISSION_DENIED, text)
 
     def admit_call(self, rpc: str, metadata: Iterable[tuple[str, Any]], peer: str) -> Found:
         """As `admit`, for a call of gRPC."""
-        return self.admit(rpc, RPCS.get(rpc, Role.ADMIN), bearer_of(metadata), host_of(peer))
+        return self.admit(rpc, RPCS.get(rpc, Role.ADMIN), bearer_of(metadata), peer)
 
-    def demand_call(self, rpc: str, request: bytes, found: Found, peer: str) -> None:
-        """As `demand`, for a request that may need more than its rpc does."""
+    def check_call(self, rpc: str, request: bytes, metadata: Iterable[tuple[str, Any]], peer: str) -> None:
+        """As `admit_call`, with a request that may need more than its rpc does."""
+        found = self.admit_call(rpc, metadata, peer)
         if rpc == "Cmd" and found.role < Role.ADMIN:
-            self.demand("This command", role_of(rpc, request), found, host_of(peer))
+            self.demand("This command", role_of(rpc, request), found, peer)
+
+    def welcomes(self, rpc: str, metadata: Iterable[tuple[str, Any]]) -> bool:
+        """Whether his token would do for the rpc. Nothing is counted or told."""
+        least = RPCS.get(rpc, Role.ADMIN)
+        return (
+            least is Role.OPEN
+            or self._tokens is None
+            or self._identify(self._tokens, bearer_of(metadata)).role >= least
+        )
 
     def _identify(self, tokens: Tokens, authorization: str) -> Found:
         scheme, token = authorization[: len(_BEARER)], authorization[len(_BEARER) :].strip()
@@ -89,9 +101,9 @@ class Gate:
                 self._events.emit(TokensRefused(tokens.trouble))
         return found
 
-    def _refuse_stranger(self, what: str, host: str, found: Found) -> None:
-        self._tell(what, host, found)
-        if not self._failures.take(host):
+    def _refuse_stranger(self, what: str, peer: str, found: Found) -> None:
+        self._tell(what, peer, found)
+        if not self._failures.take(host_of(peer)):
             raise Refused(GrpcStatus.RESOURCE_EXHAUSTED, "Too many requests without a valid token. Try again later")
         if found is NO_TOKEN:
             text = "A token is needed: send it as `authorization: Bearer TOKEN`"
@@ -99,9 +111,10 @@ class Gate:
             text = "The token has expired" if found.trouble == "token expired" else "The token is not valid"
         raise Refused(GrpcStatus.UNAUTHENTICATED, text)
 
-    def _tell(self, what: str, host: str, found: Found) -> None:
+    def _tell(self, what: str, peer: str, found: Found) -> None:
         """At most five events of one address at once, one in ten seconds; later ones count those between."""
         event: Event | None = None
+        host = host_of(peer)
         with self._lock:
             if self._tellings.take(host):
                 event = AccessRefused(what, host, found.name, found.trouble, self._untold)

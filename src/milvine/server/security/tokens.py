@@ -50,8 +50,8 @@ class Entry:
     created: str
     expires: str = ""
 
-    def ended(self, now: datetime) -> bool:
-        return bool(self.expires) and datetime.fromisoformat(self.expires) <= now
+    def ended(self) -> bool:
+        return bool(self.expires) and datetime.fromisoformat(self.expires) <= _now()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def read_tokens(file: Path) -> list[Entry]:
         return _parsed(json.loads(file.read_bytes()))
     except OSError as error:
         raise TokensUnusable(f"Cannot read the tokens in {file}: {error.strerror or error}") from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise TokensUnusable(f"{file} is no file of tokens: {type(error).__name__}. See milvine token --help") from None
 
 
@@ -150,7 +150,7 @@ class Tokens:
         same = hmac.compare_digest(_hash(token), entry.sha256 if entry else _NOBODY)
         if entry is None or not same:
             return UNKNOWN
-        if entry.ended(_now()):
+        if entry.ended():
             return Found(Role.OPEN, entry.name, "token expired")
         return Found(_ROLES[entry.role], entry.name)
 
@@ -219,11 +219,16 @@ def _parsed(document: Any) -> list[Entry]:
         raise ValueError("version")
     entries = [Entry(**fields) for fields in document["tokens"]]
     for entry in entries:
-        if entry.role not in _ROLES or not _SHA256.fullmatch(entry.sha256) or not _NAME.fullmatch(entry.name):
+        if (
+            entry.role not in _ROLES
+            or type(entry.id) is not str
+            or not _SHA256.fullmatch(entry.sha256)
+            or not _NAME.fullmatch(entry.name)
+        ):
             raise ValueError("entry")
         if entry.expires and datetime.fromisoformat(entry.expires).tzinfo is None:
             raise ValueError("expires")
-    if len({entry.name for entry in entries}) != len(entries):
+    if len({entry.name for entry in entries}) != len(entries) or len(_by_id(entries)) != len(entries):
         raise ValueError("names")
     return entries
 
