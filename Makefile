@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DATA ?= milvine-data
 
-.PHONY: help install hello serve test test-all lint format bench crash care faults fuzz soak picture clean audit intruders
+.PHONY: help install hello serve test test-all lint format bench crash care faults fuzz load scale soak picture clean audit intruders
 
 help:
 	@echo 'make hello      the Hello World page, step by step, on the embedded database'
@@ -21,6 +21,8 @@ help:
 	@echo 'make care       flips bytes in a database, 500 times: verify, repair, compare'
 	@echo 'make faults     kills and refusals at every place of the write path, a full disk, flipped, cut and lost files'
 	@echo 'make fuzz       bad input for every parser and door (MINUTES=10 for each target, FUZZ="rpc log" for some)'
+	@echo 'make load       writers, readers, deleters and index builds at once; exact counts at the end (MINUTES=10, LOAD="--writers 4")'
+	@echo 'make scale      searches a second with 1, 2, 4 and 8 clients at each door'
 	@echo 'make soak       random operations, crashes and reopenings for many minutes'
 	@echo 'make intruders  strangers at the doors of a server with tokens: who gets in, and who has to wait'
 	@echo 'make audit      known vulnerabilities of everything that the extras install (asks PyPI)'
@@ -77,6 +79,12 @@ crash: $(VENV)/.dev
 # One flipped byte after the other: verify must name it, repair must keep every row outside the damage.
 care: $(VENV)/.dev
 	$(BIN)/python -m milvine.testing.care flips --count $(or $(FLIPS),500) --seed $(or $(SEED),1)
+
+load: $(VENV)/.dev
+	$(BIN)/python -m milvine.testing.load --minutes $(or $(MINUTES),10) $(LOAD)
+
+scale: $(VENV)/.dev
+	$(BIN)/python -m milvine.testing.load.scale $(SCALE)
 
 # EACH=3 takes at most three of the times that the workload comes to a place; 0, the default, all: about half an hour.
 faults: $(VENV)/.dev
