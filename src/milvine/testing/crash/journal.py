@@ -163,6 +163,7 @@ class Journal:
     """Appends to a journal file. Whole lines, one write each: threads need no lock."""
 
     def __init__(self, file: Path) -> None:
+        self.file = file
         self._fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     def do(self, action: Action) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from milvine.testing.crash.command import module_command
 from milvine.testing.crash.verify import CheckerProcess, Report
-from milvine.testing.crash.workload import journal_of
+from milvine.testing.crash.workload import journal_of, settle_backups
 
 CYCLES_PER_FOLDER = 10
 """The model is rebuilt from the whole journal each time, so a folder is given up before that takes long."""
@@ -28,6 +28,7 @@ def kill_cycles(cycles: int, seed: int, work: Path, settings: dict[str, Any]) ->
         folder = work / f"kill{seed}-{first}"
         total.add(_cycles(folder, min(CYCLES_PER_FOLDER, cycles - first), random, checker, settings))
         if total.ok:
+            settle_backups(folder)
             shutil.rmtree(folder)
             journal_of(folder).unlink()
     checker.close()

@@ -12,15 +12,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
 
+from milvine.care.manifest import backups
+from milvine.care.restore import restore
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.testing.crash.journal import BATCH_IDS, OWNER_IDS, Action, History, Journal, perform, runs_of
@@ -60,6 +64,7 @@ WEIGHTS = {
     "index": 6,
     "partition": 6,
     "own": 3,
+    "backup": 3,
 }
 
 
@@ -137,6 +142,9 @@ class Planner:
     def _look(self, number: int) -> Action:
         return self._action(number, "look", self._collection())
 
+    def _backup(self, number: int) -> Action:
+        return self._action(number, "backup", "given")
+
     def _flush(self, number: int) -> Action:
         return self._action(number, "flush", self.random.choice(["", "given", "auto"]))
 
@@ -174,6 +182,7 @@ class Workload:
         self, db: Database, journal: Journal, history: History, seed: int, actions: int, seconds: float
     ) -> None:
         self.db, self.journal, self.history, self.seed = db, journal, history, seed
+        self.folder = journal.file.with_suffix("")
         self._last = history.next_number + actions
         self._until = time.monotonic() + seconds
         self._lock = threading.Lock()
@@ -216,6 +225,8 @@ class Workload:
                     self.history.next_number += 1
                 if action.kind == "look":
                     self._look(action)
+                elif action.kind == "backup":
+                    self._back_up(action)
                 else:
                     self._make(action)
         except BaseException as error:
@@ -247,12 +258,39 @@ class Workload:
             hits = self.db.search(name, Query(expected[:3], 5, params))
             assert not np.isin(hits.ids, gone).any(), f"{name}: a deleted row was found"
 
+    def _back_up(self, action: Action) -> None:
+        """A backup holds what this thread was told is there, whatever the others do meanwhile."""
+        place = backups_of(self.folder) / str(action.number)
+        self.db.backup(place)
+        with self._lock:
+            mine = self.history.owned(action.thread, "given", self.history.live_ids("given"))
+            gone = self.history.owned(action.thread, "given", self.history.gone_ids("given", RECENT))
+            _, expected = self.history.model.get("given", mine)
+        restored = place / "restored"
+        restore(place, restored)
+        with Database.open(restored, replace(self.db.settings, background=False)) as db:
+            found, vectors = lookup(db, "given", np.concatenate([mine, gone]))
+        assert found[: len(mine)].all(), f"a backup lacks rows: {mine[~found[: len(mine)]][:5]}"
+        assert not found[len(mine) :].any(), "a backup holds deleted rows"
+        assert (vectors[: len(mine)] == expected).all(), "a backup holds other vectors"
+        shutil.rmtree(place)
+
+
+def settle_backups(folder: Path) -> None:
+    """After a crash: whatever calls itself a backup can be restored. All are removed."""
+    place = backups_of(folder)
+    for each in sorted(place.glob("*")):
+        if backups(each):
+            restore(each, each / "restored")
+    shutil.rmtree(place, ignore_errors=True)
+
 
 def run(folder: Path, seed: int, actions: int, seconds: float, threads: int, settings: Settings) -> None:
     """One life of the database, from opening to closing."""
     journal_file = journal_of(folder)
     history = History.read(journal_file.read_bytes() if journal_file.exists() else b"")
     assert not history.under_way, "the journal has calls that nobody settled: run the checker first"
+    settle_backups(folder)
     journal = Journal(journal_file)
     with Database.open(folder, settings) as db:
         print("ready", flush=True)
@@ -274,6 +312,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--settings", type=json.loads, default={}, help="JSON object laid over the tiny settings")
     given = parser.parse_args(arguments)
     run(given.folder, given.seed, given.ops, given.seconds, given.threads, tiny_settings(given.settings))
+
+
+def backups_of(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".backups")
 
 
 def journal_of(folder: Path) -> Path:
