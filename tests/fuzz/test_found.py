@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -12,6 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from milvine.care.backup import backup
+from milvine.care.restore import restore
+from milvine.care.verify import verify
 from milvine.catalog.definitions import read_definitions
 from milvine.engine.database import Database
 from milvine.errors import CorruptFile
@@ -241,3 +245,41 @@ def test_a_name_cannot_write_lines_of_its_own_into_the_log() -> None:
     told = line(RequestFailed("Insert", "a\r\nb\x1b[2Jc\u2028d\u202ee\tf\x85é", ""))
     assert told.splitlines() == [told]
     assert r"a\r\nb\x1b[2Jc\u2028d\u202ee\tf\x85é" in told
+
+
+def test_a_log_of_an_older_format_is_no_damage(tmp_path: Path) -> None:
+    db = Database.open(tmp_path / "db", SETTINGS)
+    db.create_collection("c", 4, 1, MetricType.L2)
+    db.insert("c", np.ones((3, 4), np.float32), np.arange(3))
+    shutil.copytree(tmp_path / "db", tmp_path / "copy", ignore=shutil.ignore_patterns("*-shm"))
+    db.close()
+    log = sorted((tmp_path / "copy" / "wal").iterdir())[-1]
+    data = bytearray(log.read_bytes())
+    data[8:12] = (1).to_bytes(4, "little")
+    log.write_bytes(data)
+    assert [str(finding) for finding in verify(tmp_path / "copy").findings if finding.damage] == []
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"name": 5},
+        {"name": ["FORMAT"]},
+        {"name": "../x"},
+        {"name": "FORMAT\n"},
+        {"bytes": -1},
+        {"bytes": True},
+        {"mark": 1e9},
+    ],
+    ids=str,
+)
+def test_a_manifest_that_lies_is_a_corrupt_file(changed: dict[str, Any], tmp_path: Path) -> None:
+    Database.open(tmp_path / "db", SETTINGS).close()
+    made = Path(backup(tmp_path / "db", tmp_path / "backups").folder)
+    held = json.loads((made / "MANIFEST.json").read_text())
+    held["body"]["files"][0].update(changed)
+    held["crc32c"] = crc32c(json.dumps(held["body"], sort_keys=True, separators=(",", ":")).encode())
+    (made / "MANIFEST.json").write_text(json.dumps(held))
+    with pytest.raises(CorruptFile, match="MANIFEST.json is damaged at byte 0"):
+        restore(made, tmp_path / "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["backups", "db"]

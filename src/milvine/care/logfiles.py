@@ -74,8 +74,10 @@ class LogScan:
             else:
                 self._damaged(path, 0, None, f"{error}; its records are read all the same")
             return None
-        if version != FORMAT_VERSION:
-            self._damaged(path, 8, None, f"it says that it has log format {version}, this is {FORMAT_VERSION}")
+        if not 1 <= version <= FORMAT_VERSION:
+            self._damaged(
+                path, 8, None, f"it says that it has log format {version}, this Milvine reads up to {FORMAT_VERSION}"
+            )
         return first
 
     def _gap(self, path: Path, wanted: bool) -> None:

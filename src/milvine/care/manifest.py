@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from milvine.errors import CorruptFile, StorageFailed, UnsupportedFormat
@@ -79,14 +79,25 @@ def read_manifest(folder: Path) -> Manifest:
             raise UnsupportedFormat(f"{path} was written by a newer Milvine")
         files = tuple(BackedUp(**file) for file in body.pop("files"))
         manifest = Manifest(folder=str(folder), files=files, **body)
+        _check_types(manifest, *files)
     except OSError as error:
         raise StorageFailed(f"{folder} holds no whole backup: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptFile.at(str(path), 0, f"it is no manifest ({error})") from error
     for file in files:
         if not _FILE.fullmatch(file.name):
             raise CorruptFile.at(str(path), 0, f"it names {file.name!r}, which no backup holds")
     return manifest
+
+
+def _check_types(*parts: Manifest | BackedUp) -> None:
+    for part in parts:
+        for field in fields(part):
+            value: object = getattr(part, field.name)
+            if str(field.type) == "str" and type(value) is not str:
+                raise ValueError(f"{field.name} is no text")
+            if str(field.type) == "int" and not (type(value) is int and 0 <= value < 1 << 63):
+                raise ValueError(f"{field.name} is no count")
 
 
 def _canonical(body: object) -> bytes:

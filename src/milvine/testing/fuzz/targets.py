@@ -15,6 +15,7 @@ TARGETS = {
     "rest": ("rest", "RestTarget"),
     "log": ("logs", "LogTarget"),
     "folder": ("folder", "FolderTarget"),
+    "mending": ("mending", "MendingTarget"),
     "config": ("configs", "ConfigTarget"),
 }
 """Name -> (module, class)."""
