@@ -105,7 +105,7 @@ def _look(folder: Path, file: str, model: ModelDatabase) -> tuple[str, list[str]
         scrub(db._stores, lambda seconds: False)
         errors, problems = _read(db, model)
     if any(isinstance(event, TornTailCut | LogMissing) for event in told):
-        return "torn", []
+        return ("torn" if problems else "harmless"), []
     if Path(file).name == "catalog.sqlite-wal" and not any("rows" in problem for problem in problems):
         return ("torn" if problems else "harmless"), []
     problems += [f"an error names another file: {error}" for error in errors if not _names(error, file)]
