@@ -103,15 +103,25 @@ def test_no_more_waits_than_may_be_in_flight() -> None:
 
 
 def test_who_gives_up_lets_those_behind_in() -> None:
-    budget = ByteBudget(LARGE, 0.3)
+    async def scene(budget: ByteBudget) -> None:
+        budget.take(LARGE // 2)
+        first = asyncio.create_task(budget.take_on_loop(LARGE - MIB))
+        second = asyncio.create_task(budget.take_on_loop(MIB))
+        await asyncio.sleep(0)
+        assert budget.waiting == 2
+        first.cancel()
+        await asyncio.wait_for(second, 30)
+        assert (budget.used, budget.waiting) == (LARGE // 2 + MIB, 0)
+
+    asyncio.run(scene(ByteBudget(LARGE, 30)))
+
+
+def test_who_waited_in_vain_is_told_and_holds_nothing() -> None:
+    budget = ByteBudget(LARGE, 0.05)
     budget.take(LARGE // 2)
-    with ThreadPoolExecutor(1) as threads:
-        first = threads.submit(budget.take, LARGE - MIB)
-        until(lambda: budget.waiting == 1)
-        budget.take(MIB)  # granted when the first has given up
-        with pytest.raises(OutOfMemory, match=f"A request of {LARGE - MIB} bytes does not fit beside"):
-            first.result(30)
-    assert (budget.used, budget.waiting) == (LARGE // 2 + MIB, 0)
+    with pytest.raises(OutOfMemory, match=f"A request of {LARGE} bytes does not fit beside .* It waited 0.05 s"):
+        budget.take(LARGE)
+    assert (budget.used, budget.waiting) == (LARGE // 2, 0)
 
 
 def test_a_growing_request_never_waits() -> None:
