@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DATA ?= milvine-data
 
-.PHONY: help install hello serve test test-all lint format bench crash care faults fuzz load scale soak picture clean audit intruders
+.PHONY: help install hello serve test test-all lint format bench bench-peers bench-guard crash care faults fuzz load scale soak picture clean audit intruders
 
 help:
 	@echo 'make hello      the Hello World page, step by step, on the embedded database'
@@ -17,6 +17,8 @@ help:
 	@echo 'make test-all   every test under every Python from 3.10 up that this machine has'
 	@echo 'make lint       ruff and mypy'
 	@echo 'make bench      Milvine beside raw faiss on real data (BENCH="recall --rows 20000" for a part)'
+	@echo 'make bench-peers  the other databases that PyPI has, in the same run (BENCH="--rows 20000" for less)'
+	@echo 'make bench-guard  ratios to raw faiss against the recorded ones; BENCH=--record records them'
 	@echo 'make crash      50 ends by kill -9, then 200 power cuts that lose what was not synced'
 	@echo 'make care       flips bytes in a database, 500 times: verify, repair, compare'
 	@echo 'make faults     kills and refusals at every place of the write path, a full disk, flipped, cut and lost files'
@@ -70,6 +72,14 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(or $(BENCH),all)
+
+# Each peer gets an environment of its own under bench/.peers; one that is absent or fails is noted.
+bench-peers: $(VENV)/.dev
+	$(BIN)/python -m bench peers $(BENCH)
+
+# A short run whose ratios are compared with bench/guard.json; ends with an error when one fell too far. Not part of CI.
+bench-guard: $(VENV)/.dev
+	$(BIN)/python -m bench guard $(BENCH)
 
 # Prints one line of figures each; ends with an error when a row was lost, came back, or a batch was half there.
 crash: $(VENV)/.dev

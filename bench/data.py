@@ -15,7 +15,8 @@ import numpy as np
 
 from bench.report import Report
 from milvine.bench import vectors
-from milvine.bench.vectors import CANDIDATES, CLUSTERED_ROWS, Dataset, clustered
+from milvine.bench.vectors import CANDIDATES, CLUSTERED_ROWS, clustered
+from milvine.bench.vectors import Dataset as Dataset
 from milvine.testing.oracle import pair_bits
 from milvine.types import Floats, Ids, MetricType, Vectors
 

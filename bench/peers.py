@@ -46,7 +46,7 @@ PEERS = (
     Peer("qdrant-edge", "qdrant_edge", ("qdrant-edge-py",), ("HNSW", "exact")),
     Peer("zvec", "zvec", ("zvec",), ("HNSW", "IVF_FLAT", "exact")),
     Peer("lancedb", "lancedb", ("lancedb", "pyarrow"), ("HNSW", "IVF_FLAT", "exact")),
-    Peer("sqlite-vec", "sqlite_vec", ("sqlite-vec",), ("exact",)),
+    Peer("sqlite-vec", "sqlite_vec", ("sqlite-vec", "apsw"), ("exact",)),
 )
 
 

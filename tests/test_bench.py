@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import ast
+import json
+import sys
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from bench import data as sets
+from bench import guard, limited, peers, search
+from bench.__main__ import options_of
 from bench.cases import cases
 from bench.ingest import write_file
 from bench.measure import alternate, folder_bytes
-from milvine.bench.vectors import Dataset
+from bench.scale import add_growth
+from milvine.bench.fleet import ContenderFailed, Worker
+from milvine.bench.picture import draw
+from milvine.bench.plan import KINDS, OWN_ENTRIES, RAW, Entry, Plan
+from milvine.bench.race import Race
+from milvine.bench.results import Results
+from milvine.bench.targets import judge
+from milvine.bench.vectors import Dataset, clustered, from_file, recall
+from milvine.cli import app
 from milvine.types import IndexType, MetricType
 
 NOBODY = np.empty(0, np.int64)
@@ -80,3 +96,180 @@ def test_the_plain_file_holds_the_same_bytes(tmp_path: Path) -> None:
     write_file(tmp_path / "plain", vectors, batch_rows=3)
     assert (tmp_path / "plain").stat().st_size == vectors.nbytes + 8 * len(vectors)
     assert folder_bytes(tmp_path) >= vectors.nbytes
+
+
+# The race
+
+
+def test_clustered_vectors_are_the_same_each_time() -> None:
+    first, second = clustered(500, 20), clustered(500, 20)
+    assert np.array_equal(first.train, second.train) and np.array_equal(first.queries, second.queries)
+    assert (first.rows, first.dimension, len(first.queries), first.nearest.shape) == (500, 128, 20, (20, 100))
+    assert recall(first, first.nearest) == 1.0
+
+
+def test_own_vectors_come_from_a_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "mine.npy", np.random.default_rng(1).random((400, 8)))
+    data = from_file(tmp_path / "mine.npy", MetricType.IP, rows=200, queries=50)
+    assert (data.name, data.rows, data.dimension, len(data.queries)) == ("mine", 200, 8, 50)
+    with pytest.raises(ValueError, match="more than 600 rows"):
+        from_file(tmp_path / "mine.npy", MetricType.L2, None, queries=500)
+
+
+TOY = '''
+import numpy as np
+
+class Toy:
+    """Finds row 0 always, breaks when asked for an index it does not have."""
+    def __init__(self, place, setup):
+        self.place, self.rows = place, 0
+        if setup["dimension"] == 7:
+            raise RuntimeError("no sevens")
+    def insert(self, ids, vectors): self.rows += len(ids)
+    def loaded(self): print("noise on standard output")
+    def build(self, kind, params):
+        if kind == "HNSW": raise RuntimeError("no graphs")
+    def tune(self, kind, params): pass
+    def search(self, query, k): return [0]
+    def close(self): pass
+
+def connect(place, setup): return Toy(place, setup)
+'''
+
+
+def toy(folder: Path) -> Entry:
+    (folder / "toy.py").write_text(TOY, encoding="utf-8")
+    return Entry("toy", folder / "toy.py", Path(sys.executable), served=True, batch=100)
+
+
+def test_contenders_take_turns_and_one_that_fails_drops_out(tmp_path: Path) -> None:
+    data = clustered(300, 20)
+    plan = Plan(1, rounds=1, seconds=0.02, clients=(1, 2), many=(5,), entries=(*OWN_ENTRIES[:2], toy(tmp_path)))
+    rows: list[dict[str, Any]] = []
+    (tmp_path / "work").mkdir()
+    Race(data, plan, tmp_path / "work", rows.append).run([KINDS["exact"], KINDS["HNSW"]])
+    searches = {(row["kind"], row["contender"], row["clients"]): row for row in rows if row["what"] == "search"}
+    assert searches["exact", RAW, 2]["recall"] == searches["exact", "embedded", 1]["recall"] == 1.0
+    assert searches["exact", "toy", 2]["recall"] < 0.2
+    assert searches["exact", "embedded", 1]["of_raw"] > 0 and searches["HNSW", RAW, 1]["of_raw"] == 1.0
+    assert ("HNSW", "toy", 1) not in searches
+    assert [(row["contender"], row["why"]) for row in rows if row["what"] == "failed"] == [
+        ("toy", "RuntimeError: no graphs")
+    ]
+    assert {(row["contender"], row["nq"]) for row in rows if row["what"] == "many"} == {(RAW, 5), ("embedded", 5)}
+    assert {row["contender"] for row in rows if row["what"] == "cold start"} == {"embedded"}
+    assert [row["rate"] > 0 for row in rows if row["what"] == "ingest"] == [True] * 3
+
+
+def test_a_worker_tells_why_it_fails(tmp_path: Path) -> None:
+    worker = Worker(toy(tmp_path).adapter)
+    try:
+        with pytest.raises(ContenderFailed, match="no sevens"):
+            worker.ask("open", place="", setup={"dimension": 7})
+    finally:
+        worker.close()
+    with pytest.raises(ContenderFailed, match="ended"):
+        worker.ask("wake")
+
+
+def test_a_worker_that_says_nothing_is_ended(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import time; time.sleep(60)", encoding="utf-8")
+    worker = Worker(tmp_path / "slow.py")
+    with pytest.raises(ContenderFailed, match="too long"):
+        worker.ask("wake", within=0.2)
+    worker.end()
+
+
+# What is made of it
+
+
+def measured(contender: str, rate: float, clients: int = 1, **more: Any) -> dict[str, Any]:
+    row = {"what": "search", "data": "d", "rows": 1, "kind": "HNSW", "contender": contender, "clients": clients}
+    return {**row, "recall": 0.9, "rate": rate, "of_raw": rate / 10_000, "over_raw_us": 1e6 / rate - 100, **more}
+
+
+def test_targets_are_met_or_missed() -> None:
+    rows = [
+        measured(RAW, 10_000),
+        measured("embedded", 8_000),
+        measured("server", 2_500, server_cpu=250.0),
+        measured("pgvector", 1_000),
+        {"what": "get", "contender": "server", "name": "get", "value": 0.01, "goal": 0.005, "at_most": True},
+    ]
+    found = {target.name.split(": ")[-1]: target for target in judge(rows)}
+    assert found["microseconds of an embedded search over raw faiss"].met
+    assert found["times the best server peer, 1 clients"].value == 2.5
+    assert found["microseconds of server CPU over raw faiss, 1 clients"].value == pytest.approx(150)
+    assert not found["microseconds of server CPU over raw faiss, 1 clients"].met
+    assert not found["get"].met and "MISSED get" in found["get"].text()
+
+
+def test_results_are_written_with_a_picture(tmp_path: Path) -> None:
+    results = Results({"rounds": 1})
+    for contender, rate in ((RAW, 10_000.0), ("a <b> & c", 1.5)):
+        results.add(measured(contender, rate))
+        results.add({**measured(contender, 2 * rate), "what": "curve", "breadth": 16, "recall": 0.8})
+    paths = results.save(tmp_path, "search")
+    assert [path.name for path in paths] == ["search.json", "search.svg"]
+    content = json.loads(paths[0].read_text(encoding="utf-8"))
+    assert len(content["rows"]) == 4 and content["machine"]["cores"] >= 1
+    picture = ElementTree.fromstring(paths[1].read_text(encoding="utf-8"))
+    assert len([line for line in picture.iter() if line.tag.endswith("polyline")]) == 2
+
+
+def test_nothing_measured_is_no_picture(tmp_path: Path) -> None:
+    assert [path.name for path in Results({}).save(tmp_path, "empty")] == ["empty.json"]
+    ElementTree.fromstring(draw([]))
+
+
+def test_the_guard_sees_what_fell() -> None:
+    rows = [measured(RAW, 10_000), measured("embedded", 8_000), {**measured("server", 4_000), "clients": 8}]
+    recorded = guard.ratios(rows)
+    assert recorded["search: HNSW, embedded, 1 clients"] == 0.8
+    assert guard.fallen(recorded, recorded, guard.TOLERANCES) == []
+    slower = guard.ratios([measured(RAW, 10_000), measured("embedded", 5_000)])
+    assert [line.split(":")[1] for line in guard.fallen(recorded, slower, guard.TOLERANCES)] == [
+        " HNSW, embedded, 1 clients",
+        " HNSW, server, 8 clients",
+        " HNSW, server, 8 clients",
+    ]
+
+
+def test_growth_is_put_beside_that_of_raw() -> None:
+    results = Results({})
+    for rows, slower in ((100, 1.0), (1000, 4.0)):
+        for contender, rate in ((RAW, 1000.0), ("server", 100.0)):
+            results.rows.append({**measured(contender, rate / slower), "rows": rows})
+    add_growth(results)
+    assert [(row["contender"], row["value"]) for row in results.rows if row["what"] == "growth"] == [("server", 1.0)]
+
+
+def test_every_peer_has_an_adapter() -> None:
+    assert {peer.module for peer in peers.PEERS} == {path.stem for path in peers.ADAPTERS.glob("[a-z]*.py")}
+    for peer in peers.PEERS:
+        source = (peers.ADAPTERS / f"{peer.module}.py").read_text(encoding="utf-8")
+        defined = {node.name for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)}
+        assert {"connect", "insert", "loaded", "build", "tune", "search", "close"} <= defined
+        assert "milvine" not in source and "from bench" not in source
+
+
+def test_a_memory_limit_is_made_or_refused_with_a_reason() -> None:
+    try:
+        with limited.group(1 << 30) as folder:
+            assert (folder / "cgroup.procs").read_text(encoding="ascii") == ""
+        assert not folder.exists()
+    except limited.NoGroup as error:
+        assert str(error)
+
+
+def test_the_command_line_makes_parts() -> None:
+    options = options_of(["search", "--rows", "2000", "--kinds", "exact", "--contenders", "server", "--rounds", "2"])
+    chosen = search.plan(options, OWN_ENTRIES)
+    assert (chosen.rounds, chosen.kinds) == (2, ("exact",))
+    assert [entry.name for entry in chosen.entries] == [RAW, "server"]
+
+
+def test_milvine_bench_refuses_a_file_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "no.npy").write_bytes(b"nothing")
+    answer = CliRunner().invoke(app, ["bench", "--vectors", str(tmp_path / "no.npy")])
+    assert answer.exit_code == 1

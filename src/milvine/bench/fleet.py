@@ -50,8 +50,8 @@ class Worker:
         try:
             self.process.stdin.write((json.dumps({"do": do, **arguments}) + "\n").encode())
             self.process.stdin.flush()
-        except OSError as error:
-            raise ContenderFailed(f"its process has ended: {self._last_words()}") from error
+        except (OSError, ValueError) as error:  # ValueError: its pipe was closed by `end`
+            raise ContenderFailed("its process has ended") from error
 
     def hear(self, within: float = COMMAND_SECONDS_MAX) -> dict[str, Any]:
         """The answer to the command sent before.
