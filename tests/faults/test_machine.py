@@ -187,7 +187,7 @@ MOUNTS = """\
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 30 22 0:40 / /srv/data\\040store rw,relatime - nfs4 server:/export rw,vers=4.2
 31 22 0:41 / /srv/data\\040store/local rw,relatime - xfs /dev/sdb rw
-32 22 0:42 / /home/me rw - fuse.sshfs me@there: rw
+32 22 0:42 / /var/mine rw - fuse.sshfs me@there: rw
 33 22 0:43 / /mnt rw - 9p share rw
 34 22 0:44 / /mnt rw - ext4 /dev/sdc rw
 broken line
@@ -200,7 +200,7 @@ broken line
         ("/srv/data store/db", "nfs4"),
         ("/srv/data store/local/db", ""),
         ("/srv/data storehouse", ""),
-        ("/home/me/db", "fuse.sshfs"),
+        ("/var/mine/db", "fuse.sshfs"),
         ("/mnt/db", ""),
         ("/var/lib", ""),
     ],

@@ -281,6 +281,7 @@ def settle_backups(folder: Path) -> None:
     place = backups_of(folder)
     for each in sorted(place.glob("*")):
         if backups(each):
+            shutil.rmtree(each / "restored", ignore_errors=True)  # the crash may have come while it was compared
             restore(each, each / "restored")
     shutil.rmtree(place, ignore_errors=True)
 
