@@ -64,7 +64,10 @@ class MetricType(WireEnum):
 
 
 class IndexType(WireEnum):
-    """Index numbers of the wire (specification 2.2). Two have a second name, by which 1.x clients may call them."""
+    """Index numbers of the wire (specification 2.2). Two have a second name, by which 1.x clients may call them.
+
+    From 1001 on they are additions to Milvus 1.x, which clients of 1.x never see.
+    """
 
     INVALID = 0
     FLAT = 1
@@ -79,6 +82,14 @@ class IndexType(WireEnum):
     SPTAG_BKT = 8
     HNSW = 11
     ANNOY = 12
+    IVF_PQFS = 1001
+    IVF_RABITQ = 1002
+    HNSW_SQ8 = 1003
+
+    @property
+    def is_addition(self) -> bool:
+        """No index type of Milvus 1.x."""
+        return self >= IndexType.IVF_PQFS
 
 
 class IdMode(IntEnum):

@@ -25,6 +25,9 @@ INDEXES = {
         {"search_length": 50, "out_degree": 24, "candidate_pool_size": 100, "knng": 40},
         {"search_length": 100},
     ),
+    IndexType.IVF_PQFS: ({"nlist": 64}, {"nprobe": 64}),
+    IndexType.IVF_RABITQ: ({"nlist": 64}, {"nprobe": 64, "refine": 16}),
+    IndexType.HNSW_SQ8: ({"M": 16, "efConstruction": 100}, {"ef": 128}),
     **({IndexType.ANNOY: ({"n_trees": 8}, {"search_k": 1000})} if find_spec("annoy") else {}),
 }
 NAMES = {
@@ -35,6 +38,9 @@ NAMES = {
     IndexType.HNSW: "HNSW",
     IndexType.ANNOY: "ANNOY",
     IndexType.RNSG: "NSG",
+    IndexType.IVF_PQFS: "IVFPQFS",
+    IndexType.IVF_RABITQ: "IVFRABITQ",
+    IndexType.HNSW_SQ8: "HNSWSQ8",
 }
 ROWS = 6000
 
@@ -86,7 +92,7 @@ def test_built_searched_with_deletes_reopened_and_dropped(tmp_path, rows, index_
         database.delete("c", np.arange(400))
         assert recall(database, rows, index_type, dead=400) >= floor
         hit = database.search("c", Query(rows[700:701], 1, INDEXES[index_type][1]))
-        if index_type in (IndexType.IVF_FLAT, IndexType.HNSW):
+        if index_type in (IndexType.IVF_FLAT, IndexType.HNSW) or index_type.is_addition:
             assert (hit.ids[0, 0], hit.distances[0, 0]) == (700, 0.0)
     with Database.open(tmp_path, SETTINGS) as database:
         assert recall(database, rows, index_type, dead=400) >= floor

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from milvine.index.binary import search_bits
+from milvine.index.native import faiss
 from milvine.index.registry import kernel
 from milvine.testing import oracle
 from milvine.testing.index_contract import built, flat_image
@@ -22,6 +23,9 @@ PARAMS = {
         {"search_length": 10},
     ),
     IndexType.ANNOY: ({"n_trees": 4}, {"search_k": 60}),
+    IndexType.IVF_PQFS: ({"nlist": 10}, {"nprobe": 10}),
+    IndexType.IVF_RABITQ: ({"nlist": 10}, {"nprobe": 10}),
+    IndexType.HNSW_SQ8: ({"M": 8, "efConstruction": 40}, {"ef": 10}),
 }
 RANDOM = np.random.default_rng(5).standard_normal((ROWS, DIMENSION)).astype(np.float32)
 
@@ -60,6 +64,8 @@ DATA = {
 def test_a_build_ends_and_a_search_is_right(index_type, name):
     if index_type is IndexType.ANNOY:
         pytest.importorskip("annoy")
+    if index_type is IndexType.IVF_RABITQ and not hasattr(faiss, "IndexIVFRaBitQFastScan"):
+        pytest.skip("this faiss has no RaBitQ")
     build, search = PARAMS[index_type]
     vectors = np.ascontiguousarray(DATA[name](), dtype=np.float32)
     finite = np.isfinite(vectors).all(axis=1)

@@ -78,6 +78,29 @@ class TestHnsw(ImageContract):
         assert oracle.recall(rows, oracle.pair_distances(queries, vectors, metric), truth, metric) == 1.0
 
 
+class TestIvfPqfs(ImageContract):
+    index_type = IndexType.IVF_PQFS
+    build_params = {"nlist": 64}
+    search_params = {"nprobe": 16}
+    floor = {L2: 0.95, IP: 0.93}
+
+
+class TestIvfRabitq(ImageContract):
+    index_type = IndexType.IVF_RABITQ
+    build_params = {"nlist": 64}
+    search_params = {"nprobe": 16}
+    floor = {L2: 0.93, IP: 0.91}
+
+    @pytest.fixture(autouse=True)
+    def _needs_a_recent_faiss(self) -> None:
+        if not hasattr(faiss, "IndexIVFRaBitQFastScan"):
+            pytest.skip("this faiss has no RaBitQ")
+
+
+class TestHnswSq8(TestHnsw):
+    index_type = IndexType.HNSW_SQ8
+
+
 class TestRnsg(ImageContract):
     index_type = IndexType.RNSG
     build_params = {"search_length": 60, "out_degree": 32, "candidate_pool_size": 200, "knng": 50}
@@ -111,6 +134,13 @@ def test_without_the_package_annoy_says_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.delitem(sys.modules, "milvine.index.annoy", raising=False)
     with pytest.raises(Unsupported, match="extra annoy"):
         kernel(IndexType.ANNOY)
+
+
+def test_an_older_faiss_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(faiss, "IndexIVFRaBitQFastScan", raising=False)
+    monkeypatch.delitem(sys.modules, "milvine.index.rabitq", raising=False)
+    with pytest.raises(Unsupported, match="IVF_RABITQ needs faiss-cpu .*Upgrade"):
+        kernel(IndexType.IVF_RABITQ)
 
 
 def test_types_that_are_not_built_are_refused_with_what_to_use() -> None:

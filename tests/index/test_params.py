@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from milvine.errors import IllegalArgument, IllegalDimension
-from milvine.index.params import check_build_params, check_search_params, integer, scoring_metric
+from milvine.index.params import check_build_params, check_search_params, integer, scoring_metric, subspaces
 from milvine.types import IndexType, MetricType
 
 T = IndexType
@@ -96,6 +96,13 @@ def test_bad_build_params(index_type: IndexType, params: Any, text: str) -> None
     assert str(caught.value) == text
 
 
+@pytest.mark.parametrize(("dimension", "m"), [(96, 48), (2, 1), (1, 1), (97, 97)])
+def test_m_of_ivf_pqfs_may_be_left_out(dimension: int, m: int) -> None:
+    check_build_params(T.IVF_PQFS, {"nlist": 1}, dimension)
+    assert subspaces(T.IVF_PQFS, {"nlist": 1}, dimension) == m
+    assert subspaces(T.IVF_PQFS, {"nlist": 1, "m": 1.9}, dimension) == 1
+
+
 def test_m_must_divide_the_dimension() -> None:
     with pytest.raises(IllegalDimension) as caught:
         check_build_params(T.IVF_PQ, {"nlist": 16384, "m": 12}, 256)
@@ -110,6 +117,9 @@ def test_m_must_divide_the_dimension() -> None:
         (T.IVF_FLAT, {"nprobe": 999_999}),
         (T.IVF_SQ8H, {"nprobe": 1}),
         (T.IVF_FLAT, {"nprobe": 1, "refine": "not looked at"}),
+        (T.IVF_PQFS, {"nprobe": 1}),
+        (T.IVF_RABITQ, {"nprobe": 1, "refine": 1}),
+        (T.HNSW_SQ8, {"ef": 10, "refine": 1000}),
         *((kind, {"nprobe": 1, "refine": n}) for kind in (T.IVF_SQ8, T.IVF_SQ8H, T.IVF_PQ) for n in (1, 1000, 1000.9)),
         (T.RNSG, {"search_length": 100}),
         (T.HNSW, {"ef": 10}),
@@ -129,6 +139,9 @@ def test_good_search_params(index_type: IndexType, params: Any) -> None:
         (T.IVF_PQ, {"nprobe": 0}, "Invalid nprobe value: 0. Valid range is [1, 999999]"),
         (T.IVF_PQ, {"nprobe": 1, "refine": 0}, "Invalid refine value: 0. Valid range is [1, 1000]"),
         (T.IVF_SQ8, {"nprobe": 1, "refine": 1001}, "Invalid refine value: 1001. Valid range is [1, 1000]"),
+        (T.IVF_PQFS, {"nprobe": 1, "refine": 0}, "Invalid refine value: 0. Valid range is [1, 1000]"),
+        (T.IVF_RABITQ, {"refine": 1}, "Parameter list must contain: nprobe"),
+        (T.HNSW_SQ8, {"ef": 9}, "Invalid ef value: 9. Valid range is [10, 32768]"),
         (
             T.IVF_SQ8H,
             {"nprobe": 1, "refine": None},

@@ -57,6 +57,9 @@ MORE = {
     "milvus.RangeType": "of 0.2.14",
     "IndexType.SPTAG_KDT": "a number of the wire that no server takes",
     "IndexType.SPTAG_BKT": "a number of the wire that no server takes",
+    "IndexType.IVF_PQFS": "an addition of the server",
+    "IndexType.IVF_RABITQ": "an addition of the server",
+    "IndexType.HNSW_SQ8": "an addition of the server",
 }
 
 

@@ -240,6 +240,12 @@ def test_partitions(stocked: Caller) -> None:
         (2, {"nlist": "8"}, (5, "Invalid nlist: [json.exception.type_error.302] type must be number, but is string")),
         (6, {"nlist": 8, "m": 3}, (7, "Invalid collection dimension, dimension can not be divided by m")),
         (6, {"nlist": 8, "m": 0}, (5, "Invalid m value: 0")),
+        (1000, {}, (8, "Invalid index type: 1000. Make sure the index type is in IndexType list.")),
+        (1004, {}, (8, "Invalid index type: 1004. Make sure the index type is in IndexType list.")),
+        (1001, {"nlist": 8, "m": 3}, (7, "Invalid collection dimension, dimension can not be divided by m")),
+        (1001, {}, (5, "Parameter list must contain: nlist")),
+        (1002, {"nlist": 0}, (5, "Invalid nlist value: 0. Valid range is [1, 999999]")),
+        (1003, {"M": 3, "efConstruction": 8}, (5, "Invalid M value: 3. Valid range is [4, 64]")),
     ],
 )
 def test_create_index_refuses(stocked: Caller, index_type: int, values: Any, expected: tuple[int, str]) -> None:
@@ -258,6 +264,8 @@ def test_indexes(stocked: Caller) -> None:
         5,
         "Parameter list must contain: nprobe",
     )
+    stocked.ok("CreateIndex", collection_name="c", index_type=1001, extra_params=params(nlist=4))
+    assert stocked.ok("DescribeIndex", collection_name="c").index_type == 1001
     stocked.ok("DropIndex", collection_name="c")
     stocked.ok("DropIndex", collection_name="c")
     assert stocked.search(VECTORS[:1], 1, {"nprobe": 16}).ids.tolist() == [0]

@@ -54,6 +54,10 @@ KINDS = (
     Kind(IndexType.HNSW, {"M": 12, "efConstruction": 40}),
     Kind(IndexType.RNSG, _RNSG),
     Kind(IndexType.ANNOY, {"n_trees": 8}),
+    Kind(IndexType.IVF_PQFS, {"nlist": 96}),
+    Kind(IndexType.IVF_PQFS, {"nlist": 96, "m": 16}, MetricType.IP),
+    Kind(IndexType.IVF_RABITQ, {"nlist": 96}),
+    Kind(IndexType.HNSW_SQ8, {"M": 12, "efConstruction": 40}),
     Kind(IndexType.FLAT, {}, MetricType.HAMMING),
     Kind(IndexType.IVF_FLAT, {"nlist": 96}, MetricType.JACCARD),
 )

@@ -25,14 +25,18 @@ _WHY = (
 def sizing(
     vectors: Annotated[int, typer.Option("--vectors", "-n", help="Rows.")],
     dimension: Annotated[int, typer.Option("--dimension", "-d", help="Of the vectors; bits of binary ones.")],
-    index_type: Annotated[str, typer.Option(help="FLAT, IVF_FLAT, IVF_SQ8, IVF_PQ, HNSW, RNSG, ANNOY.")] = "FLAT",
+    index_type: Annotated[
+        str, typer.Option(help="FLAT, IVF_FLAT, IVF_SQ8, IVF_PQ, HNSW, RNSG, ANNOY, IVF_PQFS, ...")
+    ] = "FLAT",
     metric: Annotated[str, typer.Option(help="L2, IP, or a binary one such as HAMMING.")] = "L2",
     index_file_size: Annotated[int, typer.Option(help="Target size of a segment in MB.")] = 1024,
     nlist: Annotated[int, typer.Option(help="IVF types.")] = 1024,
-    m: Annotated[int | None, typer.Option("--m", help="IVF_PQ; needed for it.", show_default=False)] = None,
+    m: Annotated[int | None, typer.Option("--m", help="IVF_PQ (needed), IVF_PQFS.", show_default=False)] = None,
     nbits: Annotated[int, typer.Option(help="IVF_PQ.")] = 8,
-    links: Annotated[int, typer.Option("--M", help="HNSW.")] = 16,
-    ef_construction: Annotated[int, typer.Option("--ef-construction", "--efConstruction", help="HNSW.")] = 200,
+    links: Annotated[int, typer.Option("--M", help="HNSW, HNSW_SQ8.")] = 16,
+    ef_construction: Annotated[
+        int, typer.Option("--ef-construction", "--efConstruction", help="HNSW, HNSW_SQ8.")
+    ] = 200,
     n_trees: Annotated[int, typer.Option(help="ANNOY.")] = 10,
     out_degree: Annotated[int, typer.Option(help="RNSG.")] = 50,
     knng: Annotated[int, typer.Option(help="RNSG.")] = 50,
@@ -76,7 +80,7 @@ def sizing(
 
 def _estimate(index_type: str, metric: str, params: dict[str, Any], **load: Any) -> Estimate:
     """Raises IllegalArgument and its like: a name or number that no collection has."""
-    from milvine.index.params import BUILD_RANGES
+    from milvine.index.params import BUILD_RANGES, WITH_SUBSPACES
     from milvine.sizing.estimate import estimate
     from milvine.sizing.shape import Load
     from milvine.types import IndexType, MetricType
@@ -88,7 +92,7 @@ def _estimate(index_type: str, metric: str, params: dict[str, Any], **load: Any)
         known = ", ".join(kind.name for kind in MetricType if kind)
         raise IllegalMetricType(f"Invalid metric: {metric}. Expected one of {known}")
     kind = IndexType[index_type.upper()]
-    keys = {bounds.key for bounds in BUILD_RANGES[kind]} | ({"m"} if kind is IndexType.IVF_PQ else set())
+    keys = {bounds.key for bounds in BUILD_RANGES[kind]} | ({"m"} if kind in WITH_SUBSPACES else set())
     mine = {key: value for key, value in params.items() if key in keys}
     return estimate(Load(metric=MetricType[metric.upper()], index_type=kind, params=mine, **load))
 

@@ -19,8 +19,11 @@ _NAMES = {
     IndexType.SPTAG_BKT: "BKT",
     IndexType.HNSW: "HNSW",
     IndexType.ANNOY: "ANNOY",
+    IndexType.IVF_PQFS: "IVFPQFS",
+    IndexType.IVF_RABITQ: "IVFRABITQ",
+    IndexType.HNSW_SQ8: "HNSWSQ8",
 }
-"""Index names as get_collection_stats spells them (specification 2.2)."""
+"""Index names as get_collection_stats spells them (specification 2.2); additions as the RESTful API does."""
 
 
 @dataclass(frozen=True, slots=True)

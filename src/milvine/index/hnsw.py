@@ -2,11 +2,15 @@
 
 Rows with NaN or infinity would break the graph (every comparison with them is false), so they are left out. The graph
 then numbers its rows itself, and the file holds the row map and the graph's own copy of the vectors: rare, and simple.
+
+HNSW_SQ8, an addition to Milvus 1.x, walks over codes of a byte per dimension, which its file holds. The candidates are
+compared again with the vectors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,11 +22,12 @@ from milvine.index.flat import open_flat, vectors_of
 from milvine.index.image import Image, read_image, write_image
 from milvine.index.native import METRICS, faiss, live_selector, parameters, portion_of, search_index, squared_norms
 from milvine.index.native import read_image as read_faiss
-from milvine.index.params import integer
+from milvine.index.params import REFINE, REFINES, integer
 from milvine.index.raw import OpenRaw
-from milvine.index.score import Found, for_finite, nearest_of
+from milvine.index.refine import refined
+from milvine.index.score import Found, for_finite
 from milvine.index.threads import use_threads
-from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
+from milvine.types import Bytes, Floats, Ids, IndexType, MetricType, RowMask
 
 FEW_LIVE = 0.12
 """Below this share of live rows the graph's paths are mostly dead: exact search is quicker, and right."""
@@ -36,6 +41,11 @@ _PORTION = 16384
 
 
 class HnswKernel:
+    """One of the two: `refine` 0 is HNSW over the vectors, more is HNSW_SQ8 with so many candidates per wanted hit."""
+
+    def __init__(self, refine: int = 0) -> None:
+        self._refine = refine
+
     def build(
         self,
         vectors: Floats,
@@ -49,41 +59,56 @@ class HnswKernel:
         sound = np.flatnonzero(np.isfinite(squared_norms(vectors)))
         if not len(sound):
             return write_graph(write, None, len(vectors), sound)
-        index = faiss.IndexHNSWFlat(vectors.shape[1], integer(params, "M"), METRICS[metric])
+        index = self._empty(vectors.shape[1], integer(params, "M"), METRICS[metric])
         index.hnsw.efConstruction = integer(params, "efConstruction")
+        if self._refine:
+            report("training", 0)
+            index.train(portion_of(vectors, sound, 0, len(sound)))
         for start in range(0, len(sound), _PORTION):
             report("adding", start)
             index.add(portion_of(vectors, sound, start, _PORTION))
         report("writing", 0)
-        write_graph(write, index, len(vectors), sound)
+        write_graph(write, index, len(vectors), sound, bool(self._refine))
+
+    def _empty(self, dimension: int, links: int, metric: int) -> Any:
+        if self._refine:
+            return faiss.IndexHNSWSQ(dimension, faiss.ScalarQuantizer.QT_8bit, links, metric)
+        return faiss.IndexHNSWFlat(dimension, links, metric)
 
     def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:
-        return open_graph(data, flat, metric, "ef")
+        return open_graph(data, flat, metric, "ef", self._refine)
 
 
-def write_graph(write: Write, index: Any, rows: int, sound: Ids) -> None:
-    """Pass the image of an HNSW index over the `sound` of `rows` rows to `write`; None over none of them."""
+def write_graph(write: Write, index: Any, rows: int, sound: Ids, coded: bool = False) -> None:
+    """Pass the image of an HNSW index over the `sound` of `rows` rows to `write`; None over none of them.
+
+    `coded`: it holds codes, not the vectors.
+    """
     if len(sound) == rows and rows:
-        return write_image(write, rows, rows, index, flags=faiss.IO_FLAG_SKIP_STORAGE)
+        return write_image(write, rows, rows, index, flags=0 if coded else faiss.IO_FLAG_SKIP_STORAGE)
     write_image(write, rows, len(sound), index, row_map=sound if len(sound) else None)
 
 
-def open_graph(data: Bytes, flat: Bytes, metric: MetricType, breadth: str) -> OpenIndex:
-    """Open such an image. `breadth` names the search parameter that says how many candidates a walk keeps."""
+def open_graph(data: Bytes, flat: Bytes, metric: MetricType, breadth: str, refine: int = 0) -> OpenIndex:
+    """Open such an image. `breadth` names the search parameter that says how many candidates a walk keeps.
+
+    `refine`: the image holds codes, and so many candidates are compared exactly for each wanted hit where a search does
+    not say how many.
+    """
     image, vectors = read_image(data), vectors_of(flat)
     if image.rows != len(vectors):
         raise CorruptFile(f"An index file is about {image.rows} rows, its segment has {len(vectors)}")
-    return OpenGraph(image, flat, metric, breadth) if image.indexed else OpenRaw(vectors, metric)
+    return OpenGraph(image, flat, metric, breadth, refine) if image.indexed else OpenRaw(vectors, metric)
 
 
 class OpenGraph:
-    """A graph whose storage is the segment's Flat image, or its own when rows were left out."""
+    """A graph whose storage is the segment's Flat image, or its own: codes, or vectors when rows were left out."""
 
-    def __init__(self, image: Image, flat: Bytes, metric: MetricType, breadth: str) -> None:
-        self._breadth = breadth
+    def __init__(self, image: Image, flat: Bytes, metric: MetricType, breadth: str, refine: int) -> None:
+        self._breadth, self._refine = breadth, refine
         self._image, self._flat = image, flat  # the index points into both
         self._vectors, self._metric = vectors_of(flat), metric
-        if image.row_map is not None:
+        if refine or image.row_map is not None:
             self._index = read_faiss(image.body)
             return
         self._index = read_faiss(image.body, faiss.IO_FLAG_SKIP_STORAGE)
@@ -99,7 +124,7 @@ class OpenGraph:
         self, queries: Floats, k: int, params: Mapping[str, Any], mask: RowMask | None, threads: int = 1
     ) -> tuple[Floats, Ids]:
         use_threads(threads)
-        wanted = min(k, self.rows)
+        wanted = min(k * (integer(params, REFINE, self._refine) if self._refine else 1), self.rows)
         ef = max(integer(params, self._breadth), wanted)
         live = self.rows if mask is None else mask.live
         if live < FEW_LIVE * self.rows or live <= ROWS_PER_EF * ef:
@@ -111,11 +136,12 @@ class OpenGraph:
         graph_mask = self._graph_mask(mask)
         live = live_selector(graph_mask)
         how = faiss.SearchParametersHNSW(efSearch=ef, sel=live) if live else parameters("HNSW", "efSearch", ef)
+        return refined(queries, self._vectors, self._metric, k, wanted, partial(self._candidates, wanted, how))
+
+    def _candidates(self, wanted: int, how: Any, queries: Floats) -> Ids:
         _, rows = search_index(self._index, queries, wanted, how)
         row_map = self._image.row_map
-        if row_map is not None:
-            rows = np.where(rows < 0, -1, row_map[np.maximum(rows, 0)])
-        return nearest_of(queries, self._vectors, rows, self._metric, k)
+        return rows if row_map is None else np.where(rows < 0, -1, row_map[np.maximum(rows, 0)])
 
     def _graph_mask(self, mask: RowMask | None) -> RowMask | None:
         """The mask in the graph's own numbers."""
@@ -125,3 +151,4 @@ class OpenGraph:
 
 
 HNSW = HnswKernel()
+HNSW_SQ8 = HnswKernel(REFINES[IndexType.HNSW_SQ8])

@@ -21,13 +21,13 @@ from milvine.index.gpu import CoarseGpu, on_gpu
 from milvine.index.image import Image, read_image, write_image
 from milvine.index.native import METRICS, faiss, live_selector, parameters, portion_of, search_index, squared_norms
 from milvine.index.native import read_image as read_faiss
-from milvine.index.params import NBITS_DEFAULT, REFINE, integer
+from milvine.index.params import NBITS_DEFAULT, REFINE, integer, subspaces
 from milvine.index.raw import OpenRaw
 from milvine.index.refine import refined
 from milvine.index.score import Found, for_finite, ordered
 from milvine.index.threads import use_threads
 from milvine.limits import TRAINING_ROWS_PER_LIST_MIN
-from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
+from milvine.types import Bytes, Floats, Ids, IndexType, MetricType, RowMask
 
 _PORTION = 1 << 16
 """Rows that are added in one go: faiss says nothing meanwhile."""
@@ -71,7 +71,7 @@ def _sq8(quantizer: Any, shape: Shape) -> Any:
 
 def _pq(quantizer: Any, shape: Shape) -> Any:
     nbits = effective_nbits(integer(shape.params, "nbits", NBITS_DEFAULT), shape.rows)
-    m = integer(shape.params, "m")
+    m = subspaces(IndexType.IVF_PQ, shape.params, shape.dimension)
     return faiss.IndexIVFPQ(quantizer, shape.dimension, shape.nlist, m, nbits, shape.metric)
 
 
@@ -118,12 +118,15 @@ class IvfKernel:
             raise CorruptFile(f"An index file is about {image.rows} rows, its segment has {len(vectors)}")
         if not image.indexed:
             return OpenRaw(vectors, metric)
+        return self._opened(image, vectors, metric)
+
+    def _opened(self, image: Image, vectors: Floats, metric: MetricType) -> OpenIvf:
         return OpenIvf(image, vectors, metric, self)
 
 
 def _training(index: Any, vectors: Floats) -> Floats:
     """The rows, repeated where a product quantizer would have fewer than centroids (it refuses)."""
-    centroids = index.pq.ksub if isinstance(index, faiss.IndexIVFPQ) else 1
+    centroids = index.pq.ksub if isinstance(index, faiss.IndexIVFPQ | faiss.IndexIVFPQFastScan) else 1
     if len(vectors) >= centroids:
         return vectors
     return np.resize(vectors, (centroids, vectors.shape[1]))

@@ -18,6 +18,9 @@ _KERNELS = {
     IndexType.HNSW: ("milvine.index.hnsw", "HNSW"),
     IndexType.RNSG: ("milvine.index.nsg", "RNSG"),
     IndexType.ANNOY: ("milvine.index.annoy", "ANNOY"),
+    IndexType.IVF_PQFS: ("milvine.index.fast_scan", "IVF_PQFS"),
+    IndexType.IVF_RABITQ: ("milvine.index.rabitq", "IVF_RABITQ"),
+    IndexType.HNSW_SQ8: ("milvine.index.hnsw", "HNSW_SQ8"),
 }
 
 

@@ -42,6 +42,7 @@ from milvine.wire.packed import Rows
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _BLANKS = " \t\r\n"
 _INDEX_TYPE_MAX = 12  # 9 and 10 are internal to 1.x and no member of IndexType
+_ADDITIONS = frozenset(int(kind) for kind in IndexType if kind.is_addition)
 _HIT_BYTES = 12
 _PARAMS_DEPTH_MAX, _PARAMS_BYTES_MAX = 32, 64 << 10
 _EMPTY = "The vector array is empty. Make sure you have entered vector records."
@@ -131,7 +132,7 @@ def checked_index_type(index_type: int, params: object, collection: Collection) 
     Raises:
         IllegalIndexType, IllegalArgument, IllegalDimension.
     """
-    if not IndexType.FLAT <= index_type <= _INDEX_TYPE_MAX:
+    if not IndexType.FLAT <= index_type <= _INDEX_TYPE_MAX and index_type not in _ADDITIONS:
         raise IllegalIndexType(f"Invalid index type: {index_type}. Make sure the index type is in IndexType list.")
     if IndexType.SPTAG_KDT <= index_type < IndexType.HNSW:
         raise IllegalIndexType(f"Unsupported index type: {index_type}")

@@ -6,14 +6,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from milvine.index.fast_scan import CODE_BITS
 from milvine.index.flat import FLAT_HEADER_BYTES
 from milvine.index.image import IMAGE_HEADER_BYTES
 from milvine.index.ivf import effective_nbits, effective_nlist
 from milvine.index.nsg import DEGREE_MIN, SPARSER
-from milvine.index.params import NBITS_DEFAULT, integer
+from milvine.index.params import NBITS_DEFAULT, integer, subspaces
 from milvine.limits import INDEX_ROWS_MIN
 from milvine.segment.layout import ALIGNMENT, BLOCK, MAGIC, TRAILER
-from milvine.sizing.shape import Load
+from milvine.sizing.shape import FAST_SCANS, Load
 from milvine.types import IndexType
 from milvine.wal.record import FILE_HEADER, FRAME_HEADER, INSERT_HEAD
 
@@ -23,6 +24,10 @@ _CHECKSUM_TEXT_BYTES = 11
 """A CRC32C in decimal, and a comma."""
 _FAISS_HEADER_BYTES = 37
 """Four letters, dimension, rows, two words without use, trained, metric."""
+
+_BLOCK_ROWS = 32
+_RABITQ_NUMBERS = 8
+"""Two floats beside the bits of a row."""
 
 ANNOY_FILL = math.log(2)
 """How full leaves are on the average when a set is halved until each part fits."""
@@ -80,6 +85,10 @@ def code_bytes(load: Load, rows: int) -> int:
         return load.row_bytes
     if load.index_type is IndexType.IVF_PQ:
         return -(-integer(load.params, "m") * pq_bits(load, rows) // 8)
+    if load.index_type is IndexType.IVF_PQFS:
+        return -(-subspaces(load.index_type, load.params, load.dimension) // 2)
+    if load.index_type is IndexType.IVF_RABITQ:
+        return -(-load.dimension // 8) + _RABITQ_NUMBERS
     return load.dimension
 
 
@@ -89,7 +98,7 @@ def pq_bits(load: Load, rows: int) -> int:
 
 def graph_links(load: Load, rows: int) -> int:
     """Link slots of an HNSW or RNSG graph: the lowest level, and what random heights are expected to add."""
-    if load.index_type is IndexType.HNSW:
+    if load.index_type in (IndexType.HNSW, IndexType.HNSW_SQ8):
         m = integer(load.params, "M")
         return rows * 2 * m + round(rows * m / (m - 1))
     m = (graph_degree(load) + 1) // 2
@@ -107,7 +116,8 @@ def annoy_node(dimension: int) -> int:
 
 
 def _graph(load: Load, rows: int) -> int:
-    return _FAISS_HEADER_BYTES + 4 * graph_links(load, rows) + (4 + 8) * rows  # links, level and offset of each row
+    codes = (rows + 8) * load.dimension if load.index_type is IndexType.HNSW_SQ8 else 0
+    return _FAISS_HEADER_BYTES + 4 * graph_links(load, rows) + (4 + 8) * rows + codes  # links, level and offset
 
 
 def _ivf(load: Load, rows: int) -> int:
@@ -115,6 +125,8 @@ def _ivf(load: Load, rows: int) -> int:
     extra = 0
     if load.index_type is IndexType.IVF_PQ:
         extra = 4 * d << pq_bits(load, rows)
+    elif load.index_type in FAST_SCANS:  # a last block that is half empty, on the average
+        extra = code * min(rows, nlist * _BLOCK_ROWS // 2) + (4 * d << CODE_BITS)
     elif load.index_type is not IndexType.IVF_FLAT:
         extra = 8 * d
     return 2 * _FAISS_HEADER_BYTES + rows * (code + 8) + nlist * (4 * d + 8) + extra
@@ -140,4 +152,7 @@ _BODIES = {
     IndexType.HNSW: _graph,
     IndexType.RNSG: _graph,
     IndexType.ANNOY: _annoy,
+    IndexType.IVF_PQFS: _ivf,
+    IndexType.IVF_RABITQ: _ivf,
+    IndexType.HNSW_SQ8: _graph,
 }

@@ -10,7 +10,7 @@ import math
 from milvine.index.nsg import BRIDGES, SAMPLE_MIN, SPARSER
 from milvine.index.params import integer
 from milvine.sizing.files import code_bytes, graph_degree, graph_links, index_image, lists, pq_bits
-from milvine.sizing.shape import GRAPHS, Load
+from milvine.sizing.shape import FAST_SCANS, GRAPHS, Load
 from milvine.types import IndexType, MetricType
 
 _LIST_BYTES = 2 * 80
@@ -35,6 +35,8 @@ def open_bytes(load: Load, rows: int) -> int:
     if load.index_type is IndexType.ANNOY:
         return index_image(load, rows)  # a copy in a file without a name, which lies in memory
     size = _LIST_BYTES * lists(load.params, rows)
+    if load.index_type in FAST_SCANS:
+        return size + index_image(load, rows)
     return size + (_pq_tables(load, rows) if load.index_type is IndexType.IVF_PQ else 0)
 
 
@@ -54,8 +56,12 @@ def search_bytes(load: Load, rows: int) -> int:
 def mapped_when_searched(load: Load, rows: int) -> int:
     """Mapped bytes of an indexed segment that searches read as a matter of course."""
     vectors, image = rows * load.row_bytes, index_image(load, rows)
+    if load.index_type is IndexType.HNSW_SQ8:
+        return image
     if load.index_type in GRAPHS:
         return vectors + image
+    if load.index_type in FAST_SCANS:
+        return 0  # copied when it was opened; only the vectors of candidates are read
     return vectors if load.index_type is IndexType.ANNOY else image  # ANNOY's image is copied; its hits are scored
 
 
@@ -67,8 +73,9 @@ def build_bytes(load: Load, rows: int) -> int:
     if load.metric.is_binary:
         return _binary_ivf(load, rows)
     finite = 12 * rows  # norms and row numbers
-    if load.index_type is IndexType.HNSW:
-        return finite + rows * (load.row_bytes + 4 + 8 + 4 + 4) + 4 * graph_links(load, rows)  # + locks and order
+    if load.index_type in (IndexType.HNSW, IndexType.HNSW_SQ8):
+        row = load.row_bytes if load.index_type is IndexType.HNSW else load.dimension
+        return finite + rows * (row + 4 + 8 + 4 + 4) + 4 * graph_links(load, rows)  # + locks and order
     if load.index_type is IndexType.RNSG:
         return finite + _nsg(load, rows)
     if load.index_type is IndexType.ANNOY:

@@ -20,7 +20,9 @@ from milvine.limits import (
 from milvine.types import IndexType, MetricType
 
 VECTORS_MAX = 1 << 40
-GRAPHS = frozenset({IndexType.HNSW, IndexType.RNSG})
+GRAPHS = frozenset({IndexType.HNSW, IndexType.HNSW_SQ8, IndexType.RNSG})
+FAST_SCANS = frozenset({IndexType.IVF_PQFS, IndexType.IVF_RABITQ})
+"""Types whose lists faiss packs in blocks of 32 rows, and copies when it opens them."""
 _BINARY_TYPES = frozenset({IndexType.FLAT, IndexType.IVF_FLAT})
 
 

@@ -200,8 +200,11 @@ class IndexMachine(RuleBasedStateMachine):
             assert self.db.count(NAME) == self.model.count(NAME)
 
     def _rows(self) -> tuple[Ids, Vectors]:
+        """By rising id."""
         parts = self.model.table(NAME).partitions.values()
-        return np.concatenate([rows.ids for rows in parts]), np.concatenate([rows.vectors for rows in parts])
+        ids, vectors = np.concatenate([rows.ids for rows in parts]), np.concatenate([rows.vectors for rows in parts])
+        order = np.argsort(ids)
+        return ids[order], vectors[order]
 
     def _judge(self, query: Query, hits: Hits) -> None:
         """Every hit against exact distances; how many of the nearest there are is added up."""

@@ -115,6 +115,9 @@ def test_indexes(rest: Asking) -> None:
         ("IVFPQ", {"nlist": 16, "m": 4}),
         ("RNSG", {"search_length": 45, "out_degree": 50, "candidate_pool_size": 300, "knng": 100}),
         ("HNSW", {"M": 16, "efConstruction": 100}),
+        ("IVFPQFS", {"nlist": 16}),
+        ("IVFRABITQ", {"nlist": 16}),
+        ("HNSWSQ8", {"M": 16, "efConstruction": 100}),
         ("ANNOY", {"n_trees": 8}),
     ]:
         assert rest.ask("POST", path, {"index_type": kind, "params": params}) == (201, OK)

@@ -26,6 +26,9 @@ _INDEX_NAMES = {
     "RNSG": IndexType.RNSG,
     "HNSW": IndexType.HNSW,
     "ANNOY": IndexType.ANNOY,
+    "IVFPQFS": IndexType.IVF_PQFS,
+    "IVFRABITQ": IndexType.IVF_RABITQ,
+    "HNSWSQ8": IndexType.HNSW_SQ8,
 }
 _OF_INDEX = {int(kind): name for name, kind in _INDEX_NAMES.items()}
 _OF_METRIC = {int(metric): metric.name for metric in MetricType}

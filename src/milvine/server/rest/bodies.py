@@ -52,7 +52,9 @@ class NewIndex(RequestBody):
     model_config = ConfigDict(
         strict=True, json_schema_extra={"examples": [{"index_type": "IVFFLAT", "params": {"nlist": 4096}}]}
     )
-    index_type: str = Field(description="FLAT, IVFFLAT, IVFSQ8, IVFSQ8H, IVFPQ, RNSG, HNSW or ANNOY.")
+    index_type: str = Field(
+        description="FLAT, IVFFLAT, IVFSQ8, IVFSQ8H, IVFPQ, RNSG, HNSW, ANNOY, IVFPQFS, IVFRABITQ or HNSWSQ8."
+    )
     params: dict[str, Any] = Field(description="Build parameters; `{}` for FLAT.")
 
 

@@ -33,6 +33,9 @@ INDEX_NAMES = {
     IndexType.RNSG: "RNSG",
     IndexType.HNSW: "HNSW",
     IndexType.ANNOY: "ANNOY",
+    IndexType.IVF_PQFS: "IVFPQFS",
+    IndexType.IVF_RABITQ: "IVFRABITQ",
+    IndexType.HNSW_SQ8: "HNSWSQ8",
 }
 """As this API spells them; statistics have names of their own."""
 
