@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from milvine.care.backup import backup
+from milvine.care.repair import repair
 from milvine.care.restore import restore
 from milvine.care.verify import verify
 from milvine.catalog.definitions import read_definitions
@@ -283,3 +284,26 @@ def test_a_manifest_that_lies_is_a_corrupt_file(changed: dict[str, Any], tmp_pat
     with pytest.raises(CorruptFile, match="MANIFEST.json is damaged at byte 0"):
         restore(made, tmp_path / "new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["backups", "db"]
+
+
+def test_a_footer_that_puts_the_lsns_elsewhere_is_damage_for_readers_and_for_repair(tmp_path: Path) -> None:
+    with Database.open(tmp_path / "db", SETTINGS) as db:
+        db.create_collection("c", 4, 1, MetricType.L2)
+        for start in (0, 10):
+            db.insert("c", np.ones((10, 4), np.float32), np.arange(start, start + 10))
+    path = next((tmp_path / "db" / "segments").glob("rows-*"))
+    data = path.read_bytes()
+    start = len(data) - TRAILER.size
+    length, _, version, magic = TRAILER.unpack(data[start:])
+    footer = json.loads(data[start - length : start])
+    sections = footer["segments"][0]["sections"]
+    sections["lsn_starts"], sections["lsns"] = [sections["vectors"][0], 8], [sections["vectors"][0], 16]
+    said = json.dumps(footer).encode()
+    path.write_bytes(data[: start - length] + said + TRAILER.pack(len(said), crc32c(said), version, magic))
+    with Database.open(tmp_path / "db", SETTINGS) as db:
+        name = db.stats("c").partitions[0].segments[0].name
+        with pytest.raises(CorruptFile, match="the LSNs are of other rows"):
+            db.segment_ids("c", name)
+    assert any(finding.damage for finding in verify(tmp_path / "db").findings)
+    repair(tmp_path / "db", dry_run=False)
+    assert not any(finding.damage for finding in verify(tmp_path / "db").findings)

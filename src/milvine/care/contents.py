@@ -15,11 +15,12 @@ from milvine.types import Collection, Ids
 
 
 def lsns_of(component: Component, entry: Footer) -> NDArray[np.int64]:
-    """When each row was inserted, int64 (rows,)."""
+    """When each row was inserted, int64 (rows,); nothing where the footer lies about where that is."""
     starts = component.section(entry, "lsn_starts", np.uint32)
     values = component.section(entry, "lsns", np.int64)
     assert starts is not None and values is not None
-    return np.repeat(values, np.diff(np.append(starts.astype(np.int64), entry["rows"])))
+    counts = np.diff(np.append(starts.astype(np.int64), entry["rows"]))
+    return np.empty(0, np.int64) if (counts < 0).any() else np.repeat(values, counts)
 
 
 def ids_of(component: Component, entry: Footer) -> Ids:

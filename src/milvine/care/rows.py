@@ -57,10 +57,11 @@ def read_piece(component: Component, entry: Footer, live: Live | None) -> Piece 
         return None
     rows = entry["rows"]
     sound = _sound(component, entry, "vectors") & _sound(component, entry, "ids")
-    if not sound.any():
+    lsns = lsns_of(component, entry)
+    if not sound.any() or len(lsns) != rows:
         return None
     live = np.ones(rows, bool) if live is None else live
-    return Piece(component, entry, sound, live, ids_of(component, entry), lsns_of(component, entry))
+    return Piece(component, entry, sound, live, ids_of(component, entry), lsns)
 
 
 def _sound(component: Component, entry: Footer, section: str) -> Live:

@@ -52,6 +52,11 @@ _OF_KIND = {
     "rows": frozenset({"rows", "collection", "partition", "lsn_range", "id_range"}),
     "tombstones": frozenset({"rows", "collection", "dead", "lsn"}),
 }
+_SECTIONS_OF_KIND = {
+    "rows": frozenset({"vectors", "ids", "lsn_starts", "lsns"}),
+    "tombstones": frozenset({"live"}),
+    "index": frozenset({"index"}),
+}
 _ROW_BYTES = {"ids": 8, "order": 4}
 
 
@@ -67,13 +72,16 @@ def parse_footer(name: str, text: bytes, at: int) -> _Footer:
         raise CorruptFile.at(name, at, "the footer is no JSON") from None
     if not isinstance(footer, dict) or not _numbers(footer.get("crcs")) or not isinstance(footer.get("segments"), list):
         raise CorruptFile.at(name, at, "the footer lists no checksums or no segments")
-    needed = _ALWAYS | _OF_KIND.get(str(footer.get("kind")), frozenset())
+    kind = str(footer.get("kind"))
+    needed = _ALWAYS | _OF_KIND.get(kind, frozenset())
     for entry in footer["segments"]:
         if not isinstance(entry, dict) or not needed <= entry.keys():
             raise CorruptFile.at(name, at, "the footer describes a segment in part only")
         for key, right in _ENTRY.items():
             if key in entry and not right(entry[key]):
                 raise CorruptFile.at(name, at, f"the footer says of a segment that its {key} is {entry[key]!r:.100}")
+        if not _SECTIONS_OF_KIND.get(kind, frozenset()) <= entry["sections"].keys():
+            raise CorruptFile.at(name, at, "the footer describes a segment without all its sections")
     return footer
 
 

@@ -120,7 +120,10 @@ class Segment:
         starts = file.array(self.record.id, "lsn_starts", np.uint32)
         values = file.array(self.record.id, "lsns", np.int64)
         assert starts is not None and values is not None
-        return np.repeat(values, np.diff(np.append(starts.astype(np.int64), self.rows)))
+        counts = np.diff(np.append(starts.astype(np.int64), self.rows))
+        if (counts < 0).any():
+            raise CorruptFile.at(file.name, file.span(self.record.id, "lsn_starts")[0], "the LSNs are of other rows")
+        return np.repeat(values, counts)
 
     def find(self, ids: Ids) -> NDArray[np.int64]:
         """The rows that carry any of `ids` (ascending, without repeats): row numbers, any order."""
