@@ -34,9 +34,7 @@ def hits(work: Path) -> dict[str, int]:
         def note(place: str) -> None:
             seen[place] += 1
 
-        for place in seen:
-            failpoints.armed[place] = partial(note, place)
-        live(work / "count")
+        live(work / "count", opened=lambda: failpoints.armed.update({each: partial(note, each) for each in seen}))
         return seen
 
     status, seen = in_process(count, work / "answer")
