@@ -1,7 +1,11 @@
-"""The OpenAPI document, and requests made up from it: no answer that it does not describe, and none with 500."""
+"""The OpenAPI document, and requests made up from it: no answer that it does not describe, and none with 500.
+
+MILVINE_FUZZ_EXAMPLES=500 for a longer run.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +24,7 @@ from milvine.engine.database import Database
 from milvine.server.operations import Operations
 from milvine.server.rest.app import create_app
 
+EXAMPLES = int(os.environ.get("MILVINE_FUZZ_EXAMPLES", "12"))
 _CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
@@ -37,9 +42,9 @@ def test_answers_are_as_described(schema: Any) -> None:
         strategy = result.ok().as_strategy()
 
         @hypothesis.settings(
-            max_examples=12,
+            max_examples=EXAMPLES,
             deadline=None,
-            derandomize=True,
+            derandomize=EXAMPLES == 12,
             database=None,
             suppress_health_check=list(hypothesis.HealthCheck),
         )
