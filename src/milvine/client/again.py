@@ -15,8 +15,8 @@ from milvine.client.exceptions import NotConnectError
 from milvine.client.transports import Transport, TransportFailed
 from milvine.wire import packed, schema
 
-_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
-"""Seconds before each attempt after the first: a server that was killed is back within some seconds, or not at all."""
+_PAUSES = (0.1, 0.4, 1.6)
+"""Seconds before each attempt after the first. The transport waits too, for a server that is being started again."""
 _FEATURES = requests.command(packed.FEATURES)
 _FEATURES_SECONDS = 5.0
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from milvine.types import Vectors
@@ -23,6 +24,21 @@ class TransportFailed(Exception):
 
     def __str__(self) -> str:
         return f"{self.details} ({getattr(self.code, 'name', self.code)})"
+
+
+_FIRST_PAUSE, _LAST_PAUSE = 0.1, 1.0
+
+
+def attempts(least: int, patience: float) -> Iterator[None]:
+    """One pass for each attempt at a server that refuses: at least `least`, then until `patience` seconds are over."""
+    end, pause = time.monotonic() + patience, _FIRST_PAUSE
+    yield
+    done = 1
+    while done < least or time.monotonic() < end:
+        time.sleep(pause)
+        pause = min(pause * 2, _LAST_PAUSE)
+        yield
+        done += 1
 
 
 class Transport(Protocol):

@@ -18,7 +18,7 @@ import grpc
 
 from milvine.client.address import HttpAddress
 from milvine.client.exceptions import NotConnectError
-from milvine.client.transports.base import TransportFailed
+from milvine.client.transports.base import TransportFailed, attempts
 from milvine.client.transports.rest_calls import CALLS, Refused
 from milvine.wire import schema
 from milvine.wire.status import set_status
@@ -31,7 +31,7 @@ class HttpTransport:
 
     def __init__(self, address: HttpAddress, wait_timeout: float, max_retry: int, pre_ping: bool) -> None:
         self._address, self._wait_timeout, self._max_retry = address, wait_timeout, max_retry
-        self._pre_ping = pre_ping
+        self._pre_ping, self._answered = pre_ping, False
         self._context = address.credentials.context() if address.secure else None
         shown = address.credentials.authorization
         self._shown = {"Authorization": shown} if shown else {}
@@ -51,7 +51,7 @@ class HttpTransport:
         except TransportFailed as error:
             if not self._pre_ping or not error.unsent:
                 raise
-        self.wait()
+        self.wait(min(self._wait_timeout, timeout or self._wait_timeout) if self._answered else 0.0)
         return self._call(method, request, timeout)
 
     def _call(self, method: str, request: bytes, timeout: float | None) -> bytes:
@@ -82,6 +82,7 @@ class HttpTransport:
         except (OSError, http.client.HTTPException) as error:
             self._forget()
             raise _failure(error, self._address, connected) from error
+        self._answered = True
         return answer.status, _json(text)
 
     def _connection(self, timeout: float | None) -> http.client.HTTPConnection:
@@ -109,13 +110,13 @@ class HttpTransport:
             self._connections.discard(connection)
             self._local.connection = None
 
-    def wait(self) -> None:
-        """Until the server answers.
+    def wait(self, patience: float = 0.0) -> None:
+        """Until the server answers; one that refuses is asked again for `patience` seconds.
 
         Raises:
             NotConnectError: it did not in any of the attempts.
         """
-        for _ in range(max(1, self._max_retry)):
+        for _ in attempts(self._max_retry, patience):
             try:
                 self._ask("GET", "/state", None, {}, self._wait_timeout)
                 return

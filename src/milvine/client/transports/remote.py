@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 
 import grpc
 
 from milvine.client.address import ServerAddress
 from milvine.client.exceptions import NotConnectError
-from milvine.client.transports.base import TransportFailed
+from milvine.client.transports.base import TransportFailed, attempts
 from milvine.client.transports.lane import CALLS, REQUEST_BYTES_MAX, Lanes
 from milvine.wire.schema import RPCS, Command, method_path
 
@@ -25,7 +24,6 @@ _OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 )
-_REFUSED_PAUSE = 0.1  # seconds before the second attempt at a server that refuses connections, doubled for each further
 _NEVER_SENT = "failed to connect to all addresses"  # how grpc says that a request did not leave this process
 _HANDSHAKE = "handshake"  # how it says that one side does not trust the other
 _BROKEN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}  # nobody here cancels calls: a server that stops
@@ -44,11 +42,14 @@ class RemoteFailed(TransportFailed, grpc.RpcError):  # type: ignore[misc]  # grp
 
 
 class RemoteTransport:
-    """Waits for the server at most `max_retry` times `wait_timeout` seconds, and far less where it refuses at once."""
+    """Waits for the server at most `max_retry` times `wait_timeout` seconds, and far less where it refuses at once.
+
+    For one that has answered before and refuses now, being started again perhaps, it waits `wait_timeout` seconds.
+    """
 
     def __init__(self, address: ServerAddress, wait_timeout: float, max_retry: int, pre_ping: bool) -> None:
         self._address, self._wait_timeout, self._max_retry = address, wait_timeout, max_retry
-        self._pre_ping = pre_ping
+        self._pre_ping, self._answered = pre_ping, False
         shown = address.credentials.authorization
         self._metadata = (("authorization", shown),) if shown else None
         self._open_channel()
@@ -85,7 +86,7 @@ class RemoteTransport:
         except RemoteFailed as error:
             if not self._pre_ping or not error.unsent:
                 raise
-        self.wait()
+        self.wait(min(self._wait_timeout, timeout or self._wait_timeout) if self._answered else 0.0)
         return self._send(method, request, timeout)
 
     def _send(self, method: str, request: bytes, timeout: float | None) -> bytes:
@@ -99,18 +100,17 @@ class RemoteTransport:
             raise RemoteFailed(error.code(), details, unsent, error.code() in _BROKEN and not unsent) from error
         finally:
             _calling.discard(thread)
+        self._answered = True
         return reply
 
-    def wait(self) -> None:
-        """Until the server answers.
+    def wait(self, patience: float = 0.0) -> None:
+        """Until the server answers; one that refuses is asked again for `patience` seconds.
 
         Raises:
             NotConnectError: it did not in any of the attempts.
         """
         reason = "Timeout"
-        for attempt in range(max(1, self._max_retry)):
-            if attempt:
-                time.sleep(_REFUSED_PAUSE * 2 ** (attempt - 1))
+        for _ in attempts(self._max_retry, patience):
             try:
                 self._send("Cmd", _PING, self._wait_timeout)
             except RemoteFailed as error:
