@@ -24,7 +24,7 @@ LINUX = os.path.exists("/proc/self/status")
 
 
 def test_some_seconds_of_load_lose_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status = main(["--minutes", "0.1", *FEW, "--work", str(tmp_path / "load")])
+    status = main(["--minutes", "0.06", *FEW, "--work", str(tmp_path / "load")])
     told = capsys.readouterr().out
     assert status == 0, told
     assert re.search(r"rows compared [1-9]\d*, deleted rows found gone \d+, wrong 0", told)

@@ -30,7 +30,10 @@ def check_everything(port: int, plan: Plan, work: Path) -> tuple[int, int, list[
             if counted != expected:
                 problems.append(f"{name} counts {counted} rows, {expected} were acknowledged and not deleted")
             for batch, ids in batches:
-                problems += _compare(milvus, name, batch, ids, plan.dimension)
+                if counted:
+                    problems += _compare(milvus, name, batch, ids, plan.dimension)
+                elif len(ids):  # the server refuses to look for rows where there are none
+                    problems.append(_lost(name, len(ids), batch))
                 if len(problems) > _PROBLEMS_MAX:
                     return live, gone, problems
             live += expected
@@ -50,8 +53,12 @@ def _compare(milvus: Milvus, name: str, batch: Entries, alive: Ids, dimension: i
         if (there & ~should).any():
             yield f"{name}: {int((there & ~should).sum())} deleted rows of batch {batch[FIRST]} are there"
         if (should & ~there).any():
-            yield f"{name}: {int((should & ~there).sum())} acknowledged rows of batch {batch[FIRST]} are lost"
+            yield _lost(name, int((should & ~there).sum()), batch)
         kept = np.flatnonzero(there & should)
         found = np.array([rows[at] for at in kept], np.float32).reshape(len(kept), dimension)
         if not np.array_equal(found, expected[start : start + GET_IDS_MAX][kept]):
             yield f"{name}: rows of batch {batch[FIRST]} came back with other vectors"
+
+
+def _lost(name: str, count: int, batch: Entries) -> str:
+    return f"{name}: {count} acknowledged rows of batch {batch[FIRST]} are lost"
