@@ -104,7 +104,7 @@ class _Vector:
         self.data = data
 
 
-class _Dumper(psycopg.adapt.Dumper):  # type: ignore[misc] - its stubs are not at hand
+class _Dumper(psycopg.adapt.Dumper):  # type: ignore[misc]  # its stubs are not at hand
     format = psycopg.pq.Format.BINARY
 
     def dump(self, obj: Any) -> bytes:
