@@ -36,7 +36,7 @@ VOLATILE = (
     (re.compile(r'("memory":)\d+'), r"\1N"),
     (re.compile(r'(memory_(?:total|used)\\":\\")\d+'), r"\1N"),
     (re.compile(r'("reply":")[0-9a-f]{7,40}"'), r'\1N"'),
-    (re.compile(r'((?:seconds|began)":)[0-9.e-]+'), r"\1N"),
+    (re.compile(r'((?:seconds|began)":)[0-9.eN+-]+'), r"\1N"),
     (re.compile(r"(The body is no JSON: )[^\"]*"), r"\1..."),
 )
 HEAD = """# Every endpoint, asked
