@@ -6,6 +6,7 @@ MILVINE_FUZZ_EXAMPLES=500 for a longer run.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -69,3 +70,22 @@ def test_every_endpoint_is_described_with_its_body(schema: Any) -> None:
     schemas = document["components"]["schemas"]
     for name in ("NewCollection", "NewIndex", "PartitionTag", "NewRows", "RowsTask", "SystemTask", "Hits", "Status"):
         assert schemas[name]["examples"], name
+
+
+def test_every_answer_in_json_has_an_example(schema: Any) -> None:
+    document = schema.raw_schema
+    schemas = document["components"]["schemas"]
+
+    def exemplified(part: Any) -> bool:
+        """Itself, or what it is made of."""
+        named = re.findall(r"#/components/schemas/(\w+)", str(part))
+        return "example" in str(part) or any(exemplified(schemas[name]) for name in named)
+
+    lacking = [
+        (method, path, code)
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+        for code, answer in operation["responses"].items()
+        if (content := answer.get("content", {}).get("application/json")) and not exemplified(content)
+    ]
+    assert lacking == []

@@ -63,7 +63,13 @@ async def set_advanced(here: Here, request: Request) -> Response:
 
 @router.get(
     "/system/config",
-    responses={200: {"description": "Section, key, value as text; and `restart_required`", "model": dict[str, Any]}},
+    responses={
+        200: {
+            "description": "Section, key, value as text; and `restart_required`",
+            "model": dict[str, Any],
+            "content": {"application/json": {"example": {"cache": {"cache_size": "4GB"}, "restart_required": False}}},
+        }
+    },
 )
 async def show(here: Here) -> Response:
     """All settings."""
