@@ -27,6 +27,7 @@ from milvine.index.raw import OpenRaw
 from milvine.index.refine import refined
 from milvine.index.score import Found, for_finite
 from milvine.index.threads import use_threads
+from milvine.index.widened import wide, widened
 from milvine.types import Bytes, Floats, Ids, IndexType, MetricType, RowMask
 
 FEW_LIVE = 0.12
@@ -59,14 +60,15 @@ class HnswKernel:
         sound = np.flatnonzero(np.isfinite(squared_norms(vectors)))
         if not len(sound):
             return write_graph(write, None, len(vectors), sound)
-        index = self._empty(vectors.shape[1], integer(params, "M"), METRICS[metric])
+        width = wide(vectors.shape[1]) if self._refine else vectors.shape[1]
+        index = self._empty(width, integer(params, "M"), METRICS[metric])
         index.hnsw.efConstruction = integer(params, "efConstruction")
         if self._refine:
             report("training", 0)
-            index.train(portion_of(vectors, sound, 0, len(sound)))
+            index.train(widened(_extremes(vectors, sound), width))
         for start in range(0, len(sound), _PORTION):
             report("adding", start)
-            index.add(portion_of(vectors, sound, start, _PORTION))
+            index.add(widened(portion_of(vectors, sound, start, _PORTION), width))
         report("writing", 0)
         write_graph(write, index, len(vectors), sound, bool(self._refine))
 
@@ -77,6 +79,13 @@ class HnswKernel:
 
     def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:
         return open_graph(data, flat, metric, "ef", self._refine)
+
+
+def _extremes(vectors: Floats, sound: Ids) -> Floats:
+    """The least and the largest number in each dimension, shape (2, dimension): what codes of a byte are made from."""
+    portions = (portion_of(vectors, sound, start, _PORTION) for start in range(0, len(sound), _PORTION))
+    ends = np.concatenate([(portion.min(axis=0), portion.max(axis=0)) for portion in portions])
+    return np.stack([ends.min(axis=0), ends.max(axis=0)])
 
 
 def write_graph(write: Write, index: Any, rows: int, sound: Ids, coded: bool = False) -> None:
@@ -139,7 +148,7 @@ class OpenGraph:
         return refined(queries, self._vectors, self._metric, k, wanted, partial(self._candidates, wanted, how))
 
     def _candidates(self, wanted: int, how: Any, queries: Floats) -> Ids:
-        _, rows = search_index(self._index, queries, wanted, how)
+        _, rows = search_index(self._index, widened(queries, self._index.d), wanted, how)
         row_map = self._image.row_map
         return rows if row_map is None else np.where(rows < 0, -1, row_map[np.maximum(rows, 0)])
 

@@ -26,8 +26,12 @@ from milvine.index.raw import OpenRaw
 from milvine.index.refine import refined
 from milvine.index.score import Found, for_finite, ordered
 from milvine.index.threads import use_threads
+from milvine.index.widened import wide, widened
 from milvine.limits import TRAINING_ROWS_PER_LIST_MIN
 from milvine.types import Bytes, Floats, Ids, IndexType, MetricType, RowMask
+
+_TRAINING_SQ = 100_000
+"""Rows from which faiss learns the range of codes of a byte."""
 
 _PORTION = 1 << 16
 """Rows that are added in one go: faiss says nothing meanwhile."""
@@ -79,11 +83,15 @@ class IvfKernel:
     """One of them, told apart by `make`; `exact` says that its codes are the vectors themselves.
 
     `hybrid`: lists are found on the GPU where faiss can use one, in building and in searching. `refine`: candidates
-    that are compared exactly for each wanted hit where a search does not say how many; 0 for none.
+    that are compared exactly for each wanted hit where a search does not say how many; 0 for none. `of_bytes`: codes
+    have a byte for each dimension.
     """
 
-    def __init__(self, make: Make, exact: bool = False, hybrid: bool = False, refine: int = 0) -> None:
+    def __init__(
+        self, make: Make, exact: bool = False, hybrid: bool = False, refine: int = 0, of_bytes: bool = False
+    ) -> None:
         self._make, self.exact, self.hybrid, self.refine = make, exact, hybrid, refine
+        self._bytes = of_bytes
 
     def build(
         self,
@@ -99,16 +107,18 @@ class IvfKernel:
         if not len(sound):
             return write_image(write, len(vectors), 0, None)
         nlist = effective_nlist(integer(params, "nlist"), len(sound))
-        shape = Shape(vectors.shape[1], len(sound), nlist, METRICS[metric], params)
+        width = wide(vectors.shape[1]) if self._bytes else vectors.shape[1]
+        shape = Shape(width, len(sound), nlist, METRICS[metric], params)
         quantizer = faiss.IndexFlat(shape.dimension, shape.metric)
         index = self._make(quantizer, shape)
         report("training", 0)
         if self.hybrid and (assigning := on_gpu(quantizer)) is not None:
             index.clustering_index = assigning  # k-means assigns rows to centroids there
-        index.train(_training(index, portion_of(vectors, sound, 0, len(sound))))
+        index.train(_training(index, vectors, sound))
         for start in range(0, len(sound), _PORTION):
             report("adding", start)
-            index.add_with_ids(portion_of(vectors, sound, start, _PORTION), sound[start : start + _PORTION])
+            some = widened(portion_of(vectors, sound, start, _PORTION), width)
+            index.add_with_ids(some, sound[start : start + _PORTION])
         report("writing", 0)
         write_image(write, len(vectors), len(sound), index)
 
@@ -124,8 +134,17 @@ class IvfKernel:
         return OpenIvf(image, vectors, metric, self)
 
 
-def _training(index: Any, vectors: Floats) -> Floats:
-    """The rows, repeated where a product quantizer would have fewer than centroids (it refuses)."""
+def _training(index: Any, vectors: Floats, sound: Ids) -> Floats:
+    """The rows, repeated where a product quantizer would have fewer than centroids (it refuses).
+
+    Where rows are widened, as many of them as faiss looks at: all would be a second copy of the segment.
+    """
+    if index.d != vectors.shape[1]:
+        looked_at = max(index.cp.max_points_per_centroid * index.nlist, _TRAINING_SQ)
+        if looked_at < len(sound):
+            sound = np.sort(np.random.default_rng(0).choice(sound, looked_at, replace=False))
+        return widened(portion_of(vectors, sound, 0, len(sound)), index.d)
+    vectors = portion_of(vectors, sound, 0, len(sound))
     centroids = index.pq.ksub if isinstance(index, faiss.IndexIVFPQ | faiss.IndexIVFPQFastScan) else 1
     if len(vectors) >= centroids:
         return vectors
@@ -172,6 +191,7 @@ class OpenIvf:
 
     def _find(self, queries: Floats, wanted: int, how: Any) -> Found:
         """By the distances of the codes."""
+        queries = widened(queries, self._index.d)
         if isinstance(self._searched, CoarseGpu):
             distances, rows = self._searched.search(queries, wanted, params=how)
             return distances, rows
@@ -179,6 +199,6 @@ class OpenIvf:
 
 
 IVF_FLAT = IvfKernel(_flat, exact=True)
-IVF_SQ8 = IvfKernel(_sq8)
-IVF_SQ8H = IvfKernel(_sq8, hybrid=True)
+IVF_SQ8 = IvfKernel(_sq8, of_bytes=True)
+IVF_SQ8H = IvfKernel(_sq8, hybrid=True, of_bytes=True)
 IVF_PQ = IvfKernel(_pq)

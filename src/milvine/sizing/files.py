@@ -12,6 +12,7 @@ from milvine.index.image import IMAGE_HEADER_BYTES
 from milvine.index.ivf import effective_nbits, effective_nlist
 from milvine.index.nsg import DEGREE_MIN, SPARSER
 from milvine.index.params import NBITS_DEFAULT, integer, subspaces
+from milvine.index.widened import wide
 from milvine.limits import INDEX_ROWS_MIN
 from milvine.segment.layout import ALIGNMENT, BLOCK, MAGIC, TRAILER
 from milvine.sizing.shape import FAST_SCANS, Load
@@ -89,7 +90,7 @@ def code_bytes(load: Load, rows: int) -> int:
         return -(-subspaces(load.index_type, load.params, load.dimension) // 2)
     if load.index_type is IndexType.IVF_RABITQ:
         return -(-load.dimension // 8) + _RABITQ_NUMBERS
-    return load.dimension
+    return wide(load.dimension)
 
 
 def pq_bits(load: Load, rows: int) -> int:
@@ -116,12 +117,14 @@ def annoy_node(dimension: int) -> int:
 
 
 def _graph(load: Load, rows: int) -> int:
-    codes = (rows + 8) * load.dimension if load.index_type is IndexType.HNSW_SQ8 else 0
+    codes = (rows + 8) * wide(load.dimension) if load.index_type is IndexType.HNSW_SQ8 else 0
     return _FAISS_HEADER_BYTES + 4 * graph_links(load, rows) + (4 + 8) * rows + codes  # links, level and offset
 
 
 def _ivf(load: Load, rows: int) -> int:
     nlist, code, d = lists(load.params, rows), code_bytes(load, rows), load.dimension
+    if load.index_type in (IndexType.IVF_SQ8, IndexType.IVF_SQ8H):
+        d = wide(d)
     extra = 0
     if load.index_type is IndexType.IVF_PQ:
         extra = 4 * d << pq_bits(load, rows)

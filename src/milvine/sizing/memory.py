@@ -9,6 +9,7 @@ import math
 
 from milvine.index.nsg import BRIDGES, SAMPLE_MIN, SPARSER
 from milvine.index.params import integer
+from milvine.index.widened import wide
 from milvine.sizing.files import code_bytes, graph_degree, graph_links, index_image, lists, pq_bits
 from milvine.sizing.shape import FAST_SCANS, GRAPHS, Load
 from milvine.types import IndexType, MetricType
@@ -74,7 +75,7 @@ def build_bytes(load: Load, rows: int) -> int:
         return _binary_ivf(load, rows)
     finite = 12 * rows  # norms and row numbers
     if load.index_type in (IndexType.HNSW, IndexType.HNSW_SQ8):
-        row = load.row_bytes if load.index_type is IndexType.HNSW else load.dimension
+        row = load.row_bytes if load.index_type is IndexType.HNSW else wide(load.dimension)
         return finite + rows * (row + 4 + 8 + 4 + 4) + 4 * graph_links(load, rows)  # + locks and order
     if load.index_type is IndexType.RNSG:
         return finite + _nsg(load, rows)
