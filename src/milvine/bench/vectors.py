@@ -13,7 +13,7 @@ from milvine.types import Floats, Ids, MetricType, Vectors
 CANDIDATES = 100  # neighbours kept of each query: after deletes the ten nearest are found among them
 CLUSTERED_ROWS, CLUSTERED_WIDTH = 100_000, 128
 _CENTRES, _INNER = 100, 12
-_CENTRE_SPREAD, _INNER_SPREAD, _NOISE = 0.5, 0.72, 0.1  # so that nprobe 16 of nlist 1024 finds about 0.92
+_CENTRE_SPREAD, _INNER_SPREAD, _NOISE = 0.5, 0.75, 0.1  # so that nprobe 16 of nlist 1024 finds about 0.92
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def clustered(
     """Rows around 100 centres, which are normal with deviation 0.5 in every dimension.
 
     Around its centre a row is normal in 12 random directions, the same for all centres (real embeddings vary in few
-    directions too), of deviation 0.72 in a dimension, with noise of deviation 0.1 in every dimension. Queries are drawn
+    directions too), of deviation 0.75 in a dimension, with noise of deviation 0.1 in every dimension. Queries are drawn
     like rows. numpy's PCG64 draws everything from `seed`, so the set is the same on every machine.
     """
     random = np.random.default_rng(seed)
