@@ -191,6 +191,24 @@ def test_a_reply_that_does_not_come_in_time(scripted: Any) -> None:
     own.close()
 
 
+@pytest.mark.parametrize("words", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_who_does_not_greet_as_http2_carries_no_call(words: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "_CONNECT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # the first is never accepted: a server out of files
+        if words:
+            threading.Thread(target=_say, args=(listener, words), daemon=True).start()
+        own = Lanes(ServerAddress("127.0.0.1", listener.getsockname()[1]))
+        assert own.call("Search", b"", None) is None
+        own.close()
+
+
+def _say(listener: socket.socket, words: bytes) -> None:
+    caller, _ = listener.accept()
+    with caller:
+        caller.sendall(words)
+        caller.recv(1 << 16)
+
+
 def test_more_threads_than_lanes_and_lanes_of_ended_threads(scripted: Any) -> None:
     own = Lanes(scripted(lambda stream, request: success(stream)).address)
     together = threading.Barrier(20)

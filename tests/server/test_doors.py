@@ -242,9 +242,12 @@ def test_ipv6(make: Callable[..., Door], script: Script) -> None:
     door.stop(1)
 
 
-def test_auto_takes_grpcio_where_the_front_could_be_ended_by_a_lying_length(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("untrusted", ["can_promise", "is_loopback"])
+def test_auto_takes_grpcio_where_strangers_or_a_lying_length_could_take_the_memory(
+    untrusted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("pygrpc_native")
-    monkeypatch.setattr("milvine.server.app.can_promise", lambda size: False)
+    monkeypatch.setattr(f"milvine.server.app.{untrusted}", lambda value: False)
     for kind, name in (("auto", "grpc"), ("native", "native")):
         door = open_door(Operations(None), Settings(door=kind, port=0))  # type: ignore[arg-type]
         assert door.name == name

@@ -21,7 +21,7 @@ from milvine.server.operations import SERVED, Operations
 from milvine.server.operations.together import search_together
 from milvine.server.preloading import preload_collections
 from milvine.server.security.doors import OPEN_DOOR, DoorSecurity
-from milvine.server.security.opening import Security, tell_if_open
+from milvine.server.security.opening import Security, is_loopback, tell_if_open
 from milvine.server.side_services import SideServices
 from milvine.server.tracing import open_tracing
 from milvine.wire.schema import HYBRID_RPCS
@@ -132,8 +132,14 @@ def open_door(
     rpcs = (*_DECLARED, *side.rpcs) if side else _DECLARED
     security = replace(security, message_bytes_max=settings.request_bytes_max)
     more = (*((side.streams, side.handlers, side.observe) if side else (None, (), None)), security)
-    unsafe = settings.door == "auto" and not can_promise(LONGEST_MESSAGE)  # see the native door
-    if settings.door == "grpc" or not installed or unsafe or security.credentials is not None:
+    # The native door takes messages of any size, and unpacks them: it is for clients that are trusted with memory.
+    trusted = is_loopback(settings.address) and can_promise(LONGEST_MESSAGE)
+    if (
+        settings.door == "grpc"
+        or not installed
+        or (settings.door == "auto" and not trusted)
+        or security.credentials is not None
+    ):
         return GrpcDoor(call, rpcs, settings.address, settings.port, *more)
     native_door = import_module("milvine.server.native_door")
     traced = side is not None and side.observe is not None  # a trace is of one call

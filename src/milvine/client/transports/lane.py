@@ -95,6 +95,25 @@ class Lane:
         self._process = os.getpid()
         self.worn = False
         """Whether the connection has carried all that it may."""
+        self._greet()
+
+    def _greet(self) -> None:
+        """Wait for the server's first words: a server out of files leaves connections waiting that seem open.
+
+        Raises:
+            OSError: it does not speak in time, or something else than HTTP/2.
+        """
+        try:
+            kind, flags, stream, payload = self._next(time.monotonic() + _CONNECT_SECONDS)
+            if kind != _SETTINGS:
+                raise Unusable
+            self._control(kind, flags, stream, payload)
+        except Unusable:
+            self.close()
+            raise ConnectionError("no HTTP/2 server") from None
+        except OSError:
+            self.close()
+            raise
 
     def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
         """The reply.
