@@ -9,7 +9,6 @@ from hypothesis import settings
 
 from milvine.testing.stateful import DatabaseMachine
 
-
 EXAMPLES = int(os.environ.get("MILVINE_SOAK_EXAMPLES", "30"))
 
 
