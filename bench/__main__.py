@@ -37,7 +37,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     others = parser.add_argument_group("the others")
     others.add_argument("--doors", nargs="+", default=["server", "embedded"], choices=("server", "embedded"))
     others.add_argument(
-        "--types", nargs="+", help="FLAT IVF_FLAT IVF_SQ8 IVF_SQ8H IVF_PQ HNSW RNSG ANNOY; default: what fits"
+        "--types", nargs="+", help="FLAT IVF_FLAT IVF_SQ8 ... as IndexType names them; default: what fits"
     )
     others.add_argument("--batch-rows", type=int, default=20_000, help="rows of one insert while loading")
     others.add_argument("--batches", type=int, nargs="+", default=[5_000, 20_000], help="rows of one insert in ingest")

@@ -9,7 +9,14 @@ from milvine.types import IndexType
 
 NLIST, NPROBE = 1024, 16
 BINARY_NLIST, BINARY_NPROBE = 128, 24
-LISTED = (IndexType.IVF_FLAT, IndexType.IVF_SQ8, IndexType.IVF_SQ8H, IndexType.IVF_PQ)  # training draws at random
+LISTED = (  # training draws at random
+    IndexType.IVF_FLAT,
+    IndexType.IVF_SQ8,
+    IndexType.IVF_SQ8H,
+    IndexType.IVF_PQ,
+    IndexType.IVF_PQFS,
+    IndexType.IVF_RABITQ,
+)
 
 
 @dataclass(frozen=True)
@@ -55,5 +62,8 @@ def cases(dimension: int, names: list[str] | None = None) -> list[Case]:
             {"search_length": 64},
         ),
         Case(IndexType.ANNOY, {"n_trees": 16}, {"search_k": 5000}),
+        Case(IndexType.IVF_PQFS, listed, probed),
+        Case(IndexType.IVF_RABITQ, listed, probed),
+        Case(IndexType.HNSW_SQ8, {"M": 16, "efConstruction": 200}, {"ef": 64}),
     ]
     return [case for case in every if names is None or case.name in names]

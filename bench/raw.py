@@ -11,10 +11,11 @@ import numpy as np
 
 from bench.cases import LISTED, Case
 from milvine.bench.vectors import Dataset
+from milvine.index.params import REFINES
 from milvine.types import Ids, IndexType, MetricType, Vectors
 
 SEEDS = (1, 2, 3)
-GRAPHS = (IndexType.HNSW, IndexType.RNSG)
+GRAPHS = (IndexType.HNSW, IndexType.HNSW_SQ8, IndexType.RNSG)
 CONSTRUCTION = 200
 _SKIP_VECTORS = faiss.IO_FLAG_SKIP_STORAGE
 
@@ -26,6 +27,7 @@ class RawIndex:
     case: Case
     index: Any
     live: np.ndarray | None = None  # packed bits; the selector points into them
+    data: Dataset | None = None  # to compare candidates with, of types that refine
 
     @property
     def deletes(self) -> bool:
@@ -39,14 +41,25 @@ class RawIndex:
             return _filled([self.index.get_nns_by_vector(query, k, search_k) for query in queries.tolist()], k)
         if isinstance(self.index, faiss.IndexBinary | faiss.IndexNSG):
             return np.asarray(self.index.search(queries, k)[1], np.int64)
-        _, rows = self.index.search(queries, k, params=self._parameters())
-        return np.asarray(rows, np.int64)
+        refine = REFINES.get(self.case.type, 1)
+        _, rows = self.index.search(queries, k * refine, params=self._parameters())
+        return np.asarray(rows if refine == 1 else self._refined(queries, rows)[:, :k], np.int64)
+
+    def _refined(self, queries: Vectors, rows: Ids) -> Ids:
+        """Candidates, nearest first, by products as a program beside faiss would compare them."""
+        assert self.data is not None
+        found = self.data.train[rows]
+        if self.data.metric is MetricType.IP:
+            far = -np.einsum("ijk,ik->ij", found, queries)
+        else:
+            far = ((found - queries[:, None]) ** 2).sum(axis=2)
+        return np.take_along_axis(rows, np.argsort(np.where(rows < 0, np.inf, far), axis=1), axis=1)
 
     def without(self, dead: Ids) -> RawIndex:
         """The same index, answering as if the rows `dead` were gone."""
         mask = np.ones(self.index.ntotal, bool)
         mask[dead] = False
-        return RawIndex(self.case, self.index, np.packbits(mask, bitorder="little"))
+        return RawIndex(self.case, self.index, np.packbits(mask, bitorder="little"), self.data)
 
     def _parameters(self) -> Any:
         options = {} if self.live is None else {"sel": faiss.IDSelectorBitmap(self.live)}
@@ -54,7 +67,7 @@ class RawIndex:
             kind = faiss.IVFPQSearchParameters if self.case.type is IndexType.IVF_PQ else faiss.SearchParametersIVF
             return kind(nprobe=self.case.search["nprobe"], **options)
         if self.case.type in GRAPHS:
-            breadth = self.case.search["ef" if self.case.type is IndexType.HNSW else "search_length"]
+            breadth = self.case.search["search_length" if self.case.type is IndexType.RNSG else "ef"]
             return faiss.SearchParametersHNSW(efSearch=breadth, **options)
         return faiss.SearchParameters(**options) if options else None
 
@@ -83,9 +96,9 @@ def build(data: Dataset, case: Case, seed: int = 1) -> RawIndex:
         index.cp.seed = seed
         if case.type is IndexType.IVF_PQ:
             index.pq.cp.seed = seed
-        index.train(data.train)
+    index.train(data.train)
     index.add(data.train)
-    return RawIndex(case, index)
+    return RawIndex(case, index, data=data)
 
 
 def has(data: Dataset, case: Case) -> bool:
@@ -114,7 +127,11 @@ def _empty(data: Dataset, case: Case) -> Any:
     if case.type is IndexType.FLAT:
         return faiss.IndexFlat(data.dimension, metric)
     if case.type in GRAPHS:  # RNSG is held against HNSW of as many links and as broad a search
-        index = faiss.IndexHNSWFlat(data.dimension, case.build.get("M") or case.build["out_degree"] // 2, metric)
+        links = case.build.get("M") or case.build["out_degree"] // 2
+        if case.type is IndexType.HNSW_SQ8:
+            index = faiss.IndexHNSWSQ(data.dimension, faiss.ScalarQuantizer.QT_8bit, links, metric)
+        else:
+            index = faiss.IndexHNSWFlat(data.dimension, links, metric)
         index.hnsw.efConstruction = case.build.get("efConstruction", CONSTRUCTION)
         return index
     return _empty_lists(data.dimension, metric, case, case.lists(data.rows))
@@ -127,6 +144,10 @@ def _empty_lists(dimension: int, metric: int, case: Case, lists: int) -> Any:
     if case.type in (IndexType.IVF_SQ8, IndexType.IVF_SQ8H):
         kind = faiss.ScalarQuantizer.QT_8bit
         return faiss.IndexIVFScalarQuantizer(coarse, dimension, lists, kind, metric)
+    if case.type is IndexType.IVF_PQFS:
+        return faiss.IndexIVFPQFastScan(coarse, dimension, lists, dimension // 2, 4, metric)
+    if case.type is IndexType.IVF_RABITQ:
+        return faiss.IndexIVFRaBitQFastScan(coarse, dimension, lists, metric)
     return faiss.IndexIVFPQ(coarse, dimension, lists, case.build["m"], 8, metric)
 
 

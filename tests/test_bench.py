@@ -81,6 +81,9 @@ def test_every_type_is_measured_with_parameters_that_fit() -> None:
             IndexType.HNSW,
             IndexType.RNSG,
             IndexType.ANNOY,
+            IndexType.IVF_PQFS,
+            IndexType.IVF_RABITQ,
+            IndexType.HNSW_SQ8,
         }
         assert dimension % found[IndexType.IVF_PQ].build["m"] == 0
 
