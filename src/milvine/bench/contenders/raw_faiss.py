@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
+
+from milvine.index.native import faiss  # its OpenMP threads wait without spinning, as ours do
 
 
 class RawFaiss:
