@@ -218,18 +218,19 @@ def test_targets_are_met_or_missed() -> None:
 def test_results_are_written_with_a_picture(tmp_path: Path) -> None:
     results = Results({"rounds": 1})
     for contender, rate in ((RAW, 10_000.0), ("a <b> & c", 1.5)):
-        results.add(measured(contender, rate))
+        results.add(measured(contender, rate, p50=1.0, p99=2.0, least=rate, most=rate, server_cpu=None))
         results.add({**measured(contender, 2 * rate), "what": "curve", "breadth": 16, "recall": 0.8})
     paths = results.save(tmp_path, "search")
-    assert [path.name for path in paths] == ["search.json", "search.svg"]
+    assert [path.name for path in paths] == ["search.json", "search.md", "search.svg"]
     content = json.loads(paths[0].read_text(encoding="utf-8"))
     assert len(content["rows"]) == 4 and content["machine"]["cores"] >= 1
-    picture = ElementTree.fromstring(paths[1].read_text(encoding="utf-8"))
+    assert "| d | HNSW | raw faiss | 1 | 0.900 | 10,000 (10,000 to 10,000) |" in paths[1].read_text(encoding="utf-8")
+    picture = ElementTree.fromstring(paths[2].read_text(encoding="utf-8"))
     assert len([line for line in picture.iter() if line.tag.endswith("polyline")]) == 2
 
 
 def test_nothing_measured_is_no_picture(tmp_path: Path) -> None:
-    assert [path.name for path in Results({}).save(tmp_path, "empty")] == ["empty.json"]
+    assert [path.name for path in Results({}).save(tmp_path, "empty")] == ["empty.json", "empty.md"]
     ElementTree.fromstring(draw([]))
 
 

@@ -15,6 +15,7 @@ import psutil
 
 import milvine
 from milvine.bench.picture import curves, draw
+from milvine.bench.tables import markdown
 from milvine.bench.targets import Target, judge
 
 Row = dict[str, Any]
@@ -37,7 +38,7 @@ class Results:
         return judge(self.rows)
 
     def save(self, folder: Path, name: str) -> list[Path]:
-        """`name`.json, and `name`.svg where there is something to draw."""
+        """`name`.json, `name`.md with the tables, and `name`.svg where there is something to draw."""
         folder.mkdir(parents=True, exist_ok=True)
         for target in self.targets():
             print(target.text(), flush=True)
@@ -48,11 +49,12 @@ class Results:
             "rows": self.rows,
             "targets": [target.as_dict() for target in self.targets()],
         }
-        written = [folder / f"{name}.json"]
+        written = [folder / f"{name}.json", folder / f"{name}.md"]
         written[0].write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        written[1].write_text(markdown(self.rows), encoding="utf-8")
         if curves(self.rows):
             written.append(folder / f"{name}.svg")
-            written[1].write_text(draw(self.rows), encoding="utf-8")
+            written[2].write_text(draw(self.rows), encoding="utf-8")
         return written
 
 
