@@ -93,7 +93,7 @@ def test_asyncio_is_not_loaded_before_it_is_needed() -> None:
 
 def test_nobody_listens() -> None:
     async def connect() -> None:
-        async with AsyncMilvus(host="127.0.0.1", port=1, max_retry=1):
+        async with AsyncMilvus(host="127.0.0.1", port=1, max_retry=1, wait_timeout=0.2):
             raise AssertionError("connected")
 
     with pytest.raises(NotConnectError):

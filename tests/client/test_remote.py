@@ -51,8 +51,19 @@ def test_by_host_and_by_uri(port: int) -> None:
 def test_nobody_listens(free_port: int) -> None:
     started = time.monotonic()
     with pytest.raises(NotConnectError, match=f"^Fail connecting to server on 127.0.0.1:{free_port}. Timeout$"):
-        Milvus(host="127.0.0.1", port=free_port)
-    assert time.monotonic() - started < 5
+        Milvus(host="127.0.0.1", port=free_port, wait_timeout=0.5)
+    assert time.monotonic() - started < 8
+
+
+def test_a_client_that_starts_before_its_server(free_port: int) -> None:
+    made: list[Milvus] = []
+    caller = threading.Thread(target=lambda: made.append(Milvus(host="127.0.0.1", port=free_port)))
+    caller.start()
+    time.sleep(1.0)
+    assert not made
+    with serving(answers(), free_port):
+        caller.join(30)
+        assert made[0].compact("a").OK()
 
 
 def test_somebody_listens_who_never_answers() -> None:

@@ -26,6 +26,8 @@ class TransportFailed(Exception):
         return f"{self.details} ({getattr(self.code, 'name', self.code)})"
 
 
+STARTING_SECONDS = 10.0
+"""How long a server that refuses, and never answered this client, may be one that is just starting."""
 _FIRST_PAUSE, _LAST_PAUSE = 0.1, 1.0
 
 

@@ -18,7 +18,7 @@ import grpc
 
 from milvine.client.address import HttpAddress
 from milvine.client.exceptions import NotConnectError
-from milvine.client.transports.base import TransportFailed, attempts
+from milvine.client.transports.base import STARTING_SECONDS, TransportFailed, attempts
 from milvine.client.transports.rest_calls import CALLS, Refused
 from milvine.wire import schema
 from milvine.wire.status import set_status
@@ -51,7 +51,8 @@ class HttpTransport:
         except TransportFailed as error:
             if not self._pre_ping or not error.unsent:
                 raise
-        self.wait(min(self._wait_timeout, timeout or self._wait_timeout) if self._answered else 0.0)
+        patience = min(self._wait_timeout, timeout or self._wait_timeout)
+        self.wait(patience if self._answered else min(patience, STARTING_SECONDS))
         return self._call(method, request, timeout)
 
     def _call(self, method: str, request: bytes, timeout: float | None) -> bytes:

@@ -9,7 +9,7 @@ import grpc
 
 from milvine.client.address import ServerAddress
 from milvine.client.exceptions import NotConnectError
-from milvine.client.transports.base import TransportFailed, attempts
+from milvine.client.transports.base import STARTING_SECONDS, TransportFailed, attempts
 from milvine.client.transports.lane import CALLS, REQUEST_BYTES_MAX, Lanes
 from milvine.wire.schema import RPCS, Command, method_path
 
@@ -86,7 +86,8 @@ class RemoteTransport:
         except RemoteFailed as error:
             if not self._pre_ping or not error.unsent:
                 raise
-        self.wait(min(self._wait_timeout, timeout or self._wait_timeout) if self._answered else 0.0)
+        patience = min(self._wait_timeout, timeout or self._wait_timeout)
+        self.wait(patience if self._answered else min(patience, STARTING_SECONDS))
         return self._send(method, request, timeout)
 
     def _send(self, method: str, request: bytes, timeout: float | None) -> bytes:
