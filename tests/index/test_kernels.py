@@ -139,7 +139,7 @@ def test_without_the_package_annoy_says_what_to_install(monkeypatch: pytest.Monk
 def test_an_older_faiss_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(faiss, "IndexIVFRaBitQFastScan", raising=False)
     monkeypatch.delitem(sys.modules, "milvine.index.rabitq", raising=False)
-    with pytest.raises(Unsupported, match="IVF_RABITQ needs faiss-cpu .*Upgrade"):
+    with pytest.raises(Unsupported, match="IVF_RABITQ needs a newer faiss-cpu .*Upgrade"):
         kernel(IndexType.IVF_RABITQ)
 
 
