@@ -14,6 +14,7 @@ CASES = {
     "rpc": 400,
     "log": 80,
     "folder": 8,
+    "mending": 6,
     "config": 12,
     "rest": 150,
     "grpc": 80,
