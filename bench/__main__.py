@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from importlib import import_module
 
@@ -55,6 +56,7 @@ def _in_plain_environment() -> None:
 def main() -> None:
     options = options_of(sys.argv[1:])
     _in_plain_environment()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of every `finally`, which ends servers
     chosen = options.sets
     for name in EVERYTHING if options.what == "all" else (options.what,):
         if name in OLDER:  # raw faiss in the same process as the embedded database: waiting threads must not spin

@@ -37,7 +37,13 @@ class Worker:
         interpreter = [str(python), "-E"] if python else [sys.executable]  # -E: PYTHONPATH is about this one's packages
         command = [*interpreter, str(WORKER), str(adapter)]
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said)
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            start_new_session=True,  # Ctrl-C is for the parent, which closes contenders in order
+        )
         self._rest = b""
 
     @property
@@ -123,7 +129,7 @@ class Serving:
         config.write_text(f"version: 0.5\nengine_config:\n  omp_thread_num: {self.threads}\n", encoding="utf-8")
         options = ["--data", self.folder, "--port", self.port, "--http-port", free_port(), "--config", config]
         command = [*self.wrapping, sys.executable, "-m", "milvine", "serve", *map(str, options)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
         line = self.process.stdout.readline() if self.process.stdout else ""
         if not line:
             raise ContenderFailed(f"the server ended with exit code {self.process.wait()}")

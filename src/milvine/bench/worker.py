@@ -240,6 +240,9 @@ def main(path: str) -> None:
         answers.flush()
         if command["do"] == "close":
             os._exit(0)  # some libraries keep threads that would hold the end up
+    if session is not None:  # the parent is gone: what this contender started must not stay
+        session.do_close()
+    os._exit(1)
 
 
 if __name__ == "__main__":

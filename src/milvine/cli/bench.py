@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from enum import Enum
 from pathlib import Path
@@ -39,6 +40,7 @@ def bench(
 ) -> None:
     """Measure raw faiss, Milvine embedded and its server in turns: recall, rates, latency, CPU, ingest, builds."""
     _in_plain_environment()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of every `finally`, which ends servers
     try:
         from milvine.bench.measure import measure
         from milvine.bench.plan import KINDS, Plan
