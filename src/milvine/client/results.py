@@ -110,6 +110,8 @@ def _hits_of_rows(ids: Ids) -> Ids:
     if not ids.size:
         return np.zeros(len(ids), dtype=np.int64)
     fillers = ids == FILLER_ID
+    if not fillers.any():
+        return np.full(len(ids), ids.shape[1], dtype=np.int64)
     counts: Ids = np.where(fillers.any(axis=1), fillers.argmax(axis=1), ids.shape[1]).astype(np.int64)
     return counts
 
@@ -159,11 +161,22 @@ class TopKQueryResult:
         return self._ids.shape[0], self._ids.shape[1]
 
     @cached_property
+    def _full(self) -> bool:
+        """Whether there is no filler."""
+        return not (self._ids == FILLER_ID).any()
+
+    @cached_property
     def id_array(self) -> list[list[int]]:
+        if self._full:
+            ids: list[list[int]] = self._ids.tolist()
+            return ids
         return [row[:count].tolist() for row, count in zip(self._ids, self._counts, strict=True)]
 
     @cached_property
     def distance_array(self) -> list[list[float]]:
+        if self._full:
+            distances: list[list[float]] = self._distances.tolist()
+            return distances
         return [row[:count].tolist() for row, count in zip(self._distances, self._counts, strict=True)]
 
     @property
