@@ -11,6 +11,7 @@ import numpy as np
 
 from milvine.types import Ids, Vectors
 from milvine.wire import schema
+from milvine.wire.alike import Alike
 from milvine.wire.buffers import join
 from milvine.wire.rows import NO_ROWS, Irregular, Rows, rows_field, rows_of_records
 from milvine.wire.varint import encode_int64s
@@ -122,9 +123,19 @@ def _slow_insert(message: Any) -> InsertRequest:
     return InsertRequest(message.collection_name, rows, ids, tag, _params_of(pairs), _key_of(pairs))
 
 
+_SINGLE: Alike[SearchRequest] = Alike()
+
+
 def decode_search(data: bytes) -> SearchRequest:
     """SearchParam."""
-    return decode(_fast_search, _slow_search, schema.SearchParam, data)
+    found = _SINGLE.find(data)
+    if found is not None:
+        like, vectors = found
+        return SearchRequest(like.collection, like.tags, Rows(1, vectors.size, vectors), like.topk, like.params)
+    wanted = decode(_fast_search, _slow_search, schema.SearchParam, data)
+    if wanted.rows.count == 1:
+        _SINGLE.keep(data, SearchRequest(wanted.collection, wanted.tags, NO_ROWS, wanted.topk, wanted.params))
+    return wanted
 
 
 def _fast_search(walk: Walk) -> SearchRequest:

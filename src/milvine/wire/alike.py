@@ -1,0 +1,77 @@
+"""Searches that differ in nothing but the numbers of their one vector, which is how programs search.
+
+What lies before the numbers and what lies behind them is kept, with what it was decoded to. A request that begins and
+ends with the same bytes, and is of the same length, is the same request with other numbers: the bytes before them hold
+every length on the way to them, and all that is decoded after them lies in the bytes behind.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from milvine.types import Floats
+from milvine.wire.rows import Irregular
+from milvine.wire.varint import Malformed, read_varint
+from milvine.wire.walk import BYTES, VARINT, Walk
+
+T = TypeVar("T")
+_KEPT_MAX = 256  # kinds of requests; a program has few
+_FRAME_BYTES_MAX = 1024  # around the numbers
+_FLOATS = 0x0A  # RowRecord.float_data, packed
+
+
+class Alike(Generic[T]):
+    """Thread-safe without a lock: every entry is right by itself."""
+
+    def __init__(self) -> None:
+        self._places: dict[int, tuple[int, int]] = {}  # by length of the request: where its numbers begin and end
+        self._known: dict[tuple[bytes, bytes], T] = {}  # by what lies around them
+
+    def find(self, data: bytes) -> tuple[T, Floats] | None:
+        """What was kept for such a request, and its vector (1, dimension), in memory of its own."""
+        place = self._places.get(len(data))
+        if place is None:
+            return None
+        start, stop = place
+        known = self._known.get((data[:start], data[stop:]))
+        if known is None:
+            return None
+        vector = np.frombuffer(data, dtype=np.dtype("<f4"), count=(stop - start) // 4, offset=start)
+        return known, vector.reshape(1, -1).copy()
+
+    def keep(self, data: bytes, value: T) -> None:
+        """Keep `value` for requests like `data`, which is of one vector; others are passed over."""
+        place = _numbers(data)
+        if place is None or len(data) - (place[1] - place[0]) > _FRAME_BYTES_MAX:
+            return
+        if len(self._known) >= _KEPT_MAX:
+            self._known.clear()
+            self._places.clear()
+        self._known[data[: place[0]], data[place[1] :]] = value
+        self._places[len(data)] = place
+
+
+def _numbers(data: bytes) -> tuple[int, int] | None:
+    """Where the numbers of the one vector of a SearchParam begin and end; None where there is not just one."""
+    walk, place = Walk(data), None
+    try:
+        for field in walk.fields():
+            if field == (3, BYTES):
+                if place is not None:
+                    return None
+                size, inner = read_varint(data, walk.at)
+                length, start = read_varint(data, inner + 1)
+                if data[inner] != _FLOATS or start + length != inner + size or not length or length % 4:
+                    return None
+                place, walk.at = (start, start + length), start + length
+            elif field == (4, VARINT):
+                walk.varint()
+            elif field in ((1, BYTES), (2, BYTES), (5, BYTES)):
+                walk.payload()
+            else:
+                return None
+    except (Irregular, Malformed, IndexError):
+        return None
+    return place if place is not None and walk.at == len(data) and place[1] <= len(data) else None
