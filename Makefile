@@ -119,7 +119,7 @@ intruders: $(VENV)/.dev
 # What users install, in an environment of its own. A package that nobody could ask about is an error, not a pass.
 audit: $(VENV)/.dev
 	$(PYTHON) -m venv $(VENV)-audit
-	$(VENV)-audit/bin/python -m pip --disable-pip-version-check --quiet install --upgrade pip '.[server,otel,native]'
+	$(VENV)-audit/bin/python -m pip --disable-pip-version-check --quiet install --upgrade pip '.[server,otel,native,postgresql]'
 	$(VENV)-audit/bin/python -m pip --quiet uninstall --yes milvine
 	$(BIN)/pip-audit --strict --path "$$($(VENV)-audit/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 

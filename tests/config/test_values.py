@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from milvine.cli.configuration import configure
-from milvine.config import ALL, BY_NAME, KEYS, Key, Settings, as_text, default_text, parse_size
+from milvine.config import ALL, BY_NAME, KEYS, Key, Settings, as_text, default_text, parse_size, shown_text
 from milvine.config.sources import FILE
 from milvine.errors import IllegalArgument
 
@@ -21,7 +21,7 @@ _BAD: dict[str, tuple[str, ...]] = {
     "cluster.role": ("", "readonly"),
     "storage.auto_flush_interval": ("3601",),
     "general.timezone": ("UTC+15", "UTC+8:60", "GMT", "+8", "Europe/Berlin"),
-    "general.meta_uri": ("", "mysql://u:p@h:1/db", "postgresql://u@h/db", "sqlite:///a.db"),
+    "general.meta_uri": ("", "mysql://u:p@h:1/db", "postgresql://u:p@h", "postgres://u:p@h/db", "sqlite:///a.db"),
     "network.bind.address": ("", "256.1.1.1", "1.2.3", "a b", "http://x"),
     "network.http.address": ("256.1.1.1", "-"),
     "network.door": ("", "http"),
@@ -140,3 +140,28 @@ def test_fields_and_keys() -> None:
     assert len(KEYS) == len([key for key in ALL if key.field])
     assert Settings(address="1.2.3.4").http_address == "1.2.3.4"
     assert Settings(http_bind="1.2.3.5").http_address == "1.2.3.5"
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("sqlite://:@:/", "sqlite://:@:/"),
+        ("postgresql://u:s3cret@h:5432/db", "postgresql://u:***@h:5432/db"),
+        ("postgresql+psycopg://u:s3c@cret@h/db?sslmode=require", "postgresql+psycopg://u:***@h/db?sslmode=require"),
+        ("postgresql:///db?host=/run&password=s3cret&user=u", "postgresql:///db?host=/run&password=***&user=u"),
+        ("postgresql://u@h/db", "postgresql://u@h/db"),
+    ],
+)
+def test_the_catalog_is_told_without_its_password(uri: str, told: str) -> None:
+    key = BY_NAME["general.meta_uri"]
+    assert key.parse(key.name, uri) == uri
+    assert shown_text(key, uri) == told
+    assert as_text(Settings(meta_uri=uri))[key.name] == told
+    assert "s3c" not in repr(Settings(meta_uri=uri))
+
+
+@pytest.mark.parametrize("uri", ["postgresql://u:s3cret@h", "postgres://u:s3cret@h/db", "mysql://u:s3cret@h/db"])
+def test_a_refused_catalog_is_told_without_its_password(uri: str) -> None:
+    with pytest.raises(IllegalArgument) as error:
+        BY_NAME["general.meta_uri"].parse("general.meta_uri", uri)
+    assert "s3c" not in str(error.value)

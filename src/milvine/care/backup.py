@@ -24,6 +24,7 @@ from milvine.care.component import examine
 from milvine.care.logfiles import LogScan, whole_records
 from milvine.care.manifest import PARTIAL, BackedUp, Manifest, backups, checksum, write_manifest
 from milvine.catalog.model import Contents
+from milvine.catalog.place import IN_FOLDER, in_folder, open_catalog
 from milvine.catalog.sql import Catalog, is_there
 from milvine.errors import CorruptFile, StorageFailed
 from milvine.segment.layout import TRAILER
@@ -39,7 +40,9 @@ class _Moved(Exception):
     """The database changed in a way that makes this round useless."""
 
 
-def backup(root: Path, destination: Path, link: bool = False, indexes: bool = True) -> Manifest:
+def backup(
+    root: Path, destination: Path, link: bool = False, indexes: bool = True, meta_uri: str = IN_FOLDER
+) -> Manifest:
     """Make a backup of the database in `root`, which may be in use, as a new folder in `destination`.
 
     Files that an earlier backup in `destination` has, and that still say the same, are shared with it by hard link.
@@ -47,12 +50,13 @@ def backup(root: Path, destination: Path, link: bool = False, indexes: bool = Tr
     Args:
         link: share files with the database, too, where the file system can: quick, and no help against a failing disk.
         indexes: copy index files as well, so that a restore need not build them.
+        meta_uri: where the catalog is (`general.meta_uri`). The backup has it as SQLite, wherever it was.
 
     Raises:
         StorageFailed: there is no database, or the disk refuses; no backup remains.
         CorruptFile: a file of the database is damaged; no backup remains.
     """
-    if not is_there(root / "catalog.sqlite"):
+    if in_folder(root, meta_uri) and not is_there(root / "catalog.sqlite"):
         raise StorageFailed(f"{root} holds no Milvine database")
     try:
         make_folder(destination, private=True)
@@ -61,7 +65,7 @@ def backup(root: Path, destination: Path, link: bool = False, indexes: bool = Tr
         staging = destination / (name + PARTIAL)
         make_folder(staging)
         try:
-            made = _Backup(root, staging, earlier[-1] if earlier else None, link, indexes).run()
+            made = _Backup(root, staging, earlier[-1] if earlier else None, link, indexes, meta_uri).run()
             write_manifest(staging, made)
             os.rename(staging, destination / name)
             sync_folder(destination)
@@ -83,8 +87,11 @@ def _free_name(destination: Path) -> str:
 
 
 class _Backup:
-    def __init__(self, root: Path, staging: Path, earlier: Manifest | None, link: bool, indexes: bool) -> None:
+    def __init__(
+        self, root: Path, staging: Path, earlier: Manifest | None, link: bool, indexes: bool, meta_uri: str
+    ) -> None:
         self._root, self._staging, self._link, self._indexes = root, staging, link, indexes
+        self._meta_uri = meta_uri
         self._earlier = earlier
         self._segments = LocalStorage(staging / "segments")
         self._done: dict[str, BackedUp] = {}
@@ -112,7 +119,7 @@ class _Backup:
         copy.unlink(missing_ok=True)
         with ExitStack() as held:
             logs = {path.name: held.enter_context(open(path, "rb")) for path in self._log_files()}
-            catalog = Catalog(self._root / copy.name, read_only=True)
+            catalog = open_catalog(self._root / copy.name, self._meta_uri, read_only=True)
             try:
                 before = catalog.contents()
                 catalog.copy_to(copy)

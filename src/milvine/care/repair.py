@@ -26,8 +26,9 @@ from milvine.care.rows import Logged
 from milvine.care.verify import Survey, look
 from milvine.catalog.definitions import read_definitions
 from milvine.catalog.model import Contents, SegmentRecord, StoredCollection
+from milvine.catalog.place import folder_id
 from milvine.catalog.sql import DEFINITIONS, Catalog
-from milvine.errors import StorageFailed, UnsupportedFormat
+from milvine.errors import StorageFailed, Unsupported, UnsupportedFormat
 from milvine.segment.writer import RowSet, write_rows, write_tombstones
 from milvine.storage.durable import make_folder, sync_folder, write_file
 from milvine.storage.folder import FORMAT_VERSION, DataFolder
@@ -74,8 +75,14 @@ def repair(root: Path, skip_log_damage: bool = False, dry_run: bool = True, igno
         DataFolderLocked: a process has it open.
         UnsupportedFormat: a newer Milvine wrote it.
         StorageFailed: there is no database, or it cannot be read or written.
+        Unsupported: its catalog is in PostgreSQL.
     """
     _check_format(root, ignore_format)
+    if folder_id(root):
+        raise Unsupported(
+            f"{root} has its catalog in PostgreSQL, which milvine repair does not rebuild. Restore the database from "
+            "its pg_dump and the folder together, or both from a milvine backup; milvine verify says what is damaged"
+        )
     folder = DataFolder(root)
     if not root.is_dir():
         raise StorageFailed(f"{root} holds no Milvine database")

@@ -19,7 +19,8 @@ from milvine.care.logfiles import LogScan, first_lsn
 from milvine.catalog.definitions import read_definitions
 from milvine.catalog.model import Contents, SegmentRecord
 from milvine.catalog.pending import unread_commits
-from milvine.catalog.sql import DEFINITIONS, Catalog, is_there
+from milvine.catalog.place import IN_FOLDER, NOTE, in_folder, open_catalog
+from milvine.catalog.sql import DEFINITIONS, is_there
 from milvine.errors import CorruptFile, MilvineError, StorageFailed
 from milvine.ingest.orphans import forgotten
 from milvine.segment.cache import FileCache
@@ -32,7 +33,7 @@ from milvine.wal.record import Record
 COMPONENT_NAME = re.compile(r"(rows|index|dead)-\d+\.mlv")
 _LOOKS = 4
 _EXPECTED = {"FORMAT", "LOCK", "catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm", "catalog.sqlite-journal"}
-_EXPECTED |= {"wal", "segments", DEFINITIONS, "set-aside"}
+_EXPECTED |= {"wal", "segments", DEFINITIONS, "set-aside", NOTE}
 
 
 @dataclass
@@ -48,6 +49,7 @@ class Survey:
     catalog_sound: bool = False
     components: dict[str, Component] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    meta_uri: str = IN_FOLDER
     log_records: int = 0
     log_sound: bool = True
 
@@ -56,18 +58,21 @@ class Survey:
             yield from ((record, stored.collection) for record in stored.segments)
 
 
-def verify(root: Path, bytes_per_second: float | None = None, open_indexes: bool = True) -> Report:
+def verify(
+    root: Path, bytes_per_second: float | None = None, open_indexes: bool = True, meta_uri: str = IN_FOLDER
+) -> Report:
     """Look at the database in `root`. See `milvine.care.findings`.
 
     Args:
         bytes_per_second: read no faster than this.
         open_indexes: load every index whose checksums are right, and count its rows.
+        meta_uri: where its catalog is, as the setting `general.meta_uri` says it.
 
     Raises:
         StorageFailed: there is no database, or it cannot be read (no permission).
     """
     began = time.monotonic()
-    survey = look(root, bytes_per_second, open_indexes)
+    survey = look(root, bytes_per_second, open_indexes, meta_uri=meta_uri)
     contents = survey.contents or Contents((), 0, 0)
     return Report(
         str(root),
@@ -83,17 +88,22 @@ def verify(root: Path, bytes_per_second: float | None = None, open_indexes: bool
 
 
 def look(
-    root: Path, bytes_per_second: float | None = None, open_indexes: bool = True, running: bool | None = None
+    root: Path,
+    bytes_per_second: float | None = None,
+    open_indexes: bool = True,
+    running: bool | None = None,
+    meta_uri: str = IN_FOLDER,
 ) -> Survey:
     """Read everything once. `running` says whether a server works on it, None: find out. Raises as `verify`."""
     folder = DataFolder(root)
     if not root.is_dir() or not any((root / name).exists() for name in ("FORMAT", "catalog.sqlite", "segments")):
         raise StorageFailed(f"{root} holds no Milvine database")
-    survey = Survey(root)
+    own = in_folder(root, meta_uri)
+    survey = Survey(root, meta_uri=meta_uri)
     try:
         survey.running = in_use(root) if running is None else running
         survey.findings += _format(folder)
-        _read_catalog(survey, folder)
+        _read_catalog(survey, folder, own)
         _read_components(survey, folder.segments, pace(bytes_per_second))
         survey.findings += _strangers(root)
         findings = list(_compare(survey))
@@ -127,19 +137,19 @@ def _strangers(root: Path) -> Iterator[Finding]:
 # The catalog
 
 
-def _read_catalog(survey: Survey, folder: DataFolder) -> None:
+def _read_catalog(survey: Survey, folder: DataFolder, own: bool) -> None:
     name = folder.catalog.name
-    if not survey.running:
+    if own and not survey.running:
         for at, what, certain in unread_commits(folder.catalog.with_name(name + "-wal")):
             survey.findings.append(Finding(name + "-wal", at, what, certain))
-    if not is_there(folder.catalog):
+    if own and not is_there(folder.catalog):
         what = "is empty" if folder.catalog.exists() else "is missing"
         survey.findings.append(damage(name, None, f"the catalog {what}; `milvine repair` rebuilds it"))
         survey.findings += _damaged_definitions(survey.root)
         return
     sound = not any(finding.damage and finding.file.startswith(name) for finding in survey.findings)
     try:
-        catalog = Catalog(folder.catalog, read_only=True)
+        catalog = open_catalog(folder.catalog, survey.meta_uri, read_only=True)
         try:
             wrong = catalog.check()
             survey.findings += [damage(name, None, each) for each in wrong]
@@ -161,11 +171,11 @@ def _damaged_definitions(root: Path) -> Iterator[Finding]:
         yield damage(f"{DEFINITIONS}/collection-{number}.json", 0, what)
 
 
-def _check_newest(survey: Survey, last: int | None) -> None:
+def _check_newest(survey: Survey, last: int) -> None:
     """A definition of a collection that the catalog never made is of a commit that it lost."""
     definitions, damaged = read_definitions(survey.root / DEFINITIONS)
     newest = max([*(collection.id for collection, _ in definitions), *damaged], default=0)
-    if last is not None and newest > last:
+    if newest > last:
         survey.catalog_sound = False
         what = f"it has lost commits: {DEFINITIONS}/collection-{newest}.json is of a collection that it never made"
         survey.findings.append(damage("catalog.sqlite", None, what))
@@ -175,7 +185,7 @@ def _definitions(survey: Survey, folder: DataFolder) -> list[Finding]:
     """The definitions outside the catalog must say the same. A server changes the one after the other: look again."""
     found: list[Finding] = []
     for _ in range(_LOOKS):
-        contents = survey.contents if not found else _again(folder)
+        contents = survey.contents if not found else _again(survey, folder)
         found = list(_definition_differences(contents, folder.root / DEFINITIONS))
         if not found or not survey.running:
             return found
@@ -202,9 +212,9 @@ def _definition_differences(contents: Contents | None, folder: Path) -> Iterator
             yield note(file, f"{what}: the next start puts that right")
 
 
-def _again(folder: DataFolder) -> Contents | None:
+def _again(survey: Survey, folder: DataFolder) -> Contents | None:
     try:
-        catalog = Catalog(folder.catalog, read_only=True)
+        catalog = open_catalog(folder.catalog, survey.meta_uri, read_only=True)
         try:
             return catalog.contents()
         finally:
@@ -332,7 +342,7 @@ def _read_log(survey: Survey, folder: Path) -> None:
 
 def _without_races(survey: Survey, findings: list[Finding], folder: DataFolder) -> list[Finding]:
     """Those that still hold for the catalog as it is now: segments come and go while they are read."""
-    again = _again(folder)
+    again = _again(survey, folder)
     if again is None:
         return findings
     before = {record.id: record for record, _ in survey.records()}

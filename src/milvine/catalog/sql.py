@@ -1,4 +1,4 @@
-"""The catalog on SQL: SQLite in the data folder. Every method is one durable transaction.
+"""The catalog on SQL: SQLite in the data folder (see `place` for another). Every method is one durable transaction.
 
 Only the writer thread calls the methods that change something.
 """
@@ -21,21 +21,22 @@ from sqlalchemy.pool import StaticPool
 from milvine.catalog.definitions import Definitions
 from milvine.catalog.keys import drop_keys, store_keys, stored_keys
 from milvine.catalog.model import Contents, Edit, SegmentRecord, StoredCollection
+from milvine.catalog.rows import Row, collection_changes, collection_of_row, collection_row, segment_of_row, segment_row
 from milvine.catalog.sums import renew, wrong
 from milvine.catalog.tables import COLLECTIONS, FACTS, METADATA, PARTITIONS, SEGMENTS
-from milvine.errors import CatalogFailed, CatalogFull, CorruptFile, DiskFull
+from milvine.errors import CatalogFailed, CatalogFull, CorruptFile, DiskFull, MilvineError
 from milvine.events import CatalogCommitted, Events
 from milvine.limits import DEFAULT_TAG
 from milvine.storage.durable import refusal, sync_folder
 from milvine.storage.failpoints import at
-from milvine.types import Collection, IdMode, IndexSetting, IndexType, MetricType, Partition
+from milvine.types import Collection, IdMode, IndexType, MetricType, Partition
 
 DEFINITIONS = "definitions"
 """The folder, beside the catalog, of the definitions outside it."""
 _DURABLE_LSN, _LAST_ID = "durable_lsn", "last_id"
+_CURE = "`milvine repair` rebuilds it"
 _NO_ROOM = "database or disk is full"
 _DAMAGED = ("malformed", "is not a database")
-_Row = dict[str, Any]
 
 
 class Catalog:
@@ -47,7 +48,7 @@ class Catalog:
 
     def __init__(self, path: Path, read_only: bool = False, events: Events | None = None) -> None:
         self._events = Events() if events is None else events
-        self._path = path
+        self._path, self._place, self._cure = path, str(path), _CURE
         self.commits = 0
         self._definitions = Definitions(path.parent / DEFINITIONS)
         where = f"file:{path}?mode=ro&uri=true" if read_only else str(path)
@@ -75,18 +76,18 @@ class Catalog:
         """
         with self._transaction() as connection:
             for what in () if unchecked else wrong(connection):
-                raise CorruptFile.at(str(self._path), 0, f"{what}; `milvine repair` rebuilds it")
+                raise CorruptFile.at(self._place, 0, f"{what}; {self._cure}")
             facts = {row.key: row.value for row in connection.execute(select(FACTS.c.key, FACTS.c.value))}
             partitions: dict[int, list[Partition]] = defaultdict(list)
             for row in connection.execute(select(PARTITIONS).order_by(PARTITIONS.c.id)):
                 partitions[row.collection_id].append(Partition(row.id, row.collection_id, row.tag))
             segments: dict[int, list[SegmentRecord]] = defaultdict(list)
             for row in connection.execute(select(SEGMENTS).order_by(SEGMENTS.c.id)):
-                segments[row.collection_id].append(_segment(row))
+                segments[row.collection_id].append(segment_of_row(row))
             keys = stored_keys(connection)
             stored = tuple(
                 StoredCollection(
-                    _collection(row),
+                    collection_of_row(row),
                     row.flushed_lsn,
                     tuple(partitions[row.id]),
                     tuple(segments[row.id]),
@@ -154,10 +155,10 @@ class Catalog:
             gone = [*edit.removed, *(record.id for record in edit.changed)]
             if gone:
                 connection.execute(delete(SEGMENTS).where(SEGMENTS.c.id.in_(gone)))
-            kept = [_row(record) for record in (*edit.added, *edit.changed)]
+            kept = [segment_row(record) for record in (*edit.added, *edit.changed)]
             if kept:
                 connection.execute(insert(SEGMENTS), kept)
-            changes = _collection_changes(edit)
+            changes = collection_changes(edit)
             if changes:
                 connection.execute(update(COLLECTIONS).where(COLLECTIONS.c.id == edit.collection_id).values(**changes))
             store_keys(connection, edit.collection_id, edit.keys)
@@ -183,18 +184,20 @@ class Catalog:
             CorruptFile: one is of a collection that this catalog never made: it has lost commits.
         """
         newest, last = self._definitions.newest(), self.last_collection_id()
-        if last is not None and newest > last:
-            what = f"it has lost commits: collection {newest} is defined beside it; `milvine repair` rebuilds it"
-            raise CorruptFile.at(str(self._path), 0, what)
+        if newest > last:
+            what = f"it has lost commits: collection {newest} is defined beside it; {self._cure}"
+            raise CorruptFile.at(self._place, 0, what)
         self._definitions.replace([(each.collection, each.partitions) for each in self.contents().collections])
 
-    def last_collection_id(self) -> int | None:
-        """The highest id that a collection ever had; None where the database does not tell."""
-        if self._engine.dialect.name != "sqlite":
-            return None
+    def last_collection_id(self) -> int:
+        """The highest id that a collection ever had."""
         with self._transaction() as connection:
             given = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
             return int(connection.execute(given, {"name": COLLECTIONS.name}).scalar() or 0)
+
+    def signature(self) -> object:
+        """Changes with every commit, whoever makes it."""
+        return tuple(_mark(path) for path in (self._path, self._path.with_name(self._path.name + "-wal")))
 
     def drop_indexes(self) -> None:
         """No segment has an index file any more; the settings stay."""
@@ -219,14 +222,14 @@ class Catalog:
         with self._transaction() as connection:
             for table, last in ((COLLECTIONS, last_collection_id), (PARTITIONS, last_partition_id)):
                 if last:
-                    _pass_over(connection, table, last)
+                    pass_over(connection, table, last)
             for stored in contents.collections:
-                connection.execute(insert(COLLECTIONS).values(**_collection_row(stored)))
+                connection.execute(insert(COLLECTIONS).values(**collection_row(stored)))
                 for part in stored.partitions:
                     values = {"id": part.id, "collection_id": part.collection_id, "tag": part.tag}
                     connection.execute(insert(PARTITIONS).values(**values))
                 if stored.segments:
-                    connection.execute(insert(SEGMENTS), [_row(record) for record in stored.segments])
+                    connection.execute(insert(SEGMENTS), [segment_row(record) for record in stored.segments])
             _raise_fact(connection, _DURABLE_LSN, contents.durable_lsn)
             _raise_fact(connection, _LAST_ID, contents.last_id)
             for number in [stored.collection.id for stored in contents.collections] or [last_collection_id]:
@@ -239,7 +242,7 @@ class Catalog:
             chosen = select(PARTITIONS).where(PARTITIONS.c.collection_id == collection_id).order_by(PARTITIONS.c.id)
             partitions = tuple(Partition(p.id, p.collection_id, p.tag) for p in connection.execute(chosen))
         if row is not None:
-            self._definitions.store(_collection(row), partitions)
+            self._definitions.store(collection_of_row(row), partitions)
 
     @contextmanager
     def _change(self) -> Iterator[Connection]:
@@ -263,12 +266,16 @@ class Catalog:
             with self._engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            if any(words in str(error) for words in _DAMAGED):
-                raise CorruptFile.at(str(self._path), 0, f"{error}; `milvine repair` rebuilds it") from error
-            kind = CatalogFull if _NO_ROOM in str(error) else CatalogFailed
-            raise kind(f"The catalog refused: {error}") from error
+            raise self._refusal(error) from error
         if self._events:
             self._events.emit(CatalogCommitted(perf_counter() - began))
+
+    def _refusal(self, error: SQLAlchemyError) -> MilvineError:
+        """The error for what the database refused."""
+        if any(words in str(error) for words in _DAMAGED):
+            return CorruptFile.at(self._place, 0, f"{error}; {self._cure}")
+        kind = CatalogFull if _NO_ROOM in str(error) else CatalogFailed
+        return kind(f"The catalog refused: {error}")
 
 
 def is_there(path: Path) -> bool:
@@ -284,18 +291,15 @@ def is_there(path: Path) -> bool:
         return True  # damaged: opening it says how
 
 
-def _collection_changes(edit: Edit) -> _Row:
-    changes: _Row = {}
-    if edit.flushed_lsn is not None:
-        changes["flushed_lsn"] = edit.flushed_lsn
-    if edit.id_mode is not None:
-        changes["id_mode"] = int(edit.id_mode)
-    if edit.index is not None:
-        changes |= {"index_type": int(edit.index.type), "index_params": edit.index.params_json}
-    return changes
+def _mark(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
 
 
-def _inserted(connection: Connection, table: Any, values: _Row) -> int:
+def _inserted(connection: Connection, table: Any, values: Row) -> int:
     key = connection.execute(insert(table).values(**values)).inserted_primary_key
     assert key is not None
     return int(key[0])
@@ -322,72 +326,8 @@ def _read_pragmas(connection: Any, _: object) -> None:
     connection.execute("PRAGMA query_only=ON")
 
 
-def _pass_over(connection: Connection, table: Any, last: int) -> None:
+def pass_over(connection: Connection, table: Any, last: int) -> None:
     """Have `last` taken and free again: AUTOINCREMENT goes on above it."""
     values = {column.name: 0 for column in table.columns if not column.nullable}
     connection.execute(insert(table).values(**{**values, "id": last}))
     connection.execute(delete(table).where(table.c.id == last))
-
-
-def _collection_row(stored: StoredCollection) -> _Row:
-    collection = stored.collection
-    return {
-        "id": collection.id,
-        "name": collection.name,
-        "dimension": collection.dimension,
-        "metric": int(collection.metric),
-        "index_file_size_mb": collection.index_file_size_mb,
-        "id_mode": int(collection.id_mode),
-        "index_type": int(collection.index.type),
-        "index_params": collection.index.params_json,
-        "flushed_lsn": stored.flushed_lsn,
-    }
-
-
-def _collection(row: Any) -> Collection:
-    return Collection(
-        id=row.id,
-        name=row.name,
-        dimension=row.dimension,
-        metric=MetricType(row.metric),
-        index_file_size_mb=row.index_file_size_mb,
-        id_mode=IdMode(row.id_mode),
-        index=IndexSetting(IndexType(row.index_type), row.index_params),
-    )
-
-
-def _segment(row: Any) -> SegmentRecord:
-    return SegmentRecord(
-        id=row.id,
-        collection_id=row.collection_id,
-        partition_id=row.partition_id,
-        rows_file=row.rows_file,
-        rows=row.rows,
-        data_bytes=row.data_bytes,
-        min_lsn=row.min_lsn,
-        max_lsn=row.max_lsn,
-        index=IndexSetting(IndexType(row.index_type), row.index_params),
-        index_file=row.index_file,
-        index_bytes=row.index_bytes,
-        tombstone_file=row.tombstone_file,
-        dead=row.dead,
-    )
-
-
-def _row(record: SegmentRecord) -> _Row:
-    return {
-        "id": record.id,
-        "collection_id": record.collection_id,
-        "partition_id": record.partition_id,
-        "rows_file": record.rows_file,
-        "rows": record.rows,
-        "data_bytes": record.data_bytes,
-        "min_lsn": record.min_lsn,
-        "max_lsn": record.max_lsn,
-        "index_type": int(record.index.type),
-        "index_params": record.index.params_json,
-        "index_file": record.index_file,
-        "index_bytes": record.index_bytes,
-        "tombstone_file": record.tombstone_file,
-        "dead": record.dead,
-    }

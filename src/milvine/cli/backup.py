@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from milvine.cli.configuration import catalog_of
 from milvine.errors import MilvineError
 from milvine.limits import MIB
 
@@ -24,6 +25,10 @@ def backup(
     indexes: Annotated[bool, typer.Option(help="Copy index files as well.")] = True,
     list_: Annotated[bool, typer.Option("--list", help="List the backups in a folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="The server's configuration, for a catalog in PostgreSQL.", show_default="$MILVINE_CONFIG"),
+    ] = None,
 ) -> None:
     """Back up a data folder while the database is in use. What an earlier backup there has is not copied again."""
     from milvine.care.backup import backup as make
@@ -37,7 +42,7 @@ def backup(
             found = backups(destination or folder)
         else:
             assert destination is not None
-            found = [make(folder.absolute(), destination.absolute(), link, indexes)]
+            found = [make(folder.absolute(), destination.absolute(), link, indexes, catalog_of(folder, config))]
     except (MilvineError, OSError) as error:
         print(f"milvine: {error}", file=sys.stderr)
         raise typer.Exit(1) from None

@@ -45,6 +45,17 @@ def configure(
     return replace(found.with_path(str(Path(folder).absolute())), notices=tuple(notices))
 
 
+def catalog_of(folder: Path, file: Path | None) -> str:
+    """The `general.meta_uri` to look at a data folder with: the one configured where its catalog is in PostgreSQL.
+
+    Raises:
+        IllegalArgument: as `configure`.
+    """
+    from milvine.catalog.place import IN_FOLDER, NOTE
+
+    return configure(file=file).settings.meta_uri if (folder / NOTE).exists() else IN_FOLDER
+
+
 def flag(name: str, value: object, final: bool = False) -> Given:
     """A value given by a flag; `final`: it is checked already."""
     return Given(value, Origin(FLAG, name), final)

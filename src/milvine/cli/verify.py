@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from milvine.cli.configuration import catalog_of
 from milvine.errors import MilvineError
 from milvine.limits import MIB
 
@@ -20,13 +21,17 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     rate: Annotated[float | None, typer.Option(help="Read at most so many MiB a second.", min=0.1)] = None,
     indexes: Annotated[bool, typer.Option(help="Open every index and count its rows.")] = True,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="The server's configuration, for a catalog in PostgreSQL.", show_default="$MILVINE_CONFIG"),
+    ] = None,
 ) -> None:
     """Check a data folder and change nothing. Ends with 0 when it is clean, 1 when something is damaged, 2 when it
     could not be looked at."""
     from milvine.care.verify import verify as look
 
     try:
-        report = look(folder.absolute(), rate * MIB if rate else None, indexes)
+        report = look(folder.absolute(), rate * MIB if rate else None, indexes, catalog_of(folder, config))
     except (MilvineError, OSError) as error:
         print(f"milvine: {error}", file=sys.stderr)
         raise typer.Exit(_COULD_NOT_LOOK) from None

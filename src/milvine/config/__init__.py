@@ -7,7 +7,7 @@ from dataclasses import fields
 from milvine.config.keys import ALL, BY_NAME, DOORS, KEYS, LIVE, SIZES, Key
 from milvine.config.settings import Settings
 from milvine.config.sources import VARIABLES, Configuration, Given, Origin, Value, resolve, text_of
-from milvine.config.values import parse_bool, parse_size, shown
+from milvine.config.values import parse_bool, parse_size, shown, without_password
 
 __all__ = [
     "ALL", "BY_NAME", "Configuration", "DOORS", "Given", "KEYS", "Key", "LIVE", "Origin", "Settings", "VARIABLES",
@@ -17,11 +17,14 @@ __all__ = [
 
 def as_text(settings: Settings) -> dict[str, str]:
     """Key -> value as a configuration file would have it, sizes in the largest whole unit; idle keys left out."""
-    return {key: shown(getattr(settings, name), key in SIZES) for name, (key, _) in KEYS.items()}
+    values = {key: shown(getattr(settings, name), key in SIZES) for name, (key, _) in KEYS.items()}
+    return {key: shown_text(BY_NAME[key], text) for key, text in values.items()}
 
 
 def shown_text(key: Key, text: str) -> str:
     """A value as it is told to whoever asks: that of a secret, which a file of 1.x may hold, is not."""
+    if key.name == "general.meta_uri" and text != "sqlite://:@:/":
+        return without_password(text)
     return "***" if text and "secret" in key.item else text
 
 

@@ -53,7 +53,7 @@ class Settings:
     cluster_enable: bool = False  # cluster.enable
     cluster_role: str = "rw"  # cluster.role, rw or ro
     timezone: str = ""  # general.timezone, UTC+H:MM, empty = the system's
-    meta_uri: str = "sqlite://:@:/"  # general.meta_uri
+    meta_uri: str = field(default="sqlite://:@:/", repr=False)  # general.meta_uri, may hold a password
     # network
     address: str = "127.0.0.1"  # network.bind.address
     port: int = 19530  # network.bind.port

@@ -24,6 +24,7 @@ _HOST = re.compile(
 )
 _COLLECTION = re.compile(r"[A-Za-z0-9_]{1,255}")
 _ORIGIN = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(:[0-9]{1,5})?")
+_POSTGRESQL = re.compile(r"postgresql(\+psycopg)?://[^/\s]*/[^/?\s]+(\?\S*)?")
 _TIMEZONE = re.compile(r"UTC(?:([+-])(\d{1,2})(?::([0-5]\d))?)?")
 
 
@@ -226,14 +227,27 @@ def timezone(key: str, value: object) -> str:
 
 
 def meta_uri(key: str, value: object) -> str:
-    """`sqlite://:@:/`: the catalog is a SQLite file in the data folder."""
+    """`sqlite://:@:/`: the catalog is a SQLite file in the data folder. Or the URI of a PostgreSQL database."""
     found = text(key, value)
-    if re.fullmatch(r"(mysql|postgresql|postgres)(\+\w+)?://\S+", found):
-        what = f"Invalid {key}: {found.partition(':')[0]}://... is not supported by this release. Use sqlite://:@:/"
-        raise IllegalArgument(f"{what}, which keeps the catalog in the data folder")
+    scheme = found.partition("://")[0]
+    if re.fullmatch(r"(mysql|mariadb)(\+\w+)?", scheme):
+        what = f"Invalid {key}: {scheme}://... is not supported by this release. Use sqlite://:@:/"
+        raise IllegalArgument(f"{what}, which keeps the catalog in the data folder, or postgresql://")
+    if scheme in ("postgresql", "postgresql+psycopg"):
+        if not _POSTGRESQL.fullmatch(found):  # the text may hold a password
+            raise IllegalArgument(
+                f"Invalid {key}: {scheme}://.... Expected postgresql://user:password@host:port/database"
+            )
+        return found
     if found != "sqlite://:@:/":
-        raise bad(key, value, "Expected sqlite://:@:/")
+        what = f"Invalid {key}: {without_password(found)}"
+        raise IllegalArgument(f"{what}. Expected sqlite://:@:/ or postgresql://user:password@host:port/database")
     return found
+
+
+def without_password(uri: str) -> str:
+    """A URI as it may be shown."""
+    return re.sub(r"(?<=://)([^:@/?\s]*):\S+@", r"\1:***@", re.sub(r"(?<=[?&]password=)[^&\s]*", "***", uri))
 
 
 def names(key: str, value: object) -> tuple[str, ...]:

@@ -52,7 +52,7 @@ class Database:
         self._parts, self._stores = parts, parts.stores
         self._executor = Executor(settings.search_threads)
         self._worker = Worker(parts.stores) if settings.background and not parts.read_only else None
-        self._follower = Follower(parts.stores, parts.folder.catalog, settings.background) if parts.read_only else None
+        self._follower = Follower(parts.stores, settings.background) if parts.read_only else None
         self._closed = False
         self._sampler: SearchSampler | None = None
         self._room = Room(parts.stores)
@@ -363,7 +363,8 @@ class Database:
             CorruptFile: a file of the database is damaged; no backup remains.
         """
         self._check_open()
-        return backup(self._parts.folder.root, Path(destination).absolute(), link, indexes)
+        uri = self._stores.settings.meta_uri
+        return backup(self._parts.folder.root, Path(destination).absolute(), link, indexes, uri)
 
     def compact(self, name: str) -> None:
         """Rewrite segments of which a tenth or more is deleted."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 from milvine.catalog.model import StoredCollection
 from milvine.errors import MilvineError
@@ -12,17 +11,16 @@ from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 
 _SECONDS = 1.0
-_Signature = tuple[tuple[int, int], ...]
 
 
 class Follower:
     """Keeps `stores` at the newest commit: every second with `background`, and whenever `refresh` is called."""
 
-    def __init__(self, stores: Stores, catalog: Path, background: bool) -> None:
-        self._stores, self._files = stores, (catalog, catalog.with_name(catalog.name + "-wal"))
+    def __init__(self, stores: Stores, background: bool) -> None:
+        self._stores = stores
         self._lock = threading.Lock()
         self._known: dict[int, StoredCollection] = {}
-        self._seen: _Signature = ()
+        self._seen: object = None
         self._thread = threading.Thread(target=self._follow, name="milvine-follower", daemon=True)
         if background:
             self._thread.start()
@@ -34,7 +32,7 @@ class Follower:
             StorageFailed, CorruptFile: the catalog or a file cannot be read; what was there before goes on being read.
         """
         with self._lock:
-            signature = tuple(_signature(path) for path in self._files)
+            signature = self._stores.catalog.signature()
             if signature == self._seen:
                 return
             stores, states, known = self._stores, {}, {}
@@ -57,12 +55,3 @@ class Follower:
                 self.refresh()
             except (MilvineError, OSError) as error:
                 self._stores.events.emit(JobFailed("follow", str(error)))
-
-
-def _signature(path: Path) -> tuple[int, int]:
-    """Changes with every commit."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return 0, 0
-    return found.st_mtime_ns, found.st_size

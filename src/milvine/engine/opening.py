@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from milvine.catalog.pending import unread_commits
-from milvine.catalog.sql import DEFINITIONS, Catalog, is_there
+from milvine.catalog.place import in_folder, open_catalog
+from milvine.catalog.sql import DEFINITIONS, is_there
 from milvine.config import Settings
 from milvine.errors import CorruptFile
 from milvine.events import Events, FilesRemoved, NetworkFolder
@@ -53,10 +54,11 @@ def open_parts(root: Path, settings: Settings, events: Events, read_only: bool) 
 
 def _open(folder: DataFolder, settings: Settings, events: Events, read_only: bool) -> Opening:
     storage = LocalStorage(folder.segments, settings.mmap)
-    if not read_only:
-        _check_commits(folder)
-    _check_catalog(folder, storage)
-    catalog = Catalog(folder.catalog, read_only, events)
+    if in_folder(folder.root, settings.meta_uri):
+        if not read_only:
+            _check_commits(folder)
+        _check_catalog(folder, storage)
+    catalog = open_catalog(folder.catalog, settings.meta_uri, read_only, events)
     try:
         contents = catalog.contents()
         files = FileCache(storage, settings.open_files_max, settings.cache_size, not settings.mmap)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
+from milvine.catalog.postgres import PostgresCatalog
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.maintenance.worker import maintain
@@ -44,7 +45,8 @@ class ConfiguredMachine(DatabaseMachine):
     way = "plain"
 
     def _use(self, way: str) -> None:
-        self.way, self.settings = way, WAYS[way]  # type: ignore[misc]
+        uri = self.settings.meta_uri
+        self.way, self.settings = way, replace(WAYS[way], meta_uri=uri)  # type: ignore[misc]
 
     @rule(way=ways)
     def reopen_otherwise(self, way: str) -> None:
@@ -78,3 +80,18 @@ class ConfiguredMachine(DatabaseMachine):
         """Not where a merge may replace the segments meanwhile."""
         if not self.settings.background:
             super().segments(name, k, part, seed)
+
+
+def over_postgres(uri: str) -> type[ConfiguredMachine]:
+    """The same with the catalog in a PostgreSQL database (`general.meta_uri`)."""
+
+    class PostgresMachine(ConfiguredMachine):
+        settings = replace(_PLAIN, meta_uri=uri)
+
+        def lose_catalog(self) -> None:
+            catalog = self.db._stores.catalog
+            assert isinstance(catalog, PostgresCatalog)
+            catalog._folder_id = "0" * 32  # it connects no more
+            catalog.close()
+
+    return PostgresMachine

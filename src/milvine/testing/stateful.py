@@ -164,10 +164,14 @@ class DatabaseMachine(RuleBasedStateMachine):
         """Goes on with a copy of the open folder, as it would be found after kill -9."""
         old, new = self.home / str(self.lives), self.home / str(self.lives + 1)
         shutil.copytree(old, new, ignore=shutil.ignore_patterns("*-shm"))
+        self.lose_catalog()
         self.db.close()
         shutil.rmtree(old)
         self.lives += 1
         self.db = Database.open(new, self.settings)
+
+    def lose_catalog(self) -> None:
+        """For a catalog that is not in the folder: what is closed must not write to it any more."""
 
     # answers
 

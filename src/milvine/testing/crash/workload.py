@@ -25,6 +25,7 @@ import numpy as np
 
 from milvine.care.manifest import backups
 from milvine.care.restore import restore
+from milvine.catalog.place import IN_FOLDER
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.testing.crash.journal import BATCH_IDS, OWNER_IDS, Action, History, Journal, perform, runs_of
@@ -268,7 +269,7 @@ class Workload:
             _, expected = self.history.model.get("given", mine)
         restored = place / "restored"
         restore(place, restored)
-        with Database.open(restored, replace(self.db.settings, background=False)) as db:
+        with Database.open(restored, replace(self.db.settings, background=False, meta_uri=IN_FOLDER)) as db:
             found, vectors = lookup(db, "given", np.concatenate([mine, gone]))
         assert found[: len(mine)].all(), f"a backup lacks rows: {mine[~found[: len(mine)]][:5]}"
         assert not found[len(mine) :].any(), "a backup holds deleted rows"

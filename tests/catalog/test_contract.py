@@ -1,0 +1,167 @@
+"""What every catalog does, wherever it is."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from milvine.catalog.model import Edit, InsertKey, SegmentRecord
+from milvine.catalog.place import open_catalog
+from milvine.catalog.sql import Catalog
+from milvine.errors import CatalogFailed
+from milvine.types import IdMode, IndexSetting, IndexType, MetricType
+
+
+class Place:
+    """A folder with its catalog, opened as often as one likes."""
+
+    def __init__(self, root: Path, uri: str) -> None:
+        self.path, self.uri = root / "catalog.sqlite", uri
+        self.open: list[Catalog] = []
+
+    def catalog(self, read_only: bool = False) -> Catalog:
+        self.open.append(open_catalog(self.path, self.uri, read_only))
+        return self.open[-1]
+
+    def again(self) -> Catalog:
+        self.close()
+        return self.catalog()
+
+    def close(self) -> None:
+        while self.open:
+            self.open.pop().close()
+
+
+@pytest.fixture
+def place(tmp_path: Path, uri: str) -> Iterator[Place]:
+    place = Place(tmp_path, uri)
+    yield place
+    place.close()
+
+
+def record(number: int, collection_id: int, partition_id: int) -> SegmentRecord:
+    return SegmentRecord(number, collection_id, partition_id, f"rows-{number}.mlv", 10, 160, number, number + 9)
+
+
+def filled(catalog: Catalog) -> int:
+    """A collection with a partition, three segments, keys and an index setting."""
+    stored = catalog.create_collection("Bücher", 4, MetricType.L2, 1024, 5)
+    number = stored.collection.id
+    catalog.create_partition(number, "größer 🙂")
+    segments = tuple(record(each, number, stored.partitions[0].id) for each in (101, 102, 103))
+    keys = tuple(InsertKey(bytes([each]) * 16, each, -each, 3, bool(each % 2)) for each in range(4))
+    setting = IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 8})
+    catalog.apply(
+        Edit(number, segments, flushed_lsn=112, id_mode=IdMode.GIVEN, index=setting, last_id=2**62, keys=keys)
+    )
+    return number
+
+
+def test_what_is_stored_is_there_again(place: Place) -> None:
+    catalog = place.catalog()
+    number = filled(catalog)
+    before = catalog.contents()
+    assert place.again().contents() == before
+    (stored,) = before.collections
+    assert (stored.collection.name, stored.collection.id, stored.flushed_lsn) == ("Bücher", number, 112)
+    assert [part.tag for part in stored.partitions] == ["_default", "größer 🙂"]
+    assert [each.id for each in stored.segments] == [101, 102, 103]
+    assert (len(stored.keys), before.durable_lsn, before.last_id) == (4, 112, 2**62)
+
+
+def test_an_edit_replaces_and_removes_at_once(place: Place) -> None:
+    catalog = place.catalog()
+    number = filled(catalog)
+    first = catalog.contents().collections[0].segments[0]
+    marked = SegmentRecord(**{**{f: getattr(first, f) for f in first.__slots__}, "dead": 3, "tombstone_file": "dead-1"})
+    catalog.apply(Edit(number, (record(104, number, first.partition_id),), (marked,), (102, 103)))
+    assert [each.id for each in catalog.contents().collections[0].segments] == [101, 104]
+    assert place.again().contents().collections[0].segments[0] == marked
+
+
+def test_facts_only_grow(place: Place) -> None:
+    catalog = place.catalog()
+    number = filled(catalog)
+    catalog.apply(Edit(number, flushed_lsn=50, last_id=7))
+    found = catalog.contents()
+    assert (found.durable_lsn, found.last_id, found.collections[0].flushed_lsn) == (112, 2**62, 50)
+
+
+def test_numbers_are_not_given_again(place: Place) -> None:
+    catalog = place.catalog()
+    number = filled(catalog)
+    partition = catalog.contents().collections[0].partitions[-1]
+    catalog.drop_partition(partition.id)
+    catalog.drop_collection(number, 2**62 + 1)
+    assert catalog.contents().collections == () and catalog.contents().last_id == 2**62 + 1
+    catalog = place.again()
+    catalog.define()
+    later = catalog.create_collection("later", 4, MetricType.IP, 1, 0)
+    assert later.collection.id > number and later.partitions[0].id > partition.id
+    assert catalog.last_collection_id() == later.collection.id
+
+
+def test_a_refused_change_leaves_nothing(place: Place) -> None:
+    catalog = place.catalog()
+    number = filled(catalog)
+    before, commits = catalog.contents(), catalog.commits
+    with pytest.raises(CatalogFailed):
+        catalog.create_collection("Bücher", 8, MetricType.IP, 1, 0)
+    again = record(101, number, before.collections[0].partitions[0].id)
+    with pytest.raises(CatalogFailed):
+        catalog.apply(Edit(number, (again,), removed=(102,), flushed_lsn=500))
+    assert catalog.contents() == before and catalog.commits == commits
+    catalog.drop_collection(number)
+    assert catalog.commits == commits + 1
+
+
+def test_it_knows_what_was_written(place: Place) -> None:
+    catalog = place.catalog()
+    filled(catalog)
+    assert catalog.check() == []
+    with catalog._transaction() as connection:
+        connection.exec_driver_sql("UPDATE segments SET rows = 11 WHERE id = 102")
+    assert catalog.check() == ["the entries of collection 1 are not what was written"]
+
+
+def test_a_reader_sees_commits_and_follows_them(place: Place) -> None:
+    catalog = place.catalog()
+    filled(catalog)
+    reader = place.catalog(read_only=True)
+    seen, sign = reader.contents(), reader.signature()
+    assert seen == catalog.contents() and reader.signature() == sign
+    catalog.create_collection("second", 4, MetricType.L2, 1, 0)
+    assert reader.signature() != sign
+    assert [each.collection.name for each in reader.contents().collections] == ["Bücher", "second"]
+    with pytest.raises(CatalogFailed):
+        reader.create_collection("third", 4, MetricType.L2, 1, 0)
+
+
+def test_a_copy_is_a_sqlite_file_that_says_the_same(place: Place, tmp_path: Path) -> None:
+    catalog = place.catalog()
+    filled(catalog)
+    dropped = catalog.create_collection("dropped", 4, MetricType.L2, 1, 0)
+    catalog.drop_collection(dropped.collection.id)
+    reader = place.catalog(read_only=True)
+    (tmp_path / "copy").mkdir()
+    reader.copy_to(tmp_path / "copy" / "catalog.sqlite")
+    copy = Catalog(tmp_path / "copy" / "catalog.sqlite")
+    try:
+        assert copy.contents() == catalog.contents() and copy.check() == []
+        assert copy.create_collection("next", 4, MetricType.L2, 1, 0).collection.id > dropped.collection.id
+    finally:
+        copy.close()
+
+
+def test_it_is_used_from_several_threads(place: Place) -> None:
+    catalog = place.catalog()
+    filled(catalog)
+    found: list[object] = []
+    threads = [threading.Thread(target=lambda: found.append(catalog.contents())) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        thread.join()
+    assert found == [catalog.contents()] * 2
