@@ -12,6 +12,7 @@ that are trusted with memory, and `network.door: auto` takes the other one where
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,7 +37,7 @@ from milvine.server.security.doors import OPEN_DOOR, DoorSecurity
 from milvine.server.tracing import Observe
 from milvine.wire.schema import method_path
 
-_SERVING_THREADS = 4  # more of them only contend for the interpreter lock
+_SERVING_THREADS = max(2, min(4, os.cpu_count() or 1))  # more of them only contend for the interpreter lock
 _SHORT = frozenset(
     {
         "Search",

@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import MilvineError
-from milvine.limits import DEFAULT_TAG, FILLER_ID
+from milvine.limits import DEFAULT_TAG, FILLER_DISTANCE, FILLER_ID
 from milvine.testing.model import ModelDatabase, Store, distances, lookup
 from milvine.types import Floats, Hits, Ids, IndexSetting, IndexType, MetricType, Query
 
@@ -241,7 +241,7 @@ class DatabaseMachine(RuleBasedStateMachine):
             return
         assert hits.ids.shape == hits.distances.shape == (len(true), min(query.k, len(ids) + 1))
         for row, all_of_them in enumerate(true):
-            real = hits.ids[row] != FILLER_ID if len(ids) < query.k else np.ones(query.k, dtype=bool)
+            real = (hits.ids[row] != FILLER_ID) | (hits.distances[row] != FILLER_DISTANCE)  # a stored row may be -1
             order = np.lexsort((ids, -all_of_them if metric.larger_is_closer else all_of_them))[: query.k]
             assert hits.distances[row][real].tolist() == all_of_them[order].tolist()
             last = all_of_them[order[-1]] if len(order) else 0
