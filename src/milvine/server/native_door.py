@@ -129,17 +129,23 @@ class NativeDoor:
         """Waits for a call and sees to it. A function of its own, so that no request is held while waiting."""
         events = self._front.recv_batch_details(_CALLS_AT_ONCE if self._together else 1)
         searches: list[_Search] = []
-        for kind, call_id, method, request, _, details in events or ():
-            if kind == EVENT_CALL and request is not None:
-                self._take(call_id, self._rpcs[method], request, details, searches)
-            elif kind == EVENT_CANCEL:
-                self._queued.discard(call_id)
-                self._open.pop(call_id, _nothing)()
+        try:
+            for kind, call_id, method, request, _, details in events or ():
+                if kind == EVENT_CALL and request is not None:
+                    self._take(call_id, self._rpcs[method], request, details, searches)
+                elif kind == EVENT_CANCEL:
+                    self._queued.discard(call_id)
+                    self._open.pop(call_id, _nothing)()
+        finally:  # they are taken, whatever became of the calls that came with them
+            self._answer_searches(searches)
+        return events is not None
+
+    def _answer_searches(self, searches: Sequence[_Search]) -> None:
         if len(searches) == 1:
-            self._answer(searches[0][0], "Search", *searches[0][1:])
+            call_id, request, details = searches[0]
+            self._answer(call_id, "Search", request, details)
         elif searches:
             self._answer_together(searches)
-        return events is not None
 
     def _take(self, call_id: int, rpc: str, request: bytes, details: Any, searches: list[_Search]) -> None:
         """Sees to a call, or puts it to the `searches` that came with it."""
@@ -180,16 +186,19 @@ class NativeDoor:
 
     def _answer_together(self, searches: Sequence[_Search]) -> None:
         assert self._together is not None
-        admitted = [search for search in searches if self._admit(*search)]
+        waiting = {call_id for call_id, _, _ in searches}
         try:
+            admitted = [search for search in searches if self._admit(*search)]
+            waiting &= {call_id for call_id, _, _ in admitted}
             replies = self._together([request for _, request, _ in admitted])
             for (call_id, _, details), reply in zip(admitted, replies, strict=True):
+                waiting.discard(call_id)
                 if isinstance(reply, Refused):
                     self._front.fail(call_id, reply.status, str(reply))
                 else:
                     self._front.respond(call_id, reply, self._metadata(details))
         except BaseException:
-            for call_id, _, _ in admitted:
+            for call_id in waiting:
                 self._front.fail(call_id, GrpcStatus.UNKNOWN, INTERNAL_ERROR)
             raise
         finally:
