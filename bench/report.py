@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import faiss
-import psutil
-
-import milvine
+from milvine.bench.results import machine
 
 OUT = Path(__file__).parent / "out"
 Row = Mapping[str, Any]
@@ -40,19 +35,6 @@ class Report:
         content = {"name": self.name, "settings": self.settings, "machine": machine(), "rows": self.rows}
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         return path
-
-
-def machine() -> Row:
-    """What the figures were taken on."""
-    return {
-        "milvine": milvine.__version__,
-        "faiss": faiss.__version__,
-        "python": platform.python_version(),
-        "cores": psutil.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / (1 << 30), 1),
-        "system": f"{platform.system()} {platform.machine()}",
-        "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
 
 
 def _width(key: str) -> int:

@@ -6,17 +6,15 @@ MILVINE_RECORD=1 and read the difference.
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.real_clients.environments import CACHE
 from tests.real_clients.serving import serving
+from tests.sdk.recording import assert_as_recorded, recorded
 
 pytestmark = pytest.mark.real_client
 
@@ -24,10 +22,6 @@ HERE = Path(__file__).parent / "node"
 OUTCOME = HERE / "outcome.json"
 PACKAGE = "@zilliz/milvus-sdk-node@1.0.0"
 MODULES = CACHE / "milvus-sdk-node-1.0.0" / "node_modules"
-
-
-def recorded() -> Any:
-    return json.loads(OUTCOME.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -47,17 +41,12 @@ def modules() -> Path:
 
 def test_the_life_of_a_collection(modules: Path, tmp_path: Path) -> None:
     with serving(tmp_path) as port:
-        command = ["node", str(HERE / "life.js"), str(modules), str(port)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    if os.environ.get("MILVINE_RECORD"):
-        OUTCOME.write_text(done.stdout, encoding="utf-8")
-    assert json.loads(done.stdout) == recorded()
+        assert_as_recorded(["node", str(HERE / "life.js"), str(modules), str(port)], OUTCOME)
 
 
 def test_what_was_recorded_is_what_1_x_answers() -> None:
     """Against the specification, so that a recording cannot make a mistake right."""
-    outcome = recorded()
+    outcome = recorded(OUTCOME)
     ok = {"error_code": "SUCCESS", "reason": "OK"}
     refused = {label: reply for label, reply in outcome.items() if reply.get("status", reply) != ok}
     assert set(refused) == {"create again", "count after drop"}

@@ -6,17 +6,15 @@ record it anew, run this file with MILVINE_RECORD=1 and read the difference.
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from milvine.wire.schema import RPCS
 from tests.real_clients.serving import serving
+from tests.sdk.recording import assert_as_recorded, recorded
 
 pytestmark = pytest.mark.real_client
 
@@ -24,26 +22,17 @@ HERE = Path(__file__).parent / "ruby"
 OUTCOME = HERE / "outcome.json"
 
 
-def recorded() -> Any:
-    return json.loads(OUTCOME.read_text(encoding="utf-8"))
-
-
 def test_every_rpc(tmp_path: Path) -> None:
     ruby = shutil.which("ruby")
     if not ruby or subprocess.run([ruby, "-e", "require 'grpc'"], capture_output=True, check=False).returncode:
         pytest.skip("ruby with its gRPC is not installed")
     with serving(tmp_path) as port:
-        command = [ruby, str(HERE / "life.rb"), str(port)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    if os.environ.get("MILVINE_RECORD"):
-        OUTCOME.write_text(done.stdout, encoding="utf-8")
-    assert json.loads(done.stdout) == recorded()
+        assert_as_recorded([ruby, str(HERE / "life.rb"), str(port)], OUTCOME)
 
 
 def test_what_was_recorded_is_what_1_x_answers() -> None:
     """Against the specification, so that a recording cannot make a mistake right."""
-    outcome = recorded()
+    outcome = recorded(OUTCOME)
     assert {answer[0] for answer in outcome.values()} >= set(RPCS)
     refused = {label: answer[1] for label, answer in outcome.items() if answer[1] != 0}
     assert refused == {

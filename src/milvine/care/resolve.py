@@ -11,8 +11,9 @@ import numpy as np
 from milvine.care.component import Component
 from milvine.care.rows import Live, Logged, Piece, bury, live_bits, read_piece
 from milvine.care.verify import Survey
-from milvine.catalog.definitions import Definition, collection_of, read_definitions
+from milvine.catalog.definitions import Definition, read_definitions
 from milvine.catalog.model import SegmentRecord
+from milvine.catalog.rows import collection_of
 from milvine.catalog.sql import DEFINITIONS
 from milvine.segment.layout import Footer
 from milvine.types import Collection, IndexType, Partition

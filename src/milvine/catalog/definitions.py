@@ -12,10 +12,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from milvine.catalog.rows import collection_of, described
 from milvine.storage.checksum import crc32c
 from milvine.storage.durable import make_folder, sync_folder, write_file
 from milvine.storage.failpoints import at
-from milvine.types import Collection, IdMode, IndexSetting, IndexType, MetricType, Partition
+from milvine.types import Collection, Partition
 
 _PREFIX, _SUFFIX = "collection-", ".json"
 Definition = tuple[Collection, tuple[Partition, ...]]
@@ -98,14 +99,7 @@ def _files(folder: Path) -> dict[int, Path]:
 
 def _encode(collection: Collection, partitions: tuple[Partition, ...]) -> str:
     body = {
-        "id": collection.id,
-        "name": collection.name,
-        "dimension": collection.dimension,
-        "metric": int(collection.metric),
-        "index_file_size_mb": collection.index_file_size_mb,
-        "id_mode": int(collection.id_mode),
-        "index_type": int(collection.index.type),
-        "index_params": collection.index.params_json,
+        **described(collection),
         "partitions": [[partition.id, partition.tag] for partition in partitions],
     }
     return json.dumps({"body": body, "crc32c": crc32c(_canonical(body))}, separators=(",", ":"))
@@ -122,16 +116,3 @@ def _decode(data: bytes) -> Definition:
         raise ValueError("its checksum is wrong")
     collection = collection_of(body)
     return collection, tuple(Partition(number, collection.id, tag) for number, tag in body["partitions"])
-
-
-def collection_of(described: dict[str, Any]) -> Collection:
-    """The collection that a definition, or the footer of a component, describes."""
-    return Collection(
-        id=described["id"],
-        name=described["name"],
-        dimension=described["dimension"],
-        metric=MetricType(described["metric"]),
-        index_file_size_mb=described["index_file_size_mb"],
-        id_mode=IdMode(described["id_mode"]),
-        index=IndexSetting(IndexType(described["index_type"]), described["index_params"]),
-    )

@@ -1,7 +1,8 @@
-"""Rows of the tables as the catalog's own types, and back."""
+"""A collection as plain values, for tables, definitions and footers alike; rows of the tables, and back."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from milvine.catalog.model import Edit, SegmentRecord, StoredCollection
@@ -21,8 +22,8 @@ def collection_changes(edit: Edit) -> Row:
     return changes
 
 
-def collection_row(stored: StoredCollection) -> Row:
-    collection = stored.collection
+def described(collection: Collection) -> Row:
+    """A collection as numbers and texts: enough to make it again, by `collection_of`."""
     return {
         "id": collection.id,
         "name": collection.name,
@@ -32,20 +33,24 @@ def collection_row(stored: StoredCollection) -> Row:
         "id_mode": int(collection.id_mode),
         "index_type": int(collection.index.type),
         "index_params": collection.index.params_json,
-        "flushed_lsn": stored.flushed_lsn,
     }
 
 
-def collection_of_row(row: Any) -> Collection:
+def collection_of(values: Mapping[str, Any]) -> Collection:
+    """The collection of a row, of a definition, or of the footer of a component; other values are passed over."""
     return Collection(
-        id=row.id,
-        name=row.name,
-        dimension=row.dimension,
-        metric=MetricType(row.metric),
-        index_file_size_mb=row.index_file_size_mb,
-        id_mode=IdMode(row.id_mode),
-        index=IndexSetting(IndexType(row.index_type), row.index_params),
+        id=values["id"],
+        name=values["name"],
+        dimension=values["dimension"],
+        metric=MetricType(values["metric"]),
+        index_file_size_mb=values["index_file_size_mb"],
+        id_mode=IdMode(values["id_mode"]),
+        index=IndexSetting(IndexType(values["index_type"]), values["index_params"]),
     )
+
+
+def collection_row(stored: StoredCollection) -> Row:
+    return {**described(stored.collection), "flushed_lsn": stored.flushed_lsn}
 
 
 def segment_of_row(row: Any) -> SegmentRecord:

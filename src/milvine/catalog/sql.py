@@ -21,7 +21,7 @@ from sqlalchemy.pool import StaticPool
 from milvine.catalog.definitions import Definitions
 from milvine.catalog.keys import drop_keys, store_keys, stored_keys
 from milvine.catalog.model import Contents, Edit, SegmentRecord, StoredCollection
-from milvine.catalog.rows import Row, collection_changes, collection_of_row, collection_row, segment_of_row, segment_row
+from milvine.catalog.rows import Row, collection_changes, collection_of, collection_row, segment_of_row, segment_row
 from milvine.catalog.sums import renew, wrong
 from milvine.catalog.tables import COLLECTIONS, FACTS, METADATA, PARTITIONS, SEGMENTS
 from milvine.errors import CatalogFailed, CatalogFull, CorruptFile, DiskFull, MilvineError
@@ -87,7 +87,7 @@ class Catalog:
             keys = stored_keys(connection)
             stored = tuple(
                 StoredCollection(
-                    collection_of_row(row),
+                    collection_of(row._asdict()),
                     row.flushed_lsn,
                     tuple(partitions[row.id]),
                     tuple(segments[row.id]),
@@ -242,7 +242,7 @@ class Catalog:
             chosen = select(PARTITIONS).where(PARTITIONS.c.collection_id == collection_id).order_by(PARTITIONS.c.id)
             partitions = tuple(Partition(p.id, p.collection_id, p.tag) for p in connection.execute(chosen))
         if row is not None:
-            self._definitions.store(collection_of_row(row), partitions)
+            self._definitions.store(collection_of(row._asdict()), partitions)
 
     @contextmanager
     def _change(self) -> Iterator[Connection]:

@@ -22,7 +22,7 @@ class ServerAddress:
     credentials: Credentials = NONE
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return _host_and_port(self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,12 @@ class HttpAddress:
     credentials: Credentials = NONE
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return _host_and_port(self.host, self.port)
+
+
+def _host_and_port(host: str, port: int) -> str:
+    """An IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @dataclass(frozen=True, slots=True)

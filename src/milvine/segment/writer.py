@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from milvine.catalog.rows import described
 from milvine.index.flat import FLAT_HEADER_BYTES, flat_header
 from milvine.limits import INDEX_ROWS_MIN
 from milvine.segment.layout import ComponentWriter, Footer, SectionSpan
@@ -86,7 +87,7 @@ def _describe_rows(writer: ComponentWriter, collection: Collection, rows: RowSet
     sections["lsns"] = writer.section(_bytes(rows.lsns[starts]))
     return {
         "id": rows.segment_id,
-        "collection": describe(collection),
+        "collection": described(collection),
         "partition": {"id": rows.partition.id, "tag": rows.partition.tag},
         "rows": len(rows.ids),
         "lsn_range": [int(rows.lsns.min()), int(rows.lsns.max())],
@@ -119,23 +120,9 @@ def write_tombstones(
         segments = []
         for segment_id, mask in masks:
             sections = {"live": writer.section(_bytes(mask.bits))}
-            entry = {"id": segment_id, "collection": describe(collection), "rows": mask.rows, "dead": mask.dead}
+            entry = {"id": segment_id, "collection": described(collection), "rows": mask.rows, "dead": mask.dead}
             segments.append({**entry, "lsn": lsn, "sections": sections})
         writer.finish("tombstones", segments)
-
-
-def describe(collection: Collection) -> Footer:
-    """What a footer says about the collection it belongs to: enough to make it again."""
-    return {
-        "id": collection.id,
-        "name": collection.name,
-        "dimension": collection.dimension,
-        "metric": int(collection.metric),
-        "index_file_size_mb": collection.index_file_size_mb,
-        "id_mode": int(collection.id_mode),
-        "index_type": int(collection.index.type),
-        "index_params": collection.index.params_json,
-    }
 
 
 def _bytes(array: NDArray[Any]) -> memoryview:

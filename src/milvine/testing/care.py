@@ -32,6 +32,7 @@ from milvine.types import Ids, IndexSetting, IndexType, MetricType
 
 QUIET = Settings(background=False, build_in_subprocess=False, search_threads=1, build_threads=1, mmap=False)
 _DIMENSION = 8
+_NOT_READ = ("LOCK", "catalog.sqlite-shm")
 
 
 def make_sample(root: Path, rows: int = 5500) -> ModelDatabase:
@@ -143,10 +144,30 @@ def differences(db: Database, model: ModelDatabase, lost: int = 0, returning: in
     return found
 
 
+def files_that_matter(root: Path) -> list[Path]:
+    """What is read when a database is opened, and is not empty."""
+    files = (path for path in sorted(root.rglob("*")) if path.is_file() and path.name not in _NOT_READ)
+    return [path for path in files if path.stat().st_size]
+
+
+def damaged_copies(work: Path, name: str, count: int, rows: int) -> Iterator[tuple[Path, ModelDatabase]]:
+    """`count` copies of a sample in `work`, to be damaged, each with the model of what is in it.
+
+    Every other sample was closed: all is flushed, and the log cannot stand in for what is damaged.
+    """
+    killed, closed = work / "killed", work / "closed"
+    model = make_sample(killed, rows)
+    shutil.copytree(killed, closed)
+    Database.open(closed, QUIET).close()
+    for number in range(count):
+        folder = work / f"{name}-{number}"
+        shutil.copytree(closed if number % 2 else killed, folder)
+        yield folder, model
+
+
 def flip(root: Path, random: Random) -> tuple[str, int]:
     """Change one byte of one file; (file relative to root, offset)."""
-    files = sorted(p for p in root.rglob("*") if p.is_file() and p.name not in ("LOCK", "catalog.sqlite-shm"))
-    path = random.choice(files)
+    path = random.choice(files_that_matter(root))
     data = bytearray(path.read_bytes())
     at = random.randrange(len(data))
     data[at] ^= 1 << random.randrange(8)
@@ -155,18 +176,9 @@ def flip(root: Path, random: Random) -> tuple[str, int]:
 
 
 def flips(count: int, seed: int, work: Path, rows: int = 5500) -> Outcome:
-    """`count` times: one flipped byte in a copy of a sample, verify, repair, compare.
-
-    Every other sample was closed: all is flushed, and the log cannot stand in for what is damaged.
-    """
+    """`count` times: one flipped byte in a copy of a sample, verify, repair, compare."""
     random, outcome = Random(seed), Outcome()
-    killed, closed = work / "killed", work / "closed"
-    model = make_sample(killed, rows)
-    shutil.copytree(killed, closed)
-    Database.open(closed, QUIET).close()
-    for number in range(count):
-        folder = work / f"flip{seed}-{number}"
-        shutil.copytree(closed if number % 2 else killed, folder)
+    for folder, model in damaged_copies(work, f"flip{seed}", count, rows):
         file, at = flip(folder, random)
         before = len(outcome.notes)
         _one_flip(folder, file, at, model, outcome)

@@ -31,6 +31,12 @@ STARTING_SECONDS = 10.0
 _FIRST_PAUSE, _LAST_PAUSE = 0.1, 1.0
 
 
+def patience(wait_timeout: float, timeout: float | None, answered: bool) -> float:
+    """Seconds for which a server that refuses is asked again, within `timeout`; more where it has `answered` before."""
+    most = min(wait_timeout, timeout or wait_timeout)
+    return most if answered else min(most, STARTING_SECONDS)
+
+
 def attempts(least: int, patience: float) -> Iterator[None]:
     """One pass for each attempt at a server that refuses: at least `least`, then until `patience` seconds are over."""
     end, pause = time.monotonic() + patience, _FIRST_PAUSE

@@ -18,7 +18,7 @@ import grpc
 
 from milvine.client.address import HttpAddress
 from milvine.client.exceptions import NotConnectError
-from milvine.client.transports.base import STARTING_SECONDS, TransportFailed, attempts
+from milvine.client.transports.base import TransportFailed, attempts, patience
 from milvine.client.transports.rest_calls import CALLS, Refused
 from milvine.wire import schema
 from milvine.wire.status import set_status
@@ -51,8 +51,7 @@ class HttpTransport:
         except TransportFailed as error:
             if not self._pre_ping or not error.unsent:
                 raise
-        patience = min(self._wait_timeout, timeout or self._wait_timeout)
-        self.wait(patience if self._answered else min(patience, STARTING_SECONDS))
+        self.wait(patience(self._wait_timeout, timeout, self._answered))
         return self._call(method, request, timeout)
 
     def _call(self, method: str, request: bytes, timeout: float | None) -> bytes:
@@ -111,13 +110,13 @@ class HttpTransport:
             self._connections.discard(connection)
             self._local.connection = None
 
-    def wait(self, patience: float = 0.0) -> None:
-        """Until the server answers; one that refuses is asked again for `patience` seconds.
+    def wait(self, seconds: float = 0.0) -> None:
+        """Until the server answers; one that refuses is asked again for so many `seconds`.
 
         Raises:
             NotConnectError: it did not in any of the attempts.
         """
-        for _ in attempts(self._max_retry, patience):
+        for _ in attempts(self._max_retry, seconds):
             try:
                 self._ask("GET", "/state", None, {}, self._wait_timeout)
                 return

@@ -9,7 +9,7 @@ import grpc
 
 from milvine.client.address import ServerAddress
 from milvine.client.exceptions import NotConnectError
-from milvine.client.transports.base import STARTING_SECONDS, TransportFailed, attempts
+from milvine.client.transports.base import TransportFailed, attempts, patience
 from milvine.client.transports.lane import CALLS, REQUEST_BYTES_MAX, Lanes
 from milvine.wire.schema import RPCS, Command, method_path
 
@@ -86,8 +86,7 @@ class RemoteTransport:
         except RemoteFailed as error:
             if not self._pre_ping or not error.unsent:
                 raise
-        patience = min(self._wait_timeout, timeout or self._wait_timeout)
-        self.wait(patience if self._answered else min(patience, STARTING_SECONDS))
+        self.wait(patience(self._wait_timeout, timeout, self._answered))
         return self._send(method, request, timeout)
 
     def _send(self, method: str, request: bytes, timeout: float | None) -> bytes:
@@ -104,14 +103,14 @@ class RemoteTransport:
         self._answered = True
         return reply
 
-    def wait(self, patience: float = 0.0) -> None:
-        """Until the server answers; one that refuses is asked again for `patience` seconds.
+    def wait(self, seconds: float = 0.0) -> None:
+        """Until the server answers; one that refuses is asked again for so many `seconds`.
 
         Raises:
             NotConnectError: it did not in any of the attempts.
         """
         reason = "Timeout"
-        for _ in attempts(self._max_retry, patience):
+        for _ in attempts(self._max_retry, seconds):
             try:
                 self._send("Cmd", _PING, self._wait_timeout)
             except RemoteFailed as error:

@@ -17,7 +17,7 @@ from milvine.server.rest.calls import Here, Json, reply
 from milvine.server.rest.collections import Name
 from milvine.server.rest.documents import answers
 from milvine.server.rest.errors import code_and_message
-from milvine.server.rest.paging import AllRequired, Offset, PageSize, page
+from milvine.server.rest.paging import AllRequired, Offset, Page, PageSize, page
 from milvine.types import Ids
 
 router = APIRouter(tags=["segments"], default_response_class=Json)
@@ -53,10 +53,8 @@ async def list_ids(
     """List the ids of the rows in a segment, in the order of their insertion; deleted ones are left out."""
 
     def work() -> Json:
-        wanted = page(offset, page_size)
-        ids = ids_of_segment(here.database, collection_name, segment_name)
-        here_of = ids[wanted.offset : wanted.offset + wanted.size]
-        return reply({"ids": list(map(str, here_of.tolist())), "count": len(ids)})
+        ids, shown = _ids(here.database, collection_name, segment_name, page(offset, page_size))
+        return reply({"ids": list(map(str, shown.tolist())), "count": len(ids)})
 
     return await here.run("GetVectorIDs", work)
 
@@ -68,11 +66,9 @@ async def list_vectors(
     """List the rows in a segment. A page over 1000 of them has an error for `code`, and none, as in 1.x."""
 
     def work() -> Json:
-        wanted = page(offset, page_size)
-        ids = ids_of_segment(here.database, collection_name, segment_name)
-        here_of = ids[wanted.offset : wanted.offset + wanted.size]
+        ids, shown = _ids(here.database, collection_name, segment_name, page(offset, page_size))
         tag = _tag_of(here.database, collection_name, segment_name)
-        return reply({**_rows(here.database, collection_name, here_of, tag), "count": len(ids)})
+        return reply({**_rows(here.database, collection_name, shown, tag), "count": len(ids)})
 
     return await here.run("GetVectorsByID", work)
 
@@ -81,6 +77,12 @@ async def list_vectors(
 async def list_nothing(here: Here) -> Response:
     """Whatever else is asked of a segment is null, as in 1.x."""
     return await here.run("Cmd", lambda: reply(None))
+
+
+def _ids(database: Database, name: str, segment: str, wanted: Page) -> tuple[Ids, Ids]:
+    """All ids of a segment, and those of the page."""
+    ids = ids_of_segment(database, name, segment)
+    return ids, ids[wanted.offset : wanted.offset + wanted.size]
 
 
 def _segments(database: Database, name: str, tag: str = "") -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,12 +21,11 @@ from milvine.engine.database import Database
 from milvine.errors import MilvineError, OperatorError
 from milvine.events import Event, Events, JobFailed, LogMissing, TornTailCut
 from milvine.maintenance.scrub import scrub
-from milvine.testing.care import QUIET, differences, flip, make_sample
+from milvine.testing.care import QUIET, damaged_copies, differences, files_that_matter, flip
 from milvine.testing.faults.process import in_process
 from milvine.testing.model import ModelDatabase
 from milvine.types import Query
 
-_NOT_READ = ("LOCK", "catalog.sqlite-shm")
 Damage = Callable[[Path, Random], tuple[str, int]]
 
 
@@ -36,9 +36,7 @@ class Outcome:
     tried: int = 0
     at_open: int = 0  # the start was refused, and the file named
     refused: int = 0  # some reads were refused, and the file named; the rest was right
-    torn: int = (
-        0  # what a power cut leaves looks the same: an end cut off, or no log, which is told; or the last commit
-    )
+    torn: int = 0  # as a power cut leaves it: an end cut off, or no log, which is told; or the last commit
     harmless: int = 0  # everything was right
     wrong: int = 0  # an answer that is not right, an error that names nothing, or another error
     notes: list[str] = field(default_factory=list)
@@ -52,7 +50,7 @@ class Outcome:
 
 def cut(root: Path, random: Random) -> tuple[str, int]:
     """Shorten one file."""
-    path = random.choice(_files(root))
+    path = random.choice(files_that_matter(root))
     at = random.randrange(path.stat().st_size)
     os.truncate(path, at)
     return str(path.relative_to(root)), at
@@ -60,7 +58,7 @@ def cut(root: Path, random: Random) -> tuple[str, int]:
 
 def remove(root: Path, random: Random) -> tuple[str, int]:
     """Take one file away."""
-    path = random.choice(_files(root))
+    path = random.choice(files_that_matter(root))
     path.unlink()
     return str(path.relative_to(root)), 0
 
@@ -68,23 +66,13 @@ def remove(root: Path, random: Random) -> tuple[str, int]:
 DAMAGES: dict[str, Damage] = {"flips": flip, "cuts": cut, "removals": remove}
 
 
-def _files(root: Path) -> list[Path]:
-    return [p for p in sorted(root.rglob("*")) if p.is_file() and p.name not in _NOT_READ and p.stat().st_size]
-
-
 def damages(what: str, count: int, seed: int, work: Path, rows: int = 5500) -> Outcome:
-    """`count` times one damage in a copy of a sample; every other sample was closed, so that all of it is flushed."""
+    """`count` times one damage in a copy of a sample."""
     random, outcome = Random(seed), Outcome()
-    killed, closed = work / "killed", work / "closed"
-    model = make_sample(killed, rows)
-    shutil.copytree(killed, closed)
-    Database.open(closed, QUIET).close()
-    for number in range(count):
-        folder = work / f"{what}{seed}-{number}"
-        shutil.copytree(closed if number % 2 else killed, folder)
+    for folder, model in damaged_copies(work, f"{what}{seed}", count, rows):
         file, at = DAMAGES[what](folder, random)
         outcome.tried += 1
-        status, told = in_process(lambda f=folder, n=file: _look(f, n, model), work / "answer")  # type: ignore[misc]
+        status, told = in_process(partial(_look, folder, file, model), work / "answer")
         kind, problems = told if status == 0 else ("wrong", [f"ended with {status}: {told}"])
         setattr(outcome, kind, getattr(outcome, kind) + 1)
         outcome.notes += [f"{folder.name}: {file} at {at}: {problem}" for problem in problems]
