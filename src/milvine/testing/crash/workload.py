@@ -47,6 +47,7 @@ SHARED = {"given": (32, 1, MetricType.L2), "auto": (16, 1, MetricType.L2)}
 OWN = (8, 1, MetricType.IP)
 ROWS_MAX = 7000  # of one thread in one collection; past it deletes come first
 INDEXED_ROWS = 4500  # segments of fewer than 4096 get no index
+_GOING = ".going"
 RECENT = 60  # inserts among which deleted ids are looked for
 INDEXES: tuple[tuple[IndexType, dict[str, int]], ...] = (
     (IndexType.IVF_FLAT, {"nlist": 16}),
@@ -274,17 +275,26 @@ class Workload:
         assert found[: len(mine)].all(), f"a backup lacks rows: {mine[~found[: len(mine)]][:5]}"
         assert not found[len(mine) :].any(), "a backup holds deleted rows"
         assert (vectors[: len(mine)] == expected).all(), "a backup holds other vectors"
-        shutil.rmtree(place)
+        discard(place)
 
 
 def settle_backups(folder: Path) -> None:
     """After a crash: whatever calls itself a backup can be restored. All are removed."""
     place = backups_of(folder)
     for each in sorted(place.glob("*")):
-        if backups(each):
+        if each.suffix != _GOING and backups(each):
             shutil.rmtree(each / "restored", ignore_errors=True)  # the crash may have come while it was compared
             restore(each, each / "restored")
-    shutil.rmtree(place, ignore_errors=True)
+    discard(place)
+
+
+def discard(place: Path) -> None:
+    """Remove a folder so that a kill in the middle leaves nothing that looks like a damaged backup."""
+    going = place.with_name(place.name + _GOING)
+    shutil.rmtree(going, ignore_errors=True)
+    if place.exists():
+        place.rename(going)
+        shutil.rmtree(going)
 
 
 def run(folder: Path, seed: int, actions: int, seconds: float, threads: int, settings: Settings) -> None:
