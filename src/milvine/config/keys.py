@@ -62,6 +62,7 @@ _network = (
     Key("network.http.port", "http_port", v.port, "REST port"),
     Key("network.http.address", "http_bind", v.host_or_none, "REST address; empty: that of gRPC", addition=True),
     Key("network.door", "door", v.word(*DOORS), "Which gRPC server answers", addition=True),
+    Key("network.lane_port", "lane_port", v.lane_port, "Port for short calls of our client", addition=True),
     Key("network.report_version", "report_version", v.text, "Version given to clients", addition=True),
     Key("network.request_bytes_max", "request_bytes_max", _positive, "Bytes of all requests in flight", addition=True),
     Key("network.tls.certificate", "tls_certificate", v.path_or_none, "PEM file: the certificate",

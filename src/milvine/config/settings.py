@@ -61,6 +61,7 @@ class Settings:
     http_port: int = 19121  # network.http.port
     http_bind: str = ""  # addition: network.http.address, empty = as `address`; read `http_address`
     door: str = "auto"  # addition: network.door, which gRPC server: grpc, native or auto
+    lane_port: str = "auto"  # addition: network.lane_port, for short calls of our client: a port, auto or off
     report_version: str = "1.1.1"  # addition: network.report_version
     request_bytes_max: int = 2 << 30  # addition: network.request_bytes_max, bytes of requests in flight
     tls_certificate: str = ""  # addition: network.tls.certificate, file

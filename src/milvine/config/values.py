@@ -159,6 +159,14 @@ def threads(key: str, value: object) -> int:
 port = whole(1025, 65534)
 
 
+def lane_port(key: str, value: object) -> str:
+    """A port, `auto` or `off`, as text."""
+    text = raw(key, value).lower()
+    if text not in ("auto", "off") and not (text.isdecimal() and 1025 <= int(text) <= 65534):
+        raise bad(key, value, "Expected auto, off or a port from 1025 to 65534")
+    return text
+
+
 def text(key: str, value: object) -> str:
     """Any text on one line."""
     found = raw(key, value)

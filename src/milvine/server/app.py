@@ -15,6 +15,7 @@ from milvine.server.door import LONGEST_MESSAGE, Door, DoorFailed, target
 from milvine.server.grpc_door import GrpcDoor
 from milvine.server.health import Health
 from milvine.server.http_opening import open_http_door
+from milvine.server.lane_door import LaneDoor
 from milvine.server.memory import bound_free_memory, can_promise, trim_after_flush
 from milvine.server.metrics import OpenMetrics, open_metrics
 from milvine.server.operations import SERVED, Operations
@@ -24,6 +25,7 @@ from milvine.server.security.doors import OPEN_DOOR, DoorSecurity
 from milvine.server.security.opening import Security, is_loopback, tell_if_open
 from milvine.server.side_services import SideServices
 from milvine.server.tracing import open_tracing
+from milvine.wire import lanes
 from milvine.wire.schema import HYBRID_RPCS
 
 _DECLARED = (*SERVED, *HYBRID_RPCS)  # a door refuses what it does not know in words of its own
@@ -38,6 +40,7 @@ class Server:
         self._stopped = False
         self._metrics: OpenMetrics | None = None
         self._http: Door | None = None
+        self._lane: Door | None = None
         self.http_address = ""  # empty where the REST API is not served
 
     @classmethod
@@ -77,11 +80,14 @@ class Server:
         server._metrics = open_metrics(database, operations.in_flight, settings, events, door.port)
         routers = server._metrics.routers if server._metrics else ()
         try:
+            server._lane = lane = open_lane_door(operations, settings, side, security)
             http = open_http_door(operations, database, settings, configuration, events, side, routers, security)
         except BaseException:
             server.stop(0)
             raise
         door.start()
+        if lane:
+            lane.start()
         events.emit(Serving(server.address, door.name))
         tell_if_open(settings, events, settings.address, *([settings.http_address] if http else ()))
         if http:
@@ -107,12 +113,33 @@ class Server:
         try:
             if self._http:
                 self._http.stop(grace)
+            if self._lane:  # its clients go on at the gRPC port, which answers until the end
+                self._lane.stop(grace)
             self._door.stop(grace)
             if self._metrics:
                 self._metrics.stop()
         finally:
             self._database.close()
             self._side.close()
+
+
+def open_lane_door(
+    operations: Operations, settings: Settings, side: SideServices, security: Security
+) -> LaneDoor | None:
+    """The port for lanes, listening, and told to clients that ask; None where there is to be none.
+
+    Raises:
+        DoorFailed: the port asked for is in use.
+    """
+    automatic = settings.lane_port == "auto"
+    unwanted = settings.lane_port == "off" or (automatic and not is_loopback(settings.address))
+    if unwanted or security.certificates:
+        return None
+    together = None if side.observe else partial(search_together, operations)  # a trace is of one call
+    port = 0 if automatic else int(settings.lane_port)
+    door = LaneDoor(operations.call, together, settings.address, port, side.observe, security.gate)
+    operations.told[lanes.COMMAND] = lanes.told(door.port, door.instance)
+    return door
 
 
 def open_door(

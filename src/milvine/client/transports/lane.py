@@ -7,89 +7,66 @@ not expect, a connection that ends), it gives up, and the call is made again thr
 
 It reads no header fields (RFC 7541): it asks for no dynamic table, so that the trailers of every success are the same
 bytes, which it learns from the first call. A reply is a success when it holds a whole message and has those trailers.
+
+A server may have a port for lanes alone and tell of it (`wire/lanes.py`); otherwise a lane goes to the gRPC port.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-import struct
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeAlias
 from weakref import WeakSet
 
 from milvine.client.address import ServerAddress
+from milvine.wire import http2, lanes
+from milvine.wire.http2 import HEAD, PREFIX, SETTING, WINDOW_DEFAULT, WINDOW_MAX, frame
+from milvine.wire.lanes import CALLS, REQUEST_BYTES_MAX
 from milvine.wire.schema import method_path
 
-CALLS = frozenset({"Search", "SearchByID", "SearchInFiles", "GetVectorsByID", "CountCollection", "HasCollection"})
-REQUEST_BYTES_MAX = 12 << 10  # below every window that a server opens
 _LANES_MAX = 16  # of one client; further threads go through grpcio
 _PAUSE = 1.0  # seconds without lanes after a failure, doubled for each further one in a row
 _PAUSE_MAX = 64.0
 _CONNECT_SECONDS = 1.0
 _STREAMS_MAX = 1 << 30
 _RECEIVED_MAX = 1 << 30  # bytes: the window that is opened at the start is never opened again
+_HELLO = (
+    http2.PREFACE
+    # no dynamic table, no pushes, all that a stream may send at once
+    + http2.settings({http2.TABLE_SIZE: 0, http2.ENABLE_PUSH: 0, http2.INITIAL_WINDOW: WINDOW_MAX})
+    + http2.window_update(WINDOW_MAX - WINDOW_DEFAULT)
+)
 
-_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
-_END_STREAM, _ACK, _END_HEADERS, _PADDED = 1, 1, 4, 8
-_HEAD = struct.Struct(">BHBBI")  # length in two pieces, type, flags, stream
-_PREFIX = struct.Struct(">BI")  # of a gRPC message: compressed or not, length
-_SETTING = struct.Struct(">HI")
-_INITIAL_WINDOW = 4
-_WINDOW_DEFAULT = 65_535
-_WINDOW_MAX = (1 << 31) - 1
+
+_Place: TypeAlias = tuple[int, int] | None
+_GRPC_PORT: _Place = None
 
 
 class Unusable(Exception):
     """The lane cannot go on; the call may or may not have been carried out."""
 
 
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    return _HEAD.pack(len(payload) >> 16, len(payload) & 0xFFFF, kind, flags, stream) + payload
-
-
-_HELLO = (
-    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-    # no dynamic table, no pushes, all that a stream may send at once
-    + _frame(
-        _SETTINGS, 0, 0, b"".join(_SETTING.pack(*pair) for pair in ((1, 0), (2, 0), (_INITIAL_WINDOW, _WINDOW_MAX)))
-    )
-    + _frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", _WINDOW_MAX - _WINDOW_DEFAULT))
-)
-
-
-def _string(text: str) -> bytes:
-    """A string literal of RFC 7541, as it is: a length with a prefix of seven bits, then the bytes."""
-    raw, length = text.encode(), bytearray()
-    if len(raw) < 127:
-        return bytes((len(raw),)) + raw
-    rest = len(raw) - 127
-    while rest >= 128:
-        length.append(rest & 127 | 128)
-        rest >>= 7
-    return bytes((127, *length, rest)) + raw
-
-
-def _fields(method: str, address: ServerAddress) -> bytes:
-    """The header block of a call: the first bytes name a field by its number in the static table."""
-    block = b"\x83\x86"  # :method POST, :scheme http
-    block += b"\x04" + _string(method_path(method)) + b"\x01" + _string(str(address))
-    block += b"\x0f\x10" + _string("application/grpc") + b"\x00" + _string("te") + _string("trailers")
-    shown = address.credentials.authorization
-    return block + (b"\x1f\x08" + _string(shown) if shown else b"")
-
-
 class Lane:
-    """One connection. Not thread-safe, and of no use after any exception."""
+    """One connection. Not thread-safe, and of no use after any exception.
 
-    def __init__(self, address: ServerAddress) -> None:
-        self._blocks = {method: _fields(method, address) for method in CALLS}
-        self._socket = socket.create_connection((address.host, address.port), _CONNECT_SECONDS)
+    `place` is (port, number of the server's run) where the server tells of a port for lanes: another server, which may
+    have that port by now, is not talked to.
+    """
+
+    def __init__(self, address: ServerAddress, place: _Place = _GRPC_PORT) -> None:
+        authority, shown = str(address), address.credentials.authorization
+        self._blocks = {call: http2.request_block(method_path(call), authority, shown) for call in CALLS}
+        port = place[0] if place else address.port
+        self._instance = place[1] if place else None
+        self._socket = socket.create_connection((address.host, port), _CONNECT_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._socket.sendall(_HELLO)
-        self._stream, self._window, self._received = 1, _WINDOW_DEFAULT, 0
+        self._stream, self._window, self._received = 1, WINDOW_DEFAULT, 0
         self._data, self._at = b"", 0
         self._success: bytes | None = None
         self._process = os.getpid()
@@ -105,12 +82,12 @@ class Lane:
         """
         try:
             kind, flags, stream, payload = self._next(time.monotonic() + _CONNECT_SECONDS)
-            if kind != _SETTINGS:
+            if kind != http2.SETTINGS or (self._instance is not None and self._instance != _instance(payload)):
                 raise Unusable
             self._control(kind, flags, stream, payload)
         except Unusable:
             self.close()
-            raise ConnectionError("no HTTP/2 server") from None
+            raise ConnectionError("no server of lanes, or another one") from None
         except OSError:
             self.close()
             raise
@@ -122,14 +99,14 @@ class Lane:
             Unusable, OSError: no reply, or none that is a plain success.
             TimeoutError: `timeout` (seconds) was over first.
         """
-        stream, size = self._stream, len(request) + _PREFIX.size
+        stream, size = self._stream, len(request) + PREFIX.size
         if size > self._window:
             raise Unusable
         self._stream, self._window = stream + 2, self._window - size
         end = None if timeout is None else time.monotonic() + timeout
         self._socket.settimeout(timeout)
-        head = _frame(_HEADERS, _END_HEADERS, stream, self._blocks[method])
-        self._socket.sendall(head + _frame(_DATA, _END_STREAM, stream, _PREFIX.pack(0, len(request)) + request))
+        head = frame(http2.HEADERS, http2.END_HEADERS, stream, self._blocks[method])
+        self._socket.sendall(head + frame(http2.DATA, http2.END_STREAM, stream, PREFIX.pack(0, len(request)) + request))
         reply = self._reply(stream, end)
         self.worn |= self._stream > _STREAMS_MAX or self._received > _RECEIVED_MAX
         return reply
@@ -140,46 +117,47 @@ class Lane:
             kind, flags, at, payload = self._next(end)
             if at != stream:
                 self._control(kind, flags, at, payload)
-            elif kind == _DATA and not flags & (_PADDED | _END_STREAM):
+            elif kind == http2.DATA and not flags & (http2.PADDED | http2.END_STREAM):
                 body.append(payload)
-            elif kind == _HEADERS and flags & _END_HEADERS and not flags & _PADDED:
-                if flags & _END_STREAM:
+            elif kind == http2.HEADERS and flags & http2.END_HEADERS and not flags & http2.PADDED:
+                if flags & http2.END_STREAM:
                     return self._message(b"".join(body), payload)
-            elif kind != _WINDOW_UPDATE:
+            elif kind != http2.WINDOW_UPDATE:
                 raise Unusable
 
     def _message(self, body: bytes, trailers: bytes) -> bytes:
-        if len(body) < _PREFIX.size or _PREFIX.unpack_from(body) != (0, len(body) - _PREFIX.size):
+        if len(body) < PREFIX.size or PREFIX.unpack_from(body) != (0, len(body) - PREFIX.size):
             raise Unusable
         if self._success is None:
             self._success = trailers
         if trailers != self._success:
             raise Unusable
-        return body[_PREFIX.size :]
+        return body[PREFIX.size :]
 
     def _control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         """A frame about the connection."""
-        if kind == _WINDOW_UPDATE and not stream:
+        if kind == http2.WINDOW_UPDATE and not stream:
             self._window += int.from_bytes(payload, "big")
-        elif kind == _SETTINGS and not flags & _ACK:
+        elif kind == http2.SETTINGS and not flags & http2.ACK:
             if any(
-                key == _INITIAL_WINDOW and value <= REQUEST_BYTES_MAX for key, value in _SETTING.iter_unpack(payload)
+                key == http2.INITIAL_WINDOW and value <= REQUEST_BYTES_MAX
+                for key, value in SETTING.iter_unpack(payload)
             ):
                 raise Unusable
-            self._socket.sendall(_frame(_SETTINGS, _ACK, 0, b""))
-        elif kind == _PING and not flags & _ACK:
-            self._socket.sendall(_frame(_PING, _ACK, 0, payload))
-        elif kind == _GOAWAY:
+            self._socket.sendall(frame(http2.SETTINGS, http2.ACK, 0, b""))
+        elif kind == http2.PING and not flags & http2.ACK:
+            self._socket.sendall(frame(http2.PING, http2.ACK, 0, payload))
+        elif kind == http2.GOAWAY:
             self.worn = True  # calls that the server has taken it still answers
 
     def _next(self, end: float | None) -> tuple[int, int, int, bytes]:
         """(type, flags, stream, payload) of the next frame."""
-        self._have(_HEAD.size, end)
-        high, low, kind, flags, stream = _HEAD.unpack_from(self._data, self._at)
-        size = _HEAD.size + (high << 16 | low)
+        self._have(HEAD.size, end)
+        high, low, kind, flags, stream = HEAD.unpack_from(self._data, self._at)
+        size = HEAD.size + (high << 16 | low)
         self._have(size, end)
-        start, self._at = self._at + _HEAD.size, self._at + size
-        return kind, flags, stream & _WINDOW_MAX, self._data[start : self._at]
+        start, self._at = self._at + HEAD.size, self._at + size
+        return kind, flags, stream & WINDOW_MAX, self._data[start : self._at]
 
     def _have(self, size: int, end: float | None) -> None:
         """Receive until `size` bytes lie ahead."""
@@ -213,11 +191,20 @@ class Lane:
             self.close()
 
 
-class Lanes:
-    """The lanes of one client, one for each thread that calls."""
+def _instance(settings: bytes) -> int | None:
+    whole = len(settings) // SETTING.size * SETTING.size
+    return dict(SETTING.iter_unpack(settings[:whole])).get(http2.INSTANCE)
 
-    def __init__(self, address: ServerAddress) -> None:
-        self._address = address
+
+class Lanes:
+    """The lanes of one client, one for each thread that calls.
+
+    `ask` gives the server's answer to the command `lane`, by other means than a lane; None: the gRPC port it is.
+    """
+
+    def __init__(self, address: ServerAddress, ask: Callable[[], str] | None = None) -> None:
+        self._address, self._ask = address, ask
+        self._asked, self._place, self._barred = False, _GRPC_PORT, _GRPC_PORT
         self._own = threading.local()
         self._open: WeakSet[Lane] = WeakSet()
         self._lock = threading.Lock()
@@ -252,18 +239,34 @@ class Lanes:
         lane: Lane | None = getattr(self._own, "lane", None)
         if lane is not None or self._closed or time.monotonic() < self._not_before:
             return lane
+        place = self._asked_place()
         with self._lock:
             if len(self._open) >= _LANES_MAX:
                 return None
             try:
-                lane = self._own.lane = Lane(self._address)
+                lane = self._own.lane = self._lane_to(place)
             except OSError:
                 self._failed()
                 return None
             self._open.add(lane)
         return lane
 
+    def _asked_place(self) -> _Place:
+        if not self._asked and self._ask:
+            self._place = lanes.place(self._ask())
+        self._asked = True
+        return None if self._place == self._barred else self._place
+
+    def _lane_to(self, place: _Place) -> Lane:
+        """To the gRPC port where the other cannot be reached: a firewall may lie between."""
+        if place is not None:
+            with suppress(OSError):
+                return Lane(self._address, place)
+            self._barred = place
+        return Lane(self._address)
+
     def _failed(self) -> None:
+        self._asked = False  # the server may be another by now
         self._not_before = time.monotonic() + min(_PAUSE * 2**self._failures, _PAUSE_MAX)
         self._failures = min(self._failures + 1, 10)
 

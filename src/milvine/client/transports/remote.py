@@ -10,8 +10,10 @@ import grpc
 from milvine.client.address import ServerAddress
 from milvine.client.exceptions import NotConnectError
 from milvine.client.transports.base import TransportFailed, attempts, patience
-from milvine.client.transports.lane import CALLS, REQUEST_BYTES_MAX, Lanes
-from milvine.wire.schema import RPCS, Command, method_path
+from milvine.client.transports.lane import Lanes
+from milvine.wire.lanes import CALLS, COMMAND, REQUEST_BYTES_MAX
+from milvine.wire.packed import Malformed, parse
+from milvine.wire.schema import RPCS, Command, StringReply, method_path
 
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
@@ -35,6 +37,8 @@ _FORKED = (
 _calling: set[int] = set()  # threads of this process that are in a call; a child keeps what it was forked with
 _of_parents: list[grpc.Channel] = []
 _PING = bytes(Command(cmd="version").SerializeToString())
+_LANE = bytes(Command(cmd=COMMAND).SerializeToString())
+_ASKING_SECONDS = 1.0
 
 
 class RemoteFailed(TransportFailed, grpc.RpcError):  # type: ignore[misc]  # grpc ships no types
@@ -58,7 +62,7 @@ class RemoteTransport:
         self._channel = _channel(self._address)
         self._calls = {rpc: self._channel.unary_unary(method_path(rpc)) for rpc in RPCS}
         self._process = os.getpid()
-        self._lanes = None if self._address.credentials.secure else Lanes(self._address)
+        self._lanes = None if self._address.credentials.secure else Lanes(self._address, self._ask_for_lane)
 
     def _open_after_fork(self) -> None:
         """A channel of the child's own. The parent's is kept, not closed: its connection is the parent's as well.
@@ -102,6 +106,13 @@ class RemoteTransport:
             _calling.discard(thread)
         self._answered = True
         return reply
+
+    def _ask_for_lane(self) -> str:
+        """What the server says of lanes; nothing where it does not answer, as the call that wants one will tell."""
+        try:
+            return str(parse(StringReply, self._send("Cmd", _LANE, _ASKING_SECONDS)).string_reply)
+        except (RemoteFailed, Malformed):
+            return ""
 
     def wait(self, seconds: float = 0.0) -> None:
         """Until the server answers; one that refuses is asked again for so many `seconds`.

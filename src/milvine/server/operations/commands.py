@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from milvine.errors import CallerError
@@ -17,18 +18,22 @@ _NOT_TOLD = '{"error.message":"not support yet."}'
 _TASK_TABLE = f"{_BANNER}\n" + "".join(f"{resource}\n{_NOT_TOLD}{resource}\n\n" for resource in ("disk", "cpu"))
 
 
-def command(configuration: RunningConfiguration, version: str, running: Running, request: Any) -> Any:
-    """Command -> StringReply. A command that nobody knows is no error.
+def command(
+    configuration: RunningConfiguration, version: str, running: Running, told: Mapping[str, str], request: Any
+) -> Any:
+    """Command -> StringReply. A command that nobody knows is no error. `told`: answers that the server gave us.
 
     Raises:
         CallerError: get_config or set_config without what it needs, or of an unknown key.
         IllegalArgument: set_config to a malformed value.
         Unsupported: set_config of what cannot change while the server runs.
     """
-    return schema.StringReply(string_reply=_answer(configuration, version, running, request.cmd))
+    return schema.StringReply(string_reply=_answer(configuration, version, running, told, request.cmd))
 
 
-def _answer(configuration: RunningConfiguration, version: str, running: Running, text: str) -> str:
+def _answer(
+    configuration: RunningConfiguration, version: str, running: Running, told: Mapping[str, str], text: str
+) -> str:
     if text.startswith("get_config"):
         return _get_config(configuration, text)
     if text.startswith("set_config"):
@@ -40,7 +45,7 @@ def _answer(configuration: RunningConfiguration, version: str, running: Running,
         return _compact({"memory_total": str(memory_total()), "memory_used": str(memory_used())})
     if text == "requests":
         return _compact({"requests": running.others()})
-    return fixed.get(text, "Unknown command")
+    return told.get(text) or fixed.get(text, "Unknown command")
 
 
 def _get_config(configuration: RunningConfiguration, text: str) -> str:

@@ -88,7 +88,9 @@ class Operations:
         self._answers: dict[str, Answer] = {rpc: partial(answer, database) for rpc, answer in PACKED.items()}
         for rpc, operation in MESSAGES.items():
             self._answers[rpc] = partial(_answer, rpc, partial(operation, database))
-        self._command = partial(commands.command, self.configuration, settings.report_version, self._running)
+        self.told: dict[str, str] = {}
+        """Answers to commands about the server around the database, which writes them here."""
+        self._command = partial(commands.command, self.configuration, settings.report_version, self._running, self.told)
         self._answers["Cmd"] = partial(_answer, "Cmd", self._command)
 
     def in_flight(self) -> tuple[int, int]:
