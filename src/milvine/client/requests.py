@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from milvine.limits import INSERT_BYTES_MAX
@@ -21,7 +22,14 @@ def _serialized(message: Any) -> bytes:
 
 def params_json(params: Mapping[str, Any]) -> str:
     """Compact JSON; numpy scalars count as the numbers they are."""
-    return _JSON.encode(params) if params else "{}"
+    if all(type(key) is str and type(value) is int for key, value in params.items()):
+        return _json_of_integers(tuple(params.items()))
+    return _JSON.encode(params)
+
+
+@lru_cache(maxsize=256)  # a program searches with the same few parameters
+def _json_of_integers(items: tuple[tuple[str, int], ...]) -> str:
+    return _JSON.encode(dict(items))
 
 
 def _plain(value: Any) -> Any:

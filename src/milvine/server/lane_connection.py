@@ -159,12 +159,13 @@ class Connection:
         if size > min(self._window, self._stream_window):
             raise Foreign("a window too small for the reply")
         self._window -= size
-        head = frame(http2.HEADERS, http2.END_HEADERS, stream, _HEADERS)
-        tail = frame(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, stream, _SUCCESS)
-        body = PREFIX.pack(0, len(message)) + message
+        head = HEAD.pack(0, len(_HEADERS), http2.HEADERS, http2.END_HEADERS, stream) + _HEADERS
+        tail = HEAD.pack(0, len(_SUCCESS), http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, stream) + _SUCCESS
+        prefix = PREFIX.pack(0, len(message))
         if size <= http2.FRAME_MAX:
-            self._send(head + frame(http2.DATA, 0, stream, body) + tail)
+            self._send(b"".join((head, HEAD.pack(0, size, http2.DATA, 0, stream), prefix, message, tail)))
         else:
+            body = prefix + message
             pieces = [body[at : at + http2.FRAME_MAX] for at in range(0, size, http2.FRAME_MAX)]
             self._send(head + b"".join(frame(http2.DATA, 0, stream, piece) for piece in pieces) + tail)
 

@@ -99,7 +99,7 @@ def _fast_hits(walk: Walk) -> HitsReply:
 
 
 def _slow_hits(message: Any) -> HitsReply:
-    distances = np.array(message.distances, dtype=np.float32)
+    distances = np.fromiter(message.distances, np.float32, len(message.distances))
     return HitsReply(*read_status(message), message.row_num, int64s_of(message.ids), distances)
 
 

@@ -29,6 +29,7 @@ from milvine.wire.walk import (
     varint_field,
 )
 
+_FLOATS = np.dtype("<f4")
 _STRINGS_MAX = 1 << 16  # in one list; more are for the protobuf runtime, which counts them first
 _PARAMS = "params"  # the one key of extra_params that means something in 1.x (specification 2.1)
 IDEMPOTENCY_KEY = "idempotency_key"
@@ -235,6 +236,24 @@ def encode_search(
     collection: str, vectors: Vectors, topk: int, tags: Sequence[str] = (), params: str | None = None
 ) -> bytes:
     """SearchParam of `vectors` (nq, width); dtypes as in `encode_insert`."""
+    if len(vectors) == 1 and vectors.size and vectors.dtype == _FLOATS:
+        before, after = _around_one(collection, vectors.shape[1], topk, tuple(tags), params)
+        return before + vectors.tobytes() + after
+    return _encode_search(collection, vectors, topk, tags, params)
+
+
+@lru_cache(maxsize=256)  # a program asks for the same, with one vector after the other
+def _around_one(
+    collection: str, width: int, topk: int, tags: tuple[str, ...], params: str | None
+) -> tuple[bytes, bytes]:
+    """What lies before and behind the numbers of the one vector."""
+    marks = np.full((1, width), np.nan, _FLOATS)  # holds bytes that no text does
+    whole = _encode_search(collection, marks, topk, tags, params)
+    before = whole.index(marks.tobytes())
+    return whole[:before], whole[before + marks.nbytes :]
+
+
+def _encode_search(collection: str, vectors: Vectors, topk: int, tags: Sequence[str], params: str | None) -> bytes:
     parts = [bytes_field(1, collection), *(bytes_field(2, tag, always=True) for tag in tags)]
     parts += [rows_field(3, vectors), varint_field(4, topk), _pair_field(params)]
     return join(parts)

@@ -109,7 +109,7 @@ def once(rows: Rows) -> None:
 
 
 def int64s_of(field: Sequence[int]) -> Ids:
-    return np.array(field, dtype=np.int64) if len(field) else np.empty(0, dtype=np.int64)
+    return np.fromiter(field, np.int64, len(field))
 
 
 def varint_field(number: int, value: int) -> bytes:
