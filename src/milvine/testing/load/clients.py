@@ -22,7 +22,7 @@ from milvine.testing.load.journal import (
     Journal,
     vectors_of,
 )
-from milvine.testing.load.plan import CALL_SECONDS, COLLECTIONS, NLIST, SEARCH_PARAMS, TAGS, TOPK, Plan
+from milvine.testing.load.plan import BUILD_SECONDS, CALL_SECONDS, COLLECTIONS, NLIST, SEARCH_PARAMS, TAGS, TOPK, Plan
 from milvine.types import IndexType
 
 _TAG_EVERY = 3  # every third search is of one partition
@@ -171,11 +171,11 @@ class Client:
         def turn(n: int) -> None:
             name = COLLECTIONS[(n + number) % len(COLLECTIONS)]
             with self._timed("create_index"):
-                check(self._milvus.create_index(name, IndexType.IVF_FLAT, {"nlist": NLIST}, timeout=CALL_SECONDS))
+                check(self._milvus.create_index(name, IndexType.IVF_FLAT, {"nlist": NLIST}, timeout=BUILD_SECONDS))
             with self._timed("compact"):
-                check(self._milvus.compact(name, timeout=CALL_SECONDS))
+                check(self._milvus.compact(name, timeout=BUILD_SECONDS))
             with self._timed("flush"):
-                check(self._milvus.flush([name], timeout=CALL_SECONDS))
+                check(self._milvus.flush([name], timeout=BUILD_SECONDS))
             if n % 3 == 2:
                 check(self._milvus.drop_index(name))
             time.sleep(min(_BETWEEN_BUILDS, self._plan.seconds / 20))

@@ -14,7 +14,9 @@ SEARCH_PARAMS = {"nprobe": NLIST}
 INDEX_FILE_SIZE_MB = 32
 TOPK = 10
 CALL_SECONDS = 300.0
-"""No call may take longer: it is an error then."""
+"""No call may take longer: it is an error then. But for those of indexers:"""
+BUILD_SECONDS = 900.0
+"""One call builds the indexes of all rows there are by then, on cores that all the others want too."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ class Plan:
         kinds = (("writer", self.writers), ("reader", self.readers), ("deleter", self.deleters))
         names = [f"{kind}{n}" for kind, count in kinds for n in range(count)]
         return names + [f"indexer{n}" for n in range(self.indexers)]
+
+    def patience(self, role: str) -> float:
+        """Seconds without an answer after which a client of that name is thought to be stuck."""
+        return max(self.stall, BUILD_SECONDS) if role.startswith("indexer") and self.stall > 0 else self.stall
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

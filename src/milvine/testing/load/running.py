@@ -50,10 +50,10 @@ def run(plan: Plan, work: Path) -> Outcome:
             clients.append(_start_clients(plan, work, server.port, number))
         _go(clients)
         began = time.monotonic()
-        _watch(plan, work, server, clients, outcome)
+        ended = _watch(plan, work, server, clients, outcome)
         outcome.seconds = time.monotonic() - began
         _collect(plan, work, outcome)
-        if server.alive():
+        if ended:
             _verify(server, plan, work, outcome)
     finally:
         for process in clients:
@@ -106,24 +106,29 @@ def _go(clients: list[subprocess.Popen[str]]) -> None:
 
 def _watch(
     plan: Plan, work: Path, server: ServerProcess, clients: list[subprocess.Popen[str]], outcome: Outcome
-) -> None:
-    """Until all clients have ended; a client without an answer for too long, or a dead server, is the end as well."""
+) -> bool:
+    """Until all clients have ended. A client without an answer for too long, or a dead server, is the end as well.
+
+    False then: clients are in the middle of calls, and what they were told is not all that was done.
+    """
     beats = np.memmap(work / "beats", np.float64, "r+")
     beats[:] = time.time()
     while any(process.poll() is None for process in clients):
         time.sleep(_LOOK_SECONDS)
-        silent = np.flatnonzero(beats < time.time() - plan.stall)
+        silent = [
+            role for role, beat in zip(plan.roles, beats, strict=True) if beat < time.time() - plan.patience(role)
+        ]
         if not server.alive():
             outcome.problems.append("the server has died")
-            return
-        if len(silent):
-            names = ", ".join(plan.roles[n] for n in silent)
-            outcome.problems.append(f"no answer for {plan.stall:.0f} s: {names}; stacks are in *.err")
+            return False
+        if silent:
+            outcome.problems.append(f"no answer for too long: {', '.join(silent)}; stacks are in *.err")
             server.dump_stacks()
             for process in clients:
                 process.send_signal(signal.SIGUSR1)
             time.sleep(1)
-            return
+            return False
+    return True
 
 
 def _collect(plan: Plan, work: Path, outcome: Outcome) -> None:
