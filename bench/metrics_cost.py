@@ -9,7 +9,7 @@ from time import perf_counter
 
 from milvine.events import Answered, Event, Searched
 from milvine.server.metrics.tally import Tally
-from milvine.types import ScanStep, SearchSteps
+from milvine.types import MetricType, Scanned, WatchedSearch
 
 _ROUNDS, _EVENTS = 9, 20_000
 
@@ -26,8 +26,8 @@ def micros(tally: Tally, event: Event) -> float:
 
 
 def searched(segments: int) -> Searched:
-    scans = tuple(ScanStep("HNSW", (number,), 100_000, 0, 1e-5, 1e-4) for number in range(segments))
-    return Searched("c", 1, 10, 1e-3, SearchSteps("L2", {"ef": 64.0}, 1e-5, 1e-4, 1e-5, scans, 0))
+    scans = [(Scanned("HNSW", (number,), 100_000, 0), 1e-5, 1e-4) for number in range(segments)]
+    return Searched("c", 1, 10, 1e-3, WatchedSearch(MetricType.L2, {"ef": 64.0}, 1e-5, 1e-4, 1e-5, scans, 0))
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # it brings numpy, for which `milvine version` and `milvine token` need not wait
-    from milvine.types import SearchSteps
+    from milvine.types import SearchSteps, WatchedSearch
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +235,12 @@ class Searched(Event):
     nq: int
     topk: int
     seconds: float
-    steps: SearchSteps
+    watched: WatchedSearch
+
+    @property
+    def steps(self) -> SearchSteps:
+        """What it did; put together when somebody asks."""
+        return self.watched.steps()
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,15 +375,23 @@ class Events:
     """A list of listeners. A listener must not raise and must not block: it is called on engine threads."""
 
     def __init__(self, *listeners: Listener) -> None:
-        self._listeners = list(listeners)
+        self._listeners: list[tuple[Listener, tuple[type[Event], ...]]] = [(each, (Event,)) for each in listeners]
+        self._by_type: dict[type[Event], list[Listener]] = {}
 
-    def subscribe(self, listener: Listener) -> None:
-        self._listeners.append(listener)
+    def subscribe(self, listener: Listener, kinds: tuple[type[Event], ...] = (Event,)) -> None:
+        """From now on `listener` is told of every event that is one of `kinds`; searches are not held up by others."""
+        self._listeners.append((listener, kinds))
+        self._by_type = {}
 
     def __bool__(self) -> bool:
         """Whether anybody listens: what is costly to tell need not be made up for nobody."""
         return bool(self._listeners)
 
     def emit(self, event: Event) -> None:
-        for listener in self._listeners:
+        listeners = self._by_type.get(type(event))
+        if listeners is None:
+            subscribed = self._by_type, self._listeners  # in this order: who subscribes now makes the first a new one
+            listeners = [listener for listener, kinds in subscribed[1] if isinstance(event, kinds)]
+            subscribed[0][type(event)] = listeners
+        for listener in listeners:
             listener(event)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -209,6 +209,46 @@ class SearchSteps:
     reduce_seconds: float
     scans: tuple[ScanStep, ...]
     skipped: int
+
+
+class Scanned(NamedTuple):
+    """What one scan went over, as `ScanStep` says it: the same for every search of one plan."""
+
+    kind: str
+    segments: tuple[int, ...]
+    rows: int
+    masked: int
+
+
+@dataclass(slots=True)
+class WatchedSearch:
+    """What a search did, as it was noted on the way: `steps` makes it presentable for who wants to read it.
+
+    Numbers and names only: whoever keeps one keeps no segment. Not frozen, because a frozen one takes twice as
+    long to make, and one is made for every search that somebody is told of.
+
+    Attributes:
+        scans: each with the seconds at which it began and ended, from the beginning of the search.
+    """
+
+    metric: MetricType | None
+    params: Mapping[str, float]
+    plan_seconds: float
+    scan_seconds: float
+    reduce_seconds: float
+    scans: Sequence[tuple[Scanned, float, float]]
+    skipped: int
+
+    def steps(self) -> SearchSteps:
+        return SearchSteps(
+            metric="" if self.metric is None else self.metric.name,
+            params=self.params,
+            plan_seconds=self.plan_seconds,
+            scan_seconds=self.scan_seconds,
+            reduce_seconds=self.reduce_seconds,
+            scans=tuple(ScanStep(*scanned, began, ended - began) for scanned, began, ended in self.scans),
+            skipped=self.skipped,
+        )
 
 
 class RowMask:

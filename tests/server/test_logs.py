@@ -30,11 +30,11 @@ from milvine.events import (
 )
 from milvine.logs import LogFolderFailed, line, log_events, set_up_logging
 from milvine.server.memory import bound_free_memory, trim_after_flush
-from milvine.types import MetricType, Query, ScanStep, SearchSteps
+from milvine.types import MetricType, Query, Scanned, WatchedSearch
 
-SCANS = (ScanStep("IVF_FLAT", (7,), 5000, 12, 0.001, 0.25), ScanStep("tail", (), 30, 0, 0.251, 0.01))
-STEPS = SearchSteps("L2", {"nprobe": 16}, 0.001, 0.26, 0.002, SCANS, 1)
-SEARCHED = Searched("c", 2, 10, 0.263, STEPS)
+SCANS = ((Scanned("IVF_FLAT", (7,), 5000, 12), 0.001, 0.251), (Scanned("tail", (), 30, 0), 0.251, 0.261))
+WATCHED = WatchedSearch(MetricType.L2, {"nprobe": 16}, 0.001, 0.26, 0.002, SCANS, 1)
+SEARCHED = Searched("c", 2, 10, 0.263, WATCHED)
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_line_of_a_search_holds_its_plan() -> None:
 
 
 def test_many_scans_are_cut_short() -> None:
-    many = replace(SEARCHED, steps=replace(STEPS, scans=SCANS * 50))
+    many = replace(SEARCHED, watched=replace(WATCHED, scans=SCANS * 50))
     assert line(many).count("IVF_FLAT") == 16 and line(many).endswith("; and 84 more]")
 
 

@@ -287,7 +287,7 @@ class Database:
         watch = Stopwatch() if events else None
         hits = search(version, query, self._executor, segments, watch)
         if watch:
-            events.emit(Searched(name, len(query.vectors), query.k, watch.seconds, watch.steps(query.params)))
+            events.emit(Searched(name, len(query.vectors), query.k, watch.seconds, watch.watched(query.params)))
         if self._sampler and not segments:
             self._sampler(version, query, hits)
         return hits
@@ -307,7 +307,7 @@ class Database:
         """
         watch = Stopwatch()
         search(self._state(name).version, query, self._executor, segments, watch)
-        return watch.steps(query.params)
+        return watch.watched(query.params).steps()
 
     def search_by_id(self, name: str, ids: Ids, k: int, params: Mapping[str, Any], tags: Sequence[str] = ()) -> Hits:
         """The rows nearest to the rows `ids` (n,); see `milvine.search.run`.
@@ -320,7 +320,7 @@ class Database:
         watch = Stopwatch() if events else None
         hits = search_by_id(version, ids, k, params, tags, self._executor, watch)
         if watch:
-            events.emit(Searched(name, len(ids), k, watch.seconds, watch.steps(params)))
+            events.emit(Searched(name, len(ids), k, watch.seconds, watch.watched(params)))
         return hits
 
     def flush(self, names: Sequence[str] | None = None) -> None:

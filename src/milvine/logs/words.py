@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from milvine.events import Event, Searched
-from milvine.types import ScanStep, SearchSteps
+from milvine.types import ScanStep, SearchSteps, WatchedSearch
 
 SCANS_MAX = 16
 """Scans of one search that a log lists, the slowest; `explain` lists all."""
@@ -34,19 +34,20 @@ def line(event: Event, title: str = "") -> str:
 
 def as_object(event: Event, title: str = "") -> dict[str, Any]:
     """The same as an object that JSON can say: `event`, then the event's fields; times in seconds."""
-    if isinstance(event, Searched):
-        steps, left_out = _slowest(event.steps)
-        event = replace(event, steps=steps)
-    values = asdict(event)
-    if isinstance(event, Searched) and left_out:
-        values["steps"]["scans_left_out"] = left_out
+    values = _searched(event) if isinstance(event, Searched) else asdict(event)
     kind: Any = type(event)
     return {"event": (title or _named(kind)[0]).replace(" ", "_"), **_rounded(values)}
 
 
+def _searched(event: Searched) -> dict[str, Any]:
+    steps, left_out = _slowest(event.steps)
+    told = {key: getattr(event, key) for key in ("collection", "nq", "topk", "seconds")}
+    return told | {"steps": asdict(steps) | ({"scans_left_out": left_out} if left_out else {})}
+
+
 def _field(key: str, value: object) -> str:
-    if isinstance(value, SearchSteps):
-        return _steps(value)
+    if isinstance(value, WatchedSearch):
+        return _steps(value.steps())
     return f"{key}={_value(value, key == 'traceback')}"
 
 

@@ -10,7 +10,7 @@ from milvine.errors import IllegalPartition, PartitionNotFound, SegmentNotFound
 from milvine.limits import DEFAULT_TAG
 from milvine.search.patterns import PatternClock, matcher
 from milvine.segment.version import SegmentRun, TailBlock, Version, runs_of
-from milvine.types import RowMask
+from milvine.types import RowMask, Scanned
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,12 @@ class SegmentTask:
     def live(self) -> int:
         return self.rows if self.mask is None else self.mask.live
 
+    def scanned(self) -> Scanned:
+        """What a scan of it went over, once it has ended."""
+        segments = tuple(each.segment.record.id for each in self.run.segments)
+        kind = self.run.segments[0].segment.record.index.type.name if self.run.indexed else "exact"
+        return Scanned(kind, segments, self.rows, self.rows - self.live)
+
 
 @dataclass(frozen=True, slots=True)
 class TailTask:
@@ -46,6 +52,10 @@ class TailTask:
     @property
     def live(self) -> int:
         return self.rows if self.mask is None else self.mask.live
+
+    def scanned(self) -> Scanned:
+        """What a scan of it went over."""
+        return Scanned("tail", (), self.rows, self.rows - self.live)
 
 
 Task = SegmentTask | TailTask

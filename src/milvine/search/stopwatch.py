@@ -7,13 +7,15 @@ from time import perf_counter
 from typing import Any
 
 from milvine.index.params import SEARCH_KEYS
-from milvine.search.plan import SegmentTask, Task
+from milvine.search.plan import Task
 from milvine.search.scan import scan
-from milvine.types import Hits, MetricType, Query, ScanStep, SearchSteps
+from milvine.types import Hits, MetricType, Query, WatchedSearch
 
 
 class Stopwatch:
     """For one search; starts when it is made. Scans may be told from any thread."""
+
+    __slots__ = ("_metric", "_planned", "_reduced", "_scanned", "_skipped", "_tasks", "_times", "began")
 
     def __init__(self) -> None:
         self.began = self._planned = self._scanned = self._reduced = perf_counter()
@@ -45,34 +47,26 @@ class Stopwatch:
         """Since the beginning, up to now."""
         return perf_counter() - self.began
 
-    def steps(self, params: Mapping[str, Any]) -> SearchSteps:
+    def watched(self, params: Mapping[str, Any]) -> WatchedSearch:
         """What was seen; `params` are those of the query."""
-        return SearchSteps(
-            metric="" if self._metric is None else self._metric.name,
-            params=_telling(params),
-            plan_seconds=self._planned - self.began,
-            scan_seconds=self._scanned - self._planned,
-            reduce_seconds=self._reduced - self._scanned,
-            scans=tuple(self._step(task) for task in self._tasks),
-            skipped=self._skipped,
+        start, planned, scanned = self.began, self._planned, self._scanned
+        scans = []
+        for task in self._tasks:
+            began, ended = self._times[id(task)]
+            scans.append((task.scanned(), began - start, ended - start))
+        return WatchedSearch(
+            self._metric,
+            _telling(params),
+            planned - start,
+            scanned - planned,
+            self._reduced - scanned,
+            scans,
+            self._skipped,
         )
-
-    def _step(self, task: Task) -> ScanStep:
-        began, ended = self._times[id(task)]
-        segments: tuple[int, ...] = ()
-        if isinstance(task, SegmentTask):
-            segments = tuple(each.segment.record.id for each in task.run.segments)
-        return ScanStep(_kind(task), segments, task.rows, task.rows - task.live, began - self.began, ended - began)
-
-
-def _kind(task: Task) -> str:
-    if not isinstance(task, SegmentTask):
-        return "tail"
-    if task.run.index() is None:
-        return "exact"
-    return task.run.segments[0].segment.record.index.type.name
 
 
 def _telling(params: Mapping[str, Any]) -> dict[str, float]:
     """The numbers by which a search is fast or slow. Whatever else a caller sent stays out of logs."""
+    if not params:
+        return {}
     return {key: params[key] for key in SEARCH_KEYS if isinstance(params.get(key), (int, float))}

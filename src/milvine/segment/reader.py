@@ -151,11 +151,20 @@ class Segment:
             order,
         )
 
+    @property
+    def indexed(self) -> bool:
+        """Whether there is a built index that is not known to be damaged."""
+        name = self.record.index_file
+        if name is None or name in self._files.damaged:
+            return False
+        # Kernels may share the rows: a scan finds out whether theirs are the damaged ones.
+        return not self._files.is_bad(self.record.rows_file)
+
     def index(self) -> OpenIndex | None:
         """The built index, verified before its first use; None when there is none or it cannot be used."""
         name = self.record.index_file
-        if name is None or name in self._files.damaged or self._files.is_bad(self.record.rows_file):
-            return None  # kernels may share the rows: a scan finds out whether theirs are the damaged ones
+        if name is None or not self.indexed:
+            return None
         try:
             file = self._files.get(name)
             return file.index(self.record.id, self._open_index)

@@ -58,6 +58,11 @@ class SegmentRun:
         """The built index of a segment that stands alone."""
         return self.segments[0].segment.index() if len(self.segments) == 1 else None
 
+    @property
+    def indexed(self) -> bool:
+        """Whether `index` has one, as far as is known: a damaged one is found out when it is opened."""
+        return len(self.segments) == 1 and self.segments[0].segment.indexed
+
 
 def runs_of(segments: Iterable[LiveSegment]) -> tuple[SegmentRun, ...]:
     """Neighbours put together, in storage order."""

@@ -16,7 +16,7 @@ from milvine.server.grpc_door import GrpcDoor
 from milvine.server.health import Health
 from milvine.server.http_opening import open_http_door
 from milvine.server.lane_door import LaneDoor
-from milvine.server.memory import bound_free_memory, can_promise, trim_after_flush
+from milvine.server.memory import LEAVES_MEMORY, bound_free_memory, can_promise, trim_after_flush
 from milvine.server.metrics import OpenMetrics, open_metrics
 from milvine.server.operations import SERVED, Operations
 from milvine.server.operations.together import search_together
@@ -65,7 +65,7 @@ class Server:
         settings, events = settings or Settings(), Events() if events is None else events
         bound_free_memory()
         security = Security.open(settings, events)
-        events.subscribe(trim_after_flush())
+        events.subscribe(trim_after_flush(), LEAVES_MEMORY)
         tracing = open_tracing(settings, events)
         database = Database.open(folder, settings, events, settings.cluster_enable and settings.cluster_role == "ro")
         operations = Operations(database, settings, events, configuration)

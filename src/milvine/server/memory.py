@@ -18,6 +18,8 @@ from milvine.events import Answered, Event, Flushed, IndexBuilt, Listener, Merge
 from milvine.limits import MIB
 
 _FREEING = (Flushed, Merged, IndexBuilt)
+LEAVES_MEMORY = (*_FREEING, Answered, Searched)
+"""Events that `trim_after_flush` listens to."""
 _LARGE_BYTES = 8 * MIB  # of a request or its hits: from here on what it leaves behind is worth a look
 _HIT_BYTES = 24  # of a search: the hit in an array and in the reply
 _LATER_SECONDS = 2.0

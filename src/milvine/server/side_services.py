@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from milvine.events import Events
+from milvine.events import Events, Stopping
 from milvine.server import reflection
 from milvine.server.door import Call, Stream
 from milvine.server.health import Health
@@ -29,11 +29,11 @@ class SideServices:
         self.rpcs = (CHECK,)
         self.streams: Mapping[str, Stream] = {WATCH: health.watch}
         self.handlers: tuple[Any, ...] = ()
-        events.subscribe(health.listen)
+        events.subscribe(health.listen, (Stopping,))
         if reflection.installed():
             shown = reflection.Reflection()
             self.handlers = shown.handlers
-            events.subscribe(shown.listen)
+            events.subscribe(shown.listen, (Stopping,))
 
     def call(self, call: Call) -> Call:
         """`call`, with the calls served here before it."""

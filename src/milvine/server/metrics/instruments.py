@@ -85,6 +85,15 @@ class Histogram:
         cell[bisect_left(self._bounds, value)] += times
         cell[-1] += value * times
 
+    def observe_all(self, values: Sequence[float], labels: Labels = ()) -> None:
+        """Count each of `values` once."""
+        cell, bounds = self._cells.get(labels), self._bounds
+        if cell is None:
+            cell = self._cells[labels] = self._empty()
+        for value in values:
+            cell[bisect_left(bounds, value)] += 1
+        cell[-1] += sum(values)
+
     def sum(self, labels: Labels = ()) -> float:
         return self._cells[labels][-1] if labels in self._cells else 0.0
 
@@ -116,11 +125,11 @@ class Summary:
         self._count, self._sum = 0, 0.0
         self._window: deque[tuple[float, float, int]] = deque(maxlen=WINDOW_SIZE)
 
-    def observe(self, value: float, times: int = 1) -> None:
-        """Count `value`, as if it had been observed `times` times."""
+    def observe(self, value: float, times: int = 1, when: float | None = None) -> None:
+        """Count `value`, as if it had been observed `times` times; `when`, as `time.monotonic` has it, or now."""
         self._count += times
         self._sum += value * times
-        self._window.append((time.monotonic(), value, times))
+        self._window.append((time.monotonic() if when is None else when, value, times))
 
     def family(self) -> Metric:
         metric = Metric(self._name, self._text, "summary")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from milvine.engine.database import Database
 from milvine.errors import MilvineError
-from milvine.types import ScanStep
+from milvine.types import Scanned
 
 _KNOWN_MAX = 50_000
 
@@ -17,8 +17,8 @@ class ScanSizes:
         self._known: dict[tuple[bool, tuple[int, ...]], int] = {}
         self._segments: dict[tuple[bool, int], int] = {}
 
-    def __call__(self, collection: str, step: ScanStep) -> int:
-        key = step.kind == "exact", step.segments
+    def __call__(self, collection: str, scanned: Scanned) -> int:
+        key = scanned.kind == "exact", scanned.segments
         size = self._known.get(key)
         if size is None:
             if len(self._known) >= _KNOWN_MAX:  # segments that are long gone

@@ -1,12 +1,15 @@
 """The listener: counts and times what the engine and the doors tell of.
 
-One lock and a few dictionary entries per event, a few microseconds in all: `docs/operations/monitoring.md` has the
-figures. Everything that can be read when somebody asks is left to the collectors.
+Searches and answers come by the thousand: they are put in a queue, and counted many at a time and before anything is
+told, so a search pays for an entry in the queue. `docs/operations/monitoring.md` has the figures. What waits holds
+numbers and names, no segment. Everything that can be read when somebody asks is left to the collectors.
 """
 
 from __future__ import annotations
 
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -17,7 +20,7 @@ from milvine.errors import ErrorCode
 from milvine.events import Event
 from milvine.limits import MIB
 from milvine.server.metrics.instruments import Counter, Gauge, Histogram, Instrument, Summary
-from milvine.types import ScanStep
+from milvine.types import Scanned
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0)
 _SYNC_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
@@ -34,26 +37,33 @@ _GROUP_CALLS = {
 }
 _SEARCHES = frozenset(("Search", "SearchInFiles", "SearchByID"))
 
-SizeOf = Callable[[str, ScanStep], int]
+_WAITING_MAX = 256
+_SCANS_WAITING_MAX = 128  # of one search; more are counted at once
+_SIZES_MAX = 10_000
+
+SizeOf = Callable[[str, Scanned], int]
 """(collection, scan) -> bytes of the files that were searched."""
 
 
 class Tally:
-    """`listen` is the listener, `collect` gives the families to a registry. `size_of` is asked once per scan."""
+    """`listen` is the listener, `collect` gives the families to a registry.
+
+    `size_of` is asked when a scan is told of that is like none before, while its files are there.
+    """
 
     def __init__(self, size_of: SizeOf) -> None:
         self._size_of = size_of
         self._lock = threading.Lock()
+        self._waiting: deque[tuple[float, events.Searched | events.Answered]] = deque()  # with when each was told
+        self._sizes: dict[Scanned, int] = {}
         self._all: list[Instrument] = []
         self._inserting()
         self._searching()
         self._storing()
         self._answering()
         self._takers: dict[type[Event], Callable[[Any], None]] = {
-            events.Answered: self._answered,
             events.Inserted: self._inserted,
             events.InsertFailed: self._insert_failed,
-            events.Searched: self._searched,
             events.GroupCommitted: self._group_committed,
             events.CatalogCommitted: self._catalog_committed,
             events.Flushed: self._flushed,
@@ -70,13 +80,18 @@ class Tally:
         }
 
     def listen(self, event: Event) -> None:
-        take = self._takers.get(type(event))
-        if take is not None:
+        if isinstance(event, (events.Searched, events.Answered)):
+            self._waiting.append((time.monotonic(), event))
+            if len(self._waiting) >= _WAITING_MAX or (isinstance(event, events.Searched) and self._is_news(event)):
+                with self._lock:
+                    self._count_waiting()
+        elif (take := self._takers.get(type(event))) is not None:
             with self._lock:
                 take(event)
 
     def collect(self) -> Iterable[Metric]:
         with self._lock:
+            self._count_waiting()
             self._derive()
             return [instrument.family() for instrument in self._all]
 
@@ -212,21 +227,42 @@ class Tally:
 
     # events; the lock is held
 
-    def _answered(self, event: events.Answered) -> None:
-        rpc, micros = event.rpc, event.seconds * 1e6
-        outcome = ("fail",) if event.code else ("success",)
-        self.answers.observe(event.seconds, 1, (rpc,))
-        self.request_bytes.add(event.size, (rpc,))
-        if event.code:
-            self.errors.add(1, (rpc, ErrorCode(event.code).name))
-            self.refused.add(event.code == ErrorCode.OUT_OF_MEMORY)
+    def _count_waiting(self) -> None:
+        searched: list[tuple[float, events.Searched]] = []
+        answered: dict[tuple[str, int], list[events.Answered]] = {}
+        for _ in range(len(self._waiting)):  # those that come meanwhile wait
+            when, event = self._waiting.popleft()
+            if isinstance(event, events.Searched):
+                searched.append((when, event))
+            else:
+                answered.setdefault((event.rpc, event.code), []).append(event)
+        for (rpc, code), these in answered.items():
+            self._answered(rpc, code, [event.seconds for event in these], sum(event.size for event in these))
+        if searched:
+            self._searched(searched)
+
+    def _is_news(self, event: events.Searched) -> bool:
+        """Whether the files of a scan have to be looked at, or there is much to keep until it is counted."""
+        scans = event.watched.scans
+        if len(scans) > _SCANS_WAITING_MAX:
+            return True
+        return any(scanned.segments and scanned not in self._sizes for scanned, _, _ in scans)
+
+    def _answered(self, rpc: str, code: int, seconds: Sequence[float], size: int) -> None:
+        """Of as many calls as there are `seconds`, that all ended alike."""
+        count, outcome = len(seconds), ("fail",) if code else ("success",)
+        self.answers.observe_all(seconds, (rpc,))
+        self.request_bytes.add(size, (rpc,))
+        if code:
+            self.errors.add(count, (rpc, ErrorCode(code).name))
+            self.refused.add(count * (code == ErrorCode.OUT_OF_MEMORY))
         if rpc in _SEARCHES:
-            self.search_calls.add(1, outcome)
-            self.search_time.observe(micros)
+            self.search_calls.add(count, outcome)
+            self.search_time.observe_all([each * 1e6 for each in seconds])
         elif rpc in self.group_calls:
-            self.group_calls[rpc].add(1, outcome)
-        elif rpc == "CreateIndex" and not event.code:
-            self.builds_time.observe(micros)
+            self.group_calls[rpc].add(count, outcome)
+        elif rpc == "CreateIndex" and not code:
+            self.builds_time.observe_all([each * 1e6 for each in seconds])
 
     def _inserted(self, event: events.Inserted) -> None:
         micros, rows = max(event.seconds * 1e6, 1e-3), event.rows
@@ -240,26 +276,42 @@ class Tally:
         self.vectors.add(event.rows, ("fail",))
         self.batch.set(event.rows, ("fail",))
 
-    def _searched(self, event: events.Searched) -> None:
-        micros, nq, steps = max(event.seconds * 1e6, 1e-3), event.nq, event.steps
-        if nq:
-            self.searches.observe(micros, nq)
-            self.per_query.observe(micros / nq, nq)
-            self.last_search = nq, micros
-        self.steps.add(steps.plan_seconds, ("plan",))
-        self.steps.add(steps.scan_seconds, ("scan",))
-        self.steps.add(steps.reduce_seconds, ("reduce",))
-        for step in steps.scans:
-            self._scanned(event.collection, step)
+    def _searched(self, searched: Sequence[tuple[float, events.Searched]]) -> None:
+        scans: dict[tuple[str, Scanned], list[float]] = {}
+        plan = scan = reduce = 0.0
+        for when, event in searched:
+            nq, watched = event.nq, event.watched
+            if nq:
+                micros = max(event.seconds * 1e6, 1e-3)
+                self.searches.observe(micros, nq, when)
+                self.per_query.observe(micros / nq, nq, when)
+                self.last_search = nq, micros
+            plan += watched.plan_seconds
+            scan += watched.scan_seconds
+            reduce += watched.reduce_seconds
+            for scanned, began, ended in watched.scans:
+                key = event.collection, scanned
+                seconds = scans[key] = scans.pop(key, [])  # the last scanned comes last
+                seconds.append(ended - began)
+        for step, all_of_them in (("plan", plan), ("scan", scan), ("reduce", reduce)):
+            self.steps.add(all_of_them, (step,))
+        for (collection, scanned), each in scans.items():
+            self._scanned(collection, scanned, each)
 
-    def _scanned(self, collection: str, step: ScanStep) -> None:
-        self.scanned_rows.add(step.rows, (step.kind,))
-        if step.kind == "tail":  # unflushed rows are in no file
+    def _scanned(self, collection: str, scanned: Scanned, seconds: Sequence[float]) -> None:
+        """By as many scans as there are `seconds`."""
+        count = len(seconds)
+        self.scanned_rows.add(scanned.rows * count, (scanned.kind,))
+        if scanned.kind == "tail":  # unflushed rows are in no file
             return
-        labels = _RAW if step.kind == "exact" else _INDEX
-        size = self._size_of(collection, step)
-        self.scan_time.observe(step.seconds * 1e6, 1, labels)
-        self.scan_sizes[labels].observe(size)
+        labels = _RAW if scanned.kind == "exact" else _INDEX
+        size = self._sizes.get(scanned)
+        if size is None:
+            if len(self._sizes) >= _SIZES_MAX:
+                self._sizes.clear()
+            size = self._sizes[scanned] = self._size_of(collection, scanned)
+        self.scan_time.observe_all([each * 1e6 for each in seconds], labels)
+        self.scan_sizes[labels].observe(size, count)
         self.last_scan.set(size, labels)
 
     def _group_committed(self, event: events.GroupCommitted) -> None:
