@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from milvine.search.plan import plan, select_partitions
+from milvine.search.plan import plan_search
 from milvine.search.reduce import fillers, reduce
 from milvine.search.scan import scan
 from milvine.segment.version import Version
@@ -17,9 +17,9 @@ def search_exactly(version: Version, query: Query) -> Hits:
     Raises:
         PartitionNotFound: no partition matches.
     """
-    tasks = [task for task in plan(version, select_partitions(version, query.tags)) if task.live]
-    nq, width = len(query.vectors), min(query.k, sum(task.live for task in tasks) + 1)
-    if not tasks or not nq:
+    plan = plan_search(version, query.tags)
+    nq, width = len(query.vectors), min(query.k, plan.live + 1)
+    if not plan.tasks or not nq:
         return fillers(0, 0)
     metric = version.collection.metric
-    return reduce([scan(task, query, metric, 1, exact=True) for task in tasks], nq, width, metric)
+    return reduce([scan(task, query, metric, 1, exact=True) for task in plan.tasks], nq, width, metric)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milvine.errors import NothingStored
-from milvine.search.plan import SegmentTask, Task, plan, select_partitions
+from milvine.search.plan import SegmentTask, Task, select_partitions, tasks_of
 from milvine.segment.version import SegmentRun, Version
 from milvine.types import Ids, Vectors
 
@@ -22,7 +22,7 @@ def fetch(version: Version, ids: Ids, tags: Sequence[str]) -> tuple[NDArray[np.b
         PartitionNotFound: no partition matches the tags.
         NothingStored: the scope has neither segments nor unflushed rows.
     """
-    tasks = plan(version, select_partitions(version, tags))
+    tasks = tasks_of(version, select_partitions(version, tags))
     if not tasks:
         raise NothingStored
     found = np.zeros(len(ids), bool)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
 
 from milvine.errors import IllegalPartition, PartitionNotFound, SegmentNotFound
 from milvine.limits import DEFAULT_TAG
@@ -12,53 +11,76 @@ from milvine.search.patterns import PatternClock, matcher
 from milvine.segment.version import SegmentRun, TailBlock, Version, runs_of
 from milvine.types import RowMask, Scanned
 
+_PLANS_MAX = 16  # of one version; a program has few scopes
 
-@dataclass(frozen=True, slots=True)
+
 class SegmentTask:
-    """Scan one segment, or a run of small neighbours."""
+    """Scan one segment, or a run of small neighbours.
 
-    run: SegmentRun
+    Attributes:
+        rows, live: how many, and how many of them may be found.
+        mask: the live rows; None where all are: kernels are faster without a selector.
+    """
 
-    @property
-    def rows(self) -> int:
-        return self.run.rows
+    __slots__ = ("_scanned", "live", "mask", "rows", "run")
 
-    @property
-    def mask(self) -> RowMask | None:
-        return self.run.mask
-
-    @property
-    def live(self) -> int:
-        return self.rows if self.mask is None else self.mask.live
+    def __init__(self, run: SegmentRun) -> None:
+        self.run, self.rows = run, run.rows
+        self.mask, self.live = _live(run.mask, run.rows)
+        self._scanned: dict[bool, Scanned] = {}
 
     def scanned(self) -> Scanned:
         """What a scan of it went over, once it has ended."""
-        segments = tuple(each.segment.record.id for each in self.run.segments)
-        kind = self.run.segments[0].segment.record.index.type.name if self.run.indexed else "exact"
-        return Scanned(kind, segments, self.rows, self.rows - self.live)
+        indexed = self.run.indexed
+        scanned = self._scanned.get(indexed)
+        if scanned is None:
+            segments = tuple(each.segment.record.id for each in self.run.segments)
+            kind = self.run.segments[0].segment.record.index.type.name if indexed else "exact"
+            scanned = self._scanned[indexed] = Scanned(kind, segments, self.rows, self.rows - self.live)
+        return scanned
 
 
-@dataclass(frozen=True, slots=True)
 class TailTask:
-    """Scan one block of unflushed rows."""
+    """Scan one block of unflushed rows; attributes as those of `SegmentTask`."""
 
-    block: TailBlock
-    mask: RowMask | None
+    __slots__ = ("_scanned", "block", "live", "mask", "rows")
 
-    @property
-    def rows(self) -> int:
-        return self.block.rows
-
-    @property
-    def live(self) -> int:
-        return self.rows if self.mask is None else self.mask.live
+    def __init__(self, block: TailBlock, mask: RowMask | None) -> None:
+        self.block, self.rows = block, block.rows
+        self.mask, self.live = _live(mask, block.rows)
+        self._scanned = Scanned("tail", (), self.rows, self.rows - self.live)
 
     def scanned(self) -> Scanned:
         """What a scan of it went over."""
-        return Scanned("tail", (), self.rows, self.rows - self.live)
+        return self._scanned
+
+
+def _live(mask: RowMask | None, rows: int) -> tuple[RowMask | None, int]:
+    return (None, rows) if mask is None or not mask.dead else (mask, mask.live)
 
 
 Task = SegmentTask | TailTask
+
+
+class Plan:
+    """What a search in one scope does, whatever it asks for.
+
+    Attributes:
+        tasks: those with a live row.
+        skipped: how many have none.
+        live: rows that may be found.
+    """
+
+    __slots__ = ("live", "skipped", "tasks")
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self.tasks = [task for task in tasks if task.live]
+        self.skipped = len(tasks) - len(self.tasks)
+        self.live = sum(task.live for task in self.tasks)
+
+    def __bool__(self) -> bool:
+        """Whether anything is stored in scope, live or not."""
+        return bool(self.tasks or self.skipped)
 
 
 def select_partitions(version: Version, patterns: Sequence[str]) -> frozenset[int] | None:
@@ -82,8 +104,8 @@ def select_partitions(version: Version, patterns: Sequence[str]) -> frozenset[in
     return frozenset(chosen)
 
 
-def plan_segments(version: Version, segments: Set[int]) -> list[Task]:
-    """The tasks of a search in some segments by id; those that this version does not hold are left out.
+def plan_segments(version: Version, segments: Set[int]) -> Plan:
+    """The plan of a search in some segments by id; those that this version does not hold are left out.
 
     Raises:
         SegmentNotFound: it holds none of them.
@@ -91,7 +113,7 @@ def plan_segments(version: Version, segments: Set[int]) -> list[Task]:
     chosen = [each for each in version.segments if each.segment.record.id in segments]
     if not chosen:
         raise SegmentNotFound.no_file()
-    return [SegmentTask(run) for run in runs_of(chosen)]
+    return Plan([SegmentTask(run) for run in runs_of(chosen)])
 
 
 def _matching(version: Version, pattern: str, clock: PatternClock) -> set[int]:
@@ -113,7 +135,25 @@ def _matching(version: Version, pattern: str, clock: PatternClock) -> set[int]:
     return chosen
 
 
-def plan(version: Version, partitions: frozenset[int] | None) -> list[Task]:
+def plan_search(version: Version, tags: tuple[str, ...]) -> Plan:
+    """The plan of a search in the whole collection, or in the partitions that `tags` match; made once, as a rule.
+
+    Raises:
+        PartitionNotFound, IllegalPartition: as `select_partitions`.
+    """
+    plan: Plan | None = version.plans.get(tags)
+    if plan is None:
+        tasks = tasks_of(version, select_partitions(version, tags))
+        plan = Plan(tasks)
+        # Runs of partitions are put together anew each time, as one of their segments may have been refused meanwhile.
+        if not tags or all(isinstance(task, TailTask) or len(task.run.segments) == 1 for task in tasks):
+            if len(version.plans) >= _PLANS_MAX:
+                version.plans.clear()
+            version.plans[tags] = plan
+    return plan
+
+
+def tasks_of(version: Version, partitions: frozenset[int] | None) -> list[Task]:
     """The tasks of a search, also those without a live row (they decide the shape of the answer)."""
     if partitions is None:
         runs = version.segment_set.runs

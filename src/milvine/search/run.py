@@ -8,7 +8,7 @@ from typing import Any
 from milvine.index.params import scoring_metric
 from milvine.search.executor import Executor
 from milvine.search.fetch import fetch
-from milvine.search.plan import plan, plan_segments, select_partitions
+from milvine.search.plan import plan_search, plan_segments
 from milvine.search.reduce import fillers, reduce
 from milvine.search.stopwatch import Stopwatch
 from milvine.segment.version import Version
@@ -35,20 +35,18 @@ def search(
         SegmentNotFound: none of the segments is there.
         IllegalArgument: `metric_type` in the parameters is no metric of this collection's family.
     """
-    tasks = plan_segments(version, segments) if segments else plan(version, select_partitions(version, query.tags))
+    plan = plan_segments(version, segments) if segments else plan_search(version, query.tags)
     nq = len(query.vectors)
-    if not tasks:
+    if not plan:
         return fillers(0, 0)
-    live = sum(task.live for task in tasks)
-    width = min(query.k, live + 1)
+    width = min(query.k, plan.live + 1)
     if not nq:
         return fillers(0, width)
     metric = _metric(version.collection, query)
-    lively = [task for task in tasks if task.live]
     if watch is None:
-        return reduce(executor.run(lively, query, metric), nq, width, metric)
-    watch.planned(lively, len(tasks) - len(lively), metric)
-    partials = executor.run(lively, query, metric, watch.scan)
+        return reduce(executor.run(plan.tasks, query, metric), nq, width, metric)
+    watch.planned(plan, metric)
+    partials = executor.run(plan.tasks, query, metric, watch.scan)
     watch.scanned()
     hits = reduce(partials, nq, width, metric)
     watch.reduced()

@@ -20,7 +20,7 @@ def scan(task: Task, query: Query, metric: MetricType, threads: int, exact: bool
         distances, rows = _scan_segment(task, query, metric, k, threads, exact)
         ids = task.run.ids()
     else:
-        distances, rows = _scan_rows(task.block.vectors, query, metric, k, _partial(task.mask), threads)
+        distances, rows = _scan_rows(task.block.vectors, query, metric, k, task.mask, threads)
         ids = task.block.ids
     if rows.min(initial=0) >= 0:
         return Hits(ids[rows], distances)
@@ -31,7 +31,7 @@ def scan(task: Task, query: Query, metric: MetricType, threads: int, exact: bool
 def _scan_segment(
     task: SegmentTask, query: Query, metric: MetricType, k: int, threads: int, exact: bool
 ) -> tuple[Floats, Ids]:
-    mask = _partial(task.mask)
+    mask = task.mask
     index = None if exact else task.run.index()
     if index is None:
         return _scan_rows(task.run.vectors(), query, metric, k, mask, threads)
@@ -43,8 +43,3 @@ def _scan_rows(
 ) -> tuple[Floats, Ids]:
     exact = search_bits if metric.is_binary else search_exact
     return exact(query.vectors, vectors, metric, k, mask, threads)
-
-
-def _partial(mask: RowMask | None) -> RowMask | None:
-    """None when every row is live: kernels are faster without a selector."""
-    return None if mask is None or not mask.dead else mask

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
 
 from milvine.index.params import SEARCH_KEYS
-from milvine.search.plan import Task
+from milvine.search.plan import Plan, Task
 from milvine.search.scan import scan
 from milvine.types import Hits, MetricType, Query, WatchedSearch
 
@@ -15,18 +15,17 @@ from milvine.types import Hits, MetricType, Query, WatchedSearch
 class Stopwatch:
     """For one search; starts when it is made. Scans may be told from any thread."""
 
-    __slots__ = ("_metric", "_planned", "_reduced", "_scanned", "_skipped", "_tasks", "_times", "began")
+    __slots__ = ("_metric", "_plan", "_planned", "_reduced", "_scanned", "_times", "began")
 
     def __init__(self) -> None:
         self.began = self._planned = self._scanned = self._reduced = perf_counter()
-        self._tasks: Sequence[Task] = ()
+        self._plan: Plan | None = None
         self._times: dict[int, tuple[float, float]] = {}
-        self._skipped = 0
         self._metric: MetricType | None = None
 
-    def planned(self, tasks: Sequence[Task], skipped: int, metric: MetricType) -> None:
-        """The plan is made: `tasks` are about to be scanned, `skipped` more have no live row."""
-        self._tasks, self._skipped, self._metric = tasks, skipped, metric
+    def planned(self, plan: Plan, metric: MetricType) -> None:
+        """The plan is made, and its tasks are about to be scanned."""
+        self._plan, self._metric = plan, metric
         self._planned = self._scanned = self._reduced = perf_counter()
 
     def scan(self, task: Task, query: Query, metric: MetricType, threads: int) -> Hits:
@@ -50,19 +49,12 @@ class Stopwatch:
     def watched(self, params: Mapping[str, Any]) -> WatchedSearch:
         """What was seen; `params` are those of the query."""
         start, planned, scanned = self.began, self._planned, self._scanned
-        scans = []
-        for task in self._tasks:
+        steps = planned - start, scanned - planned, self._reduced - scanned
+        plan, scans = self._plan, []
+        for task in plan.tasks if plan else ():
             began, ended = self._times[id(task)]
             scans.append((task.scanned(), began - start, ended - start))
-        return WatchedSearch(
-            self._metric,
-            _telling(params),
-            planned - start,
-            scanned - planned,
-            self._reduced - scanned,
-            scans,
-            self._skipped,
-        )
+        return WatchedSearch(self._metric, _telling(params), *steps, scans, plan.skipped if plan else 0)
 
 
 def _telling(params: Mapping[str, Any]) -> dict[str, float]:

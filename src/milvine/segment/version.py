@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,12 +134,16 @@ class TailBlock:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """Segments in storage order, and the tail."""
+    """Segments in storage order, and the tail.
+
+    `plans` is for readers: how they go about a search of this version, by tags. It goes with the version.
+    """
 
     collection: Collection
     partition_set: PartitionSet
     segment_set: SegmentSet
     tail: tuple[TailBlock, ...]
+    plans: dict[tuple[str, ...], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def partitions(self) -> tuple[Partition, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from milvine.errors import CallerError
@@ -17,6 +18,7 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
 
 
+_SHORT_TEXT = 256
 _JSON = json.JSONDecoder(parse_constant=_refuse)
 
 
@@ -26,19 +28,22 @@ def params_text(pairs: Any) -> str | None:
 
 
 def parse_params(text: str | None) -> object:
-    """The JSON value; None for absent text.
+    """The JSON value, not to be changed; None for absent text.
 
     Raises:
         MalformedRequest: it is no JSON.
     """
     if text is None:
         return None
-    if text == "{}":
-        return {}
     try:
-        return _JSON.decode(text)
+        return _value_of(text) if len(text) <= _SHORT_TEXT else _JSON.decode(text)
     except (ValueError, RecursionError):
         raise MalformedRequest.bad_json() from None
+
+
+@lru_cache(maxsize=64)  # a program searches with the same few parameters
+def _value_of(text: str) -> object:
+    return _JSON.decode(text)
 
 
 def file_number(text: str) -> int:

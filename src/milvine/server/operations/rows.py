@@ -15,6 +15,7 @@ from milvine.engine.database import Database
 from milvine.errors import IllegalArgument, PartitionNotFound
 from milvine.ingest.writer import check_id_mode
 from milvine.server import validate
+from milvine.server.operations.known import known_query, remember
 from milvine.server.operations.parameters import as_mapping, file_number, params_text, parse_params
 from milvine.types import Hits, Ids, Query, SearchSteps, Vectors
 from milvine.wire import packed, schema
@@ -47,6 +48,9 @@ def nearest(database: Database, wanted: packed.SearchRequest, params: object, fi
 
     `params` is what the JSON text `wanted.params` says, of any kind.
     """
+    query = None if files else known_query(database, wanted, params)
+    if query is not None:
+        return database.search(wanted.collection, query)
     return database.search(wanted.collection, *_checked_search(database, wanted, params, files))
 
 
@@ -71,7 +75,10 @@ def _checked_search(
     if wanted.rows.count > 1:
         width = min(wanted.topk, database.count(wanted.collection) + 1)
         validate.check_result_size(wanted.rows.count, width)
-    return Query(vectors, wanted.topk, as_mapping(params), tags), frozenset(map(file_number, files))
+    query = Query(vectors, wanted.topk, as_mapping(params), tags)
+    if not files:
+        remember(collection, wanted, params, query)
+    return query, frozenset(map(file_number, files))
 
 
 def search(database: Database, request: bytes) -> bytes:
