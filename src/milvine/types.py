@@ -254,13 +254,14 @@ class WatchedSearch:
 class RowMask:
     """Which of `rows` rows are live, as a packed bitmap (least significant bit first, as faiss reads it).
 
-    Immutable: `without` makes a new mask. Bits past the last row are 0.
+    Immutable: `without` makes a new mask. Bits past the last row are 0. `kept` is what kernels made of it.
     """
 
-    __slots__ = ("bits", "dead", "rows")
+    __slots__ = ("bits", "dead", "kept", "rows")
 
     def __init__(self, bits: Bytes, rows: int, dead: int) -> None:
         self.bits, self.rows, self.dead = bits, rows, dead
+        self.kept: dict[Any, Any] = {}
 
     @classmethod
     def from_bool(cls, live: NDArray[np.bool_]) -> RowMask:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from milvine.config import Settings
 from milvine.engine.database import Database
+from milvine.errors import IllegalTopk, OutOfMemory
 from milvine.server.operations import Operations, known
 from milvine.types import IndexSetting, IndexType, MetricType
 from milvine.wire.packed import Rows, SearchRequest, decode_hits, encode_search
@@ -113,3 +116,20 @@ def test_no_more_are_kept_than_a_few(database: Database, monkeypatch: pytest.Mon
     for large in ({"note": "x" * 5000}, {str(n): n for n in range(40)}, {"note": [1]}):
         known._kept.clear()
         assert code(database, large) == OK and not known._kept
+
+
+def test_nothing_stays_counted_of_requests_that_ended(database: Database) -> None:
+    operations = Operations(database, Settings(request_bytes_max=1 << 20))
+    seen = []
+
+    def work(error: BaseException | None) -> None:
+        seen.append(operations.in_flight())
+        if error is not None:
+            raise error
+
+    for error in (None, IllegalTopk("no"), ZeroDivisionError(), KeyboardInterrupt()):
+        with contextlib.suppress(BaseException):
+            operations.run("Search", 1000, partial(work, error))
+    with pytest.raises(OutOfMemory):
+        operations.run("Search", 2 << 20, partial(work, None))
+    assert seen == [(1, 1000)] * 4 and operations.in_flight() == (0, 0)

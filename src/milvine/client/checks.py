@@ -166,6 +166,8 @@ def vectors(value: Any) -> Vectors:
         ParamError: no rows, or not rows of one length.
         TypeError: an element is not a number.
     """
+    if type(value) is np.ndarray and value.dtype == np.float32 and _ready(value):
+        return value
     value = _container(value)
     if not isinstance(value, np.ndarray) and any(isinstance(row, _Buffer) for row in value):
         return _binary(value)
@@ -204,6 +206,10 @@ def insert_message(value: Any) -> Any:
     if getattr(getattr(value, "DESCRIPTOR", None), "full_name", "") != "milvus.grpc.InsertParam":
         raise ParamError("The value of key 'insert_param' is invalid")
     return value
+
+
+def _ready(array: Vectors) -> bool:
+    return bool(array.ndim == 2 and array.size and array.flags.c_contiguous)
 
 
 def _container(value: Any) -> Any:

@@ -155,7 +155,7 @@ class Connection:
         """
         checks.seconds(timeout)
         search: InProcess | None = getattr(self._open(), "search", None)
-        return search if search and all(type(value) in _PLAIN for value in params.values()) else None
+        return search if search and _PLAIN.issuperset(map(type, params.values())) else None
 
     def _pair(self, rpc: Rpc[Any], request: bytes, timeout: Seconds) -> tuple[Status, Any]:
         transport = self._open()

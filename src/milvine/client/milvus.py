@@ -229,13 +229,14 @@ class Milvus(Connection):
 
         Returns (Status, `TopKQueryResult`); [] for the result when the server refused, None when it did not answer.
         """
-        unknown_keywords(Milvus.search, unknown)
+        if unknown:
+            unknown_keywords(Milvus.search, unknown)
         k, vectors = checks.topk(top_k), checks.vectors(query_records)
         tags = checks.texts(partition_tags, "partition_tag_array")
         name, given = checks.name(collection_name), checks.params(params)
         in_process = None if _async else self._in_process(given, timeout)
         if in_process:
-            return replies.SEARCH.told(replies.hits(in_process(name, vectors, k, tags, given)))
+            return replies.searched(in_process(name, vectors, k, tags, given))
         request = requests.search(name, vectors, k, tags, given)
         if _async:
             rpc = replies.ASYNC_SEARCH

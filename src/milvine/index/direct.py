@@ -32,6 +32,8 @@ def scan(queries: Floats, vectors: Floats, metric: MetricType, k: int, mask: Row
         shared = _in_blocks(queries, vectors, metric, k)
         if shared is not None:
             return shared
+    if len(queries) == 1:
+        return _nearest(queries, vectors, metric, k, mask).reshape(1, k)
     rows = np.empty((len(queries), k), dtype=np.int64)
     for i in range(len(queries)):
         rows[i] = _nearest(queries[i : i + 1], vectors, metric, k, mask)

@@ -58,7 +58,9 @@ def _products_pay(nq: int, rows: int, dimension: int) -> bool:
 
 def _search(queries: Floats, vectors: Floats, metric: MetricType, k: int, wanted: int, mask: RowMask | None) -> Found:
     """In portions, so that candidates take bounded memory."""
-    if not _products_pay(len(queries), len(vectors) if mask is None else mask.live, vectors.shape[1]):
+    if len(queries) == 1 or not _products_pay(
+        len(queries), len(vectors) if mask is None else mask.live, vectors.shape[1]
+    ):
         return _direct(queries, vectors, metric, k, wanted, mask)
     portion = max(FEW_QUERIES, min(_QUERIES, _CANDIDATES // (wanted + SPARE)))
     if len(queries) <= portion:

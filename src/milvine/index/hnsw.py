@@ -20,7 +20,7 @@ from milvine.index.base import OpenIndex, Report, Write, untold
 from milvine.index.exact import search_exact
 from milvine.index.flat import open_flat, vectors_of
 from milvine.index.image import Image, read_image, write_image
-from milvine.index.native import METRICS, faiss, live_selector, parameters, portion_of, search_index, squared_norms
+from milvine.index.native import METRICS, faiss, parameters, portion_of, search_index, squared_norms
 from milvine.index.native import read_image as read_faiss
 from milvine.index.params import REFINE, REFINES, integer
 from milvine.index.raw import OpenRaw
@@ -143,8 +143,7 @@ class OpenGraph:
 
     def _search(self, queries: Floats, k: int, wanted: int, ef: int, mask: RowMask | None) -> Found:
         graph_mask = self._graph_mask(mask)
-        live = live_selector(graph_mask)
-        how = faiss.SearchParametersHNSW(efSearch=ef, sel=live) if live else parameters("HNSW", "efSearch", ef)
+        how = parameters("HNSW", "efSearch", ef, graph_mask)
         return refined(queries, self._vectors, self._metric, k, wanted, partial(self._candidates, wanted, how))
 
     def _candidates(self, wanted: int, how: Any, queries: Floats) -> Ids:

@@ -19,7 +19,7 @@ from milvine.index.exact import search_exact
 from milvine.index.flat import vectors_of
 from milvine.index.gpu import CoarseGpu, on_gpu
 from milvine.index.image import Image, read_image, write_image
-from milvine.index.native import METRICS, faiss, live_selector, parameters, portion_of, search_index, squared_norms
+from milvine.index.native import METRICS, faiss, parameters, portion_of, search_index, squared_norms
 from milvine.index.native import read_image as read_faiss
 from milvine.index.params import NBITS_DEFAULT, REFINE, integer, subspaces
 from milvine.index.raw import OpenRaw
@@ -157,6 +157,7 @@ class OpenIvf:
     def __init__(self, image: Image, vectors: Floats, metric: MetricType, kernel: IvfKernel) -> None:
         self._image = image  # the index points into it
         self._index = read_faiss(image.body)
+        self._nlist, self._width = self._index.nlist, self._index.d  # faiss takes its time to tell
         coarse = on_gpu(faiss.downcast_index(self._index.quantizer)) if kernel.hybrid else None
         self._searched = self._index if coarse is None else CoarseGpu(self._index, coarse)
         self._vectors, self._metric, self._kernel = vectors, metric, kernel
@@ -169,8 +170,8 @@ class OpenIvf:
         self, queries: Floats, k: int, params: Mapping[str, Any], mask: RowMask | None, threads: int = 1
     ) -> tuple[Floats, Ids]:
         use_threads(threads)
-        nprobe = min(integer(params, "nprobe"), self._index.nlist)
-        if mask is not None and mask.live * self._index.nlist <= self.rows * nprobe:
+        nprobe = min(integer(params, "nprobe"), self._nlist)
+        if mask is not None and mask.live * self._nlist <= self.rows * nprobe:
             # As few rows are live as the lists hold: comparing them all costs no more and finds k of them.
             return search_exact(queries, self._vectors, self._metric, k, mask, threads)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
@@ -178,8 +179,7 @@ class OpenIvf:
         return for_finite(queries, k, lambda some: self._search(some, k, nprobe, refine, mask))
 
     def _search(self, queries: Floats, k: int, nprobe: int, refine: int, mask: RowMask | None) -> Found:
-        live = live_selector(mask)
-        how = faiss.SearchParametersIVF(nprobe=nprobe, sel=live) if live else parameters("IVF", "nprobe", nprobe)
+        how = parameters("IVF", "nprobe", nprobe, mask)
         if refine:
             wanted = min(k * refine, self.rows)
             nominate = partial(self._candidates, wanted, how)
@@ -191,7 +191,7 @@ class OpenIvf:
 
     def _find(self, queries: Floats, wanted: int, how: Any) -> Found:
         """By the distances of the codes."""
-        queries = widened(queries, self._index.d)
+        queries = widened(queries, self._width)
         if isinstance(self._searched, CoarseGpu):
             distances, rows = self._searched.search(queries, wanted, params=how)
             return distances, rows

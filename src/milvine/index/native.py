@@ -23,6 +23,8 @@ faiss: Any = _faiss
 pointer: Any = faiss.swig_ptr
 """Address of a C-contiguous array."""
 
+_KEPT_MAX = 64
+
 METRICS: dict[MetricType, int] = {MetricType.L2: faiss.METRIC_L2, MetricType.IP: faiss.METRIC_INNER_PRODUCT}
 
 
@@ -43,10 +45,28 @@ def search_index(
     return distances, rows
 
 
-@lru_cache(maxsize=64)
-def parameters(kind: str, breadth: str, value: int) -> Any:
-    """faiss's `SearchParameters...` of a `kind` without a selector, which searches only read: programs use few."""
-    return getattr(faiss, f"SearchParameters{kind}")(**{breadth: value})
+def parameters(kind: str, breadth: str, value: int, mask: RowMask | None) -> Any:
+    """faiss's `SearchParameters...` of a `kind`, for live rows only, which searches only read: programs use few.
+
+    Those with a selector point into `mask`, which must outlive the search.
+    """
+    if mask is None or not mask.dead:
+        return _whole(kind, breadth, value)
+    made = mask.kept.get((kind, value))
+    if made is None:
+        if len(mask.kept) >= _KEPT_MAX:
+            mask.kept.clear()
+        made = mask.kept[kind, value] = _parameters(kind, breadth, value, sel=live_selector(mask))
+    return made
+
+
+@lru_cache(maxsize=_KEPT_MAX)
+def _whole(kind: str, breadth: str, value: int) -> Any:
+    return _parameters(kind, breadth, value)
+
+
+def _parameters(kind: str, breadth: str, value: int, **more: Any) -> Any:
+    return getattr(faiss, f"SearchParameters{kind}")(**{breadth: value}, **more)
 
 
 def read_image(image: Bytes, flags: int = 0) -> Any:

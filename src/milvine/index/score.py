@@ -7,6 +7,7 @@ has the same distance, to the last bit, whichever kernel or batch size found it,
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isfinite
 from typing import TypeAlias
 
 import numpy as np
@@ -14,6 +15,9 @@ import numpy as np
 from milvine.index.native import faiss, pointer
 from milvine.limits import FILLER_DISTANCE
 from milvine.types import Floats, Ids, MetricType
+
+FEW = 64
+"""Hits that are looked at one by one in less time than numpy takes to begin."""
 
 Found: TypeAlias = "tuple[Floats, Ids]"
 """Distances and row numbers, both (nq, k), nearest first; a missing hit is row -1 with FILLER_DISTANCE."""
@@ -53,8 +57,21 @@ def ordered(distances: Floats, rows: Ids, metric: MetricType, k: int) -> Found:
     return wide_distances, wide_rows
 
 
+def rises(distances: Floats, falling: bool) -> bool:
+    """Whether the distances of one query, (1, width), are all finite, and each farther than the one before.
+
+    `falling`: farther is smaller. Plain lists, since numpy takes longer to begin than they do for a few numbers.
+    """
+    (numbers,) = distances.tolist()
+    if not isfinite(sum(numbers)) or len(set(numbers)) < len(numbers):
+        return False
+    return bool(numbers == sorted(numbers, reverse=falling))
+
+
 def _settled(distances: Floats, rows: Ids, metric: MetricType) -> bool:
     """All are hits, nearest first and no two alike, as a scan of few queries leaves them: nothing is left to order."""
+    if len(rows) == 1 and rows.size <= FEW:
+        return min(rows[0].tolist(), default=0) >= 0 and rises(distances, metric.larger_is_closer)
     if rows.min(initial=0) < 0:
         return False
     before, after = distances[:, :-1], distances[:, 1:]
@@ -71,7 +88,7 @@ def nearest_of(queries: Floats, vectors: Floats, rows: Ids, metric: MetricType, 
 def for_finite(queries: Floats, k: int, find: Callable[[Floats], Found]) -> Found:
     """What `find` says of the queries without NaN and infinity; the others find nothing."""
     sound = np.isfinite(queries)
-    if sound.all():
+    if 0 not in sound.tobytes() if len(queries) == 1 else sound.all():  # numpy takes longer for one
         return find(queries)
     finite = np.asarray(sound.all(axis=1))
     distances, rows = nothing(len(queries), k)

@@ -6,6 +6,7 @@ import numpy as np
 
 from milvine.index.binary import search_bits
 from milvine.index.exact import search_exact
+from milvine.index.score import FEW
 from milvine.search.plan import SegmentTask, Task
 from milvine.types import Floats, Hits, Ids, MetricType, Query, RowMask, Vectors
 
@@ -22,7 +23,7 @@ def scan(task: Task, query: Query, metric: MetricType, threads: int, exact: bool
     else:
         distances, rows = _scan_rows(task.block.vectors, query, metric, k, task.mask, threads)
         ids = task.block.ids
-    if rows.min(initial=0) >= 0:
+    if min(rows[0].tolist(), default=0) >= 0 if len(rows) == 1 and k <= FEW else rows.min(initial=0) >= 0:
         return Hits(ids[rows], distances)
     found = rows >= 0
     return Hits(np.where(found, ids[np.where(found, rows, 0)], -1), distances)

@@ -11,9 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Iterator
 from concurrent import futures
-from contextlib import contextmanager
 
 from milvine.errors import OutOfMemory
 from milvine.limits import MIB
@@ -43,19 +41,6 @@ class ByteBudget:
     def waiting(self) -> int:
         """Requests that wait for room."""
         return len(self._queue)
-
-    @contextmanager
-    def spend(self, size: int) -> Iterator[None]:
-        """Counts `size` bytes for as long as the block runs, after waiting for room.
-
-        Raises:
-            OutOfMemory: as `take`.
-        """
-        self.take(size)
-        try:
-            yield
-        finally:
-            self.give_back(size)
 
     def take(self, size: int) -> None:
         """Counts `size` bytes until `give_back`. Waits for room, which a caller that holds some already must not do.
@@ -95,8 +80,9 @@ class ByteBudget:
         """Counts `size` bytes no longer."""
         with self._lock:
             self._used -= size
-            granted = self._serve()
-        _tell(granted)
+            granted = self._serve() if self._queue else None
+        if granted:
+            _tell(granted)
 
     def _ask(self, size: int) -> _Place | None:
         """None when the bytes are granted; a place in the queue otherwise."""

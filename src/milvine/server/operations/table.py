@@ -26,6 +26,8 @@ from milvine.wire import schema
 from milvine.wire.packed import HitsReply, Malformed, SearchRequest, parse
 from milvine.wire.status import OK_REASON, code_and_reason, set_status
 
+_SUCCESS = int(ErrorCode.SUCCESS)
+
 Answer = Callable[[bytes], bytes]
 T = TypeVar("T")
 
@@ -156,25 +158,30 @@ class Operations:
             OutOfMemory: the budget for requests in flight has no room for it.
             MilvineError and whatever else `work` raises.
         """
-        began, code = perf_counter(), ErrorCode.SUCCESS
+        began, code, taken = perf_counter(), _SUCCESS, 0
         self._running.enter(method)
         try:
-            with self.budget.spend(0 if paid else size):
-                return work()
+            if not paid:
+                self.budget.take(size)
+                taken = size
+            return work()
         except (MalformedRequest, Malformed):
-            code = ErrorCode.UNEXPECTED_ERROR
+            code = int(ErrorCode.UNEXPECTED_ERROR)
             raise
         except MilvineError as error:
-            code = error.code
+            code = int(error.code)
             raise
         except Exception as error:
-            code, reason = code_and_reason(error)
+            failed, reason = code_and_reason(error)
+            code = int(failed)
             self._events.emit(RequestFailed(method, reason, traceback.format_exc()))
             raise
         finally:
+            if taken:
+                self.budget.give_back(taken)
             self._running.leave()
             if self._events:
-                self._events.emit(Answered(method, int(code), size, perf_counter() - began))
+                self._events.emit(Answered(method, code, size, perf_counter() - began))
 
 
 def _answer(rpc: str, operation: Callable[[Any], Any], request: bytes) -> bytes:
