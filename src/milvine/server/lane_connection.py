@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import TypeAlias
@@ -13,14 +14,13 @@ from milvine.wire.http2 import HEAD, PREFIX, Foreign, frame
 from milvine.wire.lanes import CALLS, REQUEST_BYTES_MAX
 from milvine.wire.schema import method_path
 
-UNSENT_BYTES_MAX = 16 << 20
-"""Of a reply that the caller is slow to take."""
-
-_RECEIVED = 1 << 16
+_RECEIVED = 1 << 14  # a request and some more
 _RPCS = {method_path(rpc): rpc for rpc in CALLS}
 _HEADERS, _SUCCESS = http2.response_blocks(0)
-_BLOCKS_MAX = 64  # header blocks remembered; a client sends one for each rpc
-
+_BLOCKS_MAX = 2 * len(CALLS)  # header blocks remembered; a client sends one for each rpc
+_BLOCK_BYTES_MAX = 2048  # a token has at most 512
+_CONTROLS_MAX = 64  # frames about the connection between two calls; a client sends three at the beginning
+_NOTHING = memoryview(b"")
 
 Kind: TypeAlias = tuple[str, bytes, int]
 """Rpc, collection and about the size of a call."""
@@ -40,7 +40,13 @@ class Request:
 
 
 class Connection:
-    """Not thread-safe: one thread receives, and the one that carries out the call then sends."""
+    """One thread receives, and closes in the end. Any thread may send.
+
+    Attributes:
+        greeted: whether the other end has said that it speaks HTTP/2.
+        busy: whether a request is being carried out.
+        unsent: what the caller has yet to take; `held`: the bytes that this keeps in memory.
+    """
 
     def __init__(self, accepted: socket.socket, greeting: bytes) -> None:
         accepted.setblocking(False)
@@ -49,10 +55,10 @@ class Connection:
         self.socket = accepted
         host, port = accepted.getpeername()[:2]
         self.peer = target(host, port)
-        self.greeted = False  # whether the other end has said what it is
-        self.busy = False  # whether a request is being carried out
-        self.unsent = b""
-        self._data = b""
+        self.greeted = self.busy = False
+        self.unsent, self.held = _NOTHING, 0
+        self._sending = threading.Lock()  # a socket closed meanwhile could be another caller's by now
+        self._data, self._controls = b"", 0
         self._stream, self._block = 0, b""  # of the call whose message is to come
         self._window = self._stream_window = http2.WINDOW_DEFAULT
         self._blocks: dict[bytes, tuple[str, str]] = {}
@@ -102,7 +108,7 @@ class Connection:
                 break
             at = end
             if kind == http2.HEADERS:
-                if flags != http2.END_HEADERS or not stream & 1 or stream <= self._stream:
+                if flags != http2.END_HEADERS or not stream & 1 or stream <= self._stream or self._block:
                     raise Foreign("a call in a form that lanes do not have")
                 self._stream, self._block = stream, data[start:end]
             elif kind == http2.DATA:
@@ -112,7 +118,7 @@ class Connection:
         self._data = data[at:]
 
     def _request(self, flags: int, stream: int, payload: bytes) -> Request:
-        block, self._block = self._block, b""
+        block, self._block, self._controls = self._block, b"", 0
         if flags != http2.END_STREAM or stream != self._stream or not block or len(payload) < PREFIX.size:
             raise Foreign("a message in a form that lanes do not have")
         if PREFIX.unpack_from(payload) != (0, len(payload) - PREFIX.size):
@@ -123,6 +129,8 @@ class Connection:
     def _known(self, block: bytes) -> tuple[str, str]:
         known = self._blocks.get(block)
         if known is None:
+            if len(block) > _BLOCK_BYTES_MAX:
+                raise Foreign("a header block that is too long")
             fields = http2.read_block(block)
             rpc = _RPCS.get(fields.get(":path", ""))
             if rpc is None:
@@ -134,19 +142,29 @@ class Connection:
 
     def _control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         """A frame about the connection."""
+        self._controls += 1
+        if self._controls > _CONTROLS_MAX:
+            raise Foreign("much talk and no call")
         if kind == http2.SETTINGS and not flags & http2.ACK:
             if len(payload) % http2.SETTING.size:
                 raise Foreign("settings that are cut off")
             for key, value in http2.SETTING.iter_unpack(payload):
                 if key == http2.INITIAL_WINDOW:
                     self._stream_window = value
-            self._send(frame(http2.SETTINGS, http2.ACK, 0, b""))
+            self._acknowledge(http2.SETTINGS, b"")
         elif kind == http2.PING and not flags & http2.ACK:
-            self._send(frame(http2.PING, http2.ACK, 0, payload))
+            self._acknowledge(http2.PING, payload)
         elif kind == http2.WINDOW_UPDATE and not stream:
-            self._window += int.from_bytes(payload, "big")
+            if len(payload) != http2.WINDOW.size:
+                raise Foreign("a window that is no number")
+            self._window += http2.WINDOW.unpack(payload)[0]
         elif kind in (http2.RST_STREAM, http2.GOAWAY):
             raise Foreign("the caller gives up")
+
+    def _acknowledge(self, kind: int, payload: bytes) -> None:
+        if self.unsent:
+            raise Foreign("words of somebody who does not read")
+        self._send(frame(kind, http2.ACK, 0, payload))
 
     def reply(self, stream: int, message: bytes) -> None:
         """Answer the call of a stream with success.
@@ -174,23 +192,19 @@ class Connection:
 
         Raises:
             OSError: the caller is gone.
-            Foreign: he does not read what he is sent.
         """
         headers, trailers = http2.response_blocks(status, reason)
         flags = http2.END_HEADERS | http2.END_STREAM
         self._send(frame(http2.HEADERS, flags, stream, headers + trailers))
 
     def _send(self, data: bytes) -> None:
-        if self.unsent:
-            self.unsent += data
-        else:
-            try:
-                sent = self.socket.send(data)
-            except BlockingIOError:
-                sent = 0
-            self.unsent = data[sent:] if sent < len(data) else b""
-        if len(self.unsent) > UNSENT_BYTES_MAX:
-            raise Foreign("replies that nobody reads")
+        with self._sending:
+            if self.unsent:
+                data, sent = b"".join((self.unsent, data)), 0
+            else:
+                sent = self._taken(data)
+            if sent < len(data):
+                self.unsent, self.held = memoryview(data)[sent:], len(data)
 
     def send_more(self) -> None:
         """Send what was left over.
@@ -198,15 +212,27 @@ class Connection:
         Raises:
             OSError: the caller is gone.
         """
-        data, self.unsent = self.unsent, b""
-        if data:
-            self._send(data)
+        with self._sending:
+            left = self.unsent[self._taken(self.unsent) :]
+            if left:
+                self.unsent = left
+            else:
+                self.unsent, self.held = _NOTHING, 0
+
+    def _taken(self, data: bytes | memoryview) -> int:
+        """How much of it the system has room for."""
+        try:
+            return self.socket.send(data)
+        except BlockingIOError:
+            return 0
 
     def give_up(self) -> None:
         """Let the thread that waits for what is sent here hear the end. Any thread may call this."""
-        with suppress(OSError):  # it is over already
+        with self._sending, suppress(OSError):  # it is over already
             self.socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Hang up. May be called again."""
-        self.socket.close()
+        with self._sending:
+            self.socket.close()
+            self.unsent, self.held = _NOTHING, 0

@@ -1,17 +1,19 @@
 """A port for lanes: the short calls of our own client, without a thread between the socket and the search.
 
 One thread leads: it waits for all connections at once, takes every request that has arrived and answers it on the spot.
-Searches that arrived together share a pass (`operations/together.py`). When the requests are likely to take long, it
-hands the lead to the next thread first, so that short calls never wait for long ones. How long a call takes is known
-from the calls before it, by rpc, collection and size.
+Searches that arrived together share a pass (`operations/together.py`). Before what is likely to take long it hands the
+lead to the next thread, and while no other is free to lead, such calls wait: short ones never wait for long ones. How
+long a call takes is known from the calls before it, by rpc, collection and size.
 
 Whatever is out of the ordinary ends the connection: clients make the call again at the gRPC port, which knows all of
-gRPC. A caller can hold one request of at most 12 KB here, so this door bounds what it receives by itself.
+gRPC. A caller can hold one request of at most 12 KB here, so this door bounds what it receives by itself; of replies
+it keeps what callers are slow to take, up to a bound for all of them together.
 """
 
 from __future__ import annotations
 
 import errno
+import math
 import os
 import secrets
 import selectors
@@ -21,9 +23,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from milvine.server.door import INTERNAL_ERROR, Call, DoorFailed, target
-from milvine.server.lane_connection import Connection, Kind, Request
+from milvine.server.lane_connection import Connection, Request
+from milvine.server.lane_times import LONG_SECONDS, Usual, Waits
 from milvine.server.operations import GrpcStatus, Refused
 from milvine.server.security.gate import AUTHORIZATION, Gate
 from milvine.server.tracing import Observe
@@ -32,16 +36,18 @@ from milvine.wire.http2 import Foreign
 
 Together = Callable[[Sequence[bytes]], list[bytes | Refused]]
 
-CONNECTIONS_MAX = 1024
+CONNECTIONS_MAX = 400 if os.name == "nt" else 1024  # Windows waits for 512 sockets at once
 GREETING_SECONDS = 10.0
-_THREADS = max(2, min(4, os.cpu_count() or 1))
-_LONG_SECONDS = 0.002
+READING_SECONDS = 30.0
+"""For a caller to take some more of a reply."""
+UNSENT_BYTES_MAX = 64 << 20
+"""Of replies kept for callers who are slow to take them. One that finds others with so much is given up."""
+_WORKERS = max(2, min(4, os.cpu_count() or 1))  # more of them only contend for the interpreter lock
+_OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 _DEAF_SECONDS = 1.0
 _LAST_SECONDS = 0.1  # for calls that are being answered at the end
 _SEARCH = "Search"
 _PASS_MAX = 64  # searches that one pass answers
-_USUAL_MAX = 1024  # kinds of calls whose duration is remembered
-_WEIGHT = 0.2  # of the latest call in what is usual
 
 
 class LaneDoor:
@@ -72,18 +78,21 @@ class LaneDoor:
         self._listener = _listen(address, port)
         self.port: int = self._listener.getsockname()[1]
         self._wake, self._woken = socket.socketpair()
+        self._wake.setblocking(False)
         self._waiting = selectors.DefaultSelector()
         self._waiting.register(self._listener, selectors.EVENT_READ)
         self._waiting.register(self._woken, selectors.EVENT_READ)
-        self._strangers: dict[Connection, float] = {}  # who has not greeted yet, and until when he may
         self._open: set[Connection] = set()
-        self._usual = _Usual()
-        self._deaf_until = 0.0  # while the process is out of files, nobody is let in
-        self._left: deque[Connection] = deque()
+        self._strangers, self._slow = Waits(GREETING_SECONDS), Waits(READING_SECONDS)
+        self._deaf_until = math.inf  # while the process is out of files, nobody is let in
+        self._left: deque[Connection] = deque()  # with something unsent that the leader does not know of
+        self._usual = Usual()
         self._closed, self._serving = False, 0
         self._lead = threading.Lock()
+        self._long: deque[Sequence[Request]] = deque()  # calls that wait for a thread other than the leader
+        self._working, self._sharing = 0, threading.Lock()  # threads that carry out such calls
         self._threads = [
-            threading.Thread(target=self._serve, name=f"milvine-lane-{n}", daemon=True) for n in range(_THREADS)
+            threading.Thread(target=self._serve, name=f"milvine-lane-{n}", daemon=True) for n in range(_WORKERS + 1)
         ]
 
     def start(self) -> None:
@@ -94,7 +103,7 @@ class LaneDoor:
     def stop(self, grace: float | None) -> None:
         self._closed = True
         if self._serving:
-            self._wake.send(b"\0")
+            self._nudge()
             end = None if grace is None else time.monotonic() + max(grace, _LAST_SECONDS)
             for thread in self._threads:
                 thread.join(None if end is None else max(0.0, end - time.monotonic()))
@@ -106,8 +115,10 @@ class LaneDoor:
     def _serve(self) -> None:
         while not self._closed:
             with self._lead:
-                arrived = self._until_long()
-            self._answer(arrived)
+                calls = self._until_long()
+            while calls:
+                self._answer(calls)
+                calls = self._next_long()
         with self._lead:
             self._serving -= 1
             if not self._serving:
@@ -120,14 +131,51 @@ class LaneDoor:
         for each in (self._listener, self._waiting, self._wake, self._woken):
             each.close()
 
-    def _until_long(self) -> list[Request]:
-        """Leads: answers what is short, and returns with requests that are not."""
+    def _until_long(self) -> Sequence[Request]:
+        """Leads: answers what is short, and returns with what is not when another thread can take the lead."""
         while not self._closed:
+            if self._long and (calls := self._begin_long()):
+                return calls
             arrived = self._wait()
-            if sum(self._usual.seconds(request) for request in arrived) > _LONG_SECONDS:
-                return arrived
-            self._answer(arrived)
-        return []
+            if sum(self._usual.seconds(request) for request in arrived) <= LONG_SECONDS:
+                self._answer(arrived)
+            else:
+                self._sort(arrived)
+        return ()
+
+    def _sort(self, arrived: Sequence[Request]) -> None:
+        """Lets long calls wait for a thread, and short ones that are many, too, unless they would really wait."""
+        short: list[Request] = []
+        alike: dict[object, list[Request]] = {}
+        for request in arrived:
+            if self._usual.seconds(request) <= LONG_SECONDS:
+                short.append(request)
+            else:
+                alike.setdefault(request.kind if request.rpc == _SEARCH else request, []).append(request)
+        many = sum(self._usual.seconds(request) for request in short) > LONG_SECONDS
+        with self._sharing:
+            self._long.extend(alike.values())
+            leave = many and self._working < _WORKERS
+            if leave:
+                self._long.appendleft(short)
+        if not leave:
+            self._answer(short)
+
+    def _begin_long(self) -> Sequence[Request]:
+        """For the leader: calls to carry out without the lead; none while every other thread does so."""
+        with self._sharing:
+            if self._working >= _WORKERS or not self._long:
+                return ()
+            self._working += 1
+            return self._long.popleft()
+
+    def _next_long(self) -> Sequence[Request]:
+        """For a thread that has carried out such calls: further ones, if any wait."""
+        with self._sharing:
+            if self._long:
+                return self._long.popleft()
+            self._working -= 1
+            return ()
 
     # the leader's business
 
@@ -147,41 +195,42 @@ class LaneDoor:
         return arrived
 
     def _patience(self) -> float | None:
-        """Sends away who does not greet. Seconds until that is to be done again; None when nobody is waited for."""
-        if not self._strangers and not self._deaf_until:
+        """Sends away who does not greet or read. Seconds until that is to be done again; None: nobody is waited for."""
+        due = min(self._strangers.due, self._slow.due, self._deaf_until)
+        if due == math.inf:
             return None
         now = time.monotonic()
-        if self._deaf_until and self._deaf_until <= now:
-            self._deaf_until = 0.0
-            self._waiting.register(self._listener, selectors.EVENT_READ)
-        for connection in [each for each, until in self._strangers.items() if each.greeted or until <= now]:
-            del self._strangers[connection]
-            if not connection.greeted:
+        if due <= now:
+            if self._deaf_until <= now:
+                self._deaf_until = math.inf
+                self._waiting.register(self._listener, selectors.EVENT_READ)
+            for connection in (*self._strangers.over(now), *self._slow.over(now)):
                 self._hang_up(connection)
-        due = [*self._strangers.values(), *([self._deaf_until] if self._deaf_until else [])]
-        return max(0.0, min(due) - now) if due else None
+            due = min(self._strangers.due, self._slow.due, self._deaf_until)
+        return max(0.0, due - now) if due < math.inf else None
 
     def _accept(self) -> None:
         try:
             accepted, _ = self._listener.accept()
         except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):  # the caller goes on knocking
+            if error.errno in _OUT_OF_FILES:  # the caller goes on knocking
                 self._waiting.unregister(self._listener)
                 self._deaf_until = time.monotonic() + _DEAF_SECONDS
             return
-        if len(self._open) < CONNECTIONS_MAX:
-            try:
-                connection = Connection(accepted, self._greeting)
-            except (OSError, Foreign):
-                accepted.close()
-                return
-            self._open.add(connection)
-            self._strangers[connection] = time.monotonic() + GREETING_SECONDS
-            self._waiting.register(accepted, selectors.EVENT_READ, connection)
-        else:
+        if len(self._open) >= CONNECTIONS_MAX:
             accepted.close()
+            return
+        try:
+            connection = Connection(accepted, self._greeting)
+            self._waiting.register(accepted, selectors.EVENT_READ, connection)
+        except OSError:
+            accepted.close()
+            return
+        self._open.add(connection)
+        self._strangers.begin(connection)
 
     def _hear(self, connection: Connection, mask: int) -> Request | None:
+        stranger = not connection.greeted
         try:
             if mask & selectors.EVENT_WRITE:
                 connection.send_more()
@@ -190,6 +239,10 @@ class LaneDoor:
         except (OSError, Foreign):
             self._hang_up(connection)
             return None
+        if stranger and connection.greeted:
+            self._strangers.end(connection)
+        if connection.unsent and connection not in self._slow:
+            self._listen_to(connection)
         if request is not None:
             connection.busy = True
         return request
@@ -203,14 +256,21 @@ class LaneDoor:
                 self._listen_to(connection)
 
     def _listen_to(self, connection: Connection) -> None:
-        """Wait for what it sends, and for its taking what is unsent."""
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.unsent else 0)
-        self._waiting.modify(connection.socket, events, connection)
+        """Wait for what it sends, and for its taking what is unsent: it has taken some, or has yet to begin."""
+        if connection.unsent:
+            self._waiting.modify(connection.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, connection)
+            self._slow.begin(connection)
+        else:
+            self._waiting.modify(connection.socket, selectors.EVENT_READ, connection)
+            self._slow.end(connection)
 
     def _hang_up(self, connection: Connection) -> None:
-        self._open.discard(connection)
-        self._waiting.unregister(connection.socket)
-        connection.close()
+        if connection in self._open:  # some systems tell of reading and of writing one after the other
+            self._open.discard(connection)
+            self._strangers.end(connection)
+            self._slow.end(connection)
+            self._waiting.unregister(connection.socket)
+            connection.close()
 
     # answering
 
@@ -225,16 +285,16 @@ class LaneDoor:
             self._answer_alone(request)
 
     def _answer_alone(self, request: Request) -> None:
-        began = time.perf_counter()
-        try:
-            self._admit(request)
-            reply: bytes | Refused = self._call(request.rpc, request.message)
-        except Refused as refused:
-            reply = refused
-        except Exception:
-            reply = _unforeseen()
-        self._reply(request, reply)
-        self._usual.note(request, time.perf_counter() - began)
+        if self._admitted(request):
+            began = time.perf_counter()
+            try:
+                reply: bytes | Refused = self._call(request.rpc, request.message)
+            except Refused as refused:
+                reply = refused
+            except Exception:
+                reply = _unforeseen()
+            self._reply(request, reply)
+            self._usual.note(request, time.perf_counter() - began)
 
     def _answer_together(self, searches: Sequence[Request]) -> None:
         assert self._together is not None
@@ -248,23 +308,19 @@ class LaneDoor:
         for request in admitted:
             self._usual.note(request, (time.perf_counter() - began) / len(admitted))
 
-    def _admit(self, request: Request) -> None:
-        """
-        Raises:
-            Refused: the gate does not let the caller do this.
-        """
-        metadata = ((AUTHORIZATION, request.authorization),) if request.authorization else ()
-        if self._observe:
-            self._observe(metadata)
-        if self._gate:
-            self._gate.check_call(request.rpc, request.message, metadata, request.caller.peer)
-
     def _admitted(self, request: Request) -> bool:
-        """Whether the caller may search; if not, he was told so."""
+        """Whether the gate lets the caller do this; if not, he was told so."""
+        metadata = ((AUTHORIZATION, request.authorization),) if request.authorization else ()
         try:
-            self._admit(request)
+            if self._observe:
+                self._observe(metadata)
+            if self._gate:
+                self._gate.check_call(request.rpc, request.message, metadata, request.caller.peer)
         except Refused as refused:
             self._reply(request, refused)
+            return False
+        except Exception:
+            self._reply(request, _unforeseen())
             return False
         return True
 
@@ -278,8 +334,17 @@ class LaneDoor:
                 caller.reply(request.stream, reply)
         except (OSError, Foreign):
             caller.give_up()  # the leader hears of it
+        except Exception:  # as want of memory
+            _unforeseen()
+            caller.give_up()
         if caller.unsent:
+            if sum(each.held for each in list(self._open) if each is not caller) > UNSENT_BYTES_MAX:
+                caller.give_up()
             self._left.append(caller)
+            self._nudge()
+
+    def _nudge(self) -> None:
+        with suppress(OSError):  # so many words wait for the leader already, or the door is closed
             self._wake.send(b"\0")
 
 
@@ -289,27 +354,12 @@ def _unforeseen() -> Refused:
     return Refused(GrpcStatus.UNKNOWN, INTERNAL_ERROR)
 
 
-class _Usual:
-    """How long calls take. Thread-safe without a lock: a note that is lost does no harm."""
-
-    def __init__(self) -> None:
-        self._seconds: dict[Kind, float] = {}
-
-    def seconds(self, request: Request) -> float:
-        """For a call of a kind that was not seen yet, more than is short."""
-        return self._seconds.get(request.kind, _LONG_SECONDS * 2)
-
-    def note(self, request: Request, seconds: float) -> None:
-        before = self._seconds.get(request.kind, seconds)
-        if len(self._seconds) >= _USUAL_MAX:
-            self._seconds.clear()
-        self._seconds[request.kind] = before + (seconds - before) * _WEIGHT
-
-
 def _listen(address: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    host = address.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    both = host == "::" and socket.has_dualstack_ipv6()
     try:
-        listener = socket.create_server((address.strip("[]"), port), family=family, backlog=128)
+        listener = socket.create_server((host, port), family=family, backlog=128, dualstack_ipv6=both)
     except OSError:
         raise DoorFailed.busy(target(address, port)) from None
     listener.setblocking(False)

@@ -7,6 +7,7 @@ is, so that a header block means the same whenever it comes, and can be compared
 from __future__ import annotations
 
 import struct
+import urllib.parse
 from collections.abc import Iterator, Mapping
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
@@ -14,6 +15,7 @@ END_STREAM, ACK, END_HEADERS, PADDED, PRIORITY = 1, 1, 4, 8, 32
 HEAD = struct.Struct(">BHBBI")  # length in two pieces, type, flags, stream
 PREFIX = struct.Struct(">BI")  # of a gRPC message: compressed or not, length
 SETTING = struct.Struct(">HI")
+WINDOW = struct.Struct(">I")
 TABLE_SIZE, ENABLE_PUSH, INITIAL_WINDOW = 1, 2, 4  # settings
 INSTANCE = 0x4D56
 """A setting of ours, which others ignore: the number that tells one run of a server from every other."""
@@ -25,6 +27,8 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _KINDS = (0x00, 0x10)  # of literals: the first half of the first byte; the other begins the number of the name
 _STATIC = {1: ":authority", 4: ":path", 23: "authorization", 31: "content-type"}
 _METHOD_POST, _SCHEME_HTTP = 0x83, 0x86
+_REASON_MAX = 1000  # characters, each of which may become a dozen
+_PLAIN = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"  # what gRPC lets stand as it is, beside letters and digits
 
 
 class Foreign(Exception):
@@ -43,7 +47,7 @@ def settings(pairs: Mapping[int, int]) -> bytes:
 
 def window_update(more: int) -> bytes:
     """A frame that lets the other end send so many bytes more on this connection."""
-    return frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", more))
+    return frame(WINDOW_UPDATE, 0, 0, WINDOW.pack(more))
 
 
 def text(string: str) -> bytes:
@@ -63,7 +67,7 @@ def response_blocks(status: int, reason: str = "") -> tuple[bytes, bytes]:
     """(headers, trailers) of a reply with that gRPC status."""
     trailers = b"\x00" + text("grpc-status") + text(str(status))
     if reason:
-        trailers += b"\x00" + text("grpc-message") + text(reason)
+        trailers += b"\x00" + text("grpc-message") + text(urllib.parse.quote(reason[:_REASON_MAX], _PLAIN))
     return b"\x88\x0f\x10" + text("application/grpc"), trailers
 
 
@@ -71,11 +75,13 @@ def read_block(block: bytes) -> dict[str, str]:
     """The fields that tell of a call, by name: `:path`, `authorization` and whatever is spelled out.
 
     Raises:
-        Foreign: a field that is compressed, or stands in a dynamic table.
+        Foreign: a field that is compressed, stands in a dynamic table, or comes twice.
     """
     fields: dict[str, str] = {}
     try:
         for name, value in _fields(block):
+            if name in fields:
+                raise Foreign("a field that comes twice")
             fields[name] = value
     except (IndexError, UnicodeDecodeError):
         raise Foreign("a header block that ends too early, or is no text") from None
