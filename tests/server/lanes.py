@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
+from urllib.parse import unquote
 
 from milvine.wire import http2
 from milvine.wire.http2 import HEAD, PREFIX, frame
@@ -50,6 +51,7 @@ class Caller:
         self._heard = self.socket.makefile("rb", 1 << 20)
         self.stream = -1
         self.acknowledged = 0  # settings and pings
+        self.reason = ""  # of the last refusal
 
     def say(self, words: bytes) -> None:
         self.socket.sendall(words)
@@ -74,7 +76,8 @@ class Caller:
                 assert len(payload) <= http2.FRAME_MAX
                 body += payload
             elif flags & http2.END_STREAM:
-                status = int(http2.read_block(payload.removeprefix(b"\x88"))["grpc-status"])
+                told = http2.read_block(payload.removeprefix(b"\x88"))
+                status, self.reason = int(told["grpc-status"]), unquote(told.get("grpc-message", ""))
                 assert status or PREFIX.unpack_from(body) == (0, len(body) - PREFIX.size)
                 return status or bytes(body[PREFIX.size :])
         return None

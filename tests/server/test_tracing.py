@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,9 +18,11 @@ from milvine.config import Settings
 from milvine.events import Answered, Events
 from milvine.server import tracing
 from milvine.server.app import Server
+from milvine.server.lane_door import LaneDoor
 from milvine.server.tracing import TracingFailed, open_tracing
 from milvine.wire import packed, schema
 from milvine.wire.schema import method_path
+from tests.server.lanes import calling
 
 pytest.importorskip("opentelemetry.sdk")
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -118,6 +121,21 @@ def test_a_call_without_a_parent_is_not_given_that_of_the_last(
         call("Search", search())
     roots = [span for span in exported.get_finished_spans() if span.name == "Search"]
     assert [span.parent is None for span in roots] == [False] * 8 + [True] * 8
+
+
+def test_calls_by_a_lane_have_spans_of_their_own(
+    server: Server, call: Callable[..., bytes], exported: InMemorySpanExporter
+) -> None:
+    created(call)
+    assert isinstance(server._lane, LaneDoor)
+    with ExitStack() as stack:
+        callers = [stack.enter_context(calling(server._lane.port)) for _ in range(5)]
+        call("Search", search(), HEADER)
+        for caller in callers:
+            caller.begin("Search", search())
+        assert all(caller.answer() for caller in callers)
+    roots = [span for span in exported.get_finished_spans() if span.name == "Search"]
+    assert [span.parent is None for span in roots] == [False] + [True] * 5
 
 
 def test_a_refusal_is_an_error(call: Callable[..., bytes], exported: InMemorySpanExporter) -> None:

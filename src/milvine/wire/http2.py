@@ -7,7 +7,6 @@ is, so that a header block means the same whenever it comes, and can be compared
 from __future__ import annotations
 
 import struct
-import urllib.parse
 from collections.abc import Iterator, Mapping
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
@@ -28,7 +27,6 @@ _KINDS = (0x00, 0x10)  # of literals: the first half of the first byte; the othe
 _STATIC = {1: ":authority", 4: ":path", 23: "authorization", 31: "content-type"}
 _METHOD_POST, _SCHEME_HTTP = 0x83, 0x86
 _REASON_MAX = 1000  # characters, each of which may become a dozen
-_PLAIN = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"  # what gRPC lets stand as it is, beside letters and digits
 
 
 class Foreign(Exception):
@@ -67,8 +65,13 @@ def response_blocks(status: int, reason: str = "") -> tuple[bytes, bytes]:
     """(headers, trailers) of a reply with that gRPC status."""
     trailers = b"\x00" + text("grpc-status") + text(str(status))
     if reason:
-        trailers += b"\x00" + text("grpc-message") + text(urllib.parse.quote(reason[:_REASON_MAX], _PLAIN))
+        trailers += b"\x00" + text("grpc-message") + text(_plain(reason[:_REASON_MAX]))
     return b"\x88\x0f\x10" + text("application/grpc"), trailers
+
+
+def _plain(reason: str) -> str:
+    """As gRPC writes what is not printable, and what says so."""
+    return "".join(chr(byte) if 32 <= byte < 127 and byte != 0x25 else f"%{byte:02X}" for byte in reason.encode())
 
 
 def read_block(block: bytes) -> dict[str, str]:
