@@ -137,6 +137,7 @@ def test_frames_of_every_kind_in_pieces_of_any_size(scripted: Any, piece: int) -
         lambda stream: success(stream).replace(message(b"reply"), b"\x01" + message(b"reply")[1:]),  # compressed
         lambda stream: success(stream).replace(message(b"reply"), b"\x00\x00\x00\x00\x09reply"),  # of another length
         lambda stream: frame(4, 0, 0, struct.pack(">HI", 4, 100)) + success(stream),  # hardly any window
+        lambda stream: frame(4, 0, 0, b"settings") + success(stream),  # half a setting
         lambda stream: frame(0, 0, stream, b"")[:7],  # half a frame
         lambda stream: None,
     ],
@@ -181,6 +182,13 @@ def test_a_connection_that_is_to_end_is_replaced_without_a_loss(scripted: Any) -
     server = scripted(lambda stream, request: frame(7, 0, 0, struct.pack(">II", stream, 0)) + success(stream))
     own = Lanes(server.address)
     assert [own.call("Search", b"", 20) for _ in range(3)] == [b"reply"] * 3
+    own.close()
+
+
+def test_a_window_that_is_used_up_is_no_failure(scripted: Any) -> None:
+    own = Lanes(scripted(lambda stream, request: success(stream)).address)
+    told = [own.call("Search", bytes(12_000), 20) for _ in range(14)]  # of 64 KB, of which the server gives none back
+    assert told == ([b"reply"] * 5 + [None]) * 2 + [b"reply"] * 2
     own.close()
 
 

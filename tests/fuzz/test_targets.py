@@ -19,6 +19,7 @@ CASES = {
     "rest": 150,
     "grpc": 80,
     "native": 80,
+    "lane": 400,
     "secrets": 100,
 }
 NEEDS = {"rest": ("fastapi", "uvicorn"), "native": ("pygrpc_native",)}

@@ -70,9 +70,6 @@ class Lane:
         port = place[0] if place else address.port
         self._instance = place[1] if place else None
         self._socket = socket.create_connection((address.host, port), _CONNECT_SECONDS)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._socket.sendall(_HELLO)
         self._stream, self._window, self._received = 1, WINDOW_DEFAULT, 0
         self._data, self._at = b"", 0
         self._success: bytes | None = None
@@ -83,12 +80,15 @@ class Lane:
         self._greet()
 
     def _greet(self) -> None:
-        """Wait for the server's first words: a server out of files leaves connections waiting that seem open.
+        """Exchange the first words. A server out of files leaves connections waiting that seem open: none come back.
 
         Raises:
             OSError: it does not speak in time, or something else than HTTP/2.
         """
         try:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            self._socket.sendall(_HELLO)
             kind, flags, stream, payload = self._next(time.monotonic() + _CONNECT_SECONDS)
             if kind != http2.SETTINGS or (self._instance is not None and self._instance != _instance(payload)):
                 raise Unusable
@@ -109,6 +109,7 @@ class Lane:
         """
         stream, size = self._stream, len(request) + PREFIX.size
         if size > self._window:
+            self.worn = True
             raise Unusable
         self._stream, self._window = stream + 2, self._window - size
         end = None if timeout is None else time.monotonic() + timeout
@@ -178,7 +179,7 @@ class Lane:
         if kind == http2.WINDOW_UPDATE and not stream:
             self._window += int.from_bytes(payload, "big")
         elif kind == http2.SETTINGS and not flags & http2.ACK:
-            if any(
+            if len(payload) % SETTING.size or any(
                 key == http2.INITIAL_WINDOW and value <= REQUEST_BYTES_MAX
                 for key, value in SETTING.iter_unpack(payload)
             ):
@@ -269,7 +270,8 @@ class Lanes:
             self._drop(lane)
             if timeout is not None and isinstance(error, TimeoutError):
                 raise
-            self._failed()
+            if not lane.worn:
+                self._failed()
             return None
         except BaseException:  # interrupted: the reply would be taken for that of the next call
             self._drop(lane)

@@ -11,6 +11,7 @@ TARGETS = {
     "rpc": ("ops", "RpcTarget"),
     "grpc": ("door", "DoorTarget"),
     "native": ("door", "NativeDoorTarget"),
+    "lane": ("lane", "LaneTarget"),
     "secrets": ("secrets", "SecretTarget"),
     "rest": ("rest", "RestTarget"),
     "log": ("logs", "LogTarget"),
