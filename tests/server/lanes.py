@@ -73,7 +73,7 @@ class Caller:
             if stream != self.stream:
                 self.acknowledged += bool(flags & http2.ACK)
             elif kind == http2.DATA:
-                assert len(payload) <= http2.FRAME_MAX
+                assert len(payload) <= http2.FRAME_DEFAULT
                 body += payload
             elif flags & http2.END_STREAM:
                 told = http2.read_block(payload.removeprefix(b"\x88"))

@@ -61,6 +61,7 @@ class Connection:
         self._data, self._controls = b"", 0
         self._stream, self._block = 0, b""  # of the call whose message is to come
         self._window = self._stream_window = http2.WINDOW_DEFAULT
+        self._frame_max = http2.FRAME_DEFAULT
         self._blocks: dict[bytes, tuple[str, str]] = {}
         self._send(greeting)
 
@@ -151,6 +152,8 @@ class Connection:
             for key, value in http2.SETTING.iter_unpack(payload):
                 if key == http2.INITIAL_WINDOW:
                     self._stream_window = value
+                elif key == http2.LONGEST_FRAME:
+                    self._frame_max = min(max(value, http2.FRAME_DEFAULT), http2.FRAME_MAX)
             self._acknowledge(http2.SETTINGS, b"")
         elif kind == http2.PING and not flags & http2.ACK:
             self._acknowledge(http2.PING, payload)
@@ -180,11 +183,13 @@ class Connection:
         head = HEAD.pack(0, len(_HEADERS), http2.HEADERS, http2.END_HEADERS, stream) + _HEADERS
         tail = HEAD.pack(0, len(_SUCCESS), http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, stream) + _SUCCESS
         prefix = PREFIX.pack(0, len(message))
-        if size <= http2.FRAME_MAX:
-            self._send(b"".join((head, HEAD.pack(0, size, http2.DATA, 0, stream), prefix, message, tail)))
+        most = self._frame_max
+        if size <= most:
+            data = HEAD.pack(size >> 16, size & 0xFFFF, http2.DATA, 0, stream)
+            self._send(b"".join((head, data, prefix, message, tail)))
         else:
             body = prefix + message
-            pieces = [body[at : at + http2.FRAME_MAX] for at in range(0, size, http2.FRAME_MAX)]
+            pieces = [body[at : at + most] for at in range(0, size, most)]
             self._send(head + b"".join(frame(http2.DATA, 0, stream, piece) for piece in pieces) + tail)
 
     def refuse(self, stream: int, status: int, reason: str) -> None:

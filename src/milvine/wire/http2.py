@@ -15,12 +15,13 @@ HEAD = struct.Struct(">BHBBI")  # length in two pieces, type, flags, stream
 PREFIX = struct.Struct(">BI")  # of a gRPC message: compressed or not, length
 SETTING = struct.Struct(">HI")
 WINDOW = struct.Struct(">I")
-TABLE_SIZE, ENABLE_PUSH, INITIAL_WINDOW = 1, 2, 4  # settings
+TABLE_SIZE, ENABLE_PUSH, INITIAL_WINDOW, LONGEST_FRAME = 1, 2, 4, 5  # settings
 INSTANCE = 0x4D56
 """A setting of ours, which others ignore: the number that tells one run of a server from every other."""
 WINDOW_DEFAULT = 65_535
 WINDOW_MAX = (1 << 31) - 1
-FRAME_MAX = 16_384
+FRAME_DEFAULT = 16_384  # bytes of the longest frame, where nothing else is said
+FRAME_MAX = (1 << 24) - 1
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 _KINDS = (0x00, 0x10)  # of literals: the first half of the first byte; the other begins the number of the name

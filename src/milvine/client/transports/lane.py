@@ -34,12 +34,13 @@ _PAUSE_MAX = 64.0
 _CONNECT_SECONDS = 1.0
 _STREAMS_MAX = 1 << 30
 _RECEIVED_MAX = 1 << 30  # bytes: the window that is opened at the start is never opened again
-_HELLO = (
-    http2.PREFACE
-    # no dynamic table, no pushes, all that a stream may send at once
-    + http2.settings({http2.TABLE_SIZE: 0, http2.ENABLE_PUSH: 0, http2.INITIAL_WINDOW: WINDOW_MAX})
-    + http2.window_update(WINDOW_MAX - WINDOW_DEFAULT)
-)
+_SETTINGS = {  # no dynamic table, no pushes, all that a stream may send at once, and in one frame
+    http2.TABLE_SIZE: 0,
+    http2.ENABLE_PUSH: 0,
+    http2.INITIAL_WINDOW: WINDOW_MAX,
+    http2.LONGEST_FRAME: http2.FRAME_MAX,
+}
+_HELLO = http2.PREFACE + http2.settings(_SETTINGS) + http2.window_update(WINDOW_MAX - WINDOW_DEFAULT)
 
 
 _STREAM_AT = 5  # where the number of the stream stands in a frame
