@@ -371,7 +371,8 @@ class Database:
         indexing.compact(self._writable(), self._state(name))
 
     def _state(self, name: str) -> CollectionState:
-        self._check_open()
+        if self._closed:
+            raise DatabaseClosed
         state = self._stores.names.get(name)
         if state is None:
             raise CollectionNotFound.named(name)

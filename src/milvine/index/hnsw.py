@@ -25,7 +25,7 @@ from milvine.index.native import read_image as read_faiss
 from milvine.index.params import REFINE, REFINES, integer
 from milvine.index.raw import OpenRaw
 from milvine.index.refine import refined
-from milvine.index.score import Found, for_finite
+from milvine.index.score import Found, for_finite, nearest_of
 from milvine.index.threads import use_threads
 from milvine.index.widened import wide, widened
 from milvine.types import Bytes, Floats, Ids, IndexType, MetricType, RowMask
@@ -119,10 +119,12 @@ class OpenGraph:
         self._vectors, self._metric = vectors_of(flat), metric
         if refine or image.row_map is not None:
             self._index = read_faiss(image.body)
+            self._width = self._index.d
             return
         self._index = read_faiss(image.body, faiss.IO_FLAG_SKIP_STORAGE)
         self._storage = open_flat(flat)
         self._index.storage = self._storage
+        self._width = self._index.d  # faiss takes its time to tell
         self._index.own_fields = False  # ours to free, or it would be freed twice
 
     @property
@@ -144,10 +146,12 @@ class OpenGraph:
     def _search(self, queries: Floats, k: int, wanted: int, ef: int, mask: RowMask | None) -> Found:
         graph_mask = self._graph_mask(mask)
         how = parameters("HNSW", "efSearch", ef, graph_mask)
+        if len(queries) == 1:
+            return nearest_of(queries, self._vectors, self._candidates(wanted, how, queries), self._metric, k)
         return refined(queries, self._vectors, self._metric, k, wanted, partial(self._candidates, wanted, how))
 
     def _candidates(self, wanted: int, how: Any, queries: Floats) -> Ids:
-        _, rows = search_index(self._index, widened(queries, self._index.d), wanted, how)
+        _, rows = search_index(self._index, widened(queries, self._width), wanted, how)
         row_map = self._image.row_map
         return rows if row_map is None else np.where(rows < 0, -1, row_map[np.maximum(rows, 0)])
 

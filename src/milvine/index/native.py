@@ -7,6 +7,7 @@ take addresses: whoever passes `pointer(array)` sees to dtype, size and order, a
 from __future__ import annotations
 
 import os
+import sys
 from functools import lru_cache
 from typing import Any
 
@@ -20,7 +21,9 @@ from numpy.typing import NDArray
 from milvine.types import Bytes, MetricType, RowMask
 
 faiss: Any = _faiss
-pointer: Any = faiss.swig_ptr
+compiled: Any = getattr(sys.modules[faiss.swig_ptr.__module__], "_swigfaiss", faiss)
+"""The functions of faiss as compiled, without those in Python around them."""
+pointer: Any = compiled.swig_ptr
 """Address of a C-contiguous array."""
 
 _KEPT_MAX = 64

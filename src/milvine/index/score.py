@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from milvine.index.native import faiss, pointer
+from milvine.index.native import compiled, pointer
 from milvine.limits import FILLER_DISTANCE
 from milvine.types import Floats, Ids, MetricType
 
@@ -33,7 +33,7 @@ def exact_distances(queries: Floats, vectors: Floats, rows: Ids, metric: MetricT
     rows = np.ascontiguousarray(rows)
     nq, width = rows.shape
     distances = np.empty((nq, width), dtype=np.float32)
-    by_row = faiss.fvec_inner_products_by_idx if metric is MetricType.IP else faiss.fvec_L2sqr_by_idx
+    by_row = compiled.fvec_inner_products_by_idx if metric is MetricType.IP else compiled.fvec_L2sqr_by_idx
     by_row(pointer(distances), pointer(queries), pointer(vectors), pointer(rows), queries.shape[1], nq, width)
     return distances
 

@@ -29,8 +29,9 @@ class Executor:
         nq, width = query.vectors.shape
         if nq >= _BATCH_QUERIES_MIN:
             return self._run_batch(tasks, query, metric, scan)
-        work = nq * width * sum(task.rows for task in tasks)
-        if len(tasks) == 1 or self._threads == 1 or work < _POOL_WORK_MIN:
+        if len(tasks) == 1:
+            return [scan(tasks[0], query, metric, 1)]
+        if self._threads == 1 or nq * width * sum(task.rows for task in tasks) < _POOL_WORK_MIN:
             return [scan(task, query, metric, 1) for task in tasks]
         return list(self._pool.map(lambda task: scan(task, query, metric, 1), tasks))
 

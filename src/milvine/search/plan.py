@@ -78,10 +78,6 @@ class Plan:
         self.skipped = len(tasks) - len(self.tasks)
         self.live = sum(task.live for task in self.tasks)
 
-    def __bool__(self) -> bool:
-        """Whether anything is stored in scope, live or not."""
-        return bool(self.tasks or self.skipped)
-
 
 def select_partitions(version: Version, patterns: Sequence[str]) -> frozenset[int] | None:
     """Ids of the partitions that the tag patterns match; None for the whole collection (specification 3.12).

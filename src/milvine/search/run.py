@@ -10,6 +10,7 @@ from milvine.search.executor import Executor
 from milvine.search.fetch import fetch
 from milvine.search.plan import plan_search, plan_segments
 from milvine.search.reduce import fillers, reduce
+from milvine.search.scan import scan
 from milvine.search.stopwatch import Stopwatch
 from milvine.segment.version import Version
 from milvine.types import Collection, Hits, Ids, IndexType, MetricType, Query
@@ -37,7 +38,7 @@ def search(
     """
     plan = plan_segments(version, segments) if segments else plan_search(version, query.tags)
     nq = len(query.vectors)
-    if not plan:
+    if not plan.tasks and not plan.skipped:
         return fillers(0, 0)
     width = min(query.k, plan.live + 1)
     if not nq:
@@ -46,7 +47,7 @@ def search(
     if watch is None:
         return reduce(executor.run(plan.tasks, query, metric), nq, width, metric)
     watch.planned(plan, metric)
-    partials = executor.run(plan.tasks, query, metric, watch.scan)
+    partials = executor.run(plan.tasks, query, metric, watch.scan if len(plan.tasks) > 1 else scan)
     watch.scanned()
     hits = reduce(partials, nq, width, metric)
     watch.reduced()

@@ -18,8 +18,13 @@ def scan(task: Task, query: Query, metric: MetricType, threads: int, exact: bool
     """
     k = min(query.k, task.rows)
     if isinstance(task, SegmentTask):
-        distances, rows = _scan_segment(task, query, metric, k, threads, exact)
-        ids = task.run.ids()
+        run = task.run
+        index = None if exact else run.index()
+        if index is None:
+            distances, rows = _scan_rows(run.vectors(), query, metric, k, task.mask, threads)
+        else:
+            distances, rows = index.search(query.vectors, k, query.params, task.mask, threads)
+        ids = run.ids()
     else:
         distances, rows = _scan_rows(task.block.vectors, query, metric, k, task.mask, threads)
         ids = task.block.ids
@@ -27,16 +32,6 @@ def scan(task: Task, query: Query, metric: MetricType, threads: int, exact: bool
         return Hits(ids[rows], distances)
     found = rows >= 0
     return Hits(np.where(found, ids[np.where(found, rows, 0)], -1), distances)
-
-
-def _scan_segment(
-    task: SegmentTask, query: Query, metric: MetricType, k: int, threads: int, exact: bool
-) -> tuple[Floats, Ids]:
-    mask = task.mask
-    index = None if exact else task.run.index()
-    if index is None:
-        return _scan_rows(task.run.vectors(), query, metric, k, mask, threads)
-    return index.search(query.vectors, k, query.params, mask, threads)
 
 
 def _scan_rows(

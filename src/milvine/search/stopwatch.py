@@ -11,6 +11,9 @@ from milvine.search.plan import Plan, Task
 from milvine.search.scan import scan
 from milvine.types import Hits, MetricType, Query, WatchedSearch
 
+_NOTHING = Plan(())
+_KEYS = frozenset(SEARCH_KEYS)
+
 
 class Stopwatch:
     """For one search; starts when it is made. Scans may be told from any thread."""
@@ -19,7 +22,7 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.began = self._planned = self._scanned = self._reduced = perf_counter()
-        self._plan: Plan | None = None
+        self._plan = _NOTHING
         self._times: dict[int, tuple[float, float]] = {}
         self._metric: MetricType | None = None
 
@@ -29,7 +32,7 @@ class Stopwatch:
         self._planned = self._scanned = self._reduced = perf_counter()
 
     def scan(self, task: Task, query: Query, metric: MetricType, threads: int) -> Hits:
-        """`milvine.search.scan.scan`, timed."""
+        """`milvine.search.scan.scan`, timed. One that is the only task need not be: it is all that `scanned` ends."""
         began = perf_counter()
         hits = scan(task, query, metric, threads)
         self._times[id(task)] = (began, perf_counter())  # the plan keeps the task, so its id is its own
@@ -50,15 +53,17 @@ class Stopwatch:
         """What was seen; `params` are those of the query."""
         start, planned, scanned = self.began, self._planned, self._scanned
         steps = planned - start, scanned - planned, self._reduced - scanned
-        plan, scans = self._plan, []
-        for task in plan.tasks if plan else ():
-            began, ended = self._times[id(task)]
+        scans = []
+        for task in self._plan.tasks:
+            began, ended = self._times.get(id(task)) or (planned, scanned)
             scans.append((task.scanned(), began - start, ended - start))
-        return WatchedSearch(self._metric, _telling(params), *steps, scans, plan.skipped if plan else 0)
+        return WatchedSearch(self._metric, _telling(params), *steps, scans, self._plan.skipped)
 
 
 def _telling(params: Mapping[str, Any]) -> dict[str, float]:
     """The numbers by which a search is fast or slow. Whatever else a caller sent stays out of logs."""
     if not params:
         return {}
-    return {key: params[key] for key in SEARCH_KEYS if isinstance(params.get(key), (int, float))}
+    if len(params) > 1:
+        return {key: params[key] for key in SEARCH_KEYS if isinstance(params.get(key), (int, float))}
+    return {key: value for key, value in params.items() if key in _KEYS and isinstance(value, (int, float))}

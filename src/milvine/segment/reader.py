@@ -162,12 +162,11 @@ class Segment:
 
     def index(self) -> OpenIndex | None:
         """The built index, verified before its first use; None when there is none or it cannot be used."""
-        name = self.record.index_file
-        if name is None or not self.indexed:
+        name, files = self.record.index_file, self._files
+        if name is None or name in files.damaged or files.is_bad(self.record.rows_file):
             return None
         try:
-            file = self._files.get(name)
-            return file.index(self.record.id, self._open_index)
+            return files.get(name).index(self.record.id, self._open_index)
         except OperatorError as error:  # damaged, missing, of a newer format: only a cache
             self._files.damaged[name] = str(error)
             return None

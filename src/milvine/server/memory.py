@@ -89,18 +89,18 @@ def trim_after_flush() -> Listener:
     later = _Later(lambda: trim(0), _LATER_SECONDS)
 
     def listen(event: Event) -> None:
-        if isinstance(event, _FREEING):
-            trim(0)
-        elif _left_behind(event) >= _LARGE_BYTES:
+        if isinstance(event, Answered):
+            left_behind = event.size
+        elif isinstance(event, Searched):
+            left_behind = event.nq * event.topk * _HIT_BYTES
+        else:
+            left_behind = 0
+            if isinstance(event, _FREEING):
+                trim(0)
+        if left_behind >= _LARGE_BYTES:
             later.ask()
 
     return listen
-
-
-def _left_behind(event: Event) -> int:
-    if isinstance(event, Answered):
-        return event.size
-    return event.nq * event.topk * _HIT_BYTES if isinstance(event, Searched) else 0
 
 
 class _Later:
