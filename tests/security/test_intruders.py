@@ -20,5 +20,6 @@ def test_nobody_gets_in(door: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_open_door_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("milvine.server.security.opening.open_gate", lambda settings, events: None)
-    some = {name: intruders.ATTACKS[name] for name in ("calls without a token", "odd paths and methods over HTTP")}
+    names = ("calls without a token", "calls without a token by lanes", "odd paths and methods over HTTP")
+    some = {name: intruders.ATTACKS[name] for name in names}
     assert all(outcome.got for outcome in intruders.run("grpc", 40, 1, some))

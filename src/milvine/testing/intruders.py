@@ -24,13 +24,17 @@ from urllib.parse import unquote
 import grpc
 import numpy as np
 
+from milvine.client.address import ServerAddress
+from milvine.client.credentials import Credentials
+from milvine.client.transports.lane import Lane, Unusable
 from milvine.config import Settings
 from milvine.events import Events
 from milvine.server.app import Server
 from milvine.server.operations import SERVED
 from milvine.server.security import tokens
 from milvine.server.security.roles import ROUTES, Role
-from milvine.wire import packed, schema
+from milvine.wire import lanes, packed, schema
+from milvine.wire.lanes import CALLS
 from milvine.wire.requests import encode_ids_request
 from milvine.wire.schema import method_path
 
@@ -82,6 +86,13 @@ class Target:
             return connection.getresponse().status
         finally:
             connection.close()
+
+    def lane_port(self) -> tuple[int, int]:
+        """The port for lanes and the number of the server's run, as somebody with a token learns them."""
+        reply = self.ask("Cmd", schema.Command(cmd=lanes.COMMAND).SerializeToString(), self.tokens["read"])
+        found = lanes.place(schema.StringReply.FromString(reply or b"").string_reply)
+        assert found is not None, "no port for lanes"
+        return found
 
     def count(self) -> int:
         """Rows of the collection; 0 when it is gone."""
@@ -158,6 +169,33 @@ def no_tokens(target: Target, count: int, chance: random.Random) -> tuple[int, i
     return count, got
 
 
+class _Shown(Credentials):
+    """The header is the token as it stands."""
+
+    @property
+    def authorization(self) -> str:
+        return self.token
+
+
+def no_tokens_on_lanes(target: Target, count: int, chance: random.Random) -> tuple[int, int]:
+    """The calls of lanes at their own port, with no token, a wrong one, or one that is not said to be one."""
+    port, instance = target.lane_port()
+    token, rpcs = target.tokens["admin"], sorted(CALLS)
+    got = 0
+    for _ in range(count):
+        shown = chance.choice(["", "", token, f"Basic {token}", f"Bearer {token[:-1]}", f"Bearer {token}x", "Bearer"])
+        address = ServerAddress("127.0.0.1", port, _Shown(token=shown))
+        lane = Lane(address, (port, instance))
+        try:
+            lane.call(chance.choice(rpcs), b"", _WAIT)
+            got += 1
+        except Unusable:  # refused
+            got += 0
+        finally:
+            lane.close()
+    return count, got
+
+
 def small_roles(target: Target, count: int, chance: random.Random) -> tuple[int, int]:
     """Drops, deletes and settings with a token for reading."""
     name = schema.CollectionName(collection_name="c").SerializeToString()
@@ -224,6 +262,7 @@ def slow_heads(target: Target, count: int, chance: random.Random) -> tuple[int, 
 ATTACKS: dict[str, Attack] = {
     "tokens that are nearly right": wrong_tokens,
     "calls without a token": no_tokens,
+    "calls without a token by lanes": no_tokens_on_lanes,
     "changes with a token for reading": small_roles,
     "odd paths and methods over HTTP": odd_paths,
     "HTTP heads that never end": slow_heads,
