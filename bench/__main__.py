@@ -12,7 +12,7 @@ ENVIRONMENT_LEFT_OUT = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # they make ev
 FLOAT_SETS, BINARY_SETS = ["wordnet", "glove"], ["molfp", "molfp_hamming"]
 OLDER = ("ingest", "batch", "reopen", "footprint", "recall")  # have tables of their own
 EVERYTHING = ("search", "deletes", "builds", "limited", *OLDER)  # of `all`
-MEASUREMENTS = (*EVERYTHING, "scale", "peers", "guard")
+MEASUREMENTS = (*EVERYTHING, "scale", "threads", "peers", "guard")
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:
@@ -29,7 +29,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of raw faiss and of a search")
     parser.add_argument("--rounds", type=int, default=7, help="of whatever takes turns; medians are reported")
-    races = parser.add_argument_group("search, scale, peers, guard, limited")
+    races = parser.add_argument_group("search, scale, threads, peers, guard, limited")
     races.add_argument("--kinds", nargs="+", choices=("HNSW", "IVF_FLAT", "exact"), help="default: all")
     races.add_argument("--contenders", nargs="+", metavar="NAME", help="default: all; raw faiss always takes part")
     races.add_argument("--seconds", type=float, default=2.0, help="of each measurement in a round")
@@ -59,7 +59,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of every `finally`, which ends servers
     chosen = options.sets
     for name in EVERYTHING if options.what == "all" else (options.what,):
-        if name in OLDER:  # raw faiss in the same process as the embedded database: waiting threads must not spin
+        if name in (
+            *OLDER,
+            "threads",
+        ):  # raw faiss in the same process as the embedded database: waiting threads must not spin
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         module = import_module(f"bench.{name}")
         usual = FLOAT_SETS + BINARY_SETS if name == "recall" else FLOAT_SETS

@@ -20,6 +20,7 @@ from milvine.engine.live import set_live
 from milvine.engine.opening import Opening, close_parts, open_parts
 from milvine.engine.room import Room
 from milvine.engine.segments import preload, release, segment_ids
+from milvine.engine.sharing import Found, SharedScans, pays
 from milvine.engine.stats import CollectionStats, collection_stats
 from milvine.errors import CollectionNotFound, DatabaseClosed, MilvineError, OperatorError, ReadOnly
 from milvine.events import Events, Inserted, InsertFailed, JobFailed, Opened, Searched
@@ -51,6 +52,7 @@ class Database:
     def __init__(self, parts: Opening, settings: Settings) -> None:
         self._parts, self._stores = parts, parts.stores
         self._executor = Executor(settings.search_threads)
+        self._shared = SharedScans(self._find, settings.search_threads)
         self._worker = Worker(parts.stores) if settings.background and not parts.read_only else None
         self._follower = Follower(parts.stores, settings.background) if parts.read_only else None
         self._closed = False
@@ -283,14 +285,20 @@ class Database:
             PartitionNotFound: no partition matches.
             SegmentNotFound: the collection has none of the segments.
         """
-        version, events = self._state(name).version, self._stores.events
-        watch = Stopwatch() if events else None
-        hits = search(version, query, self._executor, segments, watch)
+        state = self._state(name)
+        shares = not segments and pays(state, query)
+        found = self._shared.search(state, query) if shares else self._find(state, query, segments)
+        watch, events = found.watch, self._stores.events
         if watch:
             events.emit(Searched(name, len(query.vectors), query.k, watch.seconds, watch.watched(query.params)))
         if self._sampler and not segments:
-            self._sampler(version, query, hits)
-        return hits
+            self._sampler(found.version, query, found.hits)
+        return found.hits
+
+    def _find(self, state: CollectionState, query: Query, segments: Set[int] = frozenset()) -> Found:
+        self._check_open()
+        version, watch = state.version, Stopwatch() if self._stores.events else None
+        return Found(version, search(version, query, self._executor, segments, watch), watch)
 
     def watch_searches(self, sampler: SearchSampler) -> None:
         """`sampler` gets every search that ends well: the version it read, the query, the answer.

@@ -99,6 +99,11 @@ class SegmentSet:
         return runs_of(self.segments)
 
     @cached_property
+    def whole_rows(self) -> int:
+        """Rows of the runs in which none is dead: one pass compares them with several queries at once."""
+        return sum(run.rows for run in self.runs if run.mask is None or not run.mask.dead)
+
+    @cached_property
     def live_rows(self) -> dict[int, int]:
         """Live rows by partition id."""
         counts: dict[int, int] = {}

@@ -1,0 +1,173 @@
+"""Exact searches of one query that ask alike: while a pass is under way on every core, those that wait share the next.
+
+Such a search spends its time reading rows from memory, so one pass for several costs little more than for one. Nobody
+waits while a core is free, and searches that do not ask alike never wait for each other. Searches of an index do not
+take part: they are over sooner than a thread is put to sleep and woken.
+
+A member is told by its mailbox: the answer, that it leads the next pass, or that it is to search alone, which it does
+when the pass that it was in failed. So everybody raises an exception of his own, or gets an answer after all.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
+from enum import Enum
+from queue import SimpleQueue
+from typing import TypeAlias
+
+import numpy as np
+
+from milvine.ingest.state import CollectionState
+from milvine.search.stopwatch import Stopwatch
+from milvine.segment.version import Version
+from milvine.types import Hits, IndexType, Query
+
+SHARED_BYTES_MIN = 8 << 20
+"""Rows of fewer bytes stay in the processor's cache, and each search may as well read them for itself."""
+TOGETHER_MAX = 8
+"""Queries of one pass: the last to be answered waits for all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The hits of one search, the version that it read, and its watch where somebody wants to know."""
+
+    version: Version
+    hits: Hits
+    watch: Stopwatch | None
+
+    def of(self, row: int) -> Found:
+        """That of one query of several."""
+        some = slice(row, row + 1)
+        return replace(self, hits=Hits(self.hits.ids[some], self.hits.distances[some]))
+
+
+Find: TypeAlias = Callable[[CollectionState, Query], Found]
+
+
+class _Turn(Enum):
+    LEAD = 1
+    ALONE = 2
+
+
+class _Member:
+    """One search. `leads` changes under the lock; `company` are those of its pass that have no answer yet."""
+
+    __slots__ = ("company", "leads", "mail", "query")
+
+    def __init__(self, query: Query) -> None:
+        self.query, self.leads = query, False
+        self.company: list[_Member] = []
+        self.mail: SimpleQueue[Found | _Turn] = SimpleQueue()
+
+
+class _Group:
+    """Searches that ask alike: how many passes are under way, and who waits. Kept while there are any."""
+
+    __slots__ = ("passes", "waiting")
+
+    def __init__(self) -> None:
+        self.passes = 0
+        self.waiting: list[_Member] = []
+
+
+def pays(state: CollectionState, query: Query) -> bool:
+    """Whether a search reads so much that it is worth waiting for one that reads the same."""
+    version = state.version
+    collection = version.collection
+    if len(query.vectors) != 1 or collection.index.type is not IndexType.FLAT or collection.metric.is_binary:
+        return False
+    return version.segment_set.whole_rows * collection.row_bytes >= SHARED_BYTES_MIN
+
+
+class SharedScans:
+    """At most `passes` at once of those that ask alike; `find` searches, and pins its version when it is called.
+
+    An interrupt at any moment of a member leaves nobody else without an answer; two within one member may.
+    """
+
+    def __init__(self, find: Find, passes: int) -> None:
+        self._find, self._passes = find, max(passes, 1)
+        self._lock = threading.Lock()
+        self._groups: dict[Hashable, _Group] = {}
+
+    def search(self, state: CollectionState, query: Query) -> Found:
+        """As `find` of one query. Whatever was acknowledged before the call is seen.
+
+        Raises:
+            Whatever `find` raises.
+        """
+        key = (state, query.k, query.tags, repr(query.params), query.vectors.dtype.str, query.vectors.shape[1])
+        member = _Member(query)
+        try:
+            if not self._enter(key, member):
+                told = member.mail.get()
+                if isinstance(told, Found):
+                    return told
+                if told is _Turn.ALONE:
+                    return self._find(state, query)
+            return self._lead(key, state, member)
+        finally:
+            try:
+                self._leave(key, member)
+            except BaseException:  # interrupted: what was done is not done twice
+                self._leave(key, member)
+                raise
+
+    def _enter(self, key: Hashable, member: _Member) -> bool:
+        """Whether the member leads a pass; else it waits."""
+        with self._lock:
+            group = self._groups.setdefault(key, _Group())
+            if group.passes < self._passes:
+                group.passes += 1
+                member.leads = True
+                return True
+            group.waiting.append(member)
+            return False
+
+    def _lead(self, key: Hashable, state: CollectionState, member: _Member) -> Found:
+        with self._lock:  # who is taken here came before the version that is read below
+            waiting = self._groups[key].waiting
+            member.company = waiting[: TOGETHER_MAX - 1]
+            del waiting[: TOGETHER_MAX - 1]
+        if not member.company:
+            return self._find(state, member.query)
+        vectors = np.concatenate([each.query.vectors for each in (member, *member.company)])
+        try:
+            found = self._find(state, replace(member.query, vectors=vectors))
+        except Exception:
+            _dismiss(member)
+            return self._find(state, member.query)
+        for row, each in enumerate(member.company, 1):
+            each.mail.put(found.of(row))
+        member.company = []
+        return found.of(0)
+
+    def _leave(self, key: Hashable, member: _Member) -> None:
+        """Hand on what the member still has: its pass, its place among those that wait, its company."""
+        _dismiss(member)
+        with self._lock:
+            group = self._groups.get(key)
+            if group is None:
+                return
+            if member.leads and group.waiting:
+                heir = group.waiting[0]
+                del group.waiting[0]
+                heir.leads, member.leads = True, False
+                heir.mail.put(_Turn.LEAD)
+            elif member.leads:
+                group.passes -= 1
+                member.leads = False
+                if not group.passes:
+                    del self._groups[key]
+            elif member in group.waiting:
+                group.waiting.remove(member)
+
+
+def _dismiss(member: _Member) -> None:
+    """Those of its pass that have no answer search alone. To tell somebody twice does no harm."""
+    for each in member.company:
+        each.mail.put(_Turn.ALONE)
+    member.company = []
