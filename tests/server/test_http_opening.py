@@ -16,7 +16,7 @@ from milvine.config.sources import FLAG, Origin
 from milvine.events import Event, Events, HttpMissing, Serving
 from milvine.server import http_opening
 from milvine.server.app import Server
-from milvine.server.door import DoorFailed
+from milvine.server.door import DoorFailed, target
 
 QUIET = Settings(background=False, search_threads=1, port=0, door="grpc")
 
@@ -34,7 +34,9 @@ def test_both_doors_are_told_and_answer(tmp_path: Path) -> None:
     server = Server.start(tmp_path / "data", QUIET, Events(told.append))
     try:
         serving = [(event.address, event.door) for event in told if isinstance(event, Serving)]
-        assert serving == [(server.address, "grpc"), (server.http_address, "http")]
+        assert server._lane is not None
+        lane = target("127.0.0.1", server._lane.port)
+        assert serving == [(server.address, "grpc"), (lane, "lane"), (server.http_address, "http")]
         with urllib.request.urlopen(f"http://{server.http_address}/state", timeout=30) as reply:
             assert reply.read() == b'{"message":"Success","code":0}'
     finally:

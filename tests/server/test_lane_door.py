@@ -512,6 +512,44 @@ def test_a_connection_that_the_system_will_not_watch(door: LaneDoor, monkeypatch
         assert known.ask("Search") == b"Search:"
 
 
+def test_no_room_to_listen_again_is_waited_for(door: LaneDoor, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(lane_door, "_DEAF_SECONDS", 0.05)
+    with calling(door.port) as known:
+        assert known.ask("Search") == b"Search:"
+        with monkeypatch.context() as patched:
+            door._waiting.unregister(door._listener)
+            patched.setattr(door._waiting, "register", refuse)
+            door._deaf_until = time.monotonic()
+            for _ in range(10):
+                assert known.ask("Search") == b"Search:"
+                time.sleep(0.02)
+        assert answers(door)
+
+
+def test_an_error_of_the_leader_ends_no_thread_and_leaves_nobody_waiting(
+    door: LaneDoor, script: Script, monkeypatch: pytest.MonkeyPatch, ends: list[Any]
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise KeyError("nobody foresaw this")
+
+    monkeypatch.setattr(lane_door, "_DEAF_SECONDS", 0.05)
+    held = Held(script, "CountCollection")
+    with calling(door.port) as waiting, calling(door.port) as asking_now:
+        waiting.begin("CountCollection")
+        held.wait()
+        with monkeypatch.context() as patched:
+            patched.setattr(door, "_hear", fail)
+            assert asking_now.ask("Search") is None
+        assert waiting.answer() is None
+    held.go.set()
+    assert answers(door)
+    assert {each.exc_type for each in ends} == {KeyError}
+    ends.clear()
+
+
 def test_a_socket_told_of_twice_is_closed_once(door: LaneDoor) -> None:
     with calling(door.port) as caller:
         assert caller.ask("Search") == b"Search:"

@@ -236,6 +236,27 @@ def a_taken_port() -> Iterator[int]:
         yield taken.getsockname()[1]
 
 
+def test_a_stop_is_as_patient_with_both_ports_together(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, graces = start(), list[float | None]()
+    lane, door = lane_of(server), server._door
+    stop_lane, stop_door = lane.stop, door.stop
+
+    def slow(grace: float | None) -> None:
+        graces.append(grace)
+        time.sleep(0.2)
+        stop_lane(grace)
+
+    def quick(grace: float | None) -> None:
+        graces.append(grace)
+        stop_door(grace)
+
+    monkeypatch.setattr(lane, "stop", slow)
+    monkeypatch.setattr(door, "stop", quick)
+    server.stop(5)
+    first, second = graces
+    assert first == 5 and second is not None and second <= 4.8
+
+
 def test_the_port_that_is_asked_for(start: Start) -> None:
     with a_taken_port() as busy, pytest.raises(DoorFailed, match="in use"):
         start(lane_port=str(busy))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -86,9 +87,10 @@ class Server:
             server.stop(0)
             raise
         door.start()
+        events.emit(Serving(server.address, door.name))
         if lane:
             lane.start()
-        events.emit(Serving(server.address, door.name))
+            events.emit(Serving(target(settings.address, lane.port), lane.name))
         tell_if_open(settings, events, settings.address, *([settings.http_address] if http else ()))
         if http:
             server._serve_http(http, settings.http_address)
@@ -113,9 +115,10 @@ class Server:
         try:
             if self._http:
                 self._http.stop(grace)
+            began = time.monotonic()
             if self._lane:  # its clients go on at the gRPC port, which answers until the end
                 self._lane.stop(grace)
-            self._door.stop(grace)
+            self._door.stop(None if grace is None else max(0.0, grace - (time.monotonic() - began)))
             if self._metrics:
                 self._metrics.stop()
         finally:

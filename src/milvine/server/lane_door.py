@@ -115,7 +115,10 @@ class LaneDoor:
     def _serve(self) -> None:
         while not self._closed:
             with self._lead:
-                calls = self._until_long()
+                try:
+                    calls = self._until_long()
+                except Exception:
+                    calls = self._recover()
             while calls:
                 self._answer(calls)
                 calls = self._next_long()
@@ -123,6 +126,14 @@ class LaneDoor:
             self._serving -= 1
             if not self._serving:
                 self._close()
+
+    def _recover(self) -> Sequence[Request]:
+        """After an error that nobody foresaw: whoever waits for an answer hears that none comes, and asks elsewhere."""
+        _unforeseen()
+        for connection in self._open:
+            connection.give_up()
+        time.sleep(_DEAF_SECONDS)
+        return ()
 
     def _close(self) -> None:
         """The last one turns off the light."""
@@ -202,12 +213,18 @@ class LaneDoor:
         now = time.monotonic()
         if due <= now:
             if self._deaf_until <= now:
-                self._deaf_until = math.inf
-                self._waiting.register(self._listener, selectors.EVENT_READ)
+                self._listen_again(now)
             for connection in (*self._strangers.over(now), *self._slow.over(now)):
                 self._hang_up(connection)
             due = min(self._strangers.due, self._slow.due, self._deaf_until)
         return max(0.0, due - now) if due < math.inf else None
+
+    def _listen_again(self, now: float) -> None:
+        try:
+            self._waiting.register(self._listener, selectors.EVENT_READ)
+            self._deaf_until = math.inf
+        except OSError:  # there is not even room for that
+            self._deaf_until = now + _DEAF_SECONDS
 
     def _accept(self) -> None:
         try:
