@@ -207,7 +207,10 @@ class Connection:
             if self.unsent:
                 data, sent = b"".join((self.unsent, data)), 0
             else:
-                sent = self._taken(data)
+                try:
+                    sent = self.socket.send(data)
+                except BlockingIOError:
+                    sent = 0
             if sent < len(data):
                 self.unsent, self.held = memoryview(data)[sent:], len(data)
 
@@ -218,18 +221,10 @@ class Connection:
             OSError: the caller is gone.
         """
         with self._sending:
-            left = self.unsent[self._taken(self.unsent) :]
-            if left:
-                self.unsent = left
-            else:
+            with suppress(BlockingIOError):
+                self.unsent = self.unsent[self.socket.send(self.unsent) :]
+            if not self.unsent:
                 self.unsent, self.held = _NOTHING, 0
-
-    def _taken(self, data: bytes | memoryview) -> int:
-        """How much of it the system has room for."""
-        try:
-            return self.socket.send(data)
-        except BlockingIOError:
-            return 0
 
     def give_up(self) -> None:
         """Let the thread that waits for what is sent here hear the end. Any thread may call this."""

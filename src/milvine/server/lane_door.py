@@ -207,9 +207,9 @@ class LaneDoor:
 
     def _patience(self) -> float | None:
         """Sends away who does not greet or read. Seconds until that is to be done again; None: nobody is waited for."""
-        due = min(self._strangers.due, self._slow.due, self._deaf_until)
-        if due == math.inf:
+        if not self._strangers and not self._slow and self._deaf_until == math.inf:
             return None
+        due = min(self._strangers.due, self._slow.due, self._deaf_until)
         now = time.monotonic()
         if due <= now:
             if self._deaf_until <= now:

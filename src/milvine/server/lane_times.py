@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict
+from itertools import takewhile
 
 from milvine.server.lane_connection import Connection, Kind, Request
 
@@ -31,35 +32,27 @@ class Usual:
         self._seconds[request.kind] = before + (seconds - before) * _WEIGHT
 
 
-class Waits:
-    """Connections that have so many seconds for something. Not thread-safe."""
+class Waits(OrderedDict[Connection, float]):
+    """Connections that have so many seconds for something, and until when on the monotonic clock."""
 
     def __init__(self, seconds: float) -> None:
+        super().__init__()
         self._seconds = seconds
-        self._until: OrderedDict[Connection, float] = OrderedDict()
-
-    def __contains__(self, connection: Connection) -> bool:
-        return connection in self._until
 
     def begin(self, connection: Connection) -> None:
         """From now on; also once more."""
-        self._until[connection] = time.monotonic() + self._seconds
-        self._until.move_to_end(connection)
+        self[connection] = time.monotonic() + self._seconds
+        self.move_to_end(connection)
 
     def end(self, connection: Connection) -> None:
         """It has done it, or is gone."""
-        self._until.pop(connection, None)
+        self.pop(connection, None)
 
     @property
     def due(self) -> float:
-        """When the next one's time is over, on the monotonic clock; infinite where there is none."""
-        return next(iter(self._until.values()), math.inf)
+        """When the next one's time is over; infinite where there is none."""
+        return next(iter(self.values()), math.inf)
 
     def over(self, now: float) -> list[Connection]:
         """Whose time is over."""
-        late: list[Connection] = []
-        for connection, until in self._until.items():
-            if until > now:
-                break
-            late.append(connection)
-        return late
+        return [connection for connection, until in takewhile(lambda each: each[1] <= now, self.items())]
