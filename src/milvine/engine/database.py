@@ -288,9 +288,9 @@ class Database:
         state = self._state(name)
         shares = not segments and pays(state, query)
         found = self._shared.search(state, query) if shares else self._find(state, query, segments)
-        watch, events = found.watch, self._stores.events
-        if watch:
-            events.emit(Searched(name, len(query.vectors), query.k, watch.seconds, watch.watched(query.params)))
+        if watch := found.watch:
+            event = Searched(name, len(query.vectors), query.k, watch.seconds, watch.watched(query.params))
+            self._stores.events.emit(event)
         if self._sampler and not segments:
             self._sampler(found.version, query, found.hits)
         return found.hits
@@ -324,11 +324,10 @@ class Database:
             NothingStored: the collection is empty.
             PartitionNotFound: no partition matches.
         """
-        version, events = self._state(name).version, self._stores.events
-        watch = Stopwatch() if events else None
-        hits = search_by_id(version, ids, k, params, tags, self._executor, watch)
+        watch = Stopwatch() if self._stores.events else None
+        hits = search_by_id(self._state(name).version, ids, k, params, tags, self._executor, watch)
         if watch:
-            events.emit(Searched(name, len(ids), k, watch.seconds, watch.watched(params)))
+            self._stores.events.emit(Searched(name, len(ids), k, watch.seconds, watch.watched(params)))
         return hits
 
     def flush(self, names: Sequence[str] | None = None) -> None:
