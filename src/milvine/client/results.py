@@ -15,6 +15,7 @@ from milvine.limits import FILLER_ID
 from milvine.types import Floats, Ids, IndexType, MetricType
 from milvine.wire import schema
 
+_HITS_FEW = 64
 _ROWS_SHOWN_WHOLE = 5  # queries that repr() shows in full
 _ROWS_SHOWN = 3  # queries, and hits of a query, that it shows of more
 
@@ -163,6 +164,8 @@ class TopKQueryResult:
     @cached_property
     def _full(self) -> bool:
         """Whether there is no filler."""
+        if self._ids.size <= _HITS_FEW:  # numpy takes longer to begin
+            return FILLER_ID not in self._ids.ravel().tolist()
         return not (self._ids == FILLER_ID).any()
 
     @cached_property

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TypeAlias
 
-from milvine.server.door import target
+from milvine.server.door import DoorFailed, target
 from milvine.wire import http2
 from milvine.wire.http2 import HEAD, PREFIX, Foreign, frame
 from milvine.wire.lanes import CALLS, REQUEST_BYTES_MAX
@@ -236,3 +236,20 @@ class Connection:
         with self._sending:
             self.socket.close()
             self.unsent, self.held = _NOTHING, 0
+
+
+def listen(address: str, port: int) -> socket.socket:
+    """A socket that takes connections.
+
+    Raises:
+        DoorFailed: the address is taken or not ours.
+    """
+    host = address.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    both = host == "::" and socket.has_dualstack_ipv6()
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=128, dualstack_ipv6=both)
+    except OSError:
+        raise DoorFailed.busy(target(address, port)) from None
+    listener.setblocking(False)
+    return listener
