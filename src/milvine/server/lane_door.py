@@ -213,7 +213,7 @@ class LaneDoor:
     def _awake(self) -> list[tuple[selectors.SelectorKey, int]]:
         """What happens in the moment after an answer, for which the thread stays awake while nobody else is at work.
 
-        A caller's next request mostly comes then, and to sleep and be woken takes longer, above all on a virtual machine.
+        A caller's next request mostly comes then, and to sleep and be woken takes longer, most so on virtual machines.
         """
         if self._expecting and not self._working:
             until = time.perf_counter() + _AWAKE_SECONDS
