@@ -28,7 +28,7 @@ from functools import partial
 
 from milvine.server.door import INTERNAL_ERROR, Call
 from milvine.server.lane_connection import Connection, Request, listen
-from milvine.server.lane_times import LONG_SECONDS, Usual, Waits
+from milvine.server.lane_times import LONG_SECONDS, LongCalls, Usual, Waits
 from milvine.server.operations import GrpcStatus, Refused
 from milvine.server.security.gate import AUTHORIZATION, Gate
 from milvine.server.tracing import Observe
@@ -93,7 +93,7 @@ class LaneDoor:
         self._closed, self._serving = False, 0
         self._expecting = False  # whether requests were answered just now
         self._lead = threading.Lock()
-        self._long: deque[Sequence[Request]] = deque()  # calls that wait for a thread other than the leader
+        self._long = LongCalls()  # that wait for a thread other than the leader
         self._working, self._sharing = 0, threading.Lock()  # threads that carry out such calls
         self._threads = [
             threading.Thread(target=self._serve, name=f"milvine-lane-{n}", daemon=True) for n in range(_WORKERS + 1)
@@ -152,7 +152,7 @@ class LaneDoor:
             if self._long and (calls := self._begin_long()):
                 return calls
             arrived = self._wait()
-            if sum(self._usual.seconds(request) for request in arrived) <= LONG_SECONDS:
+            if self._usual.of_all(arrived) <= LONG_SECONDS:
                 self._answer(arrived)
             else:
                 self._sort(arrived)
@@ -167,12 +167,13 @@ class LaneDoor:
                 short.append(request)
             else:
                 alike.setdefault(request.kind if request.rpc == _SEARCH else request, []).append(request)
-        many = sum(self._usual.seconds(request) for request in short) > LONG_SECONDS
+        many = self._usual.of_all(short)
         with self._sharing:
-            self._long.extend(alike.values())
-            leave = many and self._working < _WORKERS
+            for group in alike.values():
+                self._long.add(group, self._usual.of_all(group), group[0].rpc == _SEARCH)
+            leave = many > LONG_SECONDS and self._working < _WORKERS
             if leave:
-                self._long.appendleft(short)
+                self._long.add(short, many)
         if not leave:
             self._answer(short)
 
@@ -182,15 +183,14 @@ class LaneDoor:
             if self._working >= _WORKERS or not self._long:
                 return ()
             self._working += 1
-            return self._long.popleft()
+            return self._long.take()
 
     def _next_long(self) -> Sequence[Request]:
         """For a thread that has carried out such calls: further ones, if any wait."""
         with self._sharing:
-            if self._long:
-                return self._long.popleft()
-            self._working -= 1
-            return ()
+            calls = self._long.take()
+            self._working -= not calls
+            return calls
 
     # the leader's business
 
