@@ -50,7 +50,7 @@ def _measure_case(results: Results, data: Dataset, case: Case, options: argparse
                 client.build("exact", {})
             theirs, ours = (float(np.median(each)) for each in times)
             _add(
-                results, data, case, "build", "index build on an idle server, times raw faiss", ours / theirs, BUILD_MAX
+                results, data, case, "built", "index build on an idle server, times raw faiss", ours / theirs, BUILD_MAX
             )
             calm = _rate(other, data, CALM_SECONDS)
             building = threading.Thread(target=client.build, args=(case.name, dict(case.build)))
@@ -88,5 +88,5 @@ def _rate_while(client: Milvus1x, data: Dataset, building: threading.Thread) -> 
 
 def _add(results: Results, data: Dataset, case: Case, what: str, name: str, value: float, goal: float) -> None:
     row: dict[str, Any] = {"what": what, "data": data.name, "kind": case.name, "contender": "server"}
-    most = {"at_most": True} if what == "build" else {}
+    most = {"at_most": True} if what == "built" else {}
     results.add({**row, "name": f"{data.name} {case.name}: {name}", "value": value, "goal": goal, **most})

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from bench import builds, guard, limited, peers, search
 from bench import data as sets
-from bench import guard, limited, peers, search
 from bench.__main__ import options_of
 from bench.cases import cases
 from bench.ingest import write_file
@@ -25,6 +25,7 @@ from milvine.bench.picture import draw
 from milvine.bench.plan import KINDS, OWN_ENTRIES, RAW, Entry, Plan
 from milvine.bench.race import Race
 from milvine.bench.results import Results
+from milvine.bench.tables import markdown
 from milvine.bench.targets import judge
 from milvine.bench.vectors import Dataset, clustered, from_file, recall
 from milvine.cli import app
@@ -143,6 +144,15 @@ def connect(place, setup): return Toy(place, setup)
 def toy(folder: Path) -> Entry:
     (folder / "toy.py").write_text(TOY, encoding="utf-8")
     return Entry("toy", folder / "toy.py", Path(sys.executable), served=True, batch=100)
+
+
+def test_the_part_builds_has_a_table_too() -> None:
+    results = Results({})
+    case = next(case for case in cases(4, ["IVF_FLAT"]) if case.build)
+    builds._add(results, clustered(50, queries=2), case, "built", "index build", 1.2, 1.1)
+    builds._add(results, clustered(50, queries=2), case, "searched", "share of the rate", 0.9, 0.5)
+    markdown(results.rows)
+    assert [target.met for target in judge(results.rows)] == [False, True]
 
 
 def test_contenders_take_turns_and_one_that_fails_drops_out(tmp_path: Path) -> None:
