@@ -11,6 +11,7 @@ from importlib import import_module
 ENVIRONMENT_LEFT_OUT = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # they make every figure about another machine
 FLOAT_SETS, BINARY_SETS = ["wordnet", "glove"], ["molfp", "molfp_hamming"]
 OLDER = ("ingest", "batch", "reopen", "footprint", "recall")  # have tables of their own
+BESIDE_RAW = (*OLDER, "threads")  # raw faiss and the embedded database in one process: waiting threads must not spin
 EVERYTHING = ("search", "deletes", "builds", "limited", *OLDER)  # of `all`
 MEASUREMENTS = (*EVERYTHING, "scale", "threads", "peers", "guard")
 
@@ -59,10 +60,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of every `finally`, which ends servers
     chosen = options.sets
     for name in EVERYTHING if options.what == "all" else (options.what,):
-        if name in (
-            *OLDER,
-            "threads",
-        ):  # raw faiss in the same process as the embedded database: waiting threads must not spin
+        if name in BESIDE_RAW:
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         module = import_module(f"bench.{name}")
         usual = FLOAT_SETS + BINARY_SETS if name == "recall" else FLOAT_SETS

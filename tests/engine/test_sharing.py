@@ -173,32 +173,32 @@ def test_each_of_a_pass_that_fails_raises_an_error_of_its_own(database):
     assert not database._shared._groups
 
 
-def test_what_fails_only_together_is_answered_alone(database):
+def failing_together(database, error):
+    """The search of the database, which fails for more than one query."""
     find = database._find
 
-    def no_room(state, query):
+    def failing(state, query):
         if len(query.vectors) > 1:
-            raise MemoryError
+            raise error
         return find(state, query)
 
+    return failing
+
+
+def test_what_fails_only_together_is_answered_alone(database):
     alone = [database.search("c", Query(vector[None], 5)) for vector in QUERIES[:4]]
+    find = failing_together(database, MemoryError)
     gate, callers = crowd(database, QUERIES[:4])
-    gate.find = no_room
+    gate.find = find
     gate.open.set()
     for caller, expected in zip(callers, alone, strict=True):
         same(caller.ended().answer, expected)
 
 
 def test_an_interrupted_leader_strands_nobody(database):
-    find = database._find
-
-    def interrupted(state, query):
-        if len(query.vectors) > 1:
-            raise KeyboardInterrupt
-        return find(state, query)
-
+    find = failing_together(database, KeyboardInterrupt)
     gate, callers = crowd(database, QUERIES[:6])
-    gate.find = interrupted
+    gate.find = find
     gate.open.set()
     errors = [caller.ended().error for caller in callers]
     assert [type(error) for error in errors if error] == [KeyboardInterrupt]

@@ -236,7 +236,7 @@ class Milvus(Connection):
         name, given = checks.name(collection_name), checks.params(params)
         in_process = None if _async else self._in_process(given, timeout)
         if in_process:
-            return replies.searched(in_process(name, vectors, k, tags, given))
+            return replies.SEARCH.told(replies.hits(in_process(name, vectors, k, tags, given)))
         request = requests.search(name, vectors, k, tags, given)
         if _async:
             rpc = replies.ASYNC_SEARCH

@@ -142,8 +142,7 @@ DROP_INDEX = Rpc("DropIndex", _plain)
 CREATE_PARTITION = Rpc("CreatePartition", _plain)
 HAS_PARTITION = Rpc("HasPartition", _bool, None, bool, bool)
 DROP_PARTITION = Rpc("DropPartition", _plain)
-_FOUND = "Search vectors successfully!"
-SEARCH = Rpc("Search", _hits, _FOUND, list)
+SEARCH = Rpc("Search", _hits, "Search vectors successfully!", list)
 SEARCH_IN_FILES = replace(SEARCH, method="SearchInFiles")
 CMD = Rpc("Cmd", _text, "Success!")
 DELETE = Rpc("DeleteByID", _plain)
@@ -156,14 +155,6 @@ SHOW_COLLECTIONS = Rpc("ShowCollections", _names, "Show collections successfully
 INSERT = Rpc("Insert", _ids, "Add vectors successfully!", list, list)
 GET_ENTITIES = Rpc("GetVectorsByID", _entities, "Obtain vector successfully", list, list)
 GET_IDS = Rpc("GetVectorIDs", _ids, "Success", list, list)
-
-
-def searched(reply: packed.HitsReply) -> tuple[Status, Any]:
-    """As `SEARCH.pair`, of a reply that never was bytes."""
-    if reply.code:
-        return SEARCH.told(hits(reply))
-    return Status(Status.SUCCESS, _FOUND), TopKQueryResult.of(reply.row_num, reply.ids, reply.distances)
-
 
 ASYNC_CREATE_INDEX = replace(CREATE_INDEX, message=None)
 ASYNC_SEARCH = replace(SEARCH, message="Search successfully!", refused=_NOTHING)

@@ -25,7 +25,7 @@ from milvine.index.native import read_image as read_faiss
 from milvine.index.params import REFINE, REFINES, integer
 from milvine.index.raw import OpenRaw
 from milvine.index.refine import refined
-from milvine.index.score import Found, for_finite, nearest_of
+from milvine.index.score import Found, for_finite
 from milvine.index.threads import use_threads
 from milvine.index.widened import wide, widened
 from milvine.types import Bytes, Floats, Ids, IndexType, MetricType, RowMask
@@ -146,8 +146,6 @@ class OpenGraph:
     def _search(self, queries: Floats, k: int, wanted: int, ef: int, mask: RowMask | None) -> Found:
         graph_mask = self._graph_mask(mask)
         how = parameters("HNSW", "efSearch", ef, graph_mask)
-        if len(queries) == 1:
-            return nearest_of(queries, self._vectors, self._candidates(wanted, how, queries), self._metric, k)
         return refined(queries, self._vectors, self._metric, k, wanted, partial(self._candidates, wanted, how))
 
     def _candidates(self, wanted: int, how: Any, queries: Floats) -> Ids:

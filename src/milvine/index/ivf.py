@@ -24,7 +24,7 @@ from milvine.index.native import read_image as read_faiss
 from milvine.index.params import NBITS_DEFAULT, REFINE, integer, subspaces
 from milvine.index.raw import OpenRaw
 from milvine.index.refine import refined
-from milvine.index.score import Found, for_finite, nearest_of, ordered
+from milvine.index.score import Found, for_finite, ordered
 from milvine.index.threads import use_threads
 from milvine.index.widened import wide, widened
 from milvine.limits import TRAINING_ROWS_PER_LIST_MIN
@@ -182,9 +182,6 @@ class OpenIvf:
         how = parameters("IVF", "nprobe", nprobe, mask)
         if refine:
             wanted = min(k * refine, self.rows)
-            if len(queries) == 1:
-                rows = self._find(queries, wanted, how)[1]
-                return nearest_of(queries, self._vectors, rows, self._metric, k)
             nominate = partial(self._candidates, wanted, how)
             return refined(queries, self._vectors, self._metric, k, wanted, nominate)
         return ordered(*self._find(queries, min(k, self.rows), how), self._metric, k)

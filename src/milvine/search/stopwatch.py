@@ -12,7 +12,6 @@ from milvine.search.scan import scan
 from milvine.types import Hits, MetricType, Query, WatchedSearch
 
 _NOTHING = Plan(())
-_KEYS = frozenset(SEARCH_KEYS)
 
 
 class Stopwatch:
@@ -64,6 +63,4 @@ def _telling(params: Mapping[str, Any]) -> dict[str, float]:
     """The numbers by which a search is fast or slow. Whatever else a caller sent stays out of logs."""
     if not params:
         return {}
-    if len(params) > 1:
-        return {key: params[key] for key in SEARCH_KEYS if isinstance(params.get(key), (int, float))}
-    return {key: value for key, value in params.items() if key in _KEYS and isinstance(value, (int, float))}
+    return {key: params[key] for key in SEARCH_KEYS if isinstance(params.get(key), (int, float))}

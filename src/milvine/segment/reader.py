@@ -163,7 +163,7 @@ class Segment:
     def index(self) -> OpenIndex | None:
         """The built index, verified before its first use; None when there is none or it cannot be used."""
         name, files = self.record.index_file, self._files
-        if name is None or name in files.damaged or files.is_bad(self.record.rows_file):
+        if name is None or not self.indexed:
             return None
         try:
             return files.get(name).index(self.record.id, self._open_index)

@@ -41,8 +41,6 @@ _SETTINGS = {  # no dynamic table, no pushes, all that a stream may send at once
     http2.LONGEST_FRAME: http2.FRAME_MAX,
 }
 _HELLO = http2.PREFACE + http2.settings(_SETTINGS) + http2.window_update(WINDOW_MAX - WINDOW_DEFAULT)
-
-
 _STREAM_AT = 5  # where the number of the stream stands in a frame
 _MESSAGE_AT = HEAD.size + PREFIX.size
 _RECEIVED = 1 << 14
