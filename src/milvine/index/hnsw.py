@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from milvine.errors import CorruptFile
+from milvine.index.agreement import graph_agrees
 from milvine.index.base import OpenIndex, Report, Write, untold
 from milvine.index.exact import search_exact
 from milvine.index.flat import open_flat, vectors_of
@@ -25,7 +26,7 @@ from milvine.index.native import read_image as read_faiss
 from milvine.index.params import REFINE, REFINES, integer
 from milvine.index.raw import OpenRaw
 from milvine.index.refine import refined
-from milvine.index.score import Found, for_finite
+from milvine.index.score import Found, for_finite, ordered
 from milvine.index.threads import use_threads
 from milvine.index.widened import wide, widened
 from milvine.types import Bytes, Floats, Ids, IndexType, MetricType, RowMask
@@ -117,6 +118,7 @@ class OpenGraph:
         self._breadth, self._refine = breadth, refine
         self._image, self._flat = image, flat  # the index points into both
         self._vectors, self._metric = vectors_of(flat), metric
+        self._again = bool(refine) or not graph_agrees(self._vectors.shape[1], metric)
         if refine or image.row_map is not None:
             self._index = read_faiss(image.body)
             self._width = self._index.d
@@ -146,12 +148,18 @@ class OpenGraph:
     def _search(self, queries: Floats, k: int, wanted: int, ef: int, mask: RowMask | None) -> Found:
         graph_mask = self._graph_mask(mask)
         how = parameters("HNSW", "efSearch", ef, graph_mask)
-        return refined(queries, self._vectors, self._metric, k, wanted, partial(self._candidates, wanted, how))
+        if self._again:
+            return refined(queries, self._vectors, self._metric, k, wanted, partial(self._candidates, wanted, how))
+        return ordered(*self._find(queries, wanted, how), self._metric, k)
 
     def _candidates(self, wanted: int, how: Any, queries: Floats) -> Ids:
-        _, rows = search_index(self._index, widened(queries, self._width), wanted, how)
+        return self._find(queries, wanted, how)[1]
+
+    def _find(self, queries: Floats, wanted: int, how: Any) -> Found:
+        """By the distances that the graph holds, in the segment's row numbers."""
+        distances, rows = search_index(self._index, widened(queries, self._width), wanted, how)
         row_map = self._image.row_map
-        return rows if row_map is None else np.where(rows < 0, -1, row_map[np.maximum(rows, 0)])
+        return distances, rows if row_map is None else np.where(rows < 0, -1, row_map[np.maximum(rows, 0)])
 
     def _graph_mask(self, mask: RowMask | None) -> RowMask | None:
         """The mask in the graph's own numbers."""

@@ -1,7 +1,8 @@
 """IVF_FLAT, IVF_SQ8 (IVF_SQ8H too) and IVF_PQ: rows in lists around centroids, of which a search reads the nearest few.
 
-Reported distances of IVF_FLAT are exact; those of the other two belong to the decoded codes (specification 3.13), but
-where a search asks to refine: then so many times the wanted hits are compared again with the segment's own vectors.
+Reported distances of IVF_FLAT are exact, and computed again only where faiss's own are not the same to the last bit;
+those of the other two belong to the decoded codes (specification 3.13), but where a search asks to refine: then so many
+times the wanted hits are compared again with the segment's own vectors.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from milvine.errors import CorruptFile
+from milvine.index.agreement import lists_agree
 from milvine.index.base import OpenIndex, Report, Write, untold
 from milvine.index.exact import search_exact
 from milvine.index.flat import vectors_of
@@ -161,6 +163,7 @@ class OpenIvf:
         coarse = on_gpu(faiss.downcast_index(self._index.quantizer)) if kernel.hybrid else None
         self._searched = self._index if coarse is None else CoarseGpu(self._index, coarse)
         self._vectors, self._metric, self._kernel = vectors, metric, kernel
+        self._again = kernel.exact and not lists_agree(self._width, metric)
 
     @property
     def rows(self) -> int:
@@ -175,7 +178,7 @@ class OpenIvf:
             # As few rows are live as the lists hold: comparing them all costs no more and finds k of them.
             return search_exact(queries, self._vectors, self._metric, k, mask, threads)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        refine = 1 if self._kernel.exact else integer(params, REFINE, self._kernel.refine)
+        refine = int(self._again) if self._kernel.exact else integer(params, REFINE, self._kernel.refine)
         return for_finite(queries, k, lambda some: self._search(some, k, nprobe, refine, mask))
 
     def _search(self, queries: Floats, k: int, nprobe: int, refine: int, mask: RowMask | None) -> Found:

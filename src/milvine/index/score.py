@@ -1,7 +1,8 @@
 """Exact distances of found rows, and their order.
 
-Every kernel whose distances are exact has them computed here, by one function and one pair at a time: so the same pair
-has the same distance, to the last bit, whichever kernel or batch size found it, and identical vectors have exactly 0.0.
+Every kernel whose distances are exact has them computed here, by one function and one pair at a time, but where
+`agreement` has shown that faiss's search reports the same: so the same pair has the same distance, to the last bit,
+whichever kernel or batch size found it, and identical vectors have exactly 0.0.
 """
 
 from __future__ import annotations
