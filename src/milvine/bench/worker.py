@@ -6,8 +6,8 @@ next to an adapter that is given by its path as well:
     python worker.py ADAPTER.py
 
 An adapter has `connect(place, setup)`, which gives a `Contender`. What it may leave out, and how that is then done
-without: `prepare(query)` (as it is), `enter_thread()` (nothing), `server_pid()` (there is no server), `search_many`,
-`delete` and `get` (answered as not offered).
+without: `prepare(query)` and `prepare_rows(ids, vectors)` (as they are), `enter_thread()` (nothing), `server_pid()`
+(there is no server), `search_many`, `delete` and `get` (answered as not offered).
 """
 
 from __future__ import annotations
@@ -86,9 +86,12 @@ class Session:
         """Insert the first `rows` rows of a .npy file under their row numbers. Reading it is outside the clock."""
         base = np.load(vectors)[:rows]
         ids = np.arange(len(base), dtype=np.int64)
+        batches = [(ids[at : at + batch], base[at : at + batch]) for at in range(0, len(base), batch)]
+        if prepare := getattr(self.contender, "prepare_rows", None):
+            batches = [prepare(*each) for each in batches]
         began, used = time.perf_counter(), cpu_seconds()
-        for at in range(0, len(base), batch):
-            self.contender.insert(ids[at : at + batch], base[at : at + batch])
+        for each in batches:
+            self.contender.insert(*each)
         self.contender.loaded()
         return {"seconds": time.perf_counter() - began, "cpu": cpu_seconds() - used, "rows": len(base)}
 

@@ -1,7 +1,8 @@
 """Everything that is used through `from milvus import Milvus`: Milvine in process and as a server, and pymilvus 1.x.
 
 `place` is `file://FOLDER` or `HOST:PORT`. What pymilvus takes as lists only is given to it as lists, made before the
-clock runs for searches and on the clock for inserts, for there its user would have to make them too.
+clock runs for searches and on the clock for inserts, for there a user with arrays would have to make them too. With
+`lists` in the setup the user has lists: those are made before.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ class Milvus1x:
 
     def __init__(self, place: str, setup: dict[str, Any]) -> None:
         self.place, self.collection = place, str(setup.get("collection", "bench"))
-        self.lists = bool(setup.get("lists")) or not _TAKES_ARRAYS
+        self.has_lists = bool(setup.get("lists"))
+        self.lists = self.has_lists or not _TAKES_ARRAYS
         self.params: dict[str, int] = {}
         self.waiting: deque[Any] = deque()
         if place.startswith("file://"):
@@ -46,9 +48,14 @@ class Milvus1x:
         }
         checked(self.client.create_collection(param))
 
+    def prepare_rows(self, ids: Any, vectors: Any) -> tuple[Any, Any]:
+        return (ids.tolist(), vectors.tolist()) if self.has_lists else (ids, vectors)
+
     def insert(self, ids: Any, vectors: Any) -> None:
         if self.lists:
-            checked(self.client.insert(self.collection, vectors.tolist(), ids=ids.tolist()))
+            if not self.has_lists:
+                ids, vectors = ids.tolist(), vectors.tolist()
+            checked(self.client.insert(self.collection, vectors, ids=ids))
             return
         if len(self.waiting) == _IN_FLIGHT:
             checked(self.waiting.popleft().result())
