@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Sequence
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
 
 from milvine.client.exceptions import ParamError
 from milvine.limits import INDEX_FILE_SIZE_DEFAULT_MB
-from milvine.types import Ids, IndexType, MetricType, Vectors
+from milvine.types import Floats, Ids, IndexType, MetricType, Vectors
 
 _INT64_MAX = (1 << 63) - 1
 _VALUE_CHARACTERS_MAX = 1000  # of an illegal value in a message; a list of ids can be long
@@ -26,6 +28,7 @@ _EMPTY_ROW = "Invalid vector: Check if empty-list exists"
 _RAGGED = "Whole vectors must have the same dimension"
 _MIXED = "Invalid vector: rows of bytes and rows of numbers in one call"
 _Buffer = bytes | bytearray | memoryview
+_LISTS = {list, tuple}
 E = TypeVar("E", bound=IntEnum)
 
 
@@ -168,6 +171,8 @@ def vectors(value: Any) -> Vectors:
     """
     if type(value) is np.ndarray and value.dtype == np.float32 and _ready(value):
         return value
+    if type(value) in _LISTS and (packed := _packed(value)) is not None:
+        return packed
     value = _container(value)
     if not isinstance(value, np.ndarray) and any(isinstance(row, _Buffer) for row in value):
         return _binary(value)
@@ -210,6 +215,29 @@ def insert_message(value: Any) -> Any:
 
 def _ready(array: Vectors) -> bool:
     return bool(array.ndim == 2 and array.size and array.flags.c_contiguous)
+
+
+def _packed(rows: Any) -> Floats | None:
+    """Lists of numbers, as 1.x programs have them, in half of the time that numpy takes.
+
+    None where it takes numpy to look at them, and to say what is wrong.
+    """
+    if not set(map(type, rows)) <= _LISTS or not rows or not rows[0]:
+        return None
+    array = np.empty((len(rows), len(rows[0])), dtype=np.float32)
+    into, at, pack = memoryview(array).cast("B"), 0, _packer(len(rows[0]))
+    try:
+        for row in rows:
+            pack(into, at, *row)
+            at += array.strides[0]
+    except (struct.error, OverflowError, TypeError, ValueError):  # no numbers, another length, beyond float32
+        return None
+    return array
+
+
+@lru_cache(maxsize=64)
+def _packer(dimension: int) -> Callable[..., None]:
+    return struct.Struct(f"{dimension}f").pack_into
 
 
 def _container(value: Any) -> Any:
