@@ -225,7 +225,7 @@ def _packed(rows: Any) -> Floats | None:
     if not set(map(type, rows)) <= _LISTS or not rows or not rows[0]:
         return None
     array = np.empty((len(rows), len(rows[0])), dtype=np.float32)
-    into, at, pack = memoryview(array).cast("B"), 0, _packer(len(rows[0]))
+    into, at, pack = array.data.cast("B"), 0, _packer(len(rows[0]))
     try:
         for row in rows:
             pack(into, at, *row)
