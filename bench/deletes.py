@@ -79,11 +79,16 @@ def filled_collection(place: str, data: Dataset, name: str) -> Milvus1x:
     """A new collection with every row under its row number."""
     setup = {"collection": name, "create": True, "dimension": data.dimension, "metric": data.metric.name}
     client = connect(place, setup)
+    insert_all(client, data)
+    return client
+
+
+def insert_all(client: Milvus1x, data: Dataset) -> None:
+    """Every row under its row number, `BATCH` in a call; all are acknowledged on return."""
     ids = np.arange(data.rows, dtype=np.int64)
     for at in range(0, data.rows, BATCH):
         client.insert(ids[at : at + BATCH], data.train[at : at + BATCH])
     client.loaded()
-    return client
 
 
 def _recall(client: Milvus1x, data: Dataset, dead: Ids) -> float:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import mmap
 import os
+import stat
 import statistics
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -94,8 +96,12 @@ def _family(pid: int) -> Iterable[psutil.Process]:
 
 def folder_bytes(folder: Path) -> int:
     """Bytes of all files under a folder, by their blocks where that is more than their length (preallocation)."""
-    sizes = (path.stat() for path in folder.rglob("*") if path.is_file())
-    return sum(max(size.st_size, size.st_blocks * 512) for size in sizes)
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # removed meanwhile
+            size = path.stat()
+            total += max(size.st_size, size.st_blocks * 512) if stat.S_ISREG(size.st_mode) else 0
+    return total
 
 
 def wait_until_quiet(folder: Path, still: float = 15.0, most: float = 180.0) -> None:

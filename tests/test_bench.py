@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from bench import builds, guard, limited, peers, search
+from bench import builds, guard, limited, peers, search, sustained
 from bench import data as sets
 from bench.__main__ import options_of
 from bench.cases import cases
@@ -295,3 +295,9 @@ def test_milvine_bench_refuses_a_file_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "no.npy").write_bytes(b"nothing")
     answer = CliRunner().invoke(app, ["bench", "--vectors", str(tmp_path / "no.npy")])
     assert answer.exit_code == 1
+
+
+def test_sustained_ingest_waits_for_flushes_and_merges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sustained, "STILL_SECONDS", 0.5)
+    plain, acknowledged, at_rest = sustained._round(clustered(12_000, 10))
+    assert 0 < plain and 0 < acknowledged <= at_rest
