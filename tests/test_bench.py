@@ -300,4 +300,4 @@ def test_milvine_bench_refuses_a_file_that_is_none(tmp_path: Path) -> None:
 def test_sustained_ingest_waits_for_flushes_and_merges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sustained, "STILL_SECONDS", 0.5)
     plain, acknowledged, at_rest = sustained._round(clustered(12_000, 10))
-    assert 0 < plain and 0 < acknowledged <= at_rest
+    assert plain > 0 and 0 < acknowledged <= at_rest
