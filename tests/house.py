@@ -32,7 +32,7 @@ LAYERS = (
     "storage",
     "wire",
 )
-LEAVES = ("types", "errors", "limits", "config", "events", "logs")
+LEAVES = ("types", "errors", "limits", "config", "events", "logs", "memory")
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "manager", "managers", "common", "core", "misc", "impl"}
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from milvine.config import BY_NAME, VARIABLES, Configuration, Given, Origin, resolve
+from milvine.config import BY_NAME, VARIABLES, Configuration, Given, Origin, bounded, resolve
 from milvine.config.renamed import check_version, hint, unknown
 from milvine.config.sources import DEFAULT, ENVIRONMENT, FILE, FLAG
 from milvine.errors import IllegalArgument
+from milvine.memory import memory_limit
 from milvine.server.config_file import Document, read_document
-from milvine.server.memory import memory_total
 
 DATA_FOLDER = "milvine-data"
 FILE_VARIABLE = "MILVINE_CONFIG"
@@ -24,6 +24,8 @@ def configure(
     flags: Mapping[str, Given] | None = None, file: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> Configuration:
     """The values of all keys: flags (by key) win over the environment, that over the file, that over the defaults.
+
+    Defaults that would take more memory than there is are made smaller, and a notice says which.
 
     Args:
         file: a 1.x `server_config.yaml`; when None, the one that MILVINE_CONFIG names, if any.
@@ -41,8 +43,9 @@ def configure(
         notices += told
     found = resolve((flags or {}, variables, written), file)
     folder = found.values["storage.path"].text
-    notices += _idle(found) + _too_much_memory(found)
-    return replace(found.with_path(str(Path(folder).absolute())), notices=tuple(notices))
+    notices += _idle(found)
+    whole = replace(found.with_path(str(Path(folder).absolute())), notices=tuple(notices))
+    return bounded(whole, memory_limit())
 
 
 def catalog_of(folder: Path, file: Path | None) -> str:
@@ -105,12 +108,3 @@ def _idle(found: Configuration) -> list[str]:
     """Keys that were given and do nothing here, in one sentence."""
     names = [name for name, value in found.values.items() if value.origin.kind != DEFAULT and BY_NAME[name].idle]
     return [f"Accepted, and without effect in Milvine: {', '.join(names)}"] if names else []
-
-
-def _too_much_memory(found: Configuration) -> list[str]:
-    """1.x refuses to start; here neither is taken up front, and most of the cache is the system's page cache."""
-    asked = ("cache.cache_size", "cache.insert_buffer_size")
-    total, there = sum(found.values[name].parsed for name in asked), memory_total()
-    if not there or total <= there or all(found.values[name].origin.kind == DEFAULT for name in asked):
-        return []
-    return [f"{' and '.join(asked)} allow {total} bytes together, more than the {there} bytes of memory there are"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+from milvine.config.bounded import bounded, bounded_settings
 from milvine.config.keys import ALL, BY_NAME, DOORS, KEYS, LIVE, SIZES, Key
 from milvine.config.settings import Settings
 from milvine.config.sources import VARIABLES, Configuration, Given, Origin, Value, resolve, text_of
@@ -11,7 +12,8 @@ from milvine.config.values import parse_bool, parse_size, shown, without_passwor
 
 __all__ = [
     "ALL", "BY_NAME", "Configuration", "DOORS", "Given", "KEYS", "Key", "LIVE", "Origin", "Settings", "VARIABLES",
-    "Value", "as_text", "default_text", "parse_bool", "parse_size", "resolve", "shown_text", "text_of",
+    "Value", "as_text", "bounded", "bounded_settings", "default_text", "parse_bool", "parse_size",
+    "resolve", "shown_text", "text_of",
 ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milvine.index import direct, products
+from milvine.index.refine import CANDIDATES_MAX
 from milvine.index.score import Found, for_finite, nearest_of, nothing
 from milvine.index.threads import use_threads
 from milvine.types import Floats, Ids, MetricType, RowMask
@@ -19,7 +20,7 @@ FEW_QUERIES = 7
 """As many are always compared pair by pair: products would not pay for loading the rows."""
 SPARE = 22
 WIDER = 8
-_CANDIDATES = 1 << 22
+_CANDIDATES = CANDIDATES_MAX
 _QUERIES = 2048
 
 

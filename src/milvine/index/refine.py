@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from milvine.index.score import Found, nearest_of, nothing
+from milvine.limits import MIB
+from milvine.memory import within
 from milvine.types import Floats, Ids, MetricType
 
-CANDIDATES_MAX = 1 << 22
-"""Compared in one go: with row numbers and distances twice over they take about 100 MB."""
+_CANDIDATE_BYTES = 24
+CANDIDATES_MAX = within(96 * MIB, 16) // _CANDIDATE_BYTES
+"""Compared in one go: a row number and a distance of each, twice over."""
 
 
 def refined(

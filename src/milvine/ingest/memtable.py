@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milvine.segment.version import TailBlock
+from milvine.storage.swapped import SwappedMemory
 from milvine.types import Collection, Ids, RowMask, Vectors
 
 _BLOCK_BYTES = 4 << 20
@@ -25,9 +26,10 @@ class Block:
         self.dead: NDArray[np.bool_] | None = None
 
     @classmethod
-    def empty(cls, width: int, dtype: np.dtype[np.generic]) -> Block:
+    def empty(cls, width: int, dtype: np.dtype[np.generic], memory: SwappedMemory | None) -> Block:
         rows = max(_BLOCK_BYTES // max(width * dtype.itemsize, 1), _BLOCK_ROWS_MIN)
-        return cls(np.empty((rows, width), dtype), np.empty(rows, np.int64), 0)
+        vectors = memory.empty((rows, width), dtype) if memory else np.empty((rows, width), dtype)
+        return cls(vectors, np.empty(rows, np.int64), 0)
 
     @property
     def room(self) -> int:
@@ -64,7 +66,9 @@ class Block:
 
 
 class Memtable:
-    """The unflushed rows of one collection, all partitions, oldest first."""
+    """The unflushed rows of one collection, all partitions, oldest first. With `memory`, new ones are put there."""
+
+    memory: SwappedMemory | None = None
 
     def __init__(self, collection: Collection) -> None:
         self._width, self._dtype, self._row_bytes = collection.width, collection.dtype, collection.row_bytes
@@ -82,13 +86,17 @@ class Memtable:
     def append(self, partition_id: int, ids: Ids, vectors: Vectors, lsn: int) -> None:
         """Add a batch; a large one is kept as it is, not copied."""
         if vectors.nbytes >= _OWN_BLOCK_BYTES:
+            if self.memory:
+                place = self.memory.empty(vectors.shape, self._dtype)
+                place[:] = vectors
+                vectors = place
             block = Block(vectors, ids, len(ids))
             block.stamp(0, partition_id, lsn)
             self.blocks.append(block)
             return
         last = self.blocks[-1] if len(self.blocks) > self._sealed else None
         if last is None or last.room < len(ids):
-            last = Block.empty(self._width, self._dtype)
+            last = Block.empty(self._width, self._dtype, self.memory)
             self.blocks.append(last)
         start = last.append(vectors, ids)
         last.stamp(start, partition_id, lsn)

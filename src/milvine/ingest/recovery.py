@@ -18,6 +18,7 @@ from milvine.storage.failpoints import at
 from milvine.storage.folder import DataFolder
 from milvine.storage.local import TEMPORARY, LocalStorage
 from milvine.storage.log_place import place_log
+from milvine.storage.swapped import SwappedMemory
 from milvine.wal.log import Log, NoLog
 from milvine.wal.record import InsertRecord, Record
 from milvine.wal.replay import Replay
@@ -47,11 +48,16 @@ def recover(
     ids.seen(contents.last_id)
     folder.wal = place_log(folder.root, settings.wal_path)
     replay = Replay(folder.wal, contents.durable_lsn, settings.wal_recovery_error_ignore)
+    if replay.bytes > settings.insert_buffer_size:  # what is flushed counts, too, but is not known yet
+        memory = SwappedMemory(folder.root)
+        for state in states.values():
+            state.memtable.memory = memory
     count = 0
     for lsn, record in replay:
         count += _replayed(states.get(record.collection_id), lsn, record, ids)
     at("open.replayed")
     for state in states.values():
+        state.memtable.memory = None
         _tell_refused(state, events)
         state.publish()
     if replay.cut is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +22,16 @@ from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.maintenance.build import BuildStopped, build_index
 from milvine.maintenance.reclaim import retire
+from milvine.segment.reader import Segment
 from milvine.segment.version import LiveSegment
 from milvine.segment.writer import RowSet, write_rows, write_tombstones
 from milvine.storage.failpoints import at
 from milvine.types import Collection, IndexType, Partition, RowMask, Vectors
 
-_COPY_BYTES = 64 << 20
+_PIECE_BYTES = 8 << 20
+
+_Kept: TypeAlias = "NDArray[np.int64] | None"
+"""Row numbers; None for all rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,15 @@ class _Plan:
     collection: Collection
     partition: Partition
     inputs: tuple[LiveSegment, ...]
-    kept: tuple[NDArray[np.int64], ...]
+    kept: tuple[_Kept, ...]
+
+    @property
+    def pairs(self) -> Iterator[tuple[LiveSegment, _Kept]]:
+        return zip(self.inputs, self.kept, strict=True)
+
+    @property
+    def rows(self) -> int:
+        return sum(each.segment.rows if kept is None else len(kept) for each, kept in self.pairs)
 
 
 def merge(stores: Stores, state: CollectionState, segment_ids: Sequence[int], stop: Callable[[], bool]) -> bool:
@@ -74,8 +87,8 @@ def _plan(state: CollectionState, segment_ids: Sequence[int]) -> _Plan | None:
     return _Plan(state.collection, partition, inputs, tuple(_live_rows(each) for each in inputs))
 
 
-def _live_rows(each: LiveSegment) -> NDArray[np.int64]:
-    return np.arange(each.segment.rows) if each.mask is None else np.flatnonzero(each.mask.to_bool())
+def _live_rows(each: LiveSegment) -> _Kept:
+    return None if each.mask is None else np.flatnonzero(each.mask.to_bool())
 
 
 def _write(stores: Stores, plan: _Plan, stop: Callable[[], bool]) -> SegmentRecord | None:
@@ -84,17 +97,14 @@ def _write(stores: Stores, plan: _Plan, stop: Callable[[], bool]) -> SegmentReco
     Raises:
         BuildStopped: `stop` ended the build of its index.
     """
-    if not sum(len(rows) for rows in plan.kept):
+    if not plan.rows:
         return None
-    for each in plan.inputs:
-        each.segment.verify()
-    pairs = list(zip(plan.inputs, plan.kept, strict=True))
     rows = RowSet(
         stores.ids.one(),
         plan.partition,
-        np.concatenate([each.segment.ids()[kept] for each, kept in pairs]),
-        np.concatenate([each.segment.lsns()[kept] for each, kept in pairs]),
-        _blocks(pairs, plan.collection.row_bytes),
+        _joined(plan, Segment.ids),
+        _joined(plan, Segment.lsns),
+        _blocks(plan),
         tuple(each.segment.record.id for each in plan.inputs),
     )
     name = f"rows-{stores.ids.one()}.mlv"
@@ -111,22 +121,39 @@ def _write(stores: Stores, plan: _Plan, stop: Callable[[], bool]) -> SegmentReco
         raise
 
 
-def _blocks(pairs: Sequence[tuple[LiveSegment, NDArray[np.int64]]], row_bytes: int) -> Iterator[Vectors]:
-    """The kept vectors, copied only where rows are missing, a bounded piece at a time."""
-    step = max(_COPY_BYTES // row_bytes, 1)
-    for each, kept in pairs:
+def _joined(plan: _Plan, of: Callable[[Segment], NDArray[np.int64]]) -> NDArray[np.int64]:
+    """A number of each kept row, (rows,). One input after the other: of all, two copies would be a lot."""
+    out, start = np.empty(plan.rows, np.int64), 0
+    for each, kept in plan.pairs:
+        numbers = of(each.segment) if kept is None else of(each.segment)[kept]
+        out[start : start + len(numbers)] = numbers
+        start += len(numbers)
+    return out
+
+
+def _blocks(plan: _Plan) -> Iterator[Vectors]:
+    """The kept vectors, a bounded piece at a time, each checked when it is about to be copied: so it is read once.
+
+    Raises:
+        CorruptFile: a piece is damaged.
+    """
+    step = max(_PIECE_BYTES // plan.collection.row_bytes, 1)
+    for each, kept in plan.pairs:
         vectors = each.segment.vectors()
-        if len(kept) == len(vectors):
-            yield vectors
-            continue
-        for start in range(0, len(kept), step):
-            yield vectors[kept[start : start + step]]
+        for start in range(0, len(vectors) if kept is None else len(kept), step):
+            if kept is None:
+                each.segment.verify_vectors(start, min(start + step, len(vectors)) - 1)
+                yield vectors[start : start + step]
+            else:
+                some = kept[start : start + step]
+                each.segment.verify_vectors(int(some[0]), int(some[-1]))
+                yield vectors[some]
 
 
 def _commit(stores: Stores, state: CollectionState, plan: _Plan, record: SegmentRecord | None) -> bool:
     """On the writer thread: check that the inputs still hold, carry over later deletes, commit, swap."""
     keys = [each.segment.record.id for each in plan.inputs]
-    if (record.rows if record else 0) != sum(len(rows) for rows in plan.kept):
+    if (record.rows if record else 0) != plan.rows:
         raise RuntimeError(f"a merge of {keys} would not keep every live row")
     if state.dropped or any(not _same(state.segments.get(each.segment.record.id), each) for each in plan.inputs):
         retire(stores, record.files if record else ())
@@ -172,8 +199,11 @@ def _carried(state: CollectionState, plan: _Plan) -> RowMask | None:
     not replayed from the log, so the caller writes them before it commits.
     """
     live = []
-    for then, kept in zip(plan.inputs, plan.kept, strict=True):
+    for then, kept in plan.pairs:
         mask = state.segments[then.segment.record.id].mask
-        live.append(np.ones(len(kept), bool) if mask is None else mask.contains(kept))
+        if mask is None:
+            live.append(np.ones(then.segment.rows if kept is None else len(kept), bool))
+        else:
+            live.append(mask.to_bool() if kept is None else mask.contains(kept))
     joined = np.concatenate(live)
     return None if joined.all() else RowMask.from_bool(joined)

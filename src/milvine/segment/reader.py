@@ -65,15 +65,17 @@ class Segment:
         """The ids in storage order, shape (rows,)."""
         return self.ids_until(self)
 
-    def verify(self) -> None:
-        """Check vectors and ids against their checksums, so that damage is never copied into a new file.
+    def verify_vectors(self, first: int, last: int) -> None:
+        """Check the vectors of rows `first` to `last` against their checksums, each block once per open file.
+
+        Whoever copies them does, so that damage is never copied into a new file.
 
         Raises:
             CorruptFile: names file and offset.
         """
-        file = self._rows()
-        for section in ("vectors", "ids"):
-            file.verify(self.record.id, section)
+        file, size = self._rows(), self._collection.row_bytes
+        start = file.span(self.record.id, "vectors")[0]
+        file.verify_between(start + first * size, start + (last + 1) * size)
 
     def follows(self, other: Segment) -> bool:
         """Whether vectors and ids begin where those of `other` end, in the same file."""

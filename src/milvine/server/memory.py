@@ -16,6 +16,7 @@ from typing import Any
 
 from milvine.events import Answered, Event, Flushed, IndexBuilt, Listener, Merged, Searched
 from milvine.limits import MIB
+from milvine.memory import memory_limit
 
 _FREEING = (Flushed, Merged, IndexBuilt)
 LEAVES_MEMORY = (*_FREEING, Answered, Searched)
@@ -23,19 +24,9 @@ LEAVES_MEMORY = (*_FREEING, Answered, Searched)
 _LARGE_BYTES = 8 * MIB  # of a request or its hits: from here on what it leaves behind is worth a look
 _HIT_BYTES = 24  # of a search: the hit in an array and in the reply
 _LATER_SECONDS = 2.0
-_TUNING = {
-    -3: 32 * MIB,  # M_MMAP_THRESHOLD: larger blocks are mapped one by one, and gone when freed
-    -1: 512 * MIB,  # M_TRIM_THRESHOLD: free memory that an arena may keep at its end
-    -8: 1,  # M_ARENA_MAX
-}
-
-
-def memory_total() -> int:
-    """Bytes of physical memory; 0 where the system does not say."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return 0
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_KEPT_SHARE, _KEPT_MAX = 32, 512 * MIB
+_MAPPED_SHARE, _MAPPED_MAX = 256, 32 * MIB
 
 
 def memory_used() -> int:
@@ -74,8 +65,21 @@ def bound_free_memory() -> None:
     """Bounds what the allocator of this process keeps of freed memory."""
     mallopt = _glibc("mallopt")
     if mallopt is not None:
-        for key, value in _TUNING.items():
+        for key, value in tuning(memory_limit()).items():
             mallopt(key, value)
+
+
+def tuning(limit: int) -> dict[int, int]:
+    """Parameters of glibc's allocator for a process that may take `limit` bytes; 0: no limit."""
+    return {
+        _M_MMAP_THRESHOLD: _part(limit, _MAPPED_SHARE, _MAPPED_MAX),  # larger blocks are gone when freed
+        _M_TRIM_THRESHOLD: _part(limit, _KEPT_SHARE, _KEPT_MAX),  # free memory that an arena may keep at its end
+        _M_ARENA_MAX: 1,
+    }
+
+
+def _part(limit: int, share: int, most: int) -> int:
+    return min(limit // share, most) if limit else most
 
 
 def trim_after_flush() -> Listener:

@@ -7,6 +7,7 @@ later log file, or the catalog.
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -66,8 +67,16 @@ class Replay:
                 self._drop_rest(number)
                 return
 
+    @property
+    def bytes(self) -> int:
+        """Of all log files, before they are read."""
+        return sum(path.stat().st_size for path in self._paths())
+
+    def _paths(self) -> list[Path]:
+        return sorted(p for p in self._folder.glob("*" + SUFFIX) if p.stem.isdecimal())
+
     def _list_files(self) -> list[LogFile]:
-        paths = sorted(p for p in self._folder.glob("*" + SUFFIX) if p.stem.isdecimal())
+        paths = self._paths()
         files: list[LogFile] = []
         for number, path in enumerate(paths):
             data = _read(path)
@@ -145,4 +154,8 @@ def _after_gap(files: list[LogFile]) -> list[LogFile]:
 
 
 def _read(path: Path) -> Bytes:
-    return np.fromfile(path, dtype=np.uint8)
+    """The bytes of a log file: mapped, for it may be larger than the memory that there is."""
+    if os.name == "nt" or not path.stat().st_size:  # Windows cuts no file that is mapped
+        return np.fromfile(path, dtype=np.uint8)
+    with open(path, "rb") as file:
+        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint8)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from milvine.server.memory import memory_total
+from milvine.memory import memory_total
 from tests.server.rest.asking import OK, Asking
 
 

@@ -18,8 +18,9 @@ from typing import Any
 from milvine.client.address import FolderAddress
 from milvine.client.exceptions import NotConnectError
 from milvine.client.transports.base import TransportFailed
-from milvine.config import Settings
+from milvine.config import Settings, bounded_settings
 from milvine.errors import MilvineError
+from milvine.memory import memory_limit
 from milvine.types import Vectors
 from milvine.wire.packed import HitsReply, Rows, SearchRequest
 
@@ -48,7 +49,7 @@ def _acquire(folder: Path) -> _Opened:
 
 
 def _open(folder: Path) -> _Opened:
-    settings = Settings()
+    settings = bounded_settings(Settings(), memory_limit())
     try:
         database = import_module("milvine.engine.database").Database.open(folder, settings)
     except (MilvineError, OSError) as error:

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from milvine.engine.database import Database
+from milvine.memory import memory_total
 from milvine.server import validate
-from milvine.server.memory import memory_total
 from milvine.server.rest import replies
 from milvine.server.rest.admission import Caller
 from milvine.server.rest.bodies import SystemTask, checked, parse_json

@@ -1,0 +1,86 @@
+"""How much memory this process may take: what the machine has, or less where a control group of Linux limits it.
+
+A group's limit holds for everything below it, so the least of its own and of all groups above it counts. In a container
+the path that the system tells is often that of the host and not to be found below what is mounted: then what is
+mounted is the container's own group.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+_OWN = Path("/proc/self/cgroup")
+_MOUNTED = Path("/sys/fs/cgroup")
+_LIMITS_1, _LIMITS_2 = ("memory.limit_in_bytes",), ("memory.max", "memory.high")  # above `high` it is slowed down
+_ABSURD = 1 << 60  # version 1 has no word for "no limit"
+
+
+def memory_total() -> int:
+    """Bytes of physical memory; 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 0
+
+
+@cache
+def memory_limit() -> int:
+    """Bytes that this process may take in all, as they were when it was first asked; 0 where nobody says."""
+    known = [size for size in (memory_total(), group_limit()) if size]
+    return min(known, default=0)
+
+
+def within(most: int, part: int) -> int:
+    """`most` bytes, or that part of what this process may take, as a divisor, where it is less."""
+    limit = memory_limit()
+    return min(most, limit // part) if limit else most
+
+
+def group_limit(own: Path = _OWN, mounted: Path = _MOUNTED) -> int:
+    """The least memory limit, in bytes, of this process's control group and those above it; 0 for none.
+
+    Args:
+        own: the file in which the system tells the groups of this process.
+        mounted: where the hierarchies of groups are mounted.
+    """
+    found = [limit for folder, names in _groups(own, mounted) for name in names if (limit := _limit(folder / name))]
+    return min(found, default=0)
+
+
+def _groups(own: Path, mounted: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """The folders of the groups that hold this process, and the names of the files with their limits."""
+    for line in _text(own).splitlines():
+        parts = line.split(":", 2)
+        if len(parts) < 3:
+            continue
+        controllers, path = parts[1].split(","), PurePosixPath(parts[2].strip("/"))
+        if "memory" in controllers:
+            yield from ((folder, _LIMITS_1) for folder in _up(mounted / "memory", path))
+        elif controllers == [""]:
+            for top in (mounted, mounted / "unified"):  # beside hierarchies of version 1 it is the latter
+                yield from ((folder, _LIMITS_2) for folder in _up(top, path))
+
+
+def _up(top: Path, path: PurePosixPath) -> Iterator[Path]:
+    """The folder at `path` below `top`, and all above it; of one that leads out of `top`, `top` alone."""
+    if ".." in path.parts:
+        path = PurePosixPath()
+    for each in (path, *path.parents):
+        yield top / each
+
+
+def _limit(file: Path) -> int:
+    """The number in a file; 0 where there is no such file, or none that means anything."""
+    text = _text(file).strip()
+    limit = int(text) if text.isdecimal() and len(text) < 20 else 0
+    return limit if limit < _ABSURD else 0
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return ""
