@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from milvine.types import Bytes, Floats, Ids, MetricType, RowMask, Vectors
 
@@ -43,6 +43,14 @@ class OpenIndex(Protocol):
             float32 distances in the metric's own sense (squared L2, for one) and int64 row numbers, both (nq, k),
             nearest first, equal distances by row number. Missing hits are row -1 with float32 max.
         """
+
+
+@runtime_checkable
+class ReadsAhead(Protocol):
+    """An open index that knows what a search will read of a mapped file."""
+
+    def read_ahead(self) -> None:
+        """From now on, ask the system for that before each search: more is mapped than stays in memory."""
 
 
 class Kernel(Protocol):

@@ -16,6 +16,7 @@ import numpy as np
 
 from milvine.errors import CorruptFile
 from milvine.index.agreement import lists_agree
+from milvine.index.ahead import ListsAhead
 from milvine.index.base import OpenIndex, Report, Write, untold
 from milvine.index.exact import search_exact
 from milvine.index.flat import vectors_of
@@ -26,7 +27,7 @@ from milvine.index.native import read_image as read_faiss
 from milvine.index.params import NBITS_DEFAULT, REFINE, integer, subspaces
 from milvine.index.raw import OpenRaw
 from milvine.index.refine import refined
-from milvine.index.score import Found, for_finite, ordered
+from milvine.index.score import Found, for_finite, nothing, ordered
 from milvine.index.threads import use_threads
 from milvine.index.widened import wide, widened
 from milvine.limits import TRAINING_ROWS_PER_LIST_MIN
@@ -164,6 +165,13 @@ class OpenIvf:
         self._searched = self._index if coarse is None else CoarseGpu(self._index, coarse)
         self._vectors, self._metric, self._kernel = vectors, metric, kernel
         self._again = kernel.exact and not lists_agree(self._width, metric)
+        self._ahead: ListsAhead | None = None
+
+    def read_ahead(self) -> None:
+        if isinstance(
+            faiss.downcast_InvertedLists(self._index.invlists), faiss.ArrayInvertedLists
+        ):  # others lie in memory
+            self._ahead = ListsAhead(self._index)
 
     @property
     def rows(self) -> int:
@@ -185,16 +193,27 @@ class OpenIvf:
         how = parameters("IVF", "nprobe", nprobe, mask)
         if refine:
             wanted = min(k * refine, self.rows)
-            nominate = partial(self._candidates, wanted, how)
+            nominate = partial(self._candidates, wanted, nprobe, how)
             return refined(queries, self._vectors, self._metric, k, wanted, nominate)
-        return ordered(*self._find(queries, min(k, self.rows), how), self._metric, k)
+        return ordered(*self._find(queries, min(k, self.rows), nprobe, how), self._metric, k)
 
-    def _candidates(self, wanted: int, how: Any, queries: Floats) -> Ids:
-        return self._find(queries, wanted, how)[1]
+    def _candidates(self, wanted: int, nprobe: int, how: Any, queries: Floats) -> Ids:
+        return self._find(queries, wanted, nprobe, how)[1]
 
-    def _find(self, queries: Floats, wanted: int, how: Any) -> Found:
+    def _find(self, queries: Floats, wanted: int, nprobe: int, how: Any) -> Found:
         """By the distances of the codes."""
         queries = widened(queries, self._width)
+        if self._ahead is None:
+            return self._nearest(queries, wanted, how)
+        distances, rows = nothing(len(queries), wanted)
+        step = self._ahead.queries_at_once(nprobe)
+        for start in range(0, len(queries), step):
+            part = slice(start, start + step)
+            self._ahead.ask(queries[part], nprobe)
+            distances[part], rows[part] = self._nearest(queries[part], wanted, how)
+        return distances, rows
+
+    def _nearest(self, queries: Floats, wanted: int, how: Any) -> Found:
         if isinstance(self._searched, CoarseGpu):
             distances, rows = self._searched.search(queries, wanted, params=how)
             return distances, rows

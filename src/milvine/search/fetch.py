@@ -45,7 +45,7 @@ def _fetch_from(task: Task, ids: Ids, found: NDArray[np.bool_], out: Vectors) ->
     wanted = np.unique(ids[~found])
     if isinstance(task, SegmentTask):
         rows = np.sort(find_in_run(task.run, wanted))
-        stored, vectors = task.run.ids(), task.run.vectors()
+        stored, vectors = task.run.ids(), task.run.vectors(scattered=True)
     else:
         stored, vectors = task.block.ids, task.block.vectors
         rows = np.flatnonzero(np.isin(stored, wanted))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import threading
 from collections.abc import Callable, Iterable
+from functools import cached_property, partial
 from itertools import count
 from typing import Any, Protocol
 from weakref import WeakSet
@@ -15,11 +16,14 @@ from numpy.typing import NDArray
 from milvine.config.values import shown_size
 from milvine.errors import CacheFull, CorruptFile
 from milvine.index.base import OpenIndex
+from milvine.memory import within
 from milvine.segment.layout import BLOCK, Footer, SectionSpan, check_body, read_footer, verify_block
 from milvine.storage.local import LocalStorage
 from milvine.types import Bytes
 
 _VIEWS_MAX = 1024
+_ROOM = 2
+"""The part of the memory that mapped files may be expected to keep, as a divisor."""
 _TOUCHED_AT_ONCE = 16 << 20  # bytes whose pages one call asks for, so that no other thread waits long
 
 
@@ -31,10 +35,19 @@ class HasFiles(Protocol):
 
 
 class ComponentFile:
-    """One mapped file: its sections by segment, and the kernels opened over it."""
+    """One mapped file: its sections by segment, and the kernels opened over it.
 
-    def __init__(self, name: str, data: Bytes, bad: dict[str, dict[int, str]] | None = None) -> None:
-        self.name, self._data = name, data
+    With `again` it may be mapped a second time, for those who read a page here and a page there: `scattered`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        data: Bytes,
+        bad: dict[str, dict[int, str]] | None = None,
+        again: Callable[[], Bytes] | None = None,
+    ) -> None:
+        self.name, self._data, self._again = name, data, again
         self._bad = {} if bad is None else bad
         self.footer: Footer = read_footer(name, data)
         check_body(name, data, self.footer)
@@ -42,7 +55,7 @@ class ComponentFile:
         self._sound = np.zeros(len(self.footer["crcs"]), bool)
         self._lock = threading.Lock()
         self._indexes: dict[int, OpenIndex] = {}
-        self._views: dict[tuple[int, int, str], NDArray[Any]] = {}
+        self._views: dict[tuple[int, int, str, bool], NDArray[Any]] = {}
         self.used = 0
 
     @property
@@ -60,10 +73,10 @@ class ComponentFile:
             raise CorruptFile.at(self.name, 0, f"it does not hold segment {segment_id}")
         return entry
 
-    def section(self, segment_id: int, section: str) -> Bytes | None:
+    def section(self, segment_id: int, section: str, scattered: bool = False) -> Bytes | None:
         """The bytes of a section as a view, None when the segment has no such section."""
         span = self.describe(segment_id)["sections"].get(section)
-        return None if span is None else self._data[span[0] : span[0] + span[1]]
+        return None if span is None else self.between(span[0], span[0] + span[1], scattered)
 
     def span(self, segment_id: int, section: str) -> SectionSpan:
         """(offset, length) of a section that every segment of this kind has.
@@ -76,16 +89,20 @@ class ComponentFile:
             raise CorruptFile.at(self.name, 0, f"segment {segment_id} has no section {section}")
         return span[0], span[1]
 
-    def between(self, start: int, end: int) -> Bytes:
+    def between(self, start: int, end: int, scattered: bool = False) -> Bytes:
         """Bytes of the file as a view."""
-        return self._data[start:end]
+        return (self._scattered if scattered else self._data)[start:end]
+
+    @cached_property
+    def _scattered(self) -> Bytes:
+        return self._again() if self._again else self._data
 
     def array(self, segment_id: int, section: str, dtype: Any) -> NDArray[Any] | None:
         """A section as a 1-D array of `dtype`, a view."""
         data = self.section(segment_id, section)
         return None if data is None else data.view(dtype)
 
-    def kept(self, key: tuple[int, int, str], make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    def kept(self, key: tuple[int, int, str, bool], make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """A view of this file that `make` makes the first time: small searches ask for the same ones over and over."""
         view = self._views.get(key)
         if view is None:
@@ -182,6 +199,8 @@ class FileCache:
         self._clock = count(1)
         self._readers: WeakSet[HasFiles] = WeakSet()
         self._bad: dict[str, dict[int, str]] = {}
+        self.crowded = False
+        """The open files have more bytes than may stay in memory: to read neighbours in advance pushes out others."""
         self.accesses = 0
         """How often a file was asked for."""
         self.damaged: dict[str, str] = {}
@@ -201,11 +220,13 @@ class FileCache:
             with self._lock:
                 file = self._open.get(name)
                 if file is None:
-                    file = ComponentFile(name, self._storage.read(name), self._bad)
+                    again = None if self._in_memory else partial(self._storage.read, name, scattered=True)
+                    file = ComponentFile(name, self._storage.read(name), self._bad, again)
                     self._evict(self._files_max - 1)
                     if self._in_memory:
                         self._evict_bytes(self.bytes_max - file.bytes)
                     self._open[name] = file
+                    self._count()
         self.accesses = file.used = next(self._clock)
         return file
 
@@ -279,3 +300,8 @@ class FileCache:
     def _drop(self, name: str) -> None:
         self._open.pop(name, None)
         self._reserved.pop(name, None)
+        self._count()
+
+    def _count(self) -> None:
+        held = sum(file.bytes for file in self._open.values())
+        self.crowded = not self._in_memory and held > within(1 << 62, _ROOM)

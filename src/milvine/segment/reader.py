@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from milvine.catalog.model import SegmentRecord
 from milvine.errors import CorruptFile, OperatorError
-from milvine.index.base import OpenIndex
+from milvine.index.base import OpenIndex, ReadsAhead
 from milvine.index.registry import kernel
 from milvine.segment.cache import ComponentFile, FileCache
 from milvine.types import Bytes, Collection, Ids, IndexType, RowMask, Vectors
@@ -46,7 +46,7 @@ class Segment:
     def flat_image(self) -> Bytes:
         """The faiss Flat image of the vectors, uint8; only segments large enough for an index have one."""
         file = self._rows()
-        image = file.section(self.record.id, "flat")
+        image = file.section(self.record.id, "flat", self._files.crowded)
         if image is None:
             raise CorruptFile.at(self.record.rows_file, 0, f"segment {self.record.id} has no Flat image")
         file.refuse_known(*self._reach(file, self, "vectors"))
@@ -88,28 +88,31 @@ class Segment:
             for section in ("vectors", "ids")
         )
 
-    def vectors_until(self, last: Segment) -> Vectors:
-        """The vectors of neighbours, from this segment to `last`, as one array (rows, width)."""
-        file = self._rows()
+    def vectors_until(self, last: Segment, scattered: bool = False) -> Vectors:
+        """The vectors of neighbours, from this segment to `last`, as one array (rows, width).
+
+        `scattered`: for a reader of a few rows here and there, who keeps the system from reading more than those.
+        """
+        file, scattered = self._rows(), scattered and self._files.crowded
 
         def view() -> Vectors:
             start, end = self._reach(file, last, "vectors")
             file.refuse_known(start, end)
-            payload = file.between(start, end)
+            payload = file.between(start, end, scattered)
             return payload.view(self._collection.dtype).reshape(-1, self._collection.width)
 
-        return file.kept((self.record.id, last.record.id, "vectors"), view)
+        return file.kept((self.record.id, last.record.id, "vectors", scattered), view)
 
     def ids_until(self, last: Segment) -> Ids:
         """The ids of neighbours, from this segment to `last`, as one array (rows,)."""
-        file = self._rows()
+        file, scattered = self._rows(), self._files.crowded
 
         def view() -> Ids:
             start, end = self._reach(file, last, "ids")
             file.verify_between(start, end)
-            return file.between(start, end).view(np.int64)
+            return file.between(start, end, scattered).view(np.int64)
 
-        return file.kept((self.record.id, last.record.id, "ids"), view)
+        return file.kept((self.record.id, last.record.id, "ids", scattered), view)
 
     def _reach(self, file: ComponentFile, last: Segment, section: str) -> tuple[int, int]:
         return file.span(self.record.id, section)[0], sum(file.span(last.record.id, section))
@@ -177,11 +180,15 @@ class Segment:
         assert self.record.index_file is not None
         file = self._files.get(self.record.index_file)
         file.verify(self.record.id, "index")
-        data = file.section(self.record.id, "index")
+        crowded = self._files.crowded
+        data = file.section(self.record.id, "index", crowded)
         if data is None:
             raise CorruptFile.at(file.name, 0, "it holds no index")
         metric = self._collection.metric
-        return kernel(IndexType(self.record.index.type), metric.is_binary).open(data, self.flat_image(), metric)
+        index = kernel(IndexType(self.record.index.type), metric.is_binary).open(data, self.flat_image(), metric)
+        if crowded and isinstance(index, ReadsAhead):
+            index.read_ahead()
+        return index
 
     def tombstones(self) -> RowMask | None:
         """The live rows as the tombstone file has them; None when no row is deleted.

@@ -49,8 +49,8 @@ class SegmentRun:
         live = [np.ones(e.segment.rows, bool) if e.mask is None else e.mask.to_bool() for e in segments]
         return cls(tuple(segments), rows, RowMask.from_bool(np.concatenate(live)))
 
-    def vectors(self) -> Vectors:
-        return self.segments[0].segment.vectors_until(self.segments[-1].segment)
+    def vectors(self, scattered: bool = False) -> Vectors:
+        return self.segments[0].segment.vectors_until(self.segments[-1].segment, scattered)
 
     def ids(self) -> Ids:
         return self.segments[0].segment.ids_until(self.segments[-1].segment)

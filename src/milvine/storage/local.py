@@ -79,8 +79,10 @@ class LocalStorage:
             self._discard(temporary)
             raise
 
-    def read(self, name: str) -> Bytes:
+    def read(self, name: str, scattered: bool = False) -> Bytes:
         """The whole file as read-only uint8: mapped, or read into memory with `storage.mmap: false`.
+
+        `scattered`: of a mapped file the system reads the pages that are asked for, and not their neighbours as well.
 
         Raises:
             StorageFailed: the file is missing or cannot be read.
@@ -90,7 +92,10 @@ class LocalStorage:
             with open(path, "rb") as file:
                 if not self._use_mmap:
                     return np.frombuffer(file.read(), dtype=np.uint8)
-                return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint8)
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                if scattered and hasattr(mapped, "madvise"):
+                    mapped.madvise(mmap.MADV_RANDOM)
+                return np.frombuffer(mapped, dtype=np.uint8)
         except (OSError, ValueError) as error:
             raise StorageFailed(f"Cannot read {path}: {error}") from error
 
