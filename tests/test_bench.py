@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
+import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -282,6 +284,32 @@ def test_a_memory_limit_is_made_or_refused_with_a_reason() -> None:
         assert not folder.exists()
     except limited.NoGroup as error:
         assert str(error)
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [("import os; os.kill(os.getpid(), 9)", "exit code -9 (-9: killed"), ("input()", "ConnectionError: gone")],
+)
+def test_a_server_that_died_under_its_limit_is_a_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, why: str
+) -> None:
+    def fails(*_: Any) -> None:
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(limited, "filled_collection", fails)
+    (tmp_path / "memory.peak").write_text(f"{7 << 20}\n", encoding="ascii")
+    results = Results({})
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as process:
+        server: Any = SimpleNamespace(process=process, place="127.0.0.1:1")
+        limited._Life(results, line_of_points(), tmp_path, 200 << 20, server).live(options_of(["limited"]))
+    assert [(row["kind"], row["value"]) for row in results.rows] == [
+        ("ingest", 0.0),
+        ("IVF_FLAT", 0.0),
+        ("exact", 0.0),
+        ("restart", 0.0),
+    ]
+    assert why in results.rows[0]["why"] and results.rows[0]["peak_mib"] == 7
+    assert not any(target.met for target in judge(results.rows))
 
 
 def test_the_command_line_makes_parts() -> None:
