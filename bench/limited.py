@@ -94,8 +94,7 @@ class _Life:
         client.loaded()
         self._client = None
         client.close()
-        self._server.process.kill()
-        self._server.process.wait()
+        self._server.kill()
         began = time.perf_counter()
         self._server.start()
         self._client = connect(self._server.place, {"collection": "limited", "create": False})

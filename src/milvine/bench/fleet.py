@@ -142,6 +142,13 @@ class Serving:
     def pid(self) -> int:
         return self.process.pid
 
+    def kill(self) -> None:
+        """Without a chance to flush; `start` starts it again."""
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdout:
+            self.process.stdout.close()
+
     def stop(self) -> None:
         self.process.terminate()
         try:

@@ -1,0 +1,48 @@
+"""A server with its defaults in a control group with less memory than it is given rows: it lives, and starts again."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.limited import NoGroup, group
+from milvine.bench.contenders.milvus_1x import checked, connect
+from milvine.bench.fleet import Serving
+
+LIMIT = 130 << 20
+ROWS, DIMENSION, BATCH = 160_000, 128, 5_000  # 82 MB beside a program of 73 MB
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="control groups are Linux's")
+def test_more_rows_than_memory(tmp_path: Path) -> None:
+    try:
+        with group(LIMIT) as folder:
+            live(tmp_path, folder)
+    except NoGroup as error:
+        pytest.skip(str(error))
+
+
+def live(tmp_path: Path, folder: Path) -> None:
+    rows = np.random.default_rng(1).random((ROWS, DIMENSION), dtype=np.float32)
+    server = Serving(tmp_path / "data", 1, ("sh", "-c", f'echo $$ > {folder}/cgroup.procs && exec "$@"', "sh"))
+    try:
+        client = connect(server.place, {"collection": "c", "create": True, "dimension": DIMENSION, "metric": "L2"})
+        for start in range(0, ROWS, BATCH):
+            client.insert(np.arange(start, start + BATCH), rows[start : start + BATCH])
+        client.loaded()
+        wanted = np.array([0, 77_777, ROWS - 1])
+        assert [hits[0] for hits in client.search_many(rows[wanted], 1)] == wanted.tolist()
+        client.close()
+        server.kill()
+        server.start()
+        client = connect(server.place, {"collection": "c", "create": False})
+        assert checked(client.client.count_entities("c")) == ROWS
+        found = checked(client.client.get_entity_by_id("c", wanted.tolist()))
+        assert (np.asarray(found, np.float32) == rows[wanted]).all()
+        assert checked(client.client.get_config("cache", "insert_buffer_size")) == "8MB"
+        client.close()
+    finally:
+        server.stop()
