@@ -20,7 +20,7 @@ from milvine.server.security.roles import RPCS, Role
 from milvine.server.security.tokens import Tokens
 from milvine.wire.lanes import CALLS
 from tests.security.certificates import Authority
-from tests.server.lanes import Caller, calling
+from tests.server.lanes import FAMILIES, Caller, calling, where
 
 UNKNOWN, DENIED, OFTEN, UNAUTHENTICATED = 2, 7, 8, 16
 Open = Callable[..., LaneDoor]
@@ -50,7 +50,7 @@ def open_door(told: list[Event], reached: list[str]) -> Iterator[Open]:
     def make(file: Path | None, per_second: int = 0) -> LaneDoor:
         gate = Gate(Tokens(file) if file else None, per_second, Events(told.append))
         gate._failures._burst = 10_000  # the tests fail more often than an attacker may
-        opened.append(LaneDoor(answer, together, "127.0.0.1", 0, None, gate))
+        opened.append(LaneDoor(answer, together, "127.0.0.1", 0, None, gate, local=True))
         opened[-1].start()
         return opened[-1]
 
@@ -59,9 +59,14 @@ def open_door(told: list[Event], reached: list[str]) -> Iterator[Open]:
         each.stop(1)
 
 
+@pytest.fixture(params=FAMILIES)
+def family(request: Any) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def caller(open_door: Open, tokens_file: Path, known: dict[str, str]) -> Iterator[Caller]:
-    with calling(open_door(tokens_file).port) as caller:
+def caller(open_door: Open, tokens_file: Path, known: dict[str, str], family: str) -> Iterator[Caller]:
+    with calling(where(open_door(tokens_file), family)) as caller:
         yield caller
 
 
@@ -98,30 +103,30 @@ def test_refusals_are_told_by_address(caller: Caller, told: list[Event]) -> None
     assert "nonsense" not in repr(event)
 
 
-def test_one_address_may_call_so_often_by_all_its_lanes(open_door: Open) -> None:
+def test_one_address_may_call_so_often_by_all_its_lanes(open_door: Open, family: str) -> None:
     door = open_door(None, 5)
-    with calling(door.port) as first, calling(door.port) as second:
+    with calling(door.port) as first, calling(where(door, family)) as second:
         told = [caller.ask("CountCollection") for _ in range(10) for caller in (first, second)]
     assert told[:5] == [b"CountCollection"] * 5
     assert set(told[15:]) <= {OFTEN, b"CountCollection"} and told.count(OFTEN) >= 5
 
 
-def test_refusals_say_nothing_of_how_long_calls_take(open_door: Open, tokens_file: Path) -> None:
+def test_refusals_say_nothing_of_how_long_calls_take(open_door: Open, tokens_file: Path, family: str) -> None:
     door = open_door(tokens_file)
-    with calling(door.port) as stranger:
+    with calling(where(door, family)) as stranger:
         assert stranger.ask("Search", b"\x0a\x01c") == UNAUTHENTICATED
     assert door._usual._seconds == {}
 
 
 @pytest.mark.parametrize("rpc", ["Search", "CountCollection"])
 def test_a_gate_that_breaks_lets_nobody_in(
-    open_door: Open, tokens_file: Path, monkeypatch: pytest.MonkeyPatch, reached: list[str], rpc: str
+    open_door: Open, tokens_file: Path, monkeypatch: pytest.MonkeyPatch, reached: list[str], rpc: str, family: str
 ) -> None:
     ends: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", ends.append)
     door = open_door(tokens_file)
     monkeypatch.setattr(door._gate, "check_call", lambda *arguments: 1 // 0)
-    callers = [Caller(door.port) for _ in range(12)]
+    callers = [Caller(where(door, family)) for _ in range(12)]
     for caller in callers:
         caller.begin(rpc)
     assert [caller.answer() for caller in callers] == [UNKNOWN] * 12

@@ -16,15 +16,15 @@ import pytest
 
 from milvine.client.address import ServerAddress
 from milvine.client.transports.lane import Lane
-from milvine.server import lane_door
+from milvine.server import lane_door, lane_listeners
 from milvine.server.door import DoorFailed
 from milvine.server.lane_connection import Connection
 from milvine.server.lane_door import LaneDoor
 from milvine.server.operations import MalformedRequest, Refused
 from milvine.wire import http2, lanes
 from milvine.wire.http2 import PREFIX, frame
-from milvine.wire.lanes import CALLS, REQUEST_BYTES_MAX
-from tests.server.lanes import HELLO, PING, Caller, asking, calling, headers, message
+from milvine.wire.lanes import CALLS, REQUEST_BYTES_MAX, Place
+from tests.server.lanes import FAMILIES, HELLO, PING, Caller, Where, asking, calling, headers, message, where
 
 TIMEOUT = 30
 
@@ -57,6 +57,25 @@ class Held:
             assert self.begun.acquire(timeout=TIMEOUT)
 
 
+_chosen = {"family": "tcp"}
+
+
+@pytest.fixture(autouse=True, params=FAMILIES)
+def family(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test for callers of either kind."""
+    monkeypatch.setitem(_chosen, "family", request.param)
+
+
+def way_to(door: LaneDoor) -> Where:
+    return where(door, _chosen["family"])
+
+
+def listener_at(door: LaneDoor) -> socket.socket:
+    address = door.place.unix if _chosen["family"] == "unix" else door.port
+    (found,) = (each for each in door._listeners._sockets.values() if str(address) in str(each.getsockname()))
+    return found
+
+
 @pytest.fixture
 def script() -> Script:
     return Script()
@@ -72,7 +91,7 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.fixture
 def door(script: Script, ends: list[Any]) -> Iterator[LaneDoor]:
-    door = LaneDoor(script, None, "127.0.0.1", 0)
+    door = LaneDoor(script, None, "127.0.0.1", 0, local=True)
     door.start()
     yield door
     door.stop(1)
@@ -88,7 +107,7 @@ def until(done: Callable[[], bool]) -> None:
 
 
 def answers(door: LaneDoor) -> bool:
-    with calling(door.port) as caller:
+    with calling(way_to(door)) as caller:
         return bool(caller.ask("HasCollection", b"x") == b"HasCollection:x")
 
 
@@ -96,7 +115,7 @@ def answers(door: LaneDoor) -> bool:
 
 
 def test_every_call_of_lanes(door: LaneDoor) -> None:
-    with calling(door.port) as caller:
+    with calling(way_to(door)) as caller:
         for _ in range(2):
             for rpc in sorted(CALLS):
                 for text in (b"", b"x", bytes(REQUEST_BYTES_MAX)):
@@ -106,7 +125,7 @@ def test_every_call_of_lanes(door: LaneDoor) -> None:
 @pytest.mark.parametrize("piece", [1, 7, 9, 1000])
 def test_pieces_of_any_size(door: LaneDoor, piece: int) -> None:
     said = HELLO + b"".join(asking("Search", text, 1) for text in (b"y" * 300,))
-    with calling(door.port, b"") as caller:
+    with calling(way_to(door), b"") as caller:
         caller.stream = 1
         for at in range(0, len(said), piece):
             caller.say(said[at : at + piece])
@@ -117,7 +136,7 @@ def test_words_about_the_connection_between_and_within_calls(door: LaneDoor) -> 
     around = PING + http2.settings({http2.INITIAL_WINDOW: 1 << 20, 99: 7}) + http2.window_update(10)
     around += frame(http2.SETTINGS, http2.ACK, 0, b"") + frame(http2.PING, http2.ACK, 0, b"8 bytes!")
     around += frame(99, 255, 0, b"unheard of") + frame(http2.WINDOW_UPDATE, 0, 1, b"\0\0\0\1")
-    with calling(door.port) as caller:
+    with calling(way_to(door)) as caller:
         for stream in (1, 3, 5):
             caller.stream = stream
             caller.say(around + headers("Search", stream) + around + message(b"x", stream))
@@ -127,14 +146,14 @@ def test_words_about_the_connection_between_and_within_calls(door: LaneDoor) -> 
 
 def test_replies_of_many_frames(door: LaneDoor, script: Script) -> None:
     script.answers["Search"] = lambda request: bytes(int(request))
-    with calling(door.port) as caller:
+    with calling(way_to(door)) as caller:
         for size in (0, 16_379, 16_380, 100_000, 5_000_000):
             assert caller.ask("Search", str(size).encode()) == bytes(size)
 
 
 def test_a_reply_that_is_larger_than_the_window(door: LaneDoor, script: Script) -> None:
     script.answers["Search"] = lambda request: bytes(100_000)
-    with calling(door.port, http2.PREFACE + http2.settings({})) as caller:
+    with calling(way_to(door), http2.PREFACE + http2.settings({})) as caller:
         assert caller.ask("Search") is None  # by gRPC it would come piece by piece
 
 
@@ -143,14 +162,14 @@ def test_refusals_are_grpc_statuses(door: LaneDoor, script: Script) -> None:
         raise MalformedRequest.undecodable("ü\n%" * 10_000)
 
     script.answers["Search"] = refuse
-    with calling(door.port) as caller:
+    with calling(way_to(door)) as caller:
         assert caller.ask("Search") == 13
         assert caller.ask("CountCollection") == b"CountCollection:"
 
 
 def test_a_call_that_breaks_is_told_of_and_the_door_goes_on(door: LaneDoor, script: Script, ends: list[Any]) -> None:
     script.answers["Search"] = lambda request: bytes(1 // 0)
-    with calling(door.port) as caller:
+    with calling(way_to(door)) as caller:
         assert [caller.ask("Search") for _ in range(6)] == [2] * 6
         assert caller.ask("CountCollection") == b"CountCollection:"
     assert [each.exc_type for each in ends] == [ZeroDivisionError] * 6
@@ -166,7 +185,7 @@ def test_want_of_memory_for_a_reply_costs_one_connection(
     with monkeypatch.context() as patched:
         patched.setattr(Connection, "reply", fail)
         for _ in range(6):
-            with calling(door.port) as caller:
+            with calling(way_to(door)) as caller:
                 assert caller.ask("Search") is None
     assert [each.exc_type for each in ends] == [MemoryError] * 6
     ends.clear()
@@ -175,7 +194,7 @@ def test_want_of_memory_for_a_reply_costs_one_connection(
 
 def test_many_callers_at_once(door: LaneDoor) -> None:
     def work(number: int) -> None:
-        with calling(door.port) as caller:
+        with calling(way_to(door)) as caller:
             for n in range(30):
                 text = f"{number}-{n}".encode()
                 assert caller.ask("Search", text) == b"Search:" + text
@@ -190,10 +209,10 @@ def test_many_callers_at_once(door: LaneDoor) -> None:
 def test_long_calls_hold_up_nobody_and_each_other_hardly(door: LaneDoor, script: Script) -> None:
     workers = len(door._threads) - 1
     with ExitStack() as stack:
-        short = stack.enter_context(calling(door.port))
+        short = stack.enter_context(calling(way_to(door)))
         assert all(short.ask("HasCollection", b"x") == b"HasCollection:x" for _ in range(20))  # known to be short
         held = Held(script, "CountCollection")
-        long = [stack.enter_context(calling(door.port)) for _ in range(workers + 3)]
+        long = [stack.enter_context(calling(way_to(door))) for _ in range(workers + 3)]
         for number, each in enumerate(long):
             each.begin("CountCollection", str(number).encode())
         held.wait(workers)
@@ -206,10 +225,10 @@ def test_long_calls_hold_up_nobody_and_each_other_hardly(door: LaneDoor, script:
 
 
 @contextmanager
-def at_once(port: int, script: Script, count: int) -> Iterator[list[Caller]]:
+def at_once(where: Where, script: Script, count: int) -> Iterator[list[Caller]]:
     """So many callers; what they say within is heard together at the end, for the leader is kept busy."""
-    callers = [Caller(port) for _ in range(count)]
-    with calling(port) as first:
+    callers = [Caller(where) for _ in range(count)]
+    with calling(where) as first:
         for _ in range(20):
             assert first.ask("HasCollection", b"x") == b"HasCollection:x"  # known to be short
         assert all(each.ask("GetVectorsByID") == b"GetVectorsByID:" for each in callers)
@@ -224,7 +243,7 @@ def at_once(port: int, script: Script, count: int) -> Iterator[list[Caller]]:
 
 def test_short_calls_that_arrive_with_a_long_one(door: LaneDoor, script: Script) -> None:
     long = Held(script, "CountCollection")
-    with at_once(door.port, script, 6) as callers:
+    with at_once(way_to(door), script, 6) as callers:
         slow, *quick = callers
         slow.begin("CountCollection")
         for each in quick:
@@ -247,9 +266,9 @@ def test_searches_that_arrive_together_share_a_pass(script: Script, ends: list[A
         passes.append(len(requests))
         return [MalformedRequest.bad_json() if b"bad" in each else b"together:" + each for each in requests]
 
-    door = LaneDoor(script, together, "127.0.0.1", 0)
+    door = LaneDoor(script, together, "127.0.0.1", 0, local=True)
     door.start()
-    with at_once(door.port, script, 100) as callers:
+    with at_once(way_to(door), script, 100) as callers:
         for number, each in enumerate(callers):
             each.begin(
                 "Search" if number % 10 else "CountCollection", b"\n\1c" + (b"bad" if number == 5 else b"%03d" % number)
@@ -266,9 +285,9 @@ def test_searches_that_arrive_together_share_a_pass(script: Script, ends: list[A
 
 
 def test_a_pass_that_breaks(script: Script, ends: list[Any]) -> None:
-    door = LaneDoor(script, lambda requests: [bytes(1 // 0)], "127.0.0.1", 0)
+    door = LaneDoor(script, lambda requests: [bytes(1 // 0)], "127.0.0.1", 0, local=True)
     door.start()
-    with at_once(door.port, script, 5) as callers:
+    with at_once(way_to(door), script, 5) as callers:
         for each in callers:
             each.begin("Search", b"x")
     for each in callers:
@@ -324,9 +343,9 @@ FOREIGN = {
 
 @pytest.mark.parametrize("words", FOREIGN.values(), ids=FOREIGN)
 def test_whoever_is_no_lane_is_hung_up_on(door: LaneDoor, words: bytes) -> None:
-    with calling(door.port) as beside:
+    with calling(way_to(door)) as beside:
         for _ in range(2 + len(door._threads)):  # each could cost a thread
-            with calling(door.port, words) as stranger:
+            with calling(way_to(door), words) as stranger:
                 assert stranger.hung_up()
         assert beside.ask("Search", b"x") == b"Search:x"
 
@@ -335,10 +354,10 @@ def test_who_hung_up_before_he_greeted_is_forgotten(
     script: Script, ends: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lane_door, "GREETING_SECONDS", 0.2)
-    door = LaneDoor(script, None, "127.0.0.1", 0)
+    door = LaneDoor(script, None, "127.0.0.1", 0, local=True)
     door.start()
     for _ in range(10):
-        with calling(door.port, b"GET / HTTP/1.1\r\n\r\n") as stranger:
+        with calling(way_to(door), b"GET / HTTP/1.1\r\n\r\n") as stranger:
             assert stranger.hung_up()
     time.sleep(0.3)
     assert answers(door)
@@ -348,11 +367,11 @@ def test_who_hung_up_before_he_greeted_is_forgotten(
 
 def test_silence_is_not_waited_for(script: Script, ends: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lane_door, "GREETING_SECONDS", 0.3)
-    door = LaneDoor(script, None, "127.0.0.1", 0)
+    door = LaneDoor(script, None, "127.0.0.1", 0, local=True)
     door.start()
-    with calling(door.port) as known, ExitStack() as stack:
+    with calling(way_to(door)) as known, ExitStack() as stack:
         assert known.ask("Search") == b"Search:"
-        silent = [stack.enter_context(calling(door.port, http2.PREFACE[:n])) for n in (0, 1, 23)]
+        silent = [stack.enter_context(calling(way_to(door), http2.PREFACE[:n])) for n in (0, 1, 23)]
         assert all(each.hung_up() for each in silent)
         time.sleep(0.1)
         assert known.ask("Search") == b"Search:"  # who has greeted may be silent
@@ -362,7 +381,7 @@ def test_silence_is_not_waited_for(script: Script, ends: list[Any], monkeypatch:
 
 def test_a_second_call_before_the_answer_ends_the_connection_alone(door: LaneDoor, script: Script) -> None:
     held = Held(script, "CountCollection")
-    with calling(door.port) as hasty, calling(door.port) as patient:
+    with calling(way_to(door)) as hasty, calling(way_to(door)) as patient:
         hasty.begin("CountCollection")
         patient.begin("CountCollection", b"x")
         held.wait(2)
@@ -375,7 +394,7 @@ def test_a_second_call_before_the_answer_ends_the_connection_alone(door: LaneDoo
 
 def test_callers_who_leave_before_the_answer(door: LaneDoor, script: Script) -> None:
     held, workers = Held(script, "CountCollection"), len(door._threads) - 1
-    callers = [Caller(door.port) for _ in range(workers)]
+    callers = [Caller(way_to(door)) for _ in range(workers)]
     for each in callers:
         each.begin("CountCollection")
     held.wait(workers)
@@ -392,7 +411,7 @@ def test_callers_who_leave_before_the_answer(door: LaneDoor, script: Script) -> 
 def test_megabytes_to_a_slow_reader_come_whole_and_delay_nobody(door: LaneDoor, script: Script) -> None:
     whole = bytes(range(256)) * (24 << 12)  # 24 MiB, more than any socket takes
     script.answers["Search"] = lambda request: whole
-    with calling(door.port) as slow, calling(door.port) as other:
+    with calling(way_to(door)) as slow, calling(way_to(door)) as other:
         slow.begin("Search")
         until(lambda: any(each.held for each in list(door._open)))
         for _ in range(100):
@@ -404,10 +423,10 @@ def test_megabytes_to_a_slow_reader_come_whole_and_delay_nobody(door: LaneDoor, 
 
 def test_who_reads_nothing_is_hung_up_on(script: Script, ends: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lane_door, "READING_SECONDS", 0.3)
-    door = LaneDoor(script, None, "127.0.0.1", 0)
+    door = LaneDoor(script, None, "127.0.0.1", 0, local=True)
     door.start()
     script.answers["Search"] = lambda request: bytes(24 << 20)
-    with calling(door.port) as deaf:
+    with calling(way_to(door)) as deaf:
         deaf.begin("Search")
         until(lambda: bool(door._open) and any(each.held for each in list(door._open)))
         until(lambda: not door._open)
@@ -422,7 +441,7 @@ def test_replies_that_nobody_reads_are_bounded_together(
     monkeypatch.setattr(lane_door, "UNSENT_BYTES_MAX", 40 << 20)
     script.answers["Search"] = lambda request: bytes(24 << 20)
     with ExitStack() as stack:
-        deaf = [stack.enter_context(calling(door.port)) for _ in range(8)]
+        deaf = [stack.enter_context(calling(way_to(door))) for _ in range(8)]
         for each in deaf:
             each.begin("Search")
         until(lambda: len(door._open) < 8 and sum(each.held for each in list(door._open)) >= 40 << 20)
@@ -435,7 +454,7 @@ def test_replies_that_nobody_reads_are_bounded_together(
 
 def test_a_deaf_talker_is_hung_up_on(door: LaneDoor, script: Script) -> None:
     script.answers["Search"] = lambda request: bytes(24 << 20)
-    with calling(door.port) as deaf:
+    with calling(way_to(door)) as deaf:
         deaf.begin("Search")
         until(lambda: any(each.held for each in list(door._open)))
         deaf.say(PING)
@@ -448,9 +467,9 @@ def test_a_deaf_talker_is_hung_up_on(door: LaneDoor, script: Script) -> None:
 def test_no_more_connections_than_there_may_be(door: LaneDoor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lane_door, "CONNECTIONS_MAX", 3)
     with ExitStack() as stack:
-        known = [stack.enter_context(calling(door.port)) for _ in range(3)]
+        known = [stack.enter_context(calling(way_to(door))) for _ in range(3)]
         assert all(each.ask("Search") == b"Search:" for each in known)
-        with calling(door.port, b"") as late:
+        with calling(way_to(door), b"") as late:
             assert late.hung_up()
         assert known[0].ask("Search") == b"Search:"
     until(lambda: not door._open)
@@ -476,18 +495,19 @@ class OutOfFiles:
 def test_a_process_out_of_files_waits_and_recovers(
     script: Script, ends: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane_door, "_DEAF_SECONDS", 0.1)
-    door = LaneDoor(script, None, "127.0.0.1", 0)
-    with calling(door.port) as known:
-        broken: Any = OutOfFiles(door._listener)
-        door._waiting.unregister(door._listener)
+    monkeypatch.setattr(lane_listeners, "_DEAF_SECONDS", 0.1)
+    door = LaneDoor(script, None, "127.0.0.1", 0, local=True)
+    with calling(way_to(door)) as known:
+        listener = listener_at(door)
+        broken: Any = OutOfFiles(listener)
+        door._waiting.unregister(listener)
         door._waiting.register(broken, 1)
-        door._listener = broken
+        door._listeners._sockets[listener.fileno()] = broken
         broken.mended = True
         door.start()
         assert known.ask("Search") == b"Search:"
         broken.tried, broken.mended = 0, False
-        with calling(door.port, b"") as late:
+        with calling(way_to(door), b"") as late:
             time.sleep(0.5)
             assert 1 <= broken.tried <= 8  # not as fast as it can
             assert known.ask("Search") == b"Search:"
@@ -502,12 +522,12 @@ def test_a_connection_that_the_system_will_not_watch(door: LaneDoor, monkeypatch
     def refuse(*arguments: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with calling(door.port) as known:
+    with calling(way_to(door)) as known:
         assert known.ask("Search") == b"Search:"
         with monkeypatch.context() as patched:
             patched.setattr(door._waiting, "register", refuse)
             for _ in range(6):
-                with calling(door.port, b"") as late:
+                with calling(way_to(door), b"") as late:
                     assert late.hung_up()
         assert known.ask("Search") == b"Search:"
 
@@ -516,13 +536,15 @@ def test_no_room_to_listen_again_is_waited_for(door: LaneDoor, monkeypatch: pyte
     def refuse(*arguments: Any) -> None:
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
-    monkeypatch.setattr(lane_door, "_DEAF_SECONDS", 0.05)
-    with calling(door.port) as known:
+    monkeypatch.setattr(lane_listeners, "_DEAF_SECONDS", 0.05)
+    with calling(way_to(door)) as known:
         assert known.ask("Search") == b"Search:"
         with monkeypatch.context() as patched:
-            door._waiting.unregister(door._listener)
+            for each in door._listeners._sockets.values():
+                door._waiting.unregister(each)
+                door._listeners._deaf.append(each)
             patched.setattr(door._waiting, "register", refuse)
-            door._deaf_until = time.monotonic()
+            door._listeners.deaf_until = time.monotonic()
             for _ in range(10):
                 assert known.ask("Search") == b"Search:"
                 time.sleep(0.02)
@@ -535,9 +557,9 @@ def test_an_error_of_the_leader_ends_no_thread_and_leaves_nobody_waiting(
     def fail(*arguments: Any) -> None:
         raise KeyError("nobody foresaw this")
 
-    monkeypatch.setattr(lane_door, "_DEAF_SECONDS", 0.05)
+    monkeypatch.setattr(lane_door, "_RECOVERY_SECONDS", 0.05)
     held = Held(script, "CountCollection")
-    with calling(door.port) as waiting, calling(door.port) as asking_now:
+    with calling(way_to(door)) as waiting, calling(way_to(door)) as asking_now:
         waiting.begin("CountCollection")
         held.wait()
         with monkeypatch.context() as patched:
@@ -551,7 +573,7 @@ def test_an_error_of_the_leader_ends_no_thread_and_leaves_nobody_waiting(
 
 
 def test_a_socket_told_of_twice_is_closed_once(door: LaneDoor) -> None:
-    with calling(door.port) as caller:
+    with calling(way_to(door)) as caller:
         assert caller.ask("Search") == b"Search:"
         (connection,) = door._open
     until(lambda: not door._open)
@@ -563,12 +585,12 @@ def test_a_socket_told_of_twice_is_closed_once(door: LaneDoor) -> None:
 
 
 def test_stop_before_start_and_twice(script: Script) -> None:
-    door = LaneDoor(script, None, "127.0.0.1", 0)
-    with calling(door.port, b"") as waiting:
+    door = LaneDoor(script, None, "127.0.0.1", 0, local=True)
+    with calling(way_to(door), b"") as waiting:
         door.stop(1)
         door.stop(1)
         assert waiting.hung_up()
-    started = LaneDoor(script, None, "127.0.0.1", door.port)
+    started = LaneDoor(script, None, "127.0.0.1", door.port, local=True)
     started.start()
     assert answers(started)
     started.stop(None)
@@ -576,9 +598,9 @@ def test_stop_before_start_and_twice(script: Script) -> None:
 
 
 def test_stopping_lets_calls_finish(script: Script, ends: list[Any]) -> None:
-    door, held = LaneDoor(script, None, "127.0.0.1", 0), Held(script, "CountCollection")
+    door, held = LaneDoor(script, None, "127.0.0.1", 0, local=True), Held(script, "CountCollection")
     door.start()
-    with calling(door.port) as caller, calling(door.port) as idle:
+    with calling(way_to(door)) as caller, calling(way_to(door)) as idle:
         assert idle.ask("Search") == b"Search:"
         caller.begin("CountCollection", b"x")
         held.wait()
@@ -591,14 +613,14 @@ def test_stopping_lets_calls_finish(script: Script, ends: list[Any]) -> None:
         stopper.join(TIMEOUT)
         assert caller.hung_up() and idle.hung_up()
     with pytest.raises(ConnectionError):
-        Caller(door.port)
+        Caller(way_to(door))
     assert ends == []
 
 
 def test_stopping_waits_no_longer_than_its_grace(script: Script, ends: list[Any]) -> None:
-    door, held = LaneDoor(script, None, "127.0.0.1", 0), Held(script, "CountCollection")
+    door, held = LaneDoor(script, None, "127.0.0.1", 0, local=True), Held(script, "CountCollection")
     door.start()
-    with calling(door.port) as caller:
+    with calling(way_to(door)) as caller:
         caller.begin("CountCollection")
         held.wait()
         began = time.monotonic()
@@ -612,14 +634,14 @@ def test_stopping_waits_no_longer_than_its_grace(script: Script, ends: list[Any]
 
 
 def test_stop_while_callers_call(script: Script, ends: list[Any]) -> None:
-    door = LaneDoor(script, None, "127.0.0.1", 0)
+    door = LaneDoor(script, None, "127.0.0.1", 0, local=True)
     door.start()
     answered = threading.Semaphore(0)
 
     def work(number: int) -> list[Any]:
         told: list[Any] = []
         try:
-            with calling(door.port) as caller:
+            with calling(way_to(door)) as caller:
                 while not told or told[-1] is not None:
                     told.append(caller.ask("Search", str(number).encode()))
                     answered.release()
@@ -639,7 +661,7 @@ def test_stop_while_callers_call(script: Script, ends: list[Any]) -> None:
 
 def test_a_taken_port_is_refused(door: LaneDoor, script: Script) -> None:
     with pytest.raises(DoorFailed, match=rf"^Cannot listen on 127\.0\.0\.1:{door.port}: the address is in use"):
-        LaneDoor(script, None, "127.0.0.1", door.port)
+        LaneDoor(script, None, "127.0.0.1", door.port, local=True)
 
 
 @pytest.mark.parametrize("address", ["::1", "[::1]"])
@@ -668,17 +690,18 @@ def test_all_addresses_of_both_kinds(script: Script) -> None:
 
 def test_our_client_and_another_server_at_its_port(door: LaneDoor) -> None:
     address = ServerAddress("127.0.0.1", 1)
-    lane = Lane(address, (door.port, door.instance))
+    lane = Lane(address, door.place)
     assert [lane.call("Search", text, TIMEOUT) for text in (b"x", b"", b"y" * 9000)] == [
         b"Search:x", b"Search:", b"Search:" + b"y" * 9000,
     ]  # fmt: skip
     lane.close()
     with pytest.raises(ConnectionError):
-        Lane(address, (door.port, door.instance ^ 1))
+        Lane(address, door.place._replace(instance=door.place.instance ^ 1))
 
 
 def test_what_is_told_of_a_port() -> None:
-    assert lanes.place(lanes.told(4711, 17)) == (4711, 17)
+    for known in (Place(4711, 17), Place(4711, 17, "0a" * 16)):
+        assert lanes.place(lanes.told(known)) == known
     for other in (
         "",
         "Unknown command",
@@ -687,6 +710,9 @@ def test_what_is_told_of_a_port() -> None:
         "lane 70000 1",
         "lane 1 4294967296",
         "lane 1 2 3",
+        "lane 1 2 " + "0g" * 16,
+        "lane 1 2 " + "0a" * 17,
+        "lane 1 2 ../" + "0a" * 16,
         " lane 1 2",
     ):
         assert lanes.place(other) is None
@@ -694,7 +720,7 @@ def test_what_is_told_of_a_port() -> None:
 
 def test_no_connection_keeps_much(door: LaneDoor) -> None:
     """Header blocks that are all different, each with a call."""
-    with calling(door.port) as caller:
+    with calling(way_to(door)) as caller:
         for number in range(60):
             assert caller.ask("Search", b"", f"{number:01500}") == b"Search:"
         (connection,) = door._open

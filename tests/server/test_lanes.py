@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,9 +27,9 @@ from milvine.server.app import Server
 from milvine.server.door import DoorFailed
 from milvine.server.lane_door import LaneDoor
 from milvine.wire import lanes, packed, schema
-from milvine.wire.lanes import CALLS
+from milvine.wire.lanes import CALLS, Place
 from milvus import Milvus
-from tests.server.lanes import calling
+from tests.server.lanes import FAMILIES, Where, calling, where
 
 TIMEOUT = 30
 SETTINGS = Settings(port=0, http_enable=False, background=False, search_threads=1, door="grpc")
@@ -90,11 +92,24 @@ def lane_of(server: Server) -> LaneDoor:
     return server._lane
 
 
-def carried_by(transport: RemoteTransport) -> int:
-    """The port that the calls of this thread go to by a lane; 0 for none."""
+def carried_by(transport: RemoteTransport) -> Where:
+    """Where the calls of this thread go to by a lane; 0 for none."""
     assert transport._lanes is not None
-    lane = getattr(transport._lanes._own, "lane", None)
-    return int(lane._socket.getpeername()[1]) if lane else 0
+    return way_of(transport._lanes)
+
+
+def way_of(opened: Lanes) -> Where:
+    lane = getattr(opened._own, "lane", None)
+    if lane is None:
+        return 0
+    name = lane._socket.getpeername()
+    return name.decode().rpartition("-")[2] if isinstance(name, bytes) else int(name[1])
+
+
+def nearest(server: Server) -> Where:
+    """To where lanes are to lead."""
+    place = lane_of(server).place
+    return place.unix or place.port
 
 
 HAS = schema.CollectionName(collection_name="c").SerializeToString()
@@ -130,11 +145,12 @@ def requests() -> list[tuple[str, bytes]]:
     return good + wrong + [(rpc, junk) for rpc in sorted(CALLS) for junk in (b"", b"\xff\xff", b"\x0a\x7f")]
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("rpc", "request_"), requests())
 def test_what_a_lane_answers_is_what_grpc_answers(
-    server: Server, transport: RemoteTransport, rpc: str, request_: bytes
+    server: Server, transport: RemoteTransport, rpc: str, request_: bytes, family: str
 ) -> None:
-    with calling(lane_of(server).port) as caller:
+    with calling(where(lane_of(server), family)) as caller:
         answer = caller.ask(rpc, request_)
     try:
         expected: Any = transport._send(rpc, request_, TIMEOUT)
@@ -163,7 +179,7 @@ def test_searches_that_share_a_pass_get_each_their_own_hits(server: Server) -> N
                 "Search", packed.encode_search("c", ROWS[row : row + 1], 1 + row % 3, (), "{}"), TIMEOUT
             )
             assert schema.TopKQueryResult.FromString(reply).ids[0] == row
-        assert carried_by(opened) == lane_of(server).port
+        assert carried_by(opened) == nearest(server)
         opened.close()
 
     with ThreadPoolExecutor(8) as pool:
@@ -187,33 +203,89 @@ def test_a_restarted_server_is_found_again(start: Start, monkeypatch: pytest.Mon
     assert carried_by(transport) == 0
     transport.call("HasCollection", HAS, TIMEOUT)
     old = carried_by(transport)
-    assert old == lane_of(server).port
+    assert old == nearest(server)
+    port = lane_of(server).port
     server.stop(1)
     reached: list[str] = []
-    other = LaneDoor(noting(reached), None, "127.0.0.1", old)
+    other = LaneDoor(noting(reached), None, "127.0.0.1", port)
     other.start()
     again = start(port=server.port)
     for _ in range(3):
         transport.call("HasCollection", HAS, TIMEOUT)
-    assert carried_by(transport) == lane_of(again).port != old
+    assert carried_by(transport) == nearest(again) != old
     transport.close()
     other.stop(1)
     assert reached == []
 
 
+def test_clients_of_before_are_told_of_the_port_as_ever(server: Server, transport: RemoteTransport) -> None:
+    place = lane_of(server).place
+    assert command(transport, "lane") == f"lane {place.port} {place.instance}"
+
+
+def test_servers_of_before_tell_of_their_port(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = start()
+    transport = transport_to(server)
+    operations: Any = lane_of(server)._call
+    del operations.__self__.told[lanes.COMMAND]
+    transport.call("HasCollection", HAS, TIMEOUT)
+    assert carried_by(transport) == lane_of(server).port
+    transport.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no abstract names here")
+@pytest.mark.parametrize("elsewhere", ["another system", "another machine"])
+def test_who_cannot_take_the_unix_socket_takes_the_port(
+    server: Server, transport: RemoteTransport, monkeypatch: pytest.MonkeyPatch, elsewhere: str
+) -> None:
+    if elsewhere == "another system":
+        monkeypatch.setattr(client_lanes, "sys", SimpleNamespace(platform="win32"))
+    else:
+        monkeypatch.setattr(lanes, "unix_address", lambda name: f"\0nobody-{name}")
+    assert transport.call("CountCollection", HAS, TIMEOUT)
+    assert carried_by(transport) == lane_of(server).port
+    transport.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no abstract names here")
+def test_a_way_that_led_nowhere_is_not_tried_again_until_the_server_is_another(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_lanes, "_PAUSE", 0.0)
+    place, tried = lane_of(server).place, list[Place | None]()
+    told = [place._replace(unix="00" * lanes.UNIX_BYTES)]
+    own = Lanes(ServerAddress("127.0.0.1", server.port), lambda: lanes.told(told[-1]))
+    connected = client_lanes._connected
+
+    def noting_way(address: ServerAddress, to: Place | None) -> socket.socket:
+        tried.append(to)
+        return connected(address, to)
+
+    monkeypatch.setattr(client_lanes, "_connected", noting_way)
+    for _ in range(3):
+        assert own.call("CountCollection", HAS, TIMEOUT)
+        assert way_of(own) == place.port
+        assert own.call("CountCollection", b"\xff\xff", TIMEOUT) is None  # what is no success ends the lane
+    assert tried == [told[0], *[told[0]._replace(unix="")] * 3]
+    told.append(place)
+    assert own.call("CountCollection", HAS, TIMEOUT)
+    assert way_of(own) == place.unix
+    own.close()
+
+
 @pytest.mark.parametrize("listening", [False, True])
-def test_a_port_that_cannot_be_reached_or_is_anothers(server: Server, listening: bool) -> None:
+def test_a_place_that_cannot_be_reached_or_is_anothers(server: Server, listening: bool) -> None:
     reached: list[str] = []
-    other = LaneDoor(noting(reached), None, "127.0.0.1", 0)
+    other = LaneDoor(noting(reached), None, "127.0.0.1", 0, local=True)
     if listening:
         other.start()
-        told = lanes.told(other.port, other.instance ^ 1)
+        told = lanes.told(other.place._replace(instance=other.place.instance ^ 1))
     else:
         other.stop(0)
-        told = lanes.told(other.port, other.instance)
+        told = lanes.told(other.place)
     own = Lanes(ServerAddress("127.0.0.1", server.port), lambda: told)
     assert own.call("CountCollection", HAS, TIMEOUT)
-    assert own._own.lane._socket.getpeername()[1] == server.port
+    assert way_of(own) == server.port
     own.close()
     other.stop(1)
     assert reached == []
@@ -262,7 +334,9 @@ def test_the_port_that_is_asked_for(start: Start) -> None:
         start(lane_port=str(busy))
     server = start(lane_port=str(busy))
     transport = transport_to(server)
-    assert lanes.place(command(transport, "lane")) == (busy, lane_of(server).instance)
+    place = lane_of(server).place
+    for text in (lanes.COMMAND, lanes.COMMAND_OF_OLD):
+        assert lanes.place(command(transport, text)) == place == (busy, place.instance, "")
     transport.call("HasCollection", HAS, TIMEOUT)
     assert carried_by(transport) == busy
     transport.close()
@@ -271,7 +345,7 @@ def test_the_port_that_is_asked_for(start: Start) -> None:
 def no_lanes(server: Server) -> None:
     transport = transport_to(server)
     assert server._lane is None
-    assert command(transport, "lane") == "Unknown command"
+    assert command(transport, "lane") == command(transport, "lanes") == "Unknown command"
     assert transport.call("HasCollection", HAS, TIMEOUT) == transport._send("HasCollection", HAS, TIMEOUT)
     assert carried_by(transport) == server.port
     transport.close()
@@ -310,7 +384,7 @@ def test_ipv6_from_end_to_end(start: Start) -> None:
         pytest.skip("no IPv6 here")
     transport = transport_to(server, "::1")
     assert transport.call("HasCollection", HAS, TIMEOUT) == transport._send("HasCollection", HAS, TIMEOUT)
-    assert carried_by(transport) == lane_of(server).port
+    assert carried_by(transport) == nearest(server)
     transport.close()
     with Milvus("::1", server.port) as client:
         assert client.has_collection("c")[1] is False

@@ -141,12 +141,13 @@ def open_lane_door(
     together = None if side.observe else partial(search_together, operations)  # a trace is of one call
     port = 0 if automatic else int(settings.lane_port)
     try:
-        door = LaneDoor(operations.call, together, settings.address, port, side.observe, security.gate)
+        door = LaneDoor(operations.call, together, settings.address, port, side.observe, security.gate, automatic)
     except DoorFailed:
         if automatic:  # nobody asked for it
             return None
         raise
-    operations.told[lanes.COMMAND] = lanes.told(door.port, door.instance)
+    operations.told[lanes.COMMAND] = lanes.told(door.place)
+    operations.told[lanes.COMMAND_OF_OLD] = lanes.told(door.place._replace(unix=""))
     return door
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TypeAlias
 
-from milvine.server.door import DoorFailed, target
 from milvine.wire import http2
 from milvine.wire.http2 import HEAD, PREFIX, Foreign, frame
 from milvine.wire.lanes import CALLS, REQUEST_BYTES_MAX
@@ -42,19 +41,20 @@ class Request:
 class Connection:
     """One thread receives, and closes in the end. Any thread may send.
 
+    `peer` is the caller's address, with or without a port.
+
     Attributes:
         greeted: whether the other end has said that it speaks HTTP/2.
         busy: whether a request is being carried out.
         unsent: what the caller has yet to take; `held`: the bytes that this keeps in memory.
     """
 
-    def __init__(self, accepted: socket.socket, greeting: bytes) -> None:
+    def __init__(self, accepted: socket.socket, peer: str, greeting: bytes) -> None:
         accepted.setblocking(False)
-        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self.socket = accepted
-        host, port = accepted.getpeername()[:2]
-        self.peer = target(host, port)
+        if accepted.family in (socket.AF_INET, socket.AF_INET6):
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self.socket, self.peer = accepted, peer
         self.greeted = self.busy = False
         self.unsent, self.held = _NOTHING, 0
         self._sending = threading.Lock()  # a socket closed meanwhile could be another caller's by now
@@ -236,20 +236,3 @@ class Connection:
         with self._sending:
             self.socket.close()
             self.unsent, self.held = _NOTHING, 0
-
-
-def listen(address: str, port: int) -> socket.socket:
-    """A socket that takes connections.
-
-    Raises:
-        DoorFailed: the address is taken or not ours.
-    """
-    host = address.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    both = host == "::" and socket.has_dualstack_ipv6()
-    try:
-        listener = socket.create_server((host, port), family=family, backlog=128, dualstack_ipv6=both)
-    except OSError:
-        raise DoorFailed.busy(target(address, port)) from None
-    listener.setblocking(False)
-    return listener

@@ -12,7 +12,6 @@ it keeps what callers are slow to take, up to a bound for all of them together.
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 import secrets
@@ -27,12 +26,13 @@ from contextlib import suppress
 from functools import partial
 
 from milvine.server.door import INTERNAL_ERROR, Call
-from milvine.server.lane_connection import Connection, Request, listen
+from milvine.server.lane_connection import Connection, Request
+from milvine.server.lane_listeners import Listeners
 from milvine.server.lane_times import LONG_SECONDS, LongCalls, Usual, Waits
 from milvine.server.operations import GrpcStatus, Refused
 from milvine.server.security.gate import AUTHORIZATION, Gate
 from milvine.server.tracing import Observe
-from milvine.wire import http2
+from milvine.wire import http2, lanes
 from milvine.wire.http2 import Foreign
 
 Together = Callable[[Sequence[bytes]], list[bytes | Refused]]
@@ -44,8 +44,7 @@ READING_SECONDS = 30.0
 UNSENT_BYTES_MAX = 64 << 20
 """Of replies kept for callers who are slow to take them. One that finds others with so much is given up."""
 _WORKERS = max(2, min(4, os.cpu_count() or 1))  # more of them only contend for the interpreter lock
-_OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
-_DEAF_SECONDS = 1.0
+_RECOVERY_SECONDS = 1.0
 _AWAKE_SECONDS = 0.00015
 _yield_processor: Callable[[], object] = getattr(os, "sched_yield", partial(time.sleep, 0))
 _LAST_SECONDS = 0.1  # for calls that are being answered at the end
@@ -54,10 +53,11 @@ _PASS_MAX = 64  # searches that one pass answers
 
 
 class LaneDoor:
-    """Listens from the moment it is made.
+    """Listens from the moment it is made; if `local`, also where callers of this machine alone come in.
 
     Attributes:
-        instance: tells this run of the server from every other; a lane's first settings say it.
+        place: where lanes begin. Its instance tells this run of the server from every other; a lane's first settings
+            say it.
 
     Raises:
         DoorFailed: the address is taken or not ours.
@@ -73,21 +73,20 @@ class LaneDoor:
         port: int,
         observe: Observe | None = None,
         gate: Gate | None = None,
+        local: bool = False,
     ) -> None:
         self._call, self._together, self._observe, self._gate = call, together, observe, gate
-        self.instance = secrets.randbits(32)
-        more = http2.WINDOW_MAX - http2.WINDOW_DEFAULT
-        self._greeting = http2.settings({http2.INSTANCE: self.instance}) + http2.window_update(more)
-        self._listener = listen(address, port)
-        self.port: int = self._listener.getsockname()[1]
+        instance, more = secrets.randbits(32), http2.WINDOW_MAX - http2.WINDOW_DEFAULT
+        self._greeting = http2.settings({http2.INSTANCE: instance}) + http2.window_update(more)
+        self._waiting = selectors.DefaultSelector()
+        self._listeners = Listeners(address, port, local, self._waiting)
+        self.port = self._listeners.port
+        self.place = lanes.Place(self.port, instance, self._listeners.unix)
         self._wake, self._woken = socket.socketpair()
         self._wake.setblocking(False)
-        self._waiting = selectors.DefaultSelector()
-        self._waiting.register(self._listener, selectors.EVENT_READ)
         self._waiting.register(self._woken, selectors.EVENT_READ)
         self._open: set[Connection] = set()
         self._strangers, self._slow = Waits(GREETING_SECONDS), Waits(READING_SECONDS)
-        self._deaf_until = math.inf  # while the process is out of files, nobody is let in
         self._left: deque[Connection] = deque()  # with something unsent that the leader does not know of
         self._usual = Usual()
         self._closed, self._serving = False, 0
@@ -136,14 +135,14 @@ class LaneDoor:
         _unforeseen()
         for connection in self._open:
             connection.give_up()
-        time.sleep(_DEAF_SECONDS)
+        time.sleep(_RECOVERY_SECONDS)
         return ()
 
     def _close(self) -> None:
         """The last one turns off the light."""
         for connection in self._open:
             connection.close()
-        for each in (self._listener, self._waiting, self._wake, self._woken):
+        for each in (self._listeners, self._waiting, self._wake, self._woken):
             each.close()
 
     def _until_long(self) -> Sequence[Request]:
@@ -203,8 +202,8 @@ class LaneDoor:
                 request = self._hear(connection, mask)
                 if request is not None:
                     arrived.append(request)
-            elif key.fileobj is self._listener:
-                self._accept()
+            elif key.fd in self._listeners:
+                self._accept(key.fd)
             elif not self._closed:
                 self._look_after()
         self._expecting = bool(arrived)
@@ -225,38 +224,29 @@ class LaneDoor:
 
     def _patience(self) -> float | None:
         """Sends away who does not greet or read. Seconds until that is to be done again; None: nobody is waited for."""
-        if not self._strangers and not self._slow and self._deaf_until == math.inf:
+        listeners = self._listeners
+        if not self._strangers and not self._slow and listeners.deaf_until == math.inf:
             return None
-        due = min(self._strangers.due, self._slow.due, self._deaf_until)
+        due = min(self._strangers.due, self._slow.due, listeners.deaf_until)
         now = time.monotonic()
         if due <= now:
-            if self._deaf_until <= now:
-                self._listen_again(now)
+            if listeners.deaf_until <= now:
+                listeners.listen_again(now)
             for connection in (*self._strangers.over(now), *self._slow.over(now)):
                 self._hang_up(connection)
-            due = min(self._strangers.due, self._slow.due, self._deaf_until)
+            due = min(self._strangers.due, self._slow.due, listeners.deaf_until)
         return max(0.0, due - now) if due < math.inf else None
 
-    def _listen_again(self, now: float) -> None:
-        try:
-            self._waiting.register(self._listener, selectors.EVENT_READ)
-            self._deaf_until = math.inf
-        except OSError:  # there is not even room for that
-            self._deaf_until = now + _DEAF_SECONDS
-
-    def _accept(self) -> None:
-        try:
-            accepted, _ = self._listener.accept()
-        except OSError as error:
-            if error.errno in _OUT_OF_FILES:  # the caller goes on knocking
-                self._waiting.unregister(self._listener)
-                self._deaf_until = time.monotonic() + _DEAF_SECONDS
+    def _accept(self, descriptor: int) -> None:
+        arrived = self._listeners.accept(descriptor)
+        if arrived is None:
             return
+        accepted, peer = arrived
         if len(self._open) >= CONNECTIONS_MAX:
             accepted.close()
             return
         try:
-            connection = Connection(accepted, self._greeting)
+            connection = Connection(accepted, peer, self._greeting)
             self._waiting.register(accepted, selectors.EVENT_READ, connection)
         except OSError:
             accepted.close()

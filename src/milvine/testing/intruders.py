@@ -87,8 +87,8 @@ class Target:
         finally:
             connection.close()
 
-    def lane_port(self) -> tuple[int, int]:
-        """The port for lanes and the number of the server's run, as somebody with a token learns them."""
+    def lane_place(self) -> lanes.Place:
+        """Where lanes begin, as somebody with a token learns it."""
         reply = self.ask("Cmd", schema.Command(cmd=lanes.COMMAND).SerializeToString(), self.tokens["read"])
         found = lanes.place(schema.StringReply.FromString(reply or b"").string_reply)
         assert found is not None, "no port for lanes"
@@ -178,14 +178,15 @@ class _Shown(Credentials):
 
 
 def no_tokens_on_lanes(target: Target, count: int, chance: random.Random) -> tuple[int, int]:
-    """The calls of lanes at their own port, with no token, a wrong one, or one that is not said to be one."""
-    port, instance = target.lane_port()
+    """The calls of lanes where lanes begin, with no token, a wrong one, or one that is not said to be one."""
+    place = target.lane_place()
+    ways = [place._replace(unix=""), *([place] if place.unix else ())]
     token, rpcs = target.tokens["admin"], sorted(CALLS)
     got = 0
     for _ in range(count):
         shown = chance.choice(["", "", token, f"Basic {token}", f"Bearer {token[:-1]}", f"Bearer {token}x", "Bearer"])
-        address = ServerAddress("127.0.0.1", port, _Shown(token=shown))
-        lane = Lane(address, (port, instance))
+        address = ServerAddress("127.0.0.1", place.port, _Shown(token=shown))
+        lane = Lane(address, chance.choice(ways))
         try:
             lane.call(chance.choice(rpcs), b"", _WAIT)
             got += 1

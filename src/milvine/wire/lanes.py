@@ -2,26 +2,45 @@
 
 A lane is an HTTP/2 connection for one call at a time (`wire/http2.py`). Every gRPC port carries lanes, for they are
 plain HTTP/2. A server of ours may have a port for lanes alone, where no thread stands between the socket and the
-search; the command `lane` tells which.
+search; the command `lanes` tells which, and the name of a Unix socket that leads there from the same machine.
 """
 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 CALLS = frozenset({"Search", "SearchByID", "SearchInFiles", "GetVectorsByID", "CountCollection", "HasCollection"})
 REQUEST_BYTES_MAX = 12 << 10
 """Of one message: below every window that a server opens, and within one frame."""
-COMMAND = "lane"
-_PLACE = re.compile(r"lane ([0-9]{1,5}) ([0-9]{1,10})")
+COMMAND = "lanes"
+COMMAND_OF_OLD = "lane"
+"""What clients ask who know of no Unix sockets. They take no answer that says more than a port and an instance."""
+UNIX_BYTES = 16
+_PLACE = re.compile(rf"lane ([0-9]{{1,5}}) ([0-9]{{1,10}})(?: ([0-9a-f]{{{2 * UNIX_BYTES}}}))?")
 
 
-def told(port: int, instance: int) -> str:
-    """The answer to the command."""
-    return f"{COMMAND} {port} {instance}"
+class Place(NamedTuple):
+    """A port, the number of the server's run, and the name of a Unix socket on its machine; empty for none."""
+
+    port: int
+    instance: int
+    unix: str = ""
 
 
-def place(answer: str) -> tuple[int, int] | None:
-    """(port, number of the server's run) of an answer; None where it tells of no port."""
+def told(place: Place) -> str:
+    """The answer to a command; that to the old one has no Unix socket."""
+    return f"lane {place.port} {place.instance} {place.unix}".rstrip()
+
+
+def place(answer: str) -> Place | None:
+    """The place of an answer; None where it tells of no port."""
     found = _PLACE.fullmatch(answer)
-    return (int(found[1]), int(found[2])) if found and int(found[1]) < 1 << 16 and int(found[2]) < 1 << 32 else None
+    if found and int(found[1]) < 1 << 16 and int(found[2]) < 1 << 32:
+        return Place(int(found[1]), int(found[2]), found[3] or "")
+    return None
+
+
+def unix_address(name: str) -> str:
+    """The abstract address of a Unix socket of that name: one of ours, whatever somebody tells a client."""
+    return f"\0milvine-lane-{name}"

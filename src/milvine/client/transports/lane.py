@@ -8,24 +8,25 @@ not expect, a connection that ends), it gives up, and the call is made again thr
 It reads no header fields (RFC 7541): it asks for no dynamic table, so that the trailers of every success are the same
 bytes, which it learns from the first call. A reply is a success when it holds a whole message and has those trailers.
 
-A server may have a port for lanes alone and tell of it (`wire/lanes.py`); otherwise a lane goes to the gRPC port.
+A server may have a port for lanes alone and a Unix socket beside it, and tell of both (`wire/lanes.py`). A lane goes to
+the nearest that can be reached: the Unix socket, that port, the gRPC port.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeAlias
 from weakref import WeakSet
 
 from milvine.client.address import ServerAddress
 from milvine.wire import http2, lanes
 from milvine.wire.http2 import HEAD, PREFIX, SETTING, WINDOW_DEFAULT, WINDOW_MAX, frame
-from milvine.wire.lanes import CALLS, REQUEST_BYTES_MAX
+from milvine.wire.lanes import CALLS, REQUEST_BYTES_MAX, Place
 from milvine.wire.schema import method_path
 
 _LANES_MAX = 16  # of one client; further threads go through grpcio
@@ -44,8 +45,6 @@ _HELLO = http2.PREFACE + http2.settings(_SETTINGS) + http2.window_update(WINDOW_
 _STREAM_AT = 5  # where the number of the stream stands in a frame
 _MESSAGE_AT = HEAD.size + PREFIX.size
 _RECEIVED = 1 << 14
-_Place: TypeAlias = tuple[int, int] | None
-_GRPC_PORT: _Place = None
 
 
 class Unusable(Exception):
@@ -55,20 +54,22 @@ class Unusable(Exception):
 class Lane:
     """One connection. Not thread-safe, and of no use after any exception.
 
-    `place` is (port, number of the server's run) where the server tells of a port for lanes: another server, which may
-    have that port by now, is not talked to.
+    `place` is where the server says that lanes begin; None: at the gRPC port. Another server, which may be there by
+    now, is not talked to.
+
+    Raises:
+        OSError: nobody is there, or another one.
     """
 
-    def __init__(self, address: ServerAddress, place: _Place = _GRPC_PORT) -> None:
+    def __init__(self, address: ServerAddress, place: Place | None = None) -> None:
         authority, shown = str(address), address.credentials.authorization
         self._heads = {}
         for call in CALLS:
             block = http2.request_block(method_path(call), authority, shown)
             head = _without_stream(http2.HEADERS, http2.END_HEADERS, block)
             self._heads[call] = head[:_STREAM_AT], head[_STREAM_AT:]
-        port = place[0] if place else address.port
-        self._instance = place[1] if place else None
-        self._socket = socket.create_connection((address.host, port), _CONNECT_SECONDS)
+        self._instance = place.instance if place else None
+        self._socket = _connected(address, place)
         self._stream, self._window, self._received = 1, WINDOW_DEFAULT, 0
         self._data, self._at = b"", 0
         self._success: bytes | None = None
@@ -85,8 +86,9 @@ class Lane:
             OSError: it does not speak in time, or something else than HTTP/2.
         """
         try:
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if self._socket.family in (socket.AF_INET, socket.AF_INET6):
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             self._socket.sendall(_HELLO)
             kind, flags, stream, payload = self._next(time.monotonic() + _CONNECT_SECONDS)
             if kind != http2.SETTINGS or (self._instance is not None and self._instance != _instance(payload)):
@@ -230,6 +232,21 @@ class Lane:
             self.close()
 
 
+def _connected(address: ServerAddress, place: Place | None) -> socket.socket:
+    if place is None or not place.unix:
+        return socket.create_connection((address.host, place.port if place else address.port), _CONNECT_SECONDS)
+    if sys.platform != "linux":
+        raise ConnectionRefusedError("no abstract names here")
+    opened = socket.socket(socket.AF_UNIX)
+    try:
+        opened.settimeout(_CONNECT_SECONDS)
+        opened.connect(lanes.unix_address(place.unix))
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
 def _without_stream(kind: int, flags: int, payload: bytes) -> bytes:
     whole = frame(kind, flags, 0, payload)
     return whole[:_STREAM_AT] + whole[HEAD.size :]
@@ -243,12 +260,14 @@ def _instance(settings: bytes) -> int | None:
 class Lanes:
     """The lanes of one client, one for each thread that calls.
 
-    `ask` gives the server's answer to the command `lane`, by other means than a lane; None: the gRPC port it is.
+    `ask` gives what the server answers about lanes, by other means than a lane; None: the gRPC port it is.
     """
 
     def __init__(self, address: ServerAddress, ask: Callable[[], str] | None = None) -> None:
         self._address, self._ask = address, ask
-        self._asked, self._place, self._barred = False, _GRPC_PORT, _GRPC_PORT
+        self._asked = False
+        self._place: Place | None = None  # that the server told last
+        self._ways: list[Place] = []  # to it, the nearest first, less those that led nowhere
         self._own = threading.local()
         self._open: WeakSet[Lane] = WeakSet()
         self._lock = threading.Lock()
@@ -284,30 +303,33 @@ class Lanes:
         lane: Lane | None = getattr(self._own, "lane", None)
         if lane is not None or self._closed or time.monotonic() < self._not_before:
             return lane
-        place = self._asked_place()
+        if not self._asked and self._ask:
+            self._learn(lanes.place(self._ask()))
+        self._asked = True
         with self._lock:
             if len(self._open) >= _LANES_MAX:
                 return None
             try:
-                lane = self._own.lane = self._lane_to(place)
+                lane = self._own.lane = self._nearest()
             except OSError:
                 self._failed()
                 return None
             self._open.add(lane)
         return lane
 
-    def _asked_place(self) -> _Place:
-        if not self._asked and self._ask:
-            self._place = lanes.place(self._ask())
-        self._asked = True
-        return None if self._place == self._barred else self._place
+    def _learn(self, place: Place | None) -> None:
+        with self._lock:
+            if place != self._place:
+                self._place, self._ways = place, [place] if place else []
+                if place and place.unix:
+                    self._ways.append(place._replace(unix=""))
 
-    def _lane_to(self, place: _Place) -> Lane:
-        """To the gRPC port where the other cannot be reached: a firewall may lie between."""
-        if place is not None:
+    def _nearest(self) -> Lane:
+        """To the gRPC port where no other way leads: the server may be on another machine, behind a firewall."""
+        while self._ways:
             with suppress(OSError):
-                return Lane(self._address, place)
-            self._barred = place
+                return Lane(self._address, self._ways[0])
+            del self._ways[0]
         return Lane(self._address)
 
     def _failed(self) -> None:

@@ -11,7 +11,8 @@ from milvine.client.address import ServerAddress
 from milvine.client.exceptions import NotConnectError
 from milvine.client.transports.base import TransportFailed, attempts, patience
 from milvine.client.transports.lane import Lanes
-from milvine.wire.lanes import CALLS, COMMAND, REQUEST_BYTES_MAX
+from milvine.wire import lanes
+from milvine.wire.lanes import CALLS, REQUEST_BYTES_MAX
 from milvine.wire.packed import Malformed, parse
 from milvine.wire.schema import RPCS, Command, StringReply, method_path
 
@@ -37,7 +38,7 @@ _FORKED = (
 _calling: set[int] = set()  # threads of this process that are in a call; a child keeps what it was forked with
 _of_parents: list[grpc.Channel] = []
 _PING = bytes(Command(cmd="version").SerializeToString())
-_LANE = bytes(Command(cmd=COMMAND).SerializeToString())
+_LANES = tuple(bytes(Command(cmd=each).SerializeToString()) for each in (lanes.COMMAND, lanes.COMMAND_OF_OLD))
 _ASKING_SECONDS = 1.0
 
 
@@ -109,10 +110,15 @@ class RemoteTransport:
 
     def _ask_for_lane(self) -> str:
         """What the server says of lanes; nothing where it does not answer, as the call that wants one will tell."""
-        try:
-            return str(parse(StringReply, self._send("Cmd", _LANE, _ASKING_SECONDS)).string_reply)
-        except (RemoteFailed, Malformed):
-            return ""
+        answer = ""
+        for command in _LANES:
+            try:
+                answer = str(parse(StringReply, self._send("Cmd", command, _ASKING_SECONDS)).string_reply)
+            except (RemoteFailed, Malformed):
+                return ""
+            if lanes.place(answer):
+                break
+        return answer
 
     def wait(self, seconds: float = 0.0) -> None:
         """Until the server answers; one that refuses is asked again for so many `seconds`.

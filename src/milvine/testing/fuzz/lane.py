@@ -19,7 +19,7 @@ from milvine.testing.fuzz.ops import Called, some_request
 from milvine.testing.fuzz.target import Wrong
 from milvine.wire import http2, schema
 from milvine.wire.http2 import HEAD, PREFIX, Foreign, frame
-from milvine.wire.lanes import CALLS, REQUEST_BYTES_MAX
+from milvine.wire.lanes import CALLS, REQUEST_BYTES_MAX, Place, unix_address
 from milvine.wire.schema import method_path
 
 _SECONDS = 30.0
@@ -35,7 +35,7 @@ class LaneTarget:
         self.called = Called(folder)
         self._ended: list[Any] = []
         self._hook, threading.excepthook = threading.excepthook, self._ended.append
-        self._door = LaneDoor(self.called.operations.call, None, "127.0.0.1", 0)
+        self._door = LaneDoor(self.called.operations.call, None, "127.0.0.1", 0, local=True)
         self._door.start()
         self._known = self._lane()
         self._replying = _Replying()
@@ -62,7 +62,7 @@ class LaneTarget:
 
     def _at_the_port(self, random: Random) -> str:
         said = self._conversation(random)
-        with socket.create_connection(("127.0.0.1", self._door.port), timeout=_SECONDS) as stranger, suppress(OSError):
+        with self._connected(random) as stranger, suppress(OSError):
             for piece in _pieces(random, said):
                 stranger.sendall(piece)
             if random.random() < 0.3:  # gone without a word: what is on its way is thrown away
@@ -92,7 +92,7 @@ class LaneTarget:
         self._replying.words = list(_pieces(random, said))
         address = ServerAddress("127.0.0.1", self._replying.port)
         try:
-            lane = Lane(address, (address.port, 7))
+            lane = Lane(address, Place(address.port, 7))
             try:
                 told = lane.call("Search", b"", _SECONDS)
             finally:
@@ -108,7 +108,16 @@ class LaneTarget:
         return "reply"
 
     def _lane(self) -> Lane:
-        return Lane(ServerAddress("127.0.0.1", self._door.port), (self._door.port, self._door.instance))
+        return Lane(ServerAddress("127.0.0.1", self._door.port), self._door.place)
+
+    def _connected(self, random: Random) -> socket.socket:
+        """To the port or to the Unix socket."""
+        if not self._door.place.unix or random.random() < 0.5:
+            return socket.create_connection(("127.0.0.1", self._door.port), timeout=_SECONDS)
+        opened = socket.socket(socket.AF_UNIX)
+        opened.settimeout(_SECONDS)
+        opened.connect(unix_address(self._door.place.unix))
+        return opened
 
     def close(self) -> None:
         self._known.close()
@@ -151,6 +160,8 @@ class _Replying:
 class _Socket:
     """What a caller sends, piece by piece, without a system between."""
 
+    family = socket.AF_INET
+
     def __init__(self, pieces: list[bytes]) -> None:
         self._pieces = pieces
 
@@ -165,9 +176,6 @@ class _Socket:
     def send(self, data: bytes) -> int:
         return len(data)
 
-    def getpeername(self) -> tuple[str, int]:
-        return "127.0.0.1", 1
-
     def setblocking(self, flag: bool) -> None: ...
 
     def setsockopt(self, level: int, name: int, value: int) -> None: ...
@@ -176,7 +184,7 @@ class _Socket:
 def _heard(pieces: list[bytes]) -> list[tuple[Any, ...]] | None:
     """The requests of a conversation; None for one that is no lane's."""
     told: Any = _Socket(pieces)
-    connection, found = Connection(told, b""), []
+    connection, found = Connection(told, "127.0.0.1", b""), []
     try:
         while pieces:
             request = connection.receive()
