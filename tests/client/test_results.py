@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
 import pytest
 
+from milvine.client import replies
 from milvine.client.exceptions import ParamError
 from milvine.client.results import CollectionSchema, IndexParam, PartitionParam, TopKQueryResult
+from milvine.wire import packed
+from milvine.wire.walk import SMALL
 from milvus import IndexType, MetricType
+
+_form = {"lists": False}
+
+
+@pytest.fixture(autouse=True, params=["arrays", "lists"])
+def form(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test for results of either form."""
+    monkeypatch.setitem(_form, "lists", request.param == "lists")
+
+
+def result_of(nq: int, ids: Any, distances: Any) -> TopKQueryResult:
+    ids, distances = np.array(ids, np.int64), np.array(distances, np.float32)
+    if _form["lists"]:
+        return TopKQueryResult.of(nq, ids.tolist(), distances.tolist())
+    return TopKQueryResult.of(nq, ids, distances)
 
 
 def hits(nq: int, width: int, fillers: int = 0) -> TopKQueryResult:
     ids = np.arange(nq)[:, None] * 10 + np.arange(width)
     distances = np.tile(np.arange(width, dtype=np.float32) / 2, (nq, 1))
     ids[:, width - fillers :] = -1
-    return TopKQueryResult.of(nq, ids.ravel(), distances.ravel())
+    return result_of(nq, ids.ravel(), distances.ravel())
 
 
 def test_rows_and_hits() -> None:
@@ -34,7 +53,7 @@ def test_rows_and_hits() -> None:
 
 
 def test_a_row_ends_at_its_first_filler() -> None:
-    result = TopKQueryResult.of(2, np.array([5, -1, 6, -1, 7, 8]), np.zeros(6, dtype=np.float32))
+    result = result_of(2, [5, -1, 6, -1, 7, 8], np.zeros(6))
     assert result.id_array == [[5], []]
     assert len(result[1]) == 0 and list(result[1]) == []
 
@@ -57,14 +76,37 @@ def test_loops_do_not_disturb_each_other() -> None:
 
 
 def test_nothing_found() -> None:
-    nothing = TopKQueryResult.of(0, np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
+    nothing = result_of(0, [], [])
     assert len(nothing) == 0 and nothing.shape == (0, 0) and list(nothing) == [] and nothing.id_array == []
     assert hits(2, 1, fillers=1).id_array == [[], []]
 
 
 def test_distances_are_float32_seen_as_floats() -> None:
-    result = TopKQueryResult.of(1, np.array([1]), np.array([0.1], dtype=np.float32))
+    result = result_of(1, [1], [0.1])
     assert repr(result[0][0]) == "Result(id=1, distance=0.10000000149011612)"
+
+
+def test_lists_that_are_handed_out_are_their_owners() -> None:
+    result = hits(2, 2)
+    result.id_array[0].clear()
+    result.distance_array[0].clear()
+    assert [hit.id for hit in result[0]] == [0, 1] and [hit.distance for hit in result[0]] == [0.0, 0.5]
+
+
+def test_a_result_goes_to_another_process() -> None:
+    again = pickle.loads(pickle.dumps(hits(2, 3, fillers=1)))
+    assert again.id_array == [[0, 1], [10, 11]] and again.shape == (2, 3) and repr(again) == repr(hits(2, 3, fillers=1))
+
+
+@pytest.mark.parametrize("width", [0, 1, 10, 3000])
+def test_replies_of_any_size_are_read_alike(width: int) -> None:
+    ids = np.arange(2 * width).reshape(2, width) + (1 << 60)
+    distances = np.random.default_rng(width).random((2, width), np.float32)
+    data = packed.encode_hits(ids, distances)
+    assert (len(data) > SMALL) == (width == 3000)
+    status, result = replies.SEARCH.pair(data)
+    assert status.OK() and result.shape == ((2, width) if width else (0, 0))
+    assert (result.id_array, result.distance_array) == ((ids.tolist(), distances.tolist()) if width else ([], []))
 
 
 def test_raw() -> None:
@@ -78,7 +120,7 @@ def test_raw() -> None:
 )
 def test_misaligned(nq: int, ids: int, distances: int, error: Any) -> None:
     with pytest.raises(error):
-        TopKQueryResult.of(nq, np.zeros(ids, dtype=np.int64), np.zeros(distances, dtype=np.float32))
+        result_of(nq, np.zeros(ids), np.zeros(distances))
 
 
 def test_repr_of_few_queries() -> None:

@@ -13,6 +13,7 @@ from milvine.client.transports.base import TransportFailed
 from milvine.types import IndexType, MetricType
 from milvine.wire import packed, schema
 from milvine.wire.status import read_status
+from milvine.wire.walk import SMALL
 
 T = TypeVar("T")
 _NOTHING = type(None)
@@ -127,7 +128,11 @@ def hits(reply: packed.HitsReply) -> Reply[TopKQueryResult]:
 
 
 def _hits(data: bytes) -> Reply[TopKQueryResult]:
-    return hits(packed.decode_hits(data))
+    if len(data) > SMALL:
+        return hits(packed.decode_hits(data))
+    return _parsed(  # lists, which cost less than to begin with arrays, and are mostly what is looked at
+        schema.TopKQueryResult, data, lambda few: TopKQueryResult.of(few.row_num, few.ids[:], few.distances[:])
+    )
 
 
 CREATE_COLLECTION = Rpc("CreateCollection", _plain, "Create collection successfully!")

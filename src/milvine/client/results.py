@@ -133,53 +133,70 @@ class TopKQueryResult:
         self._fill(raw_source.row_num, ids, np.array(raw_source.distances, dtype=np.float32))
 
     @classmethod
-    def of(cls, row_num: int, ids: Ids, distances: Floats) -> TopKQueryResult:
-        """From arrays, flat and query-major: int64 and float32, `row_num` queries long."""
+    def of(cls, row_num: int, ids: Ids | list[int], distances: Floats | list[float]) -> TopKQueryResult:
+        """From arrays, flat and query-major: int64 and float32, `row_num` queries long; or from such lists, if few."""
         result = cls.__new__(cls)
         result._fill(row_num, ids, distances)
         return result
 
-    def _fill(self, row_num: int, ids: Ids, distances: Floats) -> None:
+    def _fill(self, row_num: int, ids: Ids | list[int], distances: Floats | list[float]) -> None:
         if len(ids) != len(distances):
             raise ParamError("number of id not match distance ")
         if row_num < 0 or (len(ids) % row_num if row_num else len(ids)):
             raise ValueError(f"Search result is not aligned. {len(ids)} hits for {row_num} queries")
         width = len(ids) // row_num if row_num else 0
-        self._ids, self._distances = ids.reshape(row_num, width), distances.reshape(row_num, width)
+        self._given, self._shape = (ids, distances), (row_num, width)
+
+    @cached_property
+    def _ids(self) -> Ids:
+        return np.asarray(self._given[0], np.int64).reshape(self._shape)
+
+    @cached_property
+    def _distances(self) -> Floats:
+        return np.asarray(self._given[1], np.float32).reshape(self._shape)
 
     @cached_property
     def _counts(self) -> list[int]:
         counts: list[int] = _hits_of_rows(self._ids).tolist()
         return counts
 
-    def _row(self, at: int) -> RowQueryResult:
-        count = self._counts[at]
-        return RowQueryResult(self._ids[at, :count], self._distances[at, :count])
-
     @property
     def shape(self) -> tuple[int, int]:
         """(queries, width); the width includes fillers."""
-        return self._ids.shape[0], self._ids.shape[1]
+        return self._shape
+
+    def _row(self, at: int) -> RowQueryResult:
+        count = self._shape[1] if self._full else self._counts[at]
+        return RowQueryResult(self._ids[at, :count], self._distances[at, :count])
 
     @cached_property
     def _full(self) -> bool:
         """Whether there is no filler."""
-        if self._ids.size <= _HITS_FEW:  # numpy takes longer to begin
-            return FILLER_ID not in self._ids.ravel().tolist()
-        return not (self._ids == FILLER_ID).any()
+        ids = self._given[0]
+        if isinstance(ids, list):
+            return FILLER_ID not in ids
+        if len(ids) <= _HITS_FEW:  # numpy takes longer to begin
+            return FILLER_ID not in ids.tolist()
+        return not (ids == FILLER_ID).any()
+
+    def _rows_of(self, given: Any) -> list[Any]:
+        """Lists of their own, one for each query, of what has no filler."""
+        if not isinstance(given, list):
+            rows: list[Any] = given.reshape(self._shape).tolist()
+            return rows
+        count, width = self._shape
+        return [given[row * width : (row + 1) * width] for row in range(count)]
 
     @cached_property
     def id_array(self) -> list[list[int]]:
         if self._full:
-            ids: list[list[int]] = self._ids.tolist()
-            return ids
+            return self._rows_of(self._given[0])
         return [row[:count].tolist() for row, count in zip(self._ids, self._counts, strict=True)]
 
     @cached_property
     def distance_array(self) -> list[list[float]]:
         if self._full:
-            distances: list[list[float]] = self._distances.tolist()
-            return distances
+            return self._rows_of(self._given[1])
         return [row[:count].tolist() for row, count in zip(self._distances, self._counts, strict=True)]
 
     @property
@@ -192,7 +209,7 @@ class TopKQueryResult:
         return reply
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return self._shape[0]
 
     def __iter__(self) -> Iterator[RowQueryResult]:
         return map(self._row, range(len(self)))

@@ -74,7 +74,7 @@ class Lane:
         self._data, self._at = b"", 0
         self._success: bytes | None = None
         self._frames = b"", b""  # headers and trailers of a success, without the number of the stream
-        self._process = os.getpid()
+        self._process, self._limited = os.getpid(), True  # whether the socket has a timeout
         self.worn = False
         """Whether the connection has carried all that it may."""
         self._greet()
@@ -114,7 +114,9 @@ class Lane:
             raise Unusable
         self._stream, self._window = stream + 2, self._window - size
         end = None if timeout is None else time.monotonic() + timeout
-        self._socket.settimeout(timeout)
+        if timeout is not None or self._limited:
+            self._socket.settimeout(timeout)
+            self._limited = timeout is not None
         number, (before, behind) = stream.to_bytes(4, "big"), self._heads[method]
         data = HEAD.pack(0, size, http2.DATA, http2.END_STREAM, stream)
         self._socket.sendall(b"".join((before, number, behind, data, PREFIX.pack(0, len(request)), request)))
