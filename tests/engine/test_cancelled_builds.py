@@ -27,7 +27,7 @@ def wait(spec, report):
     report("training", 0)
     time.sleep(600)
 builder.build = wait
-sys.exit(builder.main(sys.argv[2]))
+sys.exit(builder.main())
 """
 
 
@@ -103,7 +103,7 @@ def test_searches_and_inserts_go_on_meanwhile(building):
 @pytest.mark.parametrize("door", ["grpc", *(["native"] if find_spec("pygrpc_native") else [])])
 def test_when_the_clients_deadline_passes_the_build_goes_on(tmp_path, monkeypatch, door):
     late = "import json,sys,time;sys.path[:]=json.loads(sys.argv[1]);time.sleep(1.5);"
-    run = "from milvine.maintenance.builder import main;sys.exit(main(sys.argv[2]))"
+    run = "from milvine.maintenance.builder import main;sys.exit(main())"
     monkeypatch.setattr(process, "_START", late + run)
     settings = Settings(background=False, build_threads=1, port=0, http_enable=False, metric_enable=False, door=door)
     server = Server.start(tmp_path, settings)

@@ -28,7 +28,7 @@ def loop(spec, report):
     while True:
         pass
 builder.build = loop
-sys.exit(builder.main(sys.argv[2]))
+sys.exit(builder.main())
 """
 
 

@@ -218,7 +218,7 @@ class Database:
         Raises:
             BuildFailed: rows of the failed segment are searched exactly.
         """
-        indexing.create_index(self._writable(), self._state(name), index)
+        indexing.create_index(self._writable(), self._state(name), index, self._parts.builders)
 
     def drop_index(self, name: str) -> None:
         """Back to FLAT."""

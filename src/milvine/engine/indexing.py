@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from milvine.errors import BuildFailed, CollectionNotFound
 from milvine.index.registry import kernel
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.limits import MIB
-from milvine.maintenance.build import build_segment, take_out_indexes
+from milvine.maintenance.build import build_segment, in_process_of_its_own, take_out_indexes
 from milvine.maintenance.flush import flush
 from milvine.maintenance.merge import merge
 from milvine.maintenance.policy import compactions, forced_builds, forced_merges
+from milvine.maintenance.process import Builders
 from milvine.maintenance.worker import facts
 from milvine.types import IndexSetting, IndexType
 
 
-def create_index(stores: Stores, state: CollectionState, setting: IndexSetting) -> None:
+def create_index(stores: Stores, state: CollectionState, setting: IndexSetting, builders: Builders) -> None:
     """Flush, store the setting, merge small raw segments, build all that have 4096 rows or more (3.5).
 
     Raises:
@@ -25,23 +28,37 @@ def create_index(stores: Stores, state: CollectionState, setting: IndexSetting) 
     """
     # A type that cannot be built is refused before anything changes.
     kernel(setting.type, state.collection.metric.is_binary)
+    if _builds(stores, state, setting):
+        builders.prepare()  # it starts while this thread flushes, commits and merges
     flush(stores, state)
     store_setting(stores, state, setting)  # before the lock: a background build of the old setting stops at once
     with state.maintaining:
         merge_small(stores, state)
         if setting.type is IndexType.FLAT:
             return
-        _build_all(stores, state)
+        _build_all(stores, state, builders)
     if state.dropped:
         raise CollectionNotFound.named(state.collection.name)
 
 
-def _build_all(stores: Stores, state: CollectionState) -> None:
+def _builds(stores: Stores, state: CollectionState, setting: IndexSetting) -> bool:
+    """Whether `create_index` is likely to build something, in a process."""
+    if setting.type is IndexType.FLAT or not in_process_of_its_own(stores.settings):
+        return False
+    version, indexed = state.version, 0
+    if version.collection.index == setting:
+        indexed = sum(each.segment.rows for each in version.segments if each.segment.record.index_file)
+    return version.live_rows() - indexed >= stores.settings.index_rows_min
+
+
+def _build_all(stores: Stores, state: CollectionState, builders: Builders) -> None:
     """Every segment that wants an index is tried; the first failure is raised at the end."""
     failures = []
-    for segment_id in forced_builds(facts(state), stores.settings.index_rows_min):
+    wanted = forced_builds(facts(state), stores.settings.index_rows_min)
+    for number, segment_id in enumerate(wanted, 1):
+        run = partial(builders.run, another=number < len(wanted))
         try:
-            build_segment(stores, state, segment_id, lambda: _stopped(stores, state))
+            build_segment(stores, state, segment_id, lambda: _stopped(stores, state), run)
         except BuildFailed as failed:
             failures.append(failed)
     if failures:

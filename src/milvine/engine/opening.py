@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from milvine.catalog.pending import unread_commits
@@ -16,6 +16,7 @@ from milvine.ingest.recovery import newest_number, recover, sweep
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.ingest.writer import Writer
+from milvine.maintenance.process import Builders
 from milvine.segment.cache import FileCache
 from milvine.storage.durable import refusal
 from milvine.storage.failpoints import at
@@ -33,6 +34,7 @@ class Opening:
     stores: Stores
     replayed: int
     read_only: bool
+    builders: Builders = field(default_factory=Builders)
 
 
 def open_parts(root: Path, settings: Settings, events: Events, read_only: bool) -> Opening:
@@ -117,7 +119,8 @@ def _check_catalog(folder: DataFolder, storage: LocalStorage) -> None:
 
 
 def close_parts(opening: Opening) -> None:
-    """Stop the writer, close catalog and files, release the lock."""
+    """End the builder that waits, stop the writer, close catalog and files, release the lock."""
+    opening.builders.close()
     opening.stores.writer.close()
     opening.stores.catalog.close()
     opening.stores.files.clear()

@@ -6,10 +6,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 from milvine.catalog.model import Edit, SegmentRecord
+from milvine.config import Settings
 from milvine.errors import BuildFailed, StorageFailed
 from milvine.events import BuildProgressed, BuildStalled, IndexBuilt
+from milvine.index.base import Report
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.maintenance.builder import BuildSpec, build
@@ -18,7 +21,7 @@ from milvine.maintenance.reclaim import retire
 from milvine.segment.version import LiveSegment
 from milvine.storage.failpoints import at
 from milvine.storage.local import TEMPORARY
-from milvine.types import Collection, IndexSetting
+from milvine.types import Collection, IndexSetting, IndexType
 
 _STALL_SECONDS = 120.0
 _STALL_SECONDS_PER_WORK = 25e-9
@@ -26,11 +29,17 @@ _STALL_SECONDS_PER_WORK = 25e-9
 _WIDTH_LEAST, _EFFORT_LEAST, _EFFORT_MOST = 64, 2000, 1_000_000
 
 
+Run: TypeAlias = Callable[[BuildSpec, Report, Callable[[], bool]], bool]
+"""How a build is run: as `run_builder` does, or `Builders.run`."""
+
+
 class BuildStopped(Exception):
     """`stop` ended a build. An exception, not a value: nobody may take it for a segment without rows."""
 
 
-def build_segment(stores: Stores, state: CollectionState, segment_id: int, stop: Callable[[], bool]) -> bool:
+def build_segment(
+    stores: Stores, state: CollectionState, segment_id: int, stop: Callable[[], bool], run: Run = run_builder
+) -> bool:
     """Build the index of one raw segment and show it; False when segment or setting changed meanwhile.
 
     Raises:
@@ -46,7 +55,7 @@ def build_segment(stores: Stores, state: CollectionState, segment_id: int, stop:
         return stop() or state.collection.index != setting
 
     try:
-        record = build_index(stores, state.collection, each.segment.record, stopped)
+        record = build_index(stores, state.collection, each.segment.record, stopped, run)
     except BuildStopped:
         return False
     done = stores.writer.call(lambda: _commit(stores, state, record))
@@ -57,7 +66,7 @@ def build_segment(stores: Stores, state: CollectionState, segment_id: int, stop:
 
 
 def build_index(
-    stores: Stores, collection: Collection, record: SegmentRecord, stop: Callable[[], bool]
+    stores: Stores, collection: Collection, record: SegmentRecord, stop: Callable[[], bool], run: Run = run_builder
 ) -> SegmentRecord:
     """Write the index file of a segment, durably. Nothing is committed.
 
@@ -79,7 +88,7 @@ def build_index(
         stall_seconds=stall_seconds(record.rows, collection.dimension, collection.index),
     )
     try:
-        _run(stores, spec, collection.index.type.name, record.rows, stop)
+        _run(stores, spec, record.rows, stop, run)
     finally:
         stores.builds.pop(record.id, None)
     size = stores.storage.size(spec.output)
@@ -102,6 +111,11 @@ def take_out_indexes(
     retire(stores, before - state.files())
 
 
+def in_process_of_its_own(settings: Settings) -> bool:
+    """Whether builds run in processes of their own."""
+    return settings.build_in_subprocess and bool(sys.executable)
+
+
 def stall_seconds(rows: int, dimension: int, setting: IndexSetting) -> int:
     """CPU seconds that a builder may spend without getting any further: many times what its slowest stage takes.
 
@@ -113,9 +127,9 @@ def stall_seconds(rows: int, dimension: int, setting: IndexSetting) -> int:
     return int(_STALL_SECONDS + _STALL_SECONDS_PER_WORK * work)
 
 
-def _run(stores: Stores, spec: BuildSpec, type_name: str, rows: int, stop: Callable[[], bool]) -> None:
+def _run(stores: Stores, spec: BuildSpec, rows: int, stop: Callable[[], bool], run: Run) -> None:
     """Run the builder and keep `stores.builds` up to date meanwhile."""
-    began = time.monotonic()
+    began, type_name = time.monotonic(), IndexType(spec.index_type).name
 
     def report(stage: str, done: int) -> None:
         seconds = time.monotonic() - began
@@ -124,10 +138,10 @@ def _run(stores: Stores, spec: BuildSpec, type_name: str, rows: int, stop: Calla
         stores.events.emit(now)
 
     report("starting", 0)
-    if not (stores.settings.build_in_subprocess and sys.executable):
+    if not in_process_of_its_own(stores.settings):
         return build(spec, report)
     try:
-        finished = run_builder(spec, report, stop)
+        finished = run(spec, report, stop)
     except BuildFailed as failed:
         stores.storage.remove(spec.output + TEMPORARY)
         if isinstance(failed, Stalled):

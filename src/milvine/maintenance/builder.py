@@ -86,12 +86,18 @@ def _ends(span: SectionSpan) -> tuple[int, int]:
     return span[0], sum(span)
 
 
-def main(spec_json: str) -> int:
-    """Entry of the process. Its standard input is a pipe from the parent: when that closes, the parent is gone."""
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+def main() -> int:
+    """Entry of the process. Its standard input is a pipe from the parent: a line says what to build, and when the pipe
+    closes, the parent is gone.
+    """
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
-    spec = BuildSpec(**json.loads(spec_json))
+    kernel(IndexType.IVF_FLAT, binary=False)  # loads what nearly all builds need, while there is nothing to do yet
+    line = _first_line()
+    if not line:
+        return 0
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    spec = BuildSpec(**json.loads(line))
 
     def report(stage: str, done: int) -> None:
         print(json.dumps([stage, done]), flush=True)
@@ -102,7 +108,18 @@ def main(spec_json: str) -> int:
     except Exception as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    return 0
+    os._exit(0)  # all is written and told; to take the interpreter apart would only take time
+
+
+def _first_line() -> bytes:
+    """What to build; empty when the parent is gone or has nothing more to build."""
+    line = b""
+    while not line.endswith(b"\n"):
+        piece = os.read(0, 1 << 16)  # not sys.stdin: see `_die_with_parent`
+        if not piece:
+            return b""
+        line += piece
+    return line
 
 
 def _allow(seconds: int) -> None:

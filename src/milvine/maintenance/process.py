@@ -1,52 +1,157 @@
-"""The process of a builder, seen from its parent: started, followed, ended."""
+"""The processes that build, seen from their parent: started, followed, ended; one may wait ready for the next build."""
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import IO
+from typing import IO, TypeAlias
 
 from milvine.errors import BuildFailed, BuildStarved, DiskFull
 from milvine.index.base import Report
 from milvine.maintenance.builder import BuildSpec
 
 _POLL_SECONDS = 0.02
-_START = (
-    "import json,sys;sys.path[:]=json.loads(sys.argv[1]);"
-    "from milvine.maintenance.builder import main;sys.exit(main(sys.argv[2]))"
-)
+_KEPT_SECONDS = 10.0
+"""How long a process waits for a build before it is ended."""
+_START = """
+import json, os, sys
+sys.path[:] = json.loads(sys.argv[1])
+name = "OPENBLAS_NUM_THREADS"
+given = os.environ.get(name)
+os.environ[name] = given or "1"
+import numpy
+if given is None:
+    del os.environ[name]
+from milvine.maintenance.builder import main
+sys.exit(main())
+"""
+"""numpy's BLAS, for which builds have hardly a use, starts threads that spend a tenth of a second of CPU on waiting.
+faiss's own does not, and shall train with all its threads: it reads the same variable, later.
+"""
 _OUT_OF_CPU_TIME = -getattr(signal, "SIGXCPU", 0)
+
+Process: TypeAlias = "subprocess.Popen[str]"
+Stop: TypeAlias = Callable[[], bool]
 
 
 class Stalled(BuildFailed):
     """The builder got no further."""
 
 
-def run_builder(spec: BuildSpec, report: Report, stop: Callable[[], bool]) -> bool:
+class Builders:
+    """The builders of one database: a process for each build, and at most one that waits for the next. Thread-safe.
+
+    The start of a process takes longer than the build of 10,000 rows. So one is started as soon as a build is foreseen,
+    and one after each build, for whoever builds one collection after the other. It waits `_KEPT_SECONDS` at most, with
+    some 22 MB of its own.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._spare: Process | None = None
+        self._timer: threading.Timer | None = None
+        self._closed = False
+
+    def prepare(self) -> None:
+        """Have a process wait for a build, for some seconds from now on. Where none can be started, none waits."""
+        with self._lock, suppress(OSError, RuntimeError):
+            process = self._taken()
+            if self._closed:
+                return
+            if process is None or process.poll() is not None:
+                _end(process)
+                process = _started()
+            self._spare, self._timer = process, threading.Timer(_KEPT_SECONDS, self._expire)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def run(self, spec: BuildSpec, report: Report, stop: Stop, another: bool = False) -> bool:
+        """As `run_builder`, by the process that waits if one does. `another`: the next build follows on this one."""
+        with self._lock:
+            process = self._taken()
+        if another:
+            self.prepare()
+        done = self._run(process, spec, report, stop)
+        if done:
+            self.prepare()
+        return done
+
+    def _run(self, process: Process | None, spec: BuildSpec, report: Report, stop: Stop) -> bool:
+        """By `process`, or by a new one where none waited or it died before it took the work, whatever of."""
+        began = False
+
+        def told(stage: str, done: int) -> None:
+            nonlocal began
+            began = True
+            report(stage, done)
+
+        try:
+            if process is not None:
+                return _run(process, spec, told, stop)
+        except BuildFailed:
+            if began:
+                raise
+        return _run(_started(), spec, report, stop)
+
+    def close(self) -> None:
+        """End the process that waits; none will wait again."""
+        with self._lock:
+            self._closed = True
+            _end(self._taken())
+
+    def _expire(self) -> None:
+        with self._lock:
+            if self._timer is threading.current_thread():  # else somebody was faster
+                _end(self._taken())
+
+    def _taken(self) -> Process | None:
+        """The process that waited, which is the caller's now; with the lock held."""
+        if self._timer is not None:
+            self._timer.cancel()
+        process, self._spare, self._timer = self._spare, None, None
+        return process
+
+
+def run_builder(spec: BuildSpec, report: Report, stop: Stop) -> bool:
     """Runs a build in a process of its own, which ends by itself when this one dies; False when `stop` ended it.
 
     Raises:
         BuildFailed: with the builder's own last words; `Stalled` when its CPU time ran out.
     """
-    arguments = [sys.executable, "-c", _START, json.dumps(sys.path), spec.to_json()]
+    return _run(_started(), spec, report, stop)
+
+
+def _started() -> Process:
+    """A process that gets ready, then waits for a line that says what to build."""
     pipe = subprocess.PIPE
-    with subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace") as process:
-        assert process.stdout is not None and process.stderr is not None
+    arguments = [sys.executable, "-c", _START, json.dumps(sys.path)]
+    return subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace")
+
+
+def _end(process: Process | None) -> None:
+    if process is not None:
+        with process:
+            process.kill()
+
+
+def _run(process: Process, spec: BuildSpec, report: Report, stop: Stop) -> bool:
+    with process:
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        with suppress(OSError):  # dead already: its code says why
+            os.write(process.stdin.fileno(), spec.to_json().encode() + b"\n")
         words: deque[str] = deque(maxlen=1)
-        followers = (
-            _follow(process.stdout, lambda line: _tell(line, report)),
-            _follow(process.stderr, lambda line: words.append(line) if line else None),
-        )
-        stopped = _wait(process, stop)
-        for follower in followers:
-            follower.join()
+        telling = _follow(process.stdout, lambda line: _tell(line, report))
+        complaining = _follow(process.stderr, lambda line: words.append(line) if line else None)
+        stopped = _wait(process, telling, stop)
+        telling.join()
+        complaining.join()
     if process.returncode == 0:
         return True
     if stopped or stop():
@@ -54,15 +159,18 @@ def run_builder(spec: BuildSpec, report: Report, stop: Callable[[], bool]) -> bo
     raise _failure(spec, process.returncode, words[0] if words else "")
 
 
-def _wait(process: subprocess.Popen[str], stop: Callable[[], bool]) -> bool:
+def _wait(process: Process, telling: threading.Thread, stop: Stop) -> bool:
     """Whether `stop` said so before the process ended."""
-    while process.poll() is None:
+    while True:
+        telling.join(_POLL_SECONDS)  # ends the moment the process does
+        if not telling.is_alive():
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_POLL_SECONDS)
+                return False
         if stop():
             process.kill()
             process.wait()
             return True
-        time.sleep(_POLL_SECONDS)
-    return False
 
 
 def _failure(spec: BuildSpec, code: int, words: str) -> BuildFailed:

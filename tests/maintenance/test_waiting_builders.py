@@ -1,0 +1,247 @@
+"""A builder that waits for its work: taken, replaced when it died, and never left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from milvine.config import Settings
+from milvine.engine.database import Database
+from milvine.events import Events, IndexBuilt
+from milvine.index.base import untold
+from milvine.maintenance import process
+from milvine.maintenance.builder import BuildSpec
+from milvine.types import IndexSetting, IndexType, MetricType
+
+SETTINGS = Settings(background=False, build_threads=1)
+IVF = IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 16})
+SQ8 = IndexSetting.of(IndexType.IVF_SQ8, {"nlist": 16})
+ROWS = 4200
+PATIENCE = 120
+on_linux = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks into /proc")
+
+
+def vectors():
+    return np.random.default_rng(1).random((ROWS, 8), dtype=np.float32)
+
+
+def filled(folder, settings=SETTINGS, seen=None):
+    database = Database.open(folder, settings, Events(([] if seen is None else seen).append))
+    database.create_collection("c", 8, 1024, MetricType.L2)
+    database.insert("c", vectors(), np.arange(ROWS))
+    return database
+
+
+def waiting(database):
+    return database._parts.builders._spare
+
+
+def until(true):
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def gone(pid):
+    """Whether no such process exists any more; one that nobody has asked for its code does."""
+    return not Path(f"/proc/{pid}").exists()
+
+
+def dead(pid):
+    """Whether it has ended; a parent in another process may still have to ask for its code."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
+def open_files():
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.fixture
+def builders():
+    made = process.Builders()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """The processes that were given a build, in order."""
+    processes, run = [], process._run
+
+    def noting(started, *rest):
+        processes.append(started)
+        return run(started, *rest)
+
+    monkeypatch.setattr(process, "_run", noting)
+    return processes
+
+
+def test_one_build_after_the_other_finds_a_builder_that_waits(tmp_path, ran):
+    seen = []
+    with filled(tmp_path, seen=seen) as database:
+        assert waiting(database) is None
+        database.create_index("c", IVF)
+        following = waiting(database)
+        assert following.poll() is None
+        database.create_index("c", SQ8)
+        assert [each.pid for each in ran][1] == following.pid
+        assert len({each.pid for each in ran}) == 2 and all(each.returncode == 0 for each in ran)
+        assert waiting(database).pid not in {each.pid for each in ran}
+    assert [event.index_type for event in seen if isinstance(event, IndexBuilt)] == ["IVF_FLAT", "IVF_SQ8"]
+
+
+def test_the_builder_of_the_next_segment_starts_beside_the_first(tmp_path, monkeypatch):
+    beside, run = [], process._run
+    with filled(tmp_path) as database:
+        database.create_partition("c", "p")
+        database.insert("c", vectors(), np.arange(ROWS, 2 * ROWS), "p")
+
+        def noting(started, *rest):
+            beside.append((started, waiting(database)))
+            return run(started, *rest)
+
+        monkeypatch.setattr(process, "_run", noting)
+        database.create_index("c", IVF)
+        (_, second), (then, last) = beside
+        assert then is second and last is None and waiting(database) not in (None, second)
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+def test_a_builder_that_died_while_it_waited_is_replaced(tmp_path, monkeypatch, ran, noticed):
+    seen = []
+    with filled(tmp_path, seen=seen) as database:
+        database.create_index("c", IVF)
+        doomed = waiting(database)
+        if noticed:
+            doomed.kill()
+            until(lambda: doomed.poll() is not None)
+        else:
+            noting = process._run
+
+            def killing(started, *rest):
+                if started is doomed:
+                    started.kill()
+                return noting(started, *rest)
+
+            monkeypatch.setattr(process, "_run", killing)
+        database.create_index("c", SQ8)
+        assert doomed.returncode == -signal.SIGKILL and ran[-1] is not doomed and ran[-1].returncode == 0
+    assert [event.index_type for event in seen if isinstance(event, IndexBuilt)] == ["IVF_FLAT", "IVF_SQ8"]
+
+
+def test_a_build_that_is_stopped_ends_the_builder_that_waited_for_it(builders, ran):
+    builders.prepare()
+    chosen = builders._spare
+    nothing = BuildSpec(**{field.name: 0 for field in fields(BuildSpec)})
+    assert builders.run(nothing, untold, lambda: True) is False
+    assert ran == [chosen] and chosen.returncode == -signal.SIGKILL
+    assert builders._spare is None
+
+
+@on_linux
+def test_closing_a_database_leaves_no_process_and_no_open_file(tmp_path):
+    before = open_files()
+    with filled(tmp_path) as database:
+        database.create_index("c", IVF)
+        pid = waiting(database).pid
+        assert not gone(pid)
+    assert gone(pid) and open_files() == before
+    database._parts.builders.prepare()
+    assert waiting(database) is None and open_files() == before
+
+
+@on_linux
+def test_a_builder_that_nobody_wants_is_ended_after_a_while(builders, monkeypatch):
+    before = open_files()
+    monkeypatch.setattr(process, "_KEPT_SECONDS", 0.2)
+    builders.prepare()
+    pid = builders._spare.pid
+    until(lambda: gone(pid))
+    assert builders._spare is None and open_files() == before
+
+
+def test_being_asked_again_lets_it_wait_longer(builders, monkeypatch):
+    builders.prepare()
+    first, timer = builders._spare, builders._timer
+    builders.prepare()
+    assert builders._spare is first and timer.finished.is_set()
+    timer.function()  # it had just run out, and comes too late
+    assert builders._spare is first and first.poll() is None
+
+
+def test_databases_have_builders_of_their_own(tmp_path, ran):
+    with filled(tmp_path / "one") as one, filled(tmp_path / "other") as other:
+        one.create_index("c", IVF)
+        other.create_index("c", IVF)
+        first, second = waiting(one), waiting(other)
+        assert first.pid != second.pid
+        one.close()
+        assert first.returncode is not None and second.poll() is None
+        other.create_index("c", SQ8)
+        assert ran[-1] is second and second.returncode == 0
+
+
+@on_linux
+@pytest.mark.parametrize("end", ["", "os._exit(3)", "os.kill(os.getpid(), 9)"])
+def test_it_ends_with_a_program_that_closes_nothing(tmp_path, end):
+    code = f"""
+import os, sys
+sys.path[:] = {sys.path!r}
+from milvine.engine.database import Database
+from milvine.types import IndexSetting, IndexType, MetricType
+import numpy as np
+database = Database.open({str(tmp_path)!r})
+database.create_collection("c", 8, 1024, MetricType.L2)
+database.insert("c", np.random.default_rng(1).random(({ROWS}, 8), dtype=np.float32), np.arange({ROWS}))
+database.create_index("c", IndexSetting.of(IndexType.IVF_FLAT, {{"nlist": 16}}))
+print(database._parts.builders._spare.pid, flush=True)
+{end}
+"""
+    ended = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, timeout=PATIENCE)
+    until(lambda: dead(int(ended.stdout)))
+
+
+@pytest.mark.parametrize(
+    "settings", [SETTINGS, Settings(background=False, build_threads=1, build_in_subprocess=False)], ids=["own", "ours"]
+)
+def test_none_waits_where_nothing_would_be_built(tmp_path, monkeypatch, settings):
+    prepared = []
+    monkeypatch.setattr(process.Builders, "prepare", lambda self: prepared.append(self))
+    with filled(tmp_path, settings) as database:
+        database.create_collection("small", 8, 1024, MetricType.L2)
+        database.insert("small", vectors()[:100], np.arange(100))
+        database.create_index("small", IVF)
+        database.create_index("c", IndexSetting.of(IndexType.FLAT, {}))
+        assert not prepared
+        database.create_index("c", IVF)
+        assert bool(prepared) == settings.build_in_subprocess
+        prepared.clear()
+        database.create_index("c", IVF)  # it has it already
+        assert not prepared
+
+
+def test_where_no_process_can_be_started_none_waits(builders, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    builders.prepare()
+    assert builders._spare is None
+
+
+@pytest.mark.parametrize("given", [None, "3"])
+def test_the_threads_of_numpy_are_bounded_and_those_of_faiss_as_they_were(given):
+    name = "OPENBLAS_NUM_THREADS"
+    around = {key: value for key, value in os.environ.items() if key != name} | ({name: given} if given else {})
+    seen = process._START.replace("import numpy\n", "import numpy\nprint(os.environ[name])\n")
+    code = seen.replace("sys.exit(main())", "print(os.environ.get(name))")
+    told = subprocess.run([sys.executable, "-c", code, json.dumps(sys.path)], env=around, stdout=subprocess.PIPE)
+    assert told.stdout.decode().split() == [given or "1", str(given)]
