@@ -14,17 +14,27 @@ import pytest
 
 from milvine.config import Settings
 from milvine.engine.database import Database
+from milvine.errors import BuildFailed
 from milvine.events import Events, IndexBuilt
 from milvine.index.base import untold
 from milvine.maintenance import process
 from milvine.maintenance.builder import BuildSpec
-from milvine.types import IndexSetting, IndexType, MetricType
+from milvine.types import IndexSetting, IndexType, MetricType, Query
 
 SETTINGS = Settings(background=False, build_threads=1)
 IVF = IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 16})
 SQ8 = IndexSetting.of(IndexType.IVF_SQ8, {"nlist": 16})
 ROWS = 4200
 PATIENCE = 120
+INSTEAD = """
+import os, signal, sys
+from milvine.maintenance import builder
+def instead(spec, report):
+    report("training", 0)
+    {}
+builder.build = instead
+sys.exit(builder.main())
+"""
 on_linux = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks into /proc")
 
 
@@ -245,3 +255,25 @@ def test_the_threads_of_numpy_are_bounded_and_those_of_faiss_as_they_were(given)
     code = seen.replace("sys.exit(main())", "print(os.environ.get(name))")
     told = subprocess.run([sys.executable, "-c", code, json.dumps(sys.path)], env=around, stdout=subprocess.PIPE)
     assert told.stdout.decode().split() == [given or "1", str(given)]
+
+
+@on_linux
+def test_the_system_ends_a_builder_before_its_parent_when_memory_ends(builders):
+    builders.prepare()
+    score = Path(f"/proc/{builders._spare.pid}/oom_score_adj")
+    until(lambda: score.read_text().strip() == "1000")
+    assert int(Path("/proc/self/oom_score_adj").read_text()) < 1000
+
+
+def test_a_builder_that_is_killed_says_what_it_may_be_and_hurts_nothing(tmp_path, monkeypatch):
+    killed = INSTEAD.format("os.kill(os.getpid(), signal.SIGKILL)")
+    monkeypatch.setattr(process, "_START", "import json,sys;sys.path[:]=json.loads(sys.argv[1]);" + killed)
+    with filled(tmp_path) as database:
+        with pytest.raises(BuildFailed, match=r"^Cannot build .*: the builder ended with code -9 \(out of memory\?\)$"):
+            database.create_index("c", IVF)
+        assert not database._stores.builds
+        assert database.search("c", Query(vectors()[:3], 1, {"nprobe": 1})).ids[:, 0].tolist() == [0, 1, 2]
+        monkeypatch.undo()
+        database.create_index("c", IVF)
+        (segment,) = database.stats("c").partitions[0].segments
+        assert segment.index_name == "IVFFLAT"

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -92,6 +93,7 @@ def main() -> int:
     """
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
+    _go_first_when_memory_ends()
     kernel(IndexType.IVF_FLAT, binary=False)  # loads what nearly all builds need, while there is nothing to do yet
     line = _first_line()
     if not line:
@@ -109,6 +111,12 @@ def main() -> int:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     os._exit(0)  # all is written and told; to take the interpreter apart would only take time
+
+
+def _go_first_when_memory_ends() -> None:
+    """Linux ends this process before any other, the server above all. Elsewhere there is nothing to say."""
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("1000")
 
 
 def _first_line() -> bytes:
