@@ -214,8 +214,9 @@ class Team:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process and of its children that live."""
-    return float(sum(t.user + t.system for t in (each.cpu_times() for each in _living(pid))))
+    """User and system time of a process and of its children, those that ended included where the system says so."""
+    times = (each.cpu_times() for each in _living(pid))
+    return float(sum(t.user + t.system + t.children_user + t.children_system for t in times))
 
 
 def resident_bytes(pid: int) -> int:
