@@ -39,7 +39,7 @@ def test_widened() -> None:
 def test_any_dimension(index_type: IndexType, metric: MetricType, monkeypatch: pytest.MonkeyPatch) -> None:
     params = {"nlist": 4, "M": 16, "efConstruction": 100}
     assert recall(index_type, built(index_type, ROWS, metric, params), metric) >= 0.95
-    monkeypatch.setattr(ivf, "_TRAINING_SQ", 300)  # and with fewer rows to learn from than there are
+    monkeypatch.setattr(ivf, "TRAINING_CODES", 300)  # and with fewer rows to learn from than there are
     monkeypatch.setattr(faiss.ClusteringParameters, "max_points_per_centroid", 50, raising=False)
     with_a_hole: Floats = ROWS.copy()
     with_a_hole[3, 4] = np.nan

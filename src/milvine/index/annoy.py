@@ -53,6 +53,7 @@ class AnnoyKernel:
         threads: int,
         write: Write,
         report: Report = untold,
+        memory: int = 0,
     ) -> None:
         sound = np.flatnonzero(np.isfinite(squared_norms(vectors)))
         if not len(sound):

@@ -64,12 +64,15 @@ class Kernel(Protocol):
         threads: int,
         write: Write,
         report: Report = untold,
+        memory: int = 0,
     ) -> None:
         """Build over float32 (rows, dimension) with L2 or IP, and pass the image to `write` in pieces.
 
         Kernels of binary collections take uint8 (rows, dimension / 8) and a binary metric.
 
         `params` are build parameters that `check_build_params` passes. Rows with NaN or infinity are left out.
+        `memory`: bytes that may be used besides mapped rows, 0 for any number; types that cannot do with so little use
+        what they need.
         """
 
     def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:

@@ -92,6 +92,7 @@ class BinaryFlatKernel:
         threads: int,
         write: Write,
         report: Report = untold,
+        memory: int = 0,
     ) -> None:
         """Writes nothing."""
 

@@ -23,6 +23,7 @@ from milvine.index.bits import Nearest, bit_distances
 from milvine.index.flat import bits_of
 from milvine.index.image import Image, read_image, write_header
 from milvine.index.ivf import effective_nlist
+from milvine.index.lists import Lists, buffer_rows
 from milvine.index.native import faiss
 from milvine.index.params import integer
 from milvine.index.threads import use_threads
@@ -33,7 +34,6 @@ _TRAINING_ROWS_PER_LIST = 64
 _TRAINING_BYTES = 512 << 20
 """Training takes 4 bytes a bit."""
 _PAIRS = 1 << 22
-_WRITTEN_ROWS = 1 << 16
 _COARSE = {
     MetricType.HAMMING: MetricType.HAMMING,
     MetricType.JACCARD: MetricType.JACCARD,
@@ -50,23 +50,27 @@ class BinaryIvfKernel:
         threads: int,
         write: Write,
         report: Report = untold,
+        memory: int = 0,
     ) -> None:
         if metric not in _COARSE:
             raise Unsupported(f"Illegal index params: IVF_FLAT does not serve {metric.name}, FLAT does")
         use_threads(threads)
         nlist = effective_nlist(integer(params, "nlist"), len(vectors))
         report("training", 0)
-        centroids = _train(vectors, nlist)
+        centroids = _train(vectors, nlist, memory)
         lists = _nearest_centroid(vectors, centroids, _COARSE[metric], report)
         report("writing", 0)
-        order = np.argsort(lists, kind="stable")
-        starts = np.searchsorted(lists[order], np.arange(nlist + 1)).astype("<i8")
-        write_header(write, len(vectors), len(vectors), order)
+        some = buffer_rows(vectors.shape[1], len(vectors), memory)
+        write_header(write, len(vectors), len(vectors), mapped=True)
+        for portion in lists.portions(some):
+            write(portion.in_order().astype("<i8").tobytes())
         write(_SHAPE.pack(nlist, vectors.shape[1]))
-        write(starts.tobytes())
+        write(np.append(0, np.cumsum(lists.sizes)).astype("<i8").tobytes())
         write(centroids.tobytes())
-        for start in range(0, len(order), _WRITTEN_ROWS):
-            write(vectors[order[start : start + _WRITTEN_ROWS]].tobytes())
+        for portion in lists.portions(some):
+            in_order = np.empty((len(portion.rows), vectors.shape[1]), dtype=np.uint8)
+            in_order[portion.places] = vectors[portion.rows]
+            write(in_order.tobytes())
 
     def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:
         image, vectors = read_image(data), bits_of(flat)
@@ -75,10 +79,16 @@ class BinaryIvfKernel:
         return OpenBinaryIvf(image, vectors, metric)
 
 
-def _train(vectors: Bytes, nlist: int) -> Bytes:
+def training_rows(rows: int, nlist: int, bits: int, memory: int = 0) -> int:
+    """How many of so many rows are learnt from."""
+    size = min(_TRAINING_BYTES, memory // 2) if memory else _TRAINING_BYTES
+    return min(rows, max(nlist, min(_TRAINING_ROWS_PER_LIST * nlist, size // (4 * bits))))
+
+
+def _train(vectors: Bytes, nlist: int, memory: int) -> Bytes:
     """Centroids, uint8 (nlist, width), by k-means of faiss over a sample."""
     bits = 8 * vectors.shape[1]
-    most = max(nlist, min(_TRAINING_ROWS_PER_LIST * nlist, _TRAINING_BYTES // (4 * bits)))
+    most = training_rows(len(vectors), nlist, bits, memory)
     if len(vectors) > most:
         vectors = vectors[np.sort(np.random.default_rng(0).choice(len(vectors), most, replace=False))]
     quantizer = faiss.IndexBinaryFlat(bits)
@@ -89,14 +99,14 @@ def _train(vectors: Bytes, nlist: int) -> Bytes:
     return centroids
 
 
-def _nearest_centroid(vectors: Bytes, centroids: Bytes, metric: MetricType, report: Report) -> Ids:
-    out = np.empty(len(vectors), dtype=np.int64)
+def _nearest_centroid(vectors: Bytes, centroids: Bytes, metric: MetricType, report: Report) -> Lists:
+    lists = Lists.empty(len(vectors), len(centroids))
     portion = max(1, _PAIRS // len(centroids))
     for start in range(0, len(vectors), portion):
         report("adding", start)
         some = slice(start, start + portion)
-        out[some] = bit_distances(vectors[some], centroids, metric).argmin(axis=1)
-    return out
+        lists.put(some, bit_distances(vectors[some], centroids, metric).argmin(axis=1))
+    return lists
 
 
 class OpenBinaryIvf:

@@ -54,4 +54,4 @@ def _make(quantizer: Any, shape: Shape) -> Any:
     return faiss.IndexIVFPQFastScan(quantizer, shape.dimension, shape.nlist, m, CODE_BITS, shape.metric)
 
 
-IVF_PQFS = FastScanKernel(_make, refine=REFINES[IndexType.IVF_PQFS])
+IVF_PQFS = FastScanKernel(_make, refine=REFINES[IndexType.IVF_PQFS], packed=True)

@@ -38,6 +38,9 @@ ROWS_PER_EF = 32
 """At most so many rows per unit of ef, comparing all of them is quicker than walking the graph, and right."""
 
 
+_LINKS_SPARE = 1.02
+"""Heights are random: room for somewhat more links than are expected."""
+
 _PORTION = 16384
 """Rows that are added in one go: faiss says nothing meanwhile."""
 
@@ -56,6 +59,7 @@ class HnswKernel:
         threads: int,
         write: Write,
         report: Report = untold,
+        memory: int = 0,
     ) -> None:
         use_threads(threads)
         sound = np.flatnonzero(np.isfinite(squared_norms(vectors)))
@@ -67,6 +71,7 @@ class HnswKernel:
         if self._refine:
             report("training", 0)
             index.train(widened(_extremes(vectors, sound), width))
+        _make_room(index, len(sound))
         for start in range(0, len(sound), _PORTION):
             report("adding", start)
             index.add(widened(portion_of(vectors, sound, start, _PORTION), width))
@@ -80,6 +85,16 @@ class HnswKernel:
 
     def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:
         return open_graph(data, flat, metric, "ef", self._refine)
+
+
+def _make_room(index: Any, rows: int) -> None:
+    """Let an empty index have room for so many rows: when it has to grow, old and new are in memory together."""
+    codes = faiss.downcast_index(index.storage).codes
+    codes.resize(rows * index.storage.sa_code_size())
+    codes.resize(0)  # the room stays
+    links, above = index.hnsw.nb_neighbors(0), index.hnsw.nb_neighbors(1)
+    index.hnsw.neighbors.resize(int(_LINKS_SPARE * rows * (links + above / (above - 1))))
+    index.hnsw.neighbors.resize(0)
 
 
 def _extremes(vectors: Floats, sound: Ids) -> Floats:

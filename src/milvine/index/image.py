@@ -45,9 +45,9 @@ class Image:
     body: Bytes
 
 
-def write_header(write: Write, rows: int, indexed: int, row_map: Ids | None = None) -> None:
-    """Pass header and row map to `write`; the index itself follows."""
-    write(_HEADER.pack(_MAGIC, _VERSION, row_map is not None, rows, indexed))
+def write_header(write: Write, rows: int, indexed: int, row_map: Ids | None = None, mapped: bool = False) -> None:
+    """Pass header and row map to `write`; the index itself follows. `mapped`: the caller passes the row map on."""
+    write(_HEADER.pack(_MAGIC, _VERSION, mapped or row_map is not None, rows, indexed))
     if row_map is not None:
         write(row_map.astype("<i8").tobytes())
 

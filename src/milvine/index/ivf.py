@@ -7,12 +7,13 @@ times the wanted hits are compared again with the segment's own vectors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from milvine.errors import CorruptFile
 from milvine.index.agreement import lists_agree
@@ -21,7 +22,8 @@ from milvine.index.base import OpenIndex, Report, Write, untold
 from milvine.index.exact import search_exact
 from milvine.index.flat import vectors_of
 from milvine.index.gpu import CoarseGpu, on_gpu
-from milvine.index.image import Image, read_image, write_image
+from milvine.index.image import Image, read_image, write_header, write_image
+from milvine.index.lists import Lists, coded, write_lists
 from milvine.index.native import METRICS, faiss, parameters, portion_of, search_index, squared_norms
 from milvine.index.native import read_image as read_faiss
 from milvine.index.params import NBITS_DEFAULT, REFINE, integer, subspaces
@@ -33,11 +35,18 @@ from milvine.index.widened import wide, widened
 from milvine.limits import TRAINING_ROWS_PER_LIST_MIN
 from milvine.types import Bytes, Floats, Ids, IndexType, MetricType, RowMask
 
-_TRAINING_SQ = 100_000
+TRAINING_CODES = 100_000
 """Rows from which faiss learns the range of codes of a byte."""
+
+_TRAINING_SHARE, _TRAINING_SHARE_CODES = 2, 4
+"""The part of the memory that rows to learn from may take, as a divisor."""
+
+TRAINING_ROWS_PER_LIST_LEAST = 16
+"""From fewer rows nothing is learnt, however little memory there is."""
 
 _PORTION = 1 << 16
 """Rows that are added in one go: faiss says nothing meanwhile."""
+_PORTION_BYTES = 64 << 20
 
 
 def effective_nlist(nlist: int, rows: int) -> int:
@@ -52,6 +61,17 @@ def effective_nbits(nbits: int, rows: int) -> int:
     return next((bits for bits in (8, 4, 2) if rows >= 1 << bits), 1)
 
 
+def learnt_at_most(most: int, nlist: int, row_bytes: int, exact: bool, memory: int) -> int:
+    """Rows to learn from, of `most` that faiss would look at, where `memory` bytes may be used; 0: any number.
+
+    `exact`: there are no codes to learn. For those faiss makes two more copies of rows.
+    """
+    if not memory:
+        return most
+    share = memory // (_TRAINING_SHARE if exact else _TRAINING_SHARE_CODES)
+    return min(most, max(share // row_bytes, TRAINING_ROWS_PER_LIST_LEAST * nlist))
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """What the faiss index of one build looks like."""
@@ -63,6 +83,8 @@ class Shape:
     params: Mapping[str, Any]
 
 
+RowFlags: TypeAlias = NDArray[np.bool_]
+"""bool (rows,)."""
 Make: TypeAlias = Callable[[Any, Shape], Any]
 """An untrained faiss index over a quantizer."""
 
@@ -79,7 +101,9 @@ def _sq8(quantizer: Any, shape: Shape) -> Any:
 def _pq(quantizer: Any, shape: Shape) -> Any:
     nbits = effective_nbits(integer(shape.params, "nbits", NBITS_DEFAULT), shape.rows)
     m = subspaces(IndexType.IVF_PQ, shape.params, shape.dimension)
-    return faiss.IndexIVFPQ(quantizer, shape.dimension, shape.nlist, m, nbits, shape.metric)
+    index = faiss.IndexIVFPQ(quantizer, shape.dimension, shape.nlist, m, nbits, shape.metric)
+    index.use_precomputed_table = -1  # for searches; up to 2 GiB
+    return index
 
 
 class IvfKernel:
@@ -87,14 +111,20 @@ class IvfKernel:
 
     `hybrid`: lists are found on the GPU where faiss can use one, in building and in searching. `refine`: candidates
     that are compared exactly for each wanted hit where a search does not say how many; 0 for none. `of_bytes`: codes
-    have a byte for each dimension.
+    have a byte for each dimension. `packed`: faiss lays the codes of a list out in blocks, and keeps all in memory.
     """
 
     def __init__(
-        self, make: Make, exact: bool = False, hybrid: bool = False, refine: int = 0, of_bytes: bool = False
+        self,
+        make: Make,
+        exact: bool = False,
+        hybrid: bool = False,
+        refine: int = 0,
+        of_bytes: bool = False,
+        packed: bool = False,
     ) -> None:
         self._make, self.exact, self.hybrid, self.refine = make, exact, hybrid, refine
-        self._bytes = of_bytes
+        self._bytes, self._packed = of_bytes, packed
 
     def build(
         self,
@@ -104,26 +134,52 @@ class IvfKernel:
         threads: int,
         write: Write,
         report: Report = untold,
+        memory: int = 0,
     ) -> None:
         use_threads(threads)
-        sound = np.flatnonzero(np.isfinite(squared_norms(vectors)))  # a single NaN makes training fail
-        if not len(sound):
+        sound = np.isfinite(squared_norms(vectors))  # a single NaN makes training fail
+        count = int(np.count_nonzero(sound))
+        if not count:
             return write_image(write, len(vectors), 0, None)
-        nlist = effective_nlist(integer(params, "nlist"), len(sound))
+        nlist = effective_nlist(integer(params, "nlist"), count)
         width = wide(vectors.shape[1]) if self._bytes else vectors.shape[1]
-        shape = Shape(width, len(sound), nlist, METRICS[metric], params)
+        shape = Shape(width, count, nlist, METRICS[metric], params)
         quantizer = faiss.IndexFlat(shape.dimension, shape.metric)
         index = self._make(quantizer, shape)
         report("training", 0)
         if self.hybrid and (assigning := on_gpu(quantizer)) is not None:
             index.clustering_index = assigning  # k-means assigns rows to centroids there
-        index.train(_training(index, vectors, sound))
-        for start in range(0, len(sound), _PORTION):
-            report("adding", start)
-            some = widened(portion_of(vectors, sound, start, _PORTION), width)
-            index.add_with_ids(some, sound[start : start + _PORTION])
-        report("writing", 0)
-        write_image(write, len(vectors), len(sound), index)
+        index.cp.min_points_per_centroid = TRAINING_ROWS_PER_LIST_LEAST  # from fewer faiss would warn
+        index.train(self._training(index, vectors, sound, memory))
+        if self._packed:
+            for rows, some in _portions(vectors, sound, width, report):
+                index.add_with_ids(some, rows)
+            report("writing", 0)
+            return write_image(write, len(vectors), count, index)
+        lists = Lists.empty(len(vectors), nlist)
+        for rows, some in _portions(vectors, sound, width, report):
+            lists.put(rows, quantizer.assign(some, 1)[:, 0])
+        write_header(write, len(vectors), count)
+        write_lists(write, index, lists, 4 * width, partial(self._codes, index, vectors, lists), memory, report)
+
+    def _training(self, index: Any, vectors: Floats, sound: RowFlags, memory: int) -> Floats:
+        """As many of the sound rows as faiss looks at, or as there is memory for; a view where those are all rows.
+
+        They are repeated where a product quantizer would have fewer than centroids (it refuses).
+        """
+        pq = index.pq if isinstance(index, faiss.IndexIVFPQ | faiss.IndexIVFPQFastScan) else None
+        most = index.cp.max_points_per_centroid * index.nlist
+        if not self.exact:  # faiss learns codes from rows, too
+            most = max(most, TRAINING_CODES, 0 if pq is None else pq.cp.max_points_per_centroid * pq.ksub)
+        chosen = _chosen(sound, learnt_at_most(most, index.nlist, 4 * index.d, self.exact, memory))
+        sample = widened(portion_of(vectors, chosen, 0, len(chosen)), index.d)
+        return sample if pq is None or len(sample) >= pq.ksub else np.resize(sample, (pq.ksub, index.d))
+
+    def _codes(self, index: Any, vectors: Floats, lists: Lists, rows: Ids) -> Bytes:
+        some = vectors[rows]
+        if self.exact:
+            return some.view(np.uint8)
+        return coded(index, widened(some, index.d), lists.numbers[rows].astype(np.int64))
 
     def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:
         image, vectors = read_image(data), vectors_of(flat)
@@ -137,21 +193,25 @@ class IvfKernel:
         return OpenIvf(image, vectors, metric, self)
 
 
-def _training(index: Any, vectors: Floats, sound: Ids) -> Floats:
-    """The rows, repeated where a product quantizer would have fewer than centroids (it refuses).
+def _chosen(sound: RowFlags, most: int) -> Ids:
+    """The numbers of so many sound rows, one at random from each stretch of them; of all where they are no more."""
+    count = int(np.count_nonzero(sound))
+    if count <= most:
+        return np.flatnonzero(sound)
+    ends = np.arange(most + 1) * count // most
+    chosen = np.random.default_rng(0).integers(ends[:-1], ends[1:])
+    return chosen if count == len(sound) else np.flatnonzero(sound)[chosen]
 
-    Where rows are widened, as many of them as faiss looks at: all would be a second copy of the segment.
-    """
-    if index.d != vectors.shape[1]:
-        looked_at = max(index.cp.max_points_per_centroid * index.nlist, _TRAINING_SQ)
-        if looked_at < len(sound):
-            sound = np.sort(np.random.default_rng(0).choice(sound, looked_at, replace=False))
-        return widened(portion_of(vectors, sound, 0, len(sound)), index.d)
-    vectors = portion_of(vectors, sound, 0, len(sound))
-    centroids = index.pq.ksub if isinstance(index, faiss.IndexIVFPQ | faiss.IndexIVFPQFastScan) else 1
-    if len(vectors) >= centroids:
-        return vectors
-    return np.resize(vectors, (centroids, vectors.shape[1]))
+
+def _portions(vectors: Floats, sound: RowFlags, width: int, report: Report) -> Iterator[tuple[Ids, Floats]]:
+    """The numbers of the sound rows and those rows, widened, some at a time."""
+    count = max(1, min(_PORTION, _PORTION_BYTES // (4 * width)))
+    for start in range(0, len(vectors), count):
+        report("adding", start)
+        some, flags = vectors[start : start + count], sound[start : start + count]
+        rows = start + np.flatnonzero(flags)
+        if len(rows):
+            yield rows, widened(some if len(rows) == len(some) else some[flags], width)
 
 
 class OpenIvf:

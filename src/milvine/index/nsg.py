@@ -53,6 +53,7 @@ class NsgKernel:
         threads: int,
         write: Write,
         report: Report = untold,
+        memory: int = 0,
     ) -> None:
         use_threads(threads)
         sound = np.flatnonzero(np.isfinite(squared_norms(vectors)))

@@ -21,4 +21,4 @@ def _bits(quantizer: Any, shape: Shape) -> Any:
     return faiss.IndexIVFRaBitQFastScan(quantizer, shape.dimension, shape.nlist, shape.metric)
 
 
-IVF_RABITQ = IvfKernel(_bits, refine=REFINES[IndexType.IVF_RABITQ])
+IVF_RABITQ = IvfKernel(_bits, refine=REFINES[IndexType.IVF_RABITQ], packed=True)

@@ -36,6 +36,7 @@ class RawKernel:
         threads: int,
         write: Write,
         report: Report = untold,
+        memory: int = 0,
     ) -> None:
         """Writes nothing."""
 

@@ -31,7 +31,8 @@ _NICENESS = 10
 class BuildSpec:
     """All a builder needs to know: names, not objects, so that it can run anywhere the files are.
 
-    `stall_seconds` of CPU time without a word of progress end the process.
+    `stall_seconds` of CPU time without a word of progress end the process. `memory`: bytes that the build may use; 0
+    for any number.
     """
 
     folder: str
@@ -45,6 +46,7 @@ class BuildSpec:
     params_json: str
     threads: int
     stall_seconds: int
+    memory: int = 0
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -70,7 +72,7 @@ def build(spec: BuildSpec, report: Report = untold) -> None:
         writer = ComponentWriter(sink)
         writer.align()
         start = writer.position
-        chosen.build(vectors, metric, params, spec.threads, writer.write, report)
+        chosen.build(vectors, metric, params, spec.threads, writer.write, report, spec.memory)
         entry = {
             "id": spec.segment_id,
             "collection": {"id": spec.collection_id},
