@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from milvine import memory
-from milvine.memory import group_limit, memory_limit, within
+from milvine.memory import group_limit, memory_left, memory_limit, within
 
 MIB = 1 << 20
 NO_LIMIT_1 = "9223372036854771712\n"
@@ -83,3 +83,55 @@ def test_the_least_counts(monkeypatch: pytest.MonkeyPatch, total: int, group: in
 def test_a_part_of_it(monkeypatch: pytest.MonkeyPatch, limit: int, size: int) -> None:
     monkeypatch.setattr(memory, "memory_limit", lambda: limit)
     assert within(96, 16) == size
+
+
+def left(folder: Path, own: str, files: Mapping[str, str], machine: str = "") -> int:
+    (folder / "meminfo").write_text(machine, encoding="utf-8")
+    told(folder, own, files)
+    return memory_left(folder / "cgroup", folder / "mounted", folder / "meminfo")
+
+
+STAT_1 = "cache 700\nactive_file 1\nhierarchical_memory_limit 1000\ntotal_inactive_file 300\ntotal_active_file 200\n"
+STAT_2 = "anon 300\nfile 700\ninactive_file 300\nactive_file 200\n"
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "machine", "bytes_left"),
+    [
+        # pages of files give way, those below a group count in it
+        (
+            V1.format("a"),
+            {
+                f"memory/a/memory.{n}": t
+                for n, t in (("limit_in_bytes", "1000"), ("usage_in_bytes", "900"), ("stat", STAT_1))
+            },
+            "",
+            600,
+        ),
+        (V2.format("a"), {"a/memory.max": "1000", "a/memory.current": "900", "a/memory.stat": STAT_2}, "", 600),
+        # the least of the groups, which need not be that with the least limit, and of the machine
+        (
+            V2.format("a/b"),
+            {"a/b/memory.max": "900", "a/b/memory.current": "10", "a/memory.max": "1000", "a/memory.current": "950"},
+            "",
+            50,
+        ),
+        (
+            V2.format("a"),
+            {"a/memory.max": "9000", "a/memory.current": "10"},
+            "MemFree: 1 kB\nMemAvailable:    2 kB\n",
+            2048,
+        ),
+        (V2.format("a"), {"a/memory.max": "max", "a/memory.current": "10"}, "MemAvailable: 2 kB\n", 2048),
+        # nothing is left, nobody says, no sense in it
+        (V2.format("a"), {"a/memory.max": "1000", "a/memory.current": "1200"}, "MemAvailable: 2 kB\n", 1),
+        (V2.format("a"), {"a/memory.max": "max"}, "", 0),
+        ("", {}, "MemAvailable: much\nMemAvailable: \n", 0),
+    ],
+)
+def test_what_is_left(tmp_path: Path, own: str, files: Mapping[str, str], machine: str, bytes_left: int) -> None:
+    assert left(tmp_path, own, files, machine) == bytes_left
+
+
+def test_here_something_is_left() -> None:
+    assert 0 <= memory_left() <= memory_limit()

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 _OWN = Path("/proc/self/cgroup")
 _MOUNTED = Path("/sys/fs/cgroup")
+_MACHINE = Path("/proc/meminfo")
 _LIMITS_1, _LIMITS_2 = ("memory.limit_in_bytes",), ("memory.max", "memory.high")  # above `high` it is slowed down
 _ABSURD = 1 << 60  # version 1 has no word for "no limit"
 
@@ -48,6 +49,35 @@ def group_limit(own: Path = _OWN, mounted: Path = _MOUNTED) -> int:
     """
     found = [limit for folder, names in _groups(own, mounted) for name in names if (limit := _limit(folder / name))]
     return min(found, default=0)
+
+
+def memory_left(own: Path = _OWN, mounted: Path = _MOUNTED, machine: Path = _MACHINE) -> int:
+    """Bytes that may still be allocated here, at least 1; 0 where nobody says. Pages of files count: they give way.
+
+    Args:
+        own, mounted: as for `group_limit`.
+        machine: the file in which the system tells what the machine has left.
+    """
+    left = [1024 * size] if (size := _number(machine, "MemAvailable:")) else []
+    for folder, names in _groups(own, mounted):
+        limits = [limit for name in names if (limit := _limit(folder / name))]
+        if limits:
+            left.append(max(min(limits) - _held(folder), 1))
+    return min(left, default=0)
+
+
+def _held(folder: Path) -> int:
+    """Bytes that a group and those below it hold and cannot give up: what they use, but for pages of files."""
+    used = _limit(folder / "memory.usage_in_bytes") or _limit(folder / "memory.current")
+    stat = folder / "memory.stat"
+    kinds = ("inactive_file", "active_file")
+    return used - sum(_number(stat, f"total_{kind}") or _number(stat, kind) for kind in kinds)
+
+
+def _number(file: Path, word: str) -> int:
+    """The number after a word at the beginning of a line; 0 where there is none."""
+    found = (line.split() for line in _text(file).splitlines() if line.startswith(f"{word} "))
+    return next((int(parts[1]) for parts in found if parts[1:] and parts[1].isdecimal() and len(parts[1]) < 20), 0)
 
 
 def _groups(own: Path, mounted: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:

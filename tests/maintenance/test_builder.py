@@ -146,6 +146,39 @@ def test_a_builder_says_that_the_disk_is_full(tmp_path, monkeypatch):
         database.create_index("c", IVF)
 
 
+HNSW = IndexSetting.of(IndexType.HNSW, {"M": 16, "efConstruction": 40})
+
+
+def test_a_build_that_cannot_fit_is_refused_before_it_begins(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "memory_left", lambda: build._BUILDER_BYTES + (100 << 10))
+    seen = []
+    with filled(tmp_path, seen) as database:
+        with pytest.raises(BuildFailed, match=r"HNSW over 4200 rows takes about \d+ MB of memory, and 0 MB are left"):
+            database.create_index("c", HNSW)
+        assert not of(BuildProgressed, seen) and not database._stores.builds
+        assert database.search("c", Query(rows()[:3], 1, {"ef": 10})).ids[:, 0].tolist() == [0, 1, 2]
+        state, now = database._state("c"), [0.0]
+        attempts = Attempts(database._stores.events, lambda: now[0])
+        assert maintain(database._stores, state, True, attempts) is False
+        monkeypatch.setattr(build, "memory_left", lambda: 1 << 30)
+        assert maintain(database._stores, state, True, attempts) is False, "not at once"
+        now[0] = BACKOFF_SECONDS
+        assert maintain(database._stores, state, True, attempts) is True
+        assert len(of(JobFailed, seen)) == 1 and of(IndexBuilt, seen)
+
+
+@pytest.mark.parametrize(
+    ("left", "allowed"), [(0, 0), (1 << 30, (768 << 20) - build._BUILDER_BYTES), (build._BUILDER_BYTES + (2 << 20), 1)]
+)
+def test_a_builder_is_told_what_it_may_use(tmp_path, monkeypatch, left, allowed):
+    told, real = [], process.run_builder
+    monkeypatch.setattr(build, "memory_left", lambda: left)
+    monkeypatch.setattr(build, "run_builder", lambda spec, *more: told.append(spec.memory) or real(spec, *more))
+    with filled(tmp_path, seen := []) as database:
+        database.create_index("c", IVF)
+    assert told == [allowed] and of(IndexBuilt, seen)
+
+
 def test_one_segment_that_fails_does_not_keep_back_the_others(tmp_path, monkeypatch):
     from milvine.maintenance import worker
 

@@ -15,10 +15,14 @@ from milvine.events import BuildProgressed, BuildStalled, IndexBuilt
 from milvine.index.base import Report
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
+from milvine.limits import MIB
 from milvine.maintenance.builder import BuildSpec, build
 from milvine.maintenance.process import Stalled, run_builder
 from milvine.maintenance.reclaim import retire
+from milvine.memory import memory_left
 from milvine.segment.version import LiveSegment
+from milvine.sizing.memory import build_bytes
+from milvine.sizing.shape import Load
 from milvine.storage.failpoints import at
 from milvine.storage.local import TEMPORARY
 from milvine.types import Collection, IndexSetting, IndexType
@@ -27,6 +31,11 @@ _STALL_SECONDS = 120.0
 _STALL_SECONDS_PER_WORK = 25e-9
 """Per row, dimension and unit of the build parameters: several times what the slowest stage takes on a slow core."""
 _WIDTH_LEAST, _EFFORT_LEAST, _EFFORT_MOST = 64, 2000, 1_000_000
+
+_BUILDER_BYTES = 40 * MIB
+"""What a builder with its libraries takes before it has read a row, and what faiss works with."""
+_SHARE = 0.75
+"""Of the memory that is left, for a builder that can do with any; the rest is for pages of files and for others."""
 
 
 Run: TypeAlias = Callable[[BuildSpec, Report, Callable[[], bool]], bool]
@@ -72,8 +81,9 @@ def build_index(
 
     Raises:
         BuildStopped: `stop` said so.
-        BuildFailed: with the builder's own reason.
+        BuildFailed: with the builder's own reason, or because there is too little memory to begin with.
     """
+    memory = _allowance(collection, record, memory_left())
     spec = BuildSpec(
         folder=str(stores.storage.folder),
         rows_file=record.rows_file,
@@ -86,6 +96,7 @@ def build_index(
         params_json=collection.index.params_json,
         threads=stores.settings.build_threads,
         stall_seconds=stall_seconds(record.rows, collection.dimension, collection.index),
+        memory=memory,
     )
     try:
         _run(stores, spec, record.rows, stop, run)
@@ -125,6 +136,25 @@ def stall_seconds(rows: int, dimension: int, setting: IndexSetting) -> int:
     effort = sum(min(max(0, value), _EFFORT_MOST) for value in numbers)
     work = rows * (dimension + _WIDTH_LEAST) * (effort + _EFFORT_LEAST)
     return int(_STALL_SECONDS + _STALL_SECONDS_PER_WORK * work)
+
+
+def _allowance(collection: Collection, record: SegmentRecord, left: int) -> int:
+    """Bytes that the builder of a segment may use where `left` bytes of memory are left; 0, any number, for 0.
+
+    Raises:
+        BuildFailed: it would have to use more than there are. It would be killed then, or something else would.
+    """
+    if not left:
+        return 0
+    index = collection.index
+    load = Load(record.rows, collection.dimension, collection.metric, index.type, index.params)
+    least, most = build_bytes(load, record.rows, 1), max(left - _BUILDER_BYTES, 1)
+    if least > most:
+        raise BuildFailed(
+            f"Cannot build the index of segment {record.id}: {index.type.name} over {record.rows} rows takes about "
+            f"{least // MIB} MB of memory, and {most // MIB} MB are left"
+        )
+    return max(int(left * _SHARE) - _BUILDER_BYTES, 1)
 
 
 def _run(stores: Stores, spec: BuildSpec, rows: int, stop: Callable[[], bool], run: Run) -> None:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import math
 
+from milvine.index.binary_ivf import training_rows
+from milvine.index.ivf import TRAINING_CODES, learnt_at_most
+from milvine.index.lists import PIECE_BYTES, ROW_BYTES, buffer_rows
 from milvine.index.nsg import BRIDGES, SAMPLE_MIN, SPARSER
 from milvine.index.params import integer
 from milvine.index.widened import wide
@@ -21,10 +24,9 @@ _TABLE_BYTES_MAX = 2 << 30
 _GROWTH = 1 / math.log(2)
 """Room of a vector that doubles when it is full, over what it holds, on the average."""
 _TRAINING_PER_CENTROID = 256
-_TRAINING_SQ = 100_000
+_ROW_BYTES = 4 + 1
+"""Of each row: its list, or its norm before that, and whether it is sound."""
 _ANNOY_GROWTH = 1.3
-_BINARY_TRAINING_PER_LIST = 64
-_BINARY_TRAINING_BYTES = 512 << 20
 
 
 def open_bytes(load: Load, rows: int) -> int:
@@ -66,13 +68,14 @@ def mapped_when_searched(load: Load, rows: int) -> int:
     return vectors if load.index_type is IndexType.ANNOY else image  # ANNOY's image is copied; its hits are scored
 
 
-def build_bytes(load: Load, rows: int) -> int:
+def build_bytes(load: Load, rows: int, memory: int = 0) -> int:
     """Anonymous bytes of the builder at its peak, over those of an idle Python process with faiss.
 
-    The rows themselves are mapped and shared with the server.
+    The rows themselves are mapped and shared with the server. Some types make do with less where only `memory` bytes
+    may be used (0: any number): what comes back is more than that where they cannot.
     """
     if load.metric.is_binary:
-        return _binary_ivf(load, rows)
+        return _binary_ivf(load, rows, memory)
     finite = 12 * rows  # norms and row numbers
     if load.index_type in (IndexType.HNSW, IndexType.HNSW_SQ8):
         row = load.row_bytes if load.index_type is IndexType.HNSW else wide(load.dimension)
@@ -81,18 +84,33 @@ def build_bytes(load: Load, rows: int) -> int:
         return finite + _nsg(load, rows)
     if load.index_type is IndexType.ANNOY:
         return finite + round((_ANNOY_GROWTH + 2) * index_image(load, rows))  # forest, saved forest, its bytes
-    return finite + _ivf(load, rows)
+    return _ROW_BYTES * rows + _ivf(load, rows, memory)
 
 
-def _ivf(load: Load, rows: int) -> int:
-    stored = round(_GROWTH * rows * (code_bytes(load, rows) + 8))
-    sample = min(rows, _TRAINING_PER_CENTROID * lists(load.params, rows))
-    training = sample * load.row_bytes if sample < rows else 0
-    if load.index_type is IndexType.IVF_PQ:
-        training += 2 * min(rows, _TRAINING_PER_CENTROID << pq_bits(load, rows)) * load.row_bytes
-    elif load.index_type is not IndexType.IVF_FLAT:
-        training += 2 * min(rows, _TRAINING_SQ) * load.row_bytes
-    return max(stored, training)
+def _ivf(load: Load, rows: int, memory: int) -> int:
+    """Centroids, and first the rows to learn from, then the lists: those of a portion, or all where they are packed."""
+    nlist, code = lists(load.params, rows), code_bytes(load, rows)
+    learnt = _learnt(load, rows, memory)
+    training = learnt * load.row_bytes if learnt < rows else 0
+    if load.index_type is not IndexType.IVF_FLAT:
+        training += 2 * min(learnt, _learnt_for_codes(load, rows)) * load.row_bytes
+    stored = round(_GROWTH * rows * (code + 8))
+    if load.index_type not in FAST_SCANS:
+        portion = buffer_rows(code, rows, memory)
+        stored = min(rows, portion) * (code + ROW_BYTES) + min(2 * PIECE_BYTES, rows * load.row_bytes)
+    return 2 * nlist * load.row_bytes + max(stored, training)
+
+
+def _learnt(load: Load, rows: int, memory: int) -> int:
+    nlist, exact = lists(load.params, rows), load.index_type is IndexType.IVF_FLAT
+    most = max(_TRAINING_PER_CENTROID * nlist, 0 if exact else TRAINING_CODES, _learnt_for_codes(load, rows))
+    return min(rows, learnt_at_most(most, nlist, load.row_bytes, exact, memory))
+
+
+def _learnt_for_codes(load: Load, rows: int) -> int:
+    if load.index_type is IndexType.IVF_FLAT:
+        return 0
+    return _TRAINING_PER_CENTROID << pq_bits(load, rows) if load.index_type is IndexType.IVF_PQ else TRAINING_CODES
 
 
 def _nsg(load: Load, rows: int) -> int:
@@ -105,7 +123,8 @@ def _nsg(load: Load, rows: int) -> int:
     return max(pruning, keeping) + (points if load.metric is MetricType.IP else 0)
 
 
-def _binary_ivf(load: Load, rows: int) -> int:
-    bits, nlist = load.dimension, lists(load.params, rows)
-    sample = min(rows, max(nlist, min(_BINARY_TRAINING_PER_LIST * nlist, _BINARY_TRAINING_BYTES // (4 * bits))))
-    return max(sample * bits * 4, 3 * 8 * rows)  # bits as floats; then list, order and sorted list of each row
+def _binary_ivf(load: Load, rows: int, memory: int) -> int:
+    nlist, width = lists(load.params, rows), load.dimension // 8
+    training = training_rows(rows, nlist, load.dimension, memory) * load.dimension * 4  # bits as floats
+    portion = min(rows, buffer_rows(width, rows, memory)) * (2 * width + ROW_BYTES)
+    return 4 * rows + max(training, portion)
