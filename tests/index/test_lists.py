@@ -99,3 +99,19 @@ def test_a_buffer_takes_what_memory_there_is() -> None:
     assert lists.buffer_rows(512, 100_000, 100 << 20) == (64 << 20) // 538
     assert lists.buffer_rows(512, 1_000_000, 1) == (4 << 20) // 538
     assert lists.buffer_rows(1 << 30, 3, 1) == 1
+
+
+@pytest.mark.parametrize("kind", [IndexType.IVF_FLAT, IndexType.IVF_SQ8], ids=lambda t: t.name)
+def test_a_row_that_overflows_the_way_to_every_centroid_is_in_no_list(kind: IndexType) -> None:
+    vectors = np.full((200, 2), 0.9e19, dtype=np.float32)
+    vectors[3] = -0.9e19
+    data = image(kind, vectors, MetricType.L2, {"nlist": 1})
+    assert faiss.deserialize_index(read_image(data).body).invlists.list_size(0) == 199
+
+
+def test_more_lists_than_sixteen_bits_count() -> None:
+    made = lists.Lists.empty(300, 200_000)
+    numbers = np.random.default_rng(0).integers(0, 200_000, 300)
+    made.put(np.arange(300), numbers)
+    (portion,) = made.portions(1000)
+    assert np.array_equal(portion.in_order(), np.argsort(numbers, kind="stable"))

@@ -57,9 +57,9 @@ class Lists:
         return cls(np.full(rows, -1, dtype=np.int32), np.zeros(nlist, dtype=np.int64))
 
     def put(self, rows: slice | Ids, numbers: Ids) -> None:
-        """The lists of some rows, none of which had one; `numbers` is int64 (rows,)."""
+        """The lists of some rows, none of which had one; `numbers` is int64 (rows,), -1 for none: as far away."""
         self.numbers[rows] = numbers
-        self.sizes[:] += np.bincount(numbers, minlength=len(self.sizes))
+        self.sizes[:] += np.bincount(numbers[numbers >= 0], minlength=len(self.sizes))
 
     def portions(self, rows_max: int) -> Iterator[Portion]:
         """All lists in their order, as many at a time as have at most so many rows; a longer one comes alone."""
@@ -75,7 +75,9 @@ class Lists:
         rows = np.flatnonzero((self.numbers >= first) & (self.numbers < last))
         if last == first + 1:
             return Portion(first, last, rows, np.arange(len(rows)))
-        order = np.argsort((self.numbers[rows] - first).astype(np.uint16), kind="stable")  # 16 bits are sorted quickest
+        numbers = self.numbers[rows] - first
+        few = last - first <= 1 << 16  # 16 bits are sorted quickest
+        order = np.argsort(numbers.astype(np.uint16) if few else numbers, kind="stable")
         places = np.empty_like(order)
         places[order] = np.arange(len(order))
         return Portion(first, last, rows, places)
