@@ -171,9 +171,9 @@ def test_a_build_that_cannot_fit_is_refused_before_it_begins(tmp_path, monkeypat
     ("left", "allowed"), [(0, 0), (1 << 30, (768 << 20) - build._BUILDER_BYTES), (build._BUILDER_BYTES + (2 << 20), 1)]
 )
 def test_a_builder_is_told_what_it_may_use(tmp_path, monkeypatch, left, allowed):
-    told, real = [], process.run_builder
+    told, real = [], process._run
     monkeypatch.setattr(build, "memory_left", lambda: left)
-    monkeypatch.setattr(build, "run_builder", lambda spec, *more: told.append(spec.memory) or real(spec, *more))
+    monkeypatch.setattr(process, "_run", lambda by, spec, *more: told.append(spec.memory) or real(by, spec, *more))
     with filled(tmp_path, seen := []) as database:
         database.create_index("c", IVF)
     assert told == [allowed] and of(IndexBuilt, seen)
