@@ -241,6 +241,16 @@ def test_none_waits_where_nothing_would_be_built(tmp_path, monkeypatch, settings
         assert not prepared
 
 
+def test_where_memory_is_short_none_waits(builders, monkeypatch):
+    monkeypatch.setattr(process, "memory_left", lambda: process._ROOM_BYTES)
+    builders.prepare()
+    waited = builders._spare
+    assert waited.poll() is None
+    monkeypatch.setattr(process, "memory_left", lambda: process._ROOM_BYTES - 1)
+    builders.prepare()
+    assert builders._spare is None and waited.returncode is not None
+
+
 def test_where_no_process_can_be_started_none_waits(builders, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     builders.prepare()

@@ -15,9 +15,13 @@ from typing import IO, TypeAlias
 
 from milvine.errors import BuildFailed, BuildStarved, DiskFull
 from milvine.index.base import Report
+from milvine.limits import MIB
 from milvine.maintenance.builder import BuildSpec
+from milvine.memory import memory_left
 
 _POLL_SECONDS = 0.02
+_ROOM_BYTES = 256 * MIB
+"""Where less memory is left than this, no process waits: what it has is a good part of what a build may use."""
 _KEPT_SECONDS = 10.0
 """How long a process waits for a build before it is ended."""
 _START = """
@@ -60,11 +64,11 @@ class Builders:
         self._closed = False
 
     def prepare(self) -> None:
-        """Have a process wait for a build, for some seconds from now on. Where none can be started, none waits."""
+        """Have a process wait for a build, for some seconds from now on. None does where memory is short."""
         with self._lock, suppress(OSError, RuntimeError):
             process = self._taken()
-            if self._closed:
-                return
+            if self._closed or 0 < memory_left() < _ROOM_BYTES:
+                return _end(process)
             if process is None or process.poll() is not None:
                 _end(process)
                 process = _started()
