@@ -7,6 +7,8 @@ candidates) a wider second round, then `direct`. Both ways end in the same exact
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,7 +27,13 @@ _QUERIES = 2048
 
 
 def search_exact(
-    queries: Floats, vectors: Floats, metric: MetricType, k: int, mask: RowMask | None = None, threads: int = 1
+    queries: Floats,
+    vectors: Floats,
+    metric: MetricType,
+    k: int,
+    mask: RowMask | None = None,
+    threads: int = 1,
+    picked: Floats | None = None,
 ) -> Found:
     """The k nearest live rows of each query.
 
@@ -37,6 +45,7 @@ def search_exact(
         k: at least 1; may exceed the rows.
         mask: of as many rows; None when all are live.
         threads: OpenMP threads for this call; more than one pays for large batches only.
+        picked: the same vectors again, where they are mapped for a reader of a row here and a row there.
 
     Returns:
         float32 distances and int64 row numbers, both (nq, k), nearest first, equal distances by row number. Missing
@@ -47,7 +56,15 @@ def search_exact(
     live = len(vectors) if mask is None else mask.live
     if not live or not len(queries):
         return nothing(len(queries), k)
-    return for_finite(queries, k, lambda some: _search(some, vectors, metric, k, min(k, live), mask))
+    rows = Rows(vectors, vectors if picked is None else picked)
+    return for_finite(queries, k, lambda some: _search(some, rows, metric, k, min(k, live), mask))
+
+
+class Rows(NamedTuple):
+    """The vectors twice: to be read all of them one after the other, and a few of them."""
+
+    scanned: Floats
+    picked: Floats
 
 
 def _products_pay(nq: int, rows: int, dimension: int) -> bool:
@@ -57,46 +74,45 @@ def _products_pay(nq: int, rows: int, dimension: int) -> bool:
     return nq > FEW_QUERIES and 400 + (nq * 3e-5 + 4e-4) * floats < pairs
 
 
-def _search(queries: Floats, vectors: Floats, metric: MetricType, k: int, wanted: int, mask: RowMask | None) -> Found:
+def _search(queries: Floats, rows: Rows, metric: MetricType, k: int, wanted: int, mask: RowMask | None) -> Found:
     """In portions, so that candidates take bounded memory."""
-    if len(queries) == 1 or not _products_pay(
-        len(queries), len(vectors) if mask is None else mask.live, vectors.shape[1]
-    ):
-        return _direct(queries, vectors, metric, k, wanted, mask)
+    count, dimension = rows.scanned.shape
+    if len(queries) == 1 or not _products_pay(len(queries), count if mask is None else mask.live, dimension):
+        return _direct(queries, rows, metric, k, wanted, mask)
     portion = max(FEW_QUERIES, min(_QUERIES, _CANDIDATES // (wanted + SPARE)))
     if len(queries) <= portion:
-        return _batch(queries, vectors, metric, k, wanted, mask)
-    distances, rows = nothing(len(queries), k)
+        return _batch(queries, rows, metric, k, wanted, mask)
+    distances, found = nothing(len(queries), k)
     for start in range(0, len(queries), portion):
         some = slice(start, start + portion)
-        distances[some], rows[some] = _batch(queries[some], vectors, metric, k, wanted, mask)
-    return distances, rows
+        distances[some], found[some] = _batch(queries[some], rows, metric, k, wanted, mask)
+    return distances, found
 
 
-def _direct(queries: Floats, vectors: Floats, metric: MetricType, k: int, wanted: int, mask: RowMask | None) -> Found:
-    return nearest_of(queries, vectors, direct.scan(queries, vectors, metric, wanted, mask), metric, k)
+def _direct(queries: Floats, rows: Rows, metric: MetricType, k: int, wanted: int, mask: RowMask | None) -> Found:
+    return nearest_of(queries, rows.picked, direct.scan(queries, rows.scanned, metric, wanted, mask), metric, k)
 
 
-def _batch(queries: Floats, vectors: Floats, metric: MetricType, k: int, wanted: int, mask: RowMask | None) -> Found:
-    distances, rows = nothing(len(queries), k)
-    frame, open_queries = products.Frame.around(vectors), np.arange(len(queries))
+def _batch(queries: Floats, rows: Rows, metric: MetricType, k: int, wanted: int, mask: RowMask | None) -> Found:
+    distances, numbers = nothing(len(queries), k)
+    frame, open_queries = products.Frame.around(rows.picked), np.arange(len(queries))
     narrow = wanted + max(SPARE, wanted // 8)
     for width in (narrow, narrow * WIDER):
         if len(open_queries) <= FEW_QUERIES:
             break
         some = queries[open_queries]
-        nominees = products.nominate(some, vectors, metric, min(width, len(vectors)), mask, frame)
+        nominees = products.nominate(some, rows.scanned, metric, min(width, len(rows.scanned)), mask, frame)
         if nominees is None:
             break
-        found = nearest_of(some, vectors, nominees.rows, metric, k)
-        proven = _proven(some, vectors, metric, wanted, found, nominees)
+        found = nearest_of(some, rows.picked, nominees.rows, metric, k)
+        proven = _proven(some, rows.picked, metric, wanted, found, nominees)
         done = open_queries[proven]
-        distances[done], rows[done] = found[0][proven], found[1][proven]
+        distances[done], numbers[done] = found[0][proven], found[1][proven]
         open_queries = open_queries[~proven]
     if len(open_queries):
-        found = _direct(queries[open_queries], vectors, metric, k, wanted, mask)
-        distances[open_queries], rows[open_queries] = found
-    return distances, rows
+        found = _direct(queries[open_queries], rows, metric, k, wanted, mask)
+        distances[open_queries], numbers[open_queries] = found
+    return distances, numbers
 
 
 def _proven(

@@ -45,7 +45,8 @@ def _fetch_from(task: Task, ids: Ids, found: NDArray[np.bool_], out: Vectors) ->
     wanted = np.unique(ids[~found])
     if isinstance(task, SegmentTask):
         rows = np.sort(find_in_run(task.run, wanted))
-        stored, vectors = task.run.ids(), task.run.vectors(scattered=True)
+        stored, picked = task.run.ids(), task.run.picked()
+        vectors = task.run.vectors() if picked is None else picked
     else:
         stored, vectors = task.block.ids, task.block.vectors
         rows = np.flatnonzero(np.isin(stored, wanted))

@@ -21,7 +21,7 @@ def scan(task: Task, query: Query, metric: MetricType, threads: int, exact: bool
         run = task.run
         index = None if exact else run.index()
         if index is None:
-            distances, rows = _scan_rows(run.vectors(), query, metric, k, task.mask, threads)
+            distances, rows = _scan_rows(run.vectors(), query, metric, k, task.mask, threads, run.picked())
         else:
             distances, rows = index.search(query.vectors, k, query.params, task.mask, threads)
         ids = run.ids()
@@ -35,7 +35,14 @@ def scan(task: Task, query: Query, metric: MetricType, threads: int, exact: bool
 
 
 def _scan_rows(
-    vectors: Vectors, query: Query, metric: MetricType, k: int, mask: RowMask | None, threads: int
+    vectors: Vectors,
+    query: Query,
+    metric: MetricType,
+    k: int,
+    mask: RowMask | None,
+    threads: int,
+    picked: Vectors | None = None,
 ) -> tuple[Floats, Ids]:
-    exact = search_bits if metric.is_binary else search_exact
-    return exact(query.vectors, vectors, metric, k, mask, threads)
+    if metric.is_binary:
+        return search_bits(query.vectors, vectors, metric, k, mask, threads)
+    return search_exact(query.vectors, vectors, metric, k, mask, threads, picked)

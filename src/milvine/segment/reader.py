@@ -88,12 +88,16 @@ class Segment:
             for section in ("vectors", "ids")
         )
 
-    def vectors_until(self, last: Segment, scattered: bool = False) -> Vectors:
-        """The vectors of neighbours, from this segment to `last`, as one array (rows, width).
+    def vectors_until(self, last: Segment) -> Vectors:
+        """The vectors of neighbours, from this segment to `last`, as one array (rows, width)."""
+        return self._vectors(last, False)
 
-        `scattered`: for a reader of a few rows here and there, who keeps the system from reading more than those.
-        """
-        file, scattered = self._rows(), scattered and self._files.crowded
+    def picked_until(self, last: Segment) -> Vectors | None:
+        """The same for a reader of a few rows here and there; None where memory is not short."""
+        return self._vectors(last, True) if self._files.crowded else None
+
+    def _vectors(self, last: Segment, scattered: bool) -> Vectors:
+        file = self._rows()
 
         def view() -> Vectors:
             start, end = self._reach(file, last, "vectors")

@@ -49,8 +49,12 @@ class SegmentRun:
         live = [np.ones(e.segment.rows, bool) if e.mask is None else e.mask.to_bool() for e in segments]
         return cls(tuple(segments), rows, RowMask.from_bool(np.concatenate(live)))
 
-    def vectors(self, scattered: bool = False) -> Vectors:
-        return self.segments[0].segment.vectors_until(self.segments[-1].segment, scattered)
+    def vectors(self) -> Vectors:
+        return self.segments[0].segment.vectors_until(self.segments[-1].segment)
+
+    def picked(self) -> Vectors | None:
+        """The vectors for whoever reads a few of them; None where that is no matter: memory is not short."""
+        return self.segments[0].segment.picked_until(self.segments[-1].segment)
 
     def ids(self) -> Ids:
         return self.segments[0].segment.ids_until(self.segments[-1].segment)
