@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import sys
 import threading
 import time
@@ -43,7 +44,8 @@ _SETTINGS = {  # no dynamic table, no pushes, all that a stream may send at once
 }
 _HELLO = http2.PREFACE + http2.settings(_SETTINGS) + http2.window_update(WINDOW_MAX - WINDOW_DEFAULT)
 _STREAM_AT = 5  # where the number of the stream stands in a frame
-_MESSAGE_AT = HEAD.size + PREFIX.size
+_STREAM_BYTES = HEAD.size - _STREAM_AT
+_DATA = struct.Struct(">BHBB")  # the head of a frame without the number of the stream
 _RECEIVED = 1 << 14
 
 
@@ -73,7 +75,8 @@ class Lane:
         self._stream, self._window, self._received = 1, WINDOW_DEFAULT, 0
         self._data, self._at = b"", 0
         self._success: bytes | None = None
-        self._frames = b"", b""  # headers and trailers of a success, without the number of the stream
+        self._frames = b"", b"", b"", b""  # headers and trailers of a success, around the number of the stream
+        self._around = 1 << 62  # bytes of a reply beside its message; before the first one, more than any has
         self._process, self._limited = os.getpid(), True  # whether the socket has a timeout
         self.worn = False
         """Whether the connection has carried all that it may."""
@@ -127,25 +130,19 @@ class Lane:
 
     def _usual_reply(self, number: bytes) -> bytes:
         """A success that lies there whole, in three frames like those of the first one; nothing if it is otherwise."""
-        headers, trailers = self._frames
-        before = headers[:_STREAM_AT] + number + headers[_STREAM_AT:]
-        behind = trailers[:_STREAM_AT] + number + trailers[_STREAM_AT:]
-        data, start = self._data, self._at + len(before)
-        stop = len(data) - len(behind)
-        if (
-            not trailers
-            or stop - start <= _MESSAGE_AT
-            or not (data.startswith(before, self._at) and data.endswith(behind))
-        ):
+        data, at = self._data, self._at
+        size = len(data) - at - self._around
+        if not 0 < size <= http2.FRAME_MAX - PREFIX.size:
             return b""
-        high, low, *rest = HEAD.unpack_from(data, start)
-        size, body = high << 16 | low, start + _MESSAGE_AT
-        if rest != [http2.DATA, 0, int.from_bytes(number, "big")] or size != stop - start - HEAD.size:
+        start, headers, middle, trailers = self._frames
+        length = size + PREFIX.size
+        head = _DATA.pack(length >> 16, length & 0xFFFF, http2.DATA, 0)
+        before = b"".join((start, number, headers, head, number, PREFIX.pack(0, size)))
+        if not (data.startswith(before, at) and data.endswith(middle + number + trailers)):
             return b""
-        if PREFIX.unpack_from(data, start + HEAD.size) != (0, stop - body):
-            raise Unusable
         self._data, self._at = b"", 0
-        return data[body:stop]
+        at += len(before)
+        return data[at : at + size]
 
     def _reply(self, stream: int, end: float | None) -> bytes:
         body: list[bytes] = []
@@ -168,11 +165,10 @@ class Lane:
             raise Unusable
         if self._success is None:
             self._success = trailers
-            ends = http2.END_HEADERS | http2.END_STREAM
-            self._frames = (
-                _without_stream(http2.HEADERS, http2.END_HEADERS, headers),
-                _without_stream(http2.HEADERS, ends, trailers),
-            )
+            first = _without_stream(http2.HEADERS, http2.END_HEADERS, headers)
+            last = _without_stream(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, trailers)
+            self._frames = first[:_STREAM_AT], first[_STREAM_AT:], last[:_STREAM_AT], last[_STREAM_AT:]
+            self._around = len(first) + len(last) + 3 * _STREAM_BYTES + _DATA.size + PREFIX.size
         if trailers != self._success:
             raise Unusable
         return body[PREFIX.size :]
