@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
@@ -57,7 +57,8 @@ class Caller:
         self.socket.settimeout(30)
         try:
             self.socket.connect(address)
-            self.say(hello)
+            with suppress(BrokenPipeError):  # hung up on already, which a Unix socket tells whoever says something
+                self.say(hello)
         except OSError:
             self.socket.close()
             raise
