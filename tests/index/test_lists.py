@@ -85,7 +85,7 @@ def test_little_memory_takes_fewer_rows_to_learn_from(monkeypatch: pytest.Monkey
         real(index, rows)
 
     monkeypatch.setattr(faiss.IndexIVFFlat, "train", train)
-    for memory in (0, 1 << 30, 2 * 4 * 13 * 1000, 1):
+    for memory in (0, 1 << 30, 4 * 13 * 1250, 1):
         image(IndexType.IVF_FLAT, ROWS, MetricType.L2, PARAMS, memory)
     assert taken == [5000, 5000, 1000, 50 * ivf.TRAINING_ROWS_PER_LIST_LEAST]
 

@@ -38,8 +38,8 @@ from milvine.types import Bytes, Floats, Ids, IndexType, MetricType, RowMask
 TRAINING_CODES = 100_000
 """Rows from which faiss learns the range of codes of a byte."""
 
-_TRAINING_SHARE, _TRAINING_SHARE_CODES = 2, 4
-"""The part of the memory that rows to learn from may take, as a divisor."""
+_TRAINING_SHARE, _TRAINING_SHARE_CODES = 0.8, 0.3
+"""The part of the memory that rows to learn from may take: on clustered rows, fewer cost recall."""
 
 TRAINING_ROWS_PER_LIST_LEAST = 16
 """From fewer rows nothing is learnt, however little memory there is."""
@@ -68,7 +68,7 @@ def learnt_at_most(most: int, nlist: int, row_bytes: int, exact: bool, memory: i
     """
     if not memory:
         return most
-    share = memory // (_TRAINING_SHARE if exact else _TRAINING_SHARE_CODES)
+    share = int(memory * (_TRAINING_SHARE if exact else _TRAINING_SHARE_CODES))
     return min(most, max(share // row_bytes, TRAINING_ROWS_PER_LIST_LEAST * nlist))
 
 
