@@ -6,10 +6,13 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
+from threading import BoundedSemaphore
 from typing import Any
 
 import grpc
 
+from milvine.limits import MIB
+from milvine.memory import within
 from milvine.server.door import (
     MESSAGE_BYTES_MAX,
     REQUEST_ID,
@@ -34,6 +37,16 @@ _OPTIONS = (
     ("grpc.server_handshake_timeout_ms", 20_000),  # who connects and says nothing is not waited for longer
     ("grpc.http2.max_ping_strikes", 0),  # 1.x clients ping every 55 seconds
 )
+
+
+_SHORT_OF_MEMORY = (("grpc.http2.bdp_probe", 0),)  # else megabytes of calls that are not read yet are taken in
+_INSERT_BYTES = 16 * MIB
+_INSERTS_LEAST = 2
+
+
+def inserts_max() -> int:
+    """Inserts whose messages are read side by side: where memory is short, others wait with theirs on their side."""
+    return max(_INSERTS_LEAST, within(4 * WAITING_CALLS_MAX * _INSERT_BYTES, 4) // _INSERT_BYTES)
 
 
 class GrpcDoor:
@@ -62,6 +75,7 @@ class GrpcDoor:
             handlers=[_Handlers(call, rpcs, streams or {}, observe, security.gate), *handlers],
             options=(
                 *_OPTIONS,
+                *(_SHORT_OF_MEMORY if inserts_max() < WAITING_CALLS_MAX else ()),
                 ("grpc.max_concurrent_streams", security.streams_max),
                 ("grpc.max_receive_message_length", min(security.message_bytes_max, MESSAGE_BYTES_MAX)),
             ),
@@ -97,6 +111,9 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
         numbers = itertools.count()
         self._gate, self._rpcs = gate, {method_path(rpc): rpc for rpc in rpcs}
         self._handlers = {path: _handler(call, rpc, numbers, observe, gate) for path, rpc in self._rpcs.items()}
+        if (inserts := inserts_max()) < WAITING_CALLS_MAX:
+            path = method_path("Insert")
+            self._handlers[path] = _in_turns(self._handlers[path], BoundedSemaphore(inserts))
         self._handlers |= {method_path(rpc): _stream_handler(stream) for rpc, stream in streams.items()}
 
     def service(self, handler_call_details: Any) -> Any:
@@ -124,6 +141,20 @@ def _handler(call: Call, rpc: str, numbers: Iterator[int], observe: Observe | No
             raise
 
     return grpc.unary_unary_rpc_method_handler(serve)
+
+
+def _in_turns(handler: Any, turns: BoundedSemaphore) -> Any:
+    """The same call, whose message is read when its turn comes: as one that takes a stream, of one message."""
+
+    def serve(requests: Iterator[bytes], context: Any) -> bytes:
+        with turns:
+            for request in requests:
+                reply: bytes = handler.unary_unary(request, context)
+                return reply
+        context.abort(grpc.StatusCode.INTERNAL, "The call has no message")
+        return b""
+
+    return grpc.stream_unary_rpc_method_handler(serve)
 
 
 def _refusing(gate: Gate, rpc: str) -> Any:
