@@ -79,6 +79,24 @@ def test_a_call_without_a_message_is_refused(channel: grpc.Channel) -> None:
         nothing(iter(()), TIMEOUT)
 
 
+def test_who_does_not_send_loses_the_turn(channel: grpc.Channel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc_door, "SENDING_SECONDS", 0.3)
+    never = threading.Event()
+
+    def silent() -> Iterator[bytes]:
+        never.wait(TIMEOUT)
+        yield from ()
+
+    calls = [channel.stream_unary(method_path("Insert")).future(silent(), TIMEOUT) for _ in range(6)]
+    try:
+        insert: Any = channel.unary_unary(method_path("Insert"))
+        assert insert(b"good", TIMEOUT) == b"done good"
+        for call in calls:
+            assert call.code() is grpc.StatusCode.CANCELLED
+    finally:
+        never.set()
+
+
 @pytest.mark.parametrize(("part", "inserts"), [(1, 2), (50 << 20, 3), (1 << 30, WAITING_CALLS_MAX)])
 def test_how_many(monkeypatch: pytest.MonkeyPatch, part: int, inserts: int) -> None:
     monkeypatch.setattr(grpc_door, "within", lambda most, share: part)

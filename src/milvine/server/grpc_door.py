@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Timer
 from typing import Any
 
 import grpc
@@ -42,6 +42,8 @@ _OPTIONS = (
 _SHORT_OF_MEMORY = (("grpc.http2.bdp_probe", 0),)  # else megabytes of calls that are not read yet are taken in
 _INSERT_BYTES = 16 * MIB
 _INSERTS_LEAST = 2
+SENDING_SECONDS = 60.0
+"""From its turn on until a message is there: whoever takes longer is cut off, for others wait."""
 
 
 def inserts_max() -> int:
@@ -148,7 +150,14 @@ def _in_turns(handler: Any, turns: BoundedSemaphore) -> Any:
 
     def serve(requests: Iterator[bytes], context: Any) -> bytes:
         with turns:
-            for request in requests:
+            late = Timer(SENDING_SECONDS, context.cancel)
+            late.daemon = True
+            late.start()
+            try:
+                request = next(requests, None)
+            finally:
+                late.cancel()
+            if request is not None:
                 reply: bytes = handler.unary_unary(request, context)
                 return reply
         context.abort(grpc.StatusCode.INTERNAL, "The call has no message")
