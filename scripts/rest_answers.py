@@ -464,6 +464,7 @@ def serving() -> Iterator[str]:
     """The address of `milvine serve` over an empty folder."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "milvine", "serve", "--port", "0", "--http-port", "0", "--data", folder]
+        command += ["--set", "cache.cache_size=4GB"]  # the default, which limited memory would make smaller
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
             assert server.stdout is not None
             ready = server.stdout.readline()

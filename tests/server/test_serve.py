@@ -22,6 +22,8 @@ from milvine.wire.schema import method_path
 
 SOURCE = Path(milvine.__file__).parents[1]
 COMMAND = [sys.executable, "-m", "milvine"]
+SIZES = ("CACHE_CACHE_SIZE", "CACHE_INSERT_BUFFER_SIZE", "STORAGE_AUTO_FLUSH_TAIL_BYTES", "NETWORK_REQUEST_BYTES_MAX")
+SET = {f"MILVINE_{name}": "64MB" for name in SIZES}  # or a server says what it sets them to where memory is limited
 READY = re.compile(r"Milvine \S+ ready: grpc (\S+:\d+)(?:, http \S+:\d+)?, data (.+)\n")
 
 
@@ -29,7 +31,7 @@ class Process:
     """A server process, from its ready line on."""
 
     def __init__(self, *arguments: str) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+        environment = {**os.environ, **SET, "PYTHONPATH": str(SOURCE)}
         self.process = subprocess.Popen(
             [*COMMAND, "serve", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )
