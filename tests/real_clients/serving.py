@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-HERE = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+SET = {"MILVINE_CACHE_INSERT_BUFFER_SIZE": "1GB"}  # the default, which limited memory would make smaller
+HERE = {**os.environ, **SET, "PYTHONPATH": str(ROOT / "src")}
 
 
 @contextmanager
