@@ -25,8 +25,8 @@ def test_power_cuts(tmp_path: Path, tracer: Path) -> None:
 
 
 def test_a_log_without_syncs_loses_acknowledged_rows(tmp_path: Path, tracer: Path) -> None:
-    report = PowerCuts(tmp_path, tracer, seed=2, settings={"wal_sync": False}, actions=60).run(8)
-    assert report.acknowledged and report.lost + report.resurrected  # inserts, or deletions: it depends on the moment
+    report = PowerCuts(tmp_path, tracer, seed=2, settings={"wal_sync": False}, actions=60).run(20)
+    assert report.acknowledged and report.lost
 
 
 @pytest.mark.parametrize("lies", ["*", "wal/*", "segments/*", "catalog.sqlite-wal"])
