@@ -104,8 +104,10 @@ def folder_bytes(folder: Path) -> int:
     return total
 
 
-def wait_until_quiet(folder: Path, still: float = 15.0, most: float = 180.0) -> None:
-    """Return when no file under the folder changed its size for `still` seconds.
+def wait_until_quiet(folder: Path, still: float = 15.0, most: float = 180.0, pause: float = 0.5) -> float:
+    """Return when no file under the folder changed its size for `still` seconds: when one last did, monotonic clock.
+
+    It looks every `pause` seconds.
 
     Raises:
         TimeoutError: it is still changing after `most` seconds.
@@ -116,8 +118,8 @@ def wait_until_quiet(folder: Path, still: float = 15.0, most: float = 180.0) -> 
         if size != last:
             last, since = size, time.monotonic()
         elif time.monotonic() - since >= still:
-            return
-        time.sleep(0.5)
+            return since
+        time.sleep(pause)
     raise TimeoutError(f"{folder.name} is not quiet after {most:g} s")
 
 

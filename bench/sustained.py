@@ -10,12 +10,11 @@ import argparse
 import statistics
 import time
 from contextlib import closing
-from pathlib import Path
 
 from bench.deletes import BATCH, insert_all
 from bench.doors import scratch
 from bench.ingest import write_file
-from bench.measure import MIB, folder_bytes, timed, warm_free_memory
+from bench.measure import MIB, timed, wait_until_quiet, warm_free_memory
 from bench.search import load, save
 from milvine.bench.contenders.milvus_1x import checked, connect
 from milvine.bench.results import Results
@@ -24,7 +23,7 @@ from milvine.bench.vectors import Dataset
 SETS = ["clustered:1000000"]
 BUFFERS = 8  # insert buffers that the rows fill
 SHARE = 0.2
-STILL_SECONDS, STILL_SECONDS_MAX = 3.0, 300.0
+STILL_SECONDS, STILL_SECONDS_MAX, LOOK_SECONDS = 3.0, 300.0, 0.05
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -61,26 +60,9 @@ def _round(data: Dataset) -> tuple[float, float, float]:
         with closing(connect(f"file://{folder / 'data'}", setup)) as client:
             buffer = max(1, data.train.nbytes // BUFFERS // MIB)
             checked(client.client.set_config("cache", "insert_buffer_size", f"{buffer}MB"))
-            began = time.perf_counter()
+            began = time.monotonic()
             insert_all(client, data)
-            acknowledged = time.perf_counter() - began
+            acknowledged = time.monotonic() - began
             checked(client.client.flush(["sustained"]))
-            at_rest = _rests_since(folder) - began
+            at_rest = wait_until_quiet(folder, STILL_SECONDS, STILL_SECONDS_MAX, LOOK_SECONDS) - began
     return plain, acknowledged, at_rest
-
-
-def _rests_since(folder: Path) -> float:
-    """When files last changed their size, on the clock of `time.perf_counter`.
-
-    Raises:
-        TimeoutError: they go on changing.
-    """
-    end, size, since = time.perf_counter() + STILL_SECONDS_MAX, -1, time.perf_counter()
-    while time.perf_counter() < end:
-        now = folder_bytes(folder)
-        if now != size:
-            size, since = now, time.perf_counter()
-        elif time.perf_counter() > since + STILL_SECONDS:
-            return since
-        time.sleep(0.05)
-    raise TimeoutError(f"files still change {STILL_SECONDS_MAX:g} s after the last row")
