@@ -228,9 +228,8 @@ class OpenIvf:
         self._ahead: ListsAhead | None = None
 
     def read_ahead(self) -> None:
-        if isinstance(
-            faiss.downcast_InvertedLists(self._index.invlists), faiss.ArrayInvertedLists
-        ):  # others lie in memory
+        lists = faiss.downcast_InvertedLists(self._index.invlists)
+        if isinstance(lists, faiss.ArrayInvertedLists):  # others lie in memory
             self._ahead = ListsAhead(self._index)
 
     @property
