@@ -6,6 +6,7 @@ import gc
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import grpc
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from milvine.client.transports import embedded
+from milvine.segment.reader import Segment
 from milvus import IndexType, Milvus, NotConnectError
 
 ROOT = Path(__file__).parents[2]
@@ -152,3 +154,23 @@ def test_the_import_alone_opens_no_door() -> None:
 def test_an_embedded_client_opens_no_socket(tmp_path: Path) -> None:
     code = f"from milvus import Milvus; Milvus(uri={(tmp_path / 'data').as_uri()!r}).list_collections()"
     assert "grpc" not in loaded(code)
+
+
+def test_what_is_counted_and_described_reads_no_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.random.default_rng(0).random((5000, 8), dtype=np.float32)
+    with closing(open_at(tmp_path / "data")) as client:
+        client.create_collection({"collection_name": "c", "dimension": 8})
+        client.insert("c", rows, ids=list(range(5000)))
+        client.flush(["c"])
+        client.delete_entity_by_id("c", [1, 2, 3])
+
+    def read(*_: object) -> None:
+        raise AssertionError("vectors are read")
+
+    for name in ("vectors", "vectors_until", "picked_until", "flat_image"):
+        monkeypatch.setattr(Segment, name, read)
+    with closing(open_at(tmp_path / "data")) as client:
+        assert client.count_entities("c")[1] == 4997
+        assert client.get_collection_stats("c")[1]["row_count"] == 4997
+        assert client.get_collection_info("c")[1].dimension == 8
+        assert not client.search("c", 1, rows[:1])[0].OK(), "a reader of vectors would be noticed"
