@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ LEAVES = ("types", "errors", "limits", "config", "events", "logs", "memory")
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "manager", "managers", "common", "core", "misc", "impl"}
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
+_STOPS_CLOCKS = re.compile(r"""setattr\(\s*(?:[\w.]+\.)?time,|setattr\(\s*["'](?:[\w.]+\.)?time\.\w""")
 _IMPORTS = (ast.Import, ast.ImportFrom)
 
 
@@ -135,6 +137,14 @@ def function_sizes(modules: list[Module]) -> tuple[float, float]:
     """Median and 90th percentile of function lengths in lines."""
     lengths = [_length(f) for m in modules for f in m.functions()]
     return statistics.median(lengths), statistics.quantiles(lengths, n=10)[8]
+
+
+# Clocks
+
+
+def stopped_clocks(source: str) -> list[str]:
+    """Where a test gives `time` itself another clock, instead of giving one module another `time`."""
+    return [line.strip() for line in source.splitlines() if _STOPS_CLOCKS.search(line)]
 
 
 # Imports

@@ -151,6 +151,13 @@ def test_no_handler_hides_errors() -> None:
     assert [v for m in MODULES for v in house.silenced_errors(m)] == []
 
 
+def test_no_test_stops_the_clock_of_all_threads() -> None:
+    """A server of another test may serve in this process: its event loop would sleep for what the clock jumps."""
+    tests = [path for path in sorted((ROOT / "tests").rglob("*.py")) if path != Path(__file__)]  # bad examples are here
+    stopped = {path.name: house.stopped_clocks(path.read_text(encoding="utf-8")) for path in tests}
+    assert {name: found for name, found in stopped.items() if found} == {}
+
+
 # Annotations, names, texts
 
 
@@ -276,6 +283,21 @@ def test_checkers_see_hidden_errors() -> None:
     assert house.silenced_errors(_module("milvine.types", "try:\n    x\nexcept:\n    y"))
     assert house.silenced_errors(_module("milvine.types", "try:\n    x\nexcept Exception:\n    pass"))
     assert not house.silenced_errors(_module("milvine.types", "try:\n    x\nexcept OSError:\n    pass"))
+
+
+@pytest.mark.parametrize(
+    ("line", "bad"),
+    [
+        ('monkeypatch.setattr(lanes.time, "monotonic", stop)', True),
+        ('patch.setattr(time, "sleep", stop)', True),
+        ('patch.setattr("milvine.server.lanes.time.monotonic", stop)', True),
+        ('patch.setattr("time.time", stop)', True),
+        ('patch.setattr(lanes, "time", SimpleNamespace(monotonic=stop))', False),
+        ('patch.setattr(lanes, "_KEPT_SECONDS", 1)', False),
+    ],
+)
+def test_checkers_see_stopped_clocks(line: str, bad: bool) -> None:
+    assert bool(house.stopped_clocks(line)) == bad
 
 
 def test_checkers_see_names_layers_and_texts() -> None:

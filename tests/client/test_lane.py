@@ -8,6 +8,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -168,7 +169,7 @@ def test_a_lane_that_gives_up_is_not_tried_again_at_once_and_comes_back(
         return None if calls == 2 else success(stream)
 
     clock = [100.0]
-    monkeypatch.setattr(lanes.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(lanes, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     own = Lanes(scripted(answer).address)
     told = [own.call("Search", b"", None) for _ in range(4)]
     assert told == [b"reply", None, None, None] and calls == 2

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ YEAR = 365 * 86400 * 10**9
 def test_ids_increase_though_the_clock_jumps_back(open_database, monkeypatch):
     """A year back at every step: between inserts, at a flush, over restarts, after a drop."""
     times = iter(range(40 * YEAR, 0, -YEAR))
-    monkeypatch.setattr(clock.time, "time_ns", lambda: next(times))
+    monkeypatch.setattr(clock, "time", SimpleNamespace(time_ns=lambda: next(times)))
     given: list[int] = []
 
     def insert(database: Database, name: str) -> None:
@@ -69,7 +70,7 @@ def test_no_file_gets_a_name_that_a_builder_of_before_still_writes(open_database
     database.close()
     late = tmp_path / "db" / "segments" / f"index-{50 * YEAR}.mlv.tmp"
     late.write_bytes(b"half")
-    monkeypatch.setattr(clock.time, "time_ns", lambda: 40 * YEAR)
+    monkeypatch.setattr(clock, "time", SimpleNamespace(time_ns=lambda: 40 * YEAR))
     database = open_database()
     assert database.insert("c", ROWS, None)[0] > 50 * YEAR
 

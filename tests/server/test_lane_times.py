@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ def request(rpc: str, collection: bytes = b"one", more: bytes = b"") -> Request:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr(lane_times.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(lane_times, "time", SimpleNamespace(monotonic=lambda: now[0]))
     return now
 
 

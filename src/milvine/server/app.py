@@ -112,13 +112,11 @@ class Server:
             return
         self._stopped = True
         self._events.emit(Stopping())
+        end = None if grace is None else time.monotonic() + grace
         try:
-            if self._http:
-                self._http.stop(grace)
-            began = time.monotonic()
-            if self._lane:  # its clients go on at the gRPC port, which answers until the end
-                self._lane.stop(grace)
-            self._door.stop(None if grace is None else max(0.0, grace - (time.monotonic() - began)))
+            for door in (self._http, self._lane, self._door):  # lanes' callers go on at the gRPC port, which ends last
+                if door:
+                    door.stop(None if end is None else max(0.0, end - time.monotonic()))
             if self._metrics:
                 self._metrics.stop()
         finally:

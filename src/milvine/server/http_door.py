@@ -17,6 +17,7 @@ from milvine.server.http_heads import with_bounded_heads
 _BACKLOG = 2048
 _START_SECONDS = 30.0
 _FOREVER = 365 * 86400
+_LAST_SECONDS = 1.0  # for the event loop to notice the end
 
 
 class HttpDoor:
@@ -45,11 +46,13 @@ class HttpDoor:
             raise DoorFailed("The HTTP server did not start")
 
     def stop(self, grace: float | None) -> None:
-        self._server.config.timeout_graceful_shutdown = _FOREVER if grace is None else max(1, math.ceil(grace))
+        seconds = _FOREVER if grace is None else max(1, math.ceil(grace))
+        self._server.config.timeout_graceful_shutdown = seconds
         self._server.should_exit = True
-        if self._thread.is_alive():
-            self._thread.join()
-        self._socket.close()
+        if self._thread.is_alive():  # uvicorn keeps to the seconds only while its event loop turns
+            self._thread.join(None if grace is None else seconds + _LAST_SECONDS)
+        if not self._thread.is_alive():  # else the loop closes it, when it turns again
+            self._socket.close()
 
     def _serve(self) -> None:
         self._server.run(sockets=[self._socket])

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
+from fastapi import FastAPI
 
 from milvine.events import Answered, Event
 from milvine.server.door import DoorFailed
@@ -128,3 +131,25 @@ def test_searches_go_on_while_others_wait(rest: Asking) -> None:
 def test_a_busy_port(rest: Asking) -> None:
     with pytest.raises(DoorFailed, match="the address is in use"):
         HttpDoor(None, "127.0.0.1", rest.client.base_url.port or 0)
+
+
+def test_the_end_does_not_wait_for_a_call_that_holds_the_event_loop() -> None:
+    begun, over = threading.Event(), threading.Event()
+
+    async def hold() -> None:
+        begun.set()
+        over.wait(60)
+
+    app = FastAPI()
+    app.add_api_route("/wait", hold)
+    door = HttpDoor(app, "127.0.0.1", 0)
+    door.start()
+    with ThreadPoolExecutor(2) as threads:
+        try:
+            reply = threads.submit(httpx.get, f"http://127.0.0.1:{door.port}/wait", timeout=60)
+            assert begun.wait(30)
+            threads.submit(door.stop, 0.1).result(30)
+            assert not over.is_set()
+        finally:
+            over.set()
+        assert reply.result(30).status_code == 200
