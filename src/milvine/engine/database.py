@@ -18,7 +18,7 @@ from milvine.engine.following import Follower
 from milvine.engine.inspection import Inspection, inspect
 from milvine.engine.live import set_live
 from milvine.engine.opening import Opening, close_parts, open_parts
-from milvine.engine.room import Room
+from milvine.engine.room import Room, WorkRoom
 from milvine.engine.segments import preload, release, segment_ids
 from milvine.engine.sharing import Found, SharedScans, pays
 from milvine.engine.stats import CollectionStats, collection_stats
@@ -51,7 +51,7 @@ class Database:
 
     def __init__(self, parts: Opening, settings: Settings) -> None:
         self._parts, self._stores = parts, parts.stores
-        self._executor = Executor(settings.search_threads)
+        self._executor = Executor(settings.search_threads, WorkRoom().of)
         self._shared = SharedScans(self._find, settings.search_threads)
         self._worker = Worker(parts.stores) if settings.background and not parts.read_only else None
         self._follower = Follower(parts.stores, settings.background) if parts.read_only else None

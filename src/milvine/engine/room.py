@@ -1,12 +1,16 @@
-"""Back pressure: with the insert buffer full, whoever inserts flushes first, or waits for one who does."""
+"""Back pressure: with the insert buffer full, whoever inserts flushes first, or waits for one who does; and searches
+that find much wait for each other, so that what they find fits into memory (`search/portions.py`)."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from milvine.errors import MilvineError
 from milvine.ingest.stores import Stores
 from milvine.maintenance.flush import flush
+from milvine.search.portions import WORK_BYTES
 
 
 class Room:
@@ -47,3 +51,28 @@ class Room:
                 return
         if failure is not None:
             raise failure
+
+
+class WorkRoom:
+    """In memory, for what the searches of a database find before it is merged. Thread-safe."""
+
+    def __init__(self, most: int = WORK_BYTES) -> None:
+        self._most, self._used = most, 0
+        self._changed, self._turn = threading.Condition(), threading.Lock()
+
+    @contextmanager
+    def of(self, size: int) -> Iterator[None]:
+        """Counts `size` bytes; waits until there is room, which for more than there ever is means: alone.
+
+        Whoever has it never waits for room again, so everybody's turn comes.
+        """
+        size = min(size, self._most)
+        with self._turn, self._changed:  # who waits for much is not passed for ever by those who want little
+            self._changed.wait_for(lambda: self._used + size <= self._most)
+            self._used += size
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._used -= size
+                self._changed.notify_all()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 from milvine.search.plan import Task
+from milvine.search.portions import Room
 from milvine.search.scan import scan
 from milvine.types import Hits, MetricType, Query
 
@@ -17,9 +19,14 @@ Scan = Callable[[Task, Query, MetricType, int], Hits]
 
 
 class Executor:
-    """A pool of `threads` kernel threads, made when it is first needed."""
+    """A pool of `threads` kernel threads, made when it is first needed.
 
-    def __init__(self, threads: int) -> None:
+    Attributes:
+        room: for the partial hits of searches that find much.
+    """
+
+    def __init__(self, threads: int, room: Room = nullcontext) -> None:
+        self.room = room
         self._threads = max(threads, 1)
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="milvine-search")
         self._batches: list[None] = []  # one entry for each big batch that runs; appending needs no lock

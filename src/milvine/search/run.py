@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any
 
 from milvine.index.params import scoring_metric
 from milvine.search.executor import Executor
 from milvine.search.fetch import fetch
-from milvine.search.plan import plan_search, plan_segments
+from milvine.search.plan import Plan, plan_search, plan_segments
+from milvine.search.portions import PORTION_BYTES, few, query_bytes
 from milvine.search.reduce import fillers, reduce
 from milvine.search.scan import scan
 from milvine.search.stopwatch import Stopwatch
@@ -44,13 +46,39 @@ def search(
     if not nq:
         return fillers(0, width)
     metric = _metric(version.collection, query)
+    if watch is not None:
+        watch.planned(plan, metric)
+    if few(nq, query.k, plan.tasks):
+        return _found(plan, query, executor, metric, watch)
+    return _found_in_portions(plan, query, executor, metric, watch)
+
+
+def _found(plan: Plan, query: Query, executor: Executor, metric: MetricType, watch: Stopwatch | None) -> Hits:
+    nq, width = len(query.vectors), min(query.k, plan.live + 1)
     if watch is None:
         return reduce(executor.run(plan.tasks, query, metric), nq, width, metric)
-    watch.planned(plan, metric)
     partials = executor.run(plan.tasks, query, metric, watch.scan if len(plan.tasks) > 1 else scan)
     watch.scanned()
     hits = reduce(partials, nq, width, metric)
     watch.reduced()
+    return hits
+
+
+def _found_in_portions(
+    plan: Plan, query: Query, executor: Executor, metric: MetricType, watch: Stopwatch | None
+) -> Hits:
+    """The same, with as many queries at a time as there is memory for."""
+    nq, each = len(query.vectors), query_bytes(query.k, plan.tasks)
+    portion = max(PORTION_BYTES // each, 1)
+    if nq <= portion:
+        with executor.room(nq * each):
+            return _found(plan, query, executor, metric, watch)
+    hits = fillers(nq, min(query.k, plan.live + 1))
+    for start in range(0, nq, portion):
+        some = slice(start, start + portion)
+        with executor.room(portion * each):
+            part = _found(plan, replace(query, vectors=query.vectors[some]), executor, metric, watch)
+            hits.ids[some], hits.distances[some] = part.ids, part.distances
     return hits
 
 

@@ -17,10 +17,11 @@ _NOTHING = Plan(())
 class Stopwatch:
     """For one search; starts when it is made. Scans may be told from any thread."""
 
-    __slots__ = ("_metric", "_plan", "_planned", "_reduced", "_scanned", "_times", "began")
+    __slots__ = ("_metric", "_plan", "_planned", "_reduced", "_reducing", "_scanned", "_times", "began")
 
     def __init__(self) -> None:
         self.began = self._planned = self._scanned = self._reduced = perf_counter()
+        self._reducing = 0.0
         self._plan = _NOTHING
         self._times: dict[int, tuple[float, float]] = {}
         self._metric: MetricType | None = None
@@ -31,10 +32,14 @@ class Stopwatch:
         self._planned = self._scanned = self._reduced = perf_counter()
 
     def scan(self, task: Task, query: Query, metric: MetricType, threads: int) -> Hits:
-        """`milvine.search.scan.scan`, timed. One that is the only task need not be: it is all that `scanned` ends."""
+        """`milvine.search.scan.scan`, timed. One that is the only task need not be: it is all that `scanned` ends.
+
+        Of a search in portions, a task's time is that from its first scan to its last.
+        """
         began = perf_counter()
         hits = scan(task, query, metric, threads)
-        self._times[id(task)] = (began, perf_counter())  # the plan keeps the task, so its id is its own
+        first, _ = self._times.get(id(task)) or (began, began)
+        self._times[id(task)] = (first, perf_counter())  # the plan keeps the task, so its id is its own
         return hits
 
     def scanned(self) -> None:
@@ -42,6 +47,7 @@ class Stopwatch:
 
     def reduced(self) -> None:
         self._reduced = perf_counter()
+        self._reducing += self._reduced - self._scanned
 
     @property
     def seconds(self) -> float:
@@ -50,8 +56,8 @@ class Stopwatch:
 
     def watched(self, params: Mapping[str, Any]) -> WatchedSearch:
         """What was seen; `params` are those of the query."""
-        start, planned, scanned = self.began, self._planned, self._scanned
-        steps = planned - start, scanned - planned, self._reduced - scanned
+        start, planned, scanned, reducing = self.began, self._planned, self._scanned, self._reducing
+        steps = planned - start, self._reduced - planned - reducing, reducing
         scans = []
         for task in self._plan.tasks:
             began, ended = self._times.get(id(task)) or (planned, scanned)

@@ -1,0 +1,138 @@
+"""Searches whose partial hits do not fit into memory at once: portions of their queries, with the same answer."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from milvine.engine.database import Database
+from milvine.engine.room import WorkRoom
+from milvine.events import Event, Searched
+from milvine.index.score import FEW
+from milvine.search import run
+from milvine.search.portions import PORTION_BYTES, WORK_BYTES, few, query_bytes
+from milvine.types import IndexSetting, IndexType, MetricType, Query
+
+SETTINGS = {
+    "FLAT": (IndexSetting(), {}),
+    "IVF_FLAT": (IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 16}), {"nprobe": 5}),
+    "HNSW": (IndexSetting.of(IndexType.HNSW, {"M": 8, "efConstruction": 60}), {"ef": 400}),
+}
+TIMEOUT = 30
+
+
+@pytest.fixture(params=SETTINGS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def stocked(database: Database, kind: str) -> Database:
+    """An indexed segment, small ones, rows that are not flushed, and some deleted of each."""
+    database.create_collection("c", 8, 1024, MetricType.L2)
+    rows = np.random.default_rng(5).random((7_000, 8), dtype=np.float32)
+    for start, stop in ((0, 5_000), (5_000, 5_600), (5_600, 6_500), (6_500, 7_000)):
+        database.insert("c", rows[start:stop], np.arange(start, stop))
+        if stop == 5_000:
+            database.create_index("c", SETTINGS[kind][0])
+        elif stop < 7_000:
+            database.flush(["c"])
+    database.delete("c", np.arange(0, 7_000, 9))
+    return database
+
+
+@pytest.mark.parametrize(("nq", "k"), [(1, 5_000), (2, 3_000), (50, 300), (50, 7_000)])
+def test_portions_answer_as_the_whole_does(
+    stocked: Database, kind: str, nq: int, k: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = np.random.default_rng(6).random((nq, 8), dtype=np.float32)
+    params = {**SETTINGS[kind][1], **({"ef": k} if kind == "HNSW" else {})}
+    whole = stocked.search("c", Query(vectors, k, params))
+    assert whole.ids.shape == (nq, min(k, stocked.count("c") + 1))
+    for queries in (1, 3, nq):
+        tasks = stocked._state("c").version.plans[()].tasks
+        monkeypatch.setattr(run, "PORTION_BYTES", queries * query_bytes(k, tasks))
+        again = stocked.search("c", Query(vectors, k, params))
+        assert np.array_equal(again.ids, whole.ids)
+        np.testing.assert_allclose(again.distances, whole.distances, rtol=1e-6)
+
+
+def test_what_a_search_took_is_told_for_all_portions(
+    database: Database, events: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "PORTION_BYTES", 1)
+    database.create_collection("c", 4, 1024, MetricType.L2)
+    for tag in ("", "other"):
+        if tag:
+            database.create_partition("c", tag)
+        database.insert("c", np.random.default_rng(1).random((6_000, 4), dtype=np.float32), None, tag)
+        database.flush(["c"])
+    events.clear()
+    database.search("c", Query(np.zeros((20, 4), np.float32), 1_000))
+    told = next(event for event in events if isinstance(event, Searched))
+    steps = told.steps
+    whole = steps.scan_seconds + steps.reduce_seconds
+    assert min(steps.scan_seconds, steps.reduce_seconds) > 0
+    assert steps.plan_seconds + whole <= told.seconds
+    assert len(steps.scans) == 2 and all(steps.scan_seconds / 20 < scan.seconds <= whole for scan in steps.scans)
+
+
+def test_small_searches_are_not_counted() -> None:
+    assert FEW < 16 * 1024
+    assert few(10, 100, [None] * 16) and not few(10, 100, [None] * 17)  # type: ignore[list-item]
+    assert PORTION_BYTES * 4 == WORK_BYTES
+
+
+def test_room_is_shared_and_given_back() -> None:
+    room, inside = WorkRoom(10), list[int]()
+    lock, most = threading.Lock(), 0
+
+    def work(size: int) -> None:
+        nonlocal most
+        with room.of(size):
+            with lock:
+                inside.append(min(size, 10))
+                most = max(most, sum(inside))
+            if size == 7:
+                raise ValueError(size)
+            with lock:
+                inside.remove(min(size, 10))
+
+    with ThreadPoolExecutor(8) as threads:
+        done = [threads.submit(work, size) for size in (3, 4, 5, 99, 2, 1, 10, 6) * 20]
+        assert [each.result(TIMEOUT) for each in done] == [None] * 160
+    assert 0 < most <= 10
+    with pytest.raises(ValueError, match="7"):
+        work(7)
+    with room.of(10):  # what failed has given its room back
+        pass
+
+
+def test_who_wants_much_is_not_passed_by_those_who_want_little() -> None:
+    room, order = WorkRoom(10), list[str]()
+    first, waits = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with room.of(5):
+            first.set()
+            assert waits.wait(TIMEOUT)
+
+    def want(size: int, name: str) -> None:
+        with room.of(size):
+            order.append(name)
+
+    with ThreadPoolExecutor(3) as threads:
+        holding = threads.submit(hold)
+        assert first.wait(TIMEOUT)
+        much = threads.submit(want, 10, "much")
+        while not room._turn.locked():
+            pass
+        little = threads.submit(want, 1, "little")
+        assert not much.done() and not little.done()
+        waits.set()
+        for each in (holding, much, little):
+            each.result(TIMEOUT)
+    assert order == ["much", "little"]
