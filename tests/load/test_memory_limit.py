@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from bench.limited import NoGroup, group
 from milvine.bench.contenders.milvus_1x import checked, connect
 from milvine.bench.fleet import Serving
+from milvine.limits import TOPK_MAX
 
 LIMIT = 130 << 20
 ROWS, DIMENSION, BATCH = 160_000, 128, 5_000  # 82 MB beside a program of 73 MB
@@ -35,6 +37,7 @@ def live(tmp_path: Path, folder: Path) -> None:
         client.loaded()
         wanted = np.array([0, 77_777, ROWS - 1])
         assert [hits[0] for hits in client.search_many(rows[wanted], 1)] == wanted.tolist()
+        answer_many_hits(server.place, rows)
         client.close()
         server.kill()
         server.start()
@@ -46,3 +49,20 @@ def live(tmp_path: Path, folder: Path) -> None:
         client.close()
     finally:
         server.stop()
+
+
+def answer_many_hits(place: str, rows: np.ndarray) -> None:
+    """Searches whose partial hits do not fit into memory together, and one whose answer alone does not."""
+
+    def ask(caller: int) -> None:
+        some = np.arange(caller, ROWS, ROWS // 8)[:8]
+        other = connect(place, {"collection": "c", "create": False})
+        assert [hits[0] for hits in other.search_many(rows[some], TOPK_MAX)] == some.tolist()
+        other.close()
+
+    with ThreadPoolExecutor(6) as threads:
+        assert list(threads.map(ask, range(6))) == [None] * 6
+    other = connect(place, {"collection": "c", "create": False})
+    with pytest.raises(Exception, match="with 16384 hits each would take 12 MB; the limit is 8 MB"):
+        other.search_many(rows[:64], TOPK_MAX)
+    other.close()

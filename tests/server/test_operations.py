@@ -12,6 +12,8 @@ import pytest
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.events import Event, Events, RequestFailed
+from milvine.server import answers
+from milvine.server.answers import AnswerBudget
 from milvine.server.operations import NOT_SERVED, SERVED, MalformedRequest, Operations, UnknownMethod
 from milvine.server.operations.refusals import GrpcStatus
 from milvine.wire import schema
@@ -422,8 +424,9 @@ def test_search_by_tags(stocked: Caller) -> None:
     assert stocked.search(VECTORS[:1], 1, tags=["_default"]).ids.tolist() == [0]
 
 
-def test_an_answer_over_two_gigabytes_is_refused(stocked: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("milvine.server.validate.RESULT_BYTES_MAX", 100)
+def test_an_answer_larger_than_there_is_memory_for_is_refused(stocked: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = AnswerBudget(100)
+    monkeypatch.setattr(answers, "budget", lambda: small)
     hits = stocked.search(VECTORS, 5)
     assert hits.code == 24
     assert "Send fewer queries at a time" in hits.reason

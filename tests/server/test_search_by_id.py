@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from milvine.server import answers
+from milvine.server.answers import AnswerBudget
 from tests.server.calling import NOT_EXIST, Caller, params
 from tests.server.test_segments import VECTORS, stocked
 
@@ -72,6 +74,7 @@ def test_parameters_of_the_index_setting_are_checked(stocked: Caller) -> None:
     assert found(stocked, [3], 1, extra_params=params(nprobe=1)) == [[3]]
 
 
-def test_an_answer_over_two_gigabytes_is_refused(stocked: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("milvine.server.validate.RESULT_BYTES_MAX", 100)
+def test_an_answer_larger_than_there_is_memory_for_is_refused(stocked: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = AnswerBudget(100)
+    monkeypatch.setattr(answers, "budget", lambda: small)
     assert stocked.fails("SearchByID", collection_name="c", id_array=[1, 2, 3], topk=3)[0] == 24

@@ -33,6 +33,11 @@ class ByteBudget:
         self._waiting_bytes = 0
 
     @property
+    def most(self) -> int:
+        """Bytes that may be in flight."""
+        return self._max
+
+    @property
     def used(self) -> int:
         """Bytes in flight."""
         return self._used

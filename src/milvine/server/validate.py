@@ -33,7 +33,6 @@ from milvine.limits import (
     INSERT_BYTES_MAX,
     MIB,
     NAME_BYTES_MAX,
-    RESULT_BYTES_MAX,
     TOPK_MAX,
 )
 from milvine.types import Collection, IndexType, MetricType, Vectors
@@ -225,11 +224,16 @@ def check_get_ids(ids: int) -> None:
         raise IllegalArgument(f"Input id array size cannot exceed: {GET_IDS_MAX}")
 
 
-def check_result_size(nq: int, width: int) -> None:
-    """Raises OutOfMemory where the answer, `nq` rows of `width` hits, would pass 2 GB."""
+def checked_result_bytes(nq: int, width: int, most: int) -> int:
+    """Bytes of an answer of `nq` rows of `width` hits.
+
+    Raises:
+        OutOfMemory: more than `most`.
+    """
     size = nq * width * _HIT_BYTES
-    if size > RESULT_BYTES_MAX:
+    if size > most:
         raise OutOfMemory(
             f"The answer to {nq} queries with {width} hits each would take {size // MIB} MB; "
-            f"the limit is {RESULT_BYTES_MAX // MIB} MB. Send fewer queries at a time or ask for fewer hits"
+            f"the limit is {most // MIB} MB. Send fewer queries at a time or ask for fewer hits"
         )
+    return size

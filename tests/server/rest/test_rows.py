@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from milvine.server import answers
+from milvine.server.answers import AnswerBudget
 from tests.server.rest.asking import OK, Asking
 
 ROWS = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.1]]
@@ -297,3 +299,19 @@ def test_arrow(rest: Asking) -> None:
     assert rest.code("POST", VECTORS, **stream(vector=arrow.array(["x"]))) == (400, 11)
     assert rest.code("POST", VECTORS, **stream(vector=fixed, id=arrow.array(["1", "2", "3"]))) == (400, 12)
     assert rest.code("POST", VECTORS, content=b"x", headers=stream(vector=fixed)["headers"]) == (400, 36)
+
+
+def test_answers_are_bounded_and_count_for_more_than_they_do_on_the_wire(
+    rest: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = AnswerBudget(1 << 20)
+    monkeypatch.setattr(answers, "budget", lambda: small)
+    rest.create()
+    ids = rest.insert([[float(n), 0, 0, 0] for n in range(1_000)])
+    asked = [[1.0, 2, 3, 4]] * 30
+    assert rest.search(asked[:20], 1_000)["num"] == 20
+    by_vector = {"search": {"topk": 1_000, "params": {}, "vectors": asked}}
+    assert rest.code("PUT", VECTORS, by_vector) == (400, 24)
+    by_id = {"search": {"topk": 1_000, "params": {}, "ids": ids[:30]}}
+    assert rest.code("PUT", VECTORS, by_id) == (400, 24)
+    assert small.used == 0

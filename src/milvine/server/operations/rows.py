@@ -7,6 +7,7 @@ bytes. Vectors stay packed either way.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,15 @@ from numpy.typing import NDArray
 from milvine.engine.database import Database
 from milvine.errors import IllegalArgument, PartitionNotFound
 from milvine.ingest.writer import check_id_mode
-from milvine.server import validate
+from milvine.server import answers, validate
+from milvine.server.answers import Answer
 from milvine.server.operations.known import known_query, remember
 from milvine.server.operations.parameters import as_mapping, file_number, params_text, parse_params
 from milvine.types import Hits, Ids, Query, SearchSteps, Vectors
 from milvine.wire import packed, schema
 from milvine.wire.status import set_status
+
+_EVERYWHERE: frozenset[int] = frozenset()
 
 
 def store_rows(database: Database, wanted: packed.InsertRequest) -> Ids:
@@ -43,15 +47,28 @@ def insert(database: Database, request: bytes) -> bytes:
     return packed.encode_ids(store_rows(database, packed.decode_insert(request)))
 
 
-def nearest(database: Database, wanted: packed.SearchRequest, params: object, files: Sequence[str] = ()) -> Hits:
+def nearest(
+    database: Database, wanted: packed.SearchRequest, params: object, files: Sequence[str] = (), copies: int = 1
+) -> Answer[Hits]:
     """The rows nearest to those of `wanted`, in segments by id (`files`) or everywhere when no id is given.
 
-    `params` is what the JSON text `wanted.params` says, of any kind.
+    `params` is what the JSON text `wanted.params` says, of any kind; `copies`: how much an answer takes, see `Answer`.
     """
-    query = None if files else known_query(database, wanted, params)
-    if query is not None:
-        return database.search(wanted.collection, query)
-    return database.search(wanted.collection, *_checked_search(database, wanted, params, files))
+    query, segments = None if files else known_query(database, wanted, params), _EVERYWHERE
+    if query is None:
+        query, segments = _checked_search(database, wanted, params, files)
+    size = _hits_bytes(database, wanted.collection, wanted.rows.count, wanted.topk)
+    return Answer(size * copies, partial(database.search, wanted.collection, query, segments))
+
+
+def _hits_bytes(database: Database, name: str, nq: int, topk: int) -> int:
+    """Of the answer to a search, at most.
+
+    Raises:
+        OutOfMemory: more than all answers together may take.
+    """
+    width = topk if nq == 1 else min(topk, database.count(name) + 1)
+    return validate.checked_result_bytes(nq, width, answers.budget().most)
 
 
 def explained(
@@ -72,9 +89,6 @@ def _checked_search(
     validate.check_search(params, wanted.topk, collection)
     validate.check_not_empty(wanted.rows)
     vectors = validate.sized_vectors(wanted.rows, collection)
-    if wanted.rows.count > 1:
-        width = min(wanted.topk, database.count(wanted.collection) + 1)
-        validate.check_result_size(wanted.rows.count, width)
     query = Query(vectors, wanted.topk, as_mapping(params), tags)
     if not files:
         remember(collection, wanted, params, query)
@@ -93,13 +107,19 @@ def search_in_files(database: Database, request: bytes) -> bytes:
 
 
 def _search(database: Database, wanted: packed.SearchRequest, files: Sequence[str] = ()) -> bytes:
-    hits = nearest(database, wanted, parse_params(wanted.params), files)
-    return packed.encode_hits(hits.ids, hits.distances)
+    with nearest(database, wanted, parse_params(wanted.params), files) as hits:
+        return packed.encode_hits(hits.ids, hits.distances)
 
 
 def nearest_to_stored(
-    database: Database, name: str, ids: Ids, topk: int, params: object, tags: Sequence[str] = ()
-) -> Hits:
+    database: Database,
+    name: str,
+    ids: Ids,
+    topk: int,
+    params: object,
+    tags: Sequence[str] = (),
+    copies: int = 1,
+) -> Answer[Hits]:
     """As `nearest`, with the rows `ids` (n,) for queries."""
     if not len(ids):
         raise IllegalArgument("No vector id specified")
@@ -107,8 +127,8 @@ def nearest_to_stored(
     validate.check_topk(topk)
     collection = database.collection(name)
     validate.check_search(params, topk, collection)
-    validate.check_result_size(len(ids), min(topk, database.count(name) + 1))
-    return database.search_by_id(name, ids, topk, as_mapping(params), list(tags))
+    size = _hits_bytes(database, name, len(ids), topk)
+    return Answer(size * copies, partial(database.search_by_id, name, ids, topk, as_mapping(params), list(tags)))
 
 
 def search_by_id(database: Database, request: bytes) -> bytes:
@@ -116,23 +136,26 @@ def search_by_id(database: Database, request: bytes) -> bytes:
     wanted = packed.parse(schema.SearchByIDParam, request)
     params = parse_params(params_text(wanted.extra_params))
     ids = np.fromiter(wanted.id_array, np.int64, len(wanted.id_array))
-    hits = nearest_to_stored(
-        database, wanted.collection_name, ids, wanted.topk, params, list(wanted.partition_tag_array)
-    )
-    return packed.encode_hits(hits.ids, hits.distances)
+    tags = list(wanted.partition_tag_array)
+    with nearest_to_stored(database, wanted.collection_name, ids, wanted.topk, params, tags) as hits:
+        return packed.encode_hits(hits.ids, hits.distances)
 
 
-def stored_rows(database: Database, wanted: packed.IdsRequest) -> tuple[NDArray[np.bool_], Vectors]:
+def stored_rows(
+    database: Database, wanted: packed.IdsRequest, copies: int = 1
+) -> Answer[tuple[NDArray[np.bool_], Vectors]]:
     """Which of the ids are stored, (n,), and their vectors (n, width), zeros where missing."""
     validate.check_get_ids(len(wanted.ids))
     validate.check_name(wanted.collection)
     tags = (validate.trimmed(wanted.tag),) if wanted.tag else ()
-    return database.get(wanted.collection, wanted.ids, tags)
+    size = len(wanted.ids) * database.collection(wanted.collection).row_bytes
+    return Answer(size * copies, partial(database.get, wanted.collection, wanted.ids, tags))
 
 
 def get_vectors_by_id(database: Database, request: bytes) -> bytes:
     """VectorsIdentity -> VectorsData."""
-    return packed.encode_vectors(*stored_rows(database, packed.decode_ids_request(request)))
+    with stored_rows(database, packed.decode_ids_request(request)) as found:
+        return packed.encode_vectors(*found)
 
 
 def ids_of_segment(database: Database, name: str, segment: str) -> Ids:
@@ -144,7 +167,9 @@ def ids_of_segment(database: Database, name: str, segment: str) -> Ids:
 def get_vector_ids(database: Database, request: bytes) -> bytes:
     """GetVectorIDsParam -> VectorIds, in insertion order."""
     wanted = packed.parse(schema.GetVectorIDsParam, request)
-    return packed.encode_ids(ids_of_segment(database, wanted.collection_name, wanted.segment_name))
+    ids = ids_of_segment(database, wanted.collection_name, wanted.segment_name)
+    with Answer(ids.nbytes, lambda: ids):
+        return packed.encode_ids(ids)
 
 
 def delete_rows(database: Database, wanted: packed.IdsRequest) -> None:

@@ -121,7 +121,7 @@ class Operations:
     def search(self, wanted: SearchRequest, params: object) -> HitsReply:
         """As the rpc Search, for a caller in this process: nothing is encoded, and failures are replies too."""
         try:
-            hits = self.run("Search", wanted.rows.elements * 4, partial(rows.nearest, self._database, wanted, params))
+            hits = self.run("Search", wanted.rows.elements * 4, partial(self._hits, wanted, params))
         except Exception as error:
             code, reason = code_and_reason(error)
             return HitsReply(int(code), reason, 0, np.empty(0, np.int64), np.empty(0, np.float32))
@@ -132,13 +132,17 @@ class Operations:
         """The hits of `requests` searches joined into `wanted`; None where it is refused: each is answered alone."""
         began = perf_counter()
         try:
-            work = partial(rows.nearest, self._database, wanted, parse_params(wanted.params))
+            work = partial(self._hits, wanted, parse_params(wanted.params))
             hits = self.run("Search", wanted.rows.elements * 4, work)
         except Exception:  # told by `run`, and once more to each of the callers
             return None
         for _ in range(requests - 1 if self._events else 0):
             self._events.emit(Answered("Search", ErrorCode.SUCCESS, 0, perf_counter() - began))
         return hits
+
+    def _hits(self, wanted: SearchRequest, params: object) -> Hits:
+        with rows.nearest(self._database, wanted, params) as hits:
+            return hits
 
     def command(self, text: str) -> str:
         """The answer to a command, as the rpc Cmd gives it.

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from milvine.engine.database import Database
 from milvine.errors import IllegalVectorId, PartitionNotFound
 from milvine.server import validate
+from milvine.server.answers import AS_TEXT
 from milvine.server.operations.collections import known_collection
 from milvine.server.operations.rows import delete_rows, nearest, nearest_to_stored, store_rows
 from milvine.server.rest import bulk, replies
@@ -174,14 +175,15 @@ def _nearest(database: Database, collection: Collection, search: Search, rows: R
     tags = tuple(search.partition_tags or ())
     if search.ids is not None:
         ids = ids_of(search.ids, BodyUnparsable, IllegalVectorId)
-        hits = nearest_to_stored(database, collection.name, ids, search.topk, search.params, tags)
+        answer = nearest_to_stored(database, collection.name, ids, search.topk, search.params, tags, AS_TEXT)
     elif rows is None and search.vectors is None:
         raise FieldMissing("Field 'vectors' miss.")
     else:
         found = rows_of(search.vectors or [], collection.metric.is_binary) if rows is None else rows
         request = SearchRequest(collection.name, tags, found, search.topk, None)
-        hits = nearest(database, request, search.params, search.file_ids or ())
-    return Json(hits_json(hits))
+        answer = nearest(database, request, search.params, search.file_ids or (), AS_TEXT)
+    with answer as hits:
+        return Json(hits_json(hits))
 
 
 def _delete(database: Database, name: str, task: Delete) -> Response:
