@@ -19,13 +19,14 @@ from milvine.limits import MIB
 from milvine.maintenance.builder import BuildSpec, build
 from milvine.maintenance.process import Stalled, run_builder
 from milvine.maintenance.reclaim import retire
+from milvine.maintenance.turns import TURNS
 from milvine.memory import memory_left
 from milvine.segment.version import LiveSegment
 from milvine.sizing.memory import build_bytes
 from milvine.sizing.shape import Load
 from milvine.storage.failpoints import at
 from milvine.storage.local import TEMPORARY
-from milvine.types import Collection, IndexSetting, IndexType
+from milvine.types import Collection, IndexSetting
 
 _STALL_SECONDS = 120.0
 _STALL_SECONDS_PER_WORK = 25e-9
@@ -77,14 +78,33 @@ def build_segment(
 def build_index(
     stores: Stores, collection: Collection, record: SegmentRecord, stop: Callable[[], bool], run: Run = run_builder
 ) -> SegmentRecord:
-    """Write the index file of a segment, durably. Nothing is committed.
+    """Write the index file of a segment, durably. Nothing is committed. Where memory is short, it waits for its turn.
 
     Raises:
         BuildStopped: `stop` said so.
         BuildFailed: with the builder's own reason, or because there is too little memory to begin with.
     """
-    memory = _allowance(collection, record, memory_left())
-    spec = BuildSpec(
+    try:
+        if must_wait(collection, record.rows):
+            _reporting(stores, collection, record)("waiting", 0)
+        with TURNS.turn(_least(collection, record.rows), memory_left, stop) as mine:
+            if not mine:
+                raise BuildStopped
+            spec = _spec(stores, collection, record, _allowance(collection, record, memory_left()))
+            _run(stores, spec, _reporting(stores, collection, record), stop, run)
+    finally:
+        stores.builds.pop(record.id, None)
+    size = stores.storage.size(spec.output)
+    return replace(record, index=collection.index, index_file=spec.output, index_bytes=size)
+
+
+def must_wait(collection: Collection, rows: int) -> bool:
+    """Whether the build of an index over so many rows would have to wait for others now."""
+    return not TURNS.free(_least(collection, rows), memory_left)
+
+
+def _spec(stores: Stores, collection: Collection, record: SegmentRecord, memory: int) -> BuildSpec:
+    return BuildSpec(
         folder=str(stores.storage.folder),
         rows_file=record.rows_file,
         segment_id=record.id,
@@ -98,12 +118,6 @@ def build_index(
         stall_seconds=stall_seconds(record.rows, collection.dimension, collection.index),
         memory=memory,
     )
-    try:
-        _run(stores, spec, record.rows, stop, run)
-    finally:
-        stores.builds.pop(record.id, None)
-    size = stores.storage.size(spec.output)
-    return replace(record, index=collection.index, index_file=spec.output, index_bytes=size)
 
 
 def take_out_indexes(
@@ -146,27 +160,37 @@ def _allowance(collection: Collection, record: SegmentRecord, left: int) -> int:
     """
     if not left:
         return 0
-    index = collection.index
-    load = Load(record.rows, collection.dimension, collection.metric, index.type, index.params)
-    least, most = build_bytes(load, record.rows, 1), max(left - _BUILDER_BYTES, 1)
+    least, most = _least(collection, record.rows), max(left - _BUILDER_BYTES, 1)
     if least > most:
+        name = collection.index.type.name
         raise BuildFailed(
-            f"Cannot build the index of segment {record.id}: {index.type.name} over {record.rows} rows takes about "
+            f"Cannot build the index of segment {record.id}: {name} over {record.rows} rows takes about "
             f"{least // MIB} MB of memory, and {most // MIB} MB are left"
         )
     return max(int(left * _SHARE) - _BUILDER_BYTES, 1)
 
 
-def _run(stores: Stores, spec: BuildSpec, rows: int, stop: Callable[[], bool], run: Run) -> None:
-    """Run the builder and keep `stores.builds` up to date meanwhile."""
-    began, type_name = time.monotonic(), IndexType(spec.index_type).name
+def _least(collection: Collection, rows: int) -> int:
+    """Bytes that a builder takes however little it may use."""
+    index = collection.index
+    return build_bytes(Load(rows, collection.dimension, collection.metric, index.type, index.params), rows, 1)
+
+
+def _reporting(stores: Stores, collection: Collection, record: SegmentRecord) -> Report:
+    """What keeps `stores.builds` up to date and tells the events, with the seconds from now on."""
+    began, type_name, rows = time.monotonic(), collection.index.type.name, record.rows
 
     def report(stage: str, done: int) -> None:
         seconds = time.monotonic() - began
-        now = BuildProgressed(spec.collection_id, spec.segment_id, type_name, stage, min(done, rows), rows, seconds)
-        stores.builds[spec.segment_id] = now
+        now = BuildProgressed(collection.id, record.id, type_name, stage, min(done, rows), rows, seconds)
+        stores.builds[record.id] = now
         stores.events.emit(now)
 
+    return report
+
+
+def _run(stores: Stores, spec: BuildSpec, report: Report, stop: Callable[[], bool], run: Run) -> None:
+    """Run the builder; what it left is removed where it did not finish."""
     report("starting", 0)
     if not in_process_of_its_own(stores.settings):
         return build(spec, report)
@@ -175,8 +199,9 @@ def _run(stores: Stores, spec: BuildSpec, rows: int, stop: Callable[[], bool], r
     except BuildFailed as failed:
         stores.storage.remove(spec.output + TEMPORARY)
         if isinstance(failed, Stalled):
-            stage = stores.builds[spec.segment_id].stage
-            stores.events.emit(BuildStalled(spec.collection_id, spec.segment_id, type_name, stage, spec.stall_seconds))
+            now = stores.builds[spec.segment_id]
+            stalled = BuildStalled(now.collection_id, now.segment_id, now.index_type, now.stage, spec.stall_seconds)
+            stores.events.emit(stalled)
         raise
     if not finished:
         stores.storage.remove(spec.output + TEMPORARY)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from milvine.catalog.model import SegmentRecord
@@ -14,7 +14,7 @@ from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.limits import MIB
 from milvine.maintenance.attempts import BACKOFF_SECONDS, Attempts
-from milvine.maintenance.build import build_segment, take_out_indexes
+from milvine.maintenance.build import build_segment, must_wait, take_out_indexes
 from milvine.maintenance.flush import flush
 from milvine.maintenance.merge import merge
 from milvine.maintenance.policy import SegmentFacts, TailFacts, builds, flush_due, forced_builds, merges
@@ -108,8 +108,9 @@ def maintain(
 ) -> bool | None:
     """One merge or one build of a collection, if the policies want one; whether something was done or tried.
 
-    None says that create_index or compact is at work on the collection, so nothing was looked at. `resuming` builds
-    every raw segment that create_index would have built. With `attempts`, failures are told and kept there.
+    None says that create_index or compact is at work on the collection, so nothing was looked at, or that a build has
+    to wait for others. `resuming` builds every raw segment that create_index would have built. With `attempts`,
+    failures are told and kept there, and no build waits: one thread does this for all collections.
 
     Raises:
         BuildFailed, OSError, RuntimeError, ValueError: without `attempts`.
@@ -122,14 +123,18 @@ def maintain(
         state.maintaining.release()
 
 
-def _step(stores: Stores, state: CollectionState, resuming: bool, attempts: Attempts | None) -> bool:
+def _step(stores: Stores, state: CollectionState, resuming: bool, attempts: Attempts | None) -> bool | None:
     closing = stores.closing.is_set
 
     def stop() -> bool:
         return closing() or state.dropped
 
+    done: bool | None = False
     for job, ids in _jobs(stores, state, resuming):
         if attempts is not None and not attempts.due(state, ids):
+            continue
+        if attempts is not None and _must_wait(state, job, ids):
+            done = None
             continue
         try:
             if merge(stores, state, ids, stop) if job == "merge" else build_segment(stores, state, ids[0], stop):
@@ -141,7 +146,16 @@ def _step(stores: Stores, state: CollectionState, resuming: bool, attempts: Atte
                 attempts.failed(state, job, ids, error)
         if stop():
             return False
-    return False
+    return done
+
+
+def _must_wait(state: CollectionState, job: str, ids: Sequence[int]) -> bool:
+    """Whether a job ends with a build that could not begin now. The rows of a merge are not even copied then."""
+    collection = state.collection
+    records = [each.segment.record for each in state.version.segments if each.segment.record.id in ids]
+    if collection.index.type is IndexType.FLAT or (job == "merge" and not any(r.index_file for r in records)):
+        return False
+    return must_wait(collection, sum(record.rows for record in records))
 
 
 def _jobs(stores: Stores, state: CollectionState, resuming: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
