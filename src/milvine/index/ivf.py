@@ -27,6 +27,7 @@ from milvine.index.lists import Lists, coded, write_lists
 from milvine.index.native import METRICS, faiss, parameters, portion_of, search_index, squared_norms
 from milvine.index.native import read_image as read_faiss
 from milvine.index.params import NBITS_DEFAULT, REFINE, integer, subspaces
+from milvine.index.precomputed import TABLES
 from milvine.index.raw import OpenRaw
 from milvine.index.refine import refined
 from milvine.index.score import Found, for_finite, nothing, ordered
@@ -102,7 +103,7 @@ def _pq(quantizer: Any, shape: Shape) -> Any:
     nbits = effective_nbits(integer(shape.params, "nbits", NBITS_DEFAULT), shape.rows)
     m = subspaces(IndexType.IVF_PQ, shape.params, shape.dimension)
     index = faiss.IndexIVFPQ(quantizer, shape.dimension, shape.nlist, m, nbits, shape.metric)
-    index.use_precomputed_table = -1  # for searches; up to 2 GiB
+    index.use_precomputed_table = -1  # it serves searches only
     return index
 
 
@@ -219,7 +220,9 @@ class OpenIvf:
 
     def __init__(self, image: Image, vectors: Floats, metric: MetricType, kernel: IvfKernel) -> None:
         self._image = image  # the index points into it
-        self._index = read_faiss(image.body)
+        self._index = read_faiss(image.body, faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
+        if isinstance(self._index, faiss.IndexIVFPQ):
+            TABLES.make(self._index)
         self._nlist, self._width = self._index.nlist, self._index.d  # faiss takes its time to tell
         coarse = on_gpu(faiss.downcast_index(self._index.quantizer)) if kernel.hybrid else None
         self._searched = self._index if coarse is None else CoarseGpu(self._index, coarse)

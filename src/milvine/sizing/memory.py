@@ -12,6 +12,7 @@ from milvine.index.ivf import TRAINING_CODES, learnt_at_most
 from milvine.index.lists import PIECE_BYTES, ROW_BYTES, buffer_rows
 from milvine.index.nsg import BRIDGES, SAMPLE_MIN, SPARSER
 from milvine.index.params import integer
+from milvine.index.precomputed import TABLE_BYTES_MAX, table_bytes
 from milvine.index.widened import wide
 from milvine.sizing.files import code_bytes, graph_degree, graph_links, index_image, lists, pq_bits
 from milvine.sizing.shape import FAST_SCANS, GRAPHS, Load
@@ -19,8 +20,6 @@ from milvine.types import IndexType, MetricType
 
 _LIST_BYTES = 2 * 80
 """An inverted list is two of faiss's vectors that may be views: codes and ids."""
-_TABLE_BYTES_MAX = 2 << 30
-"""faiss precomputes no larger table."""
 _GROWTH = 1 / math.log(2)
 """Room of a vector that doubles when it is full, over what it holds, on the average."""
 _TRAINING_PER_CENTROID = 256
@@ -44,9 +43,10 @@ def open_bytes(load: Load, rows: int) -> int:
 
 
 def _pq_tables(load: Load, rows: int) -> int:
+    """With the table, as for a process that has room for those of all segments (`index.precomputed`)."""
     centroids = 1 << pq_bits(load, rows)
-    table = 4 * lists(load.params, rows) * integer(load.params, "m") * centroids
-    if load.metric is MetricType.IP or table > _TABLE_BYTES_MAX:
+    table = table_bytes(lists(load.params, rows), integer(load.params, "m"), centroids)
+    if load.metric is MetricType.IP or table > TABLE_BYTES_MAX:
         table = 0
     return table + 4 * load.dimension * centroids
 

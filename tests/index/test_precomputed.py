@@ -1,0 +1,104 @@
+"""Tables that faiss precomputes for IVF_PQ: made where there is room for all; without them answers are the same."""
+
+from __future__ import annotations
+
+import gc
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from milvine.index import ivf, precomputed
+from milvine.index.precomputed import TABLE_BYTES_MAX, TABLES_SHARE, Tables, table_bytes
+from milvine.index.registry import kernel
+from milvine.sizing.memory import open_bytes
+from milvine.sizing.shape import Load
+from milvine.testing.index_contract import built, clustered, flat_image
+from milvine.types import Bytes, IndexType, MetricType, RowMask
+
+L2, IP = MetricType.L2, MetricType.IP
+PARAMS = {"nlist": 32, "m": 16, "nbits": 6}
+SIZE = table_bytes(32, 16, 64)
+
+
+@cache
+def image(metric: MetricType = L2) -> Bytes:
+    return built(IndexType.IVF_PQ, clustered()[0], metric, PARAMS)
+
+
+def opened(metric: MetricType = L2) -> Any:
+    return kernel(IndexType.IVF_PQ).open(image(metric), flat_image(clustered()[0], metric), metric)
+
+
+def table_of(index: Any) -> int:
+    """Bytes of the table that faiss has for an open index."""
+    assert bool(index._index.use_precomputed_table) == (index._index.precomputed_table.size() > 0)
+    return 4 * int(index._index.precomputed_table.size())
+
+
+@pytest.fixture
+def tables(monkeypatch: pytest.MonkeyPatch) -> Tables:
+    """None yet, whatever other tests have opened."""
+    monkeypatch.setattr(ivf, "TABLES", made := Tables())
+    return made
+
+
+def room(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(precomputed, "within", lambda most, part: min(most, size))
+
+
+def test_with_room_it_is_made_and_as_large_as_sizing_says(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    room(monkeypatch, SIZE)
+    index = opened()
+    assert table_of(index) == tables.bytes == SIZE
+    rows, dimension = clustered()[0].shape
+    one, other = (open_bytes(Load(rows, dimension, metric, IndexType.IVF_PQ, PARAMS), rows) for metric in (L2, IP))
+    assert one - other == SIZE
+
+
+@pytest.mark.parametrize("params", [{"nprobe": 4}, {"nprobe": 32}, {"nprobe": 8, "refine": 4}])
+@pytest.mark.parametrize("dead", [False, True])
+def test_without_room_there_is_none_and_answers_are_the_same(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch, params: dict[str, int], dead: bool
+) -> None:
+    vectors, queries = clustered()
+    mask = RowMask.from_bool(np.arange(len(vectors)) % 10 > 0) if dead else None
+    distances, rows = opened().search(queries, 10, params, mask)
+    room(monkeypatch, 0)
+    without = opened()
+    assert table_of(without) == 0
+    same_distances, same_rows = without.search(queries, 10, params, mask)
+    assert same_distances == pytest.approx(distances, rel=1e-4)
+    # Codes are equal, or as near as makes no difference, for some rows: those may change places.
+    moved = same_rows != rows
+    assert np.mean(moved) < 0.01 and (np.sort(same_rows) == np.sort(rows)).mean() > 0.99
+
+
+def test_tables_of_several_indexes_have_one_bound(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    room(monkeypatch, 2 * SIZE + 1)
+    indexes = [opened() for _ in range(3)]
+    assert [table_of(index) for index in indexes] == [SIZE, SIZE, 0]
+    del indexes[0]
+    gc.collect()
+    assert tables.bytes == SIZE
+    assert [table_of(index) for index in (opened(), *indexes)] == [SIZE, SIZE, 0]
+
+
+def test_under_ip_there_is_none_and_it_takes_no_room(tables: Tables) -> None:
+    index = opened(IP)
+    assert table_of(index) == tables.bytes == 0
+
+
+def test_faiss_makes_none_above_its_own_bound(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So none is counted, whatever room there is."""
+    room(monkeypatch, 1 << 62)
+    monkeypatch.setattr(precomputed, "TABLE_BYTES_MAX", SIZE - 1)
+    assert table_of(opened()) == tables.bytes == 0
+    assert table_bytes(16384, 128, 256) == TABLE_BYTES_MAX
+
+
+def test_the_bound_is_a_part_of_what_the_process_may_take(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(precomputed, "within", lambda most, part: asked.append(part) or SIZE)
+    assert table_of(opened()) == SIZE and asked == [TABLES_SHARE]
