@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from milvine.index import ivf, precomputed
+from milvine.index.native import faiss
 from milvine.index.precomputed import TABLE_BYTES_MAX, TABLES_SHARE, Tables, table_bytes
 from milvine.index.registry import kernel
 from milvine.sizing.memory import open_bytes
@@ -95,7 +96,7 @@ def test_faiss_makes_none_above_its_own_bound(tables: Tables, monkeypatch: pytes
     room(monkeypatch, 1 << 62)
     monkeypatch.setattr(precomputed, "TABLE_BYTES_MAX", SIZE - 1)
     assert table_of(opened()) == tables.bytes == 0
-    assert table_bytes(16384, 128, 256) == TABLE_BYTES_MAX
+    assert faiss.cvar.precomputed_table_max_bytes == TABLE_BYTES_MAX
 
 
 def test_the_bound_is_a_part_of_what_the_process_may_take(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
