@@ -25,6 +25,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
+from milvine.memory import within
 from milvine.server.door import INTERNAL_ERROR, Call
 from milvine.server.lane_connection import Connection, Request
 from milvine.server.lane_listeners import Listeners
@@ -41,7 +42,7 @@ CONNECTIONS_MAX = 400 if os.name == "nt" else 1024  # Windows waits for 512 sock
 GREETING_SECONDS = 10.0
 READING_SECONDS = 30.0
 """For a caller to take some more of a reply."""
-UNSENT_BYTES_MAX = 64 << 20
+UNSENT_BYTES_MAX = within(64 << 20, 16)
 """Of replies kept for callers who are slow to take them. One that finds others with so much is given up."""
 _WORKERS = max(2, min(4, os.cpu_count() or 1))  # more of them only contend for the interpreter lock
 _RECOVERY_SECONDS = 1.0
