@@ -315,3 +315,8 @@ def test_answers_are_bounded_and_count_for_more_than_they_do_on_the_wire(
     by_id = {"search": {"topk": 1_000, "params": {}, "ids": ids[:30]}}
     assert rest.code("PUT", VECTORS, by_id) == (400, 24)
     assert small.used == 0
+    explained = {"topk": 1_000, "params": {}, "vectors": asked * 3}  # as many bytes as they are, for they are not told
+    assert rest.code("POST", "/collections/c/explain", {"search": explained}) == (400, 24)
+    explained["vectors"] = asked * 2
+    assert rest.ask("POST", "/collections/c/explain", {"search": explained})[0] == 200
+    assert small.used == 0

@@ -52,7 +52,7 @@ def nearest(
 ) -> Answer[Hits]:
     """The rows nearest to those of `wanted`, in segments by id (`files`) or everywhere when no id is given.
 
-    `params` is what the JSON text `wanted.params` says, of any kind; `copies`: how much an answer takes, see `Answer`.
+    `params` is what the JSON text `wanted.params` says, of any kind. The answer counts `copies` times.
     """
     query, segments = None if files else known_query(database, wanted, params), _EVERYWHERE
     if query is None:
@@ -75,7 +75,10 @@ def explained(
     database: Database, wanted: packed.SearchRequest, params: object, files: Sequence[str] = ()
 ) -> SearchSteps:
     """What `nearest` does, and how long each step takes."""
-    return database.explain(wanted.collection, *_checked_search(database, wanted, params, files))
+    query, segments = _checked_search(database, wanted, params, files)
+    size = _hits_bytes(database, wanted.collection, wanted.rows.count, wanted.topk)  # they are found all the same
+    with Answer(size, partial(database.explain, wanted.collection, query, segments)) as steps:
+        return steps
 
 
 def _checked_search(
