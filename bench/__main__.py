@@ -12,7 +12,7 @@ ENVIRONMENT_LEFT_OUT = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # they make ev
 FLOAT_SETS, BINARY_SETS = ["wordnet", "glove"], ["molfp", "molfp_hamming"]
 OLDER = ("ingest", "batch", "reopen", "footprint", "recall")  # have tables of their own
 BESIDE_RAW = (*OLDER, "threads")  # raw faiss and the embedded database in one process: waiting threads must not spin
-EVERYTHING = ("search", "deletes", "builds", "sustained", "limited", *OLDER)  # of `all`
+EVERYTHING = ("search", "deletes", "builds", "sustained", "limited", "latency", *OLDER)  # of `all`
 MEASUREMENTS = (*EVERYTHING, "scale", "threads", "peers", "guard")
 
 

@@ -62,8 +62,9 @@ class Server:
 
     name = "server"
 
-    def __init__(self, folder: Path, threads: int) -> None:
-        self.folder, self.threads, self.port = folder, threads, free_port()
+    def __init__(self, folder: Path, threads: int, *flags: str) -> None:
+        self.folder, self.threads, self.flags = folder, threads, flags
+        self.port, self.http_port = free_port(), free_port()
         self.started_in = self._start()
 
     def _start(self) -> float:
@@ -71,8 +72,8 @@ class Server:
         config = self.folder.with_suffix(".yaml")
         config.write_text(f"version: 0.5\nengine_config:\n  omp_thread_num: {self.threads}\n", encoding="utf-8")
         began = time.perf_counter()
-        options = ["--data", self.folder, "--port", self.port, "--http-port", free_port(), "--config", config]
-        command = [sys.executable, "-m", "milvine", "serve", *map(str, options)]
+        options = ["--data", self.folder, "--port", self.port, "--http-port", self.http_port, "--config", config]
+        command = [sys.executable, "-m", "milvine", "serve", *map(str, options), *self.flags]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self._await_ready()
         self.client = Milvus(host="127.0.0.1", port=str(self.port))

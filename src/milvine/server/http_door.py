@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import socket
 import ssl
 import threading
 import time
@@ -11,10 +10,11 @@ from typing import Any
 
 import uvicorn
 
-from milvine.server.door import DoorFailed, target
+from milvine.server.door import DoorFailed
 from milvine.server.http_heads import with_bounded_heads
+from milvine.server.listening import listen
 
-_BACKLOG = 2048
+_WAITING_MAX = 2048
 _START_SECONDS = 30.0
 _FOREVER = 365 * 86400
 _LAST_SECONDS = 1.0  # for the event loop to notice the end
@@ -32,7 +32,7 @@ class HttpDoor:
     def __init__(
         self, app: Any, address: str, port: int, tls: ssl.SSLContext | None = None, connections_max: int | None = None
     ) -> None:
-        self._socket = _listening(address, port)
+        self._socket = listen(address, port, _WAITING_MAX)
         self.port: int = self._socket.getsockname()[1]
         self._server = uvicorn.Server(_config(app, tls, connections_max))
         self._thread = threading.Thread(target=self._serve, name="milvine-http", daemon=True)
@@ -76,16 +76,3 @@ def _config(app: Any, tls: ssl.SSLContext | None, connections_max: int | None) -
         config.ssl = tls
         config.ssl_certfile = "in memory"  # by which uvicorn tells that it serves TLS
     return config
-
-
-def _listening(address: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind((address.strip("[]"), port))
-        made.listen(_BACKLOG)
-    except (OSError, OverflowError):
-        made.close()
-        raise DoorFailed.busy(target(address, port)) from None
-    return made

@@ -14,7 +14,8 @@ import socket
 import sys
 import time
 
-from milvine.server.door import DoorFailed, target
+from milvine.server.door import target
+from milvine.server.listening import listen
 from milvine.wire import lanes
 
 _DEAF_SECONDS = 1.0
@@ -36,7 +37,8 @@ class Listeners:
     """
 
     def __init__(self, address: str, port: int, local: bool, waiting: selectors.BaseSelector) -> None:
-        by_tcp = listen(address, port)
+        by_tcp = listen(address, port, _WAITING_MAX)
+        by_tcp.setblocking(False)
         self.port: int = by_tcp.getsockname()[1]
         self._loopback = "::1" if by_tcp.family == socket.AF_INET6 else "127.0.0.1"
         self.unix, by_name = listen_locally() if local else ("", None)
@@ -79,23 +81,6 @@ class Listeners:
     def close(self) -> None:
         for each in self._sockets.values():
             each.close()
-
-
-def listen(address: str, port: int) -> socket.socket:
-    """A socket that takes connections.
-
-    Raises:
-        DoorFailed: the address is taken or not ours.
-    """
-    host = address.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    both = host == "::" and socket.has_dualstack_ipv6()
-    try:
-        listener = socket.create_server((host, port), family=family, backlog=_WAITING_MAX, dualstack_ipv6=both)
-    except OSError:
-        raise DoorFailed.busy(target(address, port)) from None
-    listener.setblocking(False)
-    return listener
 
 
 def listen_locally() -> tuple[str, socket.socket | None]:
