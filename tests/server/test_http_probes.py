@@ -49,7 +49,13 @@ def test_not_ready_says_why_and_is_alive(server: Server, http: Any, monkeypatch:
         assert reply.status_code == 503
         assert reply.json() == {"status": "not ready", "reason": "The disk of the log folder is full: 3 MB are free"}
         assert http.get("/healthz").status_code == 200
+        assert (http.head("/readyz").status_code, http.head("/healthz").status_code) == (503, 200)
     assert http.get("/readyz").status_code == 200
+
+
+def test_probes_and_metrics_answer_those_who_want_the_head_alone(http: Any) -> None:
+    answers = [http.head(path) for path in ("/healthz", "/readyz", "/metrics")]
+    assert [(answer.status_code, answer.content) for answer in answers] == [(200, b"")] * 3
 
 
 def test_explain_tells_the_steps(http: Any) -> None:

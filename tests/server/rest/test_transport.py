@@ -45,6 +45,21 @@ def test_options_and_cors_on_every_path(rest: Asking) -> None:
             assert {name: reply.headers[name] for name in CORS} == CORS, path
 
 
+def test_head_is_get_without_the_body(rest: Asking) -> None:
+    rest.ask("POST", "/collections", {"collection_name": "c", "dimension": 4})
+    for path in ["/", *PATHS, "/openapi.json", "/docs", "/entities", "/collections/none"]:
+        head, get = rest.client.head(path), rest.client.get(path)
+        assert (head.status_code, head.content) == (get.status_code, b""), path
+        varying = ("date", "content-length") if path == "/system/info" else ("date",)
+        told = [{k: v for k, v in reply.headers.items() if k not in varying} for reply in (head, get)]
+        assert told[0] == told[1], path
+
+
+def test_options_tell_what_a_path_takes(rest: Asking) -> None:
+    wanted = {"/state": "GET, HEAD, OPTIONS", "/collections/c/vectors": "GET, POST, PUT, HEAD, OPTIONS"}
+    assert {path: rest.client.options(path).headers["allow"] for path in wanted} == wanted
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [("GET", "/entities"), ("POST", "/state"), ("PATCH", "/collections"), ("GET", "/config/gpu_resources"),

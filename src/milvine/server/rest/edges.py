@@ -1,4 +1,4 @@
-"""What holds for every path: CORS headers on each answer, OPTIONS, trailing slashes, and the words for no mapping."""
+"""What holds for every path: CORS headers on each answer, OPTIONS, HEAD, trailing slashes, the words for no mapping."""
 
 from __future__ import annotations
 
@@ -45,19 +45,23 @@ class Edges:
             await self._app(scope, receive, send)
             return
         path = scope["path"].rstrip("/") or "/"
-        scope = {**scope, "path": path, "raw_path": path.encode()}
+        wants_head_alone = scope["method"] == "HEAD"
+        method = "GET" if wants_head_alone else scope["method"]
+        scope = {**scope, "path": path, "raw_path": path.encode(), "method": method}
 
         cors = self._cors(scope)
 
         async def send_with_cors(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *cors]
+            elif wants_head_alone:
+                message = {**message, "body": b""}  # whose length the head has told
             await send(message)
 
         if self._is_foreign(scope):
             await Response(_FOREIGN, 403, media_type="application/json")(scope, receive, send_with_cors)
-        elif scope["method"] == "OPTIONS" and self._has(scope):
-            await Response(status_code=204)(scope, receive, send_with_cors)
+        elif method == "OPTIONS" and (methods := self._methods(scope)):
+            await Response(status_code=204, headers={"Allow": methods})(scope, receive, send_with_cors)
         else:
             await self._app(scope, receive, send_with_cors)
 
@@ -76,8 +80,14 @@ class Edges:
             return False
         return origin.partition("://")[2] != _header(scope, b"host")
 
+    def _methods(self, scope: Scope) -> str:
+        """What a path takes, for the header Allow; empty for a path that does not exist."""
+        found = [method for method in ("GET", "POST", "PUT", "DELETE") if self._has({**scope, "method": method})]
+        also = ["HEAD", "OPTIONS"] if "GET" in found else ["OPTIONS"]
+        return ", ".join(found + also) if found else ""
+
     def _has(self, scope: Scope) -> bool:
-        return any(route.matches(scope)[0] is not Match.NONE for route in self._routes)
+        return any(route.matches(scope)[0] is Match.FULL for route in self._routes)
 
 
 def _header(scope: Scope, wanted: bytes) -> str:
