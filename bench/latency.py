@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.doors import COLLECTION, Embedded, Server, checked, free_port, scratch
 from bench.report import Report
@@ -88,7 +89,7 @@ def _filled(client: Milvus) -> Floats:
     return rows[:1]
 
 
-def _milliseconds(request: Request) -> Floats:
+def _milliseconds(request: Request) -> NDArray[np.float64]:
     """How long each of the requests took, (SAMPLES,)."""
     return np.fromiter(_taken(request), np.float64)[WARM_UP:] * 1e3
 
@@ -100,7 +101,7 @@ def _taken(request: Request) -> Iterator[float]:
         yield time.perf_counter() - began
 
 
-def _tell(report: Report, door: str, small: Floats, found: Floats | None) -> None:
+def _tell(report: Report, door: str, small: NDArray[np.float64], found: NDArray[np.float64] | None) -> None:
     row: dict[str, Any] = {"door": f"{door:<18}", "count_ms": float(np.median(small))}
     row["count_p99"] = float(np.percentile(small, 99))
     row["search_ms"] = None if found is None else float(np.median(found))

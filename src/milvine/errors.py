@@ -188,7 +188,7 @@ class CatalogFull(CatalogFailed, DiskFull):
     """The catalog cannot grow, for the disk is full."""
 
 
-class BuildFailed(OperatorError):
+class BuildFailed(OperatorError, code=ErrorCode.BUILD_INDEX_ERROR):
     """An index could not be built."""
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from milvine.config import Settings
 from milvine.engine.database import Database
-from milvine.errors import BuildFailed, BuildStarved, DiskFull
+from milvine.errors import BuildFailed, BuildStarved, DiskFull, StorageFailed
 from milvine.events import BuildGivenUp, BuildProgressed, BuildStalled, Events, IndexBuilt, JobFailed
 from milvine.maintenance import build, process
 from milvine.maintenance.attempts import ATTEMPTS_MAX, BACKOFF_SECONDS, Attempts
@@ -97,6 +97,30 @@ def test_what_libraries_print_does_no_harm(tmp_path, monkeypatch):
     with filled(tmp_path, seen) as database:
         database.create_index("c", IVF)
     assert of(IndexBuilt, seen)
+
+
+@pytest.mark.parametrize(
+    ("in_subprocess", "place", "error"),
+    [
+        (False, "build", RuntimeError("faiss said no")),
+        (False, "build", MemoryError()),
+        (False, "build", StorageFailed("no room for it")),
+        (True, "run_builder", OSError(11, "no more processes")),
+    ],
+)
+def test_whatever_a_build_fails_of_it_is_a_failed_build(tmp_path, monkeypatch, in_subprocess, place, error):
+    def fail(*_):
+        raise error
+
+    settings = Settings(background=False, build_threads=1, build_in_subprocess=in_subprocess)
+    with filled(tmp_path, [], settings) as database:
+        monkeypatch.setattr(build, place, fail)
+        monkeypatch.setattr(process.Builders, "run", lambda self, *_, another=False: fail())
+        with pytest.raises(BuildFailed, match=f"Cannot build the index of segment.*{type(error).__name__}") as failed:
+            database.create_index("c", IVF)
+        assert (failed.value.code, failed.value.__cause__) == (21, error)
+        assert not database._stores.builds
+        assert database.search("c", Query(rows()[:1], 1, {"nprobe": 1})).ids.tolist() == [[0]]
 
 
 def test_a_failed_build_waits_longer_each_time_and_is_given_up(tmp_path):

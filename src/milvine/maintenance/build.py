@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from milvine.catalog.model import Edit, SegmentRecord
 from milvine.config import Settings
-from milvine.errors import BuildFailed, StorageFailed
+from milvine.errors import BuildFailed, BuildStarved, DiskFull, StorageFailed
 from milvine.events import BuildProgressed, BuildStalled, IndexBuilt
 from milvine.index.base import Report
 from milvine.ingest.state import CollectionState
@@ -190,12 +190,15 @@ def _reporting(stores: Stores, collection: Collection, record: SegmentRecord) ->
 
 
 def _run(stores: Stores, spec: BuildSpec, report: Report, stop: Callable[[], bool], run: Run) -> None:
-    """Run the builder; what it left is removed where it did not finish."""
+    """Run the builder; what it left is removed where it did not finish.
+
+    Raises:
+        BuildFailed: whatever it failed of, also where it is no process of its own or none could be started.
+    """
     report("starting", 0)
-    if not in_process_of_its_own(stores.settings):
-        return build(spec, report)
+    apart = in_process_of_its_own(stores.settings)
     try:
-        finished = run(spec, report, stop)
+        finished = run(spec, report, stop) if apart else _build_here(spec, report)
     except BuildFailed as failed:
         stores.storage.remove(spec.output + TEMPORARY)
         if isinstance(failed, Stalled):
@@ -203,9 +206,22 @@ def _run(stores: Stores, spec: BuildSpec, report: Report, stop: Callable[[], boo
             stalled = BuildStalled(now.collection_id, now.segment_id, now.index_type, now.stage, spec.stall_seconds)
             stores.events.emit(stalled)
         raise
+    except Exception as error:
+        raise _failed(spec, error) from error
     if not finished:
         stores.storage.remove(spec.output + TEMPORARY)
         raise BuildStopped
+
+
+def _build_here(spec: BuildSpec, report: Report) -> bool:
+    build(spec, report)
+    return True
+
+
+def _failed(spec: BuildSpec, error: Exception) -> BuildFailed:
+    """In the words of a builder that is a process of its own."""
+    kind = BuildStarved if isinstance(error, DiskFull) else BuildFailed
+    return kind(f"Cannot build the index of segment {spec.segment_id}: {type(error).__name__}: {error}")
 
 
 def _commit(stores: Stores, state: CollectionState, record: SegmentRecord) -> bool:

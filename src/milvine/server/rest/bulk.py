@@ -45,7 +45,7 @@ def columns_of_arrow(raw: bytearray) -> tuple[Vectors, Ids | None]:
     """The columns `vector` (lists of one length) and, if there, `id` (integers) of an Arrow IPC stream.
 
     Raises:
-        IllegalBody: pyarrow is not installed on the server.
+        IllegalBody: pyarrow is not installed on the server; a column is there twice.
         BodyUnparsable, FieldMissing: no such stream; no column `vector`.
         IllegalRowRecord, IllegalVectorId: nulls, or rows of several lengths.
     """
@@ -62,10 +62,18 @@ def columns_of_arrow(raw: bytearray) -> tuple[Vectors, Ids | None]:
         table = table.combine_chunks()
     except (arrow.ArrowException, OSError, ValueError, struct.error) as error:
         raise BodyUnparsable(f"The body is no Arrow IPC stream: {error}") from None
-    if "vector" not in table.column_names:
+    vectors, ids = _column(table, "vector"), _column(table, "id")
+    if vectors is None:
         raise FieldMissing("Column 'vector' miss.")
-    ids = _ids(table.column("id")) if "id" in table.column_names else None
-    return _vectors(arrow, table.column("vector"), len(table)), ids
+    return _vectors(arrow, vectors, len(table)), None if ids is None else _ids(ids)
+
+
+def _column(table: Any, name: str) -> Any:
+    """The one column of a name; None where there is none. Arrow lets several have the same."""
+    found = table.schema.get_all_field_indices(name)
+    if len(found) > 1:
+        raise IllegalBody(f"Column '{name}' is there {len(found)} times. Send it once")
+    return table.column(found[0]) if found else None
 
 
 def _is_compressed(message: Any) -> bool:
@@ -90,7 +98,7 @@ def _vectors(arrow: Any, column: Any, rows: int) -> Vectors:
     kinds = arrow.types
     nested = kinds.is_fixed_size_list(column.type) or kinds.is_list(column.type) or kinds.is_large_list(column.type)
     if column.null_count or not nested:
-        raise IllegalRowRecord("Column 'vector' must hold lists of numbers, none of them null")
+        raise _no_vectors(column)
     if not rows:
         return np.empty((0, 0), np.float32)
     lists = column.chunk(0)
@@ -100,14 +108,18 @@ def _vectors(arrow: Any, column: Any, rows: int) -> Vectors:
             raise IllegalRowRecord("The vectors have different lengths.")
     flat = lists.flatten()
     if flat.null_count or not (kinds.is_floating(flat.type) or kinds.is_integer(flat.type)):
-        raise IllegalRowRecord("Column 'vector' must hold lists of numbers, none of them null")
+        raise _no_vectors(column)
     vectors: Vectors = flat.to_numpy().reshape(rows, -1)
     return vectors
 
 
+def _no_vectors(column: Any) -> IllegalRowRecord:
+    return IllegalRowRecord(f"Column 'vector' must hold lists of numbers, none of them null. It is of {column.type}")
+
+
 def _ids(column: Any) -> Ids:
     if column.null_count or str(column.type) != "int64":
-        raise IllegalVectorId("Column 'id' must be of type int64, without nulls")
+        raise IllegalVectorId(f"Column 'id' must be of type int64, without nulls. It is of {column.type}")
     ids: Ids = column.to_numpy()
     if len(ids) and int(ids.min()) < 0:
         raise IllegalVectorId("An id must not be negative")
