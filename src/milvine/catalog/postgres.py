@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from milvine.catalog.definitions import Definitions
 from milvine.catalog.sql import DEFINITIONS, Catalog, pass_over
 from milvine.catalog.tables import COLLECTIONS, METADATA, PARTITIONS
+from milvine.config.secrets import HIDDEN, secret_parameters
 from milvine.errors import CatalogFailed, CatalogFull, DataFolderLocked, MilvineError
 from milvine.events import Events
 
@@ -207,6 +208,8 @@ class _Server:
         except self._psycopg.Error:
             raise CatalogFailed("general.meta_uri is no address of a PostgreSQL database") from None
         given = self._parameters
+        if "@" in given.get("host", ""):  # a part of the password, then
+            raise CatalogFailed("The password in general.meta_uri holds an @. Write it as %40")
         host, port = given.get("host", "this machine"), given.get("port", 5432)
         self.name = f"PostgreSQL at {host}:{port}, database {given.get('dbname', given.get('user', ''))}"
 
@@ -219,9 +222,11 @@ class _Server:
         return connection
 
     def tell(self, error: BaseException) -> str:
-        """The text of an error in one line, without the password."""
-        told, password = " ".join(str(error).split()), self._parameters.get("password")
-        return told.replace(password, "***") if password else told
+        """The text of an error in one line, without the passwords."""
+        told = " ".join(str(error).split())
+        for secret in secret_parameters(self._parameters):
+            told = told.replace(secret, HIDDEN)
+        return told
 
     @property
     def error(self) -> Any:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from milvine.cli.configuration import configure
-from milvine.config import ALL, Configuration, Key, shown_text
+from milvine.config import ALL, Configuration, Key, as_shown
 from milvine.errors import MilvineError
 
 config = typer.Typer(help="Show and check the configuration.", no_args_is_help=True, rich_markup_mode=None)
@@ -59,7 +59,7 @@ def _row(key: Key, found: Configuration) -> dict[str, str]:
     live = "live" if key.live else "restart" if key.settable else "file only"
     return {
         "key": key.name,
-        "value": shown_text(key, value.text),
+        "value": as_shown(key.name, value.text),
         "source": value.origin.kind,
         "where": value.origin.where,
         "set_config": live,

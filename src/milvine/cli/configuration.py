@@ -75,7 +75,7 @@ def pairs(words: list[str]) -> dict[str, Given]:
         name, equals, value = word.partition("=")
         if not equals or name not in BY_NAME:
             clause = hint(name)
-            raise IllegalArgument(f"Invalid --set {word}. Expected KEY=VALUE{f' ({clause})' if clause else ''}")
+            raise IllegalArgument(f"Invalid --set {name}. Expected KEY=VALUE{f' ({clause})' if clause else ''}")
         found[name] = flag("--set", value)
     return found
 

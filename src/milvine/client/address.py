@@ -10,6 +10,7 @@ from urllib.request import url2pathname
 
 from milvine.client.credentials import NONE, Credentials, warn_of_clear_token
 from milvine.client.exceptions import ParamError
+from milvine.config.secrets import without_secrets
 
 _HOST, _PORT, _HTTP_PORT = "127.0.0.1", 19530, 19121
 _INCOMPLETE = "Param is not complete. Please invoke as follow:\n\t(host = ${HOST}, port = ${PORT})\n\t(uri = ${URI})\n"
@@ -131,11 +132,11 @@ def _parse_uri(uri: Any) -> ServerAddress | FolderAddress:
     if parts.scheme == "file":
         return _folder(uri, parts)
     if not host or port is None:
-        raise ParamError(f"uri is illegal: {uri!r} has no host or no port. Expected tcp://host:port or file:///path")
+        raise ParamError(f"uri is illegal: {without_secrets(uri)!r} has no host or no port. Expected tcp://host:port or file:///path")
     return _server(host, port)
 
 
 def _folder(uri: str, parts: SplitResult) -> FolderAddress:
     if parts.netloc not in ("", "localhost") or not parts.path.strip("/") or parts.query or parts.fragment:
-        raise ParamError(f"uri is illegal: {uri!r} names no folder of this machine. Expected file:///path")
+        raise ParamError(f"uri is illegal: {without_secrets(uri)!r} names no folder of this machine. Expected file:///path")
     return FolderAddress(Path(url2pathname(parts.path)))

@@ -6,28 +6,22 @@ from dataclasses import fields
 
 from milvine.config.bounded import bounded, bounded_settings
 from milvine.config.keys import ALL, BY_NAME, DOORS, KEYS, LIVE, SIZES, Key
+from milvine.config.secrets import as_shown
 from milvine.config.settings import Settings
 from milvine.config.sources import VARIABLES, Configuration, Given, Origin, Value, resolve, text_of
-from milvine.config.values import parse_bool, parse_size, shown, without_password
+from milvine.config.values import parse_bool, parse_size, shown
 
 __all__ = [
     "ALL", "BY_NAME", "Configuration", "DOORS", "Given", "KEYS", "Key", "LIVE", "Origin", "Settings", "VARIABLES",
-    "Value", "as_text", "bounded", "bounded_settings", "default_text", "parse_bool", "parse_size",
-    "resolve", "shown_text", "text_of",
+    "Value", "as_shown", "as_text", "bounded", "bounded_settings", "default_text", "parse_bool", "parse_size",
+    "resolve", "text_of",
 ]  # fmt: skip
 
 
 def as_text(settings: Settings) -> dict[str, str]:
     """Key -> value as a configuration file would have it, sizes in the largest whole unit; idle keys left out."""
     values = {key: shown(getattr(settings, name), key in SIZES) for name, (key, _) in KEYS.items()}
-    return {key: shown_text(BY_NAME[key], text) for key, text in values.items()}
-
-
-def shown_text(key: Key, text: str) -> str:
-    """A value as it is told to whoever asks: that of a secret, which a file of 1.x may hold, is not."""
-    if key.name == "general.meta_uri" and text != "sqlite://:@:/":
-        return without_password(text)
-    return "***" if text and "secret" in key.item else text
+    return {key: as_shown(key, text) for key, text in values.items()}
 
 
 def default_text(key: Key) -> str:

@@ -93,7 +93,7 @@ class Settings:
     log_format: str = "text"  # addition: logs.format, text or json
     slow_query_seconds: float = 0.0  # addition: logs.slow_query_seconds, 0 = off
     # tracing
-    trace_endpoint: str = ""  # addition: tracing_config.otlp_endpoint
+    trace_endpoint: str = field(default="", repr=False)  # addition: tracing_config.otlp_endpoint, may hold a token
 
     @property
     def http_address(self) -> str:

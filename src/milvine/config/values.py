@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from milvine.config.secrets import as_shown
 from milvine.errors import IllegalArgument
 
 Parser = Callable[[str, object], Any]
@@ -30,7 +31,7 @@ _TIMEZONE = re.compile(r"UTC(?:([+-])(\d{1,2})(?::([0-5]\d))?)?")
 
 def bad(key: str, value: object, expected: str) -> IllegalArgument:
     """The error for a value that a key does not take."""
-    return IllegalArgument(f"Invalid {key}: {raw(key, value) or '(empty)'}. {expected}")
+    return IllegalArgument(f"Invalid {key}: {as_shown(key, raw(key, value)) or '(empty)'}. {expected}")
 
 
 def raw(key: str, value: object) -> str:
@@ -171,7 +172,8 @@ def text(key: str, value: object) -> str:
     """Any text on one line."""
     found = raw(key, value)
     if not found.isprintable():
-        raise IllegalArgument(f"Invalid {key}: {found!r}. Expected printable text on one line")
+        shown = as_shown(key, found)
+        raise IllegalArgument(f"Invalid {key}: {shown!r}. Expected printable text on one line")
     return found
 
 
@@ -248,14 +250,8 @@ def meta_uri(key: str, value: object) -> str:
             )
         return found
     if found != "sqlite://:@:/":
-        what = f"Invalid {key}: {without_password(found)}"
-        raise IllegalArgument(f"{what}. Expected sqlite://:@:/ or postgresql://user:password@host:port/database")
+        raise bad(key, value, "Expected sqlite://:@:/ or postgresql://user:password@host:port/database")
     return found
-
-
-def without_password(uri: str) -> str:
-    """A URI as it may be shown."""
-    return re.sub(r"(?<=://)([^:@/?\s]*):\S+@", r"\1:***@", re.sub(r"(?<=[?&]password=)[^&\s]*", "***", uri))
 
 
 def names(key: str, value: object) -> tuple[str, ...]:

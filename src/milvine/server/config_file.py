@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from milvine.errors import IllegalArgument, StorageFailed
@@ -80,13 +80,21 @@ def _compose(text: str, name: str) -> MappingNode | None:
     try:
         root = YAML(typ="safe", pure=True).compose(text)
     except (YAMLError, ValueError, RecursionError) as error:
-        what = "it nests too deeply" if isinstance(error, RecursionError) else error
-        raise IllegalArgument(f"{name} is no YAML: {what}") from None
+        raise IllegalArgument(f"{name} is no YAML: {_reason(error)}") from None
     if root is None or _plain(root) == "":
         return None
     if not isinstance(root, MappingNode):
         raise IllegalArgument(f"{name} holds no sections")
     return root
+
+
+def _reason(error: Exception) -> str:
+    """Without the text around the place, in which a password may be."""
+    if isinstance(error, RecursionError):
+        return "it nests too deeply"
+    if isinstance(error, MarkedYAMLError) and error.problem and error.problem_mark:
+        return f"{error.problem} (line {error.problem_mark.line + 1})"
+    return str(error)
 
 
 def _pairs(node: MappingNode, name: str) -> Iterator[tuple[str, Node]]:

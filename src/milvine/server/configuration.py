@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
-from milvine.config import BY_NAME, Configuration, Key, shown_text, text_of
+from milvine.config import BY_NAME, Configuration, Key, as_shown, text_of
 from milvine.config.sources import ENVIRONMENT, FLAG
 from milvine.engine.database import Database
 from milvine.errors import CallerError, Unsupported
@@ -28,7 +28,7 @@ class RunningConfiguration:
         """Section -> key -> value of everything, as text."""
         sections: dict[str, dict[str, str]] = {}
         for name, value in list(self._values.items()):
-            sections.setdefault(BY_NAME[name].section, {})[BY_NAME[name].item] = shown_text(BY_NAME[name], value.text)
+            sections.setdefault(BY_NAME[name].section, {})[BY_NAME[name].item] = as_shown(name, value.text)
         return sections
 
     def get(self, name: str) -> str:
@@ -38,7 +38,7 @@ class RunningConfiguration:
             CallerError: there is no such key.
         """
         key = _known(name)
-        return shown_text(key, self._values[key.name].text)
+        return as_shown(key.name, self._values[key.name].text)
 
     def set(self, name: str, value: object) -> None:
         """Change a value: at once for live keys, at the next start for others; in the file, where there is one.

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Any, Protocol
 
 from milvine.config import Settings
+from milvine.config.secrets import without_secrets
 from milvine.errors import OperatorError
 from milvine.events import Event, Events
 
@@ -41,7 +42,8 @@ def open_tracing(settings: Settings, events: Events) -> Tracing | None:
         return None
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
         raise TracingFailed(
-            f"tracing_config.otlp_endpoint is {settings.trace_endpoint}, but traces need OpenTelemetry: "
+            f"tracing_config.otlp_endpoint is {without_secrets(settings.trace_endpoint)}, but traces need "
+            "OpenTelemetry: "
             "pip install 'milvine[otel]'"
         )
     tracing: Tracing = import_module("milvine.server.spans").open_spans(settings.trace_endpoint)

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from milvine.config import parse_size
+from milvine.config import as_shown, parse_size
 from milvine.server.rest import replies
 from milvine.server.rest.bodies import AdvancedConfig, parse, parse_json
 from milvine.server.rest.calls import Here, Json, reply, told
@@ -104,7 +104,7 @@ async def set_values(here: Here, request: Request) -> Response:
         leaves = _leaves(parse_json(body.data))
         for key, value in leaves:
             configuration.set(key, value)
-        message = "".join(f"set_config {key} {value} successfully;" for key, value in leaves)
+        message = "".join(f"set_config {key} {as_shown(key, value)} successfully;" for key, value in leaves)
         return reply({"code": 0, "message": message, "restart_required": configuration.restart_required})
 
     return await here.run_with_body("Cmd", request, work)
