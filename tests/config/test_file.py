@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from milvine.config import ALL, default_text
@@ -151,6 +151,7 @@ _FRAGMENTS = st.sampled_from((*_WORDS, *_SIGNS, "\u2028", "\ufeff"))
 
 
 @given(st.lists(_FRAGMENTS | st.text(max_size=3), max_size=25).map("".join))
+@example("a: {x: &a 1, y: &a 2, z: *a}")
 @settings(max_examples=250, deadline=None)
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
@@ -160,3 +161,12 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         assert str(error).startswith("c ")
     except StorageFailed as error:
         assert "by hand" in str(error)
+
+
+@pytest.mark.parametrize(
+    "text", ["general:\n  meta_uri: 'a://u:s3cret@h\n", "general: {a: b://u:s3cret@h: x}", "a: [s3cret"]
+)
+def test_a_broken_file_is_told_without_what_stands_in_it(text: str) -> None:
+    with pytest.raises(IllegalArgument, match=r"^c is no YAML: .* \(line \d\)$") as error:
+        parse_document(text, "c")
+    assert "s3cret" not in str(error.value)

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from milvine.cli.configuration import configure
-from milvine.config import secrets
-from milvine.config import ALL, BY_NAME, KEYS, Key, Settings, as_shown, as_text, default_text, parse_size
+from milvine.config import ALL, BY_NAME, KEYS, Key, Settings, as_shown, as_text, default_text, parse_size, secrets
 from milvine.config.sources import FILE
 from milvine.errors import IllegalArgument
 

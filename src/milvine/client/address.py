@@ -132,11 +132,15 @@ def _parse_uri(uri: Any) -> ServerAddress | FolderAddress:
     if parts.scheme == "file":
         return _folder(uri, parts)
     if not host or port is None:
-        raise ParamError(f"uri is illegal: {without_secrets(uri)!r} has no host or no port. Expected tcp://host:port or file:///path")
+        raise ParamError(
+            f"uri is illegal: {without_secrets(uri)!r} has no host or no port. Expected tcp://host:port or file:///path"
+        )
     return _server(host, port)
 
 
 def _folder(uri: str, parts: SplitResult) -> FolderAddress:
     if parts.netloc not in ("", "localhost") or not parts.path.strip("/") or parts.query or parts.fragment:
-        raise ParamError(f"uri is illegal: {without_secrets(uri)!r} names no folder of this machine. Expected file:///path")
+        raise ParamError(
+            f"uri is illegal: {without_secrets(uri)!r} names no folder of this machine. Expected file:///path"
+        )
     return FolderAddress(Path(url2pathname(parts.path)))

@@ -6,13 +6,16 @@ import re
 from urllib.parse import unquote
 
 HIDDEN = "***"
-_HARMLESS = frozenset(
-    "host hostaddr port dbname user passfile service connect_timeout application_name fallback_application_name "
-    "client_encoding keepalives keepalives_idle keepalives_interval keepalives_count tcp_user_timeout sslmode "
-    "sslnegotiation sslcompression sslcert sslkey sslcertmode sslrootcert sslcrl sslcrldir sslsni "
-    "ssl_min_protocol_version ssl_max_protocol_version requirepeer require_auth channel_binding krbsrvname gssencmode "
-    "gsslib gssdelegation target_session_attrs load_balance_hosts".split()
-)
+# fmt: off
+_HARMLESS = frozenset((
+    "host", "hostaddr", "port", "dbname", "user", "passfile", "service", "connect_timeout", "application_name",
+    "fallback_application_name", "client_encoding", "keepalives", "keepalives_idle", "keepalives_interval",
+    "keepalives_count", "tcp_user_timeout", "sslmode", "sslnegotiation", "sslcompression", "sslcert", "sslkey",
+    "sslcertmode", "sslrootcert", "sslcrl", "sslcrldir", "sslsni", "ssl_min_protocol_version",
+    "ssl_max_protocol_version", "requirepeer", "require_auth", "channel_binding", "krbsrvname", "gssencmode", "gsslib",
+    "gssdelegation", "target_session_attrs", "load_balance_hosts",
+))
+# fmt: on
 """Parameters of PostgreSQL's addresses that are no secrets. Whatever else an address has is hidden: `sslpassword` is
 not the last one to be invented."""
 _PARAMETER = re.compile(r"(?<=[?&;])([^=&;\s]*)=([^&;\s]*)")

@@ -77,8 +77,10 @@ def parse_document(text: str, name: str) -> Document:
 
 
 def _compose(text: str, name: str) -> MappingNode | None:
+    yaml = YAML(typ="safe", pure=True)
+    yaml.composer.warn_double_anchors = False  # YAML allows it
     try:
-        root = YAML(typ="safe", pure=True).compose(text)
+        root = yaml.compose(text)
     except (YAMLError, ValueError, RecursionError) as error:
         raise IllegalArgument(f"{name} is no YAML: {_reason(error)}") from None
     if root is None or _plain(root) == "":
