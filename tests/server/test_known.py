@@ -16,6 +16,7 @@ from milvine.engine.database import Database
 from milvine.errors import IllegalTopk, OutOfMemory
 from milvine.server.operations import Operations, known
 from milvine.types import IndexSetting, IndexType, MetricType
+from milvine.wire import alike, requests
 from milvine.wire.packed import Rows, SearchRequest, decode_hits, encode_search
 
 ROWS = np.random.default_rng(11).random((4200, 8), dtype=np.float32)
@@ -133,3 +134,23 @@ def test_nothing_stays_counted_of_requests_that_ended(database: Database) -> Non
     with pytest.raises(OutOfMemory):
         operations.run("Search", 2 << 20, partial(work, None))
     assert seen == [(1, 1000)] * 4 and operations.in_flight() == (0, 0)
+
+
+def test_answers_do_not_depend_on_the_searches_before(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches over many collections, some of whose requests take the same bytes, prepared ones kept and not."""
+    drawn = np.random.default_rng(12)
+    names = [(f"{letter}{width:_>4}", width) for width in (2, 8, 16, 32, 50, 256, 300) for letter in "xy"]
+    for name, width in names:
+        database.create_collection(name, width, 1024, MetricType.L2)
+        database.insert(name, drawn.random((20, width), dtype=np.float32), np.arange(20))
+    operations, kept = Operations(database), alike.Alike[SearchRequest]()
+    for _ in range(600):
+        name, own = names[drawn.integers(len(names))]
+        width = own if drawn.random() < 0.8 else names[drawn.integers(len(names))][1]
+        rows = int(drawn.choice([1, 1, 1, 2, 3, 5, 9]))
+        request = encode_search(name, drawn.random((rows, width), dtype=np.float32), 4, (), "{}")
+        monkeypatch.setattr(requests, "_SINGLE", kept)
+        prepared = operations.call("Search", request)
+        monkeypatch.setattr(requests, "_SINGLE", alike.Alike())
+        known._kept.clear()
+        assert prepared == operations.call("Search", request), (name, rows, width)

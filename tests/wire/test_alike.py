@@ -94,3 +94,41 @@ def test_bytes_of_the_runtime_and_ours_are_alike() -> None:
     official = schema.SearchParam(collection_name="c", query_record_array=[record], topk=3).SerializeToString()
     packed.decode_search(official)
     assert requests._SINGLE.find(request("c", (), 3, None, [5.0, 6.0], 1)) is not None
+
+
+# n queries of one dimension take the bytes of one query of another where n * a + (n - 1) * header / 4 is the other.
+_COLLIDING = ((2, 8, 3), (50, 256, 5), (32, 300, 9), (127, 384, 3), (255, 768, 3), (16, 50, 3), (4, 14, 3), (4, 19, 4))
+_WIDTHS = sorted({width for pair in _COLLIDING for width in pair[:2]})
+_COLLECTIONS = st.tuples(st.sampled_from(("a", "b", "a__", "b__")), st.sampled_from(_WIDTHS))
+
+
+def _zeros(collection: tuple[str, int], rows: int) -> bytes:
+    return request(collection[0], (), 10, "{}", [0.0] * collection[1], rows)
+
+
+@given(
+    st.lists(_COLLECTIONS, min_size=1, max_size=30),
+    st.lists(st.tuples(_COLLECTIONS, st.sampled_from((1, 2, 3, 4, 5, 9))), min_size=1, max_size=30),
+)
+def test_no_batch_is_taken_for_one_query_of_another_width(
+    asked: list[tuple[str, int]], batches: list[tuple[tuple[str, int], int]]
+) -> None:
+    requests._SINGLE = known = alike.Alike()
+    for collection in asked:
+        packed.decode_search(_zeros(collection, 1))
+    for collection, rows in batches:
+        requests._SINGLE = known
+        data = _zeros(collection, rows)
+        aided = told(data)
+        assert aided == unaided(data)
+
+
+@pytest.mark.parametrize(("small", "large", "rows"), _COLLIDING)
+def test_several_short_vectors_are_not_one_long_one(small: int, large: int, rows: int) -> None:
+    name = "ab" if small >= 32 or large < 32 else "abcd"  # a longer length takes two bytes more
+    batch, alone = _zeros((name, small), rows), _zeros(("ab", large), 1)
+    assert len(batch) == len(alone), "the pair does not collide: the test tests nothing"
+    packed.decode_search(_zeros((name, small), 1))
+    packed.decode_search(alone)
+    found = packed.decode_search(batch)
+    assert (found.rows.count, found.rows.elements) == (rows, rows * small)

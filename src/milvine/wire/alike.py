@@ -1,8 +1,10 @@
 """Searches that differ in nothing but the numbers of their one vector, which is how programs search.
 
-What lies before the numbers and what lies behind them is kept, with what it was decoded to. A request that begins and
-ends with the same bytes, and is of the same length, is the same request with other numbers: the bytes before them hold
-every length on the way to them, and all that is decoded after them lies in the bytes behind.
+What lies before the numbers and what lies behind them is kept, with how many numbers there were and
+what the request was decoded to. One that begins and ends with the same bytes, around as many numbers,
+is the same request with other numbers: the bytes before them hold every length on the way to them, and
+all that is decoded after them lies in the bytes behind. Without the count it could be another one:
+three vectors of 2 dimensions take the bytes of one of 8, and begin as one of 2.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ class Alike(Generic[T]):
 
     def __init__(self) -> None:
         self._places: dict[int, tuple[int, int]] = {}  # by length of the request: where its numbers begin and end
-        self._known: dict[tuple[bytes, bytes], T] = {}  # by what lies around them
+        self._known: dict[tuple[int, bytes, bytes], T] = {}  # by bytes of the numbers and what lies around them
 
     def find(self, data: bytes) -> tuple[T, Floats] | None:
         """What was kept for such a request, and its vector (1, dimension), in memory of its own."""
@@ -35,7 +37,7 @@ class Alike(Generic[T]):
         if place is None:
             return None
         start, stop = place
-        known = self._known.get((data[:start], data[stop:]))
+        known = self._known.get((stop - start, data[:start], data[stop:]))
         if known is None:
             return None
         vector = np.frombuffer(data, dtype=np.dtype("<f4"), count=(stop - start) // 4, offset=start)
@@ -49,7 +51,8 @@ class Alike(Generic[T]):
         if len(self._known) >= _KEPT_MAX:
             self._known.clear()
             self._places.clear()
-        self._known[data[: place[0]], data[place[1] :]] = value
+        start, stop = place
+        self._known[stop - start, data[:start], data[stop:]] = value
         self._places[len(data)] = place
 
 
