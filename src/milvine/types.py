@@ -152,12 +152,17 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One search: `vectors` (nq, width), the k nearest wanted, the parsed search parameters, tag patterns."""
+    """One search: `vectors` (nq, width), the k nearest wanted, the parsed search parameters, tag patterns.
+
+    `checked` is the definition that it passed all checks of `milvine.search.check` against. Any other is
+    held against it when it is searched; None where nobody has looked yet.
+    """
 
     vectors: Vectors
     k: int
     params: Mapping[str, Any] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
+    checked: Collection | None = None
 
 
 @dataclass(frozen=True, slots=True)

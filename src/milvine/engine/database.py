@@ -179,19 +179,23 @@ class Database:
 
     def collection(self, name: str) -> Collection:
         """What the catalog says of a collection; `.index` is its index setting."""
-        return self._state(name).version.collection
+        return self._state(name).pin().collection
 
     def collections(self) -> list[str]:
         """All names, in creation order."""
         self._check_open()
         return list(self._stores.names)
 
+    def pin(self, name: str) -> Version:
+        """What a collection holds now: reads of it are about the same rows and the same definition."""
+        return self._state(name).pin()
+
     def count(self, name: str) -> int:
         """Live rows, flushed or not."""
-        return self._state(name).version.live_rows()
+        return self.pin(name).live_rows()
 
     def stats(self, name: str) -> CollectionStats:
-        return collection_stats(self._state(name).version)
+        return collection_stats(self.pin(name))
 
     # partitions
 
@@ -204,11 +208,11 @@ class Database:
         ddl.drop_partition(self._writable(), self._state(name), tag)
 
     def has_partition(self, name: str, tag: str) -> bool:
-        return tag in self._state(name).version.by_tag
+        return tag in self.pin(name).by_tag
 
     def partitions(self, name: str) -> list[str]:
         """All tags, `_default` first, then in creation order."""
-        return [partition.tag for partition in self._state(name).version.partitions]
+        return [partition.tag for partition in self.pin(name).partitions]
 
     # indexes
 
@@ -222,8 +226,7 @@ class Database:
 
     def drop_index(self, name: str) -> None:
         """Back to FLAT."""
-        stores, state = self._writable(), self._state(name)
-        indexing.store_setting(stores, state, IndexSetting())
+        indexing.store_setting(self._writable(), self._state(name), IndexSetting())
         self._wake()
 
     # rows
@@ -267,7 +270,7 @@ class Database:
         Raises:
             PartitionNotFound, NothingStored.
         """
-        return fetch(self._state(name).version, ids, tags)
+        return fetch(self.pin(name), ids, tags)
 
     def segment_ids(self, name: str, segment: str) -> Ids:
         """Ids of the live rows of a segment, named as the statistics name it, in insertion order, (rows,) int64.
@@ -275,13 +278,13 @@ class Database:
         Raises:
             SegmentNotFound: no such segment, or one of another collection.
         """
-        state = self._state(name)
-        return segment_ids(self._stores, state, segment)
+        return segment_ids(self._stores, self._state(name), segment)
 
     def search(self, name: str, query: Query, segments: Set[int] = frozenset()) -> Hits:
         """The nearest rows, of some `segments` by id if any are given; see `milvine.search.run`.
 
         Raises:
+            IllegalTopk, IllegalArgument, IllegalDimension: the query does not fit the collection.
             PartitionNotFound: no partition matches.
             SegmentNotFound: the collection has none of the segments.
         """
@@ -297,7 +300,7 @@ class Database:
 
     def _find(self, state: CollectionState, query: Query, segments: Set[int] = frozenset()) -> Found:
         self._check_open()
-        version, watch = state.version, Stopwatch() if self._stores.events else None
+        version, watch = state.pin(), Stopwatch() if self._stores.events else None
         return Found(version, search(version, query, self._executor, segments, watch), watch)
 
     def watch_searches(self, sampler: SearchSampler) -> None:
@@ -311,21 +314,20 @@ class Database:
         """Search, and tell what was done instead of what was found.
 
         Raises:
-            PartitionNotFound, SegmentNotFound: as `search`.
+            Whatever `search` raises.
         """
         watch = Stopwatch()
-        search(self._state(name).version, query, self._executor, segments, watch)
+        search(self.pin(name), query, self._executor, segments, watch)
         return watch.watched(query.params).steps()
 
     def search_by_id(self, name: str, ids: Ids, k: int, params: Mapping[str, Any], tags: Sequence[str] = ()) -> Hits:
         """The rows nearest to the rows `ids` (n,); see `milvine.search.run`.
 
         Raises:
-            NothingStored: the collection is empty.
-            PartitionNotFound: no partition matches.
+            NothingStored, and whatever `search` raises.
         """
         watch = Stopwatch() if self._stores.events else None
-        hits = search_by_id(self._state(name).version, ids, k, params, tags, self._executor, watch)
+        hits = search_by_id(self.pin(name), ids, k, params, tags, self._executor, watch)
         if watch:
             self._stores.events.emit(Searched(name, len(ids), k, watch.seconds, watch.watched(params)))
         return hits
@@ -348,8 +350,7 @@ class Database:
             PartitionNotFound: no partition matches.
             CorruptFile: names file and offset.
         """
-        version = self._state(name).version
-        preload(self._stores, version, tags)
+        preload(self._stores, self.pin(name), tags)
 
     def release(self, name: str, tags: Sequence[str] = ()) -> None:
         """Let go of the files and indexes in memory; searches open them again.
@@ -357,8 +358,7 @@ class Database:
         Raises:
             PartitionNotFound: no partition matches.
         """
-        version = self._state(name).version
-        release(self._stores, version, tags)
+        release(self._stores, self.pin(name), tags)
 
     def backup(self, destination: str | Path, link: bool = False, indexes: bool = True) -> Manifest:
         """Make a backup as a new folder in `destination`, with all that was acknowledged before; others go on.

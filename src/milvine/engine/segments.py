@@ -23,7 +23,7 @@ def segment_ids(stores: Stores, state: CollectionState, name: str) -> Ids:
     Raises:
         SegmentNotFound: no segment has this name, or one of another collection has it.
     """
-    found = _named(state.version, name)
+    found = _named(state.pin(), name)
     if found is not None:
         return _in_insertion_order(found)
     others = [other.version for other in list(stores.states.values()) if other is not state]

@@ -6,7 +6,7 @@ import threading
 from dataclasses import replace
 
 from milvine.catalog.model import SegmentRecord, StoredCollection
-from milvine.errors import OperatorError
+from milvine.errors import CollectionNotFound, OperatorError
 from milvine.ingest.keys import RecentInserts
 from milvine.ingest.memtable import Memtable
 from milvine.segment.cache import FileCache
@@ -75,6 +75,17 @@ class CollectionState:
     def files(self) -> set[str]:
         """Every file that the current segments need."""
         return {name for each in self.segments.values() for name in each.segment.record.files}
+
+    def pin(self) -> Version:
+        """The version that is current now, for a reader: everything it does then is about the same rows and definition.
+
+        Raises:
+            CollectionNotFound: dropped, so there is nothing in it any more.
+        """
+        version = self.version
+        if self.dropped:  # which is set before the empty version is published
+            raise CollectionNotFound.named(version.collection.name)
+        return version
 
     def publish_tail(self) -> None:
         """Show readers the logged rows; the segment set is shared with the version before."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from milvine.index.params import scoring_metric
+from milvine.search.check import check_params, check_query, check_topk
 from milvine.search.executor import Executor
 from milvine.search.fetch import fetch
 from milvine.search.plan import Plan, plan_search, plan_segments
@@ -34,10 +35,12 @@ def search(
     (specification 3.13).
 
     Raises:
+        IllegalTopk, IllegalArgument, IllegalDimension: the query does not fit this version's definition.
         PartitionNotFound: no partition matches.
         SegmentNotFound: none of the segments is there.
-        IllegalArgument: `metric_type` in the parameters is no metric of this collection's family.
     """
+    if query.checked is not version.collection:
+        check_query(query, version.collection)
     plan = plan_segments(version, segments) if segments else plan_search(version, query.tags)
     nq = len(query.vectors)
     if not plan.tasks and not plan.skipped:
@@ -97,10 +100,13 @@ def search_by_id(
 
     Raises:
         NothingStored: the collection is empty.
-        PartitionNotFound, IllegalArgument: as `search`.
+        PartitionNotFound, IllegalTopk, IllegalArgument: as `search`.
     """
+    check_topk(k)
+    check_params(params, k, version.collection)
     found, vectors = fetch(version, ids, ())
-    hits = search(version, Query(vectors[found], k, params, tuple(tags)), executor, watch=watch)
+    query = Query(vectors[found], k, params, tuple(tags), version.collection)
+    hits = search(version, query, executor, watch=watch)
     width = hits.ids.shape[1]
     answer = fillers(len(ids) if width else 0, width)
     if width:

@@ -1,6 +1,7 @@
 """What a request must satisfy before the engine sees it, in the words and the order of the specification (3.0 to 3.20).
 
-Existence, duplicates, id mode and matching of tags are the engine's to check: it alone can do so without a race.
+Existence, duplicates, id mode and matching of tags are the engine's to check: it alone can do so without a race. What
+fits a definition it checks once more where that is another one by the time it begins (`search/check.py`, for one).
 """
 
 from __future__ import annotations
@@ -18,11 +19,10 @@ from milvine.errors import (
     IllegalMetricType,
     IllegalPartition,
     IllegalRowRecord,
-    IllegalTopk,
     IllegalVectorId,
     OutOfMemory,
 )
-from milvine.index.params import check_build_params, check_search_params, scoring_metric
+from milvine.index.params import check_build_params
 from milvine.limits import (
     DEFAULT_TAG,
     DIMENSION_MAX,
@@ -33,7 +33,6 @@ from milvine.limits import (
     INSERT_BYTES_MAX,
     MIB,
     NAME_BYTES_MAX,
-    TOPK_MAX,
 )
 from milvine.types import Collection, IndexType, MetricType, Vectors
 from milvine.wire.packed import Rows
@@ -165,22 +164,6 @@ def _check_values(value: object, depth: int) -> None:
         raise IllegalArgument("The index parameters hold a number that is not finite")
     elif isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
         raise IllegalArgument("The index parameters hold a number of more than 64 bits")
-
-
-def check_topk(topk: int) -> None:
-    """Raises IllegalTopk."""
-    if not 1 <= topk <= TOPK_MAX:
-        raise IllegalTopk(f"Invalid topk: {topk}. The topk must be within the range of 1 ~ {TOPK_MAX}.")
-
-
-def check_search(params: object, topk: int, collection: Collection) -> None:
-    """Search parameters against the collection's index setting, built or not, and its metric.
-
-    Raises:
-        IllegalArgument.
-    """
-    check_search_params(collection.index.type, params, topk)
-    scoring_metric(params, collection.metric)
 
 
 def check_not_empty(rows: Rows) -> None:

@@ -42,7 +42,7 @@ def known_query(database: Database, wanted: SearchRequest, params: object) -> Qu
     collection, own, tags, dtype, width = kept
     if collection is not database.collection(wanted.collection) or vectors.dtype != dtype or vectors.shape[1] != width:
         return None
-    return Query(vectors, wanted.topk, own, tags)
+    return Query(vectors, wanted.topk, own, tags, collection)
 
 
 def remember(collection: Collection, wanted: SearchRequest, params: object, query: Query) -> None:

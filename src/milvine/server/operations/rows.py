@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from milvine.engine.database import Database
 from milvine.errors import IllegalArgument, PartitionNotFound
 from milvine.ingest.writer import check_id_mode
+from milvine.search.check import check_params, check_topk
 from milvine.server import answers, validate
 from milvine.server.answers import Answer
 from milvine.server.operations.known import known_query, remember
@@ -86,13 +87,13 @@ def _checked_search(
 ) -> tuple[Query, frozenset[int]]:
     """The query, and the segments to search in."""
     validate.check_name(wanted.collection)
-    validate.check_topk(wanted.topk)
+    check_topk(wanted.topk)
     tags = tuple(validate.checked_tag(tag) for tag in wanted.tags)
     collection = database.collection(wanted.collection)
-    validate.check_search(params, wanted.topk, collection)
+    check_params(params, wanted.topk, collection)
     validate.check_not_empty(wanted.rows)
     vectors = validate.sized_vectors(wanted.rows, collection)
-    query = Query(vectors, wanted.topk, as_mapping(params), tags)
+    query = Query(vectors, wanted.topk, as_mapping(params), tags, collection)
     if not files:
         remember(collection, wanted, params, query)
     return query, frozenset(map(file_number, files))
@@ -127,9 +128,7 @@ def nearest_to_stored(
     if not len(ids):
         raise IllegalArgument("No vector id specified")
     validate.check_name(name)
-    validate.check_topk(topk)
-    collection = database.collection(name)
-    validate.check_search(params, topk, collection)
+    check_topk(topk)
     size = _hits_bytes(database, name, len(ids), topk)
     return Answer(size * copies, partial(database.search_by_id, name, ids, topk, as_mapping(params), list(tags)))
 

@@ -108,13 +108,14 @@ async def drop_collection(here: Here, collection_name: Name) -> Response:
 
 
 def _described(database: Database, name: str) -> dict[str, Any]:
-    collection = database.collection(name)
+    version = database.pin(name)
+    collection = version.collection
     return {
         "collection_name": name,
         "dimension": collection.dimension,
         "index_file_size": collection.index_file_size_mb,
         "metric_type": collection.metric.name,
-        "count": database.count(name),
+        "count": version.live_rows(),
         "index": INDEX_NAMES[collection.index.type],
         "index_params": collection.index.params_json,
     }

@@ -66,9 +66,12 @@ async def list_vectors(
     """List the rows in a segment. A page over 1000 of them has an error for `code`, and none, as in 1.x."""
 
     def work() -> Json:
-        ids, shown = _ids(here.database, collection_name, segment_name, page(offset, page_size))
-        tag = _tag_of(here.database, collection_name, segment_name)
-        return reply({**_rows(here.database, collection_name, shown, tag), "count": len(ids)})
+        database, name = here.database, collection_name
+        ids, shown = _ids(database, name, segment_name, page(offset, page_size))
+        tag = _tag_of(database, name, segment_name)
+        rows = _rows(database, name, shown, tag)
+        _tag_of(database, name, segment_name)  # of the same collection still: another has no segment of this name
+        return reply({**rows, "count": len(ids)})
 
     return await here.run("GetVectorsByID", work)
 
