@@ -33,7 +33,7 @@ LAYERS = (
     "storage",
     "wire",
 )
-LEAVES = ("types", "errors", "limits", "config", "events", "logs", "memory")
+LEAVES = ("types", "errors", "limits", "config", "events", "logs", "memory", "interrupts", "waiting", "pool")
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "manager", "managers", "common", "core", "misc", "impl"}
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef

@@ -93,10 +93,10 @@ def test_both_in_one_group(db: Database) -> None:
     other = writer.submit(InsertRequest(state, "_default", ROWS[:1], None, key_of("a")))
     go.set()
     holder.join()
-    ids = [answer.result(10).tolist() for answer in answers]
+    ids = [answer.result().tolist() for answer in answers]
     assert ids[0] == ids[1] == ids[2] and db.count("auto") == 3
     with pytest.raises(IllegalArgument):
-        other.result(10)
+        other.result()
 
 
 @pytest.mark.parametrize("flushed", [False, True])

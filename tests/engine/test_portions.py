@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -128,8 +129,9 @@ def test_who_wants_much_is_not_passed_by_those_who_want_little() -> None:
         holding = threads.submit(hold)
         assert first.wait(TIMEOUT)
         much = threads.submit(want, 10, "much")
-        while not room._turn.locked():
-            pass
+        until = time.monotonic() + TIMEOUT
+        while len(room._places) < 2 and time.monotonic() < until:
+            time.sleep(0.001)
         little = threads.submit(want, 1, "little")
         assert not much.done() and not little.done()
         waits.set()

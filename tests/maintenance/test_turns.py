@@ -67,13 +67,13 @@ class Asker:
 
 
 def building(turns: Turns) -> int:
-    with turns._changed:  # whoever has just asked has got an answer
-        return len(turns._needs)
+    with turns._lock:  # whoever has just asked has got an answer
+        return sum(ticket.building for ticket in turns._tickets)
 
 
 def waiting(turns: Turns) -> int:
-    with turns._changed:
-        return len(turns._waiting)
+    with turns._lock:
+        return sum(not ticket.building for ticket in turns._tickets)
 
 
 def until(reached: Callable[[], bool]) -> None:

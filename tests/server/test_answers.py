@@ -12,6 +12,7 @@ from milvine.errors import OutOfMemory
 from milvine.limits import MIB, RESULT_BYTES_MAX
 from milvine.server import answers
 from milvine.server.answers import Answer, AnswerBudget, answer_bytes_max
+from milvine.server.budget import Held
 from milvine.server.budget import SHORT_BYTES
 from milvine.wire.packed import Rows, SearchRequest, encode_ids_request, encode_search
 from tests.server.calling import Caller
@@ -93,9 +94,9 @@ def test_every_call_with_a_long_answer_is_counted(
 ) -> None:
     taken: list[int] = []
 
-    def noted(size: int) -> None:
+    def noted(size: int, held: Held) -> None:
         taken.append(size)
-        AnswerBudget.take(budget, size)
+        AnswerBudget.take(budget, size, held)
 
     monkeypatch.setattr(budget, "take", noted)
     vectors = np.random.default_rng(2).random((8, 4), dtype=np.float32)

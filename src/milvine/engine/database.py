@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
@@ -17,13 +18,13 @@ from milvine.engine import ddl, indexing
 from milvine.engine.following import Follower
 from milvine.engine.inspection import Inspection, inspect
 from milvine.engine.live import set_live
-from milvine.engine.opening import Opening, close_parts, open_parts
+from milvine.engine.opening import Opening, close_parts, flush_rest, open_parts
 from milvine.engine.room import Room, WorkRoom
 from milvine.engine.segments import preload, release, segment_ids
 from milvine.engine.sharing import Found, SharedScans, pays
 from milvine.engine.stats import CollectionStats, collection_stats
-from milvine.errors import CollectionNotFound, DatabaseClosed, MilvineError, OperatorError, ReadOnly
-from milvine.events import Events, Inserted, InsertFailed, JobFailed, Opened, Searched
+from milvine.errors import CollectionNotFound, DatabaseClosed, MilvineError, ReadOnly
+from milvine.events import Events, Inserted, InsertFailed, Opened, Searched
 from milvine.ingest.keys import key_of
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
@@ -55,7 +56,8 @@ class Database:
         self._shared = SharedScans(self._find, settings.search_threads)
         self._worker = Worker(parts.stores) if settings.background and not parts.read_only else None
         self._follower = Follower(parts.stores, settings.background) if parts.read_only else None
-        self._closed = False
+        self._closed = self._ended = False
+        self._closing = threading.RLock()
         self._sampler: SearchSampler | None = None
         self._room = Room(parts.stores)
         if self._worker:
@@ -84,37 +86,33 @@ class Database:
         settings = settings or Settings()
         events = Events() if events is None else events
         parts = open_parts(Path(folder).absolute(), settings, events, read_only)
-        database = cls(parts, settings)
-        states = parts.stores.states.values()
-        count = sum(len(state.segments) for state in states)
-        events.emit(Opened(str(folder), len(states), count, parts.replayed, time.monotonic() - began))
+        try:
+            database = cls(parts, settings)
+            states = parts.stores.states.values()
+            count = sum(len(state.segments) for state in states)
+            events.emit(Opened(str(folder), len(states), count, parts.replayed, time.monotonic() - began))
+        except BaseException:
+            close_parts(parts)
+            raise
         return database
 
     def close(self) -> None:
-        """Flush what is not flushed, stop background work, release the folder. May be called again."""
-        if self._closed:
-            return
+        """Flush what is not flushed, stop background work, release the folder. Called again, it goes on."""
         self._closed = True
-        self._stores.closing.set()
-        if self._worker:
-            self._worker.close()
-        if self._follower:
-            self._follower.close()
-        try:
-            if not self._parts.read_only:
-                for state in list(self._stores.states.values()):
-                    self._flush_last(state)
-        finally:
-            self._executor.close()
-            close_parts(self._parts)
-
-    def _flush_last(self, state: CollectionState) -> None:
-        try:
-            flush(self._stores, state)
-        except OperatorError as error:  # the log keeps its rows; the other collections are flushed
-            if not self._stores.settings.wal_enable:
-                raise
-            self._stores.events.emit(JobFailed(f"flush of collection {state.collection.name}", str(error)))
+        with self._closing:
+            if self._ended:
+                return
+            self._stores.closing.set()
+            if self._worker:
+                self._worker.close()
+            if self._follower:
+                self._follower.close()
+            try:
+                flush_rest(self._parts)
+            finally:
+                self._executor.close()
+                close_parts(self._parts)
+                self._ended = True
 
     def __enter__(self) -> Database:
         return self

@@ -9,13 +9,14 @@ from milvine.catalog.pending import unread_commits
 from milvine.catalog.place import in_folder, open_catalog
 from milvine.catalog.sql import DEFINITIONS, is_there
 from milvine.config import Settings
-from milvine.errors import CorruptFile
-from milvine.events import Events, FilesRemoved, NetworkFolder
+from milvine.errors import CorruptFile, OperatorError
+from milvine.events import Events, FilesRemoved, JobFailed, NetworkFolder
 from milvine.ingest.ids import IdSource
 from milvine.ingest.recovery import newest_number, recover, sweep
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.ingest.writer import Writer
+from milvine.maintenance.flush import flush
 from milvine.maintenance.process import Builders
 from milvine.segment.cache import FileCache
 from milvine.storage.durable import refusal
@@ -41,10 +42,10 @@ def open_parts(root: Path, settings: Settings, events: Events, read_only: bool) 
     """Lock, catalog, log, writer. On an error everything that was opened is closed again."""
     folder = DataFolder(root)
     folder.open(read_only)
-    kind = network_kind(root)
-    if kind:
-        events.emit(NetworkFolder(str(root), kind))
     try:
+        kind = network_kind(root)
+        if kind:
+            events.emit(NetworkFolder(str(root), kind))
         return _open(folder, settings, events, read_only)
     except OSError as error:
         folder.close()
@@ -85,7 +86,12 @@ def _open(folder: DataFolder, settings: Settings, events: Events, read_only: boo
     writer = Writer(log, ids, events, settings.wal_buffer_size // 2)
     names = {state.collection.name: state for state in states.values()}
     stores = Stores(settings, storage, files, catalog, ids, events, writer, states, names)
-    writer.call(stores.trim_log)
+    try:
+        writer.call(stores.trim_log)
+    except BaseException:
+        writer.close()
+        catalog.close()
+        raise
     return Opening(folder, stores, replayed, read_only)
 
 
@@ -118,8 +124,28 @@ def _check_catalog(folder: DataFolder, storage: LocalStorage) -> None:
         raise CorruptFile.at(str(folder.catalog), 0, what)
 
 
+def flush_rest(opening: Opening) -> None:
+    """Flush what is not flushed, once: not after the writer was stopped.
+
+    Raises:
+        StorageFailed: there is no log that keeps what cannot be flushed.
+    """
+    stores = opening.stores
+    if opening.read_only or stores.writer.closed:
+        return
+    for state in list(stores.states.values()):
+        try:
+            flush(stores, state)
+        except OperatorError as error:  # the log keeps its rows; the other collections are flushed
+            if not stores.settings.wal_enable:
+                raise
+            job = f"flush of collection {state.collection.name}"
+            stores.events.emit(JobFailed(job, str(error)))
+
+
 def close_parts(opening: Opening) -> None:
-    """End the builder that waits, stop the writer, close catalog and files, release the lock."""
+    """End background work, stop the writer, close catalog and files, release the lock. Twice is as once."""
+    opening.stores.closing.set()
     opening.builders.close()
     opening.stores.writer.close()
     opening.stores.catalog.close()

@@ -11,6 +11,7 @@ from milvine.errors import MilvineError
 from milvine.ingest.stores import Stores
 from milvine.maintenance.flush import flush
 from milvine.search.portions import WORK_BYTES
+from milvine.waiting import Event
 
 
 class Room:
@@ -53,26 +54,57 @@ class Room:
             raise failure
 
 
+class _Place:
+    """Bytes that are wanted, and whether there is room for them."""
+
+    __slots__ = ("granted", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size, self.granted = size, Event()
+
+
 class WorkRoom:
     """In memory, for what the searches of a database find before it is merged. Thread-safe."""
 
     def __init__(self, most: int = WORK_BYTES) -> None:
-        self._most, self._used = most, 0
-        self._changed, self._turn = threading.Condition(), threading.Lock()
+        self._most, self._lock = most, threading.Lock()
+        self._places: list[_Place] = []  # in order of arrival: those granted first, then those that wait
 
     @contextmanager
     def of(self, size: int) -> Iterator[None]:
         """Counts `size` bytes; waits until there is room, which for more than there ever is means: alone.
 
-        Whoever has it never waits for room again, so everybody's turn comes.
+        Whoever has it never waits for room again, so everybody's turn comes, and who wants much is not passed for ever
+        by those who want little.
         """
-        size = min(size, self._most)
-        with self._turn, self._changed:  # who waits for much is not passed for ever by those who want little
-            self._changed.wait_for(lambda: self._used + size <= self._most)
-            self._used += size
+        place = _Place(min(size, self._most))
         try:
+            self._enter(place)
+            place.granted.wait()
             yield
         finally:
-            with self._changed:
-                self._used -= size
-                self._changed.notify_all()
+            try:
+                self._leave(place)
+            except BaseException:  # interrupted: what was done is not done twice
+                self._leave(place)
+                raise
+
+    def _enter(self, place: _Place) -> None:
+        with self._lock:
+            self._places.append(place)
+            self._grant()
+
+    def _leave(self, place: _Place) -> None:
+        with self._lock:
+            if place in self._places:
+                self._places.remove(place)
+            self._grant()
+
+    def _grant(self) -> None:
+        """To as many as there is room for, with the lock held; those that have it already stay as they are."""
+        left = self._most
+        for place in self._places:
+            left -= place.size
+            if left < 0:
+                return
+            place.granted.set()

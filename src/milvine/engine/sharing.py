@@ -20,6 +20,7 @@ from typing import TypeAlias
 import numpy as np
 
 from milvine.ingest.state import CollectionState
+from milvine.interrupts import foreign
 from milvine.search.stopwatch import Stopwatch
 from milvine.segment.version import Version
 from milvine.types import Hits, IndexType, Query
@@ -137,8 +138,10 @@ class SharedScans:
         vectors = np.concatenate([each.query.vectors for each in (member, *member.company)])
         try:
             found = self._find(state, replace(member.query, vectors=vectors))
-        except Exception:
+        except Exception as error:
             _dismiss(member)
+            if foreign(error):
+                raise
             return self._find(state, member.query)
         for row, each in enumerate(member.company, 1):
             each.mail.put(found.of(row))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -14,6 +13,7 @@ from milvine.ingest.state import CollectionState
 from milvine.ingest.writer import Writer
 from milvine.segment.cache import FileCache
 from milvine.storage.local import LocalStorage
+from milvine.waiting import Event
 
 
 @dataclass(eq=False)
@@ -37,7 +37,7 @@ class Stores:
     obsolete: dict[str, float] = field(default_factory=dict)
     doubtful: dict[str, int] = field(default_factory=dict)
     builds: dict[int, BuildProgressed] = field(default_factory=dict)
-    closing: threading.Event = field(default_factory=threading.Event)
+    closing: Event = field(default_factory=Event)
 
     def in_doubt(self, names: Iterable[str]) -> None:
         """The commit that was to name these files failed, so nothing needs them; but not quite surely.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
@@ -34,6 +33,7 @@ from milvine.ingest.state import CollectionState
 from milvine.storage.durable import ROOM_BYTES_MIN
 from milvine.storage.failpoints import at
 from milvine.types import IdMode, Ids, Vectors
+from milvine.waiting import Outcome
 from milvine.wal.log import Log
 from milvine.wal.record import DeleteRecord, InsertRecord, Record
 
@@ -53,7 +53,7 @@ class InsertRequest:
     vectors: Vectors
     ids: Ids | None
     key: bytes = b""
-    answer: Future[Ids] = field(default_factory=Future)
+    answer: Outcome[Ids] = field(default_factory=Outcome)
 
     @property
     def bytes(self) -> int:
@@ -67,7 +67,7 @@ class DeleteRequest:
     state: CollectionState
     tag: str
     ids: Ids
-    answer: Future[Ids] = field(default_factory=Future)
+    answer: Outcome[Ids] = field(default_factory=Outcome)
 
     @property
     def bytes(self) -> int:
@@ -77,7 +77,7 @@ class DeleteRequest:
 @dataclass(slots=True, eq=False)
 class _Call:
     function: Callable[[], Any]
-    answer: Future[Any] = field(default_factory=Future)
+    answer: Outcome[Any] = field(default_factory=Outcome)
 
 
 _Data = InsertRequest | DeleteRequest
@@ -98,8 +98,8 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="milvine-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, request: _Data) -> Future[Ids]:
-        """Queue an insert or a delete. The future ends when it is durable and visible, or refused.
+    def submit(self, request: _Data) -> Outcome[Ids]:
+        """Queue an insert or a delete. It is told when the rows are durable and visible, or refused.
 
         Raises:
             DatabaseClosed: after close.
@@ -113,6 +113,11 @@ class Writer:
         self._put(request)
         result: T = request.answer.result()
         return result
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes nothing more."""
+        return self._closed
 
     @property
     def waiting(self) -> int:
@@ -133,12 +138,10 @@ class Writer:
         self.log.check_room(self._wanted)
 
     def close(self) -> None:
-        """Finish what is queued, then stop."""
+        """Finish what is queued, then stop. May be called again, as after an interrupt."""
         with self._gate:
-            if self._closed:
-                return
             self._closed = True
-            self._queue.put(None)
+            self._queue.put(None)  # a second one finds nobody
         self._thread.join()
         self.log.close()
 
@@ -189,7 +192,7 @@ class Writer:
             except BaseException as error:
                 unknown = StorageFailed(f"It is not known whether this was stored: {error!r}")
                 for request in group:
-                    if not request.answer.done():
+                    if not request.answer.done:
                         request.answer.set_exception(unknown)
                 raise
         return True
@@ -334,16 +337,8 @@ def _answered(request: InsertRequest, firsts: dict[tuple[int, bytes], tuple[Inse
         return False
     first, known = firsts[state.id, request.key]
     ids_again(known, request.ids, len(request.vectors))
-    first.answer.add_done_callback(lambda done: _follow(done, request.answer))
+    request.answer.follow(first.answer)
     return True
-
-
-def _follow(done: Future[Ids], answer: Future[Ids]) -> None:
-    error = done.exception()
-    if error is not None:
-        answer.set_exception(error)
-    else:
-        answer.set_result(done.result())
 
 
 def check_id_mode(mode: IdMode, generated: bool) -> None:

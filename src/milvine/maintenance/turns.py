@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from milvine.limits import MIB
+from milvine.waiting import Event
 
 _SPARE_BYTES = 4096 * MIB
 """What must be left, beside all that the builds at work take at least, for them to work side by side.
@@ -19,6 +19,15 @@ the room that two builds want; with less, two at once push out each other's page
 _POLL_SECONDS = 0.05
 
 
+class _Ticket:
+    """One who wants a turn, or has one: then it is `building`. `look`: something has changed."""
+
+    __slots__ = ("building", "look", "need")
+
+    def __init__(self, need: int) -> None:
+        self.need, self.building, self.look = need, False, Event()
+
+
 class Turns:
     """Who may build. First come, first served, whichever databases they are of. Thread-safe.
 
@@ -27,14 +36,13 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._waiting: deque[object] = deque()
-        self._needs: list[int] = []
+        self._lock = threading.Lock()
+        self._tickets: list[_Ticket] = []  # in order of arrival; changing it needs no lock
 
     def free(self, need: int, left: Callable[[], int]) -> bool:
         """Whether such a build would not have to wait now; the next moment it may."""
-        with self._changed:
-            return not self._waiting and self._fits(need, left)
+        with self._lock:
+            return self._first_waiting() is None and self._fits(need, left)
 
     @contextmanager
     def turn(self, need: int, left: Callable[[], int], stop: Callable[[], bool]) -> Iterator[bool]:
@@ -44,37 +52,44 @@ class Turns:
             need: bytes that the build takes at least.
             left: bytes of memory that are left, asked again and again; 0 where nobody knows: then all build at once.
         """
-        if not self._taken(need, left, stop):
-            yield False
-            return
+        ticket = _Ticket(need)
         try:
-            yield True
+            self._tickets.append(ticket)
+            while not self._begins(ticket, left) and not stop():
+                ticket.look.wait(_POLL_SECONDS)  # nobody tells when `stop` or what is left changes
+            yield ticket.building
         finally:
-            with self._changed:
-                self._needs.remove(need)
-                self._changed.notify_all()
+            if ticket in self._tickets:  # an interrupt may have come before it was
+                self._tickets.remove(ticket)
+            self._tell()
 
-    def _taken(self, need: int, left: Callable[[], int], stop: Callable[[], bool]) -> bool:
-        ticket = object()
-        with self._changed:
-            self._waiting.append(ticket)
-            try:
-                while self._waiting[0] is not ticket or not self._fits(need, left):
-                    if stop():
-                        return False
-                    self._changed.wait(_POLL_SECONDS)  # nobody tells when `stop` or what is left changes
-                self._needs.append(need)
-                return True
-            finally:
-                self._waiting.remove(ticket)
-                self._changed.notify_all()
+    def _begins(self, ticket: _Ticket, left: Callable[[], int]) -> bool:
+        """Whether it has the turn, from now on if there is room."""
+        ticket.look.clear()
+        with self._lock:
+            if self._first_waiting() is ticket and self._fits(ticket.need, left):
+                ticket.building = True
+        if ticket.building:
+            self._tell()
+        return ticket.building
+
+    def _tell(self) -> None:
+        for ticket in self._tickets.copy():
+            ticket.look.set()
+
+    def _first_waiting(self) -> _Ticket | None:
+        for ticket in self._tickets.copy():
+            if not ticket.building:
+                return ticket
+        return None
 
     def _fits(self, need: int, left: Callable[[], int]) -> bool:
         """With the lock held. What others have taken by now counts twice, for it is not left: nobody tells how much."""
-        if not self._needs:
+        needs = [ticket.need for ticket in self._tickets.copy() if ticket.building]
+        if not needs:
             return True
         now = left()
-        return not now or now >= _SPARE_BYTES + need + sum(self._needs)
+        return not now or now >= _SPARE_BYTES + need + sum(needs)
 
 
 TURNS = Turns()

@@ -21,6 +21,7 @@ from milvine.maintenance.policy import SegmentFacts, TailFacts, builds, flush_du
 from milvine.maintenance.reclaim import reclaim
 from milvine.maintenance.scrub import scrub_loop
 from milvine.types import IndexType
+from milvine.waiting import Event
 
 _TICK_SECONDS = 1.0
 _LOG_FILES_MAX = 4
@@ -31,7 +32,7 @@ class Worker:
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
-        self._wake = threading.Event()
+        self._wake = Event()
         self._attempts = Attempts(stores.events)
         self._not_before: dict[int, float] = {}
         self._resuming = set(stores.states)

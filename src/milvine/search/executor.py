@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import partial
+from queue import SimpleQueue
 
+from milvine.errors import DatabaseClosed
+from milvine.pool import Pool
 from milvine.search.plan import Task
 from milvine.search.portions import Room
 from milvine.search.scan import scan
@@ -28,11 +31,16 @@ class Executor:
     def __init__(self, threads: int, room: Room = nullcontext) -> None:
         self.room = room
         self._threads = max(threads, 1)
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="milvine-search")
-        self._batches: list[None] = []  # one entry for each big batch that runs; appending needs no lock
+        self._pool = Pool(self._threads, "milvine-search")
+        self._batches: dict[object, None] = {}  # one entry for each big batch that runs; changing it needs no lock
 
     def run(self, tasks: Sequence[Task], query: Query, metric: MetricType, scan: Scan = scan) -> list[Hits]:
-        """Partial hits of all tasks, in their order. `scan` may be one that watches, on any thread."""
+        """Partial hits of all tasks, in their order. `scan` may be one that watches, on any thread.
+
+        Raises:
+            DatabaseClosed: after `close`.
+            Whatever `scan` raises.
+        """
         nq, width = query.vectors.shape
         if nq >= _BATCH_QUERIES_MIN:
             return self._run_batch(tasks, query, metric, scan)
@@ -40,17 +48,56 @@ class Executor:
             return [scan(tasks[0], query, metric, 1)]
         if self._threads == 1 or nq * width * sum(task.rows for task in tasks) < _POOL_WORK_MIN:
             return [scan(task, query, metric, 1) for task in tasks]
-        return list(self._pool.map(lambda task: scan(task, query, metric, 1), tasks))
+        return self._spread(tasks, lambda task: scan(task, query, metric, 1))
 
     def _run_batch(self, tasks: Sequence[Task], query: Query, metric: MetricType, scan: Scan) -> list[Hits]:
         """With OpenMP threads for the first batch alone: matrix products of several threads each take turns in a spin
         lock of OpenBLAS, and four batches at once then take thirty times as long as with one thread each."""
-        self._batches.append(None)
+        mine = object()
         try:
+            self._batches[mine] = None
             threads = self._threads if len(self._batches) == 1 else 1
             return [scan(task, query, metric, threads) for task in tasks]
         finally:
-            self._batches.pop()
+            self._batches.pop(mine, None)
+
+    def _spread(self, tasks: Sequence[Task], scan: Callable[[Task], Hits]) -> list[Hits]:
+        spread = _Spread(scan, len(tasks))
+        try:
+            for number, task in enumerate(tasks):
+                if not self._pool.put(partial(spread.work, number, task)):
+                    raise DatabaseClosed
+            return spread.gather()
+        finally:
+            spread.over = True
 
     def close(self) -> None:
-        self._pool.shutdown()
+        """Ends the threads; searches that are over the pool already are finished."""
+        self._pool.close()
+
+
+class _Spread:
+    """A search over the pool. Once it is `over`, what no thread has begun need not be done."""
+
+    def __init__(self, scan: Callable[[Task], Hits], tasks: int) -> None:
+        self._scan, self._tasks, self.over = scan, tasks, False
+        self._mail: SimpleQueue[tuple[int, Hits] | BaseException] = SimpleQueue()
+
+    def work(self, number: int, task: Task) -> None:
+        """One task, on a thread of the pool."""
+        if self.over:
+            return
+        try:
+            self._mail.put((number, self._scan(task)))
+        except BaseException as error:  # raised where the search waits
+            self._mail.put(error)
+
+    def gather(self) -> list[Hits]:
+        """The hits of all tasks, in their order, or the first error."""
+        found: dict[int, Hits] = {}
+        while len(found) < self._tasks:
+            told = self._mail.get()
+            if isinstance(told, BaseException):
+                raise told
+            found[told[0]] = told[1]
+        return [found[number] for number in range(self._tasks)]

@@ -15,7 +15,7 @@ from milvine.config.bounded import LEAST_BYTES, PROGRAM_BYTES
 from milvine.errors import OutOfMemory
 from milvine.limits import MIB, RESULT_BYTES_MAX
 from milvine.memory import memory_limit
-from milvine.server.budget import SHORT_BYTES, ByteBudget
+from milvine.server.budget import SHORT_BYTES, ByteBudget, Held
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -51,6 +51,14 @@ def budget() -> AnswerBudget:
     return AnswerBudget(answer_bytes_max(memory_limit()))
 
 
+class _Room(Held):
+    """Of one answer. An interrupt may keep the `with` from its end; what then dies with it is let go all the same."""
+
+    def __del__(self) -> None:
+        if not self.over:
+            budget().let_go(self)
+
+
 class Answer(Generic[T_co]):
     """`with` it, what `make` returns; there is room for its `size` bytes until the end of the `with`.
 
@@ -58,21 +66,27 @@ class Answer(Generic[T_co]):
         OutOfMemory: on the way in, where there is no room, or none in time.
     """
 
-    __slots__ = ("_make", "_size")
+    __slots__ = ("_make", "_room", "_size")
 
     def __init__(self, size: int, make: Callable[[], T_co]) -> None:
         self._size, self._make = size if size > SHORT_BYTES else 0, make
+        self._room: _Room | None = None
 
     def __enter__(self) -> T_co:
         if not self._size:
             return self._make()
-        budget().take(self._size)
+        self._room = _Room()
         try:
+            budget().take(self._size, self._room)
             return self._make()
         except BaseException:
-            budget().give_back(self._size)
+            self._let_go()
             raise
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._size:
-            budget().give_back(self._size)
+        if self._room:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._room:
+            budget().let_go(self._room)

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
-from concurrent import futures
+from collections.abc import Callable
+from contextlib import suppress
 
 from milvine.errors import OutOfMemory
 from milvine.limits import MIB
+from milvine.waiting import Event
 
 WAIT_SECONDS = 10.0
 SHORT_BYTES = 64 << 10
@@ -22,15 +23,26 @@ SPARE_BYTES = 16 * MIB
 """What short requests may use above the limit, if that is an eighth of the limit or less."""
 
 
+class Held:
+    """The bytes of one request: how many the budget has granted it so far. Once it is `over` it never gets any."""
+
+    size = 0
+    over = False
+
+
 class ByteBudget:
-    """Thread-safe. What it grants is counted from then on until `give_back`."""
+    """Thread-safe. What it grants is counted from then on until it is given back.
+
+    A caller that may be interrupted asks with a `Held` that it made before, and lets go of that whatever happens: then
+    nothing is left counted, nor in the queue, wherever the exception came. Assignments that stand together here are
+    made together, for no exception comes between two of them.
+    """
 
     def __init__(self, bytes_max: int, wait_seconds: float = WAIT_SECONDS) -> None:
         self._max, self._used, self._seconds = bytes_max, 0, wait_seconds
         self._spare = min(SPARE_BYTES, bytes_max // 8)
         self._lock = threading.Lock()
-        self._queue: deque[_Place] = deque()
-        self._waiting_bytes = 0
+        self._queue: list[_Place] = []
 
     @property
     def most(self) -> int:
@@ -47,26 +59,29 @@ class ByteBudget:
         """Requests that wait for room."""
         return len(self._queue)
 
-    def take(self, size: int) -> None:
-        """Counts `size` bytes until `give_back`. Waits for room, which a caller that holds some already must not do.
+    def take(self, size: int, held: Held | None = None) -> None:
+        """Counts `size` bytes until `give_back`, or until `let_go` of `held`.
+
+        Waits for room, which a caller that holds some already must not do.
 
         Raises:
             OutOfMemory: the request is larger than the budget, or there was no room in time; nothing is counted then.
         """
-        place = self._ask(size)
+        place = self._ask(size, held or Held())
         if place is not None:
-            futures.wait([place.granted], self._seconds)
+            place.granted.wait(self._seconds)
             self._settle(place)
 
     async def take_on_loop(self, size: int) -> None:
         """As `take`, on an event loop; who is cancelled meanwhile leaves the queue and holds nothing."""
-        place = self._ask(size)
+        held, loop = Held(), asyncio.get_running_loop()
+        told = loop.create_future()
+        place = self._ask(size, held, lambda: loop.call_soon_threadsafe(_tell, told))
         if place is not None:
             try:
-                await asyncio.wait([asyncio.wrap_future(place.granted)], timeout=self._seconds)
+                await asyncio.wait([told], timeout=self._seconds)
             except asyncio.CancelledError:
-                if not self._leave(place):
-                    self.give_back(size)
+                self.let_go(held)
                 raise
             self._settle(place)
 
@@ -85,51 +100,54 @@ class ByteBudget:
         """Counts `size` bytes no longer."""
         with self._lock:
             self._used -= size
-            granted = self._serve() if self._queue else None
-        if granted:
-            _tell(granted)
+            self._serve()
 
-    def _ask(self, size: int) -> _Place | None:
-        """None when the bytes are granted; a place in the queue otherwise."""
+    def let_go(self, held: Held) -> None:
+        """Counts what is held no longer, and grants it nothing any more. Twice is as once."""
+        with self._lock:
+            self._used -= held.size
+            held.size, held.over = 0, True
+            self._serve()
+
+    def _ask(self, size: int, held: Held, tell: Callable[[], object] | None = None) -> _Place | None:
+        """None when the bytes are granted; a place in the queue otherwise, which tells when they are."""
         with self._lock:
             if size > self._max:
                 raise self._refusal(size)
             room = self._max - self._used
             if (size <= room and not self._queue) or (size <= SHORT_BYTES and size <= room + self._spare):
                 self._used += size
+                held.size = size
                 return None
-            if self._waiting_bytes + size > self._max:
-                raise self._refusal(size, f". {self._waiting_bytes} bytes are waiting for room already")
-            place = _Place(size)
+            waiting = sum(place.size for place in self._queue)
+            if waiting + size > self._max:
+                raise self._refusal(size, f". {waiting} bytes are waiting for room already")
+            place = _Place(size, held, tell)
             self._queue.append(place)
-            self._waiting_bytes += size
             return place
 
-    def _serve(self) -> list[_Place]:
-        """Takes those out of the queue that there is room for, in order (with the lock held)."""
-        granted = []
-        while self._queue and self._used + self._queue[0].size <= self._max:
-            granted.append(self._queue.popleft())
-            self._used += granted[-1].size
-            self._waiting_bytes -= granted[-1].size
-        return granted
+    def _serve(self) -> None:
+        """Takes those out of the queue that there is room for, in order, and those that are over (lock held)."""
+        if not self._queue:
+            return
+        self._queue = [place for place in self._queue if not place.held.over]
+        for place in self._queue.copy():
+            if not place.held.size:  # else an interrupt came before it was told
+                if self._used + place.size > self._max:
+                    return
+                self._used += place.size
+                place.held.size = place.size
+            place.tell()
+            self._queue.remove(place)
 
     def _settle(self, place: _Place) -> None:
         """After the wait: raises OutOfMemory unless the bytes were granted."""
-        if self._leave(place):
-            with self._lock:
-                raise self._refusal(place.size, f". It waited {self._seconds:g} s for room")
-
-    def _leave(self, place: _Place) -> bool:
-        """Gives up the place; False when the bytes were granted already."""
         with self._lock:
-            if place not in self._queue:
-                return False
-            self._queue.remove(place)
-            self._waiting_bytes -= place.size
-            granted = self._serve()  # it may have kept out smaller ones behind it
-        _tell(granted)
-        return True
+            if place.held.size:
+                return
+            place.held.over = True
+            self._serve()  # it may have kept out smaller ones behind it
+            raise self._refusal(place.size, f". It waited {self._seconds:g} s for room")
 
     def _refusal(self, size: int, waited: str = "") -> OutOfMemory:
         return OutOfMemory(
@@ -139,16 +157,21 @@ class ByteBudget:
 
 
 class _Place:
-    """In the queue."""
+    """In the queue. `granted` is set when the bytes are; who waits on an event loop is told by `on_loop` too."""
 
-    __slots__ = ("granted", "size")
+    __slots__ = ("_on_loop", "granted", "held", "size")
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.granted: futures.Future[None] = futures.Future()
+    def __init__(self, size: int, held: Held, on_loop: Callable[[], object] | None) -> None:
+        self.size, self.held, self._on_loop = size, held, on_loop
+        self.granted = Event()
+
+    def tell(self) -> None:
+        self.granted.set()
+        if self._on_loop:
+            with suppress(RuntimeError):  # the loop has ended, and who waited there with it
+                self._on_loop()
 
 
-def _tell(granted: list[_Place]) -> None:
-    for place in granted:
-        if place.granted.set_running_or_notify_cancel():
-            place.granted.set_result(None)
+def _tell(told: asyncio.Future[None]) -> None:
+    if not told.done():
+        told.set_result(None)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from milvine.errors import DiskFull, StorageFailed
+from milvine.interrupts import foreign
 
 if sys.platform == "darwin":  # fsync there leaves the bytes in the drive's cache
     import fcntl
@@ -32,7 +33,13 @@ _ROOM_SHARE = 16
 
 
 def refusal(doing: str, error: OSError, file: str | None = None) -> StorageFailed:
-    """The error for an operation that the system refused: `Cannot {doing}: why`, and which file if that is not said."""
+    """The error for an operation that the system refused: `Cannot {doing}: why`, and which file if that is not said.
+
+    Raises:
+        OSError: `error`, where it did not come from the system but from a handler that interrupted the operation.
+    """
+    if foreign(error):
+        raise error
     kind = DiskFull if error.errno in _NO_ROOM else StorageFailed
     return kind(f"Cannot {doing}: {error.strerror or error}{f': {file}' if file else ''}")
 

@@ -69,26 +69,32 @@ class DataFolder:
         self._lock()
 
     def close(self) -> None:
-        if self._lock_fd is not None:
-            os.close(self._lock_fd)
-            self._lock_fd = None
+        fd, self._lock_fd = self._lock_fd, None
+        if fd is not None:
+            os.close(fd)
 
     def _lock(self) -> None:
         fd = os.open(self.root / "LOCK", os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+        try:
+            self._wait_for_lock(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        self._lock_fd = fd
+        os.ftruncate(fd, 0)
+        os.lseek(fd, 0, os.SEEK_SET)
+        os.write(fd, str(os.getpid()).encode())
+
+    def _wait_for_lock(self, fd: int) -> None:
         deadline = time.monotonic() + _LOCK_SECONDS
         while not _taken(fd):
             if time.monotonic() > deadline:
                 holder = _holder(fd)
-                os.close(fd)
                 raise DataFolderLocked(
                     f"The data folder {self.root} is in use by another process{f' (pid {holder})' if holder else ''}. "
                     "Stop it first, or open another folder."
                 )
             time.sleep(_LOCK_RETRY_SECONDS)
-        self._lock_fd = fd
-        os.ftruncate(fd, 0)
-        os.lseek(fd, 0, os.SEEK_SET)
-        os.write(fd, str(os.getpid()).encode())
 
     def _check_format(self, create: bool = False) -> None:
         path = self.root / "FORMAT"

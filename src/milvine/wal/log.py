@@ -143,9 +143,9 @@ class Log:
         return sum(_size_of(f.path) for f in self._files[:-1]) + self._size
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def _rotate(self) -> None:
         """Start a new file. Failing to is not an error of the records already durable: the next append tries again."""

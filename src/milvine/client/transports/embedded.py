@@ -10,7 +10,7 @@ import atexit
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from milvine.client.exceptions import NotConnectError
 from milvine.client.transports.base import TransportFailed
 from milvine.config import Settings, bounded_settings
 from milvine.errors import MilvineError
+from milvine.interrupts import foreign
 from milvine.memory import memory_limit
 from milvine.types import Vectors
 from milvine.wire.packed import HitsReply, Rows, SearchRequest
@@ -27,24 +28,27 @@ from milvine.wire.packed import HitsReply, Rows, SearchRequest
 
 @dataclass
 class _Opened:
-    """One open database and how many clients use it."""
+    """One open database and the clients that use it, each by an object of its own."""
 
     process: int
     database: Any
     operations: Any
-    clients: int = 0
+    clients: set[object] = field(default_factory=set)
 
 
 _opened: dict[Path, _Opened] = {}
 _lock = threading.RLock()  # reentrant: a client may be collected, and so closed, while another one opens
 
 
-def _acquire(folder: Path) -> _Opened:
+def _acquire(folder: Path, client: object) -> _Opened:
     with _lock:
         opened = _opened.get(folder)
+        if opened is not None and not opened.clients:  # its last close was interrupted
+            _end(folder, opened)
+            opened = None
         if opened is None or opened.process != os.getpid():
             opened = _opened[folder] = _open(folder)
-        opened.clients += 1
+        opened.clients.add(client)
         return opened
 
 
@@ -53,19 +57,25 @@ def _open(folder: Path) -> _Opened:
     try:
         database = import_module("milvine.engine.database").Database.open(folder, settings)
     except (MilvineError, OSError) as error:
+        if foreign(error):
+            raise
         raise NotConnectError(f"Cannot open the database in {folder}: {error}") from error
-    operations = import_module("milvine.server.operations").Operations(database, settings)
+    operations = import_module("milvine.server.operations").Operations(database, settings, passes=foreign)
     return _Opened(os.getpid(), database, operations)
 
 
-def _release(folder: Path, opened: _Opened) -> None:
+def _release(folder: Path, opened: _Opened, client: object) -> None:
+    """Twice is as once: an interrupt may come before the database is closed."""
     with _lock:
-        opened.clients -= 1
-        if opened.clients or _opened.get(folder) is not opened:
-            return
-        del _opened[folder]
-        if opened.process == os.getpid():
-            opened.database.close()
+        opened.clients.discard(client)
+        if not opened.clients and _opened.get(folder) is opened:
+            _end(folder, opened)
+
+
+def _end(folder: Path, opened: _Opened) -> None:
+    if opened.process == os.getpid():
+        opened.database.close()
+    del _opened[folder]
 
 
 @atexit.register
@@ -81,8 +91,8 @@ class EmbeddedTransport:
     """Calls run in the caller's thread and to their end: a timeout is not kept."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder.resolve()
-        self._opened: _Opened | None = _acquire(self._folder)
+        self._folder, self._client = folder.resolve(), object()
+        self._opened: _Opened | None = _acquire(self._folder, self._client)
         self._refused: type[Exception] = import_module("milvine.server.operations").Refused
 
     def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
@@ -109,9 +119,10 @@ class EmbeddedTransport:
         return opened.operations
 
     def close(self) -> None:
-        opened, self._opened = self._opened, None
+        opened = self._opened
         if opened is not None:
-            _release(self._folder, opened)
+            _release(self._folder, opened, self._client)
+            self._opened = None
 
 
 def _grpc_code(refused: Any) -> Any:

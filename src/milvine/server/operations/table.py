@@ -15,7 +15,7 @@ from milvine.engine.database import Database
 from milvine.errors import ErrorCode, IllegalArgument, MilvineError
 from milvine.events import Answered, Events, RequestFailed
 from milvine.limits import MIB, REQUEST_BYTES_MAX
-from milvine.server.budget import ByteBudget
+from milvine.server.budget import ByteBudget, Held
 from milvine.server.configuration import RunningConfiguration
 from milvine.server.operations import collections, commands, indexes, partitions, rows, segments, system
 from milvine.server.operations.parameters import PARAMS_KEY, parse_params
@@ -72,7 +72,10 @@ SERVED = (*PACKED, *MESSAGES, "Cmd")
 
 
 class Operations:
-    """Every rpc of a database. Thread-safe; an error of any kind ends in a reply, not in the caller's thread."""
+    """Every rpc of a database. Thread-safe; an error of any kind ends in a reply, not in the caller's thread.
+
+    Those that `passes` is true of are raised instead: where the callers are in this process, and one was interrupted.
+    """
 
     def __init__(
         self,
@@ -80,8 +83,10 @@ class Operations:
         settings: Settings | None = None,
         events: Events | None = None,
         configuration: Configuration | None = None,
+        passes: Callable[[BaseException], bool] = lambda error: False,
     ) -> None:
         settings = settings or Settings()
+        self._passes = passes
         self._database = database
         self.configuration = RunningConfiguration(database, configuration or Configuration.of(settings))
         self._events = Events() if events is None else events
@@ -116,6 +121,8 @@ class Operations:
         except Malformed as error:
             raise MalformedRequest.undecodable(str(error)) from None
         except Exception as error:
+            if self._passes(error):
+                raise
             return _failure(method, error)
 
     def search(self, wanted: SearchRequest, params: object) -> HitsReply:
@@ -123,6 +130,8 @@ class Operations:
         try:
             hits = self.run("Search", wanted.rows.elements * 4, partial(self._hits, wanted, params))
         except Exception as error:
+            if self._passes(error):
+                raise
             code, reason = code_and_reason(error)
             return HitsReply(int(code), reason, 0, np.empty(0, np.int64), np.empty(0, np.float32))
         row_num = len(hits.ids) if hits.ids.size else 0
@@ -162,12 +171,11 @@ class Operations:
             OutOfMemory: the budget for requests in flight has no room for it.
             MilvineError and whatever else `work` raises.
         """
-        began, code, taken = perf_counter(), _SUCCESS, 0
-        self._running.enter(method)
+        began, code, held = perf_counter(), _SUCCESS, Held()
         try:
+            self._running.enter(method)
             if not paid:
-                self.budget.take(size)
-                taken = size
+                self.budget.take(size, held)
             return work()
         except (MalformedRequest, Malformed):
             code = int(ErrorCode.UNEXPECTED_ERROR)
@@ -181,8 +189,11 @@ class Operations:
             self._events.emit(RequestFailed(method, reason, traceback.format_exc()))
             raise
         finally:
-            if taken:
-                self.budget.give_back(taken)
+            try:
+                self.budget.let_go(held)
+            except BaseException:  # interrupted: what was done is not done twice
+                self.budget.let_go(held)
+                raise
             self._running.leave()
             if self._events:
                 self._events.emit(Answered(method, code, size, perf_counter() - began))
