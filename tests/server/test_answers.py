@@ -12,8 +12,7 @@ from milvine.errors import OutOfMemory
 from milvine.limits import MIB, RESULT_BYTES_MAX
 from milvine.server import answers
 from milvine.server.answers import Answer, AnswerBudget, answer_bytes_max
-from milvine.server.budget import Held
-from milvine.server.budget import SHORT_BYTES
+from milvine.server.budget import SHORT_BYTES, Held
 from milvine.wire.packed import Rows, SearchRequest, encode_ids_request, encode_search
 from tests.server.calling import Caller
 
