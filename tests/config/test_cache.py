@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -10,9 +12,11 @@ import pytest
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import CacheFull, ErrorCode
+from milvine.events import Event, Events, Loaded, LoadedInPart
 from milvine.server.app import Server
 from milvine.server.preloading import PreloadFailed
 from milvine.types import MetricType, Query
+from milvus import Milvus
 
 ROWS = np.random.default_rng(1).random((1000, 64), dtype=np.float32)  # 256,000 bytes
 QUIET = {"background": False, "port": 0, "http_enable": False, "wal_enable": False}
@@ -27,19 +31,51 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def test_loading_stays_within_the_cache(folder: Path) -> None:
-    with Database.open(folder, Settings(background=False, cache_size=600_000)) as database:
+def test_loading_brings_in_what_fits_and_tells_what_does_not(folder: Path) -> None:
+    told: list[Event] = []
+    settings = Settings(background=False, cache_size=600_000)
+    with Database.open(folder, settings, Events(told.append)) as database:
         for name in ("a", "b", "a"):
             database.preload(name)
+        assert not [event for event in told if isinstance(event, LoadedInPart)]
+        loaded = len([event for event in told if isinstance(event, Loaded)])
+        database.preload("c")
+        assert [event for event in told if isinstance(event, LoadedInPart)] == [LoadedInPart("c", 1, ANY)]
+        assert len([event for event in told if isinstance(event, Loaded)]) == loaded
+        assert database.search("c", Query(ROWS[:1], 1, {})).ids.tolist() == [[0]]
         with pytest.raises(CacheFull, match=r"cache is full: \d+ bytes are loaded, and \d+ more") as error:
-            database.preload("c")
+            database.preload("c", whole=True)
         assert error.value.code is ErrorCode.CACHE_FAILED
         database.release("a")
-        database.preload("c")
-        database.configure("cache.cache_size", "1MB")
-        database.preload("a")
+        database.preload("c", whole=True)
         database.configure("cache.cache_size", "1KB")
+        database.preload("a")
         assert database.search("b", Query(ROWS[:1], 1, {})).ids.tolist() == [[0]]  # searches go on
+
+
+def test_of_many_segments_those_that_fit_are_loaded(tmp_path: Path) -> None:
+    told: list[Event] = []
+    with Database.open(tmp_path / "data", Settings(background=False, cache_size=600_000)) as database:
+        database.create_collection("a", 64, 1024, MetricType.L2)
+        for tag in ("one", "two", "three"):
+            database.create_partition("a", tag)
+            database.insert("a", ROWS, np.arange(1000), tag)
+            database.flush()
+        database._stores.events.subscribe(told.append)
+        database.preload("a")
+        database.preload("a", ["three"])
+        assert [type(event) for event in told] == [Loaded, Loaded, LoadedInPart, LoadedInPart]
+
+
+def test_every_door_says_ok_to_a_load_that_does_not_fit(folder: Path) -> None:
+    server = Server.start(folder, Settings(**{**QUIET, "http_enable": True, "http_port": 0, "cache_size": 1_000}))
+    try:
+        with closing(Milvus(*server.address.split(":"))) as grpc:
+            assert grpc.load_collection("a").OK() and grpc.load_collection("a", ["_default"]).OK()
+        with closing(Milvus(*server.http_address.split(":"), handler="HTTP")) as http:
+            assert http.load_collection("a").OK()
+    finally:
+        server.stop(0)
 
 
 def test_files_that_are_not_mapped_stay_within_the_cache(folder: Path) -> None:

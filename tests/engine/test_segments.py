@@ -80,10 +80,14 @@ def test_a_search_in_all_segments_is_a_search_of_what_is_flushed(database, vecto
     assert np.array_equal(database.search("c", query, every).ids, everywhere.ids)
     database.insert("c", vectors, np.arange(100, 160))
     assert np.array_equal(database.search("c", query, every).ids, everywhere.ids)
-    one = database.search("c", query, frozenset([int(names(database)[0]), 1]))
+    one = database.search("c", query, frozenset([int(names(database)[0]), 7]))
     assert set(one.ids.ravel().tolist()) <= set(range(10))
     with pytest.raises(SegmentNotFound, match="Invalid file id"):
-        database.search("c", query, frozenset([1]))
+        database.search("c", query, frozenset([7]))
+    listed = [segment.name for part in database.stats("c").partitions for segment in part.segments]
+    for number, name in enumerate(listed, 1):
+        by_number, by_name = (database.search("c", query, frozenset([each])) for each in (number, int(name)))
+        assert np.array_equal(by_number.ids, by_name.ids)
 
 
 def resident(folder):

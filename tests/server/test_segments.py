@@ -94,7 +94,7 @@ def test_search_in_files_of_deleted_rows(stocked: Caller) -> None:
         (["x"], {}, (1, "stoul")),
         (["1", ""], {}, (1, "stoul")),
         (["1" * 25], {}, (1, "stoul")),
-        (["1"], {}, (1, "Invalid file id")),
+        (["3"], {}, (1, "Invalid file id")),
         ([], {"partition_tag_array": ["nope"]}, (1, "The specified partition does not exist")),
     ],
 )  # fmt: skip
@@ -141,3 +141,17 @@ def test_binary_rows(caller: Caller) -> None:
     caller.ok("PreloadCollection", collection_name="c")
     caller.ok("ReleaseCollection", collection_name="c")
     assert list(search(caller, [segment], query_record_array=sent[2:]).ids) == [9, 8]
+
+
+def test_segments_have_small_numbers_too(stocked: Caller) -> None:
+    """As the files of 1.x: from 1, in the order of the statistics; what there is none of is passed over."""
+    stocked.insert(VECTORS[:1], np.array([6]))  # a younger segment, of the older partition
+    stocked.ok("Flush", collection_name_array=["c"])
+    names = [*segments(stocked), *segments(stocked, partition=1)]
+    assert len(names) == 3
+    for number, name in enumerate(names, 1):
+        assert list(search(stocked, [str(number)]).ids) == list(search(stocked, [name]).ids)
+    assert list(search(stocked, ["3", "0", "9"]).ids) == [5, 4]
+    assert list(search(stocked, ["1", names[2]], topk=6).ids) == list(search(stocked, ["1", "3"], topk=6).ids)
+    for none in (["0"], ["4"], ["0", "99"]):
+        assert read_status(search(stocked, none)) == (1, "Invalid file id")

@@ -341,14 +341,14 @@ class Database:
                 flush(stores, state)
         self._wake()
 
-    def preload(self, name: str, tags: Sequence[str] = ()) -> None:
+    def preload(self, name: str, tags: Sequence[str] = (), whole: bool = False) -> None:
         """Read the segments of a collection, or of the partitions that `tags` match, into memory and check them.
 
         Raises:
-            PartitionNotFound: no partition matches.
-            CorruptFile: names file and offset.
+            PartitionNotFound, CorruptFile: no partition matches; names file and offset.
+            CacheFull: with `whole`; else what has no room in `cache.cache_size` is left out, which is told.
         """
-        preload(self._stores, self.pin(name), tags)
+        preload(self._stores, self.pin(name), tags, whole)
 
     def release(self, name: str, tags: Sequence[str] = ()) -> None:
         """Let go of the files and indexes in memory; searches open them again.

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from milvine.errors import SegmentNotFound
-from milvine.events import Loaded
+from milvine.catalog.model import SegmentRecord
+from milvine.errors import CacheFull, SegmentNotFound
+from milvine.events import Loaded, LoadedInPart
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.search.plan import select_partitions
@@ -32,21 +33,44 @@ def segment_ids(stores: Stores, state: CollectionState, name: str) -> Ids:
     raise SegmentNotFound
 
 
-def preload(stores: Stores, version: Version, tags: Sequence[str]) -> None:
+def preload(stores: Stores, version: Version, tags: Sequence[str], whole: bool = False) -> None:
     """Read the segments of the partitions that `tags` match (none: all) into memory; returns when that is done.
+
+    Those for which `cache.cache_size` has no room are left where they are, and searches read them all the same.
+
+    Args:
+        whole: it is an error when some are left out.
 
     Raises:
         PartitionNotFound: no partition matches.
         CorruptFile, StorageFailed: a file cannot be read.
+        CacheFull: with `whole`, there is no room for a segment.
     """
+    left_out: list[SegmentRecord] = []
     for each in _in_scope(version, tags):
         if stores.closing.is_set():
             return
-        began, record = time.perf_counter(), each.segment.record
-        residency.load(stores.files, each.segment)
-        if stores.events:
-            size = record.data_bytes + record.index_bytes
-            stores.events.emit(Loaded(record.collection_id, record.id, size, time.perf_counter() - began))
+        try:
+            _load(stores, each)
+        except CacheFull:
+            if whole:
+                raise
+            left_out.append(each.segment.record)
+    if left_out:
+        size = sum(map(_loaded_bytes, left_out))
+        stores.events.emit(LoadedInPart(version.collection.name, len(left_out), size))
+
+
+def _load(stores: Stores, each: LiveSegment) -> None:
+    began, record = time.perf_counter(), each.segment.record
+    residency.load(stores.files, each.segment)
+    if stores.events:
+        seconds = time.perf_counter() - began
+        stores.events.emit(Loaded(record.collection_id, record.id, _loaded_bytes(record), seconds))
+
+
+def _loaded_bytes(record: SegmentRecord) -> int:
+    return record.data_bytes + record.index_bytes
 
 
 def release(stores: Stores, version: Version, tags: Sequence[str]) -> None:

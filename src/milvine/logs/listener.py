@@ -31,6 +31,7 @@ _LEVELS: dict[type[Event], int] = {
     events.JobFailed: logging.ERROR,
     events.RequestFailed: logging.ERROR,
     events.PushFailed: logging.WARNING,
+    events.LoadedInPart: logging.WARNING,
     events.HttpMissing: logging.WARNING,
     events.MetricsMissing: logging.WARNING,
     events.AccessRefused: logging.WARNING,

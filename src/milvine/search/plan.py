@@ -101,15 +101,28 @@ def select_partitions(version: Version, patterns: Sequence[str]) -> frozenset[in
 
 
 def plan_segments(version: Version, segments: Set[int]) -> Plan:
-    """The plan of a search in some segments by id; those that this version does not hold are left out.
+    """The plan of a search in some segments by id or number; those that this version does not hold are left out.
+
+    Numbers count from 1 in the order of the statistics: 1.x has small ids for files and tells them to nobody, so that
+    its programs go through them.
 
     Raises:
         SegmentNotFound: it holds none of them.
     """
-    chosen = [each for each in version.segments if each.segment.record.id in segments]
+    ids = segments | _numbered(version, {number for number in segments if 0 < number <= len(version.segments)})
+    chosen = [each for each in version.segments if each.segment.record.id in ids]
     if not chosen:
         raise SegmentNotFound.no_file()
     return Plan([SegmentTask(run) for run in runs_of(chosen)])
+
+
+def _numbered(version: Version, numbers: Set[int]) -> Set[int]:
+    """The ids of the segments that have these numbers."""
+    if not numbers:
+        return numbers
+    place = {partition.id: at for at, partition in enumerate(version.partitions)}
+    listed = sorted((each.segment.record for each in version.segments), key=lambda each: place[each.partition_id])
+    return {listed[number - 1].id for number in numbers}
 
 
 def _matching(version: Version, pattern: str, clock: PatternClock) -> set[int]:

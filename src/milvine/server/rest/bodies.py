@@ -85,7 +85,7 @@ class Search(RequestBody):
     vectors: Vectors | None = None
     ids: Ids | None = Field(None, description="Search for the neighbours of stored rows; wins over `vectors`.")
     partition_tags: list[str] | None = Field(None, description="Tags, or regular expressions over whole tags.")
-    file_ids: list[str] | None = Field(None, description="Names of segments to search in.")
+    file_ids: list[str] | None = Field(None, description="Segments to search in: names, or numbers from 1.")
 
 
 class Delete(RequestBody):

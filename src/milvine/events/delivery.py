@@ -1,0 +1,40 @@
+"""Who is told of what happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events."""
+
+
+Listener = Callable[[Event], None]
+
+
+class Events:
+    """A list of listeners. A listener must not raise and must not block: it is called on engine threads."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners: list[tuple[Listener, tuple[type[Event], ...]]] = [(each, (Event,)) for each in listeners]
+        self._by_type: dict[type[Event], list[Listener]] = {}
+
+    def subscribe(self, listener: Listener, kinds: tuple[type[Event], ...] = (Event,)) -> None:
+        """From now on `listener` is told of every event that is one of `kinds`; searches are not held up by others."""
+        self._listeners.append((listener, kinds))
+        self._by_type = {}
+
+    def __bool__(self) -> bool:
+        """Whether anybody listens: what is costly to tell need not be made up for nobody."""
+        return bool(self._listeners)
+
+    def emit(self, event: Event) -> None:
+        listeners = self._by_type.get(type(event))
+        if listeners is None:
+            subscribed = self._by_type, self._listeners  # in this order: who subscribes now makes the first a new one
+            listeners = [listener for listener, kinds in subscribed[1] if isinstance(event, kinds)]
+            subscribed[0][type(event)] = listeners
+        for listener in listeners:
+            listener(event)
