@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DATA ?= milvine-data
 
-.PHONY: help install hello serve test test-all lint format bench bench-peers bench-guard crash care faults fuzz load scale soak picture clean audit intruders
+.PHONY: help install hello serve test test-all lint format bench bench-peers bench-guard crash care faults fuzz load races scale soak picture clean audit intruders
 
 help:
 	@echo 'make hello      the Hello World page, step by step, on the embedded database'
@@ -24,6 +24,7 @@ help:
 	@echo 'make faults     kills and refusals at every place of the write path, a full disk, flipped, cut and lost files'
 	@echo 'make fuzz       bad input for every parser and door (MINUTES=10 for each target, FUZZ="rpc log" for some)'
 	@echo 'make load       writers, readers, deleters and index builds at once; exact counts at the end (MINUTES=10, LOAD="--writers 4")'
+	@echo 'make races      collections made anew with other dimensions while others use them, at each door (MINUTES=10)'
 	@echo 'make scale      searches a second with 1, 2, 4 and 8 clients at each door'
 	@echo 'make soak       random operations, crashes and reopenings for many minutes'
 	@echo 'make intruders  strangers at the doors of a server with tokens: who gets in, and who has to wait'
@@ -92,6 +93,9 @@ care: $(VENV)/.dev
 
 load: $(VENV)/.dev
 	$(BIN)/python -m milvine.testing.load --minutes $(or $(MINUTES),10) $(LOAD)
+
+races: $(VENV)/.dev
+	$(BIN)/python -m milvine.testing.races --minutes $(or $(MINUTES),10) $(RACES)
 
 scale: $(VENV)/.dev
 	$(BIN)/python -m milvine.testing.load.scale $(SCALE)
