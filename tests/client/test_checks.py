@@ -109,31 +109,82 @@ def test_lists_say_the_same_as_arrays(rows: Any) -> None:
     np.testing.assert_array_equal(checks.vectors(list(rows)), rows)
 
 
-@pytest.mark.parametrize(
-    "ids",
-    [[0, 7], (0, 7), np.array([0, 7]), np.array([0, 7], dtype=np.uint8), range(0, 8, 7), ["0", "7"], [0, "7"]],
-)
-def test_ids(ids: Any) -> None:
-    taken = checks.ids(ids)
-    assert taken.dtype == np.int64 and taken.tolist() == [0, 7]
+class Column:
+    """As numpy meets a Series or an Index of pandas, an array of Arrow, a tensor in main memory."""
+
+    def __init__(self, values: Any) -> None:
+        self._values = values
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        if isinstance(self._values, Exception):
+            raise self._values
+        return self._values
+
+    def __str__(self) -> str:
+        return "a column"
 
 
-def test_the_largest_id() -> None:
-    assert checks.ids([2**63 - 1]).tolist() == [2**63 - 1]
+class Scalar:
+    """As a tensor or an array without a dimension."""
+
+    def __init__(self, value: int) -> None:
+        self._value = value
+
+    def __index__(self) -> int:
+        return self._value
+
+
+INTEGERS = ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", ">i8", "<i4")
 
 
 @pytest.mark.parametrize(
     "ids",
     [
-        *(None, [], (), 5, "12", b"12", {1}, [-1], [1.0], ["a"], ["-1"], ["1.5"], [None]),
-        *([2**63], [2**64], [[1]], [1, [2]]),
-        *(np.array([1.5]), np.array([-1]), np.array(3), np.array([2**63], dtype=np.uint64)),
+        *([0, 7], (0, 7), range(0, 8, 7), array.array("q", [0, 7]), ["0", "7"], [0, "7"]),
+        *(np.array([0, 7], dtype=kind) for kind in INTEGERS),
+        *([np.dtype(kind).type(0), 7] for kind in INTEGERS),
+        *([Scalar(0), 7], [np.array(0), np.array(7)], [np.uint64(0), np.int8(7)]),
+        *(np.array([0, 7], dtype=object), np.array(["0", "7"]), np.array([0, np.uint64(7)], dtype=object)),
+        *(Column(np.array([0, 7])), Column(np.array([0, 7], dtype=object)), Column(np.array([0, 3, 7])[::2])),
+        np.arange(0, 14)[::7],
     ],
 )
-def test_illegal_ids(ids: Any) -> None:
+def test_ids(ids: Any) -> None:
+    taken = checks.ids(ids)
+    assert taken.dtype == np.int64 and taken.flags.c_contiguous and taken.tolist() == [0, 7]
+
+
+def test_the_largest_id() -> None:
+    for kind in (list, tuple, np.array, lambda ids: np.array(ids, dtype=object), lambda ids: np.array(ids, np.uint64)):
+        assert checks.ids(kind([2**63 - 1])).tolist() == [2**63 - 1]
+    assert checks.ids([2**63 - 1, np.uint64(1), "2"]).tolist() == [2**63 - 1, 1, 2]
+
+
+NOT_WHOLE, RANGE, NO_LIST = "ids are whole numbers", "from 0 to 2", "is no list, tuple or array"
+
+
+@pytest.mark.parametrize(
+    ("ids", "reason"),
+    [
+        *((ids, NO_LIST) for ids in (None, 5, "12", b"12", {1}, {1: 2}, iter([1]))),
+        *((ids, "there is none") for ids in ([], (), range(0), np.array([], int), np.array([], object))),
+        *((ids, NOT_WHOLE) for ids in ([1.0], ["a"], ["-1"], ["1.5"], ["9" * 5000], [1, None], [[1]], [1, [2]])),
+        *((ids, NOT_WHOLE) for ids in ([True], [1, np.True_], np.array([True]), np.array([1, True], dtype=object))),
+        *((ids, NOT_WHOLE) for ids in (np.array([1.5]), np.array([1.0]), [np.float32(1)], np.array([1, 2.0], object))),
+        *((ids, NOT_WHOLE) for ids in (np.array(["2020-01-01"], "M8[D]"), [np.array([1, 2])], array.array("d", [1]))),
+        *((ids, NOT_WHOLE) for ids in (Column(np.array([1.0, np.nan])), Column(np.array([1, None], dtype=object)))),
+        *((ids, RANGE) for ids in ([-1], [2**63], [2**64], [-1, 2**63], [10**30], ["9" * 20], np.array([-1]))),
+        *((ids, RANGE) for ids in (np.array([2**63], dtype=np.uint64), [np.uint64(2**63)], range(-1, 2))),
+        (np.array([2**70], dtype=object), RANGE),
+        *((ids, "dimensions") for ids in (np.array(3), np.array([[1]]), Column(np.array([[1], [2]])))),
+        (Column(TypeError("can't convert cuda:0 device type tensor")), "Column cannot be read as an array: can't conv"),
+    ],
+)
+def test_illegal_ids(ids: Any, reason: str) -> None:
     with pytest.raises(ParamError) as caught:
         checks.ids(ids)
-    assert str(caught.value) == f"`ids` value {ids} is illegal"
+    told = str(caught.value)
+    assert told.startswith("`ids` value ") and " is illegal: " in told and reason in told
 
 
 def test_a_long_illegal_value_is_cut() -> None:

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import struct
+from array import array as packed_array
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from functools import lru_cache
+from operator import index
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,6 +29,8 @@ _NOT_ROWS = "Invalid vector: Vector must be list-like object"
 _EMPTY_ROW = "Invalid vector: Check if empty-list exists"
 _RAGGED = "Whole vectors must have the same dimension"
 _MIXED = "Invalid vector: rows of bytes and rows of numbers in one call"
+_WHOLE = "ids are whole numbers"
+_ID_RANGE = "an id is from 0 to 2**63 - 1"
 _Buffer = bytes | bytearray | memoryview
 _LISTS = {list, tuple}
 E = TypeVar("E", bound=IntEnum)
@@ -139,25 +143,78 @@ def schema_of(param: Any) -> tuple[str, int, int, MetricType, dict[str, Any]]:
 
 
 def ids(value: Any) -> Ids:
-    """int64 (n,), n > 0, of ints or digit strings from 0 to 2**63 - 1."""
+    """int64 (n,), n > 0, of whole numbers from 0 to 2**63 - 1.
+
+    They may come as whatever numpy reads as integers (arrays, columns of pandas and Arrow, tensors in main memory), in
+    a list, tuple, range or array of objects, or as texts of digits. A float is none, even a whole one: those from 2**53
+    on stand for several ids.
+
+    Raises:
+        ParamError: the text says why.
+    """
     array = _id_array(value)
-    if array.ndim != 1 or not array.size or array.min() < 0 or array.max() > _INT64_MAX:
-        raise illegal("ids", value)
+    if array.ndim != 1:
+        raise _no_ids(value, f"it has {array.ndim} dimensions")
+    if not array.size:
+        raise _no_ids(value, "there is none")
+    if array.min() < 0 or (array.dtype.kind == "u" and array.max() > _INT64_MAX):
+        raise _no_ids(value, _ID_RANGE)
     return np.ascontiguousarray(array, dtype=np.int64)
 
 
+def _no_ids(value: Any, reason: str) -> ParamError:
+    return ParamError(f"{illegal('ids', value)}: {reason}")
+
+
 def _id_array(value: Any) -> Any:
-    if not isinstance(value, np.ndarray | Sequence) or isinstance(value, str | bytes):
-        raise illegal("ids", value)
+    """An array of some kind of integers, of any shape."""
+    listed = value if type(value) in _LISTS else _listed_ids(value)
+    if isinstance(listed, np.ndarray):
+        return listed
+    try:
+        array = _int64s(listed)
+        if all(type(listed[at]) is int for at in np.flatnonzero(array <= 1)):  # True is taken for 1
+            return array
+    except TypeError:  # texts, or what is no id
+        pass
+    except OverflowError:
+        raise _no_ids(value, _ID_RANGE) from None
+    return _int64s_of_kinds(listed)
+
+
+def _listed_ids(value: Any) -> Any:
+    """An array of integers as numpy reads it, or elements to look at one by one."""
+    if not hasattr(value, "__array__"):
+        if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+            return value
+        raise _no_ids(value, f"{type(value).__name__} is no list, tuple or array")
     try:
         array = np.asarray(value)
-        if array.dtype.kind == "U" and all(text.isdecimal() for text in array.ravel()):
-            array = array.astype(np.int64)
-    except (ValueError, OverflowError):
-        raise illegal("ids", value) from None
-    if array.dtype.kind not in "iub":
-        raise illegal("ids", value)
-    return array
+    except Exception as error:  # the library's own: a tensor on another device, for one
+        raise _no_ids(value, f"{type(value).__name__} cannot be read as an array: {error}") from None
+    if array.dtype.kind in "iu":
+        return array
+    if array.dtype.kind in "OU" and array.ndim == 1:
+        return array.tolist()
+    raise _no_ids(value, f"they are {array.dtype}, {_WHOLE}")
+
+
+def _int64s(values: Sequence[int]) -> Ids:
+    return np.frombuffer(packed_array("q", values), dtype=np.int64)
+
+
+def _int64s_of_kinds(values: Sequence[Any]) -> Ids:
+    """Elements of several kinds, each looked at."""
+    for kind in set(map(type, values)):
+        if kind in (bool, np.bool_) or not (kind is str or hasattr(kind, "__index__")):
+            wrong = next(each for each in values if type(each) is kind)
+            raise _no_ids(values, f"{wrong!r} is {kind.__name__}, {_WHOLE}")
+    try:
+        return _int64s([int(each) if type(each) is str and each.isdecimal() else index(each) for each in values])
+    except OverflowError:
+        raise _no_ids(values, _ID_RANGE) from None
+    except (TypeError, ValueError):  # another text, an array of several numbers, a text of too many digits
+        raise _no_ids(values, f"an element is no whole number, {_WHOLE}") from None
 
 
 def vectors(value: Any) -> Vectors:

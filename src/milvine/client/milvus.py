@@ -32,7 +32,7 @@ class Milvus(Connection):
 
     `vectors` are rows of numbers (lists, tuples or anything numpy reads, sent as float32). For binary collections they
     are rows of `bytes` or a numpy array of uint8, 8 dimensions a byte. `ids` are ints from 0 to 2**63 - 1, in a list,
-    tuple or array.
+    tuple, range or array, a column of pandas or Arrow, or a tensor; floats are refused.
 
     A keyword that `insert`, `create_index`, `search`, `search_in_segment`, `flush` or `compact` does not know changes
     nothing, as in 1.x, and is warned of.
