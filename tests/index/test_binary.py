@@ -90,7 +90,10 @@ def test_the_edges_of_each_metric() -> None:
     assert distances(M.TANIMOTO) == [(0, 0.0), (1, 1.0), (2, np.inf), (3, np.inf)]
     assert distances(M.SUBSTRUCTURE) == [(0, 0.0)]
     assert distances(M.SUPERSTRUCTURE) == [(0, 0.0), (1, 0.0), (2, 0.0)]
-    assert distances(M.JACCARD, rows[2:3])[0] == (0, 1.0)  # nothing shared, not even with itself
+    assert distances(M.JACCARD, rows[2:3]) == [(2, 0.0), (0, 1.0), (1, 1.0), (3, 1.0)]  # the empty row is itself
+    assert distances(M.TANIMOTO, rows[2:3]) == [(2, 0.0), (0, np.inf), (1, np.inf), (3, np.inf)]
+    assert distances(M.HAMMING, rows[2:3])[0] == (2, 0.0)
+    assert distances(M.SUPERSTRUCTURE, rows[2:3]) == [(2, 0.0)]
     assert distances(M.SUBSTRUCTURE, rows[2:3]) == [(i, 0.0) for i in range(4)]
 
 

@@ -8,7 +8,7 @@ from milvine.index.native import faiss
 from milvine.index.registry import kernel
 from milvine.testing import oracle
 from milvine.testing.index_contract import built, flat_image
-from milvine.types import IndexType, MetricType
+from milvine.types import IndexType, MetricType, RowMask
 
 ROWS, DIMENSION = 500, 8
 PARAMS = {
@@ -86,6 +86,24 @@ def test_a_build_ends_and_a_search_is_right(index_type, name):
             assert np.allclose(distances[hit], true[hit], rtol=1e-4, atol=1e-30)
 
 
+@pytest.mark.parametrize("index_type", PARAMS, ids=lambda t: t.name)
+def test_no_squared_distance_is_below_zero(index_type):
+    """Far from the origin, rounding takes more from a sum of parts than there is between copies."""
+    if index_type is IndexType.ANNOY:
+        pytest.importorskip("annoy")
+    if index_type is IndexType.IVF_RABITQ and not hasattr(faiss, "IndexIVFRaBitQFastScan"):
+        pytest.skip("this faiss has no RaBitQ")
+    build, search = PARAMS[index_type]
+    vectors = (RANDOM + 100)[np.arange(ROWS) % 50]
+    image = built(index_type, vectors, MetricType.L2, build)
+    opened = kernel(index_type).open(image, flat_image(vectors, MetricType.L2), MetricType.L2)
+    for mask in (None, RowMask.from_bool(np.arange(ROWS) % 3 > 0)):
+        distances, rows = opened.search(vectors, 5, search, mask)
+        assert (distances >= 0).all() and (np.diff(distances, axis=1) >= 0).all()
+        tied = (np.diff(distances, axis=1) == 0) & (rows[:, 1:] >= 0)
+        assert (np.diff(rows, axis=1)[tied] > 0).all()
+
+
 @pytest.mark.parametrize("metric", [MetricType.HAMMING, MetricType.JACCARD, MetricType.TANIMOTO], ids=lambda m: m.name)
 @pytest.mark.parametrize("name", ["empty", "full", "two", "one other"])
 def test_bits(metric, name):
@@ -97,7 +115,7 @@ def test_bits(metric, name):
         kernel(IndexType.IVF_FLAT, True).open(image, flat_bits(rows), metric).search(rows[:9], 5, {"nprobe": 10}, None)
     )
     expected, _ = search_bits(rows[:9], rows, metric, 5)
-    assert (found >= 0).all() and np.array_equal(distances, expected)
+    assert (found >= 0).all() and np.array_equal(distances, expected) and (distances[:, 0] == 0).all()
 
 
 def built_bits(rows, metric):

@@ -40,8 +40,9 @@ def set_bits(rows: Bytes) -> Counts:
 def bit_distances(queries: Bytes, rows: Bytes, metric: MetricType) -> Floats:
     """Distance of every pair by a binary metric (specification 2.3), float32 (nq, rows).
 
-    JACCARD of two vectors without a set bit is 1, TANIMOTO of vectors that share none is +infinity. NaN says that the
-    pair is no hit of SUBSTRUCTURE (all bits of the query are set in the row) or SUPERSTRUCTURE (the other way round).
+    Equal vectors are at 0 by every metric, also two without a set bit, of which 1.x says 1 under JACCARD. TANIMOTO of
+    others that share none is +infinity. NaN says that the pair is no hit of SUBSTRUCTURE (all bits of the query are set
+    in the row) or SUPERSTRUCTURE (the other way round).
     """
     apart = differing_bits(queries, rows)
     if metric not in _COUNTED:
@@ -55,8 +56,12 @@ def bit_distances(queries: Bytes, rows: Bytes, metric: MetricType) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         if metric is MetricType.TANIMOTO:
             ratio = np.log2((either + apart) / (either - apart))
-            return np.where(either == apart, np.inf, ratio).astype(np.float32)
-        return np.where(either == 0, 1.0, 2 * apart / (either + apart)).astype(np.float32)
+            ratio[either == apart] = np.inf
+        else:
+            ratio = 2 * apart / (either + apart)
+    if not in_query.all() and not in_row.all():
+        ratio[either == 0] = 0.0
+    return ratio.astype(np.float32)
 
 
 def _hits(hit: NDArray[np.bool_]) -> Floats:

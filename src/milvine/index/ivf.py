@@ -257,7 +257,10 @@ class OpenIvf:
             wanted = min(k * refine, self.rows)
             nominate = partial(self._candidates, wanted, nprobe, how)
             return refined(queries, self._vectors, self._metric, k, wanted, nominate)
-        return ordered(*self._find(queries, min(k, self.rows), nprobe, how), self._metric, k)
+        distances, rows = self._find(queries, min(k, self.rows), nprobe, how)
+        if self._metric is MetricType.L2:  # faiss adds up parts of codes, which may end a little below what is possible
+            np.maximum(distances, 0, out=distances)
+        return ordered(distances, rows, self._metric, k)
 
     def _candidates(self, wanted: int, nprobe: int, how: Any, queries: Floats) -> Ids:
         return self._find(queries, wanted, nprobe, how)[1]

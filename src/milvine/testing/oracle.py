@@ -26,7 +26,7 @@ def pair_bits(queries: Bytes, rows: Bytes, metric: MetricType) -> NDArray[np.flo
     if metric in (MetricType.SUBSTRUCTURE, MetricType.SUPERSTRUCTURE):
         hit = shared == (in_a if metric is MetricType.SUBSTRUCTURE else in_b)
         return np.asarray(np.where(hit, 0.0, np.nan))
-    similar = np.divide(shared, either, out=np.zeros_like(shared), where=either > 0)
+    similar = np.divide(shared, either, out=np.ones_like(shared), where=either > 0)
     if metric is MetricType.JACCARD:
         return np.asarray(1 - similar)
     with np.errstate(divide="ignore"):
