@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import typer
 
 from milvine.cli.backup import backup
@@ -11,6 +13,7 @@ from milvine.cli.repair import repair
 from milvine.cli.restore import restore
 from milvine.cli.serve import serve
 from milvine.cli.sizing import sizing
+from milvine.cli.streams import open_closed, unwritten
 from milvine.cli.token import token
 from milvine.cli.verify import verify
 from milvine.cli.version import version
@@ -37,4 +40,23 @@ app.command()(version)
 
 def main() -> None:
     """Entry point of `milvine` and of `python -m milvine`."""
-    app()
+    open_closed()
+    try:
+        app()
+    except SystemExit:
+        refused = unwritten()
+        if refused is None:
+            raise
+        raise SystemExit(_refused(refused)) from None
+    except OSError as error:
+        unwritten()
+        raise SystemExit(_refused(error)) from None
+
+
+def _refused(error: OSError) -> int:
+    """A command that could not say what it was asked fails in one sentence. A reader who has read enough needs none."""
+    if not isinstance(error, BrokenPipeError):
+        what = str(error) if error.filename else f"cannot write to standard output or error: {error.strerror}"
+        print(f"milvine: {what}", file=sys.stderr)
+        unwritten()
+    return 1

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
-from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import milvine
 from milvine.cli.configuration import DATA_FOLDER, configure, flag, pairs
+from milvine.cli.stopping import StopSignals
+from milvine.cli.streams import unwritten, write_now
 from milvine.config import Configuration
 from milvine.errors import MilvineError
 from milvine.events import Events
 
+if TYPE_CHECKING:
+    from milvine.server.app import Server
+
 _GRACE_SECONDS = 30.0  # for calls in flight when the server is told to stop
+_LOOK_SECONDS = 1.0  # between two looks at whether all that serves is alive
+_LOGGER = logging.getLogger("milvine")
 
 
 class LogLevel(str, Enum):
@@ -75,7 +80,7 @@ def serve(
         LogLevel | None, typer.Option(help="Least level that is logged.", show_default="warning")
     ] = None,
 ) -> None:
-    """Serve a data folder to Milvus 1.x clients until SIGTERM or SIGINT."""
+    """Serve a data folder to Milvus 1.x clients until SIGTERM, SIGINT or SIGHUP."""
     flags = {
         "network.bind.address": flag("--host", host),
         "network.bind.port": flag("--port", port, final=True),
@@ -104,38 +109,38 @@ def _absolute(path: Path | None) -> str | None:
 def _run(configuration: Configuration) -> None:
     from milvine.logs import set_up_logging  # here as below, so that --help and `version` need not wait for numpy
 
+    stops = StopSignals()
     settings, folder = configuration.settings, Path(configuration.values["storage.path"].text)
     listener = set_up_logging(settings)
     for notice in configuration.notices:
-        logging.getLogger("milvine").warning("%s", notice)
-    wait = _stop_signals()
+        _LOGGER.warning("%s", notice)
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what grpcio's core says on stderr, milvine says in its own words
     from milvine.server.app import Server  # this waits for faiss
     from milvine.server.open_files import raise_open_files
 
     raise_open_files()
     server = Server.start(folder, settings, Events(listener), configuration)
+    stops.serving()
     missing = ", no http (pip install 'milvine[server]')" if settings.http_enable else ""
     http = f", http {server.http_address}" if server.http_address else missing
-    print(f"Milvine {milvine.__version__} ready: grpc {server.address}{http}, data {folder}", flush=True)
-    wait()
-    server.stop(_GRACE_SECONDS)
+    _say_ready(f"Milvine {milvine.__version__} ready: grpc {server.address}{http}, data {folder}")
+    dead = _until_told(stops, server)
+    server.stop(0 if dead else _GRACE_SECONDS)
+    unwritten()  # nobody reads the log any more: no reason to end with an error
+    if dead:
+        raise typer.Exit(1)
 
 
-def _stop_signals() -> Callable[[], None]:
-    """Catches SIGTERM and SIGINT from now on; the result waits for the first. A second one ends the process."""
-    reader, writer = os.pipe()
-    caught = (signal.SIGTERM, signal.SIGINT)
+def _say_ready(line: str) -> None:
+    try:
+        write_now(line)
+    except OSError as error:  # whoever waits for the line is gone, or the disk of its file is full: clients come anyhow
+        _LOGGER.warning("standard output cannot be written (%s), so this is said here: %s", error.strerror, line)
 
-    def note(number: int, frame: object) -> None:
-        for each in caught:
-            signal.signal(each, signal.SIG_DFL)
-        os.write(writer, b".")
 
-    for each in caught:
-        signal.signal(each, note)
-
-    def wait() -> None:
-        os.read(reader, 1)
-
-    return wait
+def _until_told(stops: StopSignals, server: Server) -> bool:
+    """Waits for a signal; True when the server is to end because it no longer does what it is there for."""
+    while not stops.wait(_LOOK_SECONDS):
+        if server.look_after():
+            return True
+    return False

@@ -15,6 +15,7 @@ from milvine.errors import OperatorError
 from milvine.events import Listener
 from milvine.logs.formats import JsonFormatter, TextFormatter, zone
 from milvine.logs.listener import TRACE, log_events
+from milvine.logs.lossy import LosesLines, LossyStream
 
 FILE_NAME = "milvine.log"
 _LEVELS = {
@@ -61,18 +62,19 @@ def _level(settings: Settings) -> int:
     return TRACE if level == logging.DEBUG and settings.log_trace_enable else level
 
 
-def _handlers(settings: Settings, level: int) -> list[logging.Handler]:
+def _handlers(settings: Settings, level: int) -> list[LosesLines]:
     """The whole log goes to files and standard output as told, and to standard error when neither is asked for.
 
     With files alone, warnings and worse are said on standard error too, where systemd and containers look.
     """
-    found: list[logging.Handler] = []
+    found: list[LosesLines] = []
     if settings.log_path and settings.log_to_file:
         found.append(_file(Path(settings.log_path), settings))
     if settings.log_to_stdout:
-        found.append(logging.StreamHandler(sys.stdout))
+        found.append(LossyStream(sys.stdout))
+        found[-1].where = "standard output"
     else:
-        errors = logging.StreamHandler(sys.stderr)
+        errors = LossyStream(sys.stderr)
         errors.setLevel(max(level, logging.WARNING) if found else level)
         found.append(errors)
     return found
@@ -89,7 +91,7 @@ def _file(folder: Path, settings: Settings) -> RollingFile:
         ) from error
 
 
-class RollingFile(RotatingFileHandler):
+class RollingFile(LosesLines, RotatingFileHandler):
     """`milvine.log` in `folder`, renamed to `milvine-<yy>-<MM>-<dd>-<HH>-<mm>-<ss>.log` when it reaches `size` bytes.
 
     The newest `keep` of those stay (0: all). One file holds all levels, in the order of what happened.
@@ -98,6 +100,7 @@ class RollingFile(RotatingFileHandler):
     def __init__(self, folder: Path, size: int, keep: int) -> None:
         super().__init__(folder / FILE_NAME, maxBytes=size, encoding="utf-8")
         self._folder, self._keep = folder, keep
+        self.where = str(folder / FILE_NAME)
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:
         """By what the file holds, not by what the record would add: to know that, it would be formatted twice."""
