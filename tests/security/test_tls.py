@@ -171,3 +171,22 @@ def test_the_native_door_has_no_tls(start: Start, authority: Authority, told: li
 def test_a_server_that_others_reach_says_so(start: Start, told: list[Event]) -> None:
     start(address="0.0.0.0", http_enable=False)
     assert [event.address for event in told if isinstance(event, OpenToOthers)] == ["0.0.0.0"]
+
+
+def test_probes_ask_through_the_port_with_tls_and_no_other_call_passes_there(
+    start: Start, authority: Authority
+) -> None:
+    pair = authority.issue("server")
+    server = start(**tls(pair, authority.file))
+    port = server.http_address.rpartition(":")[2]
+    context = ssl.create_default_context(cafile=authority.file)
+    context.load_cert_chain(pair.certificate, pair.key)
+    with httpx.Client(verify=context, trust_env=False, timeout=30, base_url=f"https://localhost:{port}") as client:
+        assert [client.get(path).status_code for path in ("/readyz", "/healthz")] == [200, 200]
+    with grpc.insecure_channel(server._door.own_place) as channel, pytest.raises(grpc.RpcError) as caught:  # type: ignore[attr-defined]
+        channel.unary_unary(method_path("Cmd"))(VERSION, timeout=30)
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    folder = Path(server._door.own_place.removeprefix("unix:")).parent  # type: ignore[attr-defined]
+    assert folder.stat().st_mode & 0o077 == 0
+    server.stop(0)
+    assert not folder.exists()

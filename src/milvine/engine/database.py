@@ -19,6 +19,7 @@ from milvine.engine.following import Follower
 from milvine.engine.inspection import Inspection, inspect
 from milvine.engine.live import set_live
 from milvine.engine.opening import Opening, close_parts, flush_rest, open_parts
+from milvine.engine.readiness import check_parts
 from milvine.engine.room import Room, WorkRoom
 from milvine.engine.segments import preload, release, segment_ids
 from milvine.engine.sharing import Found, SharedScans, pays
@@ -37,7 +38,6 @@ from milvine.search.fetch import fetch
 from milvine.search.run import search, search_by_id
 from milvine.search.stopwatch import Stopwatch
 from milvine.segment.version import Version
-from milvine.storage.durable import check_room
 from milvine.types import Collection, Hits, Ids, IndexSetting, MetricType, Query, SearchSteps, Vectors
 
 SearchSampler = Callable[[Version, Query, Hits], None]
@@ -137,9 +137,8 @@ class Database:
             DatabaseClosed, StorageFailed: the text says why not.
         """
         self._check_open()
-        if not self._parts.read_only:
-            self._stores.writer.check()
-            check_room(self._parts.folder.root, "the data folder")
+        background = self._worker or self._follower
+        check_parts(self._parts, background.ended if background else "")
 
     def configure(self, key: str, value: str) -> None:
         """Change a setting until the database is closed; `key` is one of `milvine.config.KEYS`.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 
 from milvine.catalog.model import StoredCollection
-from milvine.errors import MilvineError
 from milvine.events import JobFailed
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
@@ -44,6 +43,12 @@ class Follower:
             stores.states, self._known, self._seen = states, known, signature
             stores.names = {state.collection.name: state for state in states.values()}
 
+    @property
+    def ended(self) -> str:
+        """The name of the thread if it has ended before `close`; empty while it follows."""
+        started = self._thread.ident is not None
+        return self._thread.name if started and not self._thread.is_alive() else ""
+
     def close(self) -> None:
         """Ends the thread. `stores.closing` is set before."""
         if self._thread.is_alive():
@@ -53,5 +58,5 @@ class Follower:
         while not self._stores.closing.wait(_SECONDS):
             try:
                 self.refresh()
-            except (MilvineError, OSError) as error:
-                self._stores.events.emit(JobFailed("follow", str(error)))
+            except Exception as error:  # whatever it was, as want of memory: the next second is another try
+                self._stores.events.emit(JobFailed("follow", str(error) or type(error).__name__))

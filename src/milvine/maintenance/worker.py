@@ -40,7 +40,7 @@ class Worker:
         self._threads = [
             threading.Thread(target=self._flush_loop, args=(interval,), name="milvine-flush", daemon=True),
             threading.Thread(target=self._merge_loop, name="milvine-merge", daemon=True),
-            threading.Thread(target=scrub_loop, args=(stores,), name="milvine-scrub", daemon=True),
+            threading.Thread(target=self._scrub_loop, name="milvine-scrub", daemon=True),
         ]
         for thread in self._threads:
             thread.start()
@@ -48,6 +48,11 @@ class Worker:
     def wake(self) -> None:
         """Something was flushed, or an index was asked for."""
         self._wake.set()
+
+    @property
+    def ended(self) -> str:
+        """The name of a thread that has ended before `close`; empty while all are at work."""
+        return next((each.name for each in self._threads if not each.is_alive()), "")
 
     def close(self) -> None:
         """Ends the threads; a build that runs is stopped and done again after the next open."""
@@ -59,17 +64,24 @@ class Worker:
         settings = self._stores.settings
         while not self._stores.closing.wait(interval):
             if settings.auto_flush_interval:
-                for state in list(self._stores.states.values()):
-                    if self._try("flush", state, partial(_flush_if_due, self._stores, state)):
-                        self.wake()
+                self._try("flush", None, self._flush_due)
             self._try("removal of files", None, partial(reclaim, self._stores, settings.file_cleanup_timeout))
+
+    def _flush_due(self) -> None:
+        for state in list(self._stores.states.values()):
+            if self._try("flush", state, partial(_flush_if_due, self._stores, state)):
+                self.wake()
 
     def _merge_loop(self) -> None:
         while not self._stores.closing.is_set():
             self._wake.wait(BACKOFF_SECONDS)
             self._wake.clear()
-            while self._round() and not self._stores.closing.is_set():
+            while self._try("merge or build", None, self._round) and not self._stores.closing.is_set():
                 pass
+
+    def _scrub_loop(self) -> None:
+        while not self._stores.closing.is_set():
+            self._try("scrub", None, partial(scrub_loop, self._stores))
 
     def _round(self) -> bool:
         """One look at all collections; True when something was done, so that another look may pay."""

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from milvine.config import Configuration, Settings
 from milvine.engine.database import Database
-from milvine.events import Events, Serving, Stopping
-from milvine.server.door import LONGEST_MESSAGE, Door, DoorFailed, target
+from milvine.events import Events, JobFailed, Serving, Stopping
+from milvine.server.door import LONGEST_MESSAGE, Door, DoorFailed, GrpcPort, target
+from milvine.server.door_probe import DoorProbe
 from milvine.server.grpc_door import GrpcDoor
 from milvine.server.health import Health
 from milvine.server.http_opening import open_http_door
@@ -42,6 +43,7 @@ class Server:
         self._metrics: OpenMetrics | None = None
         self._http: Door | None = None
         self._lane: Door | None = None
+        self._probe: DoorProbe | None = None
         self.http_address = ""  # empty where the REST API is not served
 
     @classmethod
@@ -91,6 +93,8 @@ class Server:
         if lane:
             lane.start()
             events.emit(Serving(target(settings.address, lane.port), lane.name))
+        server._probe = DoorProbe(door.own_place)
+        side.health.vouch_for([each for each in (door, lane, http) if each], server._probe)
         tell_if_open(settings, events, settings.address, *([settings.http_address] if http else ()))
         if http:
             server._serve_http(http, settings.http_address)
@@ -106,6 +110,13 @@ class Server:
         """The port that requests are taken at."""
         return self._door.port
 
+    def look_after(self) -> bool:
+        """Whether this process is of no more use: a door died of an error. It is logged; stop and start it again."""
+        reason = self._side.health.ended()
+        if reason:
+            self._events.emit(JobFailed("serving", reason))
+        return bool(reason)
+
     def stop(self, grace: float | None = None) -> None:
         """Take no more requests, let those in flight finish (at most `grace` seconds), flush the tail, close."""
         if self._stopped:
@@ -114,6 +125,8 @@ class Server:
         self._events.emit(Stopping())
         end = None if grace is None else time.monotonic() + grace
         try:
+            if self._probe:
+                self._probe.close()
             for door in (self._http, self._lane, self._door):  # lanes' callers go on at the gRPC port, which ends last
                 if door:
                     door.stop(None if end is None else max(0.0, end - time.monotonic()))
@@ -151,7 +164,7 @@ def open_lane_door(
 
 def open_door(
     operations: Operations, settings: Settings, side: SideServices | None = None, security: DoorSecurity = OPEN_DOOR
-) -> Door:
+) -> GrpcPort:
     """The door that the settings ask for, listening; it serves the `side` services, too.
 
     Raises:
@@ -178,5 +191,5 @@ def open_door(
     native_door = import_module("milvine.server.native_door")
     traced = side is not None and side.observe is not None  # a trace is of one call
     together = None if traced else partial(search_together, operations)
-    native: Door = native_door.NativeDoor(call, rpcs, settings.address, settings.port, *more, together)
+    native: GrpcPort = native_door.NativeDoor(call, rpcs, settings.address, settings.port, *more, together)
     return native

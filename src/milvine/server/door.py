@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+import threading
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from milvine.errors import OperatorError
@@ -23,6 +25,8 @@ REQUEST_ID = "request_id"
 INTERNAL_ERROR = "Error in service handler"
 MESSAGE_BYTES_MAX = (1 << 31) - 1  # what protobuf can hold, and so more than any request there can be
 LONGEST_MESSAGE = 1 << 32  # what the head of a gRPC message can announce, true or not
+PROBE_THREADS = 2
+"""For health, which answers also while every other thread waits."""
 WAITING_CALLS_MAX = 64  # calls served side by side: enough that waiting create_index and flush leave room for searches
 
 
@@ -35,16 +39,40 @@ class DoorFailed(OperatorError):
 
 
 class Door(Protocol):
-    """Made listening, serves from `start` to `stop`."""
+    """Made listening, serves from `start` to `stop`.
+
+    Where an error ends what takes the calls, `ended` says so: the process lives on, and nobody would notice.
+    """
 
     name: str
     port: int
+
+    @property
+    def ended(self) -> str:
+        """Why no more calls are taken, though nobody stopped it; empty before `start` and while they are."""
 
     def start(self) -> None:
         """Take calls."""
 
     def stop(self, grace: float | None) -> None:
         """Take no more calls, wait up to `grace` seconds for those in flight (None: as long as they take), hang up."""
+
+
+def end_of(threads: Iterable[threading.Thread]) -> str:
+    """Which of the threads of a door has ended; empty when all are alive, or were not started."""
+    gone = [each.name for each in threads if each.ident is not None and not each.is_alive()]
+    return f"the thread {gone[0]} has ended" if gone else ""
+
+
+def tell_of_error() -> None:
+    """Tells of the error being handled as Python tells of one that ends a thread, which goes on here."""
+    threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+
+
+class GrpcPort(Door, Protocol):
+    """`own_place`: where this process calls it, as grpcio names places."""
+
+    own_place: str
 
 
 def target(address: str, port: int) -> str:

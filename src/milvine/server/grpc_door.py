@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
@@ -15,6 +16,7 @@ from milvine.limits import MIB
 from milvine.memory import within
 from milvine.server.door import (
     MESSAGE_BYTES_MAX,
+    PROBE_THREADS,
     REQUEST_ID,
     WAITING_CALLS_MAX,
     Call,
@@ -22,13 +24,18 @@ from milvine.server.door import (
     Stream,
     target,
 )
+from milvine.server.door_probe import own_place
+from milvine.server.grpc_serving import ServingThread
 from milvine.server.operations import GrpcStatus, Refused
+from milvine.server.private_socket import PrivateSocket
 from milvine.server.security.doors import OPEN_DOOR, DoorSecurity
 from milvine.server.security.gate import Gate
 from milvine.server.tracing import Observe
+from milvine.wire.health import CHECK
 from milvine.wire.schema import method_path
 
 _FOREVER = 365 * 86400.0  # grpcio takes None for "at once"
+_LAST_SECONDS = 1.0
 _CODES = {code: getattr(grpc.StatusCode, code.name) for code in GrpcStatus}
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
@@ -54,6 +61,10 @@ def inserts_max() -> int:
 class GrpcDoor:
     """Listens from the moment it is made. `handlers` are grpcio's own, for services beside ours.
 
+    Attributes:
+        own_place: where this process calls it. With TLS a Unix socket, for there may be no certificate for ourselves;
+            nothing but health is answered there.
+
     Raises:
         DoorFailed: the address is taken or not ours.
     """
@@ -72,9 +83,12 @@ class GrpcDoor:
         security: DoorSecurity = OPEN_DOOR,
     ) -> None:
         self._threads = ThreadPoolExecutor(WAITING_CALLS_MAX, thread_name_prefix="milvine-rpc")
+        self._probes = ThreadPoolExecutor(PROBE_THREADS, thread_name_prefix="milvine-health")
+        tls = security.credentials is not None
+        self._inner = PrivateSocket() if tls and hasattr(socket, "AF_UNIX") else None
         self._server = grpc.server(
             self._threads,
-            handlers=[_Handlers(call, rpcs, streams or {}, observe, security.gate), *handlers],
+            handlers=[_Handlers(call, rpcs, streams or {}, observe, security.gate, self._probes, tls), *handlers],
             options=(
                 *_OPTIONS,
                 *(_SHORT_OF_MEMORY if inserts_max() < WAITING_CALLS_MAX else ()),
@@ -82,23 +96,40 @@ class GrpcDoor:
                 ("grpc.max_receive_message_length", min(security.message_bytes_max, MESSAGE_BYTES_MAX)),
             ),
         )
-        try:
-            if security.credentials is None:
-                self.port = self._server.add_insecure_port(target(address, port))
-            else:
-                self.port = self._server.add_secure_port(target(address, port), security.credentials)
-        except RuntimeError:
-            self.port = 0
+        self._serving = ServingThread(self._server)
+        self.port = self._listen(target(address, port), security.credentials)
         if not self.port:
-            self._threads.shutdown()
+            self._shut()
             raise DoorFailed.busy(target(address, port))
+        self.own_place = own_place(address, self.port)
+        if self._inner:
+            self.own_place = self._inner.place
+            self._server.add_insecure_port(self._inner.place)
+
+    def _listen(self, place: str, credentials: Any) -> int:
+        try:
+            if credentials is None:
+                return int(self._server.add_insecure_port(place))
+            return int(self._server.add_secure_port(place, credentials))
+        except RuntimeError:
+            return 0
+
+    @property
+    def ended(self) -> str:
+        return self._serving.ended
 
     def start(self) -> None:
-        self._server.start()
+        self._serving.start()
 
     def stop(self, grace: float | None) -> None:
-        self._server.stop(_FOREVER if grace is None else grace).wait()
+        self._serving.stop(_FOREVER if grace is None else grace, _LAST_SECONDS)
+        self._shut()
+
+    def _shut(self) -> None:
         self._threads.shutdown(wait=False)
+        self._probes.shutdown(wait=False)
+        if self._inner:
+            self._inner.remove()
 
 
 class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
@@ -109,10 +140,16 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
         streams: Mapping[str, Stream],
         observe: Observe | None,
         gate: Gate | None,
+        probes: ThreadPoolExecutor,
+        tls: bool,
     ) -> None:
         numbers = itertools.count()
         self._gate, self._rpcs = gate, {method_path(rpc): rpc for rpc in rpcs}
-        self._handlers = {path: _handler(call, rpc, numbers, observe, gate) for path, rpc in self._rpcs.items()}
+        self._handlers = {
+            path: _handler(call, rpc, numbers, observe, gate, tls and rpc != CHECK) for path, rpc in self._rpcs.items()
+        }
+        if (probe := self._handlers.get(CHECK)) is not None:  # it is answered also while all others wait
+            probe.unary_unary.experimental_thread_pool = probes
         if (inserts := inserts_max()) < WAITING_CALLS_MAX:
             path = method_path("Insert")
             self._handlers[path] = _in_turns(self._handlers[path], BoundedSemaphore(inserts))
@@ -126,7 +163,11 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
         return self._handlers.get(path)
 
 
-def _handler(call: Call, rpc: str, numbers: Iterator[int], observe: Observe | None, gate: Gate | None) -> Any:
+def _handler(
+    call: Call, rpc: str, numbers: Iterator[int], observe: Observe | None, gate: Gate | None, closed: bool
+) -> Any:
+    """`closed` to callers at the door's Unix socket."""
+
     def serve(request: bytes, context: Any) -> bytes:
         if all(key != REQUEST_ID for key, _ in context.invocation_metadata()):
             context.send_initial_metadata(((REQUEST_ID, str(next(numbers))),))
@@ -134,6 +175,8 @@ def _handler(call: Call, rpc: str, numbers: Iterator[int], observe: Observe | No
             observe(context.invocation_metadata())
         if not context.is_active():
             return b""  # the caller gave up while this waited for a thread: nothing begins
+        if closed and context.peer().startswith("unix:"):
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, "This is for health alone")
         try:
             if gate:
                 gate.check_call(rpc, request, context.invocation_metadata(), context.peer())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from milvine.errors import MilvineError
 from milvine.events import Event, Stopping
-from milvine.server.door import Close, Send
+from milvine.server.door import Close, Door, Send
+from milvine.server.door_probe import DoorProbe
 from milvine.server.operations import GrpcStatus, MalformedRequest, Refused
 from milvine.wire import health, schema
 from milvine.wire.health import ServingStatus
@@ -23,20 +24,40 @@ _STOPPING = "The server is stopping"
 class Health:
     """`check` raises a MilvineError when the database is not ready (`Database.check_ready`).
 
-    Subscribe `listen` to the events: the server is not serving from the event Stopping on.
+    Subscribe `listen` to the events: the server is not serving from the event Stopping on. `vouch_for` says which doors
+    are meant; who asks over HTTP is also told whether calls at the gRPC port are answered.
     """
 
     def __init__(self, check: Callable[[], None]) -> None:
         self._check_ready = check
         self._stopping = False
+        self._doors: Sequence[Door] = ()
+        self._probe: DoorProbe | None = None
         self._watchers: dict[int, tuple[Send, bool]] = {}  # told of changes, or of the end alone
         self._numbers = 0
         self._said = ServingStatus.SERVING
         self._lock = threading.Lock()
 
+    def vouch_for(self, doors: Sequence[Door], probe: DoorProbe) -> None:
+        """From now on answers are about these doors, too; `probe` asks through the gRPC port."""
+        self._doors, self._probe = doors, probe
+
+    def unanswered(self) -> str:
+        """Why calls at the gRPC port are not answered; empty when they are. For who does not ask through it."""
+        return self._probe.trouble() if self._probe and not self._stopping else ""
+
+    def ended(self) -> str:
+        """Which door takes no more calls, though the server is not stopping, and why; empty when all do."""
+        dead = [f"The {door.name} door is dead: {door.ended}" for door in self._doors if door.ended]
+        return dead[0] if dead and not self._stopping else ""
+
+    def dead(self) -> str:
+        """Why nothing but another start will help; empty when this process is of use. For who asks over HTTP."""
+        return self.ended() or (self._probe.dead() if self._probe and not self._stopping else "")
+
     def trouble(self) -> str:
         """Why requests cannot be expected to succeed; empty when they can. Watchers are told of a change."""
-        reason = _STOPPING if self._stopping else ""
+        reason = _STOPPING if self._stopping else self.ended()
         if not reason:
             try:
                 self._check_ready()
@@ -67,6 +88,8 @@ class Health:
         service = _service(request)
         if service not in _SERVICES:
             raise Refused(GrpcStatus.NOT_FOUND, f"Unknown service: {service}")
+        if service == health.SERVICE and not self._stopping:  # that this is answered is the answer
+            return _response(ServingStatus.SERVING)
         return _response(ServingStatus.NOT_SERVING if self.trouble() else ServingStatus.SERVING)
 
     def watch(self, request: bytes, send: Send) -> Close:

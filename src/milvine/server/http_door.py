@@ -10,7 +10,7 @@ from typing import Any
 
 import uvicorn
 
-from milvine.server.door import DoorFailed
+from milvine.server.door import DoorFailed, end_of
 from milvine.server.http_heads import with_bounded_heads
 from milvine.server.listening import listen
 
@@ -44,6 +44,10 @@ class HttpDoor:
             time.sleep(0.002)
         if not self._server.started:
             raise DoorFailed("The HTTP server did not start")
+
+    @property
+    def ended(self) -> str:
+        return "" if self._server.should_exit else end_of([self._thread])
 
     def stop(self, grace: float | None) -> None:
         seconds = _FOREVER if grace is None else max(1, math.ceil(grace))

@@ -17,7 +17,6 @@ import os
 import secrets
 import selectors
 import socket
-import sys
 import threading
 import time
 from collections import deque
@@ -26,7 +25,7 @@ from contextlib import suppress
 from functools import partial
 
 from milvine.memory import within
-from milvine.server.door import INTERNAL_ERROR, Call
+from milvine.server.door import INTERNAL_ERROR, Call, end_of, tell_of_error
 from milvine.server.lane_connection import Connection, Request
 from milvine.server.lane_listeners import Listeners
 from milvine.server.lane_times import LONG_SECONDS, LongCalls, Usual, Waits
@@ -103,6 +102,10 @@ class LaneDoor:
         self._serving = len(self._threads)
         for thread in self._threads:
             thread.start()
+
+    @property
+    def ended(self) -> str:
+        return "" if self._closed else end_of(self._threads)
 
     def stop(self, grace: float | None) -> None:
         self._closed = True
@@ -375,6 +378,5 @@ class LaneDoor:
 
 
 def _unforeseen() -> Refused:
-    """Tells of the error being handled as Python tells of one that ends a thread, which goes on here."""
-    threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+    tell_of_error()
     return Refused(GrpcStatus.UNKNOWN, INTERNAL_ERROR)

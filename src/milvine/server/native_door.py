@@ -23,18 +23,23 @@ from pygrpc_native._native import EVENT_CALL, EVENT_CANCEL, STREAM_SENT, NativeG
 
 from milvine.server.door import (
     INTERNAL_ERROR,
+    PROBE_THREADS,
     REQUEST_ID,
     WAITING_CALLS_MAX,
     Call,
     Close,
     DoorFailed,
     Stream,
+    end_of,
     target,
+    tell_of_error,
 )
+from milvine.server.door_probe import own_place
 from milvine.server.fallback import Fallback
 from milvine.server.operations import GrpcStatus, Refused
 from milvine.server.security.doors import OPEN_DOOR, DoorSecurity
 from milvine.server.tracing import Observe
+from milvine.wire.health import CHECK
 from milvine.wire.schema import method_path
 
 _SERVING_THREADS = max(2, min(4, os.cpu_count() or 1))  # more of them only contend for the interpreter lock
@@ -101,6 +106,9 @@ class NativeDoor:
         self._numbers = itertools.count()
         self._calls = _CallsInFlight()
         self._pool = ThreadPoolExecutor(WAITING_CALLS_MAX, thread_name_prefix="milvine-rpc")
+        self._probes = ThreadPoolExecutor(PROBE_THREADS, thread_name_prefix="milvine-health")
+        self._stopped = False
+        self.own_place = own_place(address, self.port)
         self._threads = [
             threading.Thread(target=self._serve, name=f"milvine-door-{n}", daemon=True) for n in range(_SERVING_THREADS)
         ]
@@ -110,7 +118,12 @@ class NativeDoor:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def ended(self) -> str:
+        return "" if self._stopped else end_of(self._threads)
+
     def stop(self, grace: float | None) -> None:
+        self._stopped = True
         self._calls.drain(grace)
         time.sleep(_LAST_BYTES_SECONDS)
         self._front.close()
@@ -120,10 +133,16 @@ class NativeDoor:
             if thread.is_alive():  # there is none before `start`
                 thread.join(_LAST_BYTES_SECONDS)
         self._pool.shutdown(wait=False)
+        self._probes.shutdown(wait=False)
 
     def _serve(self) -> None:
-        while self._serve_next():
-            pass
+        serving = True
+        while serving:
+            try:
+                serving = self._serve_next()
+            except Exception:  # of some calls, whose callers were told: this thread is for all the others, too
+                tell_of_error()
+                serving = not self._stopped
 
     def _serve_next(self) -> bool:
         """Waits for a call and sees to it. A function of its own, so that no request is held while waiting."""
@@ -132,7 +151,7 @@ class NativeDoor:
         try:
             for kind, call_id, method, request, _, details in events or ():
                 if kind == EVENT_CALL and request is not None:
-                    self._take(call_id, self._rpcs[method], request, details, searches)
+                    self._take_one(call_id, self._rpcs[method], request, details, searches)
                 elif kind == EVENT_CANCEL:
                     self._queued.discard(call_id)
                     self._open.pop(call_id, _nothing)()
@@ -147,6 +166,13 @@ class NativeDoor:
         elif searches:
             self._answer_together(searches)
 
+    def _take_one(self, call_id: int, rpc: str, request: bytes, details: Any, searches: list[_Search]) -> None:
+        """As `_take`; an error is of this call alone: others came with it, and this thread is for all."""
+        try:
+            self._take(call_id, rpc, request, details, searches)
+        except Exception:  # its caller was told
+            tell_of_error()
+
     def _take(self, call_id: int, rpc: str, request: bytes, details: Any, searches: list[_Search]) -> None:
         """Sees to a call, or puts it to the `searches` that came with it."""
         if not self._calls.enter():
@@ -158,8 +184,17 @@ class NativeDoor:
         elif rpc in _SHORT and len(request) <= _LARGE_BYTES:
             self._answer(call_id, rpc, request, details)
         else:
-            self._queued.add(call_id)
-            self._pool.submit(self._answer_queued, call_id, rpc, request, details)
+            self._queue(call_id, rpc, request, details)
+
+    def _queue(self, call_id: int, rpc: str, request: bytes, details: Any) -> None:
+        self._queued.add(call_id)
+        pool = self._probes if rpc == CHECK else self._pool
+        try:
+            pool.submit(self._answer_queued, call_id, rpc, request, details)
+        except Exception:  # as want of one thread more; it may wait in the queue all the same
+            self._queued.discard(call_id)
+            self._front.fail(call_id, GrpcStatus.UNKNOWN, INTERNAL_ERROR)
+            raise
 
     def _answer_queued(self, call_id: int, rpc: str, request: bytes, details: Any) -> None:
         if call_id in self._queued:
@@ -230,6 +265,9 @@ class NativeDoor:
                 self._open.pop(call_id, _nothing)()
         except Refused as refused:
             self._front.fail(call_id, refused.status, str(refused))
+        except BaseException:
+            self._front.fail(call_id, GrpcStatus.UNKNOWN, INTERNAL_ERROR)
+            raise
         finally:
             self._calls.leave()
 

@@ -10,7 +10,8 @@ from milvine.server.rest.calls import Json, reply
 
 
 class Alive(BaseModel):
-    status: str = Field(examples=["alive"])
+    status: str = Field(description="`alive` or `dead`.", examples=["alive"])
+    reason: str = Field("", description="Which door is dead, and why.")
 
 
 class Readiness(BaseModel):
@@ -19,12 +20,18 @@ class Readiness(BaseModel):
 
 
 def health_router(health: Health) -> APIRouter:
-    """`GET /healthz`: 200 from a process that answers. `GET /readyz`: 200, or 503 with the reason."""
+    """`GET /healthz`: 200 from a process that answers at its doors. `GET /readyz`: 200, or 503 with the reason."""
     router = APIRouter(tags=["operation"], default_response_class=Json)
 
-    @router.get("/healthz", response_model=Alive, summary="Whether the process answers")
-    async def alive() -> Json:
-        return reply({"status": "alive"})
+    @router.get(
+        "/healthz",
+        response_model=Alive,
+        responses={503: {"description": "Nothing but another start will help", "model": Alive}},
+        summary="Whether the process answers at its doors",
+    )
+    def alive() -> Json:
+        reason = health.dead()
+        return reply({"status": "dead", "reason": reason}, 503) if reason else reply({"status": "alive"})
 
     @router.get(
         "/readyz",
@@ -33,7 +40,7 @@ def health_router(health: Health) -> APIRouter:
         summary="Whether it takes requests",
     )
     def ready() -> Json:
-        reason = health.trouble()
+        reason = health.trouble() or health.unanswered()
         return reply({"status": "not ready", "reason": reason}, 503) if reason else reply({"status": "ready"})
 
     return router
