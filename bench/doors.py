@@ -6,7 +6,6 @@ import contextlib
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections import deque
@@ -19,6 +18,7 @@ import numpy as np
 from bench.cases import Case
 from bench.data import ROOT
 from milvine.bench.vectors import Dataset
+from milvine.interpreter import running_module
 from milvine.types import Floats, Ids
 from milvus import IndexType, MetricType, Milvus
 
@@ -73,7 +73,7 @@ class Server:
         config.write_text(f"version: 0.5\nengine_config:\n  omp_thread_num: {self.threads}\n", encoding="utf-8")
         began = time.perf_counter()
         options = ["--data", self.folder, "--port", self.port, "--http-port", self.http_port, "--config", config]
-        command = [sys.executable, "-m", "milvine", "serve", *map(str, options), *self.flags]
+        command = running_module("milvine", "serve", *map(str, options), *self.flags)
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self._await_ready()
         self.client = Milvus(host="127.0.0.1", port=str(self.port))

@@ -6,7 +6,6 @@ import argparse
 import json
 import statistics
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from bench.cases import Case, cases
 from bench.measure import forget_pages
 from bench.report import Report
 from milvine.bench.vectors import Dataset, clustered
+from milvine.interpreter import running_module
 
 ROWS = 300_000
 K = 10
@@ -84,7 +84,7 @@ def _round(folder: Path, query: Path, data: Dataset, case: Case, cached: bool) -
 
 def _child(folder: Path, query: Path, case: Case) -> dict[str, Any]:
     """A Python process that opens the folder, searches once, prints what it found, and is waited for until then."""
-    command = [sys.executable, "-m", "bench.first_answer", str(folder), str(query), json.dumps(case.search)]
+    command = running_module("bench.first_answer", str(folder), str(query), json.dumps(case.search))
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         line = process.stdout.readline() if process.stdout else ""
     answer: dict[str, Any] = json.loads(line)

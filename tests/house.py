@@ -33,7 +33,19 @@ LAYERS = (
     "storage",
     "wire",
 )
-LEAVES = ("types", "errors", "limits", "config", "events", "logs", "memory", "interrupts", "waiting", "pool")
+LEAVES = (
+    "types",
+    "errors",
+    "limits",
+    "config",
+    "events",
+    "logs",
+    "memory",
+    "interrupts",
+    "waiting",
+    "pool",
+    "interpreter",
+)
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "manager", "managers", "common", "core", "misc", "impl"}
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef

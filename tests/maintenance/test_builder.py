@@ -66,7 +66,7 @@ def test_progress_is_told_stage_by_stage(tmp_path, in_subprocess):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGXCPU"), reason="this system has no limit of CPU time")
 def test_a_builder_that_loops_is_ended_and_rows_stay_exact(tmp_path, monkeypatch):
-    monkeypatch.setattr(process, "_START", "import json,sys;sys.path[:]=json.loads(sys.argv[1]);" + LOOPS)
+    monkeypatch.setattr(process, "_START", LOOPS)
     monkeypatch.setattr(build, "_STALL_SECONDS", 0)
     monkeypatch.setattr(build, "_STALL_SECONDS_PER_WORK", 0)
     seen = []
@@ -92,7 +92,7 @@ def test_a_stage_may_take_as_long_as_its_work_needs():
 
 def test_what_libraries_print_does_no_harm(tmp_path, monkeypatch):
     noise = "print('3');print('warning');print('[1]');print('x'*200000);print('y'*200000,file=sys.stderr);"
-    monkeypatch.setattr(process, "_START", "import sys;" + noise + process._START)
+    monkeypatch.setattr(process, "_START", noise + process._START)
     seen = []
     with filled(tmp_path, seen) as database:
         database.create_index("c", IVF)
@@ -165,7 +165,7 @@ def test_a_full_disk_never_gives_a_build_up(tmp_path):
 def test_a_builder_says_that_the_disk_is_full(tmp_path, monkeypatch):
     from milvine.maintenance import process
 
-    monkeypatch.setattr(process, "_START", "import sys;sys.exit('DiskFull: Cannot write f: No space left on device')")
+    monkeypatch.setattr(process, "_START", "sys.exit('DiskFull: Cannot write f: No space left on device')")
     with filled(tmp_path, []) as database, pytest.raises(DiskFull, match="No space left on device"):
         database.create_index("c", IVF)
 

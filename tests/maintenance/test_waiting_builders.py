@@ -1,6 +1,5 @@
 """A builder that waits for its work: taken, replaced when it died, and never left behind."""
 
-import json
 import os
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from milvine.engine.database import Database
 from milvine.errors import BuildFailed
 from milvine.events import Events, IndexBuilt
 from milvine.index.base import untold
+from milvine.interpreter import running
 from milvine.maintenance import process
 from milvine.maintenance.builder import BuildSpec
 from milvine.types import IndexSetting, IndexType, MetricType, Query
@@ -263,7 +263,7 @@ def test_the_threads_of_numpy_are_bounded_and_those_of_faiss_as_they_were(given)
     around = {key: value for key, value in os.environ.items() if key != name} | ({name: given} if given else {})
     seen = process._START.replace("import numpy\n", "import numpy\nprint(os.environ[name])\n")
     code = seen.replace("sys.exit(main())", "print(os.environ.get(name))")
-    told = subprocess.run([sys.executable, "-c", code, json.dumps(sys.path)], env=around, stdout=subprocess.PIPE)
+    told = subprocess.run(running(code), env=around, stdout=subprocess.PIPE)
     assert told.stdout.decode().split() == [given or "1", str(given)]
 
 
@@ -277,7 +277,7 @@ def test_the_system_ends_a_builder_before_its_parent_when_memory_ends(builders):
 
 def test_a_builder_that_is_killed_says_what_it_may_be_and_hurts_nothing(tmp_path, monkeypatch):
     killed = INSTEAD.format("os.kill(os.getpid(), signal.SIGKILL)")
-    monkeypatch.setattr(process, "_START", "import json,sys;sys.path[:]=json.loads(sys.argv[1]);" + killed)
+    monkeypatch.setattr(process, "_START", killed)
     with filled(tmp_path) as database:
         with pytest.raises(BuildFailed, match=r"^Cannot build .*: the builder ended with code -9 \(out of memory\?\)$"):
             database.create_index("c", IVF)

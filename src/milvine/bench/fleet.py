@@ -18,6 +18,8 @@ from typing import Any
 
 import psutil
 
+from milvine.interpreter import running_module
+
 HERE = Path(__file__).parent
 WORKER = HERE / "worker.py"
 COMMAND_SECONDS_MAX = 3600.0
@@ -128,7 +130,7 @@ class Serving:
         config = self.folder.with_suffix(".yaml")
         config.write_text(f"version: 0.5\nengine_config:\n  omp_thread_num: {self.threads}\n", encoding="utf-8")
         options = ["--data", self.folder, "--port", self.port, "--http-port", free_port(), "--config", config]
-        command = [*self.wrapping, sys.executable, "-m", "milvine", "serve", *map(str, options)]
+        command = [*self.wrapping, *running_module("milvine", "serve", *map(str, options))]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
         line = self.process.stdout.readline() if self.process.stdout else ""
         if not line:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -39,8 +41,21 @@ def bench(
     out: Annotated[Path, typer.Option(help="Folder of the JSON and the picture.")] = Path("milvine-bench"),
 ) -> None:
     """Measure raw faiss, Milvine embedded and its server in turns: recall, rates, latency, CPU, ingest, builds."""
-    _in_plain_environment()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of every `finally`, which ends servers
+    with _plain_environment(), _ends_in_order():
+        _measure(rows, queries, rounds, seconds, kinds, vectors, metric, threads, out)
+
+
+def _measure(
+    rows: int | None,
+    queries: int,
+    rounds: int,
+    seconds: float,
+    kinds: list[BenchKind] | None,
+    vectors: Path | None,
+    metric: BenchMetric,
+    threads: int | None,
+    out: Path,
+) -> None:
     try:
         from milvine.bench.measure import measure
         from milvine.bench.plan import KINDS, Plan
@@ -66,8 +81,21 @@ def bench(
         print(f"written: {path}")
 
 
-def _in_plain_environment() -> None:
-    """Start again without the variables that bend BLAS; numpy and faiss read them when they load."""
-    if any(name in os.environ for name in _BENDS_BLAS):
-        plain = {name: value for name, value in os.environ.items() if name not in _BENDS_BLAS}
-        os.execve(sys.executable, [sys.executable, "-m", "milvine", *sys.argv[1:]], plain)
+@contextmanager
+def _plain_environment() -> Iterator[None]:
+    """Contenders are started without the variables that bend BLAS, which numpy and faiss read when they load."""
+    taken = {name: os.environ.pop(name) for name in _BENDS_BLAS if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(taken)
+
+
+@contextmanager
+def _ends_in_order() -> Iterator[None]:
+    """SIGTERM ends this by way of every `finally`, which ends servers."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import IO, TypeAlias
 
 from milvine.errors import BuildFailed, BuildStarved, DiskFull
 from milvine.index.base import Report
+from milvine.interpreter import running
 from milvine.limits import MIB
 from milvine.maintenance.builder import BuildSpec
 from milvine.memory import memory_left
@@ -25,8 +25,10 @@ _ROOM_BYTES = 256 * MIB
 _KEPT_SECONDS = 10.0
 """How long a process waits for a build before it is ended."""
 _START = """
-import json, os, sys
-sys.path[:] = json.loads(sys.argv[1])
+import os, signal
+for each in ("SIGINT", "SIGTERM", "SIGHUP"):
+    if hasattr(signal, each):
+        signal.signal(getattr(signal, each), signal.SIG_IGN)
 name = "OPENBLAS_NUM_THREADS"
 given = os.environ.get(name)
 os.environ[name] = given or "1"
@@ -36,7 +38,8 @@ if given is None:
 from milvine.maintenance.builder import main
 sys.exit(main())
 """
-"""numpy's BLAS, for which builds have hardly a use, starts threads that spend a tenth of a second of CPU on waiting.
+"""What a terminal or a supervisor tells all processes of a server is for the server, which ends its builders.
+numpy's BLAS, for which builds have hardly a use, starts threads that spend a tenth of a second of CPU on waiting.
 faiss's own does not, and shall train with all its threads: it reads the same variable, later.
 """
 _OUT_OF_CPU_TIME = -getattr(signal, "SIGXCPU", 0)
@@ -135,8 +138,7 @@ def run_builder(spec: BuildSpec, report: Report, stop: Stop) -> bool:
 def _started() -> Process:
     """A process that gets ready, then waits for a line that says what to build."""
     pipe = subprocess.PIPE
-    arguments = [sys.executable, "-c", _START, json.dumps(sys.path)]
-    return subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace")
+    return subprocess.Popen(running(_START), stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace")
 
 
 def _end(process: Process | None) -> None:
@@ -153,7 +155,11 @@ def _run(process: Process, spec: BuildSpec, report: Report, stop: Stop) -> bool:
         words: deque[str] = deque(maxlen=1)
         telling = _follow(process.stdout, lambda line: _tell(line, report))
         complaining = _follow(process.stderr, lambda line: words.append(line) if line else None)
-        stopped = _wait(process, telling, stop)
+        try:
+            stopped = _wait(process, telling, stop)
+        except BaseException:  # as Ctrl-C: nobody waits for this build any more
+            process.kill()
+            raise
         telling.join()
         complaining.join()
     if process.returncode == 0:

@@ -7,13 +7,13 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from milvine.interpreter import running_module
 from milvine.testing.fuzz.target import Outcome, run_case
 from milvine.testing.fuzz.targets import TARGETS, load
 
@@ -92,8 +92,9 @@ def watch(name: str, work: Path, seed: int, first: int, count: int, seconds: flo
 
 def _one_child(name: str, work: Path, seed: int, number: int, count: int, seconds: float) -> str | None:
     """None when it came to its end, otherwise what was wrong."""
-    command = [sys.executable, "-m", "milvine.testing.fuzz", name, "--child", "--work", str(work), "--seed", str(seed)]
-    command += ["--first", str(number), "--count", str(count), "--minutes", str(seconds / 60)]
+    arguments = [name, "--child", "--work", str(work), "--seed", str(seed)]
+    arguments += ["--first", str(number), "--count", str(count), "--minutes", str(seconds / 60)]
+    command = running_module("milvine.testing.fuzz", *arguments)
     with (work / "output.txt").open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=os.getcwd())
         try:
