@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from milvine.catalog import old_sums
 from milvine.catalog.model import Edit, InsertKey, SegmentRecord
 from milvine.catalog.place import open_catalog
 from milvine.catalog.sql import Catalog
+from milvine.catalog.tables import OLD_SUMS, SUMS
 from milvine.errors import CatalogFailed
 from milvine.types import IdMode, IndexSetting, IndexType, MetricType
 
@@ -94,7 +97,7 @@ def test_numbers_are_not_given_again(place: Place) -> None:
     catalog = place.catalog()
     number = filled(catalog)
     partition = catalog.contents().collections[0].partitions[-1]
-    catalog.drop_partition(partition.id)
+    catalog.drop_partition(partition)
     catalog.drop_collection(number, 2**62 + 1)
     assert catalog.contents().collections == () and catalog.contents().last_id == 2**62 + 1
     catalog = place.again()
@@ -125,6 +128,96 @@ def test_it_knows_what_was_written(place: Place) -> None:
     with catalog._transaction() as connection:
         connection.exec_driver_sql("UPDATE segments SET rows = 11 WHERE id = 102")
     assert catalog.check() == ["the entries of collection 1 are not what was written"]
+
+
+def test_a_later_change_does_not_make_damage_right(place: Place) -> None:
+    catalog = place.catalog()
+    number = filled(catalog)
+    with catalog._transaction() as connection:
+        connection.exec_driver_sql("UPDATE segments SET rows = 11 WHERE id = 102")
+        connection.exec_driver_sql("DELETE FROM segments WHERE id = 101")
+    partition = catalog.create_partition(number, "later")
+    catalog.apply(Edit(number, (record(104, number, partition.id),), removed=(102,), flushed_lsn=200))
+    catalog.drop_partition(partition)
+    assert catalog.check() == [f"the entries of collection {number} are not what was written"]
+    catalog.drop_collection(number)
+    assert catalog.check() == []
+
+
+def test_every_kind_of_change_keeps_the_sums_right(place: Place) -> None:
+    catalog = place.catalog()
+    first = filled(catalog)
+    others = [catalog.create_collection(name, 4, MetricType.IP, 1, 0).collection.id for name in ("b", "c")]
+    edits = [Edit(n, (record(n * 1000, n, n),), flushed_lsn=300 + n, id_mode=IdMode.GENERATED) for n in others]
+    catalog.apply(*edits, Edit(first, removed=(101, 103), index=IndexSetting()))
+    found = {each.collection.id: each for each in catalog.contents().collections}
+    assert [len(found[number].segments) for number in (first, *others)] == [1, 1, 1]
+    assert [found[n].flushed_lsn for n in others] == [300 + n for n in others]
+    assert catalog.contents().durable_lsn == 300 + others[-1]
+    catalog.drop_partition(found[first].partitions[1])
+    catalog.drop_collection(others[0])
+    assert catalog.check() == place.again().check() == []
+
+
+def test_edits_of_one_commit_are_made_together_or_not_at_all(place: Place) -> None:
+    catalog = place.catalog()
+    number = filled(catalog)
+    other = catalog.create_collection("other", 4, MetricType.IP, 1, 0).collection.id
+    before = catalog.contents()
+    with pytest.raises(CatalogFailed):
+        catalog.apply(Edit(other, (record(500, other, 9),), flushed_lsn=9), Edit(number, (record(101, number, 1),)))
+    assert catalog.contents() == before and catalog.check() == []
+
+
+def made_old(catalog: Catalog) -> None:
+    """Have sums as a catalog of format 1 has them."""
+    with catalog._transaction() as connection:
+        connection.execute(SUMS.delete())
+        for number in (0, *(row[0] for row in connection.exec_driver_sql("SELECT id FROM collections").all())):
+            value = old_sums._sum(connection, number)
+            connection.execute(OLD_SUMS.insert().values(collection_id=number, value=value))
+
+
+def test_sums_of_format_1_count_until_the_collection_changes(place: Place) -> None:
+    catalog = place.catalog()
+    number = filled(catalog)
+    other = catalog.create_collection("other", 4, MetricType.IP, 1, 0).collection.id
+    made_old(catalog)
+    assert catalog.check() == []
+    catalog.create_partition(other, "p")
+    assert catalog.check() == []
+    with catalog._transaction() as connection:
+        connection.exec_driver_sql("UPDATE segments SET rows = 11 WHERE id = 102")
+        connection.exec_driver_sql(f"UPDATE collections SET dimension = 5 WHERE id = {other}")
+    assert catalog.check() == [f"the entries of collection {n} are not what was written" for n in (number, other)]
+
+
+def calls(act: Callable[[], object]) -> int:
+    """How many functions are called, and values looked at one by one."""
+    count = 0
+
+    def note(frame: object, what: str, of: object) -> None:
+        nonlocal count
+        count += what in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        act()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_what_a_partition_costs_does_not_depend_on_how_many_there_are(place: Place) -> None:
+    catalog = place.catalog()
+    number = catalog.create_collection("a", 4, MetricType.L2, 1024, 0).collection.id
+    catalog.drop_partition(catalog.create_partition(number, "statements are compiled once"))
+    few = calls(lambda: catalog.create_partition(number, "one of few"))
+    gone = catalog.create_partition(number, "gone")
+    few_dropped = calls(lambda: catalog.drop_partition(gone))
+    parts = [catalog.create_partition(number, f"more {each}") for each in range(300)]
+    assert calls(lambda: catalog.create_partition(number, "one of many")) < 1.2 * few
+    assert calls(lambda: catalog.drop_partition(parts[100])) < 1.2 * few_dropped
 
 
 def test_a_reader_sees_commits_and_follows_them(place: Place) -> None:

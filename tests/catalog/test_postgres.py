@@ -201,7 +201,7 @@ def test_a_connection_lost_after_the_commit(tmp_path: Path, cluster: Cluster) ->
 def test_lost_commits_are_noticed(tmp_path: Path, cluster: Cluster) -> None:
     made(tmp_path / "a", cluster)
     name = schema(json.loads((tmp_path / "a" / NOTE).read_text())["folder"])
-    for table in ("collections", "partitions", "segments", "sums", "facts"):
+    for table in ("collections", "partitions", "segments", "row_sums", "facts"):
         cluster.sql(f"DELETE FROM {name}.{table}")
     cluster.sql(f"ALTER SEQUENCE {name}.collections_id_seq RESTART")
     with pytest.raises(CorruptFile, match="it has lost commits"):

@@ -8,8 +8,10 @@ import sys
 import numpy as np
 import pytest
 
+from milvine.care.verify import verify
 from milvine.engine.database import Database
 from milvine.errors import DataFolderLocked, StorageFailed, UnsupportedFormat
+from milvine.storage.folder import FORMAT_VERSION
 from milvine.storage.local import LocalStorage
 
 OPEN = "import sys; from milvine.engine.database import Database; Database.open(sys.argv[1])"
@@ -64,6 +66,17 @@ def test_a_newer_folder_is_refused(tmp_path):
     (tmp_path / "FORMAT").write_text(json.dumps({"milvine_format": 99}))
     with pytest.raises(UnsupportedFormat, match="has format 99"):
         Database.open(tmp_path)
+
+
+def test_an_older_folder_is_upgraded_by_the_first_writer(tmp_path):
+    Database.open(tmp_path).close()
+    path = tmp_path / "FORMAT"
+    path.write_text(json.dumps({"milvine_format": 1}))
+    Database.open(tmp_path, read_only=True).close()
+    assert not verify(tmp_path).findings
+    assert json.loads(path.read_bytes()) == {"milvine_format": 1}
+    Database.open(tmp_path).close()
+    assert json.loads(path.read_bytes()) == {"milvine_format": FORMAT_VERSION}
 
 
 def test_read_only_needs_a_database(tmp_path):

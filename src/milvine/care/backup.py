@@ -29,6 +29,7 @@ from milvine.catalog.sql import Catalog, is_there
 from milvine.errors import CorruptFile, StorageFailed
 from milvine.segment.layout import TRAILER
 from milvine.storage.durable import make_folder, sync_folder, write_file
+from milvine.storage.folder import write_format
 from milvine.storage.local import LocalStorage
 
 _ROUNDS = 50
@@ -201,7 +202,7 @@ class _Backup:
         for finding in scan.findings:
             if finding.damage:
                 raise CorruptFile(f"{finding}. No backup was made: see `milvine repair`")
-        shutil.copyfile(self._root / "FORMAT", self._staging / "FORMAT")
+        write_format(self._staging)  # that of the copied catalog, which was opened
         for path in (self._staging / "FORMAT", self._staging / "catalog.sqlite"):
             write_file(path, path.read_bytes())
         others = tuple(self._others())

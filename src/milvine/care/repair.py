@@ -30,8 +30,8 @@ from milvine.catalog.place import folder_id
 from milvine.catalog.sql import DEFINITIONS, Catalog
 from milvine.errors import StorageFailed, Unsupported, UnsupportedFormat
 from milvine.segment.writer import RowSet, write_rows, write_tombstones
-from milvine.storage.durable import make_folder, sync_folder, write_file
-from milvine.storage.folder import FORMAT_VERSION, DataFolder
+from milvine.storage.durable import make_folder, sync_folder
+from milvine.storage.folder import FORMAT_VERSION, DataFolder, write_format
 from milvine.storage.local import LocalStorage
 from milvine.types import IdMode, Partition, RowMask
 from milvine.wal.record import InsertRecord
@@ -222,7 +222,7 @@ class _Work:
         aside = self._second_names(going)
         self._swap_catalog(contents)
         if not (self.folder.root / "FORMAT").exists() or "FORMAT" in going:
-            write_file(self.folder.root / "FORMAT", json.dumps({"milvine_format": FORMAT_VERSION}).encode())
+            write_format(self.folder.root)
         for name in going:
             if name not in ("catalog.sqlite", "FORMAT") and not name.startswith(DEFINITIONS):
                 (self.folder.root / name).unlink(missing_ok=True)

@@ -25,7 +25,7 @@ from milvine.errors import CorruptFile, MilvineError, StorageFailed
 from milvine.ingest.orphans import forgotten
 from milvine.segment.cache import FileCache
 from milvine.segment.reader import Segment
-from milvine.storage.folder import FORMAT_VERSION, DataFolder, in_use
+from milvine.storage.folder import FORMAT_VERSION, OLDEST_READABLE, DataFolder, in_use
 from milvine.storage.local import TEMPORARY, LocalStorage
 from milvine.types import Collection
 from milvine.wal.record import Record
@@ -120,8 +120,8 @@ def _format(folder: DataFolder) -> Iterator[Finding]:
     path = folder.root / "FORMAT"
     try:
         version = json.loads(path.read_bytes())["milvine_format"]
-        if version != FORMAT_VERSION:
-            yield damage("FORMAT", None, f"it says {version}; this Milvine reads format {FORMAT_VERSION}")
+        if version not in range(OLDEST_READABLE, FORMAT_VERSION + 1):
+            yield damage("FORMAT", None, f"it says {version}; this Milvine reads up to {FORMAT_VERSION}")
     except FileNotFoundError:
         yield damage("FORMAT", None, "the file is missing: nothing says which format the folder has")
     except (ValueError, KeyError, TypeError) as error:

@@ -1,87 +1,182 @@
 """Definitions a second time, outside the catalog: one small file for each collection, so that a lost catalog can be
 rebuilt with names, partitions and settings, also of collections without a segment, and without those that were dropped.
 
-    DATA/definitions/collection-N.json   {"body": {...}, "crc32c": of the body's text}
+    DATA/definitions/collection-N.json   lines of {"body": {...}, "crc32c": of the body's text}
 
-They are written after the commit they tell of. Nothing reads them but `milvine verify` and `milvine repair`.
+The first line is the collection as it was when the file was written whole, with "partitions": [[id, tag], ...].
+Each of the others is a change: {"created": [id, tag]}, {"dropped": id}, or {"set": {...}} with the collection as it
+is then. So a change costs the same however many partitions there are. A file is written whole again when most of it
+is of the past.
+
+They are written after the commit they tell of. Nothing reads them but `milvine verify` and `milvine repair`. A last
+line without its end is that of a crash, and is passed over; the first may end without, as files of format 1 do.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from milvine.catalog.rows import collection_of, described
+from milvine.errors import CatalogFailed
 from milvine.storage.checksum import crc32c
-from milvine.storage.durable import make_folder, sync_folder, write_file
+from milvine.storage.durable import append_file, make_folder, sync_folder, write_file
 from milvine.storage.failpoints import at
 from milvine.types import Collection, Partition
 
 _PREFIX, _SUFFIX = "collection-", ".json"
+_LINES_MIN = 64
+"""A file is written whole again when it has so many lines, and two for each partition."""
 Definition = tuple[Collection, tuple[Partition, ...]]
+Change = dict[str, Any]
+
+
+def created(partition: Partition) -> Change:
+    return {"created": [partition.id, partition.tag]}
+
+
+def dropped(partition_id: int) -> Change:
+    return {"dropped": partition_id}
+
+
+def settled(collection: Collection) -> Change:
+    """Its settings are other ones."""
+    return {"set": described(collection)}
+
+
+@dataclass(slots=True)
+class _File:
+    """What a file that can be appended to holds: lines, and partitions that are there."""
+
+    lines: int
+    partitions: int
+
+    def count(self, change: Change) -> None:
+        self.lines += 1
+        self.partitions += ("created" in change) - ("dropped" in change)
+
+    @property
+    def past(self) -> bool:
+        """Most of it is."""
+        return self.lines > 2 * self.partitions + _LINES_MIN
 
 
 class Definitions:
-    """The files of one folder. A write that fails is tried again with the next one: the catalog has it all."""
+    """The files of one folder. A write that fails is tried again with the next one: the catalog has it all.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._written: dict[int, str] = {}
-        self._wanted: dict[int, str | None] = {}
+    `read` gives a collection as the catalog has it, None where it has none.
+    """
+
+    def __init__(self, folder: Path, read: Callable[[int], Definition | None]) -> None:
+        self._folder, self._read = folder, read
+        self._files: dict[int, _File] = {}
+        self._owed: set[int] = set()
 
     def store(self, collection: Collection, partitions: tuple[Partition, ...]) -> None:
-        """Bring the file of a collection up to date, durably."""
-        self._wanted[collection.id] = _encode(collection, partitions)
-        self._write()
+        """Write the file of a new collection, durably."""
+        self._pay()
+        self._try(collection.id, partial(self._write_whole, (collection, partitions)))
+
+    def append(self, collection_id: int, change: Change) -> None:
+        """Add a change to the file of a collection, durably."""
+        self._pay()
+        file = self._files.get(collection_id)
+        if collection_id in self._owed:
+            return
+        if file is None or file.past:
+            self._try(collection_id, partial(self._write_from_catalog, collection_id))
+        elif not self._try(collection_id, partial(self._append, collection_id, change, file)):
+            self._pay()
 
     def remove(self, collection_id: int) -> None:
-        self._wanted[collection_id] = None
-        self._write()
+        self._pay()
+        self._try(collection_id, partial(self._remove, collection_id))
 
     def newest(self) -> int:
         """The highest id of a collection that has a file, 0 without any."""
-        return max(_files(self._folder), default=0)
+        return max(_paths(self._folder), default=0)
 
-    def replace(self, definitions: list[Definition]) -> None:
+    def replace(self, definitions: Iterable[Definition]) -> None:
         """Have files for exactly these; those that say so already stay as they are."""
-        there = {number: path.read_text("utf-8", "replace") for number, path in _files(self._folder).items()}
-        self._written = there
-        self._wanted = dict.fromkeys(there)
-        self._wanted |= {each.id: _encode(each, partitions) for each, partitions in definitions}
-        self._write()
+        wanted = {definition[0].id: definition for definition in definitions}
+        self._files, self._owed = {}, set()
+        for number, path in _paths(self._folder).items():
+            if number not in wanted:
+                self._try(number, partial(self._remove, number))
+            elif self._says(number, path, wanted[number]):
+                del wanted[number]
+        for number, definition in wanted.items():
+            self._try(number, partial(self._write_whole, definition))
 
-    def _write(self) -> None:
-        for number, text in list(self._wanted.items()):
-            try:
-                self._write_one(number, text)
-            except OSError:
-                continue  # kept in `_wanted`
-            del self._wanted[number]
+    def _says(self, number: int, path: Path, wanted: Definition) -> bool:
+        """Whether a file says this; then it is known from now on."""
+        try:
+            data = path.read_bytes()
+            if _decode(data) != wanted:
+                return False
+        except (OSError, *_NONSENSE):
+            return False
+        if data.endswith(b"\n"):  # else the next change writes it whole
+            self._files[number] = _File(data.count(b"\n"), len(wanted[1]))
+        return True
 
-    def _write_one(self, number: int, text: str | None) -> None:
-        at("definition.write")
-        path = self._folder / f"{_PREFIX}{number}{_SUFFIX}"
-        if text is None:
-            if path.exists():
-                path.unlink()
-                sync_folder(self._folder)
-            self._written.pop(number, None)
-        elif self._written.get(number) != text:
-            make_folder(self._folder)
-            write_file(path, text.encode())
-            self._written[number] = text
+    def _pay(self) -> None:
+        """Try again what failed before."""
+        for number in sorted(self._owed):
+            self._try(number, partial(self._write_from_catalog, number))
+
+    def _try(self, number: int, write: Callable[[], None]) -> bool:
+        try:
+            at("definition.write")
+            write()
+        except (OSError, CatalogFailed):
+            self._files.pop(number, None)  # it may end in a part of a line
+            self._owed.add(number)
+            return False
+        self._owed.discard(number)
         at("definition.written")
+        return True
+
+    def _write_from_catalog(self, number: int) -> None:
+        definition = self._read(number)
+        if definition is None:
+            self._remove(number)
+        else:
+            self._write_whole(definition)
+
+    def _write_whole(self, definition: Definition) -> None:
+        number = definition[0].id
+        make_folder(self._folder)
+        write_file(self._path(number), _whole(*definition))
+        self._files[number] = _File(1, len(definition[1]))
+
+    def _append(self, number: int, change: Change, file: _File) -> None:
+        append_file(self._path(number), _line(change))
+        file.count(change)
+
+    def _remove(self, number: int) -> None:
+        self._files.pop(number, None)
+        path = self._path(number)
+        if path.exists():
+            path.unlink()
+            sync_folder(self._folder)
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{_PREFIX}{number}{_SUFFIX}"
 
 
 def read_definitions(folder: Path) -> tuple[list[Definition], dict[int, str]]:
     """What the files say, by collection id, and which of them are damaged, how."""
     found: list[Definition] = []
     damaged: dict[int, str] = {}
-    for number, path in sorted(_files(folder).items()):
+    for number, path in sorted(_paths(folder).items()):
         try:
             definition = _decode(path.read_bytes())
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except _NONSENSE as error:
             damaged[number] = f"it is no definition of a collection ({error})"
             continue
         if definition[0].id == number:
@@ -91,18 +186,23 @@ def read_definitions(folder: Path) -> tuple[list[Definition], dict[int, str]]:
     return found, damaged
 
 
-def _files(folder: Path) -> dict[int, Path]:
+_NONSENSE = (ValueError, KeyError, TypeError, RecursionError, AttributeError)
+
+
+def _paths(folder: Path) -> dict[int, Path]:
     files = folder.glob(f"{_PREFIX}*{_SUFFIX}") if folder.is_dir() else ()
     numbers = {path: path.name[len(_PREFIX) : -len(_SUFFIX)] for path in files}
     return {int(number): path for path, number in numbers.items() if number.isdecimal()}
 
 
-def _encode(collection: Collection, partitions: tuple[Partition, ...]) -> str:
-    body = {
-        **described(collection),
-        "partitions": [[partition.id, partition.tag] for partition in partitions],
-    }
-    return json.dumps({"body": body, "crc32c": crc32c(_canonical(body))}, separators=(",", ":"))
+def _whole(collection: Collection, partitions: tuple[Partition, ...]) -> bytes:
+    told = [[partition.id, partition.tag] for partition in partitions]
+    return _line({**described(collection), "partitions": told})
+
+
+def _line(body: dict[str, Any]) -> bytes:
+    held = {"body": body, "crc32c": crc32c(_canonical(body))}
+    return json.dumps(held, separators=(",", ":")).encode() + b"\n"
 
 
 def _canonical(body: dict[str, Any]) -> bytes:
@@ -110,9 +210,23 @@ def _canonical(body: dict[str, Any]) -> bytes:
 
 
 def _decode(data: bytes) -> Definition:
-    held = json.loads(data)
-    body = held["body"]
+    first, *changes = data.split(b"\n")
+    body = _body(first)
+    collection, tags = collection_of(body), dict(body["partitions"])
+    for line in changes[:-1]:  # behind the last end of a line is nothing, or what a crash left
+        change = _body(line)
+        if "created" in change:
+            tags |= dict([change["created"]])
+        elif "dropped" in change:
+            del tags[change["dropped"]]
+        else:
+            collection = collection_of(change["set"])
+    return collection, tuple(Partition(each, collection.id, tag) for each, tag in tags.items())
+
+
+def _body(line: bytes) -> dict[str, Any]:
+    held = json.loads(line)
+    body: dict[str, Any] = held["body"]
     if crc32c(_canonical(body)) != held["crc32c"]:
         raise ValueError("its checksum is wrong")
-    collection = collection_of(body)
-    return collection, tuple(Partition(number, collection.id, tag) for number, tag in body["partitions"])
+    return body

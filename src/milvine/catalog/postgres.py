@@ -16,7 +16,19 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, Table, create_engine, insert, select, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Integer,
+    MetaData,
+    Table,
+    create_engine,
+    insert,
+    inspect,
+    select,
+    text,
+)
 from sqlalchemy import update as change
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -58,13 +70,12 @@ class PostgresCatalog(Catalog):
 
     def __init__(self, path: Path, uri: str, folder_id: str, read_only: bool, events: Events | None) -> None:
         self._events = Events() if events is None else events
-        self._definitions = Definitions(path.parent / DEFINITIONS)
+        self._definitions = Definitions(path.parent / DEFINITIONS, self._definition)
         self._server, self._folder_id, self._read_only = _Server(uri), folder_id, read_only
         self._place, self._cure, self.commits = f"the catalog in {self._server.name}", _CURE, 0
         self._client = f"milvine-{secrets.token_hex(8)}"
         self._epoch = self._made = 0
         self._opened = False
-        self._undefined: set[int] = set()
         try:
             self._engine = create_engine(
                 "postgresql+psycopg://", creator=self._connect, pool_size=1, max_overflow=0, pool_pre_ping=True
@@ -98,22 +109,13 @@ class PostgresCatalog(Catalog):
                 for table in (COLLECTIONS, PARTITIONS):
                     if last := _last(source, table):
                         pass_over(target, table, last)
-                for table in METADATA.sorted_tables:
+                there = set(inspect(source).get_table_names())  # a catalog of before has fewer
+                for table in (each for each in METADATA.sorted_tables if each.name in there):
                     rows = [dict(row) for row in source.execute(select(table)).mappings()]
                     if rows:
                         target.execute(insert(table), rows)
         finally:
             copy.close()
-
-    def _define(self, collection_id: int) -> None:
-        """The change is committed by now: where the definition cannot be read, it follows with the next one."""
-        self._undefined.add(collection_id)
-        try:
-            for number in sorted(self._undefined):
-                super()._define(number)
-                self._undefined.discard(number)
-        except CatalogFailed:
-            return
 
     @contextmanager
     def _change(self) -> Iterator[Connection]:

@@ -14,16 +14,17 @@ from sqlite3 import connect
 from time import perf_counter
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, delete, event, func, insert, select, text, update
+from sqlalchemy import Connection, and_, create_engine, delete, event, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from milvine.catalog.definitions import Definitions
+from milvine.catalog.definitions import Definition, Definitions, created, dropped, settled
+from milvine.catalog.facts import facts, raise_facts
 from milvine.catalog.keys import drop_keys, store_keys, stored_keys
 from milvine.catalog.model import Contents, Edit, SegmentRecord, StoredCollection
-from milvine.catalog.rows import Row, collection_changes, collection_of, collection_row, segment_of_row, segment_row
-from milvine.catalog.sums import renew, wrong
-from milvine.catalog.tables import COLLECTIONS, FACTS, METADATA, PARTITIONS, SEGMENTS
+from milvine.catalog.rows import collection_changes, collection_of, collection_row, segment_of_row, segment_row
+from milvine.catalog.sums import SummedRows, store_sums, wrong
+from milvine.catalog.tables import COLLECTIONS, METADATA, PARTITIONS, SEGMENTS
 from milvine.errors import CatalogFailed, CatalogFull, CorruptFile, DiskFull, MilvineError
 from milvine.events import CatalogCommitted, Events
 from milvine.limits import DEFAULT_TAG
@@ -33,7 +34,6 @@ from milvine.types import Collection, IdMode, IndexType, MetricType, Partition
 
 DEFINITIONS = "definitions"
 """The folder, beside the catalog, of the definitions outside it."""
-_DURABLE_LSN, _LAST_ID = "durable_lsn", "last_id"
 _CURE = "`milvine repair` rebuilds it"
 _NO_ROOM = "database or disk is full"
 _DAMAGED = ("malformed", "is not a database")
@@ -50,7 +50,7 @@ class Catalog:
         self._events = Events() if events is None else events
         self._path, self._place, self._cure = path, str(path), _CURE
         self.commits = 0
-        self._definitions = Definitions(path.parent / DEFINITIONS)
+        self._definitions = Definitions(path.parent / DEFINITIONS, self._definition)
         where = f"file:{path}?mode=ro&uri=true" if read_only else str(path)
         self._engine = create_engine(
             f"sqlite:///{where}", poolclass=StaticPool, connect_args={"check_same_thread": False, "timeout": 30}
@@ -77,7 +77,7 @@ class Catalog:
         with self._transaction() as connection:
             for what in () if unchecked else wrong(connection):
                 raise CorruptFile.at(self._place, 0, f"{what}; {self._cure}")
-            facts = {row.key: row.value for row in connection.execute(select(FACTS.c.key, FACTS.c.value))}
+            durable_lsn, last_id = facts(connection)
             partitions: dict[int, list[Partition]] = defaultdict(list)
             for row in connection.execute(select(PARTITIONS).order_by(PARTITIONS.c.id)):
                 partitions[row.collection_id].append(Partition(row.id, row.collection_id, row.tag))
@@ -95,7 +95,7 @@ class Catalog:
                 )
                 for row in connection.execute(select(COLLECTIONS).order_by(COLLECTIONS.c.id))
             )
-        return Contents(stored, facts.get(_DURABLE_LSN, 0), facts.get(_LAST_ID, 0))
+        return Contents(stored, durable_lsn, last_id)
 
     def create_collection(
         self, name: str, dimension: int, metric: MetricType, index_file_size_mb: int, lsn: int
@@ -112,9 +112,11 @@ class Catalog:
             "flushed_lsn": lsn,
         }
         with self._change() as connection:
-            collection_id = _inserted(connection, COLLECTIONS, values)
-            partition_id = _inserted(connection, PARTITIONS, {"collection_id": collection_id, "tag": DEFAULT_TAG})
-            renew(connection, collection_id)
+            rows = SummedRows(connection)
+            collection_id = rows.create(COLLECTIONS, values)
+            values = {"collection_id": collection_id, "tag": DEFAULT_TAG}
+            partition_id = rows.create(PARTITIONS, values)
+            rows.settle()
         collection = Collection(collection_id, name, dimension, metric, index_file_size_mb)
         partitions = (Partition(partition_id, collection_id, DEFAULT_TAG),)
         self._definitions.store(collection, partitions)
@@ -123,50 +125,49 @@ class Catalog:
     def drop_collection(self, collection_id: int, last_id: int = 0) -> None:
         """`last_id`: no generated id up to it is given again, though nothing may remember them now."""
         with self._change() as connection:
-            connection.execute(delete(SEGMENTS).where(SEGMENTS.c.collection_id == collection_id))
-            connection.execute(delete(PARTITIONS).where(PARTITIONS.c.collection_id == collection_id))
-            connection.execute(delete(COLLECTIONS).where(COLLECTIONS.c.id == collection_id))
+            SummedRows(connection).drop(collection_id)
             drop_keys(connection, collection_id)
-            _raise_fact(connection, _LAST_ID, last_id)
-            renew(connection, collection_id)
+            raise_facts(connection, last_id=last_id)
         self._definitions.remove(collection_id)
 
     def create_partition(self, collection_id: int, tag: str) -> Partition:
+        """What it costs does not depend on how many there are."""
         with self._change() as connection:
-            partition_id = _inserted(connection, PARTITIONS, {"collection_id": collection_id, "tag": tag})
-            renew(connection, collection_id)
-        self._define(collection_id)
-        return Partition(partition_id, collection_id, tag)
+            rows = SummedRows(connection)
+            partition_id = rows.create(PARTITIONS, {"collection_id": collection_id, "tag": tag})
+            rows.settle()
+        partition = Partition(partition_id, collection_id, tag)
+        self._definitions.append(collection_id, created(partition))
+        return partition
 
-    def drop_partition(self, partition_id: int, last_id: int = 0) -> None:
+    def drop_partition(self, partition: Partition, last_id: int = 0) -> None:
         """`last_id` as for a collection."""
         with self._change() as connection:
-            owner = select(PARTITIONS.c.collection_id).where(PARTITIONS.c.id == partition_id)
-            collection_id = int(connection.execute(owner).scalar() or 0)
-            connection.execute(delete(SEGMENTS).where(SEGMENTS.c.partition_id == partition_id))
-            connection.execute(delete(PARTITIONS).where(PARTITIONS.c.id == partition_id))
-            _raise_fact(connection, _LAST_ID, last_id)
-            renew(connection, collection_id)
-        self._define(collection_id)
+            rows = SummedRows(connection)
+            inside = SEGMENTS.c.partition_id == partition.id
+            rows.delete(SEGMENTS, and_(SEGMENTS.c.collection_id == partition.collection_id, inside))
+            rows.delete_ids(PARTITIONS, [partition.id])
+            rows.settle()
+            raise_facts(connection, last_id=last_id)
+        self._definitions.append(partition.collection_id, dropped(partition.id))
 
-    def apply(self, edit: Edit) -> None:
-        """Commit an edit."""
+    def apply(self, *edits: Edit) -> None:
+        """Commit edits, each of another collection, in one transaction."""
         with self._change() as connection:
-            gone = [*edit.removed, *(record.id for record in edit.changed)]
-            if gone:
-                connection.execute(delete(SEGMENTS).where(SEGMENTS.c.id.in_(gone)))
-            kept = [segment_row(record) for record in (*edit.added, *edit.changed)]
-            if kept:
-                connection.execute(insert(SEGMENTS), kept)
-            changes = collection_changes(edit)
-            if changes:
-                connection.execute(update(COLLECTIONS).where(COLLECTIONS.c.id == edit.collection_id).values(**changes))
-            store_keys(connection, edit.collection_id, edit.keys)
-            _raise_fact(connection, _DURABLE_LSN, edit.flushed_lsn or 0)
-            _raise_fact(connection, _LAST_ID, edit.last_id)
-            renew(connection, edit.collection_id)
-        if edit.id_mode is not None or edit.index is not None:
-            self._define(edit.collection_id)
+            rows = SummedRows(connection)
+            replaced = (record.id for edit in edits for record in edit.changed)
+            rows.delete_ids(SEGMENTS, [*replaced, *(n for edit in edits for n in edit.removed)])
+            kept = [record for edit in edits for record in (*edit.added, *edit.changed)]
+            rows.insert(SEGMENTS, [segment_row(record) for record in kept])
+            changed = rows.change_collections({edit.collection_id: collection_changes(edit) for edit in edits})
+            rows.settle()
+            for edit in edits:
+                store_keys(connection, edit.collection_id, edit.keys)
+            durable_lsn = max((edit.flushed_lsn or 0 for edit in edits), default=0)
+            raise_facts(connection, durable_lsn, max((edit.last_id for edit in edits), default=0))
+        for before, now in changed:
+            if collection_of(before) != collection_of(now):
+                self._definitions.append(now["id"], settled(collection_of(now)))
 
     def check(self) -> list[str]:
         """What is wrong with the catalog itself: its pages, and entries that are not what was written. Sentences."""
@@ -177,8 +178,8 @@ class Catalog:
                 found += [str(page) for page in pages if page != "ok"]
             return found + wrong(connection)
 
-    def define(self) -> None:
-        """Write the definitions outside the catalog anew, where they say something else.
+    def define(self, contents: Contents | None = None) -> None:
+        """Write the definitions outside the catalog anew, where they say something else; `contents`: as was just read.
 
         Raises:
             CorruptFile: one is of a collection that this catalog never made: it has lost commits.
@@ -187,7 +188,8 @@ class Catalog:
         if newest > last:
             what = f"it has lost commits: collection {newest} is defined beside it; {self._cure}"
             raise CorruptFile.at(self._place, 0, what)
-        self._definitions.replace([(each.collection, each.partitions) for each in self.contents().collections])
+        stored = (contents or self.contents()).collections
+        self._definitions.replace((each.collection, each.partitions) for each in stored)
 
     def last_collection_id(self) -> int:
         """The highest id that a collection ever had."""
@@ -230,19 +232,16 @@ class Catalog:
                     connection.execute(insert(PARTITIONS).values(**values))
                 if stored.segments:
                     connection.execute(insert(SEGMENTS), [segment_row(record) for record in stored.segments])
-            _raise_fact(connection, _DURABLE_LSN, contents.durable_lsn)
-            _raise_fact(connection, _LAST_ID, contents.last_id)
-            for number in [stored.collection.id for stored in contents.collections] or [last_collection_id]:
-                renew(connection, number)
+            raise_facts(connection, contents.durable_lsn, contents.last_id)
+            store_sums(connection, [stored.collection.id for stored in contents.collections])
         self.define()
 
-    def _define(self, collection_id: int) -> None:
+    def _definition(self, collection_id: int) -> Definition | None:
         with self._transaction() as connection:
             row = connection.execute(select(COLLECTIONS).where(COLLECTIONS.c.id == collection_id)).first()
             chosen = select(PARTITIONS).where(PARTITIONS.c.collection_id == collection_id).order_by(PARTITIONS.c.id)
             partitions = tuple(Partition(p.id, p.collection_id, p.tag) for p in connection.execute(chosen))
-        if row is not None:
-            self._definitions.store(collection_of(row._asdict()), partitions)
+        return None if row is None else (collection_of(row._asdict()), partitions)
 
     @contextmanager
     def _change(self) -> Iterator[Connection]:
@@ -297,23 +296,6 @@ def _mark(path: Path) -> tuple[int, int]:
     except FileNotFoundError:
         return 0, 0
     return found.st_mtime_ns, found.st_size
-
-
-def _inserted(connection: Connection, table: Any, values: Row) -> int:
-    key = connection.execute(insert(table).values(**values)).inserted_primary_key
-    assert key is not None
-    return int(key[0])
-
-
-def _raise_fact(connection: Connection, key: str, value: int) -> None:
-    """A fact only ever grows."""
-    if not value:
-        return
-    known = connection.execute(select(func.max(FACTS.c.value)).where(FACTS.c.key == key)).scalar()
-    if known is None:
-        connection.execute(insert(FACTS).values(key=key, value=value))
-    elif value > known:
-        connection.execute(update(FACTS).where(FACTS.c.key == key).values(value=value))
 
 
 def _durable_pragmas(connection: Any, _: object) -> None:

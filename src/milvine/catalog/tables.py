@@ -63,8 +63,15 @@ INSERT_KEYS = Table(
     Column("packed", LargeBinary, nullable=False),
 )
 
+OLD_SUMS = Table(
+    "sums",  # of format 1
+    METADATA,
+    Column("collection_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("value", BigInteger, nullable=False),
+)
+
 SUMS = Table(
-    "sums",
+    "row_sums",
     METADATA,
     Column("collection_id", BigInteger, primary_key=True, autoincrement=False),
     Column("value", BigInteger, nullable=False),

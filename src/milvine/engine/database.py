@@ -205,7 +205,7 @@ class Database:
         ddl.drop_partition(self._writable(), self._state(name), tag)
 
     def has_partition(self, name: str, tag: str) -> bool:
-        return tag in self.pin(name).by_tag
+        return self.pin(name).partition(tag) is not None
 
     def partitions(self, name: str) -> list[str]:
         """All tags, `_default` first, then in creation order."""

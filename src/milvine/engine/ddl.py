@@ -64,11 +64,9 @@ def create_partition(stores: Stores, state: CollectionState, tag: str) -> None:
         limit = stores.settings.max_partition_num
         if len(state.partitions) - 1 >= limit:
             raise IllegalPartition(f"The number of partitions exceeds the upper limit({limit})")
-        if tag in state.version.by_tag:
+        if state.version.partition(tag):
             raise IllegalPartition("Duplicate partition is not allowed")
-        partition = stores.catalog.create_partition(state.id, tag)
-        state.partitions[partition.id] = partition
-        state.publish()
+        state.add_partition(stores.catalog.create_partition(state.id, tag))
 
     stores.writer.call(run)
 
@@ -80,17 +78,13 @@ def drop_partition(stores: Stores, state: CollectionState, tag: str) -> None:
         _check(state)
         if tag == DEFAULT_TAG:
             raise DefaultPartitionDrop
-        partition = state.version.by_tag.get(tag)
+        partition = state.version.partition(tag)
         if partition is None:
             raise PartitionNotFound.named(state.collection.name, tag)
-        stores.catalog.drop_partition(partition.id, stores.ids.last)
+        stores.catalog.drop_partition(partition, stores.ids.last)
         at("drop.committed")
         before = state.files()
-        del state.partitions[partition.id]
-        for key in [k for k, v in state.segments.items() if v.segment.record.partition_id == partition.id]:
-            del state.segments[key]
-            state.dirty.discard(key)
-        state.memtable.drop_partition(partition.id)
+        state.drop_partition(partition)
         state.publish()
         retire(stores, before - state.files())
 

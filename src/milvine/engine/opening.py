@@ -72,7 +72,7 @@ def _open(folder: DataFolder, settings: Settings, events: Events, read_only: boo
             replayed = 0
         else:
             at("open.catalog_read")
-            catalog.define()
+            catalog.define(contents)
             recovered = recover(folder, contents, files, ids, settings, events)
             states, log, replayed = recovered.states, recovered.log, recovered.replayed
             ids.seen(newest_number(storage))

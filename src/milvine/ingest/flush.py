@@ -166,15 +166,26 @@ def _row_sets(sealed: Sealed, ids: IdSource) -> tuple[list[RowSet], list[NDArray
     """The live rows grouped by partition, and where each came from."""
     if not sealed.blocks:
         return [], []
-    partitions = _joined([block.partitions[: block.length] for block in sealed.blocks])
-    live = _joined(sealed.live)
     sets, origins = [], []
+    grouped = _rows_by_partition(sealed)
     for partition in sealed.partitions:
-        rows = np.flatnonzero(live & (partitions == partition.id))
-        if len(rows):
+        rows = grouped.get(partition.id)
+        if rows is not None:
             sets.append(_row_set(sealed.blocks, partition, rows, ids.one()))
             origins.append(rows)
     return sets, origins
+
+
+def _rows_by_partition(sealed: Sealed) -> dict[int, NDArray[np.int64]]:
+    """The live rows of each partition that has some, ascending: one pass, however many partitions there are."""
+    rows = np.flatnonzero(_joined(sealed.live))
+    partitions = _joined([block.partitions[: block.length] for block in sealed.blocks])[rows]
+    if len(partitions) and (partitions == partitions[0]).all():
+        return {int(partitions[0]): rows}
+    order = np.argsort(partitions, kind="stable")
+    found, starts = np.unique(partitions[order], return_index=True)
+    parts = np.split(rows[order], starts[1:])
+    return {int(number): part for number, part in zip(found, parts, strict=True)}
 
 
 def _row_set(blocks: Sequence[Block], partition: Partition, rows: NDArray[np.int64], segment_id: int) -> RowSet:

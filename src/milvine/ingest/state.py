@@ -63,6 +63,21 @@ class CollectionState:
         if self.since_seal_lsn is None:
             self.since_seal_lsn = lsn
 
+    def add_partition(self, partition: Partition) -> None:
+        """Take a new partition in and show it to readers; segments and their plans are as they were."""
+        self.partitions[partition.id] = partition
+        self._partition_set = self._partition_set.with_new(partition)
+        self.version = replace(self.version, partition_set=self._partition_set)
+
+    def drop_partition(self, partition: Partition) -> None:
+        """Let a partition go with its rows; `publish` shows it."""
+        del self.partitions[partition.id]
+        self._partition_set = self._partition_set.without(partition)
+        for key in [k for k, v in self.segments.items() if v.segment.record.partition_id == partition.id]:
+            del self.segments[key]
+            self.dirty.discard(key)
+        self.memtable.drop_partition(partition.id)
+
     def set_id_mode(self, mode: IdMode) -> None:
         self.collection = replace(self.collection, id_mode=mode)
 
@@ -97,8 +112,6 @@ class CollectionState:
 
     def _version(self) -> Version:
         segments = SegmentSet(tuple(self.segments[key] for key in sorted(self.segments)))
-        if tuple(self.partitions.values()) != self._partition_set.partitions:
-            self._partition_set = PartitionSet(tuple(self.partitions.values()))
         return Version(self.collection, self._partition_set, segments, self.memtable.tail())
 
 

@@ -278,7 +278,7 @@ class Writer:
         state = request.state
         if state.dropped:
             raise CollectionNotFound.named(state.collection.name)
-        partition = state.version.by_tag.get(request.tag) if request.tag else None
+        partition = state.version.partition(request.tag) if request.tag else None
         if isinstance(request, DeleteRequest):
             if not len(request.ids) or (request.tag and partition is None):
                 return None

@@ -126,7 +126,7 @@ def _numbered(version: Version, numbers: Set[int]) -> Set[int]:
 
 
 def _matching(version: Version, pattern: str, clock: PatternClock) -> set[int]:
-    exact = version.by_tag.get(pattern)
+    exact = version.partition(pattern)
     chosen = {exact.id} if exact else set()
     if pattern == DEFAULT_TAG or re.escape(pattern) == pattern:
         return chosen

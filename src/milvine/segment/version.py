@@ -82,14 +82,32 @@ def runs_of(segments: Iterable[LiveSegment]) -> tuple[SegmentRun, ...]:
 
 
 class PartitionSet:
-    """The partitions of a collection in creation order. Immutable, shared by all versions until it changes."""
+    """The partitions of a collection in creation order. Immutable, shared by all versions until it changes.
+
+    A set that grows shares the table of tags with the smaller ones: ids ascend, so each knows which of them are not its
+    own. To add a partition costs the same however many there are.
+    """
 
     def __init__(self, partitions: tuple[Partition, ...]) -> None:
         self.partitions = partitions
+        self._by_tag = {partition.tag: partition for partition in partitions}
+        self._last = partitions[-1].id if partitions else 0
 
-    @cached_property
-    def by_tag(self) -> dict[str, Partition]:
-        return {partition.tag: partition for partition in self.partitions}
+    def find(self, tag: str) -> Partition | None:
+        """The partition with this tag."""
+        found = self._by_tag.get(tag)
+        return found if found is not None and found.id <= self._last else None
+
+    def with_new(self, partition: Partition) -> PartitionSet:
+        """These and a newer one, whose tag is none of theirs. To be called on the newest set only."""
+        grown = PartitionSet.__new__(PartitionSet)
+        grown.partitions, grown._by_tag, grown._last = (*self.partitions, partition), self._by_tag, partition.id
+        grown._by_tag[partition.tag] = partition
+        return grown
+
+    def without(self, partition: Partition) -> PartitionSet:
+        """These, and not that one."""
+        return PartitionSet(tuple(each for each in self.partitions if each is not partition))
 
 
 class SegmentSet:
@@ -158,9 +176,9 @@ class Version:
     def partitions(self) -> tuple[Partition, ...]:
         return self.partition_set.partitions
 
-    @property
-    def by_tag(self) -> dict[str, Partition]:
-        return self.partition_set.by_tag
+    def partition(self, tag: str) -> Partition | None:
+        """The partition with this tag."""
+        return self.partition_set.find(tag)
 
     @property
     def segments(self) -> tuple[LiveSegment, ...]:

@@ -115,3 +115,13 @@ def write_file(path: Path, data: bytes, mode: int = 0o644, owner: tuple[int, int
         os.close(fd)
     os.replace(temporary, path)
     sync_folder(path.parent)
+
+
+def append_file(path: Path, data: bytes) -> None:
+    """Append to a file that exists, durably. After an error or a power cut it may end in a part of `data`."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
+    try:
+        write_all(fd, [memoryview(data)])
+        sync_fd(fd)
+    finally:
+        os.close(fd)

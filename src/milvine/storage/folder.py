@@ -17,8 +17,10 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-FORMAT_VERSION = 1
-_OLDEST_READABLE = 1
+FORMAT_VERSION = 2
+"""2: sums of the catalog by rows, definitions with a line for each change. What is of 1 is read, and becomes of 2
+with its next change."""
+OLDEST_READABLE = 1
 
 
 _LOCK_SECONDS = 1.0
@@ -101,7 +103,7 @@ class DataFolder:
         if not path.exists():
             if not create:
                 raise StorageFailed(f"{self.root} holds no Milvine database")
-            write_file(path, json.dumps({"milvine_format": FORMAT_VERSION}).encode())
+            write_format(self.root)
             return
         try:
             version = int(json.loads(path.read_bytes())["milvine_format"])
@@ -112,8 +114,15 @@ class DataFolder:
             raise UnsupportedFormat(
                 f"{self.root} has format {version}; this Milvine reads up to {FORMAT_VERSION}. Install a newer Milvine."
             )
-        if version < _OLDEST_READABLE:
-            raise UnsupportedFormat(f"{self.root} has format {version}; the oldest readable is {_OLDEST_READABLE}.")
+        if version < OLDEST_READABLE:
+            raise UnsupportedFormat(f"{self.root} has format {version}; the oldest readable is {OLDEST_READABLE}.")
+        if create and version < FORMAT_VERSION:
+            write_format(self.root)
+
+
+def write_format(root: Path) -> None:
+    """Say that a folder has the format that this Milvine writes."""
+    write_file(root / "FORMAT", json.dumps({"milvine_format": FORMAT_VERSION}).encode())
 
 
 def in_use(root: Path) -> bool:
