@@ -330,14 +330,14 @@ class Database:
         return hits
 
     def flush(self, names: Sequence[str] | None = None) -> None:
-        """Write everything acknowledged before the call to segments; all collections when `names` is empty."""
+        """Write everything acknowledged before the call to segments; all collections when `names` is empty.
+
+        Raises:
+            StorageFailed, CorruptFile: one could not be flushed; the others are.
+        """
         stores = self._writable()
-        if names:
-            for name in names:
-                flush(stores, self._state(name))
-        else:  # a collection may be dropped meanwhile
-            for state in list(stores.states.values()):
-                flush(stores, state)
+        states = [self._state(name) for name in names or ()] or list(stores.states.values())
+        flush(stores, *dict.fromkeys(states))
         self._wake()
 
     def preload(self, name: str, tags: Sequence[str] = (), whole: bool = False) -> None:

@@ -29,7 +29,7 @@ def create_collection(
             name, dimension, metric, index_file_size_mb, stores.writer.log.last_lsn
         )
         state = CollectionState(stored, stores.files)
-        stores.states[state.id] = stores.names[name] = state
+        stores.take_in(state)
         return state
 
     return stores.writer.call(run)
@@ -43,7 +43,7 @@ def drop_collection(stores: Stores, state: CollectionState) -> None:
             raise CollectionNotFound.named(state.collection.name)
         stores.catalog.drop_collection(state.id, stores.ids.last)
         at("drop.committed")
-        state.dropped = True
+        state.dropped, held = True, state.pending_lsn is not None
         del stores.states[state.id], stores.names[state.collection.name]
         retire(stores, state.files())
         state.segments.clear()
@@ -51,7 +51,8 @@ def drop_collection(stores: Stores, state: CollectionState) -> None:
         state.pending_lsn = None
         state.publish()
         at("drop.published")
-        stores.trim_log()
+        if held:
+            stores.trim_log()
 
     stores.writer.call(run)
 

@@ -16,7 +16,7 @@ from milvine.ingest.recovery import newest_number, recover, sweep
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.ingest.writer import Writer
-from milvine.maintenance.flush import flush
+from milvine.maintenance.flush import flush_each
 from milvine.maintenance.process import Builders
 from milvine.segment.cache import FileCache
 from milvine.storage.durable import refusal
@@ -133,14 +133,11 @@ def flush_rest(opening: Opening) -> None:
     stores = opening.stores
     if opening.read_only or stores.writer.closed:
         return
-    for state in list(stores.states.values()):
-        try:
-            flush(stores, state)
-        except OperatorError as error:  # the log keeps its rows; the other collections are flushed
-            if not stores.settings.wal_enable:
-                raise
-            job = f"flush of collection {state.collection.name}"
-            stores.events.emit(JobFailed(job, str(error)))
+    for state, error in flush_each(stores, list(stores.states.values())):
+        if not (stores.settings.wal_enable and isinstance(error, OperatorError)):
+            raise error
+        job = f"flush of collection {state.collection.name}"  # the log keeps its rows
+        stores.events.emit(JobFailed(job, str(error)))
 
 
 def close_parts(opening: Opening) -> None:

@@ -4,6 +4,8 @@
     write   (caller's thread) one pack file for all partitions, one for the tombstones
     commit  (writer thread)   the Edit, then segments and tail swapped in one assignment
 
+Several collections are sealed together and committed together, each with files of its own.
+
 Deletes that arrive between seal and commit stay in the log and are carried over to the new segments by position.
 """
 
@@ -32,10 +34,11 @@ from milvine.types import Collection, Partition, RowMask
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """What one flush will write. `live` has one bool array per block, as of `lsn`."""
+    """What one flush will write. `live` has one bool array per block, as of `lsn`; `after` is what was flushed then."""
 
     collection: Collection
     partitions: tuple[Partition, ...]
+    after: int
     lsn: int
     blocks: tuple[Block, ...]
     live: tuple[NDArray[np.bool_], ...]
@@ -50,6 +53,26 @@ class Written:
     origins: tuple[NDArray[np.int64], ...]
     tombstone_file: str | None
     seconds: float
+
+    @property
+    def files(self) -> set[str]:
+        """Their names."""
+        names = {name for record in self.records for name in record.files}
+        return names | {self.tombstone_file} if self.tombstone_file else names
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """A flush of one collection that is about to be committed."""
+
+    state: CollectionState
+    sealed: Sealed
+    written: Written
+
+    @property
+    def overtaken(self) -> bool:
+        """The collection was dropped or flushed meanwhile (writer thread)."""
+        return self.state.dropped or self.state.flushed_lsn != self.sealed.after
 
 
 def seal(state: CollectionState, lsn: int) -> Sealed | None:
@@ -67,7 +90,8 @@ def seal(state: CollectionState, lsn: int) -> Sealed | None:
     tombstones = tuple((key, mask) for key, mask in masks if mask is not None)
     state.since_seal_lsn = None
     live = tuple(block.live() for block in blocks)
-    return Sealed(state.collection, tuple(state.partitions.values()), lsn, blocks, live, tombstones)
+    partitions = tuple(state.partitions.values())
+    return Sealed(state.collection, partitions, state.flushed_lsn, lsn, blocks, live, tombstones)
 
 
 def write(sealed: Sealed, storage: LocalStorage, ids: IdSource, index_rows_min: int = INDEX_ROWS_MIN) -> Written:
@@ -110,48 +134,62 @@ def new_record(collection: Collection, rows: RowSet, name: str) -> SegmentRecord
     )
 
 
-def commit(state: CollectionState, sealed: Sealed, written: Written, catalog: Catalog, ids: IdSource) -> None:
-    """Make the flush real, on the writer thread: Edit first, then the version that readers see."""
-    alive = [number for number, record in enumerate(written.records) if record.partition_id in state.partitions]
-    added = {number: written.records[number] for number in alive}
-    marked = [(key, mask) for key, mask in sealed.tombstones if key in state.segments]
-    changed = [
-        replace(state.segments[key].segment.record, tombstone_file=written.tombstone_file, dead=mask.dead)
-        for key, mask in marked
-    ]
-    catalog.apply(
-        Edit(
-            state.id,
-            added=tuple(added.values()),
-            changed=tuple(changed),
-            flushed_lsn=sealed.lsn,
-            id_mode=state.collection.id_mode,
-            last_id=ids.last,
-            keys=state.recent.since(state.flushed_lsn, sealed.lsn),
-        )
-    )
+def commit(flushes: Sequence[Flush], catalog: Catalog, ids: IdSource) -> None:
+    """Make flushes real, on the writer thread: one commit of all Edits, then the versions that readers see.
+
+    Raises:
+        StorageFailed, CorruptFile: nothing changed.
+    """
+    edits = [_edit(flush, ids) for flush in flushes]
+    catalog.apply(*edits)
     at("flush.committed")
-    for changed_record, (key, written_mask) in zip(changed, marked, strict=True):
-        now = state.segments[key].mask
-        state.segments[key] = LiveSegment(state.open_segment(changed_record), now)
-        if now is written_mask:
-            state.dirty.discard(key)
-    died = _died_since(sealed)
-    for number, record in added.items():
-        live = ~died[written.origins[number]]
+    for flush, edit in zip(flushes, edits, strict=True):
+        _install(flush, edit)
+
+
+def _edit(flush: Flush, ids: IdSource) -> Edit:
+    state, sealed = flush.state, flush.sealed
+    changed = [
+        replace(
+            state.segments[key].segment.record,
+            tombstone_file=flush.written.tombstone_file,
+            dead=mask.dead,
+        )
+        for key, mask in sealed.tombstones
+        if key in state.segments
+    ]
+    return Edit(
+        state.id,
+        added=tuple(r for r in flush.written.records if r.partition_id in state.partitions),
+        changed=tuple(changed),
+        flushed_lsn=sealed.lsn,
+        id_mode=state.collection.id_mode,
+        last_id=ids.last,
+        keys=state.recent.since(state.flushed_lsn, sealed.lsn),
+    )
+
+
+def _install(flush: Flush, edit: Edit) -> None:
+    """What was committed, in the state and before readers."""
+    state, masks = flush.state, dict(flush.sealed.tombstones)
+    for record in edit.changed:
+        now = state.segments[record.id].mask
+        state.segments[record.id] = LiveSegment(state.open_segment(record), now)
+        if now is masks[record.id]:
+            state.dirty.discard(record.id)
+    died = _died_since(flush.sealed)
+    origins = {r.id: rows for r, rows in zip(flush.written.records, flush.written.origins, strict=True)}
+    for record in edit.added:
+        live = ~died[origins[record.id]]
         mask = None if live.all() else RowMask.from_bool(live)
         state.segments[record.id] = LiveSegment(state.open_segment(record), mask)
         if mask is not None:
             state.dirty.add(record.id)
-    _advance(state, sealed)
+    state.memtable.release(len(flush.sealed.blocks))
+    state.flushed_lsn = flush.sealed.lsn
     state.publish()
-
-
-def _advance(state: CollectionState, sealed: Sealed) -> None:
-    state.memtable.release(len(sealed.blocks))
-    state.flushed_lsn = sealed.lsn
-    state.pending_lsn = state.since_seal_lsn
-    state.pending_since = time.monotonic() if state.pending_lsn is not None else None
+    state.pending_since = time.monotonic() if state.since_seal_lsn is not None else None
+    state.pending_lsn = state.since_seal_lsn  # last: who finds nothing pending finds it published
 
 
 def _died_since(sealed: Sealed) -> NDArray[np.bool_]:
@@ -180,7 +218,9 @@ def _rows_by_partition(sealed: Sealed) -> dict[int, NDArray[np.int64]]:
     """The live rows of each partition that has some, ascending: one pass, however many partitions there are."""
     rows = np.flatnonzero(_joined(sealed.live))
     partitions = _joined([block.partitions[: block.length] for block in sealed.blocks])[rows]
-    if len(partitions) and (partitions == partitions[0]).all():
+    if not len(rows):
+        return {}
+    if (partitions == partitions[0]).all():
         return {int(partitions[0]): rows}
     order = np.argsort(partitions, kind="stable")
     found, starts = np.unique(partitions[order], return_index=True)

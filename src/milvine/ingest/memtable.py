@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -65,10 +67,18 @@ class Block:
         return TailBlock(self.vectors[:n], self.ids[:n], self.partitions[:n], mask)
 
 
+class TailBytes:
+    """Bytes of the unflushed rows of all collections together: `count` never has to look at each."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 class Memtable:
     """The unflushed rows of one collection, all partitions, oldest first. With `memory`, new ones are put there."""
 
     memory: SwappedMemory | None = None
+    _total: TailBytes | None = None
 
     def __init__(self, collection: Collection) -> None:
         self._width, self._dtype, self._row_bytes = collection.width, collection.dtype, collection.row_bytes
@@ -81,10 +91,20 @@ class Memtable:
 
     @property
     def bytes(self) -> int:
-        return self.rows * (self._row_bytes + 24)
+        return self._bytes_of(self.blocks)
+
+    def _bytes_of(self, blocks: Sequence[Block]) -> int:
+        return sum(block.length for block in blocks) * (self._row_bytes + 24)
+
+    def count_in(self, total: TailBytes) -> None:
+        """Have what is here and what will be here counted in `total`."""
+        self._total = total
+        total.count += self.bytes
 
     def append(self, partition_id: int, ids: Ids, vectors: Vectors, lsn: int) -> None:
         """Add a batch; a large one is kept as it is, not copied."""
+        if self._total:
+            self._total.count += len(ids) * (self._row_bytes + 24)
         if vectors.nbytes >= _OWN_BLOCK_BYTES:
             if self.memory:
                 place = self.memory.empty(vectors.shape, self._dtype)
@@ -123,6 +143,8 @@ class Memtable:
 
     def release(self, count: int) -> None:
         """The oldest `count` blocks are flushed."""
+        if self._total:
+            self._total.count -= self._bytes_of(self.blocks[:count])
         del self.blocks[:count]
         self._sealed = max(self._sealed - count, 0)
 

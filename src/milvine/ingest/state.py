@@ -43,7 +43,7 @@ class CollectionState:
         self.since_seal_lsn: int | None = None
         self.pending_since: float | None = None
         self.dropped = False
-        self.flushing = threading.Lock()
+        self.flushing = threading.RLock()
         self.maintaining = threading.RLock()
         self._files = files
         self._partition_set = PartitionSet(stored.partitions)

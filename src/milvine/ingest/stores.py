@@ -9,6 +9,7 @@ from milvine.catalog.sql import Catalog
 from milvine.config import Settings
 from milvine.events import BuildProgressed, Events
 from milvine.ingest.ids import IdSource
+from milvine.ingest.memtable import TailBytes
 from milvine.ingest.state import CollectionState
 from milvine.ingest.writer import Writer
 from milvine.segment.cache import FileCache
@@ -38,6 +39,16 @@ class Stores:
     doubtful: dict[str, int] = field(default_factory=dict)
     builds: dict[int, BuildProgressed] = field(default_factory=dict)
     closing: Event = field(default_factory=Event)
+    tail: TailBytes = field(default_factory=TailBytes)
+
+    def __post_init__(self) -> None:
+        for state in self.states.values():
+            state.memtable.count_in(self.tail)
+
+    def take_in(self, state: CollectionState) -> None:
+        """A new collection is there (writer thread)."""
+        state.memtable.count_in(self.tail)
+        self.states[state.id] = self.names[state.collection.name] = state
 
     def in_doubt(self, names: Iterable[str]) -> None:
         """The commit that was to name these files failed, so nothing needs them; but not quite surely.
@@ -58,7 +69,7 @@ class Stores:
 
     def tail_bytes(self) -> int:
         """Bytes of unflushed rows in all collections."""
-        return sum(state.memtable.bytes for state in list(self.states.values()))
+        return self.tail.count
 
     def oldest_pending_lsn(self) -> int | None:
         """The LSN that holds back the oldest log file; None when all is flushed."""

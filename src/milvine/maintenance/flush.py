@@ -1,59 +1,168 @@
-"""One flush from seal to commit, and the log files that it frees."""
+"""Flushes from seal to commit, and the log files that they free: many collections share the steps of one."""
 
 from __future__ import annotations
 
-from milvine.errors import StorageFailed
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+
+from milvine.errors import CorruptFile, OperatorError, StorageFailed
 from milvine.events import Flushed
-from milvine.ingest.flush import Sealed, Written, commit, seal, write
+from milvine.ingest.flush import Flush, Sealed, commit, seal, write
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.maintenance.reclaim import retire
 from milvine.storage.failpoints import at
 
+_TOGETHER = 128
+"""Collections of one commit: while it is made the writer does nothing else, and their next flushes wait."""
+_TOGETHER_BYTES = 64 << 20
+Failure = tuple[CollectionState, Exception]
 
-def flush(stores: Stores, state: CollectionState) -> None:
-    """Write everything acknowledged so far for this collection to segments.
+
+def flush(stores: Stores, *states: CollectionState) -> None:
+    """Write everything acknowledged so far for these collections to segments.
 
     Raises:
-        StorageFailed: nothing is lost: the rows stay in the log and in memory.
+        StorageFailed, CorruptFile: nothing is lost: the rows stay in the log and in memory. All other collections are
+            flushed.
     """
-    flushed = _flush(stores, state)
-    if flushed is not None:  # told when nothing here holds the rows any more, so that a listener may trim memory
+    for _, error in flush_each(stores, states):
+        raise error
+
+
+def flush_each(stores: Stores, states: Iterable[CollectionState]) -> list[Failure]:
+    """The same; returns which collections could not be flushed, and why."""
+    failures: list[Failure] = []
+    for portion in _portions(states):
+        _flush_portion(stores, portion, failures)
+    return failures
+
+
+def _portions(states: Iterable[CollectionState]) -> Iterator[list[CollectionState]]:
+    """Those that have something to flush, so many at a time as one commit takes."""
+    portion: list[CollectionState] = []
+    size = 0
+    for state in states:
+        if state.pending_lsn is None:
+            continue
+        portion.append(state)
+        size += state.memtable.bytes
+        if len(portion) >= _TOGETHER or size >= _TOGETHER_BYTES:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
+
+
+def _flush_portion(stores: Stores, states: Sequence[CollectionState], failures: list[Failure]) -> None:
+    """Together; one that is being flushed by somebody else is waited for afterwards, when nobody waits for this."""
+    free: list[CollectionState] = []
+    try:
+        free += (state for state in states if state.flushing.acquire(blocking=False))
+        told = _flush(stores, free, failures)
+    finally:
+        for state in states:  # also one that was taken as an interrupt came
+            with suppress(RuntimeError):  # not ours
+                state.flushing.release()
+    _tell(stores, told)
+    for state in states:
+        if state not in free:
+            with state.flushing:
+                told = _flush(stores, [state], failures)
+            _tell(stores, told)
+
+
+def _tell(stores: Stores, told: Sequence[Flushed]) -> None:
+    """When nothing here holds the rows any more, so that a listener may trim memory."""
+    for flushed in told:
         stores.events.emit(flushed)
 
 
-def _flush(stores: Stores, state: CollectionState) -> Flushed | None:
-    with state.flushing:
-        sealed = stores.writer.call(lambda: seal(state, stores.writer.log.last_lsn))
-        if sealed is None:
-            return None
-        at("flush.sealed")
-        written = write(sealed, stores.storage, stores.ids, stores.settings.index_rows_min)
-        at("flush.written")
-        stores.writer.call(lambda: _commit(stores, state, sealed, written))
-    rows = sum(record.rows for record in written.records)
-    size = sum(record.data_bytes for record in written.records)
-    return Flushed(state.id, rows, len(written.records), sealed.lsn, written.seconds, size)
+def _flush(stores: Stores, states: Sequence[CollectionState], failures: list[Failure]) -> list[Flushed]:
+    sealed = stores.writer.call(lambda: _seal(stores, states, failures)) if states else []
+    if not sealed:
+        return []
+    at("flush.sealed")
+    flushes = _write(stores, sealed, failures)
+    at("flush.written")
+    made = stores.writer.call(lambda: _commit(stores, flushes, failures)) if flushes else []
+    return [_flushed(each) for each in made]
 
 
-def _commit(stores: Stores, state: CollectionState, sealed: Sealed, written: Written) -> None:
-    before = state.files()
-    fresh = {name for record in written.records for name in record.files}
-    if written.tombstone_file:
-        fresh.add(written.tombstone_file)
-    if not state.dropped:
+def _flushed(flush: Flush) -> Flushed:
+    records, written = flush.written.records, flush.written
+    rows, size = sum(record.rows for record in records), sum(record.data_bytes for record in records)
+    return Flushed(flush.state.id, rows, len(records), flush.sealed.lsn, written.seconds, size)
+
+
+def _seal(
+    stores: Stores, states: Sequence[CollectionState], failures: list[Failure]
+) -> list[tuple[CollectionState, Sealed]]:
+    """On the writer thread: all as of one LSN."""
+    found = []
+    for state in states:
         try:
-            stores.writer.log.sync()  # with wal.sync off: the catalog must not get ahead of the log
-        except StorageFailed:
-            retire(stores, fresh)
-            raise
-        try:
-            commit(state, sealed, written, stores.catalog, stores.ids)
-        except StorageFailed:
-            stores.in_doubt(fresh)
-            raise
-        retire(stores, (before | fresh) - state.files())
-        at("flush.published")
-        stores.trim_log()
-    else:
-        retire(stores, fresh)
+            sealed = seal(state, stores.writer.log.last_lsn)
+        except OperatorError as error:
+            failures.append((state, error))
+            continue
+        if sealed is not None:
+            found.append((state, sealed))
+    return found
+
+
+def _write(stores: Stores, sealed: Sequence[tuple[CollectionState, Sealed]], failures: list[Failure]) -> list[Flush]:
+    """Files of each, and one sync of their names."""
+    flushes: list[Flush] = []
+    try:
+        with stores.storage.names_together() as storage:
+            for state, each in sealed:
+                try:
+                    written = write(each, storage, stores.ids, stores.settings.index_rows_min)
+                except Exception as error:  # of this collection alone
+                    failures.append((state, error))
+                    continue
+                flushes.append(Flush(state, each, written))
+                at("flush.collection_written")
+    except StorageFailed as error:
+        for flush in flushes:
+            failures.append((flush.state, error))
+            retire(stores, flush.written.files)
+        return []
+    return flushes
+
+
+def _commit(stores: Stores, flushes: Sequence[Flush], failures: list[Failure]) -> list[Flush]:
+    """On the writer thread; returns those that are real now."""
+    left = [flush for flush in flushes if not flush.overtaken]
+    for flush in flushes:
+        if flush.overtaken:
+            retire(stores, flush.written.files)
+    try:
+        stores.writer.log.sync()  # with wal.sync off: the catalog must not get ahead of the log
+    except StorageFailed as error:
+        for flush in left:
+            failures.append((flush.state, error))
+            retire(stores, flush.written.files)
+        return []
+    made = _committed(stores, left, failures) if left else []
+    at("flush.published")
+    stores.trim_log()
+    return made
+
+
+def _committed(stores: Stores, flushes: Sequence[Flush], failures: list[Failure]) -> list[Flush]:
+    """All in one commit; each by itself where some entries of the catalog are damaged."""
+    before = [flush.state.files() for flush in flushes]
+    try:
+        commit(flushes, stores.catalog, stores.ids)
+    except (StorageFailed, CorruptFile) as error:
+        if len(flushes) > 1 and isinstance(error, CorruptFile):
+            return [made for each in flushes for made in _committed(stores, [each], failures)]
+        for flush in flushes:
+            failures.append((flush.state, error))
+            stores.in_doubt(flush.written.files)
+        return []
+    for flush, known in zip(flushes, before, strict=True):
+        retire(stores, (known | flush.written.files) - flush.state.files())
+    return list(flushes)

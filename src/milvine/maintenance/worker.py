@@ -15,7 +15,7 @@ from milvine.ingest.stores import Stores
 from milvine.limits import MIB
 from milvine.maintenance.attempts import BACKOFF_SECONDS, Attempts
 from milvine.maintenance.build import build_segment, must_wait, take_out_indexes
-from milvine.maintenance.flush import flush
+from milvine.maintenance.flush import flush_each
 from milvine.maintenance.merge import merge
 from milvine.maintenance.policy import SegmentFacts, TailFacts, builds, flush_due, forced_builds, merges
 from milvine.maintenance.reclaim import reclaim
@@ -68,9 +68,11 @@ class Worker:
             self._try("removal of files", None, partial(reclaim, self._stores, settings.file_cleanup_timeout))
 
     def _flush_due(self) -> None:
-        for state in list(self._stores.states.values()):
-            if self._try("flush", state, partial(_flush_if_due, self._stores, state)):
-                self.wake()
+        due = _due_flushes(self._stores)
+        for state, error in flush_each(self._stores, due):
+            self._failed("flush", state, error)
+        if due:
+            self.wake()
 
     def _merge_loop(self) -> None:
         while not self._stores.closing.is_set():
@@ -107,13 +109,17 @@ class Worker:
         try:
             return step()
         except Exception as error:
-            if not self._stores.closing.is_set():
-                whose = f" of collection {state.collection.name}" if state else ""
-                reason = str(error) if isinstance(error, MilvineError) else f"{type(error).__name__}: {error}"
-                self._stores.events.emit(JobFailed(job + whose, reason))
-                if state:
-                    self._not_before[state.id] = time.monotonic() + BACKOFF_SECONDS
+            self._failed(job, state, error)
             return False
+
+    def _failed(self, job: str, state: CollectionState | None, error: Exception) -> None:
+        if self._stores.closing.is_set():
+            return
+        whose = f" of collection {state.collection.name}" if state else ""
+        reason = str(error) if isinstance(error, MilvineError) else f"{type(error).__name__}: {error}"
+        self._stores.events.emit(JobFailed(job + whose, reason))
+        if state:
+            self._not_before[state.id] = time.monotonic() + BACKOFF_SECONDS
 
 
 def maintain(
@@ -221,19 +227,21 @@ def facts(state: CollectionState) -> list[SegmentFacts]:
     ]
 
 
-def _flush_if_due(stores: Stores, state: CollectionState) -> bool:
-    due = _due(stores, state)
-    if due:
-        flush(stores, state)
-    return due
+def _due_flushes(stores: Stores) -> list[CollectionState]:
+    """Collections whose tail is large or old enough, or holds back too much of the log."""
+    pending = [state for state in list(stores.states.values()) if state.pending_since is not None]
+    if not pending:
+        return []
+    oldest = stores.oldest_pending_lsn()
+    return [state for state in pending if _due(stores, state, oldest)]
 
 
-def _due(stores: Stores, state: CollectionState) -> bool:
+def _due(stores: Stores, state: CollectionState, oldest: int | None) -> bool:
     since = state.pending_since
     if since is None:
         return False
     settings = stores.settings
-    log_bytes = stores.writer.log.bytes_held if state.pending_lsn == stores.oldest_pending_lsn() else 0
+    log_bytes = stores.writer.log.bytes_held if state.pending_lsn == oldest else 0
     tail = TailFacts(state.memtable.bytes, time.monotonic() - since, log_bytes)
     log_max = settings.wal_file_bytes * _LOG_FILES_MAX
     return flush_due(tail, settings.auto_flush_tail_bytes, settings.auto_flush_tail_age, log_max)

@@ -28,6 +28,7 @@ POINTS: dict[str, bool] = {
     "file.removed": False,
     "flush.sealed": False,
     "flush.rows_written": False,
+    "flush.collection_written": False,
     "flush.written": False,
     "flush.committed": False,
     "flush.published": False,

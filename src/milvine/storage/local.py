@@ -70,14 +70,33 @@ class LocalStorage:
                 os.close(fd)
             at("file.rename")
             os.replace(temporary, final)
-            at("file.renamed")
-            sync_folder(self.folder)
+            self._sync_names()
         except OSError as error:
             self._discard(temporary, final)
             raise refusal(f"write {final}", error) from error
         except BaseException:
             self._discard(temporary)
             raise
+
+    def _sync_names(self) -> None:
+        at("file.renamed")
+        sync_folder(self.folder)
+
+    @contextmanager
+    def names_together(self) -> Iterator[LocalStorage]:
+        """A storage of the same folder for creating several files: one sync makes all names durable, at the end.
+
+        Raises:
+            StorageFailed: the disk refused that; the files are there, and it is not known whether they will stay.
+        """
+        together = _NamesTogether(self.folder, self._use_mmap)
+        yield together
+        if not together.created:
+            return
+        try:
+            self._sync_names()
+        except OSError as error:
+            raise refusal(f"write names in {self.folder}", error) from error
 
     def read(self, name: str, scattered: bool = False) -> Bytes:
         """The whole file as read-only uint8: mapped, or read into memory with `storage.mmap: false`.
@@ -125,3 +144,12 @@ class LocalStorage:
         for path in paths:
             with suppress(OSError):  # swept at the next open: the catalog names neither
                 path.unlink(missing_ok=True)
+
+
+class _NamesTogether(LocalStorage):
+    """Leaves the names of new files to whoever syncs the folder."""
+
+    created = False
+
+    def _sync_names(self) -> None:
+        self.created = True
