@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -105,3 +108,58 @@ def test_flush_of_everything_is_synchronous() -> None:
 def test_wrong_arguments_raise_at_once() -> None:
     with pytest.raises(ValueError):
         milvus_of(FakeTransport()).insert("a", [], _async=True)
+
+
+def test_callbacks_that_wait_for_other_calls() -> None:
+    """As many as there are threads, and each of them starts a call and waits for it, its callback and all."""
+    transport = FakeTransport(Compact=reply_of("Compact"), Flush=reply_of("Flush"))
+    milvus, together, inner = milvus_of(transport), threading.Barrier(8), list[Any]()
+
+    def wait_for_another(status: Status) -> None:
+        together.wait(30)
+        other = milvus.flush(["a"], _async=True, _callback=inner.append)
+        assert other.result(30).OK()
+        other.done()
+        together.wait(30)
+
+    started = [milvus.compact("a", _async=True, _callback=wait_for_another) for _ in range(8)]
+    assert all(future.result(60).OK() for future in started)
+    assert not together.broken
+
+
+def test_a_callback_that_raises_changes_nothing_about_its_call(caplog: pytest.LogCaptureFixture) -> None:
+    reply = reply_of("Insert", vector_id_array=[7])
+    milvus, over = milvus_of(FakeTransport(Insert=reply)), list[int]()
+
+    def raises(status: Status, ids: list[int]) -> None:
+        over.append(len(ids))
+        raise ZeroDivisionError
+
+    started = milvus.insert("a", [[1.0]], _async=True, _callback=raises)
+    status, ids = started.result(30)
+    assert status.OK() and ids == [7] and over == [1] and started.is_done()
+    assert started.exception() is None
+    assert "Insert: the callback failed" in caplog.text and "ZeroDivisionError" in caplog.text
+
+
+def test_calls_go_on_while_callbacks_take_their_time() -> None:
+    milvus, gate = milvus_of(FakeTransport(Compact=reply_of("Compact"))), threading.Event()
+    slow = [milvus.compact("a", _async=True, _callback=lambda status: gate.wait(30)) for _ in range(9)]
+    assert milvus.compact("a", _async=True).result(30).OK()
+    assert not any(future.is_done() for future in slow)
+    gate.set()
+    assert all(future.result(30).OK() for future in slow)
+
+
+def test_what_was_begun_is_ended_before_the_process_is(tmp_path: Path) -> None:
+    program = f"""
+import os
+from milvus import Milvus
+milvus = Milvus(uri="file://{tmp_path}/db")
+milvus.create_collection({{"collection_name": "a", "dimension": 2}})
+done = lambda status, ids: os.write(1, f"{{status.OK()}} {{len(ids)}}\\n".encode())
+for _ in range(20):
+    milvus.insert("a", [[1.0, 2.0]], _async=True, _callback=done)
+"""
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert shown.stderr == "" and shown.stdout == "True 1\n" * 20

@@ -14,7 +14,7 @@ from milvine.client import requests
 from milvine.client.results import CollectionSchema, IndexParam, TopKQueryResult
 from milvine.client.transports import TransportFailed
 from milvine.wire import packed, schema
-from milvus import IndexType, MetricType, Milvus, ParamError, Status
+from milvus import AsyncMilvus, IndexType, MetricType, Milvus, ParamError, Status
 from tests.client.fakes import FakeTransport, reply_of
 
 PARAMS = [schema.KeyValuePair(key="params", value='{"nlist":16}')]
@@ -244,6 +244,15 @@ def test_wrong_arguments_send_nothing() -> None:
         with pytest.raises(ParamError):
             call()
     assert transport.sent == []
+
+
+@pytest.mark.parametrize("kind", [Milvus, AsyncMilvus])
+def test_so_are_those_of_the_constructor_that_do_not_exist(kind: Any) -> None:
+    with pytest.warns(UserWarning, match=f"^{kind.__name__}: the keyword xyz has no effect$") as warned:
+        kind(transport=FakeTransport(), try_connect=False, xyz=1)
+    assert [warning.filename for warning in warned] == [__file__]
+    with pytest.warns(UserWarning, match="did you mean wait_timeout"):
+        kind(transport=FakeTransport(), try_connect=False, wait_timeouts=1)
 
 
 def test_keywords_that_do_not_exist_are_ignored_with_a_warning() -> None:

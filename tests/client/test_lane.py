@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from milvine.client.address import ServerAddress
+from milvine.client.deadline import Deadline
 from milvine.client.transports import lane as lanes
 from milvine.client.transports.lane import Lane, Lanes, Unusable
 from milvine.client.transports.remote import RemoteFailed, RemoteTransport
@@ -171,24 +172,25 @@ def test_a_lane_that_gives_up_is_not_tried_again_at_once_and_comes_back(
     clock = [100.0]
     monkeypatch.setattr(lanes, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     own = Lanes(scripted(answer).address)
-    told = [own.call("Search", b"", None) for _ in range(4)]
+    told = [own.call("Search", b"", Deadline(None)) for _ in range(4)]
     assert told == [b"reply", None, None, None] and calls == 2
     clock[0] += 1.5
-    assert own.call("Search", b"", None) == b"reply"
+    assert own.call("Search", b"", Deadline(None)) == b"reply"
     own.close()
-    assert own.call("Search", b"", None) is None
+    assert own.call("Search", b"", Deadline(None)) is None
 
 
 def test_a_connection_that_is_to_end_is_replaced_without_a_loss(scripted: Any) -> None:
     server = scripted(lambda stream, request: frame(7, 0, 0, struct.pack(">II", stream, 0)) + success(stream))
     own = Lanes(server.address)
-    assert [own.call("Search", b"", 20) for _ in range(3)] == [b"reply"] * 3
+    assert [own.call("Search", b"", Deadline(20)) for _ in range(3)] == [b"reply"] * 3
     own.close()
 
 
 def test_a_window_that_is_used_up_is_no_failure(scripted: Any) -> None:
     own = Lanes(scripted(lambda stream, request: success(stream)).address)
-    told = [own.call("Search", bytes(12_000), 20) for _ in range(14)]  # of 64 KB, of which the server gives none back
+    # Of 64 KB, of which the server gives none back.
+    told = [own.call("Search", bytes(12_000), Deadline(20)) for _ in range(14)]
     assert told == ([b"reply"] * 5 + [None]) * 2 + [b"reply"] * 2
     own.close()
 
@@ -196,18 +198,18 @@ def test_a_window_that_is_used_up_is_no_failure(scripted: Any) -> None:
 def test_a_reply_that_does_not_come_in_time(scripted: Any) -> None:
     own = Lanes(scripted(lambda stream, request: b"").address)
     with pytest.raises(TimeoutError):
-        own.call("Search", b"", 0.2)
+        own.call("Search", b"", Deadline(0.2))
     own.close()
 
 
 @pytest.mark.parametrize("words", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
 def test_who_does_not_greet_as_http2_carries_no_call(words: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes, "_CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(lanes, "CONNECT_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as listener:  # the first is never accepted: a server out of files
         if words:
             threading.Thread(target=_say, args=(listener, words), daemon=True).start()
         own = Lanes(ServerAddress("127.0.0.1", listener.getsockname()[1]))
-        assert own.call("Search", b"", None) is None
+        assert own.call("Search", b"", Deadline(None)) is None
         own.close()
 
 
@@ -224,7 +226,7 @@ def test_more_threads_than_lanes_and_lanes_of_ended_threads(scripted: Any) -> No
     told: list[bytes | None] = []
 
     def one() -> None:
-        told.append(own.call("Search", b"", 20))
+        told.append(own.call("Search", b"", Deadline(20)))
         together.wait(20)
 
     for _ in range(2):  # the first twenty threads are gone when the second come
@@ -251,7 +253,7 @@ def server(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 @pytest.fixture
 def transport(server: Server) -> Iterator[RemoteTransport]:
     opened = RemoteTransport(ServerAddress("127.0.0.1", server.port), 5, 3, True)
-    opened.wait()
+    opened.wait(Deadline(30))
     yield opened
     opened.close()
 
@@ -266,8 +268,10 @@ def test_real_servers_answer_on_a_lane_what_they_answer_to_grpcio(
     requests = [packed.encode_search(name, rows[:n], 300, (), "{}") for name in ("lane", "none") for n in (1, 30)]
     own = Lanes(ServerAddress("127.0.0.1", server.port))
     for request in requests:
-        assert own.call("Search", request, 30) == transport._send("Search", request, 30)
-    unheard = own.call("CountCollection", b"\xff\xff", 30)  # no message at all: the status is grpcio's to tell
+        assert own.call("Search", request, Deadline(30)) == transport._send("Search", request, 30)
+    unheard = own.call(
+        "CountCollection", b"\xff\xff", Deadline(30)
+    )  # no message at all: the status is grpcio's to tell
     assert unheard is None
     with pytest.raises(RemoteFailed) as failed:
         transport.call("CountCollection", b"\xff\xff", 30)
@@ -286,4 +290,4 @@ def test_a_forked_child_leaves_its_parents_lane_alone(server: Server, transport:
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
     assert transport._lanes is not None
-    assert transport._lanes.call("HasCollection", request, 20) == before
+    assert transport._lanes.call("HasCollection", request, Deadline(20)) == before

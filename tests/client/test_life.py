@@ -76,5 +76,5 @@ def test_deprecated(name: str) -> None:
 
 
 def test_properties() -> None:
-    milvus = Milvus(transport=FakeTransport(), try_connect=False, name="me", pool="QueuePool", whatever=1)
+    milvus = Milvus(transport=FakeTransport(), try_connect=False, name="me", pool="QueuePool")
     assert (milvus.name, milvus.handler, milvus.client_version()) == ("me", "GRPC", milvine.__version__)

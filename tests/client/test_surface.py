@@ -113,7 +113,7 @@ def test_arguments_of_the_constructor() -> None:
     assert made().name is None and made(name="mine").name == "mine" and made().handler == "GRPC"
     assert made().client_version() == milvus.__version__
     for pool in ("SingletonThread", "Singleton", "QueuePool"):
-        made(pool=pool, pool_size=1, wait_timeout=1, max_retry=1, pre_ping=False, unknown="ignored")
+        made(pool=pool, pool_size=1, wait_timeout=1, max_retry=1, pre_ping=False)
     for wrong in ({"pool": "x"}, {"pool_size": 0}, {"pool_size": "x"}, {"max_retry": None}, {"wait_timeout": "soon"}):
         with pytest.raises(ParamError):
             made(**wrong)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from milvine.client.address import ServerAddress
+from milvine.client.deadline import Deadline
 from milvine.client.transports import lane as client_lanes
 from milvine.client.transports.lane import Lanes
 from milvine.client.transports.remote import RemoteFailed, RemoteTransport
@@ -71,7 +72,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 def transport_to(server: Server, host: str = "127.0.0.1") -> RemoteTransport:
     opened = RemoteTransport(ServerAddress(host, server.port), 5, 3, True)
-    opened.wait()
+    opened.wait(Deadline(30))
     return opened
 
 
@@ -254,7 +255,7 @@ def test_a_way_that_led_nowhere_is_not_tried_again_until_the_server_is_another(
     monkeypatch.setattr(client_lanes, "_PAUSE", 0.0)
     place, tried = lane_of(server).place, list[Place | None]()
     told = [place._replace(unix="00" * lanes.UNIX_BYTES)]
-    own = Lanes(ServerAddress("127.0.0.1", server.port), lambda: lanes.told(told[-1]))
+    own = Lanes(ServerAddress("127.0.0.1", server.port), lambda seconds: lanes.told(told[-1]))
     connected = client_lanes._connected
 
     def noting_way(address: ServerAddress, to: Place | None) -> socket.socket:
@@ -263,12 +264,12 @@ def test_a_way_that_led_nowhere_is_not_tried_again_until_the_server_is_another(
 
     monkeypatch.setattr(client_lanes, "_connected", noting_way)
     for _ in range(3):
-        assert own.call("CountCollection", HAS, TIMEOUT)
+        assert own.call("CountCollection", HAS, Deadline(TIMEOUT))
         assert way_of(own) == place.port
-        assert own.call("CountCollection", b"\xff\xff", TIMEOUT) is None  # what is no success ends the lane
+        assert own.call("CountCollection", b"\xff\xff", Deadline(TIMEOUT)) is None  # what is no success ends the lane
     assert tried == [told[0], *[told[0]._replace(unix="")] * 3]
     told.append(place)
-    assert own.call("CountCollection", HAS, TIMEOUT)
+    assert own.call("CountCollection", HAS, Deadline(TIMEOUT))
     assert way_of(own) == place.unix
     own.close()
 
@@ -283,8 +284,8 @@ def test_a_place_that_cannot_be_reached_or_is_anothers(server: Server, listening
     else:
         other.stop(0)
         told = lanes.told(other.place)
-    own = Lanes(ServerAddress("127.0.0.1", server.port), lambda: told)
-    assert own.call("CountCollection", HAS, TIMEOUT)
+    own = Lanes(ServerAddress("127.0.0.1", server.port), lambda seconds: told)
+    assert own.call("CountCollection", HAS, Deadline(TIMEOUT))
     assert way_of(own) == server.port
     own.close()
     other.stop(1)

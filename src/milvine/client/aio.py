@@ -2,31 +2,67 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial, update_wrapper
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from milvine import __version__
-from milvine.client.exceptions import ClientClosedError, ParamError
+from milvine.client import checks
+from milvine.client.connection import KEYWORDS
+from milvine.client.deadline import Deadline
+from milvine.client.exceptions import ClientClosedError, NotConnectError, ParamError
+from milvine.client.keywords import unknown_arguments
 from milvine.client.milvus import Milvus
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_NAMED = ("host", "port", "handler", "pool")
 _CALLS_MAX = 32  # in flight at a time; further ones wait for their turn
 
 
 def _awaitable(
     method: Callable[Concatenate[Milvus, P], R],
 ) -> Callable[Concatenate[AsyncMilvus, P], Coroutine[Any, Any, R]]:
+    timeout = _Timeout(method)
+
     async def call(self: AsyncMilvus, /, *args: P.args, **kwargs: P.kwargs) -> R:
         if kwargs.get("_async") or kwargs.get("_callback"):
             raise ParamError("_async and _callback are for Milvus. Await the call instead")
-        return await self._in_thread(lambda: method(self._connected(), *args, **kwargs))
+        deadline = Deadline(timeout.of(args, kwargs))  # it may have to wait for a thread, and to connect
+
+        def work() -> R:
+            milvus, left = self._connected(deadline), deadline.left()
+            return method(milvus, *args, **kwargs) if left is None else timeout.cut(left, method, milvus, args, kwargs)
+
+        return await self._in_thread(work)
 
     update_wrapper(call, method)
     return call
+
+
+class _Timeout:
+    """The argument `timeout` of a method, wherever a call has it."""
+
+    def __init__(self, method: Callable[..., Any]) -> None:
+        names = inspect.signature(method).parameters
+        self._at = list(names).index("timeout") - 1 if "timeout" in names else None
+        self._default = names["timeout"].default if "timeout" in names else None
+
+    def of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> float | None:
+        """Seconds; None: no end."""
+        given = self._at is not None and self._at < len(args)
+        return checks.seconds(args[self._at or 0] if given else kwargs.get("timeout", self._default))
+
+    def cut(
+        self, left: float, method: Callable[..., R], milvus: Milvus, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> R:
+        """The result of the method, which may take the seconds that are left."""
+        if self._at is not None and self._at < len(args):
+            return method(milvus, *args[: self._at], left, *args[self._at + 1 :], **kwargs)
+        return method(milvus, *args, **{**kwargs, "timeout": left})
 
 
 class AsyncMilvus:
@@ -40,18 +76,37 @@ class AsyncMilvus:
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._open = partial(Milvus, *args, **kwargs)
+        unknown_arguments("AsyncMilvus", kwargs.keys() - _NAMED, KEYWORDS)
+        known = {name: value for name, value in kwargs.items() if name in (*_NAMED, *KEYWORDS)}
+        self._wait_timeout = checks.seconds(kwargs.get("wait_timeout", 30))
+        self._open = partial(Milvus, *args, **known)
         self._milvus: Milvus | None = None
         self._closed = False
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(_CALLS_MAX, thread_name_prefix="milvus-asyncio")
 
-    def _connected(self) -> Milvus:
-        """Waits for the server, so it runs in a thread of the client."""
-        with self._lock:
-            if self._milvus is None:
-                self._milvus = self._open()
+    def _connected(self, deadline: Deadline) -> Milvus:
+        """Waits for the server, so it runs in a thread of the client.
+
+        Raises:
+            NotConnectError: it does not answer, or not before the `deadline`.
+        """
+        if self._milvus is not None:
             return self._milvus
+        left = deadline.left()
+        if not self._lock.acquire(timeout=-1 if left is None else left):
+            raise NotConnectError("Not connected in time: another call was still connecting")
+        try:
+            if self._milvus is None:
+                self._milvus = self._opened(deadline)
+            return self._milvus
+        finally:
+            self._lock.release()
+
+    def _opened(self, deadline: Deadline) -> Milvus:
+        if deadline.left() is None or self._wait_timeout is None:
+            return self._open()
+        return self._open(wait_timeout=deadline.within(self._wait_timeout))
 
     async def _in_thread(self, work: Callable[[], R]) -> R:
         import asyncio  # here, because it would make `import milvus` slower by half
@@ -61,7 +116,7 @@ class AsyncMilvus:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def __aenter__(self) -> AsyncMilvus:
-        await self._in_thread(self._connected)
+        await self._in_thread(lambda: self._connected(Deadline(None)))
         return self
 
     async def __aexit__(self, *error: object) -> None:

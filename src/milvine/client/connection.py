@@ -7,27 +7,47 @@ import os
 import re
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from milvine import __version__
 from milvine.client import again, checks, replies, requests
 from milvine.client.address import parse_address, parse_http_address, with_credentials
 from milvine.client.credentials import credentials_of
+from milvine.client.deadline import Deadline
 from milvine.client.exceptions import ClientClosedError, DeprecatedError, NotConnectError, ParamError, VersionError
-from milvine.client.futures import CallFuture
+from milvine.client.futures import CallFuture, CallThreads
+from milvine.client.keywords import unknown_arguments
 from milvine.client.replies import Rpc, failed
 from milvine.client.status import Status
 from milvine.client.transports import InProcess, Transport, TransportFailed, open_transport
+from milvine.interrupts import foreign
 
 F = TypeVar("F", bound=CallFuture)
+P = ParamSpec("P")
+T = TypeVar("T")
 Seconds = float | str | None
 """A timeout: a number or its text; None waits for ever."""
 
 _logger = logging.getLogger("milvus")
 _POOLS = ("SingletonThread", "Singleton", "QueuePool")
 _SERVERS = ("0.9.x", "0.10.x", "1.x")
-_ASYNC_THREADS = 8
+KEYWORDS = (
+    "pool_size",
+    "uri",
+    "secure",
+    "server_pem_path",
+    "client_pem_path",
+    "client_key_path",
+    "server_name",
+    "token",
+    "wait_timeout",
+    "max_retry",
+    "try_connect",
+    "pre_ping",
+    "name",
+    "transport",
+)
+"""Of the constructor, beside those in its signature."""
 _PLAIN = frozenset({int, str, bool})
 
 
@@ -54,6 +74,8 @@ class Connection:
         name: kept as `.name`.
         transport: carries the calls instead of one opened for the address.
 
+    Another keyword changes nothing, as in 1.x, and is warned of.
+
     Raises:
         ParamError: an address that is none, an unknown pool, a number that is none, or a file that cannot be read.
         NotConnectError: nobody listens, or the folder cannot be opened.
@@ -69,9 +91,10 @@ class Connection:
         **kwargs: Any,
     ) -> None:
         self._transport: Transport | None = None
-        self._threads: ThreadPoolExecutor | None = None
-        self._threads_process = 0
+        self._threads: CallThreads | None = None
+        self._closed = False
         self._lock = threading.Lock()
+        unknown_arguments("Milvus", kwargs, KEYWORDS)
         self._name, self._handler = kwargs.get("name"), _checked_handler(handler)
         _check_pool(pool, kwargs.get("pool_size", 10))
         wait_timeout = checks.seconds(kwargs.get("wait_timeout", 30)) or 0.0
@@ -111,14 +134,18 @@ class Connection:
         return __version__
 
     def close(self) -> None:
-        """Lets go of the database; an embedded one is closed with its last client. May be called again."""
+        """Lets go of the database; an embedded one is closed with its last client. May be called again.
+
+        Calls of other threads that are under way raise ClientClosedError, unless they succeed.
+        """
         with self._lock:
-            transport, self._transport = self._transport, None
-            threads, self._threads = self._threads, None
+            self._closed = True
+            threads, transport = self._threads, self._transport
         if threads is not None:
-            threads.shutdown(wait=False, cancel_futures=True)
+            threads.close()
         if transport is not None:
             transport.close()
+        self._threads = self._transport = None  # an interrupt may have come before: then it is done again
 
     def __enter__(self) -> Any:
         return self
@@ -144,7 +171,7 @@ class Connection:
 
     def _open(self) -> Transport:
         transport = self._transport
-        if transport is None:
+        if transport is None or self._closed:
             raise ClientClosedError
         return transport
 
@@ -157,10 +184,25 @@ class Connection:
         search: InProcess | None = getattr(self._open(), "search", None)
         return search if search and _PLAIN.issuperset(map(type, params.values())) else None
 
-    def _pair(self, rpc: Rpc[Any], request: bytes, timeout: Seconds) -> tuple[Status, Any]:
-        transport = self._open()
+    def _unless_closed(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `call` returns. Whatever it raises because the client is closed meanwhile is a ClientClosedError."""
         try:
-            return rpc.pair(_carried(transport, rpc.method, request, checks.seconds(timeout)))
+            return call(*args, **kwargs)
+        except Exception as error:
+            if not self._closed or foreign(error):
+                raise
+            raise ClientClosedError from error
+
+    def _carried(self, method: str, request: bytes, timeout: float | None) -> bytes:
+        transport = self._open()
+        if method == replies.INSERT.method:
+            return self._unless_closed(again.insert, transport, request, timeout)
+        return self._unless_closed(transport.call, method, request, timeout)
+
+    def _pair(self, rpc: Rpc[Any], request: bytes, timeout: Seconds) -> tuple[Status, Any]:
+        limit = checks.seconds(timeout)
+        try:
+            return rpc.pair(self._carried(rpc.method, request, limit))
         except TransportFailed as error:
             _logger.error("%s: %s", rpc.method, error)
             return failed(error), rpc.unanswered()
@@ -177,19 +219,17 @@ class Connection:
         timeout: Seconds,
         callback: Callable[..., Any] | None,
     ) -> F:
-        transport, limit = self._open(), checks.seconds(timeout)
+        deadline = Deadline(checks.seconds(timeout))  # it may have to wait for a thread
         with self._lock:
-            if self._threads is None or self._threads_process != os.getpid():  # a forked child has none of the threads
-                self._threads = ThreadPoolExecutor(_ASYNC_THREADS, thread_name_prefix="milvus-client")
-                self._threads_process = os.getpid()
+            self._open()
             threads = self._threads
-        return future(threads, rpc.method, lambda: _carried(transport, rpc.method, request, limit), read, callback)
+            if threads is None or threads.process != os.getpid():  # a forked child has none of the threads
+                threads = self._threads = CallThreads()
 
+        def call() -> bytes:
+            return self._carried(rpc.method, request, deadline.left())
 
-def _carried(transport: Transport, method: str, request: bytes, timeout: float | None) -> bytes:
-    if method == replies.INSERT.method:
-        return again.insert(transport, request, timeout)
-    return transport.call(method, request, timeout)
+        return future(threads, rpc.method, call, read, callback)
 
 
 def _deprecated(function: str) -> DeprecatedError:

@@ -8,13 +8,23 @@ import warnings
 from collections.abc import Callable, Collection
 from typing import Any
 
-_CALLER = 3  # of the method that warns
+_CALLER = 4  # of the method that warns
 
 
 def unknown_keywords(method: Callable[..., Any], unknown: Collection[str]) -> None:
     """Warn of each keyword that `method` was given and does not know, with the known one that it looks like."""
-    for keyword in unknown:
+    if unknown:
         known = [name for name in inspect.signature(method).parameters if name not in ("self", "unknown")]
+        _warn(method.__name__, unknown, known)
+
+
+def unknown_arguments(name: str, given: Collection[str], known: Collection[str]) -> None:
+    """The same for the constructor of the class `name`, which takes whatever it is `given`."""
+    _warn(name, [keyword for keyword in given if keyword not in known], known)
+
+
+def _warn(name: str, unknown: Collection[str], known: Collection[str]) -> None:
+    for keyword in unknown:
         close = difflib.get_close_matches(keyword, known, 1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        warnings.warn(f"{method.__name__}: the keyword {keyword} has no effect{hint}", UserWarning, stacklevel=_CALLER)
+        warnings.warn(f"{name}: the keyword {keyword} has no effect{hint}", UserWarning, stacklevel=_CALLER)

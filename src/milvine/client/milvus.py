@@ -12,6 +12,7 @@ from typing import Any
 
 from milvine.client import checks, replies, requests
 from milvine.client.connection import Connection, Seconds
+from milvine.client.deadline import Deadline
 from milvine.client.exceptions import ParamError
 from milvine.client.futures import CompactFuture, CreateIndexFuture, FlushFuture, InsertFuture, SearchFuture
 from milvine.client.keywords import unknown_keywords
@@ -38,7 +39,8 @@ class Milvus(Connection):
     nothing, as in 1.x, and is warned of.
 
     `_async=True` returns at once with a future whose `result()` is what the call would have returned; `_callback` is
-    called with the same, unpacked.
+    called with the same, unpacked, in a thread of the client for callbacks. It may wait for other calls; what it raises
+    is logged.
     """
 
     # collections
@@ -186,8 +188,9 @@ class Milvus(Connection):
         if wants_future:
             raise ParamError("split=True does not go with _async=True")
         stored: list[int] = []
+        deadline = Deadline(checks.seconds(timeout))
         for part in parts:
-            status, ids = self._pair(replies.INSERT, part, timeout)
+            status, ids = self._pair(replies.INSERT, part, deadline.left())
             stored += ids
             if not status.OK():
                 break

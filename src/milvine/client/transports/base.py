@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from milvine.client.deadline import Deadline
 from milvine.types import Vectors
 from milvine.wire.packed import HitsReply
 
@@ -31,19 +32,23 @@ STARTING_SECONDS = 10.0
 _FIRST_PAUSE, _LAST_PAUSE = 0.1, 1.0
 
 
-def patience(wait_timeout: float, timeout: float | None, answered: bool) -> float:
-    """Seconds for which a server that refuses is asked again, within `timeout`; more where it has `answered` before."""
-    most = min(wait_timeout, timeout or wait_timeout)
-    return most if answered else min(most, STARTING_SECONDS)
+def patience(wait_timeout: float, answered: bool) -> float:
+    """Seconds for which a server that refuses is asked again; more where it has `answered` before."""
+    return wait_timeout if answered else min(wait_timeout, STARTING_SECONDS)
 
 
-def attempts(least: int, patience: float) -> Iterator[None]:
-    """One pass for each attempt at a server that refuses: at least `least`, then until `patience` seconds are over."""
+def attempts(least: int, patience: float, deadline: Deadline) -> Iterator[None]:
+    """One pass for each attempt at a server that refuses, none after the `deadline` but the first.
+
+    At least `least`, then until `patience` seconds are over.
+    """
     end, pause = time.monotonic() + patience, _FIRST_PAUSE
     yield
     done = 1
     while done < least or time.monotonic() < end:
-        time.sleep(pause)
+        time.sleep(deadline.within(pause))
+        if deadline.over():
+            return
         pause = min(pause * 2, _LAST_PAUSE)
         yield
         done += 1
@@ -53,7 +58,7 @@ class Transport(Protocol):
     """Carries calls of `milvus.grpc.MilvusService`. May be used from several threads at once."""
 
     def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
-        """The reply of an rpc, named as in `Insert`. `timeout` in seconds; None waits for ever.
+        """The reply of an rpc, named as in `Insert`. `timeout` in seconds for all that is tried; None waits for ever.
 
         Raises:
             TransportFailed: no reply: deadline, connection lost, rpc unknown to the server.

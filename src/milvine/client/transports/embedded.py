@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from milvine.client.address import FolderAddress
-from milvine.client.exceptions import NotConnectError
+from milvine.client.exceptions import ClientClosedError, NotConnectError
 from milvine.client.transports.base import TransportFailed
 from milvine.config import Settings, bounded_settings
-from milvine.errors import MilvineError
+from milvine.errors import DatabaseClosed, MilvineError
 from milvine.interrupts import foreign
 from milvine.memory import memory_limit
 from milvine.types import Vectors
@@ -60,8 +60,13 @@ def _open(folder: Path) -> _Opened:
         if foreign(error):
             raise
         raise NotConnectError(f"Cannot open the database in {folder}: {error}") from error
-    operations = import_module("milvine.server.operations").Operations(database, settings, passes=foreign)
+    operations = import_module("milvine.server.operations").Operations(database, settings, passes=_passes)
     return _Opened(os.getpid(), database, operations)
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether an error is the caller's to see as it is, and no answer of the database."""
+    return isinstance(error, DatabaseClosed) or foreign(error)
 
 
 def _release(folder: Path, opened: _Opened, client: object) -> None:
@@ -91,15 +96,18 @@ class EmbeddedTransport:
     """Calls run in the caller's thread and to their end: a timeout is not kept."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._client = folder.resolve(), object()
+        self._folder, self._client, self._closed = folder.resolve(), object(), False
         self._opened: _Opened | None = _acquire(self._folder, self._client)
         self._refused: type[Exception] = import_module("milvine.server.operations").Refused
 
     def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
+        operations = self._operations()
         try:
-            reply: bytes = self._operations().call(method, request)
+            reply: bytes = operations.call(method, request)
         except self._refused as error:
             raise TransportFailed(_grpc_code(error), str(error)) from None
+        except DatabaseClosed:  # during the call
+            raise self._ended() from None
         return reply
 
     def search(
@@ -107,18 +115,27 @@ class EmbeddedTransport:
     ) -> HitsReply:
         """As the call Search, with nothing encoded: a small search costs half as much."""
         wanted = SearchRequest(collection, tuple(tags), Rows(len(vectors), vectors.size, vectors), topk, None)
-        reply: HitsReply = self._operations().search(wanted, params)
+        operations = self._operations()
+        try:
+            reply: HitsReply = operations.search(wanted, params)
+        except DatabaseClosed:
+            raise self._ended() from None
         return reply
 
     def _operations(self) -> Any:
         opened = self._opened
         if opened is None:
-            raise NotConnectError("The embedded database was closed")
+            raise ClientClosedError
         if opened.process != os.getpid():
             raise NotConnectError("This client was made before the process was forked. Make one in the child process")
         return opened.operations
 
+    def _ended(self) -> Exception:
+        """Why the database was closed: by this client, its last, or with the process."""
+        return ClientClosedError() if self._closed else NotConnectError("The embedded database was closed")
+
     def close(self) -> None:
+        self._closed = True
         opened = self._opened
         if opened is not None:
             _release(self._folder, opened, self._client)

@@ -6,20 +6,25 @@ Speaks what every 1.x server speaks, JSON; one connection for each thread, kept 
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import os
 import socket
 import ssl
 import threading
+from contextlib import suppress
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 import grpc
 
 from milvine.client.address import HttpAddress
-from milvine.client.exceptions import NotConnectError
+from milvine.client.deadline import Deadline
+from milvine.client.exceptions import ClientClosedError, NotConnectError
 from milvine.client.transports.base import TransportFailed, attempts, patience
 from milvine.client.transports.rest_calls import CALLS, Refused
+from milvine.interrupts import foreign
 from milvine.wire import schema
 from milvine.wire.status import set_status
 
@@ -35,7 +40,7 @@ class HttpTransport:
         self._context = address.credentials.context() if address.secure else None
         shown = address.credentials.authorization
         self._shown = {"Authorization": shown} if shown else {}
-        self._local = threading.local()
+        self._local, self._closed = threading.local(), False
         self._connections: set[http.client.HTTPConnection] = set()  # of all threads, to be closed in the end
 
     def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
@@ -46,17 +51,18 @@ class HttpTransport:
         """
         if method not in CALLS:
             raise NotImplementedError(_NOT_SERVED.format(method))
+        deadline = Deadline(timeout)
         try:
-            return self._call(method, request, timeout)
+            return self._call(method, request, deadline)
         except TransportFailed as error:
             if not self._pre_ping or not error.unsent:
                 raise
-        self.wait(patience(self._wait_timeout, timeout, self._answered))
-        return self._call(method, request, timeout)
+        self.wait(deadline)
+        return self._call(method, request, deadline)
 
-    def _call(self, method: str, request: bytes, timeout: float | None) -> bytes:
+    def _call(self, method: str, request: bytes, deadline: Deadline) -> bytes:
         def ask(verb: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
-            return self._ask(verb, path, body, headers or {}, timeout)
+            return self._ask(verb, path, body, headers or {}, deadline)
 
         try:
             return CALLS[method](ask, request)
@@ -64,13 +70,15 @@ class HttpTransport:
             reply = set_status(schema.METHODS[method][1](), refused.code, refused.message)
             return bytes(reply.SerializeToString())
 
-    def _ask(self, verb: str, path: str, body: Any, headers: dict[str, str], timeout: float | None) -> tuple[int, Any]:
+    def _ask(self, verb: str, path: str, body: Any, headers: dict[str, str], deadline: Deadline) -> tuple[int, Any]:
         """Status and JSON of an answer; None for the JSON of an empty one."""
+        if deadline.over():
+            raise _failure(TimeoutError(), self._address, False)
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         if data is not None:
             headers = {"Content-Type": "application/json", **headers}
         headers = {**headers, **self._shown}
-        connection = self._connection(timeout)
+        connection = self._connection(deadline)
         connected = False
         try:
             if connection.sock is None:
@@ -81,20 +89,29 @@ class HttpTransport:
             text = answer.read()
         except (OSError, http.client.HTTPException) as error:
             self._forget()
+            if foreign(error):
+                raise
             raise _failure(error, self._address, connected) from error
+        except BaseException:  # interrupted: the answer would be taken for that of the next request
+            self._forget()
+            raise
         self._answered = True
         return answer.status, _json(text)
 
-    def _connection(self, timeout: float | None) -> http.client.HTTPConnection:
+    def _connection(self, deadline: Deadline) -> http.client.HTTPConnection:
+        """That of this thread, whose waits end with the `deadline`."""
+        if self._closed:
+            raise ClientClosedError
         mine: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
         if mine is None or self._local.process != os.getpid() or _is_stale(mine):
             self._forget()
             mine = self._made()
             self._connections.add(mine)
             self._local.connection, self._local.process = mine, os.getpid()
-        mine.timeout = timeout
+        mine.timeout = timeout = deadline.left()
         if mine.sock is not None:
             mine.sock.settimeout(timeout)
+        mine.response_class = partial(_response, deadline)  # type: ignore[assignment]
         return mine
 
     def _made(self) -> http.client.HTTPConnection:
@@ -110,23 +127,61 @@ class HttpTransport:
             self._connections.discard(connection)
             self._local.connection = None
 
-    def wait(self, seconds: float = 0.0) -> None:
-        """Until the server answers; one that refuses is asked again for so many `seconds`.
+    def wait(self, deadline: Deadline) -> None:
+        """Until the server answers; one that refuses is asked again for a while, and never after the `deadline`.
 
         Raises:
             NotConnectError: it did not in any of the attempts.
         """
-        for _ in attempts(self._max_retry, seconds):
+        seconds = patience(self._wait_timeout, self._answered)
+        for _ in attempts(self._max_retry, seconds, deadline):
             try:
-                self._ask("GET", "/state", None, {}, self._wait_timeout)
+                self._ask("GET", "/state", None, {}, Deadline(deadline.within(self._wait_timeout)))
                 return
             except TransportFailed:
                 continue
         raise NotConnectError(f"Fail connecting to server on {self._address}. Timeout")
 
     def close(self) -> None:
+        """Calls that still run fail."""
+        self._closed = True
         while self._connections:
-            self._connections.pop().close()
+            connection = self._connections.pop()
+            sock: socket.socket | None = connection.sock
+            with suppress(OSError):  # hung up already
+                if sock is not None:  # closing it would not wake who waits for an answer
+                    sock.shutdown(socket.SHUT_RDWR)
+            connection.close()
+
+
+class _Reading(io.RawIOBase):
+    """What a server sends, until a deadline: a socket's own timeout begins anew with whatever arrives."""
+
+    def __init__(self, deadline: Deadline, sock: socket.socket) -> None:
+        self._deadline, self._sock = deadline, sock
+        self._raw = sock.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline.left()
+        if left is not None:
+            if not left:
+                raise TimeoutError
+            self._sock.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _response(deadline: Deadline, sock: socket.socket, *args: Any, **more: Any) -> http.client.HTTPResponse:
+    response = http.client.HTTPResponse(sock, *args, **more)
+    response.fp.close()
+    response.fp = io.BufferedReader(_Reading(deadline, sock))
+    return response
 
 
 class _TlsConnection(http.client.HTTPConnection):

@@ -25,6 +25,8 @@ from contextlib import suppress
 from weakref import WeakSet
 
 from milvine.client.address import ServerAddress
+from milvine.client.deadline import Deadline
+from milvine.interrupts import foreign
 from milvine.wire import http2, lanes
 from milvine.wire.http2 import HEAD, PREFIX, SETTING, WINDOW_DEFAULT, WINDOW_MAX, frame
 from milvine.wire.lanes import CALLS, REQUEST_BYTES_MAX, Place
@@ -33,7 +35,8 @@ from milvine.wire.schema import method_path
 _LANES_MAX = 16  # of one client; further threads go through grpcio
 _PAUSE = 1.0  # seconds without lanes after a failure, doubled for each further one in a row
 _PAUSE_MAX = 64.0
-_CONNECT_SECONDS = 1.0
+CONNECT_SECONDS = 1.0
+_PART = 4  # one in so many of what is left of a call may go into one step towards a lane
 _STREAMS_MAX = 1 << 30
 _RECEIVED_MAX = 1 << 30  # bytes: the window that is opened at the start is never opened again
 _SETTINGS = {  # no dynamic table, no pushes, all that a stream may send at once, and in one frame
@@ -57,13 +60,13 @@ class Lane:
     """One connection. Not thread-safe, and of no use after any exception.
 
     `place` is where the server says that lanes begin; None: at the gRPC port. Another server, which may be there by
-    now, is not talked to.
+    now, is not talked to. Connecting may take `seconds`, and so may the first words.
 
     Raises:
         OSError: nobody is there, or another one.
     """
 
-    def __init__(self, address: ServerAddress, place: Place | None = None) -> None:
+    def __init__(self, address: ServerAddress, place: Place | None = None, seconds: float = CONNECT_SECONDS) -> None:
         authority, shown = str(address), address.credentials.authorization
         self._heads = {}
         for call in CALLS:
@@ -71,7 +74,7 @@ class Lane:
             head = _without_stream(http2.HEADERS, http2.END_HEADERS, block)
             self._heads[call] = head[:_STREAM_AT], head[_STREAM_AT:]
         self._instance = place.instance if place else None
-        self._socket = _connected(address, place)
+        self._socket = _connected(address, place, seconds)
         self._stream, self._window, self._received = 1, WINDOW_DEFAULT, 0
         self._data, self._at = b"", 0
         self._success: bytes | None = None
@@ -80,9 +83,9 @@ class Lane:
         self._process, self._limited = os.getpid(), True  # whether the socket has a timeout
         self.worn = False
         """Whether the connection has carried all that it may."""
-        self._greet()
+        self._greet(Deadline(seconds))
 
-    def _greet(self) -> None:
+    def _greet(self, deadline: Deadline) -> None:
         """Exchange the first words. A server out of files leaves connections waiting that seem open: none come back.
 
         Raises:
@@ -93,7 +96,7 @@ class Lane:
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             self._socket.sendall(_HELLO)
-            kind, flags, stream, payload = self._next(time.monotonic() + _CONNECT_SECONDS)
+            kind, flags, stream, payload = self._next(deadline)
             if kind != http2.SETTINGS or (self._instance is not None and self._instance != _instance(payload)):
                 raise Unusable
             self._control(kind, flags, stream, payload)
@@ -116,15 +119,15 @@ class Lane:
             self.worn = True
             raise Unusable
         self._stream, self._window = stream + 2, self._window - size
-        end = None if timeout is None else time.monotonic() + timeout
+        deadline = Deadline(timeout)
         if timeout is not None or self._limited:
             self._socket.settimeout(timeout)
             self._limited = timeout is not None
         number, (before, behind) = stream.to_bytes(4, "big"), self._heads[method]
         data = HEAD.pack(0, size, http2.DATA, http2.END_STREAM, stream)
         self._socket.sendall(b"".join((before, number, behind, data, PREFIX.pack(0, len(request)), request)))
-        self._have(1, end)
-        reply = self._usual_reply(number) or self._reply(stream, end)
+        self._have(1, deadline)
+        reply = self._usual_reply(number) or self._reply(stream, deadline)
         self.worn |= self._stream > _STREAMS_MAX or self._received > _RECEIVED_MAX
         return reply
 
@@ -144,11 +147,11 @@ class Lane:
         at += len(before)
         return data[at : at + size]
 
-    def _reply(self, stream: int, end: float | None) -> bytes:
+    def _reply(self, stream: int, deadline: Deadline) -> bytes:
         body: list[bytes] = []
         headers = b""
         while True:
-            kind, flags, at, payload = self._next(end)
+            kind, flags, at, payload = self._next(deadline)
             if at != stream:
                 self._control(kind, flags, at, payload)
             elif kind == http2.DATA and not flags & (http2.PADDED | http2.END_STREAM):
@@ -189,25 +192,25 @@ class Lane:
         elif kind == http2.GOAWAY:
             self.worn = True  # calls that the server has taken it still answers
 
-    def _next(self, end: float | None) -> tuple[int, int, int, bytes]:
+    def _next(self, deadline: Deadline) -> tuple[int, int, int, bytes]:
         """(type, flags, stream, payload) of the next frame."""
-        self._have(HEAD.size, end)
+        self._have(HEAD.size, deadline)
         high, low, kind, flags, stream = HEAD.unpack_from(self._data, self._at)
         size = HEAD.size + (high << 16 | low)
-        self._have(size, end)
+        self._have(size, deadline)
         start, self._at = self._at + HEAD.size, self._at + size
         return kind, flags, stream & WINDOW_MAX, self._data[start : self._at]
 
-    def _have(self, size: int, end: float | None) -> None:
+    def _have(self, size: int, deadline: Deadline) -> None:
         """Receive until `size` bytes lie ahead."""
         missing = size - (len(self._data) - self._at)
         if missing <= 0:
             return
         parts = [self._data[self._at :]]
         while missing > 0:
-            if end is not None:
-                left = end - time.monotonic()
-                if left <= 0:
+            left = deadline.left()
+            if left is not None:
+                if not left:
                     raise TimeoutError
                 self._socket.settimeout(left)
             part = self._socket.recv(max(missing, _RECEIVED))
@@ -230,14 +233,15 @@ class Lane:
             self.close()
 
 
-def _connected(address: ServerAddress, place: Place | None) -> socket.socket:
+def _connected(address: ServerAddress, place: Place | None, seconds: float) -> socket.socket:
     if place is None or not place.unix:
-        return socket.create_connection((address.host, place.port if place else address.port), _CONNECT_SECONDS)
+        port = place.port if place else address.port
+        return socket.create_connection((address.host, port), seconds)
     if sys.platform != "linux":
         raise ConnectionRefusedError("no abstract names here")
     opened = socket.socket(socket.AF_UNIX)
     try:
-        opened.settimeout(_CONNECT_SECONDS)
+        opened.settimeout(seconds)
         opened.connect(lanes.unix_address(place.unix))
     except OSError:
         opened.close()
@@ -258,33 +262,37 @@ def _instance(settings: bytes) -> int | None:
 class Lanes:
     """The lanes of one client, one for each thread that calls.
 
-    `ask` gives what the server answers about lanes, by other means than a lane; None: the gRPC port it is.
+    `ask` gives what the server answers about lanes within so many seconds, by other means than a lane; None: the gRPC
+    port it is.
     """
 
-    def __init__(self, address: ServerAddress, ask: Callable[[], str] | None = None) -> None:
+    def __init__(self, address: ServerAddress, ask: Callable[[float], str] | None = None) -> None:
         self._address, self._ask = address, ask
         self._asked = False
         self._place: Place | None = None  # that the server told last
-        self._ways: list[Place] = []  # to it, the nearest first, less those that led nowhere
+        self._ways: tuple[Place, ...] = ()  # to it, the nearest first, less those that led nowhere
         self._own = threading.local()
         self._open: WeakSet[Lane] = WeakSet()
+        self._connecting: set[int] = set()  # threads that are making one
         self._lock = threading.Lock()
         self._failures, self._not_before, self._closed = 0, 0.0, False
 
-    def call(self, method: str, request: bytes, timeout: float | None) -> bytes | None:
+    def call(self, method: str, request: bytes, deadline: Deadline) -> bytes | None:
         """The reply of one of `CALLS`; None where it has to be made by other means.
 
         Raises:
-            TimeoutError: `timeout` (seconds) was over first.
+            TimeoutError: the `deadline` came first.
         """
-        lane = self._lane()
+        lane, timeout = self._lane(deadline), deadline.left()
+        if timeout == 0.0:
+            raise TimeoutError
         if lane is None:
             return None
         try:
             reply = lane.call(method, request, timeout)
         except (Unusable, OSError) as error:
             self._drop(lane)
-            if timeout is not None and isinstance(error, TimeoutError):
+            if foreign(error) or (timeout is not None and isinstance(error, TimeoutError)):
                 raise
             if not lane.worn:
                 self._failed()
@@ -297,38 +305,67 @@ class Lanes:
             self._drop(lane)
         return reply
 
-    def _lane(self) -> Lane | None:
+    def _lane(self, deadline: Deadline) -> Lane | None:
+        """That of this thread, or a new one."""
         lane: Lane | None = getattr(self._own, "lane", None)
         if lane is not None or self._closed or time.monotonic() < self._not_before:
             return lane
-        if not self._asked and self._ask:
-            self._learn(lanes.place(self._ask()))
-        self._asked = True
+        if deadline.over():
+            return None
+        self._ask_where(deadline)
+        thread = threading.get_ident()
         with self._lock:
-            if len(self._open) >= _LANES_MAX:
+            if len(self._open) + len(self._connecting) >= _LANES_MAX:
                 return None
-            try:
-                lane = self._own.lane = self._nearest()
-            except OSError:
-                self._failed()
-                return None
-            self._open.add(lane)
-        return lane
+            self._connecting.add(thread)
+        try:
+            return self._made(deadline)
+        finally:
+            self._connecting.discard(thread)
+
+    def _ask_where(self, deadline: Deadline) -> None:
+        if not self._asked and self._ask:
+            told = self._ask(deadline.within(CONNECT_SECONDS, _PART))
+            if not told and _in_a_hurry(deadline):
+                return
+            self._learn(lanes.place(told))
+        self._asked = True
 
     def _learn(self, place: Place | None) -> None:
         with self._lock:
             if place != self._place:
-                self._place, self._ways = place, [place] if place else []
+                self._place, self._ways = place, (place,) if place else ()
                 if place and place.unix:
-                    self._ways.append(place._replace(unix=""))
+                    self._ways += (place._replace(unix=""),)
 
-    def _nearest(self) -> Lane:
+    def _made(self, deadline: Deadline) -> Lane | None:
+        """A lane, which this thread has from now on."""
+        try:
+            lane = self._nearest(deadline)
+        except OSError as error:
+            if foreign(error):
+                raise
+            if not _in_a_hurry(deadline):
+                self._failed()
+            return None
+        with self._lock:
+            if self._closed:
+                lane.close()
+                return None
+            self._own.lane = lane
+            self._open.add(lane)
+        return lane
+
+    def _nearest(self, deadline: Deadline) -> Lane:
         """To the gRPC port where no other way leads: the server may be on another machine, behind a firewall."""
-        while self._ways:
-            with suppress(OSError):
-                return Lane(self._address, self._ways[0])
-            del self._ways[0]
-        return Lane(self._address)
+        for way in self._ways:
+            try:
+                return Lane(self._address, way, deadline.within(CONNECT_SECONDS, _PART))
+            except OSError as error:
+                if foreign(error) or _in_a_hurry(deadline):
+                    raise
+                self._ways = tuple(each for each in self._ways if each != way)
+        return Lane(self._address, None, deadline.within(CONNECT_SECONDS, _PART))
 
     def _failed(self) -> None:
         self._asked = False  # the server may be another by now
@@ -348,3 +385,8 @@ class Lanes:
             self._open.clear()
         for lane in left:
             lane.close()
+
+
+def _in_a_hurry(deadline: Deadline) -> bool:
+    """Whether a step towards a lane got less time than it may need: that it failed says little."""
+    return deadline.within(CONNECT_SECONDS, _PART) < CONNECT_SECONDS

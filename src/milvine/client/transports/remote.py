@@ -8,6 +8,7 @@ import threading
 import grpc
 
 from milvine.client.address import ServerAddress
+from milvine.client.deadline import Deadline
 from milvine.client.exceptions import NotConnectError
 from milvine.client.transports.base import TransportFailed, attempts, patience
 from milvine.client.transports.lane import Lanes
@@ -39,7 +40,6 @@ _calling: set[int] = set()  # threads of this process that are in a call; a chil
 _of_parents: list[grpc.Channel] = []
 _PING = bytes(Command(cmd="version").SerializeToString())
 _LANES = tuple(bytes(Command(cmd=each).SerializeToString()) for each in (lanes.COMMAND, lanes.COMMAND_OF_OLD))
-_ASKING_SECONDS = 1.0
 
 
 class RemoteFailed(TransportFailed, grpc.RpcError):  # type: ignore[misc]  # grpc ships no types
@@ -79,25 +79,26 @@ class RemoteTransport:
     def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
         if os.getpid() != self._process:
             self._open_after_fork()
+        deadline = Deadline(timeout)
         if method in CALLS and self._lanes and len(request) <= REQUEST_BYTES_MAX:
             try:
-                reply = self._lanes.call(method, request, timeout)
+                reply = self._lanes.call(method, request, deadline)
             except TimeoutError:
                 raise RemoteFailed(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded") from None
             if reply is not None:
                 return reply
         try:
-            return self._send(method, request, timeout)
+            return self._send(method, request, deadline.left())
         except RemoteFailed as error:
             if not self._pre_ping or not error.unsent:
                 raise
-        self.wait(patience(self._wait_timeout, timeout, self._answered))
-        return self._send(method, request, timeout)
+        self.wait(deadline)
+        return self._send(method, request, deadline.left())
 
     def _send(self, method: str, request: bytes, timeout: float | None) -> bytes:
         thread = threading.get_ident()
-        _calling.add(thread)
         try:
+            _calling.add(thread)
             reply: bytes = self._calls[method](request, timeout=timeout, metadata=self._metadata)
         except grpc.RpcError as error:
             details = error.details() or ""
@@ -108,28 +109,29 @@ class RemoteTransport:
         self._answered = True
         return reply
 
-    def _ask_for_lane(self) -> str:
+    def _ask_for_lane(self, seconds: float) -> str:
         """What the server says of lanes; nothing where it does not answer, as the call that wants one will tell."""
         answer = ""
         for command in _LANES:
             try:
-                answer = str(parse(StringReply, self._send("Cmd", command, _ASKING_SECONDS)).string_reply)
+                answer = str(parse(StringReply, self._send("Cmd", command, seconds)).string_reply)
             except (RemoteFailed, Malformed):
                 return ""
             if lanes.place(answer):
                 break
         return answer
 
-    def wait(self, seconds: float = 0.0) -> None:
-        """Until the server answers; one that refuses is asked again for so many `seconds`.
+    def wait(self, deadline: Deadline) -> None:
+        """Until the server answers; one that refuses is asked again for a while, and never after the `deadline`.
 
         Raises:
             NotConnectError: it did not in any of the attempts.
         """
         reason = "Timeout"
-        for _ in attempts(self._max_retry, seconds):
+        seconds = patience(self._wait_timeout, self._answered)
+        for _ in attempts(self._max_retry, seconds, deadline):
             try:
-                self._send("Cmd", _PING, self._wait_timeout)
+                self._send("Cmd", _PING, deadline.within(self._wait_timeout))
             except RemoteFailed as error:
                 if error.code in _NOBODY:
                     reason = error.details if _HANDSHAKE in error.details else "Timeout"

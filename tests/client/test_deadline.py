@@ -1,0 +1,253 @@
+"""A call's timeout is one for all that it tries, at whatever place a server hangs (no clock is measured here)."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+import pytest
+
+from milvine.client import deadline as deadlines
+from milvine.client.address import HttpAddress, ServerAddress
+from milvine.client.aio import AsyncMilvus, _Timeout
+from milvine.client.deadline import Deadline
+from milvine.client.transports import base, lane, remote
+from milvine.client.transports.base import TransportFailed, attempts
+from milvine.client.transports.http import HttpTransport
+from milvine.client.transports.lane import Lanes
+from milvine.client.transports.remote import RemoteTransport
+from milvus import Milvus, NotConnectError
+from tests.client.fakes import FakeTransport, reply_of
+
+WATCHDOG = 60.0
+
+
+class Clock:
+    """Time that passes where somebody waits, and nowhere else."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    for module in (deadlines, base, lane):
+        monkeypatch.setattr(module, "time", made)
+    return made
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """A port where connections are taken, and nobody ever says a word."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_a_deadline(clock: Clock) -> None:
+    some, never = Deadline(8.0), Deadline(None)
+    assert (some.left(), some.within(3.0), some.within(3.0, 4), some.over()) == (8.0, 3.0, 2.0, False)
+    clock.sleep(9.0)
+    assert (some.left(), some.within(3.0), some.over()) == (0.0, 0.0, True)
+    assert (never.left(), never.within(3.0, 4), never.over()) == (None, 3.0, False)
+
+
+@pytest.mark.parametrize("timeout", [0.5, 30.0])
+@pytest.mark.parametrize("refuses", [False, True])
+def test_all_places_of_a_grpc_call_together(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, timeout: float, refuses: bool
+) -> None:
+    """Every place takes all the time that it is given, or refuses at once."""
+    transport = RemoteTransport(ServerAddress("127.0.0.1", 1), 10.0, 3, True)
+    began = clock.now
+
+    def hangs(request: bytes, timeout: float, metadata: Any) -> bytes:
+        if not refuses:
+            clock.sleep(timeout)
+        unsent = "failed to connect to all addresses" if refuses else "Deadline Exceeded"
+        raise Failed(grpc.StatusCode.UNAVAILABLE if refuses else grpc.StatusCode.DEADLINE_EXCEEDED, unsent)
+
+    def unreachable(address: Any, seconds: float) -> None:
+        clock.sleep(seconds)
+        raise TimeoutError
+
+    monkeypatch.setattr(transport, "_calls", dict.fromkeys(transport._calls, hangs))
+    monkeypatch.setattr(lane.socket, "create_connection", unreachable)
+    with pytest.raises((TransportFailed, ValueError)):
+        transport.call("HasCollection", b"", timeout)
+    assert 0 < clock.now - began <= timeout + 1e-6
+    transport.close()
+
+
+class Failed(grpc.RpcError):  # type: ignore[misc]  # grpc ships no types
+    def __init__(self, code: Any, details: str) -> None:
+        self.code, self.details = lambda: code, lambda: details
+
+
+@pytest.mark.parametrize("timeout", [0.5, 30.0])
+def test_all_requests_of_an_http_call_together(clock: Clock, monkeypatch: pytest.MonkeyPatch, timeout: float) -> None:
+    transport = HttpTransport(HttpAddress("127.0.0.1", 1), 10.0, 3, True)
+    began = clock.now
+
+    def unreachable(address: Any, seconds: float, source: Any = None) -> None:
+        clock.sleep(min(seconds, 0.3))
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "create_connection", unreachable)
+    with pytest.raises((TransportFailed, ValueError)):
+        transport.call("HasCollection", b"", timeout)
+    assert 0 < clock.now - began <= timeout + 1e-6
+
+
+def test_a_server_that_sends_one_byte_after_the_other(clock: Clock) -> None:
+    """A socket's own timeout would begin anew with each."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        transport = HttpTransport(HttpAddress("127.0.0.1", 1), 10.0, 1, False)
+        connection = transport._connection(Deadline(None))
+        connection.sock = ours
+        theirs.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n1")
+
+        def trickle() -> None:
+            clock.sleep(1.0)
+            theirs.sendall(b"1")
+
+        read = ours.settimeout
+        connection.sock = SimpleNamespace(  # each wait for more is a second, and brings a byte
+            makefile=ours.makefile,
+            sendall=lambda data: None,
+            settimeout=lambda seconds: (trickle(), read(seconds)),
+            setblocking=ours.setblocking,
+            recv=lambda *args: (_ for _ in ()).throw(BlockingIOError),
+            close=lambda: None,
+        )
+        began = clock.now
+        with pytest.raises(TransportFailed) as failed:
+            transport.call("HasCollection", b"", 3.5)
+        assert failed.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert clock.now - began <= 5.0
+
+
+def test_no_attempt_after_the_deadline(clock: Clock) -> None:
+    made = [clock.now - 100.0 for _ in attempts(50, 1000.0, Deadline(2.0))]
+    assert made[0] == 0.0 and made[-1] < 2.0 and clock.now <= 102.0
+
+
+def test_a_hurried_call_does_not_condemn_the_lanes(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+
+    def unreachable(address: Any, seconds: float) -> None:
+        clock.sleep(seconds)
+        raise TimeoutError
+
+    monkeypatch.setattr(lane.socket, "create_connection", unreachable)
+    own = Lanes(ServerAddress("127.0.0.1", 1), lambda seconds: asked.append(seconds) or "")
+    assert own.call("Search", b"", Deadline(0.4)) is None and own.call("Search", b"", Deadline(0.4)) is None
+    assert asked == pytest.approx([0.1, 0.1])  # the second did not find the lanes given up
+
+
+def test_those_that_connect_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = threading.Barrier(2)
+
+    def together(address: Any, seconds: float) -> None:
+        both.wait(WATCHDOG)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(lane.socket, "create_connection", together)
+    own = Lanes(ServerAddress("127.0.0.1", 1))
+    threads = [threading.Thread(target=own.call, args=("Search", b"", Deadline(None))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WATCHDOG)
+    assert not any(thread.is_alive() for thread in threads) and not both.broken
+
+
+def test_the_constructor_ends_at_a_server_that_hangs(silent: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+    send = RemoteTransport._send
+
+    def noted(self: Any, method: str, request: bytes, timeout: float | None) -> bytes:
+        given.append(timeout or 0.0)
+        return send(self, method, request, timeout)
+
+    monkeypatch.setattr(remote.RemoteTransport, "_send", noted)
+    with pytest.raises(NotConnectError):
+        Milvus(host="127.0.0.1", port=silent, wait_timeout=0.3)
+    assert max(given) <= 0.3 and given[1:] == sorted(given[1:], reverse=True)
+
+
+def test_parts_of_an_insert_have_one_deadline(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    transport = FakeTransport(Insert=reply_of("Insert"))
+    call = transport.call
+
+    def slow(method: str, request: bytes, timeout: float | None) -> bytes:
+        clock.sleep(2.0)
+        return call(method, request, timeout)
+
+    monkeypatch.setattr(transport, "call", slow)
+    monkeypatch.setattr("milvine.client.requests._PART_BYTES", 64, raising=False)
+    milvus = Milvus(transport=transport, try_connect=False)
+    milvus._insert_parts(iter([b"1", b"2", b"3"]), False, 5)
+    assert [timeout for *_, timeout in transport.sent] == [5.0, 3.0, 1.0]
+
+
+def test_an_asynchronous_call_counts_from_its_start(clock: Clock) -> None:
+    gate, transport = threading.Event(), FakeTransport(Compact=reply_of("Compact"), Flush=reply_of("Flush"))
+    call = transport.call
+
+    def held(method: str, request: bytes, timeout: float | None) -> bytes:
+        assert gate.wait(WATCHDOG)
+        return call(method, request, timeout)
+
+    transport.call = held  # type: ignore[method-assign]
+    milvus = Milvus(transport=transport, try_connect=False)
+    busy = [milvus.compact("a", _async=True) for _ in range(8)]
+    last = milvus.flush(["a"], timeout=5, _async=True)
+    clock.sleep(2.0)
+    gate.set()
+    assert all(each.result(WATCHDOG).OK() for each in busy) and last.result(WATCHDOG).OK()
+    assert [timeout for method, _, timeout in transport.sent if method == "Flush"] == [3.0]
+
+
+def test_so_does_one_that_is_awaited(clock: Clock) -> None:
+    transport = FakeTransport(CountCollection=reply_of("CountCollection"), DropIndex=reply_of("DropIndex"))
+
+    async def scene() -> None:
+        milvus = AsyncMilvus(transport=transport, try_connect=False)
+        opened = milvus._opened
+        milvus._opened = lambda deadline: (clock.sleep(2.0), opened(deadline))[1]  # type: ignore[method-assign]
+        await milvus.count_entities("a")
+        await milvus.drop_index("a", 7)
+        await milvus.close()
+
+    asyncio.run(scene())
+    assert [timeout for *_, timeout in transport.sent] == [28.0, 7.0]
+
+
+def test_where_a_method_has_its_timeout() -> None:
+    """By whichever way it is given."""
+    methods: list[Callable[..., Any]] = [Milvus.count_entities, Milvus.insert, Milvus.search, Milvus.flush]
+    for method in methods:
+        names = [name for name in inspect.signature(method).parameters if name != "self"]
+        args = [None] * names.index("timeout")
+        own = _Timeout(method)
+        assert own.of([*args, 3], {}) == own.of(args, {"timeout": "3"}) == 3.0
+        seen = lambda milvus, *args, **kwargs: (args, kwargs)  # noqa: E731
+        assert own.cut(2.0, seen, None, [*args, 3, 4], {"a": 1}) == ((*args, 2.0, 4), {"a": 1})  # type: ignore[arg-type]
+        assert own.cut(2.0, seen, None, args, {"timeout": 3}) == ((*args,), {"timeout": 2.0})  # type: ignore[arg-type]
+    assert _Timeout(Milvus.get_config).of(["a", "b"], {}) is None

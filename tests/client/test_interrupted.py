@@ -1,0 +1,156 @@
+"""What the handler of a signal raises in the middle of a call reaches the caller, and the client goes on."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from milvine.client.address import ServerAddress
+from milvine.client.deadline import Deadline
+from milvine.client.transports import lane
+from milvine.client.transports.lane import Lanes
+from milvine.engine.database import Database
+from milvine.errors import StorageFailed
+from milvine.interrupts import foreign
+from milvine.storage.durable import refusal
+from milvus import Milvus
+
+
+class SoftTimeLimit(Exception):
+    pass
+
+
+ERRORS = [SoftTimeLimit, TimeoutError, OSError, ValueError, KeyboardInterrupt]
+
+
+@pytest.fixture(params=ERRORS)
+def ring(request: pytest.FixtureRequest) -> Iterator[Callable[[], None]]:
+    """Sends this process a signal, whose handler raises."""
+
+    def handler(*received: Any) -> None:
+        raise request.param("time is over")
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    yield lambda: signal.raise_signal(signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Iterator[Milvus]:
+    milvus = Milvus(uri=f"file://{tmp_path}/db")
+    milvus.create_collection({"collection_name": "a", "dimension": 4})
+    yield milvus
+    milvus.close()
+
+
+CALLS: list[tuple[str, Callable[[Milvus], Any]]] = [
+    ("search", lambda m: m.search("a", 1, np.ones((1, 4), np.float32))),
+    ("search", lambda m: m.search("a", 1, np.ones((1, 4), np.float32), params={"nprobe": 1.5})),
+    ("insert", lambda m: m.insert("a", np.ones((1, 4), np.float32))),
+    ("flush", lambda m: m.flush(["a"])),
+]
+
+
+@pytest.mark.parametrize(("operation", "call"), CALLS)
+def test_embedded(
+    embedded: Milvus, monkeypatch: pytest.MonkeyPatch, ring: Callable[[], None], operation: str, call: Any
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, operation, lambda *arguments, **more: ring())
+        with pytest.raises(BaseException, match="time is over") as raised:
+            call(embedded)
+    assert type(raised.value) in ERRORS
+    assert embedded.count_entities("a")[0].OK()
+
+
+def test_errors_of_the_database_stay_answers(embedded: Milvus, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*arguments: Any, **more: Any) -> Any:
+        raise ZeroDivisionError("unforeseen")
+
+    assert embedded.search("none", 1, [[1.0] * 4])[0].code == 4
+    monkeypatch.setattr(Database, "search", fails)
+    for _, call in CALLS[:2]:
+        assert call(embedded)[0].code == 1
+
+
+def test_on_a_lane(monkeypatch: pytest.MonkeyPatch, ring: Callable[[], None]) -> None:
+    """Before there is one, and in the middle of a call."""
+
+    class Interrupted:
+        worn = False
+
+        def __init__(self, *arguments: Any) -> None:
+            self.closed = False
+
+        def call(self, *arguments: Any) -> bytes:
+            ring()
+            return b""
+
+        def close(self) -> None:
+            self.closed = True
+
+    own = Lanes(ServerAddress("127.0.0.1", 1))
+    for place in ((lane.socket, "create_connection", lambda *arguments: ring()), (lane, "Lane", Interrupted)):
+        monkeypatch.setattr(*place)
+        with pytest.raises(BaseException, match="time is over"):
+            own.call("Search", b"", Deadline(30.0))
+    assert getattr(own._own, "lane", None) is None and not own._connecting
+
+
+def test_over_http_no_answer_is_taken_for_that_of_another_request(ring: Callable[[], None]) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        numbers: list[int] = []
+
+        def serve() -> None:
+            for number in range(2):
+                connection, _ = listener.accept()
+                with connection, suppress(ConnectionError):  # the first is hung up on
+                    connection.recv(1 << 16)
+                    body = b'{"count":%d}' % number
+                    numbers.append(number)
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+                    connection.recv(1)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        port = listener.getsockname()[1]
+        milvus = Milvus(host="127.0.0.1", port=port, handler="HTTP", try_connect=False)
+        transport: Any = milvus._transport
+        made = transport._made
+
+        def interrupted() -> Any:
+            connection = made()
+            connection.getresponse = ring
+            return connection
+
+        transport._made = interrupted
+        with pytest.raises(BaseException, match="time is over"):
+            milvus.count_entities("a")
+        transport._made = made
+        assert milvus.count_entities("a")[1] == 1 and numbers == [0, 1]
+        milvus.close()
+        thread.join(30)
+
+
+def test_a_refusal_of_the_system_is_told_from_a_handlers_error(ring: Callable[[], None]) -> None:
+    try:
+        open("/no such file")  # noqa: SIM115  # it is not there
+    except OSError as error:
+        assert not foreign(error) and isinstance(refusal("look", error), StorageFailed)
+    try:
+        ring()
+    except BaseException as error:
+        assert foreign(error)
+        if isinstance(error, OSError):
+            with pytest.raises(OSError, match="time is over"):
+                raise refusal("look", error) from error
