@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,6 +134,42 @@ def test_a_chain_shares_what_did_not_change(sample, tmp_path):
     restore(kept, tmp_path / "again")
     with Database.open(tmp_path / "again", QUIET) as db:
         assert db.get("fresh", np.array([100, 104]))[0].all()
+
+
+def at_the_first_partial(monkeypatch, act):
+    """Have `act` done once by each thread, just before it makes the folder that it will make its backup in."""
+    mkdir, done = Path.mkdir, set()
+
+    def make(path, *arguments, **options):
+        if path.name.endswith(".partial") and threading.get_ident() not in done:
+            done.add(threading.get_ident())
+            act()
+        return mkdir(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", make)
+    monkeypatch.setattr("milvine.care.backup._moment", lambda: "20270115T080000Z", raising=False)
+
+
+def test_backups_begun_at_the_same_moment_share_nothing(sample, tmp_path, monkeypatch):
+    root, model = sample
+    at_the_first_partial(monkeypatch, threading.Barrier(2, timeout=60).wait)
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda _: backup(root, tmp_path / "kept"), range(2)))
+    assert len({each.folder for each in made}) == 2
+    for number, each in enumerate(made):
+        restore(Path(each.folder), tmp_path / f"r{number}")
+        with Database.open(tmp_path / f"r{number}", QUIET) as db:
+            assert differences(db, model) == []
+
+
+def test_a_name_that_is_given_meanwhile_is_not_given_again(sample, tmp_path, monkeypatch):
+    root, _ = sample
+    made = []
+    at_the_first_partial(monkeypatch, lambda: made.append(backup(root, tmp_path / "kept")))
+    made.append(backup(root, tmp_path / "kept"))
+    assert [os.path.basename(each.folder) for each in made] == ["20270115T080000Z-001", "20270115T080000Z-002"]
+    (tmp_path / "kept" / "20270115T080000Z-003.partial").mkdir()  # of one that was interrupted, or goes on
+    assert backup(root, tmp_path / "kept").folder.endswith("Z-004")
 
 
 def test_an_earlier_copy_that_says_something_else_is_not_shared(sample, tmp_path):

@@ -251,14 +251,14 @@ def test_a_repair_can_be_cut_short(sample, monkeypatch):
     root, model = sample
     for path in root.glob("catalog.sqlite*"):
         path.unlink()
-    steps = ("_second_names", "_swap_catalog")
+    steps = ("give_second_names", "swap_catalog", "remove_first_names")
     for step in steps:
 
-        def stop(self, *args):
+        def stop(*args):
             raise StorageFailed("power cut")
 
         with monkeypatch.context() as patched:
-            patched.setattr(f"milvine.care.repair._Work.{step}", stop)
+            patched.setattr(f"milvine.care.repair.{step}", stop)
             with pytest.raises(StorageFailed, match="power cut"):
                 repair(root, dry_run=False)
     repaired(root)

@@ -84,7 +84,7 @@ def test_the_end_of_a_crash_is_passed_over_and_never_written_behind(beside: Besi
         beside.path.write_bytes(whole[:cut])
         assert beside.said() == (BOOKS, (DEFAULT,))
     beside.catalog = (BOOKS, (DEFAULT,))
-    beside.files.replace([beside.catalog])
+    beside.files.replace([beside.catalog], beside.files.differing([beside.catalog]))
     beside.create(3)
     assert beside.said() == beside.catalog
 
@@ -106,7 +106,7 @@ def test_a_damaged_line_is_told(beside: Beside, number: int) -> None:
 
 def test_a_file_of_format_1_is_read_and_becomes_one_of_lines(beside: Beside) -> None:
     beside.path.write_bytes(beside.path.read_bytes().rstrip(b"\n"))
-    beside.files.replace([(BOOKS, (DEFAULT,))])
+    beside.files.replace([(BOOKS, (DEFAULT,))], beside.files.differing([(BOOKS, (DEFAULT,))]))
     assert beside.said() == beside.catalog and not beside.path.read_bytes().endswith(b"\n")
     beside.create(2)
     beside.create(3)

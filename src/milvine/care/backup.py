@@ -14,7 +14,8 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,10 +28,14 @@ from milvine.catalog.model import Contents
 from milvine.catalog.place import IN_FOLDER, in_folder, open_catalog
 from milvine.catalog.sql import Catalog, is_there
 from milvine.errors import CorruptFile, StorageFailed
+from milvine.ingest.checks import Fitting
 from milvine.segment.layout import TRAILER
 from milvine.storage.durable import make_folder, sync_folder, write_file
 from milvine.storage.folder import write_format
 from milvine.storage.local import LocalStorage
+from milvine.storage.log_place import find_log
+from milvine.wal.log import log_files
+from milvine.wal.record import BadFrame
 
 _ROUNDS = 50
 _PAUSE_SECONDS = 0.05
@@ -42,7 +47,12 @@ class _Moved(Exception):
 
 
 def backup(
-    root: Path, destination: Path, link: bool = False, indexes: bool = True, meta_uri: str = IN_FOLDER
+    root: Path,
+    destination: Path,
+    link: bool = False,
+    indexes: bool = True,
+    meta_uri: str = IN_FOLDER,
+    log: Path | None = None,
 ) -> Manifest:
     """Make a backup of the database in `root`, which may be in use, as a new folder in `destination`.
 
@@ -52,47 +62,68 @@ def backup(
         link: share files with the database, too, where the file system can: quick, and no help against a failing disk.
         indexes: copy index files as well, so that a restore need not build them.
         meta_uri: where the catalog is (`general.meta_uri`). The backup has it as SQLite, wherever it was.
+        log: where the log is, if it was moved together with the folder. The backup has it in itself.
 
     Raises:
-        StorageFailed: there is no database, or the disk refuses; no backup remains.
+        StorageFailed: there is no database, its log is not there, or the disk refuses; no backup remains.
         CorruptFile: a file of the database is damaged; no backup remains.
     """
     if in_folder(root, meta_uri) and not is_there(root / "catalog.sqlite"):
         raise StorageFailed(f"{root} holds no Milvine database")
     try:
+        source = _Source(root, find_log(root, log), meta_uri)
         make_folder(destination, private=True)
         earlier = backups(destination)
-        name = _free_name(destination)
-        staging = destination / (name + PARTIAL)
-        make_folder(staging)
+        staging = _claimed(destination)
+        final = staging.with_name(staging.name.removesuffix(PARTIAL))
         try:
-            made = _Backup(root, staging, earlier[-1] if earlier else None, link, indexes, meta_uri).run()
+            made = _Backup(source, staging, earlier[-1] if earlier else None, link, indexes).run()
             write_manifest(staging, made)
-            os.rename(staging, destination / name)
+            os.rename(staging, final)
             sync_folder(destination)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
     except OSError as error:
         raise StorageFailed(f"Cannot make a backup in {destination}: {error}") from error
-    return replace(made, folder=str(destination / name))
+    return replace(made, folder=str(final))
 
 
-def _free_name(destination: Path) -> str:
-    name = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    taken = {path.name.removesuffix(PARTIAL) for path in destination.iterdir()}
-    number = 1
-    while f"{name}-{number:03d}" in taken:
-        number += 1
-    return f"{name}-{number:03d}"
+def _claimed(destination: Path) -> Path:
+    """A new folder that nobody else makes a backup in, and whose final name is free for as long as it is there."""
+    moment = _moment()
+    for number in count(1):
+        final = destination / f"{moment}-{number:03d}"
+        staging = final.with_name(final.name + PARTIAL)
+        try:
+            staging.mkdir()
+        except FileExistsError:
+            continue
+        if not final.exists():  # only who has the other name gives it
+            sync_folder(destination)
+            return staging
+        staging.rmdir()
+    raise AssertionError
+
+
+def _moment() -> str:
+    """The beginning of the name of a backup that is begun now."""
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The database: its folder, where its log is, where its catalog is."""
+
+    root: Path
+    log: Path
+    meta_uri: str
 
 
 class _Backup:
-    def __init__(
-        self, root: Path, staging: Path, earlier: Manifest | None, link: bool, indexes: bool, meta_uri: str
-    ) -> None:
-        self._root, self._staging, self._link, self._indexes = root, staging, link, indexes
-        self._meta_uri = meta_uri
+    def __init__(self, source: _Source, staging: Path, earlier: Manifest | None, link: bool, indexes: bool) -> None:
+        self._root, self._log, self._meta_uri = source.root, source.log, source.meta_uri
+        self._staging, self._link, self._indexes = staging, link, indexes
         self._earlier = earlier
         self._segments = LocalStorage(staging / "segments")
         self._done: dict[str, BackedUp] = {}
@@ -119,15 +150,15 @@ class _Backup:
         copy = self._staging / "catalog.sqlite"
         copy.unlink(missing_ok=True)
         with ExitStack() as held:
-            logs = {path.name: held.enter_context(open(path, "rb")) for path in self._log_files()}
+            logs = {path.name: held.enter_context(open(path, "rb")) for path in log_files(self._log)}
             catalog = open_catalog(self._root / copy.name, self._meta_uri, read_only=True)
             try:
                 before = catalog.contents()
                 catalog.copy_to(copy)
-                for path in self._log_files():
+                for path in log_files(self._log):
                     if path.name not in logs:
                         logs[path.name] = held.enter_context(open(path, "rb"))
-                self._copy_log(logs)
+                self._copy_log(logs, before.durable_lsn)
                 after = catalog.contents()
             finally:
                 catalog.close()
@@ -136,12 +167,12 @@ class _Backup:
             raise _Moved
         return contents
 
-    def _log_files(self) -> list[Path]:
-        folder = self._root / "wal"
-        return sorted(folder.glob("*.wal")) if folder.is_dir() else []
+    def _copy_log(self, logs: Mapping[str, BinaryIO], durable_lsn: int) -> None:
+        """Everything in the files held, up to the last whole record.
 
-    def _copy_log(self, logs: Mapping[str, BinaryIO]) -> None:
-        """Everything in the files held, up to the last whole record."""
+        Raises:
+            CorruptFile: what is no whole record is not the end of a write.
+        """
         numbers = sorted(int(name.partition(".")[0]) for name in logs)
         if numbers and numbers[-1] - numbers[0] + 1 != len(numbers):
             raise _Moved  # one was made and went again
@@ -149,8 +180,8 @@ class _Backup:
             data = logs[name].read()
             if name == max(logs):
                 try:
-                    data = data[: whole_records(np.frombuffer(data, np.uint8))]
-                except CorruptFile:
+                    data = data[: whole_records(np.frombuffer(data, np.uint8), durable_lsn)]
+                except BadFrame:
                     raise _Moved from None  # its header is being written
             write_file(self._staging / "wal" / name, data)
 
@@ -196,7 +227,8 @@ class _Backup:
         for path in (self._staging / "segments").iterdir():
             if path.name not in names:
                 path.unlink()  # taken in a round that came to nothing
-        scan = LogScan(self._staging / "wal", contents.durable_lsn)
+        misfit = Fitting.of(contents).misfit
+        scan = LogScan(self._staging / "wal", self._staging, contents.durable_lsn, misfit=misfit)
         for _ in scan:
             pass
         for finding in scan.findings:

@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from milvine.care.findings import Finding, damage, note
+from milvine.care.survey import Survey
+from milvine.catalog.model import Contents
 from milvine.errors import CorruptFile
+from milvine.ingest.checks import Fitting, never_made
 from milvine.types import Bytes
-from milvine.wal.log import SUFFIX
+from milvine.wal.log import SUFFIX, log_files
 from milvine.wal.record import (
     ALIGNMENT,
     FILE_HEADER,
@@ -26,6 +29,7 @@ from milvine.wal.record import (
 )
 
 Needed = Callable[[int, Record], bool]
+Misfit = Callable[[int, Record], str]
 
 
 class LogScan:
@@ -33,24 +37,32 @@ class LogScan:
 
     Args:
         folder: where the log files are.
+        root: the data folder, relative to which findings name them.
         durable_lsn: an LSN that the catalog proves to have been durable.
         needed: whether a record is not in segments yet, to tell a missing file from one that has been trimmed.
+        misfit: why an undamaged record cannot be applied; empty when it can. Those that cannot are passed over.
     """
 
-    def __init__(self, folder: Path, durable_lsn: int, needed: Needed = lambda lsn, record: True) -> None:
-        self._folder, self._durable_lsn, self._needed = folder, durable_lsn, needed
+    def __init__(
+        self,
+        folder: Path,
+        root: Path,
+        durable_lsn: int,
+        needed: Needed = lambda lsn, record: True,
+        misfit: Misfit = lambda lsn, record: "",
+    ) -> None:
+        self._folder, self._root, self._durable_lsn = folder, root, durable_lsn
+        self._needed, self._misfit = needed, misfit
+        self.misfits: dict[int, str] = {}
+        """LSN of every whole record that cannot be applied, and why."""
         self.findings: list[Finding] = []
         self.records = 0
         self.last_lsn = 0
         self.first_damage: int | None = None
         """The first LSN that was acknowledged and cannot be read; None when there is none."""
 
-    @property
-    def paths(self) -> list[Path]:
-        return sorted(self._folder.glob("*" + SUFFIX)) if self._folder.is_dir() else []
-
     def __iter__(self) -> Iterator[tuple[int, Record]]:
-        paths = self.paths
+        paths = log_files(self._folder)
         firsts = [self._first_lsn(path, path == paths[-1]) for path in paths]
         wanted = False
         for number, (path, first) in enumerate(zip(paths, firsts, strict=True)):
@@ -70,7 +82,7 @@ class LogScan:
             return None  # trimmed meanwhile
         except BadFrame as error:
             if last and path.stat().st_size <= FILE_HEADER.size:
-                self.findings.append(note(_name(path), f"{error}: a crash came before its first record", 0))
+                self.findings.append(note(self._name(path), f"{error}: a crash came before its first record", 0))
             else:
                 self._damaged(path, 0, None, f"{error}; its records are read all the same")
             return None
@@ -85,7 +97,8 @@ class LogScan:
         if wanted:
             self._damaged(self._folder / before, None, None, "a log file is missing between two with needed records")
         else:
-            self.findings.append(note(_name(path), "the files before it are older than a missing one, and not needed"))
+            what = "the files before it are older than a missing one, and not needed"
+            self.findings.append(note(self._name(path), what))
 
     def _records(self, path: Path, first: int | None, limit: int | None) -> Iterator[tuple[int, Record]]:
         try:
@@ -99,28 +112,41 @@ class LogScan:
                     self._damaged(path, len(data), expected, f"it ends before LSN {limit}, with which the next begins")
                 return
             try:
-                frame, record = _decoded(data, offset, expected)
+                frame = _frame(data, offset, expected)
             except BadFrame as error:
                 following = self._step_over(path, data, offset, expected, limit, str(error))
                 if following is None:
                     return
                 offset, expected = following.end - _bytes(following), following.lsn
                 continue
-            yield frame.lsn, record
+            record = self._applicable(path, offset, frame)
+            if record is not None:
+                yield frame.lsn, record
             offset, expected = frame.end, frame.lsn + 1
+
+    def _applicable(self, path: Path, offset: int, frame: Frame) -> Record | None:
+        """The record of a whole frame; None, with a finding, when it cannot be applied to any database like this."""
+        try:
+            record = decode(frame)
+            why = self._misfit(frame.lsn, record)
+        except BadFrame as error:
+            why = str(error)
+        if not why:
+            return record
+        self.misfits[frame.lsn] = why
+        self.last_lsn = max(self.last_lsn, frame.lsn)
+        self.findings.append(damage(self._name(path), offset, f"LSN {frame.lsn} cannot be applied: {why}"))
+        return None
 
     def _step_over(
         self, path: Path, data: Bytes, offset: int, lsn: int | None, limit: int | None, what: str
     ) -> Frame | None:
         """The next whole record behind damage; None at a torn end, or when nothing follows."""
-        following = at = next_frame(data, offset + 1)
-        durable = limit is not None or lsn is None or self._durable_lsn >= lsn
-        while at is not None and not durable and lsn is not None:
-            durable = at.synced_lsn >= lsn
-            at = next_frame(data, at.end)
+        following = next_frame(data, offset + 1)
+        durable = limit is not None or lsn is None or _was_durable(data, offset, lsn, self._durable_lsn)
         if not durable:
             cut = f"{what}: {len(data) - offset} bytes of calls that never returned, the torn end of a crash"
-            self.findings.append(note(_name(path), cut, offset))
+            self.findings.append(note(self._name(path), cut, offset))
             return None
         while following is not None and lsn is not None and following.lsn < lsn:
             following = next_frame(data, following.end)
@@ -132,12 +158,41 @@ class LogScan:
     def _damaged(self, path: Path, offset: int | None, lsn: int | None, what: str) -> None:
         if self.first_damage is None and lsn is not None:
             self.first_damage = lsn
-        self.findings.append(damage(_name(path), offset, what))
+        self.findings.append(damage(self._name(path), offset, what))
+
+    def _name(self, path: Path) -> str:
+        inside = path.is_relative_to(self._root)
+        return path.relative_to(self._root).as_posix() if inside else str(path)
+
+
+def read_log(survey: Survey, folder: Path) -> None:
+    """Look at every record, and whether it can be applied to what the catalog says."""
+    contents = survey.contents or Contents((), 0, 0)
+    flushed = {each.collection.id: each.flushed_lsn for each in contents.collections}
+    trusted = survey.catalog_sound and survey.contents is not None
+
+    def needed(lsn: int, record: Record) -> bool:
+        return survey.contents is None or lsn > flushed.get(record.collection_id, lsn)
+
+    def misfit(lsn: int, record: Record) -> str:
+        return fitting.misfit(lsn, record) if trusted else ""
+
+    fitting = Fitting.of(contents)
+    scan = LogScan(folder, survey.root, contents.durable_lsn, needed, misfit)
+    unknown: dict[str, int] = {}
+    for lsn, record in scan:
+        if trusted and not survey.running and (what := never_made(contents, record)):
+            unknown.setdefault(what, lsn)
+    for what, lsn in unknown.items():
+        survey.lost_commits(f"LSN {lsn} in the log is for {what}, which it never made")
+    survey.log_records = scan.records
+    survey.log_sound = not any(finding.damage for finding in scan.findings)
+    survey.findings += scan.findings
 
 
 def first_lsn(folder: Path) -> int | None:
     """The oldest LSN in the log; None when there is no log, or its beginning is damaged."""
-    for path in sorted(folder.glob("*" + SUFFIX)) if folder.is_dir() else ():
+    for path in log_files(folder):
         try:
             return decode_file_header(_head(path))[1]
         except (BadFrame, FileNotFoundError):
@@ -145,31 +200,39 @@ def first_lsn(folder: Path) -> int | None:
     return None
 
 
-def whole_records(data: Bytes) -> int:
-    """How many bytes of a log file are header and whole records, from the beginning on.
+def whole_records(data: Bytes, durable_lsn: int) -> int:
+    """How many bytes of the newest log file are header and whole records, before the torn end of a write.
 
     Raises:
-        CorruptFile: the header is damaged.
+        BadFrame: the header is not written, or damaged.
+        CorruptFile: a record was durable, by what stands behind it or `durable_lsn`, and is damaged.
     """
-    try:
-        _, expected = decode_file_header(data)
-    except BadFrame as error:
-        raise CorruptFile.at("log", 0, str(error)) from None
+    _, expected = decode_file_header(data)
     offset = FILE_HEADER.size
     while offset < len(data):
         try:
-            frame, _ = _decoded(data, offset, expected)
-        except BadFrame:
+            frame = _frame(data, offset, expected)
+        except BadFrame as error:
+            if _was_durable(data, offset, expected, durable_lsn):
+                raise CorruptFile.at("the log", offset, f"{error} (LSN {expected} had been acknowledged)") from None
             break
         offset, expected = frame.end, frame.lsn + 1
     return min(offset, len(data))
 
 
-def _decoded(data: Bytes, offset: int, expected: int | None) -> tuple[Frame, Record]:
+def _was_durable(data: Bytes, offset: int, lsn: int, durable_lsn: int) -> bool:
+    """Whether what is damaged at `offset` had been acknowledged: the catalog or a later record says so."""
+    at = None if durable_lsn >= lsn else next_frame(data, offset + 1)
+    while at is not None and at.synced_lsn < lsn:
+        at = next_frame(data, at.end)
+    return durable_lsn >= lsn or at is not None
+
+
+def _frame(data: Bytes, offset: int, expected: int | None) -> Frame:
     frame = decode_frame(data, offset)
     if expected is not None and frame.lsn != expected:
         raise BadFrame(f"LSN {frame.lsn} stands where {expected} belongs")
-    return frame, decode(frame)
+    return frame
 
 
 def _bytes(frame: Frame) -> int:
@@ -178,10 +241,6 @@ def _bytes(frame: Frame) -> int:
 
 def _head(path: Path) -> Bytes:
     return np.fromfile(path, np.uint8, FILE_HEADER.size)
-
-
-def _name(path: Path) -> str:
-    return f"wal/{path.name}"
 
 
 def _sequence(path: Path) -> int:

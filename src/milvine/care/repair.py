@@ -8,8 +8,6 @@ step the folder is as it was, after it the repair is done.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -18,26 +16,32 @@ from typing import Any
 
 import numpy as np
 
+from milvine.care.aside import (
+    NEW_CATALOG,
+    give_second_names,
+    place_of,
+    remove_first_names,
+    swap_catalog,
+)
 from milvine.care.component import Component
 from milvine.care.findings import Finding
 from milvine.care.logfiles import LogScan
 from milvine.care.resolve import Resolved, definitions_of, indexed, resolve
 from milvine.care.rows import Logged
-from milvine.care.verify import Survey, look
+from milvine.care.survey import Survey
+from milvine.care.verify import look
 from milvine.catalog.definitions import read_definitions
 from milvine.catalog.model import Contents, SegmentRecord, StoredCollection
 from milvine.catalog.place import folder_id
-from milvine.catalog.sql import DEFINITIONS, Catalog
+from milvine.catalog.sql import DEFINITIONS
 from milvine.errors import StorageFailed, Unsupported, UnsupportedFormat
+from milvine.ingest.checks import Fitting, never_made
 from milvine.segment.writer import RowSet, write_rows, write_tombstones
-from milvine.storage.durable import make_folder, sync_folder
 from milvine.storage.folder import FORMAT_VERSION, DataFolder, write_format
 from milvine.storage.local import LocalStorage
+from milvine.storage.log_place import find_log, note_log
 from milvine.types import IdMode, Partition, RowMask
-from milvine.wal.record import InsertRecord
-
-SET_ASIDE = "set-aside"
-_NEW_CATALOG = "catalog.repaired"
+from milvine.wal.record import InsertRecord, Record
 
 
 @dataclass
@@ -63,18 +67,25 @@ class Outcome:
         return asdict(self)
 
 
-def repair(root: Path, skip_log_damage: bool = False, dry_run: bool = True, ignore_format: bool = False) -> Outcome:
+def repair(
+    root: Path,
+    skip_log_damage: bool = False,
+    dry_run: bool = True,
+    ignore_format: bool = False,
+    log: Path | None = None,
+) -> Outcome:
     """Repair the database in `root`, which nobody may have open.
 
     Args:
         skip_log_damage: use the log's records behind damaged ones, too. A delete among the damaged ones is forgotten.
         dry_run: only say what would be done.
         ignore_format: go on although FORMAT says that a newer Milvine wrote the folder.
+        log: where the log is, if it was moved together with the folder.
 
     Raises:
         DataFolderLocked: a process has it open.
         UnsupportedFormat: a newer Milvine wrote it.
-        StorageFailed: there is no database, or it cannot be read or written.
+        StorageFailed: there is no database, its log is not there, or it cannot be read or written.
         Unsupported: its catalog is in PostgreSQL.
     """
     _check_format(root, ignore_format)
@@ -83,15 +94,15 @@ def repair(root: Path, skip_log_damage: bool = False, dry_run: bool = True, igno
             f"{root} has its catalog in PostgreSQL, which milvine repair does not rebuild. Restore the database from "
             "its pg_dump and the folder together, or both from a milvine backup; milvine verify says what is damaged"
         )
-    folder = DataFolder(root)
     if not root.is_dir():
         raise StorageFailed(f"{root} holds no Milvine database")
+    folder = DataFolder(root, find_log(root, log))
     folder.lock()
     try:
-        survey = look(root, running=False)
+        survey = look(root, running=False, log=log)
         outcome = Outcome(dry_run, survey.findings)
         work = _Work(survey, folder, outcome, skip_log_damage)
-        if any(finding.damage for finding in survey.findings) or (root / _NEW_CATALOG).exists():
+        if any(finding.damage for finding in survey.findings) or (root / NEW_CATALOG).exists():
             work.plan()
             if not dry_run:
                 work.do()
@@ -117,6 +128,7 @@ class _Work:
 
     def __init__(self, survey: Survey, folder: DataFolder, outcome: Outcome, skip_log_damage: bool) -> None:
         self.survey, self.folder, self.outcome, self._skip = survey, folder, outcome, skip_log_damage
+        self.definitions = {definition[0].id: definition for definition in definitions_of(survey)}
         self.logged: dict[int, Logged] = {}
         self.resolved: list[Resolved] = []
         self.last_lsn = survey.contents.durable_lsn if survey.contents and survey.catalog_sound else 0
@@ -128,18 +140,19 @@ class _Work:
 
     def plan(self) -> None:
         damage = [finding for finding in self.survey.findings if finding.damage]
-        rows = any(f.file.startswith(("segments/rows-", "segments/dead-", "wal/")) for f in damage)
-        self.keep_log = self.survey.catalog_sound and not rows
+        rows = any(f.file.startswith(("segments/rows-", "segments/dead-")) for f in damage)
+        self.keep_log = self.survey.catalog_sound and self.survey.log_sound and not rows
         if not self.keep_log:
             self._read_log()
         self._see()
-        for definition in definitions_of(self.survey):
+        for definition in self.definitions.values():
             logged = self.logged.get(definition[0].id, Logged())
             self.resolved.append(resolve(self.survey, definition, logged))
         self._tell()
 
     def _read_log(self) -> None:
-        scan = LogScan(self.folder.wal, self.last_lsn)
+        undefined: dict[str, int] = {}
+        scan = LogScan(self.folder.wal, self.folder.root, self.last_lsn, misfit=self._fitting().misfit)
         taken: set[int] = set()
         first = self.last_lsn
         for lsn, record in scan:
@@ -148,14 +161,32 @@ class _Work:
                 continue
             first = lsn if not taken else first
             taken.add(lsn)
+            if what := self._undefined(record):
+                undefined[what] = undefined.get(what, 0) + 1
             self.logged.setdefault(record.collection_id, Logged()).add(lsn, record)
             self.ids = [max(self.ids[0], record.collection_id), max(self.ids[1], record.partition_id)]
-            if isinstance(record, InsertRecord) and record.generated:
+            if isinstance(record, InsertRecord) and record.generated and len(record.ids):
                 self.last_id = max(self.last_id, int(record.ids.max()))
         self.last_lsn = max(self.last_lsn, scan.last_lsn)
         if scan.first_damage is not None:
             gaps = scan.last_lsn - min(taken, default=scan.last_lsn) + 1 - len(taken) - self.outcome.unused_records
+            gaps -= sum(lsn >= min(taken, default=0) for lsn in scan.misfits)
             self.outcome.lost_records = max(gaps, 0) + (scan.first_damage >= scan.last_lsn)
+        self.outcome.lost_records += len(scan.misfits) + sum(undefined.values())
+        self.outcome.steps += [f"leave out LSN {lsn} in the log: {why}" for lsn, why in scan.misfits.items()]
+        for what, records in undefined.items():
+            self.outcome.steps.append(f"leave out {records} records in the log: {what} is defined nowhere")
+
+    def _undefined(self, record: Record) -> str:
+        """A collection or partition of which the log alone knows, for the catalog lost it and no definition has it."""
+        contents, known = self.survey.contents, self.definitions.get(record.collection_id)
+        what = never_made(contents, record) if contents else ""
+        defined = known is not None and record.partition_id in (0, *(partition.id for partition in known[1]))
+        return "" if defined else what
+
+    def _fitting(self) -> Fitting:
+        stored = self.survey.contents.collections if self.survey.contents and self.survey.catalog_sound else ()
+        return Fitting(list(self.definitions.values()), {each.collection.id: each.flushed_lsn for each in stored})
 
     def _see(self) -> None:
         """The highest LSN and ids that any file names: none of them will be given again."""
@@ -207,7 +238,7 @@ class _Work:
             broken |= {"catalog.sqlite"}
         if not self.keep_log:
             broken |= {f"wal/{path.name}" for path in self.folder.wal.glob("*.wal")}
-        return {name for name in broken if (root / name).is_file()}
+        return {name for name in broken if place_of(self.folder, name).is_file()}
 
     # do
 
@@ -219,52 +250,16 @@ class _Work:
         needed = {name for each in stored for record in each.segments for name in record.files}
         going = [name for name in self.outcome.set_aside if name.removeprefix("segments/") not in needed]
         self.outcome.set_aside = going
-        aside = self._second_names(going)
-        self._swap_catalog(contents)
+        aside = give_second_names(self.folder, going)
+        swap_catalog(self.folder, contents, self._last_ids(contents), self.survey.catalog_sound)
         if not (self.folder.root / "FORMAT").exists() or "FORMAT" in going:
             write_format(self.folder.root)
-        for name in going:
-            if name not in ("catalog.sqlite", "FORMAT") and not name.startswith(DEFINITIONS):
-                (self.folder.root / name).unlink(missing_ok=True)
-        for path in {self.folder.segments, self.folder.wal, self.folder.root}:
-            if path.is_dir():
-                sync_folder(path)
+        note_log(self.folder.root, self.folder.wal)  # with its files set aside it is known by nothing else
+        remove_first_names(self.folder, going)
         self.outcome.folder = str(aside) if going else ""
 
     def _durable(self) -> int:
         return self.survey.contents.durable_lsn if self.survey.contents and self.survey.catalog_sound else 0
-
-    def _second_names(self, names: list[str]) -> Path:
-        aside = self.folder.root / SET_ASIDE / time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        while aside.exists():
-            aside = aside.with_name(aside.name + "x")
-        for name in names:
-            to = aside / name
-            make_folder(to.parent)
-            source = self.folder.root / name
-            try:
-                if name.startswith("catalog"):  # it may be written to under its first name
-                    raise OSError
-                os.link(source, to)
-            except OSError:  # no second names here
-                shutil.copy2(source, to)
-        for path in {(aside / name).parent for name in names}:
-            sync_folder(path)
-        return aside
-
-    def _swap_catalog(self, contents: Contents) -> None:
-        path, new = self.folder.catalog, self.folder.root / _NEW_CATALOG
-        for old in self.folder.root.glob(_NEW_CATALOG + "*"):
-            old.unlink()
-        catalog = Catalog(new)
-        try:
-            catalog.fill(contents, *self._last_ids(contents))
-        finally:
-            catalog.close()
-        for suffix in ("-wal", "-shm", "-journal"):  # they belong to the old one
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        os.replace(new, path)
-        sync_folder(self.folder.root)
 
     def _last_ids(self, contents: Contents) -> tuple[int, int]:
         partitions = [p.id for each in contents.collections for p in each.partitions]

@@ -10,7 +10,7 @@ import numpy as np
 
 from milvine.care.component import Component
 from milvine.care.rows import Live, Logged, Piece, bury, live_bits, read_piece
-from milvine.care.verify import Survey
+from milvine.care.survey import Survey
 from milvine.catalog.definitions import Definition, read_definitions
 from milvine.catalog.model import SegmentRecord
 from milvine.catalog.rows import collection_of

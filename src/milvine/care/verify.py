@@ -9,15 +9,15 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from milvine.care.component import Component, Pace, examine, pace
 from milvine.care.contents import check_record, check_rows, check_tombstones
 from milvine.care.findings import Finding, Report, damage, in_order, note
-from milvine.care.logfiles import LogScan, first_lsn
-from milvine.catalog.definitions import read_definitions
-from milvine.catalog.model import Contents, SegmentRecord
+from milvine.care.logfiles import first_lsn, read_log
+from milvine.care.survey import Survey
+from milvine.catalog.definitions import ids_beyond, read_definitions
+from milvine.catalog.model import Contents
 from milvine.catalog.pending import unread_commits
 from milvine.catalog.place import IN_FOLDER, NOTE, in_folder, open_catalog
 from milvine.catalog.sql import DEFINITIONS, is_there
@@ -27,39 +27,22 @@ from milvine.segment.cache import FileCache
 from milvine.segment.reader import Segment
 from milvine.storage.folder import FORMAT_VERSION, OLDEST_READABLE, DataFolder, in_use
 from milvine.storage.local import TEMPORARY, LocalStorage
+from milvine.storage.log_place import LOG_NOTE, LOG_OWNER, find_log
 from milvine.types import Collection
-from milvine.wal.record import Record
+from milvine.wal.log import log_files
 
 COMPONENT_NAME = re.compile(r"(rows|index|dead)-\d+\.mlv")
 _LOOKS = 4
 _EXPECTED = {"FORMAT", "LOCK", "catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm", "catalog.sqlite-journal"}
-_EXPECTED |= {"wal", "segments", DEFINITIONS, "set-aside", NOTE}
-
-
-@dataclass
-class Survey:
-    """Everything that was read: what repair works from. `contents` is None when the catalog cannot be read at all.
-
-    `catalog_sound`: it says what was written into it.
-    """
-
-    root: Path
-    running: bool = False
-    contents: Contents | None = None
-    catalog_sound: bool = False
-    components: dict[str, Component] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
-    meta_uri: str = IN_FOLDER
-    log_records: int = 0
-    log_sound: bool = True
-
-    def records(self) -> Iterator[tuple[SegmentRecord, Collection]]:
-        for stored in self.contents.collections if self.contents else ():
-            yield from ((record, stored.collection) for record in stored.segments)
+_EXPECTED |= {"wal", "segments", DEFINITIONS, "set-aside", NOTE, LOG_NOTE}
 
 
 def verify(
-    root: Path, bytes_per_second: float | None = None, open_indexes: bool = True, meta_uri: str = IN_FOLDER
+    root: Path,
+    bytes_per_second: float | None = None,
+    open_indexes: bool = True,
+    meta_uri: str = IN_FOLDER,
+    log: Path | None = None,
 ) -> Report:
     """Look at the database in `root`. See `milvine.care.findings`.
 
@@ -67,12 +50,13 @@ def verify(
         bytes_per_second: read no faster than this.
         open_indexes: load every index whose checksums are right, and count its rows.
         meta_uri: where its catalog is, as the setting `general.meta_uri` says it.
+        log: where its log is, if it was moved together with the folder.
 
     Raises:
         StorageFailed: there is no database, or it cannot be read (no permission).
     """
     began = time.monotonic()
-    survey = look(root, bytes_per_second, open_indexes, meta_uri=meta_uri)
+    survey = look(root, bytes_per_second, open_indexes, meta_uri=meta_uri, log=log)
     contents = survey.contents or Contents((), 0, 0)
     return Report(
         str(root),
@@ -93,23 +77,26 @@ def look(
     open_indexes: bool = True,
     running: bool | None = None,
     meta_uri: str = IN_FOLDER,
+    log: Path | None = None,
 ) -> Survey:
     """Read everything once. `running` says whether a server works on it, None: find out. Raises as `verify`."""
-    folder = DataFolder(root)
     if not root.is_dir() or not any((root / name).exists() for name in ("FORMAT", "catalog.sqlite", "segments")):
         raise StorageFailed(f"{root} holds no Milvine database")
     own = in_folder(root, meta_uri)
     survey = Survey(root, meta_uri=meta_uri)
+    _find_log(survey, log)
+    folder = DataFolder(root, survey.log or root / "wal")
     try:
         survey.running = in_use(root) if running is None else running
         survey.findings += _format(folder)
         _read_catalog(survey, folder, own)
         _read_components(survey, folder.segments, pace(bytes_per_second))
-        survey.findings += _strangers(root)
+        survey.findings += _strangers(root, folder.wal)
         findings = list(_compare(survey))
         if open_indexes:
             findings += _open_indexes(survey, folder.segments)
-        _read_log(survey, folder.wal)
+        if survey.log is not None:
+            read_log(survey, survey.log)
         survey.findings += _without_races(survey, findings, folder) if survey.running else findings
     except PermissionError as error:
         raise StorageFailed(f"Cannot read {error.filename}: {error.strerror}") from error
@@ -128,9 +115,19 @@ def _format(folder: DataFolder) -> Iterator[Finding]:
         yield damage("FORMAT", 0, f"it does not say a format ({error})")
 
 
-def _strangers(root: Path) -> Iterator[Finding]:
+def _find_log(survey: Survey, moved: Path | None) -> None:
+    try:
+        survey.log = find_log(survey.root, moved)
+    except StorageFailed as error:
+        survey.findings.append(damage(LOG_NOTE, None, str(error)))
+
+
+def _strangers(root: Path, log: Path) -> Iterator[Finding]:
+    expected = {*_EXPECTED, log.name} if log.parent == root else _EXPECTED
+    if log == root:
+        expected = {*_EXPECTED, LOG_OWNER, *(path.name for path in log_files(log))}
     for entry in sorted(root.iterdir()):
-        if entry.name not in _EXPECTED and not entry.name.endswith(TEMPORARY):
+        if entry.name not in expected and not entry.name.endswith(TEMPORARY):
             yield note(entry.name, "Milvine knows no such file and leaves it alone")
 
 
@@ -156,7 +153,7 @@ def _read_catalog(survey: Survey, folder: DataFolder, own: bool) -> None:
             survey.contents = catalog.contents(unchecked=True)
             survey.catalog_sound = sound and not wrong
             if not survey.running:
-                _check_newest(survey, catalog.last_collection_id())
+                _check_newest(survey, survey.contents)
         finally:
             catalog.close()
     except (MilvineError, ValueError) as error:
@@ -171,14 +168,11 @@ def _damaged_definitions(root: Path) -> Iterator[Finding]:
         yield damage(f"{DEFINITIONS}/collection-{number}.json", 0, what)
 
 
-def _check_newest(survey: Survey, last: int) -> None:
-    """A definition of a collection that the catalog never made is of a commit that it lost."""
-    definitions, damaged = read_definitions(survey.root / DEFINITIONS)
-    newest = max([*(collection.id for collection, _ in definitions), *damaged], default=0)
-    if newest > last:
-        survey.catalog_sound = False
-        what = f"it has lost commits: {DEFINITIONS}/collection-{newest}.json is of a collection that it never made"
-        survey.findings.append(damage("catalog.sqlite", None, what))
+def _check_newest(survey: Survey, contents: Contents) -> None:
+    """A definition of something that the catalog never made is of a commit that it lost."""
+    known = read_definitions(survey.root / DEFINITIONS)
+    for what in ids_beyond(*known, contents.last_collection_id, contents.last_partition_id):
+        survey.lost_commits(f"{DEFINITIONS} has {what}, which it never made")
 
 
 def _definitions(survey: Survey, folder: DataFolder) -> list[Finding]:
@@ -266,7 +260,7 @@ def _forgotten(survey: Survey, component: Component) -> str | None:
         return None
     flushed = {each.collection.id: each.flushed_lsn for each in survey.contents.collections}
     missing = {record.id for record, _ in survey.records() if record.rows_file not in survey.components}
-    return forgotten(component.footer, flushed, missing, first_lsn(survey.root / "wal"))
+    return forgotten(component.footer, flushed, missing, None if survey.log is None else first_lsn(survey.log))
 
 
 def _contents(component: Component, collections: dict[int, Collection]) -> Iterator[Finding]:
@@ -318,23 +312,6 @@ def _open_indexes(survey: Survey, folder: Path) -> Iterator[Finding]:
             yield damage(component.file, 0, f"the index cannot be opened: {why}", record.id)
         elif opened.rows != record.rows:
             yield damage(component.file, 0, f"the index has {opened.rows} rows, segment {record.rows}", record.id)
-
-
-# The log
-
-
-def _read_log(survey: Survey, folder: Path) -> None:
-    flushed = {each.collection.id: each.flushed_lsn for each in survey.contents.collections} if survey.contents else {}
-
-    def needed(lsn: int, record: Record) -> bool:
-        return survey.contents is None or lsn > flushed.get(record.collection_id, lsn)
-
-    scan = LogScan(folder, survey.contents.durable_lsn if survey.contents else 0, needed)
-    for _ in scan:
-        pass
-    survey.log_records = scan.records
-    survey.log_sound = not any(finding.damage for finding in scan.findings)
-    survey.findings += scan.findings
 
 
 # Beside a running server

@@ -15,7 +15,7 @@ line without its end is that of a crash, and is passed over; the first may end w
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -96,21 +96,19 @@ class Definitions:
         self._pay()
         self._try(collection_id, partial(self._remove, collection_id))
 
-    def newest(self) -> int:
-        """The highest id of a collection that has a file, 0 without any."""
-        return max(_paths(self._folder), default=0)
-
-    def replace(self, definitions: Iterable[Definition]) -> None:
-        """Have files for exactly these; those that say so already stay as they are."""
+    def differing(self, definitions: Iterable[Definition]) -> dict[int, Path]:
+        """By collection id, the files that do not say these, missing ones too. The rest is known from now on."""
         wanted = {definition[0].id: definition for definition in definitions}
         self._files, self._owed = {}, set()
-        for number, path in _paths(self._folder).items():
-            if number not in wanted:
-                self._try(number, partial(self._remove, number))
-            elif self._says(number, path, wanted[number]):
-                del wanted[number]
-        for number, definition in wanted.items():
-            self._try(number, partial(self._write_whole, definition))
+        paths = {number: self._path(number) for number in wanted} | _paths(self._folder)
+        return {n: path for n, path in paths.items() if n not in wanted or not self._says(n, path, wanted[n])}
+
+    def replace(self, definitions: Iterable[Definition], differing: Iterable[int]) -> None:
+        """Have files for exactly these: the `differing` ones are written or removed."""
+        wanted = {definition[0].id: definition for definition in definitions}
+        for number in differing:
+            write = partial(self._write_whole, wanted[number]) if number in wanted else partial(self._remove, number)
+            self._try(number, write)
 
     def _says(self, number: int, path: Path, wanted: Definition) -> bool:
         """Whether a file says this; then it is known from now on."""
@@ -171,11 +169,18 @@ class Definitions:
 
 def read_definitions(folder: Path) -> tuple[list[Definition], dict[int, str]]:
     """What the files say, by collection id, and which of them are damaged, how."""
+    return read_files(_paths(folder))
+
+
+def read_files(paths: Mapping[int, Path]) -> tuple[list[Definition], dict[int, str]]:
+    """As `read_definitions`, of some files. One that is missing says nothing."""
     found: list[Definition] = []
     damaged: dict[int, str] = {}
-    for number, path in sorted(_paths(folder).items()):
+    for number, path in sorted(paths.items()):
         try:
             definition = _decode(path.read_bytes())
+        except FileNotFoundError:
+            continue
         except _NONSENSE as error:
             damaged[number] = f"it is no definition of a collection ({error})"
             continue
@@ -184,6 +189,19 @@ def read_definitions(folder: Path) -> tuple[list[Definition], dict[int, str]]:
         else:
             damaged[number] = f"it defines collection {definition[0].id}"
     return found, damaged
+
+
+def ids_beyond(
+    definitions: list[Definition], damaged: Iterable[int], last_collection_id: int, last_partition_id: int
+) -> list[str]:
+    """Which collections and partitions have ids above those that a catalog ever gave, as a text each."""
+    collections = sorted({*(collection.id for collection, _ in definitions), *damaged})
+    found = [f"collection {number}" for number in collections if number > last_collection_id]
+    for collection, partitions in definitions:
+        if collection.id <= last_collection_id:
+            newer = (partition.id for partition in partitions if partition.id > last_partition_id)
+            found += [f"partition {number} of collection {collection.id}" for number in newer]
+    return found
 
 
 _NONSENSE = (ValueError, KeyError, TypeError, RecursionError, AttributeError)

@@ -77,8 +77,16 @@ class StoredCollection:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """Everything the catalog holds. `durable_lsn`: records up to it had been durable in the log."""
+    """Everything the catalog holds.
+
+    Attributes:
+        durable_lsn: records up to it had been durable in the log.
+        last_id: no id of a row or of a segment up to it is given again.
+        last_collection_id, last_partition_id: the highest that were ever given, dropped ones included.
+    """
 
     collections: tuple[StoredCollection, ...]
     durable_lsn: int
     last_id: int
+    last_collection_id: int = 0
+    last_partition_id: int = 0

@@ -93,9 +93,9 @@ class PostgresCatalog(Catalog):
             self.close()
             raise
 
-    def last_collection_id(self) -> int:
-        with self._transaction() as connection:
-            return _last(connection, COLLECTIONS)
+    def _last(self, connection: Connection, table: Table) -> int:
+        value, called = connection.execute(text(f"SELECT last_value, is_called FROM {table.name}_id_seq")).one()
+        return int(value) if called else 0
 
     def signature(self) -> object:
         with self._transaction() as connection:
@@ -107,7 +107,7 @@ class PostgresCatalog(Catalog):
         try:
             with self._transaction() as source, copy._transaction() as target:
                 for table in (COLLECTIONS, PARTITIONS):
-                    if last := _last(source, table):
+                    if last := self._last(source, table):
                         pass_over(target, table, last)
                 there = set(inspect(source).get_table_names())  # a catalog of before has fewer
                 for table in (each for each in METADATA.sorted_tables if each.name in there):
@@ -268,12 +268,6 @@ def _make_durable(connection: Any, name: str) -> None:
         raise CatalogFailed(f"{name} runs with fsync = off: a power cut would lose the catalog. Turn fsync on")
     if connection.execute("SHOW synchronous_commit").fetchone()[0] not in ("on", "remote_apply"):
         connection.execute("SET synchronous_commit = on")
-
-
-def _last(connection: Connection, table: Table) -> int:
-    """The highest id that was ever given, 0 without any."""
-    value, called = connection.execute(text(f"SELECT last_value, is_called FROM {table.name}_id_seq")).one()
-    return int(value) if called else 0
 
 
 def _missing() -> CatalogFailed:

@@ -14,11 +14,19 @@ from sqlite3 import connect
 from time import perf_counter
 from typing import Any
 
-from sqlalchemy import Connection, and_, create_engine, delete, event, insert, select, text
+from sqlalchemy import Connection, Table, and_, create_engine, delete, event, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from milvine.catalog.definitions import Definition, Definitions, created, dropped, settled
+from milvine.catalog.definitions import (
+    Definition,
+    Definitions,
+    created,
+    dropped,
+    ids_beyond,
+    read_files,
+    settled,
+)
 from milvine.catalog.facts import facts, raise_facts
 from milvine.catalog.keys import drop_keys, store_keys, stored_keys
 from milvine.catalog.model import Contents, Edit, SegmentRecord, StoredCollection
@@ -95,7 +103,8 @@ class Catalog:
                 )
                 for row in connection.execute(select(COLLECTIONS).order_by(COLLECTIONS.c.id))
             )
-        return Contents(stored, durable_lsn, last_id)
+            last = [self._last(connection, table) for table in (COLLECTIONS, PARTITIONS)]
+        return Contents(stored, durable_lsn, last_id, *last)
 
     def create_collection(
         self, name: str, dimension: int, metric: MetricType, index_file_size_mb: int, lsn: int
@@ -182,20 +191,25 @@ class Catalog:
         """Write the definitions outside the catalog anew, where they say something else; `contents`: as was just read.
 
         Raises:
-            CorruptFile: one is of a collection that this catalog never made: it has lost commits.
+            CorruptFile: one is of a collection or a partition that this catalog never made: it has lost commits.
         """
-        newest, last = self._definitions.newest(), self.last_collection_id()
-        if newest > last:
-            what = f"it has lost commits: collection {newest} is defined beside it; {self._cure}"
-            raise CorruptFile.at(self._place, 0, what)
-        stored = (contents or self.contents()).collections
-        self._definitions.replace((each.collection, each.partitions) for each in stored)
+        contents = contents or self.contents()
+        known = [(each.collection, each.partitions) for each in contents.collections]
+        differing = self._definitions.differing(known)
+        last = contents.last_collection_id, contents.last_partition_id
+        for what in ids_beyond(*read_files(differing), *last):
+            raise CorruptFile.at(self._place, 0, f"it has lost commits: {what} is defined beside it; {self._cure}")
+        self._definitions.replace(known, differing)
 
     def last_collection_id(self) -> int:
         """The highest id that a collection ever had."""
         with self._transaction() as connection:
-            given = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
-            return int(connection.execute(given, {"name": COLLECTIONS.name}).scalar() or 0)
+            return self._last(connection, COLLECTIONS)
+
+    def _last(self, connection: Connection, table: Table) -> int:
+        """The highest id that was ever given, 0 without any."""
+        given = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
+        return int(connection.execute(given, {"name": table.name}).scalar() or 0)
 
     def signature(self) -> object:
         """Changes with every commit, whoever makes it."""
@@ -288,6 +302,19 @@ def is_there(path: Path) -> bool:
             )
     except SQLiteError:
         return True  # damaged: opening it says how
+
+
+def checkpoint(path: Path) -> None:
+    """Bring everything that the `-wal` beside a catalog holds into its file, durably: it may go then.
+
+    Raises:
+        CatalogFailed: SQLite refuses.
+    """
+    try:
+        with closing(connect(path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except SQLiteError as error:
+        raise CatalogFailed(f"The catalog {path} cannot be written: {error}") from error
 
 
 def _mark(path: Path) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from milvine.cli.configuration import catalog_of
+from milvine.cli.configuration import catalog_of, log_of
 from milvine.errors import MilvineError
 from milvine.limits import MIB
 
@@ -29,6 +29,9 @@ def backup(
         Path | None,
         typer.Option(help="The server's configuration, for a catalog in PostgreSQL.", show_default="$MILVINE_CONFIG"),
     ] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="Folder of the log, if it was moved together with the data folder.")
+    ] = None,
 ) -> None:
     """Back up a data folder while the database is in use. What an earlier backup there has is not copied again."""
     from milvine.care.backup import backup as make
@@ -42,7 +45,8 @@ def backup(
             found = backups(destination or folder)
         else:
             assert destination is not None
-            found = [make(folder.absolute(), destination.absolute(), link, indexes, catalog_of(folder, config))]
+            places = catalog_of(folder, config), log_of(folder, config, log)
+            found = [make(folder.absolute(), destination.absolute(), link, indexes, *places)]
     except (MilvineError, OSError) as error:
         print(f"milvine: {error}", file=sys.stderr)
         raise typer.Exit(1) from None

@@ -59,6 +59,20 @@ def catalog_of(folder: Path, file: Path | None) -> str:
     return configure(file=file).settings.meta_uri if (folder / NOTE).exists() else IN_FOLDER
 
 
+def log_of(folder: Path, file: Path | None, given: Path | None) -> Path | None:
+    """Where to look for the log of a data folder when it is not where that says: `given`, or the configured `wal.path`.
+
+    Raises:
+        IllegalArgument: as `configure`.
+    """
+    from milvine.storage.log_place import LOG_NOTE
+
+    if given is not None:
+        return given.absolute()
+    wanted = configure(file=file).settings.wal_path if (folder / LOG_NOTE).exists() else ""
+    return Path(wanted) if wanted else None
+
+
 def flag(name: str, value: object, final: bool = False) -> Given:
     """A value given by a flag; `final`: it is checked already."""
     return Given(value, Origin(FLAG, name), final)

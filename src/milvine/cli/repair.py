@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from milvine.cli.configuration import log_of
 from milvine.errors import MilvineError
 
 _NOT_REPAIRED, _COULD_NOT = 1, 2
@@ -24,6 +25,12 @@ def repair(
         bool, typer.Option("--ignore-format", help="Go on though FORMAT says that a newer Milvine wrote the folder.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    config: Annotated[
+        Path | None, typer.Option(help="The server's configuration, for `wal.path`.", show_default="$MILVINE_CONFIG")
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="Folder of the log, if it was moved together with the data folder.")
+    ] = None,
 ) -> None:
     """Rebuild what is lost, set aside what is broken, delete nothing. Ends with 0 when nothing is left to do, 1 when a
     plan waits for --yes, 2 when it could not be repaired."""
@@ -32,8 +39,9 @@ def repair(
     from milvine.care.verify import verify
 
     try:
-        outcome = mend(folder.absolute(), skip_log_damage, not yes, ignore_format)
-        clean = not yes or verify(folder.absolute()).clean
+        place = log_of(folder, config, log)
+        outcome = mend(folder.absolute(), skip_log_damage, not yes, ignore_format, place)
+        clean = not yes or verify(folder.absolute(), log=place).clean
     except (MilvineError, OSError) as error:
         print(f"milvine: {error}", file=sys.stderr)
         raise typer.Exit(_COULD_NOT) from None

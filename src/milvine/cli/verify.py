@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from milvine.cli.configuration import catalog_of
+from milvine.cli.configuration import catalog_of, log_of
 from milvine.errors import MilvineError
 from milvine.limits import MIB
 
@@ -25,13 +25,17 @@ def verify(
         Path | None,
         typer.Option(help="The server's configuration, for a catalog in PostgreSQL.", show_default="$MILVINE_CONFIG"),
     ] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="Folder of the log, if it was moved together with the data folder.")
+    ] = None,
 ) -> None:
     """Check a data folder and change nothing. Ends with 0 when it is clean, 1 when something is damaged, 2 when it
     could not be looked at."""
     from milvine.care.verify import verify as look
 
     try:
-        report = look(folder.absolute(), rate * MIB if rate else None, indexes, catalog_of(folder, config))
+        places = catalog_of(folder, config), log_of(folder, config, log)
+        report = look(folder.absolute(), rate * MIB if rate else None, indexes, *places)
     except (MilvineError, OSError) as error:
         print(f"milvine: {error}", file=sys.stderr)
         raise typer.Exit(_COULD_NOT_LOOK) from None

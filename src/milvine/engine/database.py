@@ -21,16 +21,14 @@ from milvine.engine.live import set_live
 from milvine.engine.opening import Opening, close_parts, flush_rest, open_parts
 from milvine.engine.readiness import check_parts
 from milvine.engine.room import Room, WorkRoom
+from milvine.engine.rows import delete, insert, insert_request
 from milvine.engine.segments import preload, release, segment_ids
 from milvine.engine.sharing import Found, SharedScans, pays
 from milvine.engine.stats import CollectionStats, collection_stats
-from milvine.errors import CollectionNotFound, DatabaseClosed, MilvineError, ReadOnly
-from milvine.events import Events, Inserted, InsertFailed, Opened, Searched
-from milvine.ingest.keys import key_of
+from milvine.errors import CollectionNotFound, DatabaseClosed, ReadOnly
+from milvine.events import Events, Opened, Searched
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
-from milvine.ingest.writer import DeleteRequest, InsertRequest, check_id_mode
-from milvine.limits import DEFAULT_TAG
 from milvine.maintenance.flush import flush
 from milvine.maintenance.worker import Worker
 from milvine.search.executor import Executor
@@ -238,28 +236,25 @@ class Database:
                 again stores nothing and is answered as the first.
 
         Raises:
-            IllegalVectorId: the collection's ids are given the other way.
+            IllegalVectorId: the collection's ids are given the other way, or these are not one for each row.
+            IllegalDimension, IllegalRowRecord: the vectors are not of this collection, or there are none.
             PartitionNotFound: no such tag.
             IllegalArgument: the key is that of an insert with another number of rows or other ids.
         """
         began = time.perf_counter()
         stores, state = self._writable(), self._state(name)
-        check_id_mode(state.version.collection.id_mode, ids is None)
+        request = insert_request(state, vectors, ids, tag, key)
         if self._room.make():
             self._wake()
-        request = InsertRequest(state, tag or DEFAULT_TAG, np.ascontiguousarray(vectors), ids, key_of(key))
-        try:
-            stored: Ids = stores.writer.submit(request).result()
-        except MilvineError:
-            stores.events.emit(InsertFailed(name, len(request.vectors)))
-            raise
-        if stores.events:
-            stores.events.emit(Inserted(name, len(stored), request.bytes, time.perf_counter() - began))
-        return stored
+        return insert(stores, request, began)
 
     def delete(self, name: str, ids: Ids, tag: str = "") -> None:
-        """Delete every row with one of `ids`; unknown ids and an unknown tag are no error (specification 3.11)."""
-        self._writable().writer.submit(DeleteRequest(self._state(name), tag, ids)).result()
+        """Delete every row with one of `ids` (n,) int64; unknown ones and an unknown tag are no error (3.11).
+
+        Raises:
+            IllegalVectorId: these are no ids.
+        """
+        delete(self._writable(), self._state(name), ids, tag)
 
     def get(self, name: str, ids: Ids, tags: Sequence[str] = ()) -> tuple[NDArray[np.bool_], Vectors]:
         """Which ids are stored (n,), and their vectors (n, width), zeros where missing.
@@ -367,8 +362,8 @@ class Database:
             CorruptFile: a file of the database is damaged; no backup remains.
         """
         self._check_open()
-        uri = self._stores.settings.meta_uri
-        return backup(self._parts.folder.root, Path(destination).absolute(), link, indexes, uri)
+        folder, uri = self._parts.folder, self._stores.settings.meta_uri
+        return backup(folder.root, Path(destination).absolute(), link, indexes, uri, folder.wal)
 
     def compact(self, name: str) -> None:
         """Rewrite segments of which a tenth or more is deleted."""

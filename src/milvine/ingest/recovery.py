@@ -9,6 +9,7 @@ from milvine.config import Settings
 from milvine.errors import CorruptFile, OperatorError
 from milvine.events import Events, LogMissing, SegmentRefused, TornTailCut
 from milvine.ingest.apply import apply
+from milvine.ingest.checks import Fitting, never_made
 from milvine.ingest.ids import IdSource
 from milvine.ingest.orphans import forgotten
 from milvine.ingest.state import CollectionState
@@ -41,19 +42,22 @@ def recover(
     """States of all collections with the log replayed, and the log ready for appending.
 
     Raises:
-        CorruptFile: an acknowledged record is damaged; file and offset are named.
+        CorruptFile: an acknowledged record is damaged or cannot be applied, file and offset are named; or the catalog
+            lost commits.
         StorageFailed: the log is not where `wal.path` says, or cannot be read.
     """
     states = {stored.collection.id: CollectionState(stored, files) for stored in contents.collections}
     ids.seen(contents.last_id)
     folder.wal = place_log(folder.root, settings.wal_path)
-    replay = Replay(folder.wal, contents.durable_lsn, settings.wal_recovery_error_ignore)
+    misfit = Fitting.of(contents).misfit
+    replay = Replay(folder.wal, contents.durable_lsn, settings.wal_recovery_error_ignore, misfit)
     if replay.bytes > settings.insert_buffer_size:  # what is flushed counts, too, but is not known yet
         memory = SwappedMemory(folder.root)
         for state in states.values():
             state.memtable.memory = memory
     count = 0
     for lsn, record in replay:
+        _check_made(contents, lsn, record)
         count += _replayed(states.get(record.collection_id), lsn, record, ids)
     at("open.replayed")
     for state in states.values():
@@ -71,6 +75,15 @@ def recover(
         return Recovered(states, NoLog(last_lsn, replay.files), count, first_lsn)
     log = Log(folder.wal, replay.files, last_lsn, settings.wal_file_bytes, settings.wal_sync)
     return Recovered(states, log, count, first_lsn)
+
+
+def _check_made(contents: Contents, lsn: int, record: Record) -> None:
+    what = never_made(contents, record)
+    if what:
+        raise CorruptFile(
+            f"The catalog has lost commits: LSN {lsn} in the log is for {what}, which it never made. "
+            "See `milvine repair`"
+        )
 
 
 def _replayed(state: CollectionState | None, lsn: int, record: Record, ids: IdSource) -> int:

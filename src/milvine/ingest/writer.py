@@ -27,6 +27,7 @@ from milvine.errors import (
 )
 from milvine.events import DiskFilled, DiskFreed, Events, GroupCommitted, LogFailed, SegmentRefused, WriterEnded
 from milvine.ingest.apply import apply
+from milvine.ingest.checks import check_ids, check_rows
 from milvine.ingest.ids import IdSource
 from milvine.ingest.keys import entry, ids_again
 from milvine.ingest.state import CollectionState
@@ -273,13 +274,15 @@ class Writer:
         """The record to log; None for a delete that has nothing to do.
 
         Raises:
-            CollectionNotFound, PartitionNotFound, IllegalVectorId: refused, nothing is logged.
+            CollectionNotFound, PartitionNotFound, IllegalVectorId, IllegalDimension, IllegalRowRecord: refused, nothing
+                is logged.
         """
         state = request.state
         if state.dropped:
             raise CollectionNotFound.named(state.collection.name)
         partition = state.version.partition(request.tag) if request.tag else None
         if isinstance(request, DeleteRequest):
+            check_ids(request.ids)
             if not len(request.ids) or (request.tag and partition is None):
                 return None
             return DeleteRecord(state.id, partition.id if partition else 0, request.ids)
@@ -287,6 +290,7 @@ class Writer:
         check_id_mode(modes.get(state.id, state.collection.id_mode), generated)
         if partition is None:
             raise PartitionNotFound.named(state.collection.name, request.tag)
+        check_rows(state.collection, request.vectors, request.ids)
         modes[state.id] = IdMode.GENERATED if generated else IdMode.GIVEN
         ids = self._ids.take(len(request.vectors)) if request.ids is None else request.ids
         rows = request.vectors.reshape(-1).view(np.uint8).reshape(len(ids), -1)

@@ -23,6 +23,7 @@ from milvine.errors import (
     OutOfMemory,
 )
 from milvine.index.params import check_build_params
+from milvine.ingest.checks import NO_ROWS, WRONG_COUNT, WRONG_SIZE
 from milvine.limits import (
     DEFAULT_TAG,
     DIMENSION_MAX,
@@ -43,8 +44,6 @@ _INDEX_TYPE_MAX = 12  # 9 and 10 are internal to 1.x and no member of IndexType
 _ADDITIONS = frozenset(int(kind) for kind in IndexType if kind.is_addition)
 _HIT_BYTES = 12
 _PARAMS_DEPTH_MAX, _PARAMS_BYTES_MAX = 32, 64 << 10
-_EMPTY = "The vector array is empty. Make sure you have entered vector records."
-_WRONG_SIZE = "The vector dimension must be equal to the collection dimension."
 
 
 def check_name(name: str) -> None:
@@ -169,13 +168,13 @@ def _check_values(value: object, depth: int) -> None:
 def check_not_empty(rows: Rows) -> None:
     """Raises IllegalRowRecord when there is no vector, or none holds anything."""
     if not rows.elements:
-        raise IllegalRowRecord(_EMPTY)
+        raise IllegalRowRecord(NO_ROWS)
 
 
 def check_ids_match(rows: Rows, ids: int) -> None:
     """Raises IllegalVectorId when `ids` are given and are not as many as the rows."""
     if ids and ids != rows.count:
-        raise IllegalVectorId("The size of vector ID array must be equal to the size of the vector.")
+        raise IllegalVectorId(WRONG_COUNT)
 
 
 def sized_vectors(rows: Rows, collection: Collection) -> Vectors:
@@ -186,10 +185,10 @@ def sized_vectors(rows: Rows, collection: Collection) -> Vectors:
         IllegalDimension: they have different lengths, or another one than the collection, or are of another kind.
     """
     if rows.elements % rows.count:
-        raise IllegalRowRecord(_WRONG_SIZE)
+        raise IllegalRowRecord(WRONG_SIZE)
     vectors = rows.vectors
     if vectors is None or vectors.dtype != collection.dtype or vectors.shape[1] != collection.width:
-        raise IllegalDimension(_WRONG_SIZE)
+        raise IllegalDimension(WRONG_SIZE)
     return vectors
 
 

@@ -30,12 +30,15 @@ _LOCK_RETRY_SECONDS = 0.02
 
 
 class DataFolder:
-    """Paths of one database. `lock` keeps a second writer out for as long as this process lives."""
+    """Paths of one database. `lock` keeps a second writer out for as long as this process lives.
 
-    def __init__(self, root: Path) -> None:
+    `wal`: where its log is, where somebody found that out; else where the folder says.
+    """
+
+    def __init__(self, root: Path, wal: Path | None = None) -> None:
         self.root = root
         self.catalog = root / "catalog.sqlite"
-        self.wal = log_folder(root)
+        self.wal = log_folder(root) if wal is None else wal
         self.segments = root / "segments"
         self._lock_fd: int | None = None
 

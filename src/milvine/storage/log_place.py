@@ -17,12 +17,47 @@ from milvine.storage.durable import make_folder, refusal, sync_folder, write_fil
 
 _HOME, _MARK, _OWNER = "wal", "LOG_FOLDER", "DATABASE"
 _LOG_FILES = "*.wal"
+LOG_NOTE = _MARK
+"""The file of the data folder that says where a log is that lies elsewhere."""
+LOG_OWNER = _OWNER
+"""The file beside such a log that says whose it is."""
+_NOT_FOR_LOGS = ("segments", "definitions", "set-aside")
+"""Folders of the data folder in which files that do not belong there are removed, by Milvine or by its users."""
 
 
 def log_folder(root: Path) -> Path:
-    """Where the log of the database in `root` was when it was last open for writing."""
+    """Where the log of the database in `root` was when it was last open for writing. See `find_log`."""
     mark = _read(root / _MARK)
     return Path(mark["folder"]) if mark else root / _HOME
+
+
+def find_log(root: Path, moved: Path | None = None) -> Path:
+    """Where the log of the database in `root` is, for whoever only reads it: nothing is made or noted.
+
+    `moved` is where to look when it is not where the data folder says, because both were moved or copied.
+
+    Raises:
+        StorageFailed: the log of this database is in neither place: not mounted, moved, or that of the original of
+            which `root` is a copy.
+    """
+    mark = _read(root / _MARK)
+    if mark is None:
+        return root / _HOME
+    noted = Path(mark["folder"])
+    places = [noted, *([Path(os.path.abspath(moved))] if moved else [])]
+    for folder in places:
+        owner = _read(folder / _OWNER)
+        if owner is None and _held(folder):
+            return folder
+        if owner is not None and owner["database"] == mark["database"] and not _original(root, folder, owner):
+            return folder
+    owner = _read(noted / _OWNER)
+    whose = f"there it is that of {owner['folder']}" if owner else "it is not there"
+    raise StorageFailed(
+        f"The log of {root} was in {noted}, and {whose}. Is it mounted? If it was moved or copied together with the "
+        f"data folder, name its folder with --log. To go on without it, remove {root / _MARK}: records that were "
+        "acknowledged may be in it"
+    )
 
 
 def place_log(root: Path, wanted: str) -> Path:
@@ -50,9 +85,13 @@ def _home(root: Path, home: Path) -> Path:
 
 
 def _elsewhere(root: Path, folder: Path) -> Path:
+    for name in _NOT_FOR_LOGS:
+        if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(root / name)):
+            raise StorageFailed(f"wal.path says {folder}, where the database keeps other files. Set another folder")
     mark, before = _read(root / _MARK), log_folder(root)
-    number = mark["database"] if mark else str(uuid.uuid4())
     owner = _read(folder / _OWNER)
+    ours = owner["database"] if owner and _same(Path(owner["folder"]), root) else str(uuid.uuid4())
+    number = mark["database"] if mark else ours
     if _of_another(root, folder, owner, number):
         raise StorageFailed(f"{folder} holds the log of another database. Set wal.path to a folder of its own")
     if not _same(folder, before):
@@ -60,12 +99,22 @@ def _elsewhere(root: Path, folder: Path) -> Path:
     elif not owner and not _held(folder):
         raise _missing(root, folder, f"nothing is there now, and {_MARK} in the data folder says it was in use")
     make_folder(folder, private=True)
-    told = {"database": number, "folder": str(root)}
-    if owner != told:
-        write_file(folder / _OWNER, json.dumps(told).encode())
-    if not mark or not _same(folder, before):
-        write_file(root / _MARK, json.dumps({"database": number, "folder": str(folder)}).encode())
+    _note(root, folder, number)
     return folder
+
+
+def note_log(root: Path, folder: Path) -> None:
+    """Have both folders name each other, once `find_log` has found the log of `root` in `folder`."""
+    mark = _read(root / _MARK)
+    if mark:
+        _note(root, folder, mark["database"])
+
+
+def _note(root: Path, folder: Path, number: str) -> None:
+    for path, named in ((folder / _OWNER, root), (root / _MARK, folder)):
+        told = {"database": number, "folder": str(named)}
+        if _read(path) != told:
+            write_file(path, json.dumps(told).encode())
 
 
 def _of_another(root: Path, folder: Path, owner: dict[str, Any] | None, number: str) -> bool:
@@ -73,13 +122,22 @@ def _of_another(root: Path, folder: Path, owner: dict[str, Any] | None, number: 
         return True  # the `wal` of a data folder
     if owner is None or not _held(folder):
         return False
-    original = Path(owner["folder"])  # a copy of the data folder names the log of its original
-    return owner["database"] != number or (original != root and (original / _MARK).exists())
+    return owner["database"] != number or _original(root, folder, owner)
+
+
+def _original(root: Path, folder: Path, owner: dict[str, Any]) -> bool:
+    """Whether the log in `folder` is in use by the data folder of which `root` is a copy, which names it as well."""
+    original = Path(owner["folder"])
+    if _same(original, root):
+        return False
+    mark = _read(original / _MARK)
+    return mark is not None and _same(Path(mark["folder"]), folder)
 
 
 def _check_move(root: Path, before: Path, folder: Path) -> None:
     """Records that are not in segments yet lie in the log: whoever moves it must take them along."""
-    if _held(before):
+    owner = _read(before / _OWNER)
+    if _held(before) and not (owner and _original(root, before, owner)):
         raise StorageFailed(
             f"The log is in {before}, and wal.path says {folder}. With the server stopped, move {before / _LOG_FILES} "
             f"to {folder}; or set wal.path to {before} again"
@@ -114,4 +172,6 @@ def _read(path: Path) -> dict[str, Any] | None:
         raise refusal(f"read {path}", error) from error
     except ValueError as error:
         raise StorageFailed(f"{path} is damaged: {error}") from None
+    if not isinstance(found, dict) or not all(isinstance(found.get(key), str) for key in ("database", "folder")):
+        raise StorageFailed(f"{path} is damaged: it names no database and folder")
     return found

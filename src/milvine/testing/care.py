@@ -11,12 +11,13 @@ line of figures and ends with 1 when something was wrong.
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
@@ -27,6 +28,7 @@ from milvine.care.verify import verify
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import MilvineError
+from milvine.storage.log_place import LOG_NOTE, LOG_OWNER
 from milvine.testing.model import ModelDatabase, Store, lookup
 from milvine.types import Ids, IndexSetting, IndexType, MetricType
 
@@ -35,14 +37,35 @@ _DIMENSION = 8
 _NOT_READ = ("LOCK", "catalog.sqlite-shm")
 
 
-def make_sample(root: Path, rows: int = 5500) -> ModelDatabase:
-    """A database in `root` as a killed process leaves it, and the model of what is in it."""
+def make_sample(root: Path, rows: int = 5500, log: Path | None = None) -> ModelDatabase:
+    """A database in `root` as a killed process leaves it, and the model of what is in it. `log`: where its log is."""
     model, live = ModelDatabase(), root.with_name(root.name + ".live")
-    with Database.open(live, QUIET) as db:
+    log_live = log and log.with_name(log.name + ".live")
+    with Database.open(live, quiet(log_live)) as db:
         fill(db, model, rows)
-        shutil.copytree(live, root)
+        copy_database(live, root, log_live, log)
     shutil.rmtree(live)
+    if log_live:
+        shutil.rmtree(log_live, ignore_errors=True)  # it may have been in the other
     return model
+
+
+def quiet(log: Path | None) -> Settings:
+    """Settings of a database that does nothing by itself, with its log elsewhere if `log` is given."""
+    return replace(QUIET, wal_path=str(log)) if log else QUIET
+
+
+def copy_database(source: Path, root: Path, source_log: Path | None = None, log: Path | None = None) -> None:
+    """Copy a data folder, and a log that lies elsewhere, as if the database had always been where the copy is."""
+    shutil.copytree(source, root)
+    if source_log and log:
+        if source_log.is_relative_to(source):
+            (root / source_log.relative_to(source)).rename(log)
+        else:
+            shutil.copytree(source_log, log)
+        number = json.loads((root / LOG_NOTE).read_bytes())["database"]
+        (root / LOG_NOTE).write_text(json.dumps({"database": number, "folder": str(log)}))
+        (log / LOG_OWNER).write_text(json.dumps({"database": number, "folder": str(root)}))
 
 
 def fill(db: Database, model: ModelDatabase, rows: int) -> None:

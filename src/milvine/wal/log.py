@@ -35,6 +35,11 @@ def file_name(sequence: int) -> str:
     return f"{sequence:016d}{SUFFIX}"
 
 
+def log_files(folder: Path) -> list[Path]:
+    """The files of a log, oldest first; none where there is no such folder. Others that lie there are not of it."""
+    return sorted(path for path in folder.glob("*" + SUFFIX) if path.stem.isdecimal())
+
+
 class Log:
     """An open log. `last_lsn` is the last LSN that was appended and, with `sync`, is durable.
 

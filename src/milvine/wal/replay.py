@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from milvine.errors import CorruptFile, UnsupportedFormat
 from milvine.storage.durable import sync_fd, sync_folder
 from milvine.storage.failpoints import at
 from milvine.types import Bytes
-from milvine.wal.log import SUFFIX, LogFile
+from milvine.wal.log import LogFile, log_files
 from milvine.wal.record import (
     FILE_HEADER,
     FORMAT_VERSION,
@@ -31,6 +32,8 @@ from milvine.wal.record import (
     decode_frame,
     next_frame,
 )
+
+Misfit: TypeAlias = Callable[[int, Record], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +52,14 @@ class Replay:
         folder: where the log files are.
         durable_lsn: an LSN that the catalog proves to have been durable.
         ignore_errors: drop a damaged rest instead of refusing (`wal.recovery_error_ignore`).
+        misfit: why an undamaged record, with its LSN, cannot be applied all the same; empty when it can.
     """
 
-    def __init__(self, folder: Path, durable_lsn: int, ignore_errors: bool = False) -> None:
+    def __init__(
+        self, folder: Path, durable_lsn: int, ignore_errors: bool = False, misfit: Misfit = lambda lsn, record: ""
+    ) -> None:
         self._folder, self._durable_lsn, self._ignore = folder, durable_lsn, ignore_errors
+        self._misfit = misfit
         self.files: list[LogFile] = []
         self.last_lsn = 0
         self.cut: Cut | None = None
@@ -70,13 +77,10 @@ class Replay:
     @property
     def bytes(self) -> int:
         """Of all log files, before they are read."""
-        return sum(path.stat().st_size for path in self._paths())
-
-    def _paths(self) -> list[Path]:
-        return sorted(p for p in self._folder.glob("*" + SUFFIX) if p.stem.isdecimal())
+        return sum(path.stat().st_size for path in log_files(self._folder))
 
     def _list_files(self) -> list[LogFile]:
-        paths = self._paths()
+        paths = log_files(self._folder)
         files: list[LogFile] = []
         for number, path in enumerate(paths):
             data = _read(path)
@@ -102,15 +106,35 @@ class Replay:
                 frame = decode_frame(data, offset)
                 if frame.lsn != expected:
                     raise BadFrame(f"LSN {frame.lsn} stands where {expected} belongs")
-                record = decode(frame)
             except BadFrame as error:
                 if offset == len(data) and limit is None:
                     return
                 self._damaged(file, data, offset, expected, limit, str(error))
                 return
+            record = self._applicable(file, frame, offset)
+            if record is None:
+                self.cut = Cut(file.path, offset, len(data) - offset)
+                return
             yield expected, record
             self.last_lsn = expected
             offset, expected = frame.end, expected + 1
+
+    def _applicable(self, file: LogFile, frame: Frame, offset: int) -> Record | None:
+        """The record of a whole frame, which no crash can have left in halves; None if it is none and that is ignored.
+
+        Raises:
+            CorruptFile: it cannot be applied; file, offset, LSN and reason are named.
+        """
+        try:
+            record = decode(frame)
+            why = self._misfit(frame.lsn, record)
+        except BadFrame as error:
+            why = str(error)
+        if not why:
+            return record
+        if self._ignore:
+            return None
+        raise CorruptFile.at(str(file.path), offset, f"LSN {frame.lsn} cannot be applied: {why}. See `milvine repair`")
 
     def _damaged(self, file: LogFile, data: Bytes, offset: int, lsn: int, limit: int | None, what: str) -> None:
         if not self._ignore and (limit is not None or self._was_durable(data, offset, lsn)):
