@@ -9,7 +9,7 @@ import pytest
 
 from milvine.cli import configuration
 from milvine.cli.configuration import configure, flag
-from milvine.config import Configuration, Settings, bounded_settings
+from milvine.config import Configuration, Settings, bounded
 from milvine.config.bounded import LEAST_BYTES, PROGRAM_BYTES, bounds
 from milvine.engine.database import Database
 from milvine.limits import MIB
@@ -39,7 +39,7 @@ def test_defaults_fit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("limit", [1, 100 * MIB, SMALL, 1000 * MIB, 1 << 34])
 def test_together_they_leave_room_for_the_program(limit: int) -> None:
-    settings = bounded_settings(Settings(), limit)
+    settings = bounded(Configuration.of(Settings()), limit).settings
     held = settings.insert_buffer_size + 2 * settings.request_bytes_max
     least = 3 * LEAST_BYTES
     assert held <= max(limit - PROGRAM_BYTES, least)
@@ -49,7 +49,7 @@ def test_together_they_leave_room_for_the_program(limit: int) -> None:
 
 @pytest.mark.parametrize("limit", [0, 1 << 35])
 def test_where_there_is_enough_defaults_are_defaults(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
-    assert bounded_settings(Settings(), limit) == Settings()
+    assert bounded(Configuration.of(Settings()), limit).settings == Settings()
     found = configured(monkeypatch, limit)
     assert found.notices == () and found.settings.insert_buffer_size == Settings().insert_buffer_size
     assert str(found.values["cache.insert_buffer_size"].origin) == "default"

@@ -48,7 +48,7 @@ def test_live_keys_act_at_once_and_are_kept(running: RunningConfiguration, datab
     expected = TEMPLATE.replace("cache_size: 4GB", "cache_size: 8GB").replace(
         "search_devices:\n    - gpu0", "search_devices: [gpu0, gpu1]", 1
     )
-    expected = expected.replace("preload_collection:\n", "preload_collection:\n  cache_insert_data: true\n")
+    expected = expected.replace("preload_collection:\n", "preload_collection:\n  cache_insert_data: YES\n")
     assert file.read_text() == f"{expected}\nengine_config:\n  max_partition_num: 7\n"
     assert file.with_name(file.name + ".ori").read_text() == TEMPLATE
     assert running.restart_required is False
@@ -97,7 +97,7 @@ def test_a_file_that_cannot_be_written_changes_nothing(
     assert (database.settings.cache_size, running.get("cache.cache_size")) == (4 << 30, "4GB")
 
 
-def test_without_a_file(database: Database) -> None:
+def test_without_a_file_and_without_a_folder_of_its_own(database: Database) -> None:
     running = Operations(database, database.settings).configuration
     for key in BY_NAME.values():
         text = running.get(key.name)

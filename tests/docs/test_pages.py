@@ -85,7 +85,7 @@ def test_limits_are_those_of_the_code() -> None:
 
 
 def test_codes_are_those_of_the_code() -> None:
-    rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", text_of("errors.md"), re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \| `([A-Z_]+)` \|", text_of("errors.md"), re.MULTILINE)
     assert len(rows) > 10
     assert {(int(code), name) for code, name in rows} <= {(code.value, code.name) for code in ErrorCode}
 

@@ -21,6 +21,7 @@ from milvine.catalog.model import Contents
 from milvine.catalog.pending import unread_commits
 from milvine.catalog.place import IN_FOLDER, NOTE, in_folder, open_catalog
 from milvine.catalog.sql import DEFINITIONS, is_there
+from milvine.config.sources import KEPT_FILE
 from milvine.errors import CorruptFile, MilvineError, StorageFailed
 from milvine.ingest.orphans import forgotten
 from milvine.segment.cache import FileCache
@@ -34,7 +35,7 @@ from milvine.wal.log import log_files
 COMPONENT_NAME = re.compile(r"(rows|index|dead)-\d+\.mlv")
 _LOOKS = 4
 _EXPECTED = {"FORMAT", "LOCK", "catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm", "catalog.sqlite-journal"}
-_EXPECTED |= {"wal", "segments", DEFINITIONS, "set-aside", NOTE, LOG_NOTE}
+_EXPECTED |= {"wal", "segments", DEFINITIONS, "set-aside", NOTE, LOG_NOTE, KEPT_FILE}
 
 
 def verify(

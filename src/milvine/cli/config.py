@@ -21,10 +21,13 @@ def show(
     config: Annotated[
         Path | None, typer.Option(help="A 1.x server_config.yaml.", show_default="$MILVINE_CONFIG")
     ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Data folder, which keeps settings as well.", show_default="storage.path")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
 ) -> None:
     """Print every key with its value, where that comes from, and whether it can change while the server runs."""
-    found = _configured(config)
+    found = _configured(config, data)
     rows = [_row(key, found) for key in ALL]
     if as_json:
         print(json.dumps({row["key"]: {k: v for k, v in row.items() if k != "key"} for row in rows}, indent=2))
@@ -41,9 +44,9 @@ def check(file: Annotated[Path, typer.Argument(help="A 1.x server_config.yaml.")
     print(f"{file} is fine")
 
 
-def _configured(file: Path | None) -> Configuration:
+def _configured(file: Path | None, folder: Path | None = None) -> Configuration:
     try:
-        return configure(file=file)
+        return configure(file=file, folder=folder)
     except MilvineError as error:
         print(f"milvine: {error}", file=sys.stderr)
         raise typer.Exit(1) from None

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from milvine.care.findings import Finding, damage
 from milvine.config import BY_NAME, VARIABLES, Configuration, Given, Origin, bounded, resolve
-from milvine.config.renamed import check_version, hint, unknown
-from milvine.config.sources import DEFAULT, ENVIRONMENT, FILE, FLAG
+from milvine.config.renamed import hint
+from milvine.config.sources import DEFAULT, ENVIRONMENT, FILE, FLAG, KEPT_FILE
 from milvine.errors import IllegalArgument
 from milvine.memory import memory_limit
-from milvine.server.config_file import Document, read_document
+from milvine.server.config_file import values_of
+from milvine.server.kept_settings import with_kept
 
 DATA_FOLDER = "milvine-data"
 FILE_VARIABLE = "MILVINE_CONFIG"
@@ -21,31 +23,36 @@ _SECTIONS = tuple({f"MILVINE_{key.section.upper()}_" for key in BY_NAME.values()
 
 
 def configure(
-    flags: Mapping[str, Given] | None = None, file: Path | None = None, environment: Mapping[str, str] | None = None
+    flags: Mapping[str, Given] | None = None,
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> Configuration:
-    """The values of all keys: flags (by key) win over the environment, that over the file, that over the defaults.
+    """The values of all keys: flags (by key) win over the environment, that over the file, that over what the data
+    folder keeps (`settings.yaml`), that over the defaults.
 
     Defaults that would take more memory than there is are made smaller, and a notice says which.
 
     Args:
         file: a 1.x `server_config.yaml`; when None, the one that MILVINE_CONFIG names, if any.
         environment: the process's own when None.
+        folder: the data folder; when None, the one that `storage.path` names.
 
     Raises:
-        IllegalArgument: the file cannot be read, is for another version, or a value is malformed or out of range.
+        IllegalArgument: a file cannot be read, is for another version, or a value is malformed or out of range.
     """
     environment = os.environ if environment is None else environment
     file = file or (Path(environment[FILE_VARIABLE]) if environment.get(FILE_VARIABLE) else None)
     variables, notices = _variables(environment)
     written: dict[str, Given] = {}
     if file is not None:
-        written, told = _written(file)
+        written, told = values_of(file, FILE)
         notices += told
-    found = resolve((flags or {}, variables, written), file)
-    folder = found.values["storage.path"].text
-    notices += _idle(found)
-    whole = replace(found.with_path(str(Path(folder).absolute())), notices=tuple(notices))
-    return bounded(whole, memory_limit())
+    sources = dict(flags or {}), variables, written
+    given = resolve(sources, file)
+    root = (folder or Path(given.values["storage.path"].text)).absolute()
+    found = with_kept(given, root, *sources).with_path(str(root))
+    return bounded(replace(found, notices=(*notices, *found.notices, *_idle(found))), memory_limit())
 
 
 def catalog_of(folder: Path, file: Path | None) -> str:
@@ -56,7 +63,16 @@ def catalog_of(folder: Path, file: Path | None) -> str:
     """
     from milvine.catalog.place import IN_FOLDER, NOTE
 
-    return configure(file=file).settings.meta_uri if (folder / NOTE).exists() else IN_FOLDER
+    return configure(file=file, folder=folder).settings.meta_uri if (folder / NOTE).exists() else IN_FOLDER
+
+
+def kept_findings(folder: Path) -> list[Finding]:
+    """What is wrong with the settings that a data folder keeps: no database opens there then."""
+    try:
+        with_kept(resolve(()), folder)
+    except IllegalArgument as error:
+        return [damage(KEPT_FILE, None, str(error))]
+    return []
 
 
 def log_of(folder: Path, file: Path | None, given: Path | None) -> Path | None:
@@ -69,7 +85,7 @@ def log_of(folder: Path, file: Path | None, given: Path | None) -> Path | None:
 
     if given is not None:
         return given.absolute()
-    wanted = configure(file=file).settings.wal_path if (folder / LOG_NOTE).exists() else ""
+    wanted = configure(file=file, folder=folder).settings.wal_path if (folder / LOG_NOTE).exists() else ""
     return Path(wanted) if wanted else None
 
 
@@ -98,24 +114,6 @@ def _variables(environment: Mapping[str, str]) -> tuple[dict[str, Given], list[s
     found = {key: Given(environment[v], Origin(ENVIRONMENT, v)) for v, key in VARIABLES.items() if v in environment}
     strange = sorted(v for v in environment if v.startswith(_SECTIONS) and v not in VARIABLES)
     return found, [f"Unknown variables of the environment are ignored: {', '.join(strange)}"] if strange else []
-
-
-def _written(file: Path) -> tuple[dict[str, Given], list[str]]:
-    document = read_document(file)
-    names = {f"{s}.{item}": entry for s, items in document.sections.items() for item, entry in items.items()}
-    if "version" in document.top:
-        version = document.top["version"].value
-        check_version(version if isinstance(version, str) else str(version), names)
-    found = {name: Given(e.value, Origin(FILE, f"{file}:{e.line}")) for name, e in names.items() if name in BY_NAME}
-    strange = [(name, f"line {entry.line}") for name, entry in names.items() if name not in BY_NAME]
-    strange += [(name, f"line {e.line}") for name, e in document.top.items() if name != "version"]
-    strange += _empty_sections(document)
-    return found, [unknown(strange)] if strange else []
-
-
-def _empty_sections(document: Document) -> list[tuple[str, str]]:
-    known = {key.section for key in BY_NAME.values()}
-    return [(name, "a section") for name, items in document.sections.items() if name not in known and not items]
 
 
 def _idle(found: Configuration) -> list[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from milvine.cli.configuration import catalog_of, log_of
+from milvine.cli.configuration import catalog_of, kept_findings, log_of
 from milvine.errors import MilvineError
 from milvine.limits import MIB
 
@@ -36,6 +37,7 @@ def verify(
     try:
         places = catalog_of(folder, config), log_of(folder, config, log)
         report = look(folder.absolute(), rate * MIB if rate else None, indexes, *places)
+        report = replace(report, findings=(*report.findings, *kept_findings(folder)))
     except (MilvineError, OSError) as error:
         print(f"milvine: {error}", file=sys.stderr)
         raise typer.Exit(_COULD_NOT_LOOK) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from milvine.config.bounded import bounded, bounded_settings
+from milvine.config.bounded import bounded
 from milvine.config.keys import ALL, BY_NAME, DOORS, KEYS, LIVE, SIZES, Key
 from milvine.config.secrets import as_shown
 from milvine.config.settings import Settings
@@ -13,7 +13,7 @@ from milvine.config.values import parse_bool, parse_size, shown
 
 __all__ = [
     "ALL", "BY_NAME", "Configuration", "DOORS", "Given", "KEYS", "Key", "LIVE", "Origin", "Settings", "VARIABLES",
-    "Value", "as_shown", "as_text", "bounded", "bounded_settings", "default_text", "parse_bool", "parse_size",
+    "Value", "as_shown", "as_text", "bounded", "default_text", "parse_bool", "parse_size",
     "resolve", "text_of",
 ]  # fmt: skip
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from milvine.config.keys import BY_NAME, KEYS
-from milvine.config.settings import Settings
 from milvine.config.sources import DEFAULT, Configuration, Origin, Value
 from milvine.config.values import shown_size
 from milvine.limits import MIB
@@ -30,12 +29,6 @@ def bounds(limit: int) -> dict[str, int]:
         return {}
     left = limit - PROGRAM_BYTES
     return {name: max(left // share // MIB * MIB, LEAST_BYTES) for name, share in _SHARES.items()}
-
-
-def bounded_settings(settings: Settings, limit: int) -> Settings:
-    """Settings of which nothing was set by anybody, with the budgets that fit into `limit` bytes."""
-    most = bounds(limit)
-    return replace(settings, **{name: min(getattr(settings, name), size) for name, size in most.items()})
 
 
 def bounded(configuration: Configuration, limit: int) -> Configuration:

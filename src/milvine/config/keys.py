@@ -192,3 +192,6 @@ SIZES = frozenset(
     key.name for key in ALL if key.parse.__qualname__.split(".")[0] in ("parse_size", "size", "clamped_size")
 )
 """Keys whose values are bytes."""
+
+NUMBERS = tuple(key.field for key in ALL if key.field and key.parse.__qualname__.startswith("number."))
+"""Fields of Settings that are seconds or shares, with a range."""

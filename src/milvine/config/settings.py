@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from milvine.config.keys import KEYS
+from milvine.config.keys import KEYS, NUMBERS
 from milvine.limits import INDEX_ROWS_MIN, MIB, PARTITIONS_MAX
 
 
@@ -94,6 +94,12 @@ class Settings:
     slow_query_seconds: float = 0.0  # addition: logs.slow_query_seconds, 0 = off
     # tracing
     trace_endpoint: str = field(default="", repr=False)  # addition: tracing_config.otlp_endpoint, may hold a token
+
+    def __post_init__(self) -> None:
+        """Raises IllegalArgument: seconds or shares out of range, whoever made these settings of whatever."""
+        for name in NUMBERS:
+            key, parse = KEYS[name]
+            parse(key, getattr(self, name))
 
     @property
     def http_address(self) -> str:

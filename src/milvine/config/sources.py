@@ -1,4 +1,4 @@
-"""Where values come from, and which of them wins: flag, environment, file, default."""
+"""Where values come from, and which of them wins: flag, environment, file, data folder, default."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from milvine.config.settings import Settings
 from milvine.config.values import raw, shown
 from milvine.errors import IllegalArgument
 
-FLAG, ENVIRONMENT, FILE, DEFAULT = "flag", "environment", "file", "default"
+FLAG, ENVIRONMENT, FILE, FOLDER, DEFAULT = "flag", "environment", "file", "folder", "default"
+KEPT_FILE = "settings.yaml"
+"""In a data folder: what set_config changed while there was no configuration file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """`kind` is FLAG, ENVIRONMENT, FILE or DEFAULT; `where` names the flag, the variable, or file and line."""
+    """`kind` is FLAG, ENVIRONMENT, FILE, FOLDER or DEFAULT; `where` names flag, variable, or file and line."""
 
     kind: str
     where: str = ""
@@ -46,10 +48,16 @@ class Value:
 
 @dataclass(frozen=True)
 class Configuration:
-    """All keys with their values. `file` is where they can be changed for good; `notices` are sentences to log once."""
+    """All keys with their values; `notices` are sentences to log once.
+
+    Attributes:
+        file: where values can be changed for good: the configuration file that was given.
+        kept: where else, without such a file: in the data folder. None where nothing is to be written there.
+    """
 
     values: Mapping[str, Value]
     file: Path | None = None
+    kept: Path | None = None
     notices: tuple[str, ...] = field(default=())
 
     @property
@@ -93,9 +101,8 @@ def _checked(key: Key, given: Given) -> Value:
 
 
 def text_of(key: Key, value: object) -> str:
-    """A checked value as 1.x shows it: as it was written, but switches as true or false."""
-    parsed = key.parse(key.name, value)
-    return shown(parsed, False) if isinstance(parsed, bool) else raw(key.name, value)
+    """A checked value as 1.x shows it: as it was written, `Off` as `Off`; a switch of no text is off."""
+    return raw(key.name, value) or ("false" if key.parse(key.name, value) is False else "")
 
 
 def _default(key: Key, settings: Settings) -> Value:

@@ -16,6 +16,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from milvine.config import BY_NAME, Given, Origin
+from milvine.config.renamed import check_version, unknown
 from milvine.errors import IllegalArgument, StorageFailed
 from milvine.storage.durable import write_file
 
@@ -45,10 +47,34 @@ class Document:
 
 def read_document(path: Path) -> Document:
     """Raises IllegalArgument: the file is missing, too large, no YAML, or gives a key twice."""
-    return parse_document(_text(path), str(path))
+    return parse_document(read_text(path), str(path))
 
 
-def _text(path: Path) -> str:
+def values_of(file: Path, kind: str) -> tuple[dict[str, Given], list[str]]:
+    """What a file says of keys, and sentences about the rest of it. `kind`: the kind of their origin.
+
+    Raises:
+        IllegalArgument: as `read_document`; or it is for another version of the server.
+    """
+    document = read_document(file)
+    names = {f"{s}.{item}": entry for s, items in document.sections.items() for item, entry in items.items()}
+    if "version" in document.top:
+        version = document.top["version"].value
+        check_version(version if isinstance(version, str) else str(version), names)
+    found = {name: Given(e.value, Origin(kind, f"{file}:{e.line}")) for name, e in names.items() if name in BY_NAME}
+    strange = [(name, f"line {entry.line}") for name, entry in names.items() if name not in BY_NAME]
+    strange += [(name, f"line {e.line}") for name, e in document.top.items() if name != "version"]
+    strange += _empty_sections(document)
+    return found, [unknown(strange)] if strange else []
+
+
+def _empty_sections(document: Document) -> list[tuple[str, str]]:
+    known = {key.section for key in BY_NAME.values()}
+    return [(name, "a section") for name, items in document.sections.items() if name not in known and not items]
+
+
+def read_text(path: Path) -> str:
+    """Raises IllegalArgument: the file is missing, too large, or no text."""
     try:
         raw = path.read_bytes()
     except (OSError, ValueError) as error:
@@ -140,7 +166,7 @@ def set_in_file(path: Path, section: str, item: str, value: str | list[str]) -> 
         StorageFailed: it cannot be written, or holds YAML that cannot be edited without changing something else.
     """
     path = path.resolve()
-    old = _text(path)
+    old = read_text(path)
     new = edited(old, section, item, value, str(path))
     if new == old:
         return

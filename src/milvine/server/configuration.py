@@ -6,10 +6,11 @@ import threading
 from dataclasses import replace
 
 from milvine.config import BY_NAME, Configuration, Key, as_shown, text_of
-from milvine.config.sources import ENVIRONMENT, FLAG
+from milvine.config.sources import ENVIRONMENT, FLAG, KEPT_FILE
 from milvine.engine.database import Database
 from milvine.errors import CallerError, Unsupported
 from milvine.server.config_file import set_in_file
+from milvine.server.kept_settings import keep
 
 
 class RunningConfiguration:
@@ -19,7 +20,7 @@ class RunningConfiguration:
     """
 
     def __init__(self, database: Database, configuration: Configuration) -> None:
-        self._database, self._file = database, configuration.file
+        self._database, self._file, self._kept = database, configuration.file, configuration.kept
         self._values = dict(configuration.values)
         self._lock = threading.Lock()
         self.restart_required = False
@@ -41,38 +42,47 @@ class RunningConfiguration:
         return as_shown(key.name, self._values[key.name].text)
 
     def set(self, name: str, value: object) -> None:
-        """Change a value: at once for live keys, at the next start for others; in the file, where there is one.
+        """Change a value: at once for live keys, at the next start for others. It is kept in the configuration file, or
+        without one in the data folder. The text that stands for a secret leaves that as it is.
 
         Raises:
             CallerError: there is no such key, or it is none that can be set.
             IllegalArgument: the value is malformed or out of range.
-            Unsupported: it acts at the start only, and no file keeps it until then.
+            Unsupported: it acts at the start only, and nothing keeps it until then.
             StorageFailed: the file cannot be written; nothing was changed.
         """
         key = _known(name)
         if not key.settable:
             raise CallerError(f"Config node invalid: {name}. It cannot be set at run time, only in the file")
+        before = self._values[name].text
+        if value == as_shown(name, before) != before:
+            value = before
         text, parsed = text_of(key, value), key.parse(name, value)
         with self._lock:
             if not key.live:
                 self._check_lasting(key)
-            if self._file is not None:
-                is_list = "devices" in key.item
-                set_in_file(self._file, key.section, key.item, text.split(",") if is_list else text)
+            self._keep(key, text.split(",") if "devices" in key.item else text)
             if key.live and key.field:
                 self._database.configure(name, text)
             self._values[name] = replace(self._values[name], text=text, parsed=parsed)
             self.restart_required |= not key.live and not key.idle
 
+    def _keep(self, key: Key, value: str | list[str]) -> None:
+        if self._file is not None:
+            set_in_file(self._file, key.section, key.item, value)
+        elif self._kept is not None:
+            keep(self._kept, key.name, value)
+
     def _check_lasting(self, key: Key) -> None:
         origin = self._values[key.name].origin
-        if self._file is None:
+        if origin.kind in (FLAG, ENVIRONMENT) and key.name != "storage.path":
+            where = "the file" if self._file else KEPT_FILE
+            raise Unsupported(f"{key.name} was given by {origin}, which wins over {where}. Change it there")
+        if self._file is None and (self._kept is None or key.name == "storage.path"):
             raise Unsupported(
                 f"{key.name} cannot be changed while the server runs, and no file keeps it until the next start. Start "
                 "the server with --config FILE, or with another value"
             )
-        if origin.kind in (FLAG, ENVIRONMENT):
-            raise Unsupported(f"{key.name} was given by {origin}, which wins over the file. Change it there")
 
 
 def _known(name: str) -> Key:

@@ -18,10 +18,8 @@ from typing import Any
 from milvine.client.address import FolderAddress
 from milvine.client.exceptions import ClientClosedError, NotConnectError
 from milvine.client.transports.base import TransportFailed
-from milvine.config import Settings, bounded_settings
 from milvine.errors import DatabaseClosed, MilvineError
 from milvine.interrupts import foreign
-from milvine.memory import memory_limit
 from milvine.types import Vectors
 from milvine.wire.packed import HitsReply, Rows, SearchRequest
 
@@ -53,14 +51,17 @@ def _acquire(folder: Path, client: object) -> _Opened:
 
 
 def _open(folder: Path) -> _Opened:
-    settings = bounded_settings(Settings(), memory_limit())
     try:
+        configuration = import_module("milvine.server.kept_settings").embedded_configuration(folder)
+        settings = configuration.settings
         database = import_module("milvine.engine.database").Database.open(folder, settings)
     except (MilvineError, OSError) as error:
         if foreign(error):
             raise
         raise NotConnectError(f"Cannot open the database in {folder}: {error}") from error
-    operations = import_module("milvine.server.operations").Operations(database, settings, passes=_passes)
+    operations = import_module("milvine.server.operations").Operations(
+        database, settings, configuration=configuration, passes=_passes
+    )
     return _Opened(os.getpid(), database, operations)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from milvine.config import as_shown, parse_size
+from milvine.config import as_shown, parse_bool, parse_size
 from milvine.server.rest import replies
 from milvine.server.rest.bodies import AdvancedConfig, parse, parse_json
 from milvine.server.rest.calls import Here, Json, reply, told
@@ -31,7 +31,7 @@ async def advanced(here: Here) -> Response:
         return reply(
             {
                 "cpu_cache_capacity": parse_size("cache.cache_size", cache) >> 30,
-                "cache_insert_data": insert == "true",
+                "cache_insert_data": parse_bool("cache.cache_insert_data", insert),
                 "use_blas_threshold": int(threshold),
             }
         )
