@@ -21,7 +21,7 @@ MODULES = house.load(ROOT / "src")
 
 # Where our own modules may be imported on first use: nowhere else.
 LAZY = ("milvine.index.registry", "milvine.client.transports", "milvine.cli")
-# Tells faiss how its threads wait, which can only be said through the environment; reads nothing from it.
+# Tells faiss how its threads wait, which can only be said through the environment, and puts that back.
 SETS_THE_ENVIRONMENT = ("milvine.index.native",)
 # The body of a process of its own: its standard error is how it tells its parent.
 PROCESSES = ("milvine.maintenance.builder",)

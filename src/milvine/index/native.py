@@ -1,4 +1,5 @@
-"""The door to faiss: imported here first, so that its threads are told to sleep when they wait.
+"""The door to faiss: imported here first, so that its threads are told to sleep when they wait, unless the program has
+loaded it before. The environment is as it was afterwards.
 
 faiss's own type stubs cover about half of what is used here, so the module is handed on as `Any`. Its C++ functions
 take addresses: whoever passes `pointer(array)` sees to dtype, size and order, and keeps the array alive.
@@ -9,18 +10,31 @@ from __future__ import annotations
 import os
 import sys
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
-# Spinning OpenMP threads made a small training 5 to 50 times slower. libgomp reads this once, when faiss loads it.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-import faiss as _faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from milvine.types import Bytes, MetricType, RowMask
 
-faiss: Any = _faiss
+_WAIT_POLICY = "OMP_WAIT_POLICY"
+
+
+def _load() -> Any:
+    """Spinning OpenMP threads made a small training 5 to 50 times slower. libgomp reads the variable once, when faiss
+    loads it; programs started later shall not find it.
+    """
+    given = os.environ.get(_WAIT_POLICY)
+    os.environ.setdefault(_WAIT_POLICY, "PASSIVE")
+    try:
+        return import_module("faiss")
+    finally:
+        if given is None:
+            del os.environ[_WAIT_POLICY]
+
+
+faiss: Any = _load()
 compiled: Any = getattr(sys.modules[faiss.swig_ptr.__module__], "_swigfaiss", faiss)
 """The functions of faiss as compiled, without those in Python around them."""
 pointer: Any = compiled.swig_ptr

@@ -8,6 +8,7 @@ from functools import partial
 from queue import SimpleQueue
 
 from milvine.errors import DatabaseClosed
+from milvine.index.threads import LentThread
 from milvine.pool import Pool
 from milvine.search.plan import Task
 from milvine.search.portions import Room
@@ -41,6 +42,10 @@ class Executor:
             DatabaseClosed: after `close`.
             Whatever `scan` raises.
         """
+        with LentThread():
+            return self._run(tasks, query, metric, scan)
+
+    def _run(self, tasks: Sequence[Task], query: Query, metric: MetricType, scan: Scan) -> list[Hits]:
         nq, width = query.vectors.shape
         if nq >= _BATCH_QUERIES_MIN:
             return self._run_batch(tasks, query, metric, scan)
