@@ -176,6 +176,17 @@ class StorageFailed(OperatorError):
     """A write, sync, read or catalog commit failed (disk full, permission, I/O error)."""
 
 
+class FolderGone(StorageFailed):
+    """The folder, or a file in it, was moved, removed or replaced while the database was open. Nothing is written."""
+
+    @classmethod
+    def at(cls, what: str, path: object) -> FolderGone:
+        return cls(
+            f"{what} {path} was moved, removed or replaced while the database was open. Nothing more is written; what "
+            "was stored before is where it went. Close the database, and open it anew"
+        )
+
+
 class DiskFull(StorageFailed):
     """There is no room on the disk. Reads go on; writing goes on by itself as soon as there is room."""
 

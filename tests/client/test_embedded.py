@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import closing
@@ -174,3 +175,72 @@ def test_what_is_counted_and_described_reads_no_vectors(tmp_path: Path, monkeypa
         assert client.get_collection_stats("c")[1]["row_count"] == 4997
         assert client.get_collection_info("c")[1].dimension == 8
         assert not client.search("c", 1, rows[:1])[0].OK(), "a reader of vectors would be noticed"
+
+
+def collections(folder: Path) -> list[str]:
+    with closing(open_at(folder)) as milvus:
+        status, names = milvus.list_collections()
+        assert status.OK()
+        return names
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows lets nobody move a folder with open files")
+def test_a_folder_that_was_removed_is_opened_as_a_new_database(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    milvus = open_at(folder)
+    assert milvus.create_collection({"collection_name": "a", "dimension": 4}).OK()
+    shutil.rmtree(folder)
+    assert not milvus.create_collection({"collection_name": "lost", "dimension": 4}).OK()
+    assert not folder.exists()
+    again = open_at(folder)  # while the first is still there, as in a notebook whose cell is run again
+    assert again.list_collections()[1] == []
+    assert again.create_collection({"collection_name": "b", "dimension": 4}).OK()
+    assert again.insert("b", np.eye(4), ids=[1, 2, 3, 4])[0].OK()
+    milvus.close()
+    again.close()
+    assert collections(folder) == ["b"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows lets nobody move a folder with open files")
+def test_a_folder_that_was_renamed_is_not_what_its_old_path_opens(tmp_path: Path) -> None:
+    first = open_at(tmp_path / "building")
+    assert first.create_collection({"collection_name": "one", "dimension": 4}).OK()
+    (tmp_path / "building").rename(tmp_path / "ready")
+    second = open_at(tmp_path / "building")
+    assert second.create_collection({"collection_name": "two", "dimension": 4}).OK()
+    status = first.create_collection({"collection_name": "three", "dimension": 4})
+    assert not status.OK() and "was moved, removed or replaced" in status.message
+    assert first.list_collections()[1] == ["one"]
+    with pytest.raises(NotConnectError, match="open in this process already"):
+        open_at(tmp_path / "ready")
+    second.close()
+    first.close()
+    assert collections(tmp_path / "ready") == ["one"]
+    assert collections(tmp_path / "building") == ["two"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_child_says_so_and_opens_what_is_free(tmp_path: Path) -> None:
+    done = run(
+        f"""
+import os
+from milvus import Milvus, NotConnectError
+milvus = Milvus(uri="file://{tmp_path}/a")
+if os.fork() == 0:
+    try:
+        milvus.list_collections()
+    except NotConnectError as error:
+        assert "before the process was forked" in str(error)
+        milvus.close()
+        other = Milvus(uri="file://{tmp_path}/b")
+        assert other.create_collection({{"collection_name": "c", "dimension": 4}}).OK()
+        other.close()
+        os._exit(3)
+    os._exit(4)
+assert os.waitstatus_to_exitcode(os.wait()[1]) == 3
+assert milvus.create_collection({{"collection_name": "c", "dimension": 4}}).OK()
+milvus.close()
+Milvus(uri="file://{tmp_path}/a").close()
+"""
+    )
+    assert done.returncode == 0, done.stderr

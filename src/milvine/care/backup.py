@@ -125,7 +125,7 @@ class _Backup:
         self._root, self._log, self._meta_uri = source.root, source.log, source.meta_uri
         self._staging, self._link, self._indexes = staging, link, indexes
         self._earlier = earlier
-        self._segments = LocalStorage(staging / "segments")
+        self._segments = LocalStorage.made(staging / "segments")
         self._done: dict[str, BackedUp] = {}
         self._written = 0
 

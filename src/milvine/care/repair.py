@@ -243,7 +243,7 @@ class _Work:
     # do
 
     def do(self) -> None:
-        storage = LocalStorage(self.folder.segments, use_mmap=False)
+        storage = LocalStorage.made(self.folder.segments, use_mmap=False)
         stored = [self._stored(storage, each) for each in self.resolved]
         durable = max(self.last_lsn, self._durable())
         contents = Contents(tuple(stored), durable, max(self.last_id, time.time_ns() // 1000 * 1000))

@@ -75,7 +75,7 @@ def _copy(folder: Path, file: BackedUp, staging: Path) -> None:
         CorruptFile: it is not what the manifest says.
     """
     path = folder / file.name
-    target = LocalStorage((staging / file.name).parent)
+    target = LocalStorage.made((staging / file.name).parent)
     total = size = 0
     try:
         with open(path, "rb") as opened, target.create(path.name) as sink:

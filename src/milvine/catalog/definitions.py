@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,8 @@ from typing import Any
 from milvine.catalog.rows import collection_of, described
 from milvine.errors import CatalogFailed
 from milvine.storage.checksum import crc32c
-from milvine.storage.durable import append_file, make_folder, sync_folder, write_file
+from milvine.storage.directory import Directory
+from milvine.storage.durable import sync_folder
 from milvine.storage.failpoints import at
 from milvine.types import Collection, Partition
 
@@ -73,6 +75,7 @@ class Definitions:
 
     def __init__(self, folder: Path, read: Callable[[int], Definition | None]) -> None:
         self._folder, self._read = folder, read
+        self._directory: Directory | None = None
         self._files: dict[int, _File] = {}
         self._owed: set[int] = set()
 
@@ -100,7 +103,8 @@ class Definitions:
         """By collection id, the files that do not say these, missing ones too. The rest is known from now on."""
         wanted = {definition[0].id: definition for definition in definitions}
         self._files, self._owed = {}, set()
-        paths = {number: self._path(number) for number in wanted} | _paths(self._folder)
+        self._directory = None  # this is how a database is opened: the folder that is there now is its own
+        paths = {number: self._folder / _name(number) for number in wanted} | _paths(self._folder)
         return {n: path for n, path in paths.items() if n not in wanted or not self._says(n, path, wanted[n])}
 
     def replace(self, definitions: Iterable[Definition], differing: Iterable[int]) -> None:
@@ -148,23 +152,30 @@ class Definitions:
 
     def _write_whole(self, definition: Definition) -> None:
         number = definition[0].id
-        make_folder(self._folder)
-        write_file(self._path(number), _whole(*definition))
+        self._held().write(_name(number), _whole(*definition))
         self._files[number] = _File(1, len(definition[1]))
 
     def _append(self, number: int, change: Change, file: _File) -> None:
-        append_file(self._path(number), _line(change))
+        self._held().append(_name(number), _line(change))
         file.count(change)
 
     def _remove(self, number: int) -> None:
         self._files.pop(number, None)
-        path = self._path(number)
-        if path.exists():
-            path.unlink()
-            sync_folder(self._folder)
+        if self._held().unlink(_name(number)):
+            self._held().sync()
 
-    def _path(self, number: int) -> Path:
-        return self._folder / f"{_PREFIX}{number}{_SUFFIX}"
+    def _held(self) -> Directory:
+        """The folder, made the first time; not the one above it, which is gone where it is not there."""
+        if self._directory is None:
+            with suppress(FileExistsError):
+                self._folder.mkdir()
+                sync_folder(self._folder.parent)
+            self._directory = Directory(self._folder)
+        return self._directory
+
+
+def _name(number: int) -> str:
+    return f"{_PREFIX}{number}{_SUFFIX}"
 
 
 def read_definitions(folder: Path) -> tuple[list[Definition], dict[int, str]]:

@@ -8,6 +8,7 @@ before anything is written on top of it.
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ from milvine.catalog.tables import COLLECTIONS, METADATA, PARTITIONS
 from milvine.config.secrets import HIDDEN, secret_parameters
 from milvine.errors import CatalogFailed, CatalogFull, DataFolderLocked, MilvineError
 from milvine.events import Events
+from milvine.storage.forks import let_go_in_children
 
 _OWN = MetaData()
 WRITER = Table(
@@ -71,11 +73,14 @@ class PostgresCatalog(Catalog):
     def __init__(self, path: Path, uri: str, folder_id: str, read_only: bool, events: Events | None) -> None:
         self._events = Events() if events is None else events
         self._definitions = Definitions(path.parent / DEFINITIONS, self._definition)
+        self._identities = {}  # its files are looked after elsewhere
         self._server, self._folder_id, self._read_only = _Server(uri), folder_id, read_only
         self._place, self._cure, self.commits = f"the catalog in {self._server.name}", _CURE, 0
         self._client = f"milvine-{secrets.token_hex(8)}"
         self._epoch = self._made = 0
         self._opened = False
+        self._session: Any = None
+        let_go_in_children(self)
         try:
             self._engine = create_engine(
                 "postgresql+psycopg://", creator=self._connect, pool_size=1, max_overflow=0, pool_pre_ping=True
@@ -92,6 +97,12 @@ class PostgresCatalog(Catalog):
         except BaseException:
             self.close()
             raise
+
+    def forked(self) -> None:
+        """The session ends with the last who holds its socket, and the lock with the session."""
+        super().forked()
+        if self._session is not None:
+            os.close(self._session.fileno())
 
     def _last(self, connection: Connection, table: Table) -> int:
         value, called = connection.execute(text(f"SELECT last_value, is_called FROM {table.name}_id_seq")).one()
@@ -165,6 +176,7 @@ class PostgresCatalog(Catalog):
         except BaseException:
             connection.close()
             raise
+        self._session = connection
         return connection
 
     def _prepare(self, connection: Any) -> None:

@@ -33,11 +33,13 @@ from milvine.catalog.model import Contents, Edit, SegmentRecord, StoredCollectio
 from milvine.catalog.rows import collection_changes, collection_of, collection_row, segment_of_row, segment_row
 from milvine.catalog.sums import SummedRows, store_sums, wrong
 from milvine.catalog.tables import COLLECTIONS, METADATA, PARTITIONS, SEGMENTS
-from milvine.errors import CatalogFailed, CatalogFull, CorruptFile, DiskFull, MilvineError
+from milvine.errors import CatalogFailed, CatalogFull, CorruptFile, DiskFull, FolderGone, MilvineError
 from milvine.events import CatalogCommitted, Events
 from milvine.limits import DEFAULT_TAG
+from milvine.storage.directory import Identity, identity
 from milvine.storage.durable import refusal, sync_folder
 from milvine.storage.failpoints import at
+from milvine.storage.forks import keep_for_ever, let_go_in_children
 from milvine.types import Collection, IdMode, IndexType, MetricType, Partition
 
 DEFINITIONS = "definitions"
@@ -59,11 +61,13 @@ class Catalog:
         self._path, self._place, self._cure = path, str(path), _CURE
         self.commits = 0
         self._definitions = Definitions(path.parent / DEFINITIONS, self._definition)
+        self._identities: dict[Path, Identity | None] = {}
         where = f"file:{path}?mode=ro&uri=true" if read_only else str(path)
         self._engine = create_engine(
             f"sqlite:///{where}", poolclass=StaticPool, connect_args={"check_same_thread": False, "timeout": 30}
         )
         event.listen(self._engine, "connect", _read_pragmas if read_only else _durable_pragmas)
+        let_go_in_children(self)
         if read_only:  # several reads of one transaction see one state, whoever writes meanwhile
             event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
         else:
@@ -72,9 +76,15 @@ class Catalog:
                 METADATA.create_all(connection)
             if new:
                 sync_folder(path.parent)
+            self._identities = {each: identity(each) for each in _files(path)}
 
     def close(self) -> None:
         self._engine.dispose()
+
+    def forked(self) -> None:
+        """SQLite's connection must not even be closed in a child: in the middle of a commit of the parent that would
+        undo the commit in the memory both share. Its locks are the parent's alone."""
+        keep_for_ever(self._engine)
 
     def contents(self, unchecked: bool = False) -> Contents:
         """Everything, collections and partitions in creation order.
@@ -213,7 +223,7 @@ class Catalog:
 
     def signature(self) -> object:
         """Changes with every commit, whoever makes it."""
-        return tuple(_mark(path) for path in (self._path, self._path.with_name(self._path.name + "-wal")))
+        return tuple(_mark(path) for path in _files(self._path))
 
     def drop_indexes(self) -> None:
         """No segment has an index file any more; the settings stay."""
@@ -260,6 +270,7 @@ class Catalog:
     @contextmanager
     def _change(self) -> Iterator[Connection]:
         """A transaction that writes: `commits` counts those that succeeded."""
+        self._check_place()
         try:
             with self._transaction() as connection:
                 at("catalog.begin")
@@ -271,6 +282,16 @@ class Catalog:
             ) from error
         self.commits += 1
         at("catalog.committed")
+
+    def _check_place(self) -> None:
+        """SQLite goes on writing to a file that was moved or removed, and says that all is well.
+
+        Raises:
+            FolderGone: a file of the catalog is not where it was.
+        """
+        for path, known in self._identities.items():
+            if identity(path) != known:
+                raise FolderGone.at("The catalog", path)
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -315,6 +336,11 @@ def checkpoint(path: Path) -> None:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except SQLiteError as error:
         raise CatalogFailed(f"The catalog {path} cannot be written: {error}") from error
+
+
+def _files(path: Path) -> tuple[Path, Path]:
+    """Both files in which commits are."""
+    return path, path.with_name(path.name + "-wal")
 
 
 def _mark(path: Path) -> tuple[int, int]:

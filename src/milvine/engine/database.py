@@ -26,7 +26,7 @@ from milvine.engine.segments import preload, release, segment_ids
 from milvine.engine.sharing import Found, SharedScans, pays
 from milvine.engine.stats import CollectionStats, collection_stats
 from milvine.errors import CollectionNotFound, DatabaseClosed, ReadOnly
-from milvine.events import Events, Opened, Searched
+from milvine.events import Events, Searched
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.maintenance.flush import flush
@@ -36,6 +36,7 @@ from milvine.search.fetch import fetch
 from milvine.search.run import search, search_by_id
 from milvine.search.stopwatch import Stopwatch
 from milvine.segment.version import Version
+from milvine.storage.forks import let_go_in_children
 from milvine.types import Collection, Hits, Ids, IndexSetting, MetricType, Query, SearchSteps, Vectors
 
 SearchSampler = Callable[[Version, Query, Hits], None]
@@ -54,12 +55,18 @@ class Database:
         self._shared = SharedScans(self._find, settings.search_threads)
         self._worker = Worker(parts.stores) if settings.background and not parts.read_only else None
         self._follower = Follower(parts.stores, settings.background) if parts.read_only else None
-        self._closed = self._ended = False
+        self._closed, self._ended = "", False  # why it takes no calls, once it does not
         self._closing = threading.RLock()
         self._sampler: SearchSampler | None = None
         self._room = Room(parts.stores)
+        let_go_in_children(self)
         if self._worker:
             self._worker.wake()
+
+    def forked(self) -> None:
+        """In a child there are none of the threads."""
+        self._closed = "This database was opened before the process was forked. Open it in the child process"
+        self._closing, self._ended = threading.RLock(), True
 
     @classmethod
     def open(
@@ -80,23 +87,17 @@ class Database:
             CorruptFile: an acknowledged record or a file is damaged; file and offset are named.
             StorageFailed: it cannot be created or read.
         """
-        began = time.monotonic()
-        settings = settings or Settings()
-        events = Events() if events is None else events
+        settings, events = settings or Settings(), Events() if events is None else events
         parts = open_parts(Path(folder).absolute(), settings, events, read_only)
         try:
-            database = cls(parts, settings)
-            states = parts.stores.states.values()
-            count = sum(len(state.segments) for state in states)
-            events.emit(Opened(str(folder), len(states), count, parts.replayed, time.monotonic() - began))
+            return cls(parts, settings)
         except BaseException:
             close_parts(parts)
             raise
-        return database
 
     def close(self) -> None:
         """Flush what is not flushed, stop background work, release the folder. Called again, it goes on."""
-        self._closed = True
+        self._closed = self._closed or "The database is closed"
         with self._closing:
             if self._ended:
                 return
@@ -137,6 +138,11 @@ class Database:
         self._check_open()
         background = self._worker or self._follower
         check_parts(self._parts, background.ended if background else "")
+
+    def check_place(self) -> None:
+        """Raises FolderGone: another folder, or none, is where this one was opened. It can be read, and closed."""
+        self._check_open()
+        self._parts.folder.check()
 
     def configure(self, key: str, value: str) -> None:
         """Change a setting until the database is closed; `key` is one of `milvine.config.KEYS`.
@@ -303,11 +309,7 @@ class Database:
         self._sampler = sampler
 
     def explain(self, name: str, query: Query, segments: Set[int] = frozenset()) -> SearchSteps:
-        """Search, and tell what was done instead of what was found.
-
-        Raises:
-            Whatever `search` raises.
-        """
+        """Search, and tell what was done instead of what was found. Raises whatever `search` raises."""
         watch = Stopwatch()
         search(self.pin(name), query, self._executor, segments, watch)
         return watch.watched(query.params).steps()
@@ -358,10 +360,10 @@ class Database:
         See `milvine.care.backup`.
 
         Raises:
-            StorageFailed: the disk refuses; no backup remains.
+            StorageFailed: the disk refuses; no backup remains. FolderGone: as `check_place`.
             CorruptFile: a file of the database is damaged; no backup remains.
         """
-        self._check_open()
+        self.check_place()
         folder, uri = self._parts.folder, self._stores.settings.meta_uri
         return backup(folder.root, Path(destination).absolute(), link, indexes, uri, folder.wal)
 
@@ -371,7 +373,7 @@ class Database:
 
     def _state(self, name: str) -> CollectionState:
         if self._closed:
-            raise DatabaseClosed
+            raise DatabaseClosed(self._closed)
         state = self._stores.names.get(name)
         if state is None:
             raise CollectionNotFound.named(name)
@@ -385,7 +387,7 @@ class Database:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise DatabaseClosed
+            raise DatabaseClosed(self._closed)
 
     def _wake(self) -> None:
         if self._worker:

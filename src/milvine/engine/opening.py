@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from milvine.catalog.place import in_folder, open_catalog
 from milvine.catalog.sql import DEFINITIONS, is_there
 from milvine.config import Settings
 from milvine.errors import CorruptFile, OperatorError
-from milvine.events import Events, FilesRemoved, JobFailed, NetworkFolder
+from milvine.events import Events, FilesRemoved, JobFailed, NetworkFolder, Opened
 from milvine.ingest.ids import IdSource
 from milvine.ingest.recovery import newest_number, recover, sweep
 from milvine.ingest.state import CollectionState
@@ -39,24 +40,34 @@ class Opening:
 
 
 def open_parts(root: Path, settings: Settings, events: Events, read_only: bool) -> Opening:
-    """Lock, catalog, log, writer. On an error everything that was opened is closed again."""
+    """Lock, catalog, log, writer; `Opened` tells of it. On an error everything that was opened is closed again."""
+    began = time.monotonic()
     folder = DataFolder(root)
     folder.open(read_only)
     try:
         kind = network_kind(root)
         if kind:
             events.emit(NetworkFolder(str(root), kind))
-        return _open(folder, settings, events, read_only)
+        opening = _open(folder, settings, events, read_only)
     except OSError as error:
         folder.close()
         raise refusal(f"open the database in {root}", error, error.filename) from error
     except BaseException:
         folder.close()
         raise
+    try:
+        states = opening.stores.states.values()
+        segments = sum(len(state.segments) for state in states)
+        events.emit(Opened(str(root), len(states), segments, opening.replayed, time.monotonic() - began))
+    except BaseException:
+        close_parts(opening)
+        raise
+    return opening
 
 
 def _open(folder: DataFolder, settings: Settings, events: Events, read_only: bool) -> Opening:
-    storage = LocalStorage(folder.segments, settings.mmap)
+    opened = LocalStorage if read_only else LocalStorage.made
+    storage = opened(folder.segments, settings.mmap)
     if in_folder(folder.root, settings.meta_uri):
         if not read_only:
             _check_commits(folder)
@@ -83,7 +94,7 @@ def _open(folder: DataFolder, settings: Settings, events: Events, read_only: boo
     except BaseException:
         catalog.close()
         raise
-    writer = Writer(log, ids, events, settings.wal_buffer_size // 2)
+    writer = Writer(log, ids, events, settings.wal_buffer_size // 2, folder.check)
     names = {state.collection.name: state for state in states.values()}
     stores = Stores(settings, storage, files, catalog, ids, events, writer, states, names)
     try:

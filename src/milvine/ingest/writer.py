@@ -84,11 +84,25 @@ class _Call:
 _Data = InsertRequest | DeleteRequest
 
 
-class Writer:
-    """The thread. `log` belongs to it. A group ends with the request that reaches `group_bytes`."""
+def _anywhere() -> None:
+    """The place of a database that is only read: nobody writes there."""
 
-    def __init__(self, log: Log, ids: IdSource, events: Events, group_bytes: int = GROUP_BYTES) -> None:
-        self.log = log
+
+class Writer:
+    """The thread. `log` belongs to it. A group ends with the request that reaches `group_bytes`.
+
+    `in_place` raises FolderGone when the data folder is not the one that was opened: it is asked before each turn.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        ids: IdSource,
+        events: Events,
+        group_bytes: int = GROUP_BYTES,
+        in_place: Callable[[], None] = _anywhere,
+    ) -> None:
+        self.log, self.in_place = log, in_place
         self._ids, self._events, self._group_bytes = ids, events, group_bytes
         self._queue: SimpleQueue[_Data | _Call | None] = SimpleQueue()
         self._ahead: list[_Call | None] = []
@@ -130,12 +144,15 @@ class Writer:
 
         Raises:
             DatabaseClosed: after close.
-            StorageFailed: the thread has ended, or the log cannot be written; the text says which.
+            StorageFailed: the thread has ended, or the log cannot be written; the text says which. FolderGone: folder
+                or log are not where they were.
             DiskFull: there is no room for inserts; once there is, they go on.
         """
         self._check_open()
+        self.in_place()
         if self.log.failed:
             self.call(self.log.repair)
+        self.log.check_place()
         self.log.check_room(self._wanted)
 
     def close(self) -> None:
@@ -185,7 +202,7 @@ class Writer:
         if first is None:
             return False
         if isinstance(first, _Call):
-            _settle(first)
+            self._settle(first)
         else:
             group = self._gather(first)
             try:
@@ -215,6 +232,11 @@ class Writer:
 
     def _commit(self, group: list[_Data]) -> None:
         """Validate, log with one sync, apply, publish, answer."""
+        try:
+            self.in_place()
+            self.log.check_place()
+        except StorageFailed as error:
+            return self._refuse(group, error)
         accepted: list[tuple[_Data, Record]] = []
         modes: dict[int, IdMode] = {}
         firsts: dict[tuple[int, bytes], tuple[InsertRequest, InsertKey]] = {}
@@ -239,15 +261,24 @@ class Writer:
         try:
             self.log.append([record for _, record in accepted])
         except Exception as error:  # nothing of the group counts as written
-            self._events.emit(LogFailed(str(error)))
-            for request, _ in accepted:
-                request.answer.set_exception(error)
-            return
+            return self._refuse([request for request, _ in accepted], error)
         if self._events:
             size = sum(request.bytes for request, _ in accepted)
             seconds = time.perf_counter() - began
             self._events.emit(GroupCommitted(len(accepted), size, seconds, self.log.sync_seconds))
         self._apply(accepted, first)
+
+    def _refuse(self, group: list[_Data], error: Exception) -> None:
+        self._events.emit(LogFailed(str(error)))
+        for request in group:
+            request.answer.set_exception(error)
+
+    def _settle(self, call: _Call) -> None:
+        try:
+            self.in_place()
+            call.answer.set_result(call.function())
+        except BaseException as error:  # handed to whoever waits for it
+            call.answer.set_exception(error)
 
     def _with_room(self, accepted: list[tuple[_Data, Record]]) -> list[tuple[_Data, Record]]:
         """All, or with a full disk the deletes alone: what is left of it is for them, for drops and for flushes."""
@@ -357,10 +388,3 @@ def check_id_mode(mode: IdMode, generated: bool) -> None:
         raise IllegalVectorId(
             "Entities IDs are auto-generated. All vectors of this collection must use auto-generated IDs."
         )
-
-
-def _settle(call: _Call) -> None:
-    try:
-        call.answer.set_result(call.function())
-    except BaseException as error:  # handed to whoever waits for it
-        call.answer.set_exception(error)

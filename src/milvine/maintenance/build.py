@@ -117,6 +117,7 @@ def _spec(stores: Stores, collection: Collection, record: SegmentRecord, memory:
         threads=stores.settings.build_threads,
         stall_seconds=stall_seconds(record.rows, collection.dimension, collection.index),
         memory=memory,
+        folder_identity=stores.storage.identity,
     )
 
 

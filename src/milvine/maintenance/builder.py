@@ -14,10 +14,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from milvine.errors import FolderGone
 from milvine.index.base import Report, untold
 from milvine.index.registry import kernel
 from milvine.segment.cache import ComponentFile
 from milvine.segment.layout import ComponentWriter, SectionSpan
+from milvine.storage.directory import Identity
 from milvine.storage.local import LocalStorage
 from milvine.types import IndexType, MetricType
 
@@ -31,6 +33,7 @@ _NICENESS = 10
 class BuildSpec:
     """All a builder needs to know: names, not objects, so that it can run anywhere the files are.
 
+    `folder_identity` tells the folder from another that has taken its place; None: whatever is there.
     `stall_seconds` of CPU time without a word of progress end the process. `memory`: bytes that the build may use; 0
     for any number.
     """
@@ -47,6 +50,7 @@ class BuildSpec:
     threads: int
     stall_seconds: int
     memory: int = 0
+    folder_identity: Identity | None = None
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -57,11 +61,13 @@ def build(spec: BuildSpec, report: Report = untold) -> None:
 
     Raises:
         CorruptFile: the vectors' checksums are wrong: a damaged segment is never copied into an index.
-        StorageFailed: the file cannot be written.
+        StorageFailed: the file cannot be written. FolderGone: the folder is another.
         BuildFailed, ValueError, RuntimeError: the kernel's own complaint.
     """
     report("reading", 0)
     storage = LocalStorage(Path(spec.folder))
+    if spec.folder_identity and storage.identity != tuple(spec.folder_identity):
+        raise FolderGone.at("The folder", spec.folder)
     rows = ComponentFile(spec.rows_file, storage.read(spec.rows_file))
     rows.verify(spec.segment_id, "vectors")
     metric, payload = MetricType(spec.metric), rows.between(*_ends(rows.span(spec.segment_id, "vectors")))

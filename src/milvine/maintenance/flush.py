@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
-from milvine.errors import CorruptFile, OperatorError, StorageFailed
+from milvine.errors import CorruptFile, FolderGone, OperatorError, StorageFailed
 from milvine.events import Flushed
 from milvine.ingest.flush import Flush, Sealed, commit, seal, write
 from milvine.ingest.state import CollectionState
@@ -34,7 +34,10 @@ def flush_each(stores: Stores, states: Iterable[CollectionState]) -> list[Failur
     """The same; returns which collections could not be flushed, and why."""
     failures: list[Failure] = []
     for portion in _portions(states):
-        _flush_portion(stores, portion, failures)
+        try:
+            _flush_portion(stores, portion, failures)
+        except FolderGone as error:  # the writer does nothing there
+            failures += ((state, error) for state in portion)
     return failures
 
 

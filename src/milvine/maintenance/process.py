@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import IO, TypeAlias
+from typing import IO, Any, TypeAlias
 
 from milvine.errors import BuildFailed, BuildStarved, DiskFull
 from milvine.index.base import Report
@@ -18,6 +18,7 @@ from milvine.interpreter import running
 from milvine.limits import MIB
 from milvine.maintenance.builder import BuildSpec
 from milvine.memory import memory_left
+from milvine.storage.forks import keep_for_ever, let_go_in_children
 
 _POLL_SECONDS = 0.02
 _ROOM_BYTES = 256 * MIB
@@ -126,6 +127,19 @@ class Builders:
         return process
 
 
+class _Builder(subprocess.Popen[str]):
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        let_go_in_children(self)
+
+    def forked(self) -> None:
+        """A forked child must not hold the pipe by whose end a builder knows that its parent is gone."""
+        for stream in (self.stdin, self.stdout, self.stderr):
+            if stream is not None and not stream.closed:
+                os.close(stream.fileno())
+        keep_for_ever(self)
+
+
 def run_builder(spec: BuildSpec, report: Report, stop: Stop) -> bool:
     """Runs a build in a process of its own, which ends by itself when this one dies; False when `stop` ended it.
 
@@ -138,7 +152,7 @@ def run_builder(spec: BuildSpec, report: Report, stop: Stop) -> bool:
 def _started() -> Process:
     """A process that gets ready, then waits for a line that says what to build."""
     pipe = subprocess.PIPE
-    return subprocess.Popen(running(_START), stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace")
+    return _Builder(running(_START), stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace")
 
 
 def _end(process: Process | None) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -20,6 +19,7 @@ from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.segment.layout import BLOCK, TRAILER, Footer, read_footer
 from milvine.storage.checksum import crc32c
+from milvine.storage.local import LocalStorage
 
 BYTES_PER_SECOND = 16 << 20
 _FIRST_SECONDS = 30.0
@@ -46,7 +46,7 @@ def scrub(stores: Stores, pause: Pause) -> None:
     for name in names:
         if not _needed(stores, name):
             continue  # merged or dropped meanwhile
-        found, read = _check(stores.storage.folder / name, pause)
+        found, read = _check(stores.storage, name, pause)
         size += read
         if stores.closing.is_set():
             return
@@ -65,13 +65,13 @@ def _needed(stores: Stores, name: str) -> bool:
     return any(name in _files(state) for state in list(stores.states.values()))
 
 
-def _check(path: Path, pause: Pause) -> tuple[list[Damage], int]:
+def _check(storage: LocalStorage, name: str, pause: Pause) -> tuple[list[Damage], int]:
     """(offset, what is wrong) of each damaged block, and the bytes read. The file is read, not mapped: a bad sector is
     a finding and not the end of the process."""
     try:
-        with open(path, "rb", buffering=0) as file:
+        with storage.open(name) as file:
             size = file.seek(0, os.SEEK_END)
-            footer, end = _footer(path.name, file, size)
+            footer, end = _footer(name, file, size)
             if footer is None:
                 return [(end, "the footer is damaged or cut off")], size
             return _damaged_blocks(file, footer, end, pause), size

@@ -18,6 +18,7 @@ from milvine.errors import CacheFull, CorruptFile
 from milvine.index.base import OpenIndex
 from milvine.memory import within
 from milvine.segment.layout import BLOCK, Footer, SectionSpan, check_body, read_footer, verify_block
+from milvine.storage.forks import let_go_in_children
 from milvine.storage.local import LocalStorage
 from milvine.types import Bytes
 
@@ -207,6 +208,12 @@ class FileCache:
         """Index files found damaged, and how: not used again, and built anew by maintenance."""
         self.refused: dict[int, str] = {}
         """Segments of which some deletes are not known, for a file is damaged or missing, and how: not read again."""
+        let_go_in_children(self)
+
+    def forked(self) -> None:
+        """Unmap: a child that lives on would keep the disk from taking back files that are removed."""
+        self._lock = threading.Lock()
+        self.clear()
 
     def get(self, name: str) -> ComponentFile:
         """The open file.

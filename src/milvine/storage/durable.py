@@ -68,9 +68,14 @@ def sync_folder(folder: Path) -> None:
         return
     fd = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(fd)
+        sync_folder_fd(fd)
     finally:
         os.close(fd)
+
+
+def sync_folder_fd(fd: int) -> None:
+    """The same for a folder that is open."""
+    os.fsync(fd)
 
 
 _PRIVATE, _ANY = 0o700, 0o777  # less what the umask takes
@@ -124,13 +129,3 @@ def write_file(path: Path, data: bytes, mode: int = 0o644, owner: tuple[int, int
         os.close(fd)
     os.replace(temporary, path)
     sync_folder(path.parent)
-
-
-def append_file(path: Path, data: bytes) -> None:
-    """Append to a file that exists, durably. After an error or a power cut it may end in a part of `data`."""
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
-    try:
-        write_all(fd, [memoryview(data)])
-        sync_fd(fd)
-    finally:
-        os.close(fd)

@@ -8,8 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-from milvine.errors import CorruptFile, DataFolderLocked, StorageFailed, UnsupportedFormat
+from milvine.errors import CorruptFile, DataFolderLocked, FolderGone, StorageFailed, UnsupportedFormat
+from milvine.storage.directory import Identity, identity
 from milvine.storage.durable import make_folder, refusal, write_file
+from milvine.storage.forks import let_go_in_children
 from milvine.storage.log_place import log_folder
 
 if sys.platform == "win32":
@@ -40,7 +42,9 @@ class DataFolder:
         self.catalog = root / "catalog.sqlite"
         self.wal = log_folder(root) if wal is None else wal
         self.segments = root / "segments"
+        self._lock_path = str(root / "LOCK")
         self._lock_fd: int | None = None
+        self._identity: Identity | None = None
 
     def open(self, read_only: bool = False) -> None:
         """Create or check the folder and take its lock.
@@ -73,7 +77,23 @@ class DataFolder:
         """
         self._lock()
 
+    def check(self) -> None:
+        """Whether it is still the folder that was opened, and locked: whoever writes asks before.
+
+        Raises:
+            FolderGone: it was moved, removed or replaced, or its lock was removed, so that another may write to it.
+        """
+        if self._identity is not None and identity(self._lock_path) != self._identity:
+            raise FolderGone.at("The data folder", self.root)
+
     def close(self) -> None:
+        """Give the lock back, whoever else holds the descriptor."""
+        if self._lock_fd is not None:
+            _give_back(self._lock_fd)
+            self.forked()
+
+    def forked(self) -> None:
+        """Let go of the file and not of the lock, which is the parent's."""
         fd, self._lock_fd = self._lock_fd, None
         if fd is not None:
             os.close(fd)
@@ -85,7 +105,8 @@ class DataFolder:
         except BaseException:
             os.close(fd)
             raise
-        self._lock_fd = fd
+        self._lock_fd, self._identity = fd, identity(fd)
+        let_go_in_children(self)
         os.ftruncate(fd, 0)
         os.lseek(fd, 0, os.SEEK_SET)
         os.write(fd, str(os.getpid()).encode())
@@ -94,11 +115,7 @@ class DataFolder:
         deadline = time.monotonic() + _LOCK_SECONDS
         while not _taken(fd):
             if time.monotonic() > deadline:
-                holder = _holder(fd)
-                raise DataFolderLocked(
-                    f"The data folder {self.root} is in use by another process{f' (pid {holder})' if holder else ''}. "
-                    "Stop it first, or open another folder."
-                )
+                raise _locked(self.root, _holder(fd))
             time.sleep(_LOCK_RETRY_SECONDS)
 
     def _check_format(self, create: bool = False) -> None:
@@ -140,8 +157,21 @@ def in_use(root: Path) -> bool:
         os.close(fd)
 
 
+def _locked(root: Path, holder: str) -> DataFolderLocked:
+    if holder == str(os.getpid()):
+        return DataFolderLocked(
+            f"The data folder {root} is open in this process already, perhaps under the name it had before it was "
+            "moved. Close that database first, or open another folder."
+        )
+    return DataFolderLocked(
+        f"The data folder {root} is in use by another process{f' (pid {holder})' if holder else ''}. "
+        "Stop it first, or open another folder."
+    )
+
+
 def _taken(fd: int) -> bool:
-    """Try to take the lock."""
+    """Try to take the lock. It is one of the open file, which children inherit, and not of the process: such a lock
+    would be gone as soon as anybody in this process has read the file."""
     try:
         if sys.platform == "win32":
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
@@ -150,6 +180,12 @@ def _taken(fd: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _give_back(fd: int) -> None:
+    """Give the lock back though a child may have the descriptor."""
+    if sys.platform != "win32":  # nobody inherits it there
+        fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 def _holder(fd: int) -> str:

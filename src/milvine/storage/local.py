@@ -7,12 +7,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 
 from milvine.errors import StorageFailed
-from milvine.storage.durable import make_folder, refusal, sync_fd, sync_folder, write_all
+from milvine.storage.directory import Directory, Identity
+from milvine.storage.durable import make_folder, refusal, sync_fd, write_all
 from milvine.storage.failpoints import at
 from milvine.types import Bytes
 
@@ -41,15 +42,33 @@ class _FileSink:
 
 
 class LocalStorage:
-    """Files in one folder. Thread-safe: every method works on one name."""
+    """Files in one folder, which is held open and must be there. Thread-safe: every method works on one name.
 
-    def __init__(self, folder: Path, use_mmap: bool = True) -> None:
+    Raises:
+        StorageFailed: the folder is missing or cannot be opened.
+    """
+
+    def __init__(self, folder: Path, use_mmap: bool = True, directory: Directory | None = None) -> None:
         self.folder = folder
         self._use_mmap = use_mmap
+        try:
+            self._directory = directory or Directory(folder)
+        except OSError as error:
+            raise refusal(f"open the folder {folder}", error) from error
+
+    @classmethod
+    def made(cls, folder: Path, use_mmap: bool = True) -> LocalStorage:
+        """The same, where the folder is made if need be."""
         try:
             make_folder(folder)
         except OSError as error:
             raise refusal(f"make the folder {folder}", error) from error
+        return cls(folder, use_mmap)
+
+    @property
+    def identity(self) -> Identity | None:
+        """Of the folder, by which a process of its own knows that it has the same."""
+        return self._directory.identity
 
     @contextmanager
     def create(self, name: str) -> Iterator[Sink]:
@@ -58,10 +77,10 @@ class LocalStorage:
         Raises:
             StorageFailed: the disk refused (full, permission, I/O); nothing of the file remains.
         """
-        final, temporary = self.folder / name, self.folder / (name + TEMPORARY)
+        temporary = name + TEMPORARY
         try:
             at("file.create")
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o644)
+            fd = self._directory.create(temporary)
             try:
                 yield _FileSink(fd)
                 at("file.sync")
@@ -69,18 +88,18 @@ class LocalStorage:
             finally:
                 os.close(fd)
             at("file.rename")
-            os.replace(temporary, final)
+            self._directory.replace(temporary, name)
             self._sync_names()
         except OSError as error:
-            self._discard(temporary, final)
-            raise refusal(f"write {final}", error) from error
+            self._discard(temporary, name)
+            raise refusal(f"write {self.folder / name}", error) from error
         except BaseException:
             self._discard(temporary)
             raise
 
     def _sync_names(self) -> None:
         at("file.renamed")
-        sync_folder(self.folder)
+        self._directory.sync()
 
     @contextmanager
     def names_together(self) -> Iterator[LocalStorage]:
@@ -89,7 +108,7 @@ class LocalStorage:
         Raises:
             StorageFailed: the disk refused that; the files are there, and it is not known whether they will stay.
         """
-        together = _NamesTogether(self.folder, self._use_mmap)
+        together = _NamesTogether(self.folder, self._use_mmap, self._directory)
         yield together
         if not together.created:
             return
@@ -106,9 +125,8 @@ class LocalStorage:
         Raises:
             StorageFailed: the file is missing or cannot be read.
         """
-        path = self.folder / name
         try:
-            with open(path, "rb") as file:
+            with self.open(name) as file:
                 if not self._use_mmap:
                     return np.frombuffer(file.read(), dtype=np.uint8)
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -116,34 +134,38 @@ class LocalStorage:
                     mapped.madvise(mmap.MADV_RANDOM)
                 return np.frombuffer(mapped, dtype=np.uint8)
         except (OSError, ValueError) as error:
-            raise StorageFailed(f"Cannot read {path}: {error}") from error
+            raise StorageFailed(f"Cannot read {self.folder / name}: {error}") from error
+
+    def open(self, name: str) -> BinaryIO:
+        """The file itself, to be read without a buffer. Raises OSError."""
+        path, within = self.folder / name, self._directory
+        return open(path, "rb", buffering=0, opener=lambda _, flags: within.open(name, flags))
 
     def size(self, name: str) -> int:
         """Bytes of the file, 0 when it is missing."""
         try:
-            return (self.folder / name).stat().st_size
+            return self._directory.stat(name).st_size
         except FileNotFoundError:
             return 0
 
     def names(self) -> list[str]:
         """Every file in the folder, temporary ones included."""
-        return sorted(entry.name for entry in os.scandir(self.folder) if entry.is_file())
+        return self._directory.names()
 
     def remove(self, name: str) -> bool:
         """Remove a file; False when the system refuses for now (a mapped file on Windows), so try again later."""
         try:
             at("file.remove")
-            (self.folder / name).unlink(missing_ok=True)
+            self._directory.unlink(name)
             at("file.removed")
         except OSError:
             return False
         return True
 
-    @staticmethod
-    def _discard(*paths: Path) -> None:
-        for path in paths:
+    def _discard(self, *names: str) -> None:
+        for name in names:
             with suppress(OSError):  # swept at the next open: the catalog names neither
-                path.unlink(missing_ok=True)
+                self._directory.unlink(name)
 
 
 class _NamesTogether(LocalStorage):

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from milvine.errors import StorageFailed
-from milvine.storage.durable import check_room, refusal, sync_fd, sync_folder, write_all
+from milvine.errors import FolderGone, StorageFailed
+from milvine.storage.directory import Directory, Identity, identity
+from milvine.storage.durable import check_room, refusal, sync_fd, write_all
 from milvine.storage.failpoints import at
+from milvine.storage.forks import let_go_in_children
 from milvine.wal.record import FILE_HEADER, Record, encode, encode_file_header
 
 SUFFIX = ".wal"
@@ -55,6 +57,13 @@ class Log:
         self.last_lsn = self._synced_lsn = last_lsn
         self._fd = -1
         self._size = 0
+        self._path = ""
+        self._identity: Identity | None = None  # of the file that is written
+        try:
+            self._directory = Directory(folder)
+        except OSError as error:
+            raise refusal(f"open the log folder {folder}", error) from error
+        let_go_in_children(self)
         self._start_file()
 
     def append(self, records: Sequence[Record]) -> None:
@@ -112,7 +121,7 @@ class Log:
         while len(self._files) > 1 and self._files[1].first_lsn <= flushed_lsn + 1:
             try:
                 at("log.trim")
-                self._files[0].path.unlink(missing_ok=True)
+                self._directory.unlink(self._files[0].path.name)
             except OSError:
                 return  # tried again at the next trim; replay skips what is flushed
             del self._files[0]
@@ -132,6 +141,15 @@ class Log:
         if self._failed:
             self._restart()
 
+    def check_place(self) -> None:
+        """Whether the file that is written lies where it is read back from at the next start: asked before `append`.
+
+        Raises:
+            FolderGone: it, or the folder, was moved, removed or replaced.
+        """
+        if identity(self._path) != self._identity:
+            raise FolderGone.at("The log file", self._path)
+
     def check_room(self, size: int = 0) -> None:
         """Whether a write of `size` bytes is likely to succeed, without writing; any thread may ask.
 
@@ -148,6 +166,13 @@ class Log:
         return sum(_size_of(f.path) for f in self._files[:-1]) + self._size
 
     def close(self) -> None:
+        self._close_file()
+        self._directory.close()
+
+    def forked(self) -> None:
+        self.close()
+
+    def _close_file(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -156,7 +181,7 @@ class Log:
         """Start a new file. Failing to is not an error of the records already durable: the next append tries again."""
         try:
             self.sync()
-            self.close()
+            self._close_file()
             self._start_file()
         except StorageFailed:
             self._failed = True
@@ -170,27 +195,27 @@ class Log:
                 sync_fd(self._fd)
         except OSError as error:
             raise refusal(f"repair the log in {self._folder}", error) from error
-        self.close()
+        self._close_file()
         self._start_file()
         self._failed = False
 
     def _start_file(self) -> None:
         sequence = self._files[-1].sequence + 1 if self._files else 1
         path = self._folder / file_name(sequence)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         try:
             at("log.new_file")
-            self._fd = os.open(path, flags, 0o644)
+            self._fd = self._directory.create(path.name)
             write_all(self._fd, [memoryview(encode_file_header(self.last_lsn + 1, sequence))])
             sync_fd(self._fd)
-            sync_folder(self._folder)
+            self._directory.sync()
         except OSError as error:
-            self.close()
+            self._close_file()
             with suppress(OSError):  # the next attempt begins it anew
-                path.unlink(missing_ok=True)
+                self._directory.unlink(path.name)
             raise refusal(f"start a log file in {self._folder}", error) from error
         at("log.file_started")
         self._files.append(LogFile(sequence, self.last_lsn + 1, path))
+        self._path, self._identity = str(path), identity(self._fd)
         self._size = FILE_HEADER.size
 
 
@@ -206,6 +231,9 @@ class NoLog(Log):
         self._synced_lsn = self.last_lsn
 
     def sync(self) -> None:
+        return
+
+    def check_place(self) -> None:
         return
 
     def check_room(self, size: int = 0) -> None:

@@ -18,13 +18,13 @@ from typing import Any
 from milvine.client.address import FolderAddress
 from milvine.client.exceptions import ClientClosedError, NotConnectError
 from milvine.client.transports.base import TransportFailed
-from milvine.errors import DatabaseClosed, MilvineError
+from milvine.errors import DatabaseClosed, FolderGone, MilvineError
 from milvine.interrupts import foreign
 from milvine.types import Vectors
 from milvine.wire.packed import HitsReply, Rows, SearchRequest
 
 
-@dataclass
+@dataclass(eq=False)
 class _Opened:
     """One open database and the clients that use it, each by an object of its own."""
 
@@ -35,6 +35,8 @@ class _Opened:
 
 
 _opened: dict[Path, _Opened] = {}
+_elsewhere: list[_Opened] = []
+"""Those whose folder was moved, removed or replaced since: they still have clients, and take no new ones."""
 _lock = threading.RLock()  # reentrant: a client may be collected, and so closed, while another one opens
 
 
@@ -42,12 +44,24 @@ def _acquire(folder: Path, client: object) -> _Opened:
     with _lock:
         opened = _opened.get(folder)
         if opened is not None and not opened.clients:  # its last close was interrupted
-            _end(folder, opened)
+            _end(opened)
             opened = None
-        if opened is None or opened.process != os.getpid():
+        if opened is not None and not _in_place(opened):
+            _elsewhere.append(_opened.pop(folder))
+            opened = None
+        if opened is None:
             opened = _opened[folder] = _open(folder)
         opened.clients.add(client)
         return opened
+
+
+def _in_place(opened: _Opened) -> bool:
+    """Whether its path still leads to the folder that it has open, rather than to another or to none."""
+    try:
+        opened.database.check_place()
+    except FolderGone:
+        return False
+    return True
 
 
 def _open(folder: Path) -> _Opened:
@@ -70,35 +84,50 @@ def _passes(error: BaseException) -> bool:
     return isinstance(error, DatabaseClosed) or foreign(error)
 
 
-def _release(folder: Path, opened: _Opened, client: object) -> None:
+def _release(opened: _Opened, client: object) -> None:
     """Twice is as once: an interrupt may come before the database is closed."""
     with _lock:
         opened.clients.discard(client)
-        if not opened.clients and _opened.get(folder) is opened:
-            _end(folder, opened)
+        if not opened.clients:
+            _end(opened)
 
 
-def _end(folder: Path, opened: _Opened) -> None:
-    if opened.process == os.getpid():
-        opened.database.close()
-    del _opened[folder]
+def _end(opened: _Opened) -> None:
+    opened.database.close()
+    for folder in [folder for folder, each in _opened.items() if each is opened]:
+        del _opened[folder]
+    if opened in _elsewhere:
+        _elsewhere.remove(opened)
 
 
 @atexit.register
 def _close_all() -> None:
     with _lock:
-        left = [opened for opened in _opened.values() if opened.process == os.getpid()]
+        left = [*_opened.values(), *_elsewhere]
         _opened.clear()
+        _elsewhere.clear()
     for opened in left:
         opened.database.close()
+
+
+def _forget() -> None:
+    """A forked child opens databases of its own, and the lock may be held by a thread that it does not have."""
+    global _lock
+    _lock = threading.RLock()
+    _opened.clear()
+    _elsewhere.clear()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_forget)
 
 
 class EmbeddedTransport:
     """Calls run in the caller's thread and to their end: a timeout is not kept."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._client, self._closed = folder.resolve(), object(), False
-        self._opened: _Opened | None = _acquire(self._folder, self._client)
+        self._client, self._closed = object(), False
+        self._opened: _Opened | None = _acquire(folder.resolve(), self._client)
         self._refused: type[Exception] = import_module("milvine.server.operations").Refused
 
     def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
@@ -139,7 +168,7 @@ class EmbeddedTransport:
         self._closed = True
         opened = self._opened
         if opened is not None:
-            _release(self._folder, opened, self._client)
+            _release(opened, self._client)
             self._opened = None
 
 
