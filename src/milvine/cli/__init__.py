@@ -17,6 +17,7 @@ from milvine.cli.streams import open_closed, unwritten
 from milvine.cli.token import token
 from milvine.cli.verify import verify
 from milvine.cli.version import version
+from milvine.storage.open_files import raise_open_files
 
 app = typer.Typer(
     name="milvine",
@@ -41,6 +42,7 @@ app.command()(version)
 def main() -> None:
     """Entry point of `milvine` and of `python -m milvine`."""
     open_closed()
+    raise_open_files()
     try:
         app()
     except SystemExit:

@@ -116,9 +116,7 @@ def _run(configuration: Configuration) -> None:
         _LOGGER.warning("%s", notice)
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what grpcio's core says on stderr, milvine says in its own words
     from milvine.server.app import Server  # this waits for faiss
-    from milvine.server.open_files import raise_open_files
 
-    raise_open_files()
     server = Server.start(folder, settings, Events(listener), configuration)
     stops.serving()
     missing = ", no http (pip install 'milvine[server]')" if settings.http_enable else ""

@@ -14,17 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milvine.config.values import shown_size
-from milvine.errors import CacheFull, CorruptFile
+from milvine.errors import CacheFull, CorruptFile, StorageFailed
 from milvine.index.base import OpenIndex
 from milvine.memory import within
 from milvine.segment.layout import BLOCK, Footer, SectionSpan, check_body, read_footer, verify_block
 from milvine.storage.forks import let_go_in_children
 from milvine.storage.local import LocalStorage
+from milvine.storage.open_files import files_to_hold, is_shortage
 from milvine.types import Bytes
 
 _VIEWS_MAX = 1024
 _ROOM = 2
 """The part of the memory that mapped files may be expected to keep, as a divisor."""
+_ANY = 1 << 62
 _TOUCHED_AT_ONCE = 16 << 20  # bytes whose pages one call asks for, so that no other thread waits long
 
 
@@ -180,7 +182,8 @@ class ComponentFile:
 
 
 class FileCache:
-    """Component files by name. At most `files_max` stay open, and those reserved; the longest unused go first.
+    """Component files by name. At most `files_max` stay open, and those reserved, and no more than half of what this
+    process may open; the longest unused go first.
 
     A file that a search still reads stays mapped until that search lets go of it.
 
@@ -227,9 +230,9 @@ class FileCache:
             with self._lock:
                 file = self._open.get(name)
                 if file is None:
-                    again = None if self._in_memory else partial(self._storage.read, name, scattered=True)
-                    file = ComponentFile(name, self._storage.read(name), self._bad, again)
-                    self._evict(self._files_max - 1)
+                    again = None if self._in_memory else partial(self._read, name, scattered=True)
+                    self._make_room()
+                    file = ComponentFile(name, self._read(name), self._bad, again)
                     if self._in_memory:
                         self._evict_bytes(self.bytes_max - file.bytes)
                     self._open[name] = file
@@ -286,6 +289,29 @@ class FileCache:
             self._open.clear()
             self._reserved.clear()
 
+    def _read(self, name: str, scattered: bool = False) -> Bytes:
+        """Where the program has too many files open, half of those here are closed for it."""
+        try:
+            return self._storage.read(name, scattered)
+        except StorageFailed as error:
+            if not (is_shortage(error.__cause__) and self._open):
+                raise
+            self._close_longest_unused(len(self._open) // 2)
+            return self._storage.read(name, scattered)
+
+    def _make_room(self) -> None:
+        """For one more. A mapped file takes one of those that this process may open, and two where it is mapped twice:
+        when there are too few of them, files asked for ahead of searches are closed as well, and opened again."""
+        self._evict(self._files_max - 1)
+        if not self._in_memory:
+            allowed = files_to_hold()
+            self._close_longest_unused((allowed // 2 if self.crowded else allowed) - 1)
+
+    def _close_longest_unused(self, keep: int) -> None:
+        for file in self._longest_unused()[: max(len(self._open) - keep, 0)]:
+            self._open.pop(file.name, None)
+        self._count()
+
     def _evict(self, keep: int) -> None:
         """Close the longest unused until `keep` are open, without counting what was asked for ahead of searches."""
         loose = [file for file in self._longest_unused() if file.name not in self._reserved]
@@ -310,5 +336,5 @@ class FileCache:
         self._count()
 
     def _count(self) -> None:
-        held = sum(file.bytes for file in self._open.values())
-        self.crowded = not self._in_memory and held > within(1 << 62, _ROOM)
+        held = sum(file.bytes for file in tuple(self._open.values()))
+        self.crowded = not self._in_memory and held > within(_ANY, _ROOM)
