@@ -15,7 +15,7 @@ from milvine import errors
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.server.app import Server
-from milvus import Milvus
+from milvus import Milvus, NotConnectError
 
 pytest.importorskip("fastapi")
 PAGE = (Path(__file__).parents[2] / "docs" / "errors.md").read_text(encoding="utf-8")
@@ -59,6 +59,11 @@ def test_every_door_answers_the_code(clients: dict[str, Milvus], monkeypatch: py
     monkeypatch.setattr(Database, "collections", fail)
     code = int(CLASSES[name].code)
     expected = {"grpc": code, "embedded": code, "http": HTTP.get(name, code)}
-    answers = {door: client.list_collections()[0] for door, client in clients.items()}
+    asked = dict(clients)
+    if name == "DatabaseClosed":  # in one process it says that there is nobody to answer
+        with pytest.raises(NotConnectError):
+            asked.pop("embedded").list_collections()
+        del expected["embedded"]
+    answers = {door: client.list_collections()[0] for door, client in asked.items()}
     assert {door: status.code for door, status in answers.items()} == expected
     assert {status.message for status in answers.values()} == {"why"}
