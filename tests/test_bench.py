@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -323,6 +325,22 @@ def test_milvine_bench_refuses_a_file_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "no.npy").write_bytes(b"nothing")
     answer = CliRunner().invoke(app, ["bench", "--vectors", str(tmp_path / "no.npy")])
     assert answer.exit_code == 1
+
+
+@pytest.mark.parametrize("name", ["OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"])
+def test_milvine_bench_leaves_its_caller_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def replaced(*_: Any) -> None:
+        raise AssertionError("this process was to be replaced")
+
+    for call in ("execv", "execve"):
+        monkeypatch.setattr(os, call, replaced)
+    seen: list[str | None] = []
+    monkeypatch.setattr("milvine.bench.vectors.from_file", lambda *_: seen.append(os.environ.get(name)) or 1 / 0)
+    monkeypatch.setenv(name, "512")
+    before = signal.getsignal(signal.SIGTERM)
+    answer = CliRunner().invoke(app, ["bench", "--vectors", str(tmp_path / "no.npy")])
+    assert isinstance(answer.exception, ZeroDivisionError) and seen == [None]
+    assert os.environ[name] == "512" and signal.getsignal(signal.SIGTERM) is before
 
 
 def test_sustained_ingest_waits_for_flushes_and_merges(monkeypatch: pytest.MonkeyPatch) -> None:

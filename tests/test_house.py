@@ -129,6 +129,14 @@ def test_client_imports_neither_server_nor_kernel() -> None:
     assert [v for m in _in("client", "milvus") for v in house.imports_any(m, banned, static_only=True)] == []
 
 
+def test_nothing_replaces_its_process() -> None:
+    """Nobody can know whose it is: a test runner's, a notebook's."""
+    calls = tuple(f"os.exec{kind}" for kind in ("l", "le", "lp", "lpe", "v", "ve", "vp", "vpe"))
+    assert [v for m in MODULES for v in house.mentions_any(m, calls)] == []
+    scripts = sorted((ROOT / "bench").rglob("*.py"))
+    assert [path.name for path in scripts if "os.exec" in path.read_text(encoding="utf-8")] == []
+
+
 def test_search_takes_no_lock() -> None:
     banned = tuple(f"threading.{kind}" for kind in ("Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore"))
     assert [v for m in _in("search") for v in house.mentions_any(m, banned)] == []

@@ -1,6 +1,7 @@
 """A builder that waits for its work: taken, replaced when it died, and never left behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -287,3 +288,30 @@ def test_a_builder_that_is_killed_says_what_it_may_be_and_hurts_nothing(tmp_path
         database.create_index("c", IVF)
         (segment,) = database.stats("c").partitions[0].segments
         assert segment.index_name == "IVFFLAT"
+
+
+@on_linux
+def test_what_a_terminal_tells_all_processes_is_not_for_builders(tmp_path):
+    with filled(tmp_path) as database:
+        database._parts.builders.prepare()
+        spare = waiting(database)
+        ignored = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        mask = sum(1 << (number - 1) for number in ignored)
+        status = Path(f"/proc/{spare.pid}/status")
+        until(lambda: int(re.search(r"SigIgn:\s+(\w+)", status.read_text())[1], 16) & mask == mask)
+        for number in ignored:
+            spare.send_signal(number)
+        database.create_index("c", IVF)
+        assert spare.returncode == 0
+
+
+def test_an_interrupted_build_is_ended_and_not_waited_for(monkeypatch):
+    def interrupted(process, telling, stop):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(process, "_START", INSTEAD.format("import time; time.sleep(600)"))
+    monkeypatch.setattr(process, "_wait", interrupted)
+    started = process._started()
+    with pytest.raises(KeyboardInterrupt):
+        process._run(started, BuildSpec("", "", 1, "", 1, 8, 1, 2, "{}", 1, 60), untold, lambda: False)
+    assert started.returncode == -signal.SIGKILL
