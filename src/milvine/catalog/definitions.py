@@ -164,6 +164,11 @@ class Definitions:
         if self._held().unlink(_name(number)):
             self._held().sync()
 
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._directory is not None:
+            self._directory.close()
+
     def _held(self) -> Directory:
         """The folder, made the first time; not the one above it, which is gone where it is not there."""
         if self._directory is None:

@@ -80,6 +80,7 @@ class Catalog:
 
     def close(self) -> None:
         self._engine.dispose()
+        self._definitions.close()
 
     def forked(self) -> None:
         """SQLite's connection must not even be closed in a child: in the middle of a commit of the parent that would

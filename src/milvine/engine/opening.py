@@ -158,4 +158,5 @@ def close_parts(opening: Opening) -> None:
     opening.stores.writer.close()
     opening.stores.catalog.close()
     opening.stores.files.clear()
+    opening.stores.storage.close()
     opening.folder.close()

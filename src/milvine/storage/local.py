@@ -65,6 +65,10 @@ class LocalStorage:
             raise refusal(f"make the folder {folder}", error) from error
         return cls(folder, use_mmap)
 
+    def close(self) -> None:
+        """Let go of the folder; nothing is read or written any more."""
+        self._directory.close()
+
     @property
     def identity(self) -> Identity | None:
         """Of the folder, by which a process of its own knows that it has the same."""
