@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from milvine.care.component import Component
 from milvine.care.findings import Finding, damage
 from milvine.catalog.model import SegmentRecord
+from milvine.index.finite import nonfinite_rows
 from milvine.segment.layout import Footer
 from milvine.types import Collection, Ids
 
@@ -73,6 +74,24 @@ def check_tombstones(component: Component, entry: Footer) -> Iterator[Finding]:
     if live[rows:].any() or rows - int(live.sum()) != entry["dead"]:
         what = f"segment {entry['id']}: {rows - int(live[:rows].sum())} rows are dead, the footer says {entry['dead']}"
         yield damage(component.file, at, what, entry["id"])
+
+
+def live_nonfinite(record: SegmentRecord, collection: Collection, files: dict[str, Component]) -> int:
+    """How many live rows of a sound segment no search finds (`milvine.index.finite`); 0 of one that is not sound."""
+    component = files.get(record.rows_file)
+    entry = component.entry(record.id) if component and component.footer else None
+    if component is None or entry is None or not component.sound(entry, "vectors"):
+        return 0
+    vectors = component.section(entry, "vectors", collection.dtype)
+    if vectors is None or vectors.size != record.rows * collection.width:
+        return 0
+    rows = nonfinite_rows(vectors.reshape(record.rows, collection.width))
+    tombstones = files.get(record.tombstone_file or "")
+    dead = tombstones.entry(record.id) if len(rows) and tombstones and tombstones.footer else None
+    bits = tombstones.section(dead, "live") if tombstones and dead and tombstones.sound(dead, "live") else None
+    if bits is None or len(bits) * 8 < record.rows:
+        return len(rows)
+    return int(np.count_nonzero(np.unpackbits(bits, bitorder="little")[rows]))
 
 
 def check_record(record: SegmentRecord, files: dict[str, Component]) -> Iterator[Finding]:

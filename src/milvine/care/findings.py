@@ -32,7 +32,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The outcome of one look. `rows` counts the rows in segments, `log_records` whole records of the log."""
+    """The outcome of one look. `rows` counts the rows in segments, `log_records` whole records of the log.
+
+    `nonfinite_rows`: of `rows`, those that no search finds.
+    """
 
     folder: str
     findings: tuple[Finding, ...]
@@ -43,6 +46,7 @@ class Report:
     rows: int
     log_records: int
     seconds: float
+    nonfinite_rows: int = 0
 
     @property
     def clean(self) -> bool:

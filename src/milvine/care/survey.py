@@ -30,6 +30,7 @@ class Survey:
     meta_uri: str = IN_FOLDER
     log_records: int = 0
     log_sound: bool = True
+    nonfinite_rows: int = 0
 
     def records(self) -> Iterator[tuple[SegmentRecord, Collection]]:
         for stored in self.contents.collections if self.contents else ():

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from milvine.care.component import Component, Pace, examine, pace
-from milvine.care.contents import check_record, check_rows, check_tombstones
+from milvine.care.contents import check_record, check_rows, check_tombstones, live_nonfinite
 from milvine.care.findings import Finding, Report, damage, in_order, note
 from milvine.care.logfiles import first_lsn, read_log
 from milvine.care.survey import Survey
 from milvine.catalog.definitions import ids_beyond, read_definitions
-from milvine.catalog.model import Contents
+from milvine.catalog.model import Contents, SegmentRecord
 from milvine.catalog.pending import unread_commits
 from milvine.catalog.place import IN_FOLDER, NOTE, in_folder, open_catalog
 from milvine.catalog.sql import DEFINITIONS, is_there
@@ -69,6 +69,7 @@ def verify(
         sum(record.rows - record.dead for record, _ in survey.records()),
         survey.log_records,
         time.monotonic() - began,
+        survey.nonfinite_rows,
     )
 
 
@@ -250,9 +251,20 @@ def _compare(survey: Survey) -> Iterator[Finding]:
             yield Finding(finding.file, finding.offset, finding.what, not orphan)
         if not orphan:
             yield from _contents(component, collections)
-    for record, _ in survey.records():
+    for record, collection in survey.records():
         yield from check_record(record, survey.components)
+        yield from _nonfinite(survey, record, collection)
     yield from _catalog_references(survey)
+
+
+def _nonfinite(survey: Survey, record: SegmentRecord, collection: Collection) -> Iterator[Finding]:
+    count = live_nonfinite(record, collection, survey.components)
+    if count:
+        survey.nonfinite_rows += count
+        what = (
+            f"{count} rows of segment {record.id} of {collection.name} hold NaN or infinity or are too long for float32"
+        )
+        yield Finding(f"segments/{record.rows_file}", None, f"{what}: no search finds them", False, record.id)
 
 
 def _forgotten(survey: Survey, component: Component) -> str | None:

@@ -47,9 +47,11 @@ def verify(
         for finding in report.findings:
             print(finding)
         damaged = sum(finding.damage for finding in report.findings)
+        odd = f" ({report.nonfinite_rows} that no search finds)" if report.nonfinite_rows else ""
         print(
-            f"{folder}: {report.collections} collections, {report.segments} segments, {report.rows} rows in segments, "
-            f"{report.log_records} log records, {report.files} files of {report.bytes / MIB:.1f} MiB read in "
-            f"{report.seconds:.1f} s: {f'{damaged} damaged' if damaged else 'clean'}"
+            f"{folder}: {report.collections} collections, {report.segments} segments, "
+            f"{report.rows} rows in segments{odd}, {report.log_records} log records, "
+            f"{report.files} files of {report.bytes / MIB:.1f} MiB read in {report.seconds:.1f} s: "
+            f"{f'{damaged} damaged' if damaged else 'clean'}"
         )
     raise typer.Exit(0 if report.clean else _DAMAGED)

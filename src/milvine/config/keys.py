@@ -103,6 +103,10 @@ _storage = (
     Key("storage.s3_secret_key", "", v.text, "1.x: secret key of S3", settable=False),
     Key("storage.s3_bucket", "", v.text, "1.x: bucket of S3", settable=False),
 )
+_insert = (
+    Key("insert.refuse_nonfinite", "refuse_nonfinite", v.parse_bool, "Refuse rows that no search would find",
+        live=True, addition=True),
+)
 _wal = (
     Key("wal.enable", "wal_enable", v.parse_bool, "Log inserts and deletes before they are acknowledged"),
     Key("wal.recovery_error_ignore", "wal_recovery_error_ignore", v.parse_bool, "Start despite a damaged log"),
@@ -178,7 +182,21 @@ _legacy = (
 )
 # fmt: on
 
-ALL = (*_cluster, *_general, *_network, *_storage, *_wal, *_cache, *_gpu, *_fpga, *_logs, *_metric, *_engine, *_legacy)
+ALL = (
+    *_cluster,
+    *_general,
+    *_network,
+    *_storage,
+    *_insert,
+    *_wal,
+    *_cache,
+    *_gpu,
+    *_fpga,
+    *_logs,
+    *_metric,
+    *_engine,
+    *_legacy,
+)
 """Every key, by section."""
 
 BY_NAME = {key.name: key for key in ALL}

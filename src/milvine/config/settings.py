@@ -27,6 +27,8 @@ class Settings:
     mmap: bool = True  # addition: storage.mmap, false reads files into memory instead of mapping them
     open_files_max: int = 512  # addition: storage.open_files_max
     scrub_interval: float = 86400.0  # addition: storage.scrub_interval, seconds between checks of all files, 0 = off
+    # insert
+    refuse_nonfinite: bool = False  # addition: insert.refuse_nonfinite, rows that no search would find
     # wal
     wal_enable: bool = True  # wal.enable
     wal_path: str = ""  # wal.path, empty = folder `wal` of the data folder

@@ -249,7 +249,7 @@ class Database:
         """
         began = time.perf_counter()
         stores, state = self._writable(), self._state(name)
-        request = insert_request(state, vectors, ids, tag, key)
+        request = insert_request(stores, state, vectors, ids, tag, key)
         if self._room.make():
             self._wake()
         return insert(stores, request, began)

@@ -1,6 +1,7 @@
 """What a database holds at this moment, as plain numbers: for metrics and for whoever asks how far a build is.
 
-Read from published versions and from the names and sizes of files: no lock is taken and no vector is read.
+Read from published versions, from the names and sizes of files and from their footers: no lock is taken and no vector
+is read, but those of the tail once.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class CollectionFacts:
 
     Attributes:
         rows: live rows, flushed or not.
+        nonfinite_rows: of `rows`, those that no search finds.
         tombstones: rows that are deleted and not yet removed from segments or tail.
         indexed_segments: of all `segments`, those with a built index.
         built_rows: rows of those.
@@ -51,6 +53,7 @@ class CollectionFacts:
     name: str
     index_type: str
     rows: int
+    nonfinite_rows: int
     tail_rows: int
     tail_bytes: int
     tombstones: int
@@ -109,6 +112,7 @@ def _collection(version: Version, building: tuple[Building, ...]) -> CollectionF
         name=collection.name,
         index_type=str(collection.index.type),
         rows=version.live_rows(),
+        nonfinite_rows=version.nonfinite_rows(),
         tail_rows=tail_rows,
         tail_bytes=tail_rows * (collection.row_bytes + 24),  # vectors, and id, partition and LSN of each row
         tombstones=dead + sum(each.segment.rows - each.live for each in segments),

@@ -8,6 +8,7 @@ import numpy as np
 
 from milvine.errors import MilvineError
 from milvine.events import Inserted, InsertFailed
+from milvine.index.finite import check_finite
 from milvine.ingest.checks import check_ids, check_rows
 from milvine.ingest.keys import key_of
 from milvine.ingest.state import CollectionState
@@ -17,16 +18,21 @@ from milvine.limits import DEFAULT_TAG
 from milvine.types import Ids, Vectors
 
 
-def insert_request(state: CollectionState, vectors: Vectors, ids: Ids | None, tag: str, key: str) -> InsertRequest:
+def insert_request(
+    stores: Stores, state: CollectionState, vectors: Vectors, ids: Ids | None, tag: str, key: str
+) -> InsertRequest:
     """An insert that fits the collection as it is now. `key`: any text, empty for none.
 
     Raises:
         IllegalVectorId: the collection's ids are given the other way, or these are not one for each row.
-        IllegalDimension, IllegalRowRecord: the vectors are not of this collection, or there are none.
+        IllegalDimension, IllegalRowRecord: the vectors are not of this collection, there are none, or no search would
+            find one and `insert.refuse_nonfinite` is on.
     """
     collection = state.version.collection
     check_id_mode(collection.id_mode, ids is None)
     check_rows(collection, vectors, ids)
+    if stores.settings.refuse_nonfinite:
+        check_finite(vectors)
     return InsertRequest(state, tag or DEFAULT_TAG, np.ascontiguousarray(vectors), ids, key_of(key))
 
 

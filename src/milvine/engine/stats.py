@@ -1,4 +1,4 @@
-"""Numbers about a collection; never reads a vector."""
+"""Numbers about a collection; reads no vector but those of the tail once, to count what no search finds."""
 
 from __future__ import annotations
 
@@ -47,8 +47,11 @@ class PartitionStats:
 
 @dataclass(frozen=True, slots=True)
 class CollectionStats:
+    """`nonfinite_rows`: of the `row_count` live rows, those that no search finds."""
+
     partitions: tuple[PartitionStats, ...]
     row_count: int
+    nonfinite_rows: int = 0
 
 
 def collection_stats(version: Version) -> CollectionStats:
@@ -58,7 +61,7 @@ def collection_stats(version: Version) -> CollectionStats:
     for each in version.segments:
         segments[each.segment.record.partition_id].append(_segment(each))
     partitions = tuple(PartitionStats(p.tag, rows.get(p.id, 0), tuple(segments[p.id])) for p in version.partitions)
-    return CollectionStats(partitions, sum(p.row_count for p in partitions))
+    return CollectionStats(partitions, sum(p.row_count for p in partitions), version.nonfinite_rows())
 
 
 def _segment(each: LiveSegment) -> SegmentStats:

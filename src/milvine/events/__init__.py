@@ -107,6 +107,14 @@ class Flushed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class NonfiniteStored(Event):
+    """A flush wrote rows with NaN, infinity or an overflowing length: no search finds them. Told once a collection."""
+
+    collection: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class Merged(Event):
     collection_id: int
     inputs: tuple[int, ...]

@@ -47,12 +47,16 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The files of a flush. `origins` gives for each new segment the sealed rows it holds, by position."""
+    """The files of a flush. `origins` gives for each new segment the sealed rows it holds, by position.
+
+    `nonfinite`: how many of the rows no search finds.
+    """
 
     records: tuple[SegmentRecord, ...]
     origins: tuple[NDArray[np.int64], ...]
     tombstone_file: str | None
     seconds: float
+    nonfinite: int = 0
 
     @property
     def files(self) -> set[str]:
@@ -103,9 +107,10 @@ def write(sealed: Sealed, storage: LocalStorage, ids: IdSource, index_rows_min: 
     began = time.monotonic()
     sets, origins = _row_sets(sealed, ids)
     records: list[SegmentRecord] = []
+    nonfinite = 0
     if sets:
         name = f"rows-{ids.one()}.mlv"
-        write_rows(storage, name, sealed.collection, sets, index_rows_min)
+        nonfinite = write_rows(storage, name, sealed.collection, sets, index_rows_min)
         records = [new_record(sealed.collection, rows, name) for rows in sets]
     tombstone_file = None
     if sealed.tombstones:
@@ -117,7 +122,7 @@ def write(sealed: Sealed, storage: LocalStorage, ids: IdSource, index_rows_min: 
             if records:
                 storage.remove(records[0].rows_file)
             raise
-    return Written(tuple(records), tuple(origins), tombstone_file, time.monotonic() - began)
+    return Written(tuple(records), tuple(origins), tombstone_file, time.monotonic() - began, nonfinite)
 
 
 def new_record(collection: Collection, rows: RowSet, name: str) -> SegmentRecord:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from milvine.index.finite import NonfiniteRows
 from milvine.segment.version import TailBlock
 from milvine.storage.swapped import SwappedMemory
 from milvine.types import Collection, Ids, RowMask, Vectors
@@ -26,6 +27,7 @@ class Block:
         self.partitions = np.zeros(capacity, np.int64)
         self.lsns = np.zeros(capacity, np.int64)
         self.dead: NDArray[np.bool_] | None = None
+        self.nonfinite_rows = NonfiniteRows()
 
     @classmethod
     def empty(cls, width: int, dtype: np.dtype[np.generic], memory: SwappedMemory | None) -> Block:
@@ -64,7 +66,7 @@ class Block:
     def view(self) -> TailBlock:
         n = self.length
         mask = None if self.dead is None else RowMask.from_bool(self.live())
-        return TailBlock(self.vectors[:n], self.ids[:n], self.partitions[:n], mask)
+        return TailBlock(self.vectors[:n], self.ids[:n], self.partitions[:n], mask, self.nonfinite_rows)
 
 
 class TailBytes:

@@ -26,6 +26,7 @@ class CollectionState:
         pending_lsn: the first record that is not, None when there is none.
         since_seal_lsn: the first such record after the last seal.
         unapplied: ids of segments that a delete could not be applied to, because a file is damaged; the log keeps it.
+        nonfinite_told: whether somebody was told of rows that no search finds.
         recent: the last inserts that came with an idempotency key.
         flushing, maintaining: one flush and one maintenance job at a time (never taken by the writer thread).
     """
@@ -43,6 +44,7 @@ class CollectionState:
         self.since_seal_lsn: int | None = None
         self.pending_since: float | None = None
         self.dropped = False
+        self.nonfinite_told = False
         self.flushing = threading.RLock()
         self.maintaining = threading.RLock()
         self._files = files

@@ -17,6 +17,7 @@ _LEVELS: dict[type[Event], int] = {
     events.TornTailCut: logging.WARNING,
     events.NetworkFolder: logging.WARNING,
     events.LogMissing: logging.WARNING,
+    events.NonfiniteStored: logging.WARNING,
     events.DiskFilled: logging.ERROR,
     events.DiskFreed: logging.WARNING,
     events.WriterEnded: logging.ERROR,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from milvine.errors import CorruptFile, FolderGone, OperatorError, StorageFailed
-from milvine.events import Flushed
+from milvine.events import Event, Flushed, NonfiniteStored
 from milvine.ingest.flush import Flush, Sealed, commit, seal, write
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
@@ -75,13 +75,13 @@ def _flush_portion(stores: Stores, states: Sequence[CollectionState], failures: 
             _tell(stores, told)
 
 
-def _tell(stores: Stores, told: Sequence[Flushed]) -> None:
+def _tell(stores: Stores, told: Sequence[Event]) -> None:
     """When nothing here holds the rows any more, so that a listener may trim memory."""
-    for flushed in told:
-        stores.events.emit(flushed)
+    for event in told:
+        stores.events.emit(event)
 
 
-def _flush(stores: Stores, states: Sequence[CollectionState], failures: list[Failure]) -> list[Flushed]:
+def _flush(stores: Stores, states: Sequence[CollectionState], failures: list[Failure]) -> list[Event]:
     sealed = stores.writer.call(lambda: _seal(stores, states, failures)) if states else []
     if not sealed:
         return []
@@ -89,13 +89,16 @@ def _flush(stores: Stores, states: Sequence[CollectionState], failures: list[Fai
     flushes = _write(stores, sealed, failures)
     at("flush.written")
     made = stores.writer.call(lambda: _commit(stores, flushes, failures)) if flushes else []
-    return [_flushed(each) for each in made]
+    return [event for each in made for event in _told(each)]
 
 
-def _flushed(flush: Flush) -> Flushed:
+def _told(flush: Flush) -> Iterator[Event]:
     records, written = flush.written.records, flush.written
     rows, size = sum(record.rows for record in records), sum(record.data_bytes for record in records)
-    return Flushed(flush.state.id, rows, len(records), flush.sealed.lsn, written.seconds, size)
+    yield Flushed(flush.state.id, rows, len(records), flush.sealed.lsn, written.seconds, size)
+    if written.nonfinite and not flush.state.nonfinite_told:
+        flush.state.nonfinite_told = True
+        yield NonfiniteStored(flush.state.collection.name, written.nonfinite)
 
 
 def _seal(

@@ -46,6 +46,7 @@ _ENTRY: Mapping[str, Callable[[object], bool]] = {
     "replaces": _numbers,
     "dead": _number,
     "lsn": _number,
+    "nonfinite": _number,
 }
 _ALWAYS = frozenset({"id", "sections"})
 _OF_KIND = {

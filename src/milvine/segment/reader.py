@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from milvine.catalog.model import SegmentRecord
 from milvine.errors import CorruptFile, OperatorError
 from milvine.index.base import OpenIndex, ReadsAhead
+from milvine.index.finite import nonfinite_rows
 from milvine.index.registry import kernel
 from milvine.segment.cache import ComponentFile, FileCache
 from milvine.types import Bytes, Collection, Ids, IndexType, RowMask, Vectors
@@ -19,10 +20,12 @@ class Segment:
     Rows are numbered from 0 in storage order. Every array is read-only.
     """
 
-    __slots__ = ("__weakref__", "_collection", "_files", "record")
+    __slots__ = ("__weakref__", "_collection", "_files", "_nonfinite", "_nonfinite_count", "record")
 
     def __init__(self, record: SegmentRecord, collection: Collection, files: FileCache) -> None:
         self.record, self._collection, self._files = record, collection, files
+        self._nonfinite_count: int | None = None
+        self._nonfinite: Ids | None = None
         files.register(self)
 
     @property
@@ -76,6 +79,23 @@ class Segment:
         file, size = self._rows(), self._collection.row_bytes
         start = file.span(self.record.id, "vectors")[0]
         file.verify_between(start + first * size, start + (last + 1) * size)
+
+    def nonfinite(self, mask: RowMask | None) -> int:
+        """How many of the live rows no search finds; 0 in files of before that does not say.
+
+        The file was asked once, and the rows are looked at where some of both kinds are there.
+
+        Raises:
+            CorruptFile, StorageFailed: the file cannot be read.
+        """
+        if self._nonfinite_count is None:
+            entry = self._files.get(self.record.rows_file).describe(self.record.id)
+            self._nonfinite_count = int(entry.get("nonfinite", 0))
+        if not self._nonfinite_count or mask is None or not mask.dead:
+            return self._nonfinite_count
+        if self._nonfinite is None:
+            self._nonfinite = nonfinite_rows(self.vectors())
+        return int(np.count_nonzero(mask.contains(self._nonfinite)))
 
     def follows(self, other: Segment) -> bool:
         """Whether vectors and ids begin where those of `other` end, in the same file."""

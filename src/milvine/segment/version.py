@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from milvine.errors import OperatorError
 from milvine.index.base import OpenIndex
+from milvine.index.finite import NonfiniteRows
 from milvine.limits import INDEX_ROWS_MIN
 from milvine.segment.reader import Segment
 from milvine.types import Collection, Ids, Partition, RowMask, Vectors
@@ -26,6 +28,14 @@ class LiveSegment:
     @property
     def live(self) -> int:
         return self.segment.rows if self.mask is None else self.mask.live
+
+    @property
+    def nonfinite(self) -> int:
+        """Live rows that no search finds; 0 where the file cannot be read, which whoever needs it is told."""
+        try:
+            return self.segment.nonfinite(self.mask)
+        except OperatorError:
+            return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +136,11 @@ class SegmentSet:
         return sum(run.rows for run in self.runs if run.mask is None or not run.mask.dead)
 
     @cached_property
+    def nonfinite(self) -> int:
+        """Live rows that no search finds."""
+        return sum(each.nonfinite for each in self.segments)
+
+    @cached_property
     def live_rows(self) -> dict[int, int]:
         """Live rows by partition id."""
         counts: dict[int, int] = {}
@@ -146,10 +161,17 @@ class TailBlock:
     ids: Ids
     partitions: NDArray[np.int64]
     mask: RowMask | None = None
+    nonfinite_rows: NonfiniteRows = field(default_factory=NonfiniteRows, repr=False, compare=False)
 
     @property
     def rows(self) -> int:
         return len(self.ids)
+
+    @property
+    def nonfinite(self) -> int:
+        """Live rows that no search finds."""
+        rows = self.nonfinite_rows.of(self.vectors)
+        return len(rows) if self.mask is None else int(np.count_nonzero(self.mask.contains(rows)))
 
     def within(self, partitions: frozenset[int] | None) -> RowMask | None:
         """The live rows that lie in `partitions` (None: all of the collection)."""
@@ -188,6 +210,10 @@ class Version:
         """Live rows of the collection, flushed or not."""
         tail = sum(block.rows if block.mask is None else block.mask.live for block in self.tail)
         return sum(self.segment_set.live_rows.values()) + tail
+
+    def nonfinite_rows(self) -> int:
+        """Live rows that no search finds, flushed or not: see `milvine.index.finite`."""
+        return self.segment_set.nonfinite + sum(block.nonfinite for block in self.tail)
 
     def live_rows_by_partition(self) -> dict[int, int]:
         """Live rows by partition id, flushed or not; partitions without rows may be absent."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milvine.catalog.rows import described
+from milvine.index.finite import nonfinite_rows
 from milvine.index.flat import FLAT_HEADER_BYTES, flat_header
 from milvine.limits import INDEX_ROWS_MIN
 from milvine.segment.layout import ComponentWriter, Footer, SectionSpan
@@ -38,8 +39,10 @@ def write_rows(
     collection: Collection,
     sets: Sequence[RowSet],
     index_rows_min: int = INDEX_ROWS_MIN,
-) -> None:
+) -> int:
     """Write one pack file with a segment for each row set, durably; those of fewer rows will never have an index.
+
+    Returns how many of the rows no search finds (`milvine.index.finite`). The footer says it of each segment.
 
     Raises:
         StorageFailed: nothing of the file remains.
@@ -49,26 +52,38 @@ def write_rows(
         small = [rows for rows in sets if len(rows.ids) < index_rows_min]
         large = [rows for rows in sets if len(rows.ids) >= index_rows_min]
         entries = [_write_segment(writer, collection, rows) for rows in large]
-        writer.finish("rows", entries + _write_neighbours(writer, collection, small))
+        entries += _write_neighbours(writer, collection, small)
+        writer.finish("rows", entries)
+    return sum(entry["nonfinite"] for entry in entries)
 
 
 def _write_segment(writer: ComponentWriter, collection: Collection, rows: RowSet) -> Footer:
     """A segment that may be indexed: its vectors follow a faiss Flat header, so that kernels can share them."""
-    start, length = _write_flat(writer, collection, rows)
+    nonfinite: list[int] = []
+    start, length = _write_flat(writer, collection, rows, nonfinite)
     sections: dict[str, Any] = {"flat": (start, length)}
     sections["vectors"] = (start + FLAT_HEADER_BYTES, length - FLAT_HEADER_BYTES)
     sections["ids"] = writer.section(_bytes(rows.ids))
-    return _describe_rows(writer, collection, rows, sections)
+    return _describe_rows(writer, collection, rows, sections, sum(nonfinite))
 
 
 def _write_neighbours(writer: ComponentWriter, collection: Collection, sets: Sequence[RowSet]) -> list[Footer]:
     """Segments too small for an index, one after another without a gap: a search scans all of them in one call."""
     writer.align()
-    vectors = [_write_plain(writer, rows.vectors) for rows in sets]
+    nonfinite: list[list[int]] = [[] for _ in sets]
+    vectors = [_write_plain(writer, _counted(rows.vectors, each)) for rows, each in zip(sets, nonfinite, strict=True)]
     writer.align()
     ids = [_write_plain(writer, [rows.ids]) for rows in sets]
     spans = ({"vectors": a, "ids": b} for a, b in zip(vectors, ids, strict=True))
-    return [_describe_rows(writer, collection, rows, each) for rows, each in zip(sets, spans, strict=True)]
+    each = zip(sets, spans, nonfinite, strict=True)
+    return [_describe_rows(writer, collection, rows, sections, sum(odd)) for rows, sections, odd in each]
+
+
+def _counted(blocks: Iterable[Vectors], nonfinite: list[int]) -> Iterator[Vectors]:
+    """The same blocks; `nonfinite` gets for each how many of its rows no search finds."""
+    for block in blocks:
+        nonfinite.append(len(nonfinite_rows(block)))
+        yield block
 
 
 def _write_plain(writer: ComponentWriter, arrays: Iterable[NDArray[Any]]) -> SectionSpan:
@@ -78,7 +93,9 @@ def _write_plain(writer: ComponentWriter, arrays: Iterable[NDArray[Any]]) -> Sec
     return start, writer.position - start
 
 
-def _describe_rows(writer: ComponentWriter, collection: Collection, rows: RowSet, sections: Footer) -> Footer:
+def _describe_rows(
+    writer: ComponentWriter, collection: Collection, rows: RowSet, sections: Footer, nonfinite: int
+) -> Footer:
     """The footer's entry of a segment, its remaining sections written on the way."""
     if np.any(rows.ids[1:] < rows.ids[:-1]):
         sections["order"] = writer.section(_bytes(np.argsort(rows.ids, kind="stable").astype(np.uint32)))
@@ -93,11 +110,12 @@ def _describe_rows(writer: ComponentWriter, collection: Collection, rows: RowSet
         "lsn_range": [int(rows.lsns.min()), int(rows.lsns.max())],
         "id_range": [int(rows.ids.min()), int(rows.ids.max())],
         "replaces": list(rows.replaces),
+        "nonfinite": nonfinite,
         "sections": sections,
     }
 
 
-def _write_flat(writer: ComponentWriter, collection: Collection, rows: RowSet) -> tuple[int, int]:
+def _write_flat(writer: ComponentWriter, collection: Collection, rows: RowSet, nonfinite: list[int]) -> tuple[int, int]:
     """A faiss Flat image whose payload is aligned: kernels and numpy share the one copy of the vectors.
 
     Binary collections have the same room before their bytes, so that all segments are laid out alike.
@@ -106,7 +124,7 @@ def _write_flat(writer: ComponentWriter, collection: Collection, rows: RowSet) -
     start = writer.position
     metric = MetricType.L2 if collection.metric.is_binary else collection.metric
     writer.write(flat_header(collection.dimension, len(rows.ids), metric))
-    for block in rows.vectors:
+    for block in _counted(rows.vectors, nonfinite):
         writer.write(_bytes(block))
     return start, writer.position - start
 

@@ -81,6 +81,7 @@ def test_what_is_stored(seen: Samples) -> None:
     assert value(seen, "milvine_collection_rows", collection="c") == 5003
     assert value(seen, "milvine_collection_tail_rows", collection="c") == 10
     assert value(seen, "milvine_collection_tombstones", collection="c") == 7
+    assert value(seen, "milvine_collection_nonfinite_rows", collection="c") == 0
     assert value(seen, "milvine_collection_segments", collection="c") == 1
     assert value(seen, "milvine_index_rows_built", collection="c") == 5000
     assert value(seen, "milvine_index_rows_pending", collection="c") == 0

@@ -53,6 +53,7 @@ def test_ids_may_be_integers(rest: Asking) -> None:
         ({"vectors": [[1, 2, 3, True]]}, 36),
         ({"vectors": [[1, 2, 3, [4]]]}, 36),
         ({"vectors": [[1, 2, 3, 1e39]]}, 11),
+        ({"vectors": [ROWS[0], [1, 2, 3, 2e19]]}, 11),
         ({"vectors": [ROWS[0]], "ids": []}, 12),
         ({"vectors": ROWS, "ids": ["1"]}, 12),
         ({"vectors": [ROWS[0]], "ids": "1"}, 35),

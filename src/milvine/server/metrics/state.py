@@ -21,6 +21,11 @@ OTHERS = "(other)"
 Value = Callable[[CollectionFacts], float]
 _PER_COLLECTION: tuple[tuple[str, str, Value], ...] = (
     ("milvine_collection_rows", "Live rows", lambda c: c.rows),
+    (
+        "milvine_collection_nonfinite_rows",
+        "Live rows with NaN, infinity or an overflowing length, which no search finds",
+        lambda c: c.nonfinite_rows,
+    ),
     ("milvine_collection_tail_rows", "Rows that are in the log and in memory only", lambda c: c.tail_rows),
     ("milvine_collection_tail_bytes", "Bytes of those in memory", lambda c: c.tail_bytes),
     ("milvine_collection_tombstones", "Deleted rows that still take space", lambda c: c.tombstones),

@@ -80,8 +80,13 @@ def drop_collection(database: Database, request: Any) -> Any:
 
 
 def stats_json(stats: CollectionStats) -> str:
-    """Compact, keys in alphabetical order; a partition without segments has null for them (specification 3.3)."""
+    """Compact, keys in alphabetical order; a partition without segments has null for them (specification 3.3).
+
+    `nonfinite_rows` is an addition, and there only where there are some.
+    """
     value = {"partitions": [_partition(each) for each in stats.partitions], "row_count": stats.row_count}
+    if stats.nonfinite_rows:
+        value["nonfinite_rows"] = stats.nonfinite_rows
     return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
 
 

@@ -124,4 +124,5 @@ def _described(database: Database, name: str) -> dict[str, Any]:
 def stats_of(stats: CollectionStats) -> dict[str, Any]:
     """Statistics as JSON has them: a partition without segments has null for them."""
     parts = [{**asdict(part), "segments": list(map(asdict, part.segments)) or None} for part in stats.partitions]
-    return {"partitions": parts, "row_count": stats.row_count}
+    odd = {"nonfinite_rows": stats.nonfinite_rows} if stats.nonfinite_rows else {}
+    return {"partitions": parts, "row_count": stats.row_count, **odd}

@@ -82,6 +82,9 @@ class PartitionStats(_Reply):
 class CollectionStats(_Reply):
     partitions: list[PartitionStats]
     row_count: int
+    nonfinite_rows: int | None = Field(
+        None, description="Live rows that no search finds; left out where there are none."
+    )
 
 
 class Index(_Reply):

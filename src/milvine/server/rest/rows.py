@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from milvine.engine.database import Database
 from milvine.errors import IllegalVectorId, PartitionNotFound
+from milvine.index.finite import check_finite
 from milvine.server import validate
 from milvine.server.answers import AS_TEXT
 from milvine.server.operations.collections import known_collection
@@ -86,6 +87,8 @@ async def insert(
             wanted = InsertRequest(collection_name, rows, _NO_IDS if given is None else given, partition_tag, None, key)
         else:
             wanted = _insert_of_json(body, collection, key)
+        if wanted.rows.vectors is not None:
+            check_finite(wanted.rows.vectors)
         stored = store_rows(here.database, wanted)
         return reply({"ids": list(map(str, stored.tolist()))}, 201)
 
