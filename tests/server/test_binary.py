@@ -117,7 +117,7 @@ def test_substructures_on_lists_fail_where_lists_would_be_built(
     caller.create(dimension=64, metric=int(metric))
     insert(caller, bits, np.arange(len(bits)))
     refusal = caller.fails("CreateIndex", collection_name="c", index_type=2, extra_params=params(nlist=4))
-    assert refusal[0] == 1 and "Illegal index params" in refusal[1]
+    assert refusal[0] == 21 and "Illegal index params" in refusal[1]
     ids, _ = search(caller, bits[:1], 1, {"nprobe": 1})
     assert ids[0, 0] >= 0
 

@@ -6,6 +6,7 @@ import asyncio
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -168,18 +169,22 @@ def test_many_collections_are_told_as_a_few(tmp_path: Path) -> None:
         assert value(seen, "milvine_collection_rows", collection="c22") == 5
 
 
-def test_a_refused_insert_counts_as_failed(tmp_path: Path) -> None:
+def test_a_refused_insert_counts_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running(tmp_path) as server:
         server.call.create()
         server.call.insert([[1, 2, 3, 4]], ids=[1])
         server.call.ok("DropCollection", collection_name="c")
         assert value(server.scrape(), "add_vectors_request_total", outcome="fail") == 0
         server.call.create()
-        state = server.database._state("c")
-        state.dropped = True  # as when it is dropped while the rows wait for the log
+        submit = server.database._stores.writer.submit
+
+        def dropped_first(request: Any) -> Any:  # while the rows wait for the log
+            server.call.ok("DropCollection", collection_name="c")
+            return submit(request)
+
+        monkeypatch.setattr(server.database._stores.writer, "submit", dropped_first)
         with pytest.raises(AssertionError):
             server.call.insert([[1, 2, 3, 4]], ids=[1])
-        state.dropped = False
         assert value(server.scrape(), "add_vectors_request_total", outcome="fail") == 1
 
 
