@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -12,10 +14,10 @@ import pytest
 
 from milvine.catalog import old_sums
 from milvine.catalog.model import Edit, InsertKey, SegmentRecord
-from milvine.catalog.place import open_catalog
+from milvine.catalog.place import IN_FOLDER, open_catalog
 from milvine.catalog.sql import Catalog
 from milvine.catalog.tables import OLD_SUMS, SUMS
-from milvine.errors import CatalogFailed
+from milvine.errors import CatalogFailed, StorageFailed
 from milvine.types import IdMode, IndexSetting, IndexType, MetricType
 
 
@@ -227,10 +229,10 @@ def test_a_reader_sees_commits_and_follows_them(place: Place) -> None:
     catalog = place.catalog()
     filled(catalog)
     reader = place.catalog(read_only=True)
-    seen, sign = reader.contents(), reader.signature()
-    assert seen == catalog.contents() and reader.signature() == sign
+    seen, sign = reader.contents(), reader.mark()
+    assert seen == catalog.contents() and reader.mark() == sign
     catalog.create_collection("second", 4, MetricType.L2, 1, 0)
-    assert reader.signature() != sign
+    assert reader.mark() != sign
     assert [each.collection.name for each in reader.contents().collections] == ["Bücher", "second"]
     with pytest.raises(CatalogFailed):
         reader.create_collection("third", 4, MetricType.L2, 1, 0)
@@ -261,3 +263,51 @@ def test_it_is_used_from_several_threads(place: Place) -> None:
         thread.start()
         thread.join()
     assert found == [catalog.contents()] * 2
+
+
+def test_a_commit_is_noticed_by_whoever_looked_while_it_was_on_its_way(tmp_path: Path) -> None:
+    """SQLite writes the frames of a commit to `-wal` before its index in `-shm` says that they can be read."""
+    early, late = Place(tmp_path / "early", IN_FOLDER), Place(tmp_path / "late", IN_FOLDER)
+    early.path.parent.mkdir()
+    filled(early.catalog())
+    shutil.copytree(early.path.parent, late.path.parent)
+    writer, reader = late.catalog(), early.catalog(read_only=True)
+    writer.create_collection("second", 4, MetricType.L2, 1, 0)
+    before = reader.contents()
+    put(late, early, "-wal")
+    seen = reader.mark()
+    assert reader.contents() == before
+    put(late, early, "-shm")
+    assert reader.mark() != seen
+    assert reader.contents() == writer.contents() != before
+    seen = reader.mark()
+    assert reader.mark() == seen
+    early.open.pop(0)  # its file was written to by others: it is not closed as if nothing had been
+    early.close()
+    late.close()
+
+
+def put(source: Place, target: Place, suffix: str) -> None:
+    """Overwrite a file of a catalog that is open."""
+    data = Path(f"{source.path}{suffix}").read_bytes()
+    with open(f"{target.path}{suffix}", "r+b") as file:
+        file.write(data)
+
+
+def test_a_reader_sees_the_catalog_that_took_the_place_of_another(tmp_path: Path) -> None:
+    first, second = Place(tmp_path / "first", IN_FOLDER), Place(tmp_path / "second", IN_FOLDER)
+    for place in (first, second):
+        place.path.parent.mkdir()
+    filled(first.catalog())
+    other = second.catalog().create_collection("other", 4, MetricType.L2, 1, 0)
+    first.close()
+    second.close()
+    reader = first.catalog(read_only=True)
+    seen = reader.mark()
+    os.replace(second.path, first.path)
+    assert reader.mark().catalog != seen.catalog
+    assert [each.collection for each in reader.contents().collections] == [other.collection]
+    first.path.unlink()
+    with pytest.raises(StorageFailed, match="is gone"):
+        reader.mark()
+    reader.close()

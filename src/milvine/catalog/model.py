@@ -76,6 +76,14 @@ class StoredCollection:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """What a reader sees of the catalog without reading it: which one it is, and which commit is its newest."""
+
+    catalog: object
+    commit: object
+
+
+@dataclass(frozen=True, slots=True)
 class Contents:
     """Everything the catalog holds.
 

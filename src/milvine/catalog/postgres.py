@@ -34,7 +34,9 @@ from sqlalchemy import update as change
 from sqlalchemy.exc import SQLAlchemyError
 
 from milvine.catalog.definitions import Definitions
-from milvine.catalog.sql import DEFINITIONS, Catalog, pass_over
+from milvine.catalog.model import Mark
+from milvine.catalog.place import NOTE, folder_id
+from milvine.catalog.sql import DEFINITIONS, Catalog, followed, pass_over
 from milvine.catalog.tables import COLLECTIONS, METADATA, PARTITIONS
 from milvine.config.secrets import HIDDEN, secret_parameters
 from milvine.errors import CatalogFailed, CatalogFull, DataFolderLocked, MilvineError
@@ -74,6 +76,7 @@ class PostgresCatalog(Catalog):
         self._events = Events() if events is None else events
         self._definitions = Definitions(path.parent / DEFINITIONS, self._definition)
         self._identities = {}  # its files are looked after elsewhere
+        self._root = path.parent
         self._server, self._folder_id, self._read_only = _Server(uri), folder_id, read_only
         self._place, self._cure, self.commits = f"the catalog in {self._server.name}", _CURE, 0
         self._client = f"milvine-{secrets.token_hex(8)}"
@@ -108,9 +111,20 @@ class PostgresCatalog(Catalog):
         value, called = connection.execute(text(f"SELECT last_value, is_called FROM {table.name}_id_seq")).one()
         return int(value) if called else 0
 
-    def signature(self) -> object:
+    def mark(self) -> Mark:
+        """As of SQLite. The row of a database that was restored is told from the one of before by its transaction."""
+        note = followed(self._root / NOTE)
+        if folder_id(self._root) != self._folder_id:
+            raise CatalogFailed(f"{self._root} has another catalog now: open it anew")
         with self._transaction() as connection:
-            return tuple(connection.execute(select(WRITER.c.epoch, WRITER.c.commits)).one())
+            epoch, commits = self._newest(connection)
+            transaction = connection.execute(text("SELECT xmin::text FROM writer")).scalar()
+        return Mark(note, (epoch, commits, transaction))
+
+    @staticmethod
+    def _newest(connection: Connection) -> tuple[int, int]:
+        epoch, commits = connection.execute(select(WRITER.c.epoch, WRITER.c.commits)).one()
+        return int(epoch), int(commits)
 
     def copy_to(self, path: Path) -> None:
         """Into a SQLite file, with the ids that are not given again."""
@@ -155,7 +169,8 @@ class PostgresCatalog(Catalog):
         deadline = monotonic() + _DOUBT_SECONDS
         while True:
             try:
-                return self.signature() == (self._epoch, self._made + 1)
+                with self._transaction() as connection:
+                    return self._newest(connection) == (self._epoch, self._made + 1)
             except MilvineError:
                 if monotonic() > deadline:
                     return False

@@ -29,7 +29,7 @@ from milvine.catalog.definitions import (
 )
 from milvine.catalog.facts import facts, raise_facts
 from milvine.catalog.keys import drop_keys, store_keys, stored_keys
-from milvine.catalog.model import Contents, Edit, SegmentRecord, StoredCollection
+from milvine.catalog.model import Contents, Edit, Mark, SegmentRecord, StoredCollection
 from milvine.catalog.rows import collection_changes, collection_of, collection_row, segment_of_row, segment_row
 from milvine.catalog.sums import SummedRows, store_sums, wrong
 from milvine.catalog.tables import COLLECTIONS, METADATA, PARTITIONS, SEGMENTS
@@ -62,6 +62,7 @@ class Catalog:
         self.commits = 0
         self._definitions = Definitions(path.parent / DEFINITIONS, self._definition)
         self._identities: dict[Path, Identity | None] = {}
+        self._file = identity(path) if read_only else None
         where = f"file:{path}?mode=ro&uri=true" if read_only else str(path)
         self._engine = create_engine(
             f"sqlite:///{where}", poolclass=StaticPool, connect_args={"check_same_thread": False, "timeout": 30}
@@ -222,9 +223,20 @@ class Catalog:
         given = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
         return int(connection.execute(given, {"name": table.name}).scalar() or 0)
 
-    def signature(self) -> object:
-        """Changes with every commit, whoever makes it."""
-        return tuple(_mark(path) for path in _files(self._path))
+    def mark(self) -> Mark:
+        """Another one after each commit of somebody else, and where another file is in the place of this one.
+
+        Sizes and times of files say neither: a commit changes them before it can be read.
+
+        Raises:
+            FolderGone: there is none.
+        """
+        found = followed(self._path)
+        if found != self._file:
+            self._engine.dispose()  # what is read next is the file that is there now
+            self._file = found
+        with self._transaction() as connection:
+            return Mark(found, connection.execute(text("PRAGMA data_version")).scalar())
 
     def drop_indexes(self) -> None:
         """No segment has an index file any more; the settings stay."""
@@ -344,12 +356,16 @@ def _files(path: Path) -> tuple[Path, Path]:
     return path, path.with_name(path.name + "-wal")
 
 
-def _mark(path: Path) -> tuple[int, int]:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return 0, 0
-    return found.st_mtime_ns, found.st_size
+def followed(path: Path) -> Identity:
+    """Which file a reader finds there.
+
+    Raises:
+        FolderGone: none.
+    """
+    found = identity(path)
+    if found is None:
+        raise FolderGone(f"{path} is gone, so nobody can say what was committed since")
+    return found
 
 
 def _durable_pragmas(connection: Any, _: object) -> None:

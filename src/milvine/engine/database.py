@@ -54,7 +54,7 @@ class Database:
         self._executor = Executor(settings.search_threads, WorkRoom().of)
         self._shared = SharedScans(self._find, settings.search_threads)
         self._worker = Worker(parts.stores) if settings.background and not parts.read_only else None
-        self._follower = Follower(parts.stores, settings.background) if parts.read_only else None
+        self._follower = Follower(parts, settings.background) if parts.read_only else None
         self._closed, self._ended = "", False  # why it takes no calls, once it does not
         self._closing = threading.RLock()
         self._sampler: SearchSampler | None = None
@@ -136,8 +136,7 @@ class Database:
             DatabaseClosed, StorageFailed: the text says why not.
         """
         self._check_open()
-        background = self._worker or self._follower
-        check_parts(self._parts, background.ended if background else "")
+        check_parts(self._parts, self._worker or self._follower)
 
     def check_place(self) -> None:
         """Raises FolderGone: another folder, or none, is where this one was opened. It can be read, and closed."""

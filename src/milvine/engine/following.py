@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import threading
 
-from milvine.catalog.model import StoredCollection
+from milvine.catalog.model import Contents, Mark, StoredCollection
+from milvine.engine.opening import Opening
 from milvine.events import JobFailed
 from milvine.ingest.state import CollectionState
-from milvine.ingest.stores import Stores
+from milvine.storage.local import LocalStorage
 
 _SECONDS = 1.0
 
 
 class Follower:
-    """Keeps `stores` at the newest commit: every second with `background`, and whenever `refresh` is called."""
+    """Keeps a database at the newest commit: every second with `background`, and whenever `refresh` is called.
 
-    def __init__(self, stores: Stores, background: bool) -> None:
-        self._stores = stores
+    A look that fails changes nothing: what was known before goes on being read, and the next look is another try.
+    `trouble` says why the last one failed; it is empty while all is well.
+    """
+
+    def __init__(self, parts: Opening, background: bool) -> None:
+        self._parts, self._stores = parts, parts.stores
         self._lock = threading.Lock()
         self._known: dict[int, StoredCollection] = {}
-        self._seen: object = None
+        self._seen: Mark | None = None
+        self._named: set[str] = set()
+        self._unnamed_held = False
+        self.trouble = ""
         self._thread = threading.Thread(target=self._follow, name="milvine-follower", daemon=True)
         if background:
             self._thread.start()
@@ -28,20 +36,53 @@ class Follower:
         """Read the catalog again if it changed; collections that did not change keep what is open.
 
         Raises:
-            StorageFailed, CorruptFile: the catalog or a file cannot be read; what was there before goes on being read.
+            StorageFailed, CorruptFile: the catalog or a file cannot be read, or the folder is gone.
+            UnsupportedFormat: a newer Milvine writes it now.
         """
         with self._lock:
-            signature = self._stores.catalog.signature()
-            if signature == self._seen:
-                return
-            stores, states, known = self._stores, {}, {}
-            for stored in stores.catalog.contents().collections:
-                number = stored.collection.id
-                same = self._known.get(number) == stored and number in stores.states
-                states[number] = stores.states[number] if same else CollectionState(stored, stores.files)
-                known[number] = stored
-            stores.states, self._known, self._seen = states, known, signature
-            stores.names = {state.collection.name: state for state in states.values()}
+            try:
+                self._look()
+            except BaseException as error:
+                self.trouble = str(error) or type(error).__name__
+                raise
+            self.trouble = ""
+
+    def _look(self) -> None:
+        mark = self._stores.catalog.mark()
+        if mark != self._seen:
+            self._parts.folder.check_format()
+            contents = self._stores.catalog.contents()
+            if self._seen is not None and mark.catalog != self._seen.catalog:
+                self._start_over()
+            self._take(contents)
+            self._seen, self._unnamed_held = mark, True
+        if self._unnamed_held:  # a search may hold some a little longer
+            self._unnamed_held = self._stores.files.release_unnamed(self._named)
+
+    def _start_over(self) -> None:
+        """The folder or its catalog is another one, as after a repair or a restored backup."""
+        stores = self._stores
+        stores.storage = LocalStorage(self._parts.folder.segments, stores.settings.mmap)
+        stores.files.start_over(stores.storage)
+        self._known = {}
+
+    def _take(self, contents: Contents) -> None:
+        """Show readers what the catalog says."""
+        stores, states = self._stores, {}
+        for stored in contents.collections:
+            number = stored.collection.id
+            same = self._known.get(number) == stored and number in stores.states
+            states[number] = stores.states[number] if same else self._opened(stored)
+        self._known = {stored.collection.id: stored for stored in contents.collections}
+        self._named = {name for state in states.values() for name in state.files()}
+        stores.states = states
+        stores.names = {state.collection.name: state for state in states.values()}
+
+    def _opened(self, stored: StoredCollection) -> CollectionState:
+        """Its segments are looked at anew: what could not be read may have been removed, for others took its place."""
+        for record in stored.segments:
+            self._stores.files.refused.pop(record.id, None)
+        return CollectionState(stored, self._stores.files)
 
     @property
     def ended(self) -> str:
@@ -55,8 +96,11 @@ class Follower:
             self._thread.join()
 
     def _follow(self) -> None:
+        told = ""
         while not self._stores.closing.wait(_SECONDS):
             try:
                 self.refresh()
             except Exception as error:  # whatever it was, as want of memory: the next second is another try
-                self._stores.events.emit(JobFailed("follow", str(error) or type(error).__name__))
+                if self.trouble != told:  # once, not every second
+                    self._stores.events.emit(JobFailed("follow", str(error) or type(error).__name__))
+            told = self.trouble

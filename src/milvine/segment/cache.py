@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from functools import cached_property, partial
 from itertools import count
 from typing import Any, Protocol
@@ -273,7 +273,26 @@ class FileCache:
     def held(self) -> set[str]:
         """Names that some reader may still open."""
         with self._lock:
-            return {name for reader in self._readers for name in reader.needed}
+            return self._needed()
+
+    def _needed(self) -> set[str]:
+        return {name for reader in self._readers for name in reader.needed}
+
+    def release_unnamed(self, named: Set[str]) -> bool:
+        """Let go of all files that are not among `named` and that no reader needs; whether readers need some still."""
+        with self._lock:
+            unnamed = (self._open.keys() | self._reserved.keys()) - named
+            needed = self._needed() & unnamed if unnamed else set()
+            for name in unnamed - needed:
+                self._drop(name)
+        return bool(needed)
+
+    def start_over(self, storage: LocalStorage) -> None:
+        """Another folder is in the place of the one of before: nothing is known of its files."""
+        with self._lock:
+            self._storage = storage
+            for known in (self._open, self._reserved, self._bad, self.damaged, self.refused):
+                known.clear()
 
     def opened(self) -> tuple[str, ...]:
         """Names of the open files."""

@@ -57,11 +57,11 @@ class DataFolder:
         """
         try:
             if read_only:
-                self._check_format()
+                self.check_format()
                 return
             make_folder(self.root, private=True)
             self._lock()
-            self._check_format(create=True)
+            self.check_format(create=True)
         except OSError as error:
             self.close()
             raise refusal(f"open the data folder {self.root}", error) from error
@@ -118,7 +118,13 @@ class DataFolder:
                 raise _locked(self.root, _holder(fd))
             time.sleep(_LOCK_RETRY_SECONDS)
 
-    def _check_format(self, create: bool = False) -> None:
+    def check_format(self, create: bool = False) -> None:
+        """Whether this Milvine reads what is there now; `create`: it is about to write.
+
+        Raises:
+            UnsupportedFormat: a newer one wrote it.
+            StorageFailed, CorruptFile: nothing says which format it has.
+        """
         path = self.root / "FORMAT"
         if not path.exists():
             if not create:

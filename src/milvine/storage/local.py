@@ -119,7 +119,7 @@ class LocalStorage:
         try:
             self._sync_names()
         except OSError as error:
-            raise refusal(f"write names in {self.folder}", error) from error
+            raise refusal(f"write {self.folder}", error) from error
 
     def read(self, name: str, scattered: bool = False) -> Bytes:
         """The whole file as read-only uint8: mapped, or read into memory with `storage.mmap: false`.
