@@ -131,7 +131,7 @@ def _differences(db: Database, model: ModelDatabase, name: str) -> list[str]:
     vectors = np.concatenate([part.vectors for part in rows.values()])
     if not len(vectors):
         return found
-    some = vectors[:: max(1, len(vectors) // 50)]
+    some = np.ascontiguousarray(vectors[:: max(1, len(vectors) // 50)])
     hits = db.search(name, Query(some, 1, {"nprobe": 64}))
     best = model.search(name, Query(some, 1, {"nprobe": 64}))
     if not np.allclose(hits.distances, best.distances, rtol=1e-4, atol=1e-4):
