@@ -43,7 +43,7 @@ SearchSampler = Callable[[Version, Query, Hits], None]
 
 
 class Database:
-    """One data folder. Names and tags arrive checked for form; existence and id mode are checked here.
+    """One data folder. What would be logged or kept is checked here, whoever checked it before.
 
     Every method raises DatabaseClosed after `close`, and those that take a collection name CollectionNotFound. Those
     that change something raise ReadOnly when the folder was opened read-only, StorageFailed when the disk refuses.
@@ -166,7 +166,8 @@ class Database:
     # collections
 
     def create_collection(self, name: str, dimension: int, index_file_size_mb: int, metric: MetricType) -> None:
-        """Raises CollectionExists."""
+        """Raises CollectionExists; IllegalCollectionName, IllegalDimension, IllegalArgument, IllegalMetricType: a value
+        that no collection has."""
         ddl.create_collection(self._writable(), name, dimension, index_file_size_mb, metric)
 
     def drop_collection(self, name: str) -> None:
@@ -200,7 +201,7 @@ class Database:
     # partitions
 
     def create_partition(self, name: str, tag: str) -> None:
-        """Raises IllegalPartition: the tag exists, or there are too many."""
+        """Raises IllegalPartition: the tag exists, is none, or there are too many."""
         ddl.create_partition(self._writable(), self._state(name), tag)
 
     def drop_partition(self, name: str, tag: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from milvine.engine.definitions import check_name, checked_metric, checked_tag
 from milvine.errors import (
     CollectionExists,
     CollectionNotFound,
@@ -20,7 +21,9 @@ from milvine.types import MetricType
 def create_collection(
     stores: Stores, name: str, dimension: int, index_file_size_mb: int, metric: MetricType
 ) -> CollectionState:
-    """Raises CollectionExists."""
+    """Raises CollectionExists, IllegalCollectionName, IllegalDimension, IllegalArgument, IllegalMetricType."""
+    check_name(name)
+    metric = checked_metric(dimension, index_file_size_mb, metric)
 
     def run() -> CollectionState:
         if name in stores.names:
@@ -58,7 +61,8 @@ def drop_collection(stores: Stores, state: CollectionState) -> None:
 
 
 def create_partition(stores: Stores, state: CollectionState, tag: str) -> None:
-    """Raises IllegalPartition when the tag exists or there are too many."""
+    """Raises IllegalPartition when the tag exists, is none, or there are too many."""
+    tag = checked_tag(tag)
 
     def run() -> None:
         _check(state)

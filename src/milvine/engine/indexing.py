@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
+from milvine.engine.definitions import check_index
 from milvine.errors import BuildFailed, CollectionNotFound
-from milvine.index.params import check_build_params
 from milvine.index.registry import kernel
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
@@ -24,13 +24,13 @@ def create_index(stores: Stores, state: CollectionState, setting: IndexSetting, 
 
     Raises:
         Unsupported: no kernel for this type; nothing changed.
-        IllegalArgument, IllegalDimension: its parameters do not fit the collection; nothing changed.
+        IllegalIndexType, IllegalArgument, IllegalDimension: it does not fit the collection; nothing changed.
         BuildFailed: the setting is stored, segments that could not be built are searched exactly.
         CollectionNotFound: dropped meanwhile.
     """
     # What cannot be built is refused before anything changes: it may have been checked for another of the name.
+    check_index(setting, state.collection)
     kernel(setting.type, state.collection.metric.is_binary)
-    check_build_params(setting.type, setting.params, state.collection.dimension)
     if _builds(stores, state, setting):
         builders.prepare()  # it starts while this thread flushes, commits and merges
     flush(stores, state)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from milvine.engine import definitions
 from milvine.engine.database import Database
 from milvine.engine.stats import CollectionStats, PartitionStats, SegmentStats
 from milvine.errors import CollectionExists
-from milvine.server import validate
 from milvine.types import Collection
 from milvine.wire import schema
 
 
 def new_collection(database: Database, name: str, dimension: int, index_file_size_mb: int, metric: int) -> None:
     """Make a collection; `metric` is a number of the wire."""
-    validate.check_name(name)
-    checked = validate.checked_metric(dimension, index_file_size_mb, metric)
+    definitions.check_name(name)
+    checked = definitions.checked_metric(dimension, index_file_size_mb, metric)
     if database.has_collection(name):
         raise CollectionExists
     database.create_collection(name, dimension, index_file_size_mb, checked)
@@ -34,13 +34,13 @@ def known_collection(database: Database, name: str) -> Collection:
     Raises:
         IllegalCollectionName, CollectionNotFound.
     """
-    validate.check_name(name)
+    definitions.check_name(name)
     return database.collection(name)
 
 
 def has_collection(database: Database, request: Any) -> Any:
     """CollectionName -> BoolReply."""
-    validate.check_name(request.collection_name)
+    definitions.check_name(request.collection_name)
     return schema.BoolReply(bool_reply=database.has_collection(request.collection_name))
 
 
@@ -57,7 +57,7 @@ def describe_collection(database: Database, request: Any) -> Any:
 
 def count_collection(database: Database, request: Any) -> Any:
     """CollectionName -> CollectionRowCount."""
-    validate.check_name(request.collection_name)
+    definitions.check_name(request.collection_name)
     return schema.CollectionRowCount(collection_row_count=database.count(request.collection_name))
 
 
@@ -68,13 +68,13 @@ def show_collections(database: Database, request: Any) -> Any:
 
 def show_collection_info(database: Database, request: Any) -> Any:
     """CollectionName -> CollectionInfo."""
-    validate.check_name(request.collection_name)
+    definitions.check_name(request.collection_name)
     return schema.CollectionInfo(json_info=stats_json(database.stats(request.collection_name)))
 
 
 def drop_collection(database: Database, request: Any) -> Any:
     """CollectionName -> Status."""
-    validate.check_name(request.collection_name)
+    definitions.check_name(request.collection_name)
     database.drop_collection(request.collection_name)
     return schema.Status()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from milvine.engine import definitions
 from milvine.engine.database import Database
-from milvine.server import validate
 from milvine.server.operations.collections import known_collection
 from milvine.server.operations.parameters import PARAMS_KEY, params_text, parse_params
 from milvine.types import IndexSetting
@@ -15,7 +15,7 @@ from milvine.wire import schema
 def set_index(database: Database, name: str, index_type: int, params: object) -> None:
     """Index a collection; returns once everything is built. `params` is a JSON value of any kind, None for none."""
     collection = known_collection(database, name)
-    kind = validate.checked_index_type(index_type, params, collection)
+    kind = definitions.checked_index_type(index_type, params, collection)
     database.create_index(name, IndexSetting.of(kind, {} if params is None else params))
 
 
@@ -37,6 +37,6 @@ def describe_index(database: Database, request: Any) -> Any:
 
 def drop_index(database: Database, request: Any) -> Any:
     """CollectionName -> Status."""
-    validate.check_name(request.collection_name)
+    definitions.check_name(request.collection_name)
     database.drop_index(request.collection_name)
     return schema.Status()

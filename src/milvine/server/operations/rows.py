@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from milvine.engine import definitions
 from milvine.engine.database import Database
 from milvine.errors import IllegalArgument, PartitionNotFound
 from milvine.ingest.writer import check_id_mode
@@ -30,14 +31,14 @@ _EVERYWHERE: frozenset[int] = frozenset()
 def store_rows(database: Database, wanted: packed.InsertRequest) -> Ids:
     """The ids of the rows, (n,) int64, once they are durable. `wanted.params` means nothing."""
     ids = wanted.ids if len(wanted.ids) else None
-    validate.check_name(wanted.collection)
+    definitions.check_name(wanted.collection)
     validate.check_not_empty(wanted.rows)
     validate.check_ids_match(wanted.rows, len(wanted.ids))
     collection = database.collection(wanted.collection)
     check_id_mode(collection.id_mode, ids is None)
     vectors = validate.sized_vectors(wanted.rows, collection)
     validate.check_insert_bytes(vectors)
-    tag = validate.trimmed(wanted.tag)
+    tag = definitions.trimmed(wanted.tag)
     if wanted.tag and not tag:
         raise PartitionNotFound.named(wanted.collection, tag)
     return database.insert(wanted.collection, vectors, ids, tag, wanted.key)
@@ -86,9 +87,9 @@ def _checked_search(
     database: Database, wanted: packed.SearchRequest, params: object, files: Sequence[str]
 ) -> tuple[Query, frozenset[int]]:
     """The query, and the segments to search in."""
-    validate.check_name(wanted.collection)
+    definitions.check_name(wanted.collection)
     check_topk(wanted.topk)
-    tags = tuple(validate.checked_tag(tag) for tag in wanted.tags)
+    tags = tuple(definitions.checked_tag(tag) for tag in wanted.tags)
     collection = database.collection(wanted.collection)
     check_params(params, wanted.topk, collection)
     validate.check_not_empty(wanted.rows)
@@ -127,7 +128,7 @@ def nearest_to_stored(
     """As `nearest`, with the rows `ids` (n,) for queries."""
     if not len(ids):
         raise IllegalArgument("No vector id specified")
-    validate.check_name(name)
+    definitions.check_name(name)
     check_topk(topk)
     size = _hits_bytes(database, name, len(ids), topk)
     return Answer(size * copies, partial(database.search_by_id, name, ids, topk, as_mapping(params), list(tags)))
@@ -148,8 +149,8 @@ def stored_rows(
 ) -> Answer[tuple[NDArray[np.bool_], Vectors]]:
     """Which of the ids are stored, (n,), and their vectors (n, width), zeros where missing."""
     validate.check_get_ids(len(wanted.ids))
-    validate.check_name(wanted.collection)
-    tags = (validate.trimmed(wanted.tag),) if wanted.tag else ()
+    definitions.check_name(wanted.collection)
+    tags = (definitions.trimmed(wanted.tag),) if wanted.tag else ()
     size = len(wanted.ids) * database.collection(wanted.collection).row_bytes
     return Answer(size * copies, partial(database.get, wanted.collection, wanted.ids, tags))
 
@@ -162,7 +163,7 @@ def get_vectors_by_id(database: Database, request: bytes) -> bytes:
 
 def ids_of_segment(database: Database, name: str, segment: str) -> Ids:
     """Ids of the live rows of a segment, (rows,) int64, in insertion order."""
-    validate.check_name(name)
+    definitions.check_name(name)
     return database.segment_ids(name, segment)
 
 
@@ -176,10 +177,10 @@ def get_vector_ids(database: Database, request: bytes) -> bytes:
 
 def delete_rows(database: Database, wanted: packed.IdsRequest) -> None:
     """Unknown ids and an unknown tag are no error."""
-    validate.check_name(wanted.collection)
+    definitions.check_name(wanted.collection)
     collection = database.collection(wanted.collection)
     if len(wanted.ids):
-        database.delete(collection.name, wanted.ids, validate.trimmed(wanted.tag))
+        database.delete(collection.name, wanted.ids, definitions.trimmed(wanted.tag))
 
 
 def delete_by_id(database: Database, request: bytes) -> bytes:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from milvine.engine import definitions
 from milvine.engine.database import Database
-from milvine.server import validate
 from milvine.wire import packed, schema
 
 
 def preload_collection(database: Database, request: Any) -> Any:
     """PreloadCollectionParam -> Status, once everything is in memory."""
-    validate.check_name(request.collection_name)
+    definitions.check_name(request.collection_name)
     database.preload(request.collection_name, list(request.partition_tag_array))
     return schema.Status()
 
 
 def release_collection(database: Database, request: Any) -> Any:
     """PreloadCollectionParam -> Status."""
-    validate.check_name(request.collection_name)
+    definitions.check_name(request.collection_name)
     database.release(request.collection_name, list(request.partition_tag_array))
     return schema.Status()
 

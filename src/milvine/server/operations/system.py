@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from milvine.engine import definitions
 from milvine.engine.database import Database
-from milvine.server import validate
 from milvine.wire import schema
 
 
@@ -17,6 +17,6 @@ def flush(database: Database, request: Any) -> Any:
 
 def compact(database: Database, request: Any) -> Any:
     """CollectionName -> Status."""
-    validate.check_name(request.collection_name)
+    definitions.check_name(request.collection_name)
     database.compact(request.collection_name)
     return schema.Status()

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from milvine.engine import definitions
 from milvine.engine.database import Database
 from milvine.engine.stats import CollectionStats
 from milvine.errors import IllegalMetricType
-from milvine.server import validate
 from milvine.server.operations.collections import known_collection, new_collection
 from milvine.server.rest import replies
 from milvine.server.rest.bodies import NewCollection, parse
@@ -100,7 +100,7 @@ async def drop_collection(here: Here, collection_name: Name) -> Response:
     """Drop a collection with all that is in it."""
 
     def work() -> Response:
-        validate.check_name(collection_name)
+        definitions.check_name(collection_name)
         here.database.drop_collection(collection_name)
         return gone()
 

@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import PlainTextResponse
 
+from milvine.engine import definitions
 from milvine.engine.database import Database
 from milvine.memory import memory_total
-from milvine.server import validate
 from milvine.server.rest import replies
 from milvine.server.rest.admission import Caller
 from milvine.server.rest.bodies import SystemTask, checked, parse_json
@@ -64,15 +64,15 @@ async def run_task(here: Here, request: Request) -> Response:
 
 def _do(database: Database, task: SystemTask) -> None:
     if task.load:
-        validate.check_name(task.load.collection_name)
+        definitions.check_name(task.load.collection_name)
         database.preload(task.load.collection_name, task.load.partition_tags or [])
     elif task.flush:
         database.flush(task.flush.collection_names)
     elif task.compact:
-        validate.check_name(task.compact.collection_name)
+        definitions.check_name(task.compact.collection_name)
         database.compact(task.compact.collection_name)
     elif task.release:
-        validate.check_name(task.release.collection_name)
+        definitions.check_name(task.release.collection_name)
         database.release(task.release.collection_name, task.release.partition_tags or [])
 
 
