@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from milvine.care import restore as care_restore
 from milvine.care.backup import backup
 from milvine.care.manifest import MANIFEST, backups
 from milvine.care.restore import restore
 from milvine.care.verify import verify
 from milvine.config import Settings
 from milvine.engine.database import Database
-from milvine.errors import CorruptFile, StorageFailed
+from milvine.errors import CorruptFile, DataFolderLocked, StorageFailed
 from milvine.testing.care import QUIET, differences
 from milvine.types import IndexSetting, IndexType, MetricType
 
@@ -170,6 +171,31 @@ def test_a_name_that_is_given_meanwhile_is_not_given_again(sample, tmp_path, mon
     assert [os.path.basename(each.folder) for each in made] == ["20270115T080000Z-001", "20270115T080000Z-002"]
     (tmp_path / "kept" / "20270115T080000Z-003.partial").mkdir()  # of one that was interrupted, or goes on
     assert backup(root, tmp_path / "kept").folder.endswith("Z-004")
+
+
+def test_restores_into_the_same_folder_do_not_meet(sample, tmp_path, monkeypatch):
+    root, model = sample
+    backup(root, tmp_path / "kept")
+    refused = []
+
+    def beside(staging, indexes):
+        with pytest.raises(DataFolderLocked, match=r"again\.restoring is in use"):
+            restore(tmp_path / "kept", tmp_path / "again")
+        refused.append(staging)
+        settle(staging, indexes)
+
+    settle = care_restore._settle
+    monkeypatch.setattr(care_restore, "_settle", beside)
+    restore(tmp_path / "kept", tmp_path / "again")
+    assert len(refused) == 1
+    (tmp_path / "more.restoring" / "segments").mkdir(parents=True)  # of one that was killed
+    (tmp_path / "more.restoring" / "segments" / "rows-1.mlv").write_text("half")
+    monkeypatch.setattr(care_restore, "_settle", settle)
+    restore(tmp_path / "kept", tmp_path / "more")
+    for name in ("again", "more"):
+        assert not (tmp_path / f"{name}.restoring").exists()
+        with Database.open(tmp_path / name, QUIET) as db:
+            assert differences(db, model) == []
 
 
 def test_an_earlier_copy_that_says_something_else_is_not_shared(sample, tmp_path):

@@ -306,6 +306,19 @@ def test_one_damaged_segment_keeps_nobody_else_from_opening(sample):
         assert not db.get("given", np.array([5550]))[0].any()
 
 
+def test_files_of_others_among_the_segments_stay(sample):
+    root, model = sample
+    theirs = [root / "segments" / name for name in ("server.log", "tokens.yaml", "rows-x.mlv", "rows-1.mlv.old")]
+    half = root / "segments" / "rows-1.mlv.tmp"
+    for path in (*theirs, half):
+        path.write_text("something")
+    told = {f.file: f.what for f in verify(root).findings}
+    assert all("leaves it alone" in told[f"segments/{path.name}"] for path in theirs)
+    assert "next start removes it" in told[f"segments/{half.name}"]
+    same(root, model)
+    assert all(path.exists() for path in theirs) and not half.exists()
+
+
 def test_a_catalog_that_lost_commits_sweeps_nothing_away(sample):
     root, model = sample
     Database.open(root, QUIET).close()

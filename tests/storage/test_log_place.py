@@ -11,6 +11,8 @@ import pytest
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import StorageFailed
+from milvine.events import Events, NetworkFolder
+from milvine.storage.log_place import find_log
 from milvine.types import MetricType
 
 ROWS = np.eye(4, dtype=np.float32)
@@ -122,3 +124,66 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "data" / "LOG_FOLDER").write_text("{")
     with pytest.raises(StorageFailed, match=r"LOG_FOLDER is damaged"):
         Database.open(tmp_path / "data", settings(""))
+
+
+@pytest.mark.parametrize("name", ["segments", "segments/log", "definitions", "set-aside"])
+def test_a_log_is_not_put_where_others_clear_up(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StorageFailed, match=r"where the database keeps other files"):
+        Database.open(tmp_path / "data", settings(tmp_path / "data" / name))
+    assert count_new(tmp_path / "data", "") == 4
+
+
+def count_new(root: Path, log: Path | str) -> int:
+    with Database.open(root, settings(log)) as database:
+        database.create_collection("c", 4, 1024, MetricType.L2)
+        database.insert("c", ROWS, np.arange(4))
+    return count(root, log)
+
+
+def test_a_data_folder_has_several_names(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert count_new(tmp_path / "link" / "data", log) == 4
+    assert count(tmp_path / "real" / "data", log) == 4
+    assert count(tmp_path / "link" / "data", log) == 4
+    for name in ("real", "link"):
+        assert find_log(tmp_path / name / "data") == log
+
+
+def test_a_copy_of_both_folders_is_a_database_of_its_own(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with Database.open(tmp_path / "data", settings(log)) as database:
+        database.create_collection("c", 4, 1024, MetricType.L2)
+        database.insert("c", ROWS, np.arange(4))
+        shutil.copytree(tmp_path / "data", tmp_path / "copy")
+        shutil.copytree(log, tmp_path / "copied")
+        with pytest.raises(StorageFailed, match=r"it is that of .*data"):
+            find_log(tmp_path / "copy")
+        assert find_log(tmp_path / "copy", tmp_path / "copied") == tmp_path / "copied"
+        assert count(tmp_path / "copy", tmp_path / "copied") == 4
+    assert count(tmp_path / "data", log) == 4
+
+
+def test_a_note_that_was_removed_is_made_anew_from_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert count_new(tmp_path / "data", log) == 4
+    note = tmp_path / "data" / "LOG_FOLDER"
+    before = note.read_bytes()
+    for damaged in ("{", "{}", "[]", '{"database": 1, "folder": 2}'):
+        note.write_text(damaged)
+        with pytest.raises(StorageFailed, match=r"LOG_FOLDER is damaged"):
+            count(tmp_path / "data", log)
+        with pytest.raises(StorageFailed, match=r"LOG_FOLDER is damaged"):
+            find_log(tmp_path / "data")
+    note.unlink()
+    assert count(tmp_path / "data", log) == 4 and note.read_bytes() == before
+
+
+def test_a_network_file_system_under_the_log_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "log"
+    seen: list[object] = []
+    told = Events(seen.append)
+    monkeypatch.setattr("milvine.engine.opening.network_kind", lambda folder: "nfs4" if folder == log else "")
+    Database.open(tmp_path / "data", settings(log), told).close()
+    assert NetworkFolder(str(log), "nfs4") in seen

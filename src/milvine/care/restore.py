@@ -17,6 +17,7 @@ from milvine.errors import CorruptFile, StorageFailed
 from milvine.limits import MIB
 from milvine.storage.checksum import crc32c
 from milvine.storage.durable import make_folder, sync_folder
+from milvine.storage.folder import DataFolder
 from milvine.storage.local import LocalStorage
 
 _STAGING = ".restoring"
@@ -30,6 +31,7 @@ def restore(source: Path, root: Path, indexes: bool = False) -> Manifest:
 
     Raises:
         StorageFailed: `root` is there and not empty, there is no backup, or the disk refuses.
+        DataFolderLocked: another restore makes the same folder.
         CorruptFile: a file of the backup is damaged or missing; nothing is left in `root`.
     """
     manifest = _choose(source)
@@ -37,10 +39,11 @@ def restore(source: Path, root: Path, indexes: bool = False) -> Manifest:
     try:
         if root.exists() and (not root.is_dir() or any(root.iterdir())):
             raise StorageFailed(f"{root} is not empty; a backup is restored into a folder of its own")
-        if staging.exists():
-            shutil.rmtree(staging)  # of a restore that did not end
         make_folder(staging, private=True)
+        folder = DataFolder(staging)
+        folder.lock()  # it keeps another restore out of this folder, and a server until all is there
         try:
+            _clear(staging)  # of a restore that did not end
             for file in manifest.files:
                 if indexes or not file.name.startswith("segments/index-"):
                     _copy(Path(manifest.folder), file, staging)
@@ -49,14 +52,26 @@ def restore(source: Path, root: Path, indexes: bool = False) -> Manifest:
             _settle(staging, indexes)
             if root.exists():
                 root.rmdir()
+            if os.name == "nt":  # there no folder gets another name while a file in it is open
+                folder.close()
             os.rename(staging, root)
             sync_folder(root.parent)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
+        finally:
+            folder.close()
     except OSError as error:
         raise StorageFailed(f"Cannot restore {source} into {root}: {error}") from error
     return manifest
+
+
+def _clear(staging: Path) -> None:
+    for path in staging.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != "LOCK":
+            path.unlink()
 
 
 def _choose(source: Path) -> Manifest:
@@ -97,4 +112,4 @@ def _settle(staging: Path, indexes: bool) -> None:
         catalog.define()
     finally:
         catalog.close()
-    raise_damage(verify(staging, open_indexes=indexes))
+    raise_damage(verify(staging, open_indexes=indexes, running=False))

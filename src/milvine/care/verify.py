@@ -6,7 +6,6 @@ Beside a running server it is a reader like any other: what a merge or a drop to
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from milvine.config.sources import KEPT_FILE
 from milvine.errors import CorruptFile, MilvineError, StorageFailed
 from milvine.ingest.orphans import forgotten
 from milvine.segment.cache import FileCache
+from milvine.segment.layout import COMPONENT_NAME
 from milvine.segment.reader import Segment
 from milvine.storage.folder import FORMAT_VERSION, OLDEST_READABLE, DataFolder, in_use
 from milvine.storage.local import TEMPORARY, LocalStorage
@@ -32,7 +32,6 @@ from milvine.storage.log_place import LOG_NOTE, LOG_OWNER, find_log
 from milvine.types import Collection
 from milvine.wal.log import log_files
 
-COMPONENT_NAME = re.compile(r"(rows|index|dead)-\d+\.mlv")
 _LOOKS = 4
 _EXPECTED = {"FORMAT", "LOCK", "catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm", "catalog.sqlite-journal"}
 _EXPECTED |= {"wal", "segments", DEFINITIONS, "set-aside", NOTE, LOG_NOTE, KEPT_FILE}
@@ -44,6 +43,7 @@ def verify(
     open_indexes: bool = True,
     meta_uri: str = IN_FOLDER,
     log: Path | None = None,
+    running: bool | None = None,
 ) -> Report:
     """Look at the database in `root`. See `milvine.care.findings`.
 
@@ -52,12 +52,13 @@ def verify(
         open_indexes: load every index whose checksums are right, and count its rows.
         meta_uri: where its catalog is, as the setting `general.meta_uri` says it.
         log: where its log is, if it was moved together with the folder.
+        running: whether a server works on it; None: find out.
 
     Raises:
         StorageFailed: there is no database, or it cannot be read (no permission).
     """
     began = time.monotonic()
-    survey = look(root, bytes_per_second, open_indexes, meta_uri=meta_uri, log=log)
+    survey = look(root, bytes_per_second, open_indexes, running, meta_uri, log)
     contents = survey.contents or Contents((), 0, 0)
     return Report(
         str(root),
@@ -225,7 +226,9 @@ def _again(survey: Survey, folder: DataFolder) -> Contents | None:
 def _read_components(survey: Survey, folder: Path, pace: Pace) -> None:
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if not COMPONENT_NAME.fullmatch(path.name):
-            survey.findings.append(note(f"segments/{path.name}", "no component; the next start removes it"))
+            half = COMPONENT_NAME.fullmatch(path.name.removesuffix(TEMPORARY))
+            what = "half written; the next start removes it" if half else "no component; Milvine leaves it alone"
+            survey.findings.append(note(f"segments/{path.name}", what))
             continue
         try:
             survey.components[path.name] = examine(path, pace)

@@ -45,9 +45,7 @@ def open_parts(root: Path, settings: Settings, events: Events, read_only: bool) 
     folder = DataFolder(root)
     folder.open(read_only)
     try:
-        kind = network_kind(root)
-        if kind:
-            events.emit(NetworkFolder(str(root), kind))
+        _tell_network(root, events)
         opening = _open(folder, settings, events, read_only)
     except OSError as error:
         folder.close()
@@ -63,6 +61,12 @@ def open_parts(root: Path, settings: Settings, events: Events, read_only: bool) 
         close_parts(opening)
         raise
     return opening
+
+
+def _tell_network(folder: Path, events: Events) -> None:
+    kind = network_kind(folder)
+    if kind:
+        events.emit(NetworkFolder(str(folder), kind))
 
 
 def _open(folder: DataFolder, settings: Settings, events: Events, read_only: bool) -> Opening:
@@ -85,6 +89,8 @@ def _open(folder: DataFolder, settings: Settings, events: Events, read_only: boo
             at("open.catalog_read")
             catalog.define(contents)
             recovered = recover(folder, contents, files, ids, settings, events)
+            if not folder.wal.is_relative_to(folder.root):
+                _tell_network(folder.wal, events)
             states, log, replayed = recovered.states, recovered.log, recovered.replayed
             ids.seen(newest_number(storage))
             removed = sweep(storage, states, recovered.first_lsn)

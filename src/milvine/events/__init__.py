@@ -69,7 +69,7 @@ class WriterEnded(Event):
 
 @dataclass(frozen=True, slots=True)
 class NetworkFolder(Event):
-    """The data folder lies on a network file system, whose locks and syncs may promise more than they keep."""
+    """Data folder or log lie on a network file system, whose locks and syncs may promise more than they keep."""
 
     folder: str
     kind: str

@@ -14,7 +14,7 @@ from milvine.ingest.ids import IdSource
 from milvine.ingest.orphans import forgotten
 from milvine.ingest.state import CollectionState
 from milvine.segment.cache import FileCache
-from milvine.segment.layout import read_footer
+from milvine.segment.layout import COMPONENT_NAME, read_footer
 from milvine.storage.failpoints import at
 from milvine.storage.folder import DataFolder
 from milvine.storage.local import TEMPORARY, LocalStorage
@@ -113,12 +113,14 @@ def newest_number(storage: LocalStorage) -> int:
 
 
 def sweep(storage: LocalStorage, states: dict[int, CollectionState], first_lsn: int | None) -> tuple[str, ...]:
-    """Remove the files that no segment of the catalog needs: what a crash left behind. Returns their names.
+    """Remove the components that no segment of the catalog needs: what a crash left behind. Returns their names.
+
+    Other files that lie there (logs, tokens: settings name folders) stay.
 
     Raises:
         CorruptFile: one of them proves that the catalog lost a commit; nothing is removed.
     """
-    names = set(storage.names())
+    names = {name for name in storage.names() if COMPONENT_NAME.fullmatch(name.removesuffix(TEMPORARY))}
     orphans = sorted(names - {name for state in states.values() for name in state.files()})
     records = [each.segment.record for state in states.values() for each in state.segments.values()]
     missing = {record.id for record in records if record.rows_file not in names}

@@ -11,6 +11,7 @@ body, so that a damaged byte is found and named by offset. The catalog can be re
 from __future__ import annotations
 
 import json
+import re
 import struct
 from typing import Any
 
@@ -25,6 +26,9 @@ FORMAT_VERSION = 1
 BLOCK = 1 << 20
 ALIGNMENT = 64
 TRAILER = struct.Struct("<QII8s")
+
+COMPONENT_NAME = re.compile(r"(rows|index|dead)-\d+\.mlv")
+"""How components are named. A file of another name is not Milvine's, whatever folder it is in."""
 
 Footer = dict[str, Any]
 SectionSpan = tuple[int, int]
