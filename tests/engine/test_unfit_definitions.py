@@ -26,7 +26,7 @@ COLLECTIONS = [
     (("d", 12, 64, MetricType.HAMMING), IllegalDimension),
     (("d", 4.5, 64, MetricType.L2), IllegalArgument),
     (("d", "4", 64, MetricType.L2), IllegalArgument),
-    (("d", 4, 0, MetricType.L2), IllegalArgument),
+    (("d", 4, -1, MetricType.L2), IllegalArgument),
     (("d", 4, 1 << 40, MetricType.L2), IllegalArgument),
     (("d", 4, 64, MetricType.INVALID), IllegalMetricType),
     (("d", 4, 64, 99), IllegalMetricType),

@@ -167,7 +167,7 @@ class Database:
 
     def create_collection(self, name: str, dimension: int, index_file_size_mb: int, metric: MetricType) -> None:
         """Raises CollectionExists; IllegalCollectionName, IllegalDimension, IllegalArgument, IllegalMetricType: a value
-        that no collection has."""
+        that no collection has. With `index_file_size_mb` 0 segments are never merged."""
         ddl.create_collection(self._writable(), name, dimension, index_file_size_mb, metric)
 
     def drop_collection(self, name: str) -> None:

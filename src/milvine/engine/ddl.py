@@ -12,7 +12,7 @@ from milvine.errors import (
 )
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
-from milvine.limits import DEFAULT_TAG
+from milvine.limits import DEFAULT_TAG, INDEX_FILE_SIZE_MIN_MB
 from milvine.maintenance.reclaim import retire
 from milvine.storage.failpoints import at
 from milvine.types import MetricType
@@ -23,7 +23,8 @@ def create_collection(
 ) -> CollectionState:
     """Raises CollectionExists, IllegalCollectionName, IllegalDimension, IllegalArgument, IllegalMetricType."""
     check_name(name)
-    metric = checked_metric(dimension, index_file_size_mb, metric)
+    # No door lets 0 pass; here it is a collection whose segments are never merged, for who wants many.
+    metric = checked_metric(dimension, index_file_size_mb or INDEX_FILE_SIZE_MIN_MB, metric)
 
     def run() -> CollectionState:
         if name in stores.names:
