@@ -20,8 +20,9 @@ from milvine.client.transports.lane import Lanes
 from milvine.engine.database import Database
 from milvine.errors import StorageFailed
 from milvine.interrupts import foreign
+from milvine.maintenance import flush, process
 from milvine.storage.durable import refusal
-from milvus import Milvus
+from milvus import IndexType, Milvus
 
 
 class SoftTimeLimit(Exception):
@@ -154,3 +155,17 @@ def test_a_refusal_of_the_system_is_told_from_a_handlers_error(ring: Callable[[]
         if isinstance(error, OSError):
             with pytest.raises(OSError, match="time is over"):
                 raise refusal("look", error) from error
+
+
+def test_a_build_and_a_flush(embedded: Milvus, monkeypatch: pytest.MonkeyPatch, ring: Callable[[], None]) -> None:
+    """What may fail of one segment or collection alone is told from what ends the call."""
+    embedded.insert("a", np.ones((5000, 4), np.float32))
+    with monkeypatch.context() as patch:
+        patch.setattr(flush, "write", lambda *arguments: ring())
+        with pytest.raises(BaseException, match="time is over"):
+            embedded.flush(["a"])
+    with monkeypatch.context() as patch:
+        patch.setattr(process.Builders, "run", lambda *arguments, **more: ring())
+        with pytest.raises(BaseException, match="time is over"):
+            embedded.create_index("a", IndexType.IVF_FLAT, {"nlist": 4})
+    assert embedded.create_index("a", IndexType.FLAT).OK() and embedded.count_entities("a")[1] == 5000

@@ -15,6 +15,7 @@ from milvine.events import BuildProgressed, BuildStalled, IndexBuilt
 from milvine.index.base import Report
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
+from milvine.interrupts import foreign
 from milvine.limits import MIB
 from milvine.maintenance.builder import BuildSpec, build
 from milvine.maintenance.process import Stalled, run_builder
@@ -208,6 +209,9 @@ def _run(stores: Stores, spec: BuildSpec, report: Report, stop: Callable[[], boo
             stores.events.emit(stalled)
         raise
     except Exception as error:
+        if foreign(error):
+            stores.storage.remove(spec.output + TEMPORARY)
+            raise
         raise _failed(spec, error) from error
     if not finished:
         stores.storage.remove(spec.output + TEMPORARY)

@@ -10,6 +10,7 @@ from milvine.events import Event, Flushed, NonfiniteStored
 from milvine.ingest.flush import Flush, Sealed, commit, seal, write
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
+from milvine.interrupts import foreign
 from milvine.maintenance.reclaim import retire
 from milvine.storage.failpoints import at
 
@@ -126,6 +127,8 @@ def _write(stores: Stores, sealed: Sequence[tuple[CollectionState, Sealed]], fai
                 try:
                     written = write(each, storage, stores.ids, stores.settings.index_rows_min)
                 except Exception as error:  # of this collection alone
+                    if foreign(error):
+                        raise
                     failures.append((state, error))
                     continue
                 flushes.append(Flush(state, each, written))
