@@ -65,15 +65,24 @@ def _flush_portion(stores: Stores, states: Sequence[CollectionState], failures: 
         free += (state for state in states if state.flushing.acquire(blocking=False))
         told = _flush(stores, free, failures)
     finally:
-        for state in states:  # also one that was taken as an interrupt came
-            with suppress(RuntimeError):  # not ours
-                state.flushing.release()
+        try:
+            _release(states)
+        except BaseException:  # interrupted: those that were released are not ours any more
+            _release(states)
+            raise
     _tell(stores, told)
     for state in states:
         if state not in free:
             with state.flushing:
                 told = _flush(stores, [state], failures)
             _tell(stores, told)
+
+
+def _release(states: Sequence[CollectionState]) -> None:
+    """Let go of all that this thread has, also of one that was taken as an interrupt came."""
+    for state in states:
+        with suppress(RuntimeError):  # not ours
+            state.flushing.release()
 
 
 def _tell(stores: Stores, told: Sequence[Event]) -> None:
