@@ -18,7 +18,13 @@ class UnmappedMachine(DatabaseMachine):
     settings = replace(DatabaseMachine.settings, mmap=False, wal_file_bytes=4096, auto_flush_tail_bytes=1)
 
 
+class LogElsewhereMachine(DatabaseMachine):
+    log_elsewhere = True
+
+
 TestDatabase = DatabaseMachine.TestCase
 TestDatabase.settings = settings(max_examples=EXAMPLES, stateful_step_count=30)
 TestUnmapped = UnmappedMachine.TestCase
 TestUnmapped.settings = settings(max_examples=EXAMPLES // 3, stateful_step_count=30)
+TestLogElsewhere = LogElsewhereMachine.TestCase
+TestLogElsewhere.settings = settings(max_examples=EXAMPLES // 3, stateful_step_count=30)

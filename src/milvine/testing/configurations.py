@@ -12,7 +12,6 @@ from hypothesis.stateful import rule
 
 from milvine.catalog.postgres import PostgresCatalog
 from milvine.config import Settings
-from milvine.engine.database import Database
 from milvine.maintenance.worker import maintain
 from milvine.testing.stateful import DatabaseMachine, names, seeds
 
@@ -52,7 +51,7 @@ class ConfiguredMachine(DatabaseMachine):
     def reopen_otherwise(self, way: str) -> None:
         self.db.close()
         self._use(way)
-        self.db = Database.open(self.home / str(self.lives), self.settings)
+        self.db = self.opened()
 
     @rule(way=ways)
     def crash_otherwise(self, way: str) -> None:

@@ -18,6 +18,7 @@ from milvine.errors import (
     CollectionExists,
     CollectionNotFound,
     DefaultPartitionDrop,
+    IllegalDimension,
     IllegalPartition,
     IllegalVectorId,
     NothingStored,
@@ -107,7 +108,10 @@ def distances(queries: Vectors, vectors: Vectors, metric: MetricType) -> NDArray
         return np.empty((len(queries), len(vectors)))
     if metric.is_binary:
         return pair_bits(queries, vectors, metric)
-    return np.asarray(pair_distances(queries, vectors, metric))
+    with np.errstate(invalid="ignore", over="ignore"):
+        found = np.asarray(pair_distances(queries, vectors, metric))
+    found[:, ~np.isfinite(vectors).all(axis=1)] = np.nan
+    return found
 
 
 class ModelDatabase:
@@ -204,6 +208,7 @@ class ModelDatabase:
         mode = IdMode.GENERATED if ids is None else IdMode.GIVEN
         if table.collection.id_mode not in (IdMode.UNDECIDED, mode):
             raise IllegalVectorId(_ID_MODE_TEXT[table.collection.id_mode])
+        _check_shape(table.collection, vectors)
         rows = self._partition(name, tag)
         if ids is None:
             ids = generated if generated is not None else np.arange(self._generated, self._generated + len(vectors))
@@ -237,6 +242,7 @@ class ModelDatabase:
 
     def search(self, name: str, query: Query) -> Hits:
         """Exact hits, ties by id. Width min(k, rows + 1), as specification 3.13 says where there is a segment."""
+        _check_shape(self.collection(name), query.vectors)
         scope = self.table(name).matching(query.tags)
         ids = np.concatenate([rows.ids for rows in scope])
         nq, width = len(query.vectors), min(query.k, len(ids) + 1)
@@ -256,6 +262,11 @@ class ModelDatabase:
 
     def compact(self, name: str) -> None:
         self.table(name)
+
+
+def _check_shape(collection: Collection, vectors: Vectors) -> None:
+    if vectors.dtype != collection.dtype or vectors.shape[1] != collection.width:
+        raise IllegalDimension("The vector dimension must be equal to the collection dimension.")
 
 
 _ID_MODE_TEXT = {

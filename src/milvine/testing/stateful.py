@@ -2,8 +2,10 @@
 
     TestDatabase = DatabaseMachine.TestCase
 
-Vectors have small whole numbers as elements: distances are exact and ties common. Background work is off, so a crash
-can be a copy of the open folder; flushes, merges and builds happen where a rule asks for them.
+Collections come in several dimensions, float and binary, and callers may think of another one than there is. Vectors
+have small whole numbers as elements: distances are exact and ties common; some are copies of one, zeros, or nothing
+that a search could find. Background work is off, so a crash can be a copy of the open folder; flushes, merges and
+builds happen where a rule asks for them.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from hypothesis import strategies as st
@@ -23,10 +26,11 @@ from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import MilvineError
 from milvine.limits import DEFAULT_TAG, FILLER_DISTANCE, FILLER_ID
+from milvine.testing.interrupts import interrupted
 from milvine.testing.model import ModelDatabase, Store, distances, lookup
-from milvine.types import Floats, Hits, Ids, IndexSetting, IndexType, MetricType, Query
+from milvine.types import Floats, Hits, IdMode, Ids, IndexSetting, IndexType, MetricType, Query, Vectors
 
-WIDTH = 4
+NOBODY = -(10**6)  # an id that no row has
 MANY = 4200  # more than an index needs before it is built
 
 names = st.sampled_from(["books", "books", "books", "films"])
@@ -37,8 +41,38 @@ seeds = st.integers(0, 2**32 - 1)
 indexes = st.sampled_from([IndexSetting(), IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 8})])
 
 
-def some_vectors(seed: int, rows: int) -> Floats:
-    return np.random.default_rng(seed).integers(-3, 4, (rows, WIDTH)).astype(np.float32)
+class Shape(NamedTuple):
+    dimension: int
+    metric: MetricType
+
+
+SHAPES = (
+    Shape(4, MetricType.L2),
+    Shape(4, MetricType.IP),
+    Shape(7, MetricType.L2),
+    Shape(32, MetricType.HAMMING),  # as many elements as the first
+    Shape(128, MetricType.HAMMING),
+)
+shapes = st.sampled_from(SHAPES)
+thoughts = st.one_of(*[st.none()] * 4, shapes)
+"""What a caller takes for the shape of a collection: mostly what it is, None."""
+contents = st.sampled_from(["plain", "plain", "plain", "copies", "zeros", "unfindable"])
+
+
+def some_vectors(seed: int, rows: int, shape: Shape, content: str = "plain") -> Vectors:
+    """Rows for a collection of that shape: (rows, dimension) float32, or (rows, dimension / 8) uint8."""
+    random, metric = np.random.default_rng(seed), shape.metric
+    size = 1 if content == "copies" else rows, metric.width(shape.dimension)
+    low, high = (0, 256) if metric.is_binary else (-3, 4)
+    vectors = random.integers(low, high, size).astype(metric.dtype)
+    if content == "copies":
+        return np.repeat(vectors, rows, axis=0)
+    if content == "zeros":
+        vectors[random.random(rows) < 0.7] = 0
+    if content == "unfindable" and not metric.is_binary:
+        spoilt = random.random(rows) < 0.5
+        vectors[spoilt, 0] = random.choice([np.nan, np.inf, -np.inf], np.count_nonzero(spoilt))
+    return vectors
 
 
 def outcome(call: Callable[[], object]) -> type[MilvineError] | None:
@@ -54,13 +88,25 @@ class DatabaseMachine(RuleBasedStateMachine):
     """Subclass with other `settings` to run the same rules under them."""
 
     settings: ClassVar[Settings] = Settings(background=False, search_threads=2, build_in_subprocess=False)
+    log_elsewhere: ClassVar[bool] = False
+    """Whether the log lies beside the data folder, not in it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.home = Path(tempfile.mkdtemp(prefix="milvine-stateful-"))
         self.model = ModelDatabase()
         self.lives = 0
-        self.db = Database.open(self.home / "0", self.settings)
+        self.db = self.opened()
+
+    def opened(self) -> Database:
+        """The database as this life finds it, under the settings of now."""
+        folder, log = self.folders(self.lives)
+        settings = replace(self.settings, wal_path=str(log)) if self.log_elsewhere else self.settings
+        return Database.open(folder, settings)
+
+    def folders(self, life: int) -> tuple[Path, Path]:
+        """Those of the data and of a log that lies elsewhere."""
+        return self.home / str(life), self.home / f"log{life}"
 
     def teardown(self) -> None:
         self.db.close()
@@ -71,23 +117,37 @@ class DatabaseMachine(RuleBasedStateMachine):
         expected, real = outcome(lambda: call(self.model)), outcome(lambda: call(self.db))
         assert real is expected, f"{real} instead of {expected}"
 
-    @initialize(seed=seeds)
-    def begin(self, seed: int) -> None:
+    def shape(self, name: str, thought: Shape | None = None) -> Shape:
+        """That of the collection, or what a caller takes for it."""
+        if thought is not None or not self.model.has_collection(name):
+            return thought or SHAPES[0]
+        collection = self.model.collection(name)
+        return Shape(collection.dimension, collection.metric)
+
+    @initialize(shape=shapes, seed=seeds)
+    def begin(self, shape: Shape, seed: int) -> None:
         """Some rows to work on from the start: rules that happen to make them first are rare."""
-        self.create_collection("books", MetricType.L2)
+        self.create_collection("books", shape)
         self.create_partition("books", "old")
-        self.insert("books", list(range(10)), "", seed)
-        self.insert("books", list(range(8, 16)), "old", seed)
+        self.insert("books", list(range(10)), "", seed, "plain", None)
+        self.insert("books", list(range(8, 16)), "old", seed, "plain", None)
 
     # collections, partitions, indexes
 
-    @rule(name=names, metric=st.sampled_from([MetricType.L2, MetricType.IP]))
-    def create_collection(self, name: str, metric: MetricType) -> None:
-        self.both(lambda db: db.create_collection(name, WIDTH, 1, metric))
+    @rule(name=names, shape=shapes)
+    def create_collection(self, name: str, shape: Shape) -> None:
+        self.both(lambda db: db.create_collection(name, shape.dimension, 1, shape.metric))
 
     @rule(name=names)
     def drop_collection(self, name: str) -> None:
         self.both(lambda db: db.drop_collection(name))
+
+    @rule(name=names, shape=shapes, ids=id_lists, seed=seeds)
+    def make_anew(self, name: str, shape: Shape, ids: list[int], seed: int) -> None:
+        """The same name, and from now on other rows under it."""
+        self.drop_collection(name)
+        self.create_collection(name, shape)
+        self.insert(name, ids, "", seed, "plain", None)
 
     @rule(name=names, tag=st.sampled_from(["old", "new"]))
     def create_partition(self, name: str, tag: str) -> None:
@@ -107,21 +167,43 @@ class DatabaseMachine(RuleBasedStateMachine):
 
     # rows
 
-    @rule(name=names, ids=id_lists, tag=tags, seed=seeds)
-    def insert(self, name: str, ids: list[int], tag: str, seed: int) -> None:
-        given, vectors = np.array(ids, np.int64), some_vectors(seed, len(ids))
+    @rule(name=names, ids=id_lists, tag=tags, seed=seeds, content=contents, thought=thoughts)
+    def insert(self, name: str, ids: list[int], tag: str, seed: int, content: str, thought: Shape | None) -> None:
+        given = np.array(ids, np.int64)
+        vectors = some_vectors(seed, len(ids), self.shape(name, thought), content)
         self.both(lambda db: db.insert(name, vectors, given, tag))
 
-    @rule(name=names, tag=tags, seed=seeds)
-    def insert_many(self, name: str, tag: str, seed: int) -> None:
-        given, vectors = np.arange(100, 100 + MANY), some_vectors(seed, MANY)
+    @rule(name=names, tag=tags, seed=seeds, content=contents)
+    def insert_many(self, name: str, tag: str, seed: int, content: str) -> None:
+        given, vectors = np.arange(100, 100 + MANY), some_vectors(seed, MANY, self.shape(name), content)
         self.both(lambda db: db.insert(name, vectors, given, tag))
 
-    @rule(name=names, rows=st.integers(1, 12), tag=tags, seed=seeds)
-    def insert_generated(self, name: str, rows: int, tag: str, seed: int) -> None:
-        vectors, made = some_vectors(seed, rows), [np.arange(rows)]
+    @rule(name=names, rows=st.integers(1, 12), tag=tags, seed=seeds, thought=thoughts)
+    def insert_generated(self, name: str, rows: int, tag: str, seed: int, thought: Shape | None) -> None:
+        vectors, made = some_vectors(seed, rows, self.shape(name, thought)), [np.arange(rows)]
         real = outcome(lambda: made.append(self.db.insert(name, vectors, None, tag)))
         assert real is outcome(lambda: self.model.insert(name, vectors, None, tag, generated=made[-1]))
+
+    @rule(name=names, ids=id_lists, seed=seeds, more=st.sampled_from([-1, 1]))
+    def insert_too_few_ids(self, name: str, ids: list[int], seed: int, more: int) -> None:
+        """Not one id for each row."""
+        given = np.array(ids, np.int64)
+        vectors = some_vectors(seed, len(ids) + more, self.shape(name))
+        refused = outcome(lambda: self.db.insert(name, vectors, given))
+        assert refused is not None or not self.model.has_collection(name)
+
+    @rule(name=names, ids=id_lists, seed=seeds, after=st.floats(0, 0.0015))
+    def interrupted_insert(self, name: str, ids: list[int], seed: int, after: float) -> None:
+        """Stored or not, never half; and whatever comes next works."""
+        if not self.model.has_collection(name) or self.model.collection(name).id_mode is IdMode.GENERATED:
+            return
+        given, vectors = np.array(ids, np.int64), some_vectors(seed, len(ids), self.shape(name))
+        ended = interrupted(lambda: self.db.insert(name, vectors, given), after)
+        self.db.delete(name, np.array([NOBODY]))  # answered after whatever is under way
+        stored = self.db.count(name) - self.model.count(name)
+        assert stored == len(ids) or (ended and not stored)
+        if stored:
+            self.model.insert(name, vectors, given)
 
     @rule(name=names, ids=id_lists, tag=tags)
     def delete(self, name: str, ids: list[int], tag: str) -> None:
@@ -157,18 +239,21 @@ class DatabaseMachine(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         self.db.close()
-        self.db = Database.open(self.home / str(self.lives), self.settings)
+        self.db = self.opened()
 
     @rule()
     def crash(self) -> None:
         """Goes on with a copy of the open folder, as it would be found after kill -9."""
-        old, new = self.home / str(self.lives), self.home / str(self.lives + 1)
-        shutil.copytree(old, new, ignore=shutil.ignore_patterns("*-shm"))
+        old, new = self.folders(self.lives), self.folders(self.lives + 1)
+        there = [each for each in zip(old, new, strict=True) if each[0].exists()]
+        for source, target in there:
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("*-shm"))
         self.lose_catalog()
         self.db.close()
-        shutil.rmtree(old)
+        for source, _ in there:
+            shutil.rmtree(source)
         self.lives += 1
-        self.db = Database.open(new, self.settings)
+        self.db = self.opened()
 
     def lose_catalog(self) -> None:
         """For a catalog that is not in the folder: what is closed must not write to it any more."""
@@ -186,14 +271,19 @@ class DatabaseMachine(RuleBasedStateMachine):
             found, vectors = lookup(self.db, name, wanted, scope)
             assert found.tolist() == expected.tolist()
             for row_id, vector in zip(wanted[found], vectors[found], strict=True):
-                assert (self.model.copies(name, row_id, scope) == vector).all(axis=1).any()
+                copies = self.model.copies(name, row_id, scope)
+                assert (copies.view(np.uint8) == vector.view(np.uint8)).all(axis=1).any()  # NaN too
             assert not vectors[~found].any()
 
-    @rule(name=names, k=st.sampled_from([1, 3, 10, 100]), nq=st.sampled_from([1, 3]), scope=patterns, seed=seeds)
-    def search(self, name: str, k: int, nq: int, scope: list[str], seed: int) -> None:
-        query = Query(some_vectors(seed, nq), k, {"nprobe": 8}, tuple(scope))
+    @rule(
+        name=names, k=st.sampled_from([1, 3, 10, 100]), nq=st.sampled_from([1, 3]), scope=patterns, seed=seeds,
+        thought=thoughts,
+    )  # fmt: skip
+    def search(self, name: str, k: int, nq: int, scope: list[str], seed: int, thought: Shape | None) -> None:
+        query = Query(some_vectors(seed, nq, self.shape(name, thought)), k, {"nprobe": 8}, tuple(scope))
+        expected = outcome(lambda: self.model.search(name, query))
         self.both(lambda db: db.search(name, query))
-        if self.model.has_collection(name) and self._matches(name, scope):
+        if expected is None:
             self._compare_hits(name, query, self.db.search(name, query))
 
     @rule(name=names, ids=id_lists, k=st.sampled_from([1, 3, 10]), scope=patterns)
@@ -223,7 +313,7 @@ class DatabaseMachine(RuleBasedStateMachine):
         rows = self.model.table(name).partitions.values()
         assert listed == Counter(row_id for part in rows for row_id in part.ids.tolist())
         if named:
-            query = Query(some_vectors(seed, 2), k, {"nprobe": 8})
+            query = Query(some_vectors(seed, 2, self.shape(name)), k, {"nprobe": 8})
             everything, in_segments = self.db.search(name, query), self.db.search(name, query, {int(s) for s in named})
             assert np.array_equal(everything.ids, in_segments.ids)
             assert np.array_equal(everything.distances, in_segments.distances)
@@ -234,15 +324,17 @@ class DatabaseMachine(RuleBasedStateMachine):
     def _compare_hits(self, name: str, query: Query, hits: Hits) -> None:
         scope = self.model.table(name).matching(query.tags)
         ids: Ids = np.concatenate([rows.ids for rows in scope])
+        vectors: Vectors = np.concatenate([rows.vectors for rows in scope])
         metric = self.model.collection(name).metric
-        true = distances(query.vectors, np.concatenate([rows.vectors for rows in scope]), metric)
         if hits.nq == 0:
             assert not len(ids)
             return
-        assert hits.ids.shape == hits.distances.shape == (len(true), min(query.k, len(ids) + 1))
+        assert hits.ids.shape == hits.distances.shape == (len(query.vectors), min(query.k, len(ids) + 1))
+        true = distances(query.vectors, vectors, metric)
         for row, all_of_them in enumerate(true):
             real = (hits.ids[row] != FILLER_ID) | (hits.distances[row] != FILLER_DISTANCE)  # a stored row may be -1
             order = np.lexsort((ids, -all_of_them if metric.larger_is_closer else all_of_them))[: query.k]
+            order = order[~np.isnan(all_of_them[order])]
             assert hits.distances[row][real].tolist() == all_of_them[order].tolist()
             last = all_of_them[order[-1]] if len(order) else 0
             expected, got = (
