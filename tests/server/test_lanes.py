@@ -258,9 +258,9 @@ def test_a_way_that_led_nowhere_is_not_tried_again_until_the_server_is_another(
     own = Lanes(ServerAddress("127.0.0.1", server.port), lambda seconds: lanes.told(told[-1]))
     connected = client_lanes._connected
 
-    def noting_way(address: ServerAddress, to: Place | None) -> socket.socket:
+    def noting_way(address: ServerAddress, to: Place | None, seconds: float) -> socket.socket:
         tried.append(to)
-        return connected(address, to)
+        return connected(address, to, seconds)
 
     monkeypatch.setattr(client_lanes, "_connected", noting_way)
     for _ in range(3):
