@@ -26,6 +26,9 @@ from milvine.waiting import Event, Outcome
 from milvine.wire.packed import Rows, SearchRequest
 from tests.interrupts import at_every_place, interrupted_at
 
+# An interrupt in a finalizer is hidden by Python itself.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 WATCHDOG = 60.0
 ROWS = np.random.default_rng(1).standard_normal((40, 8)).astype(np.float32)
 
