@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from hypothesis import strategies as st
@@ -137,7 +137,7 @@ class IndexMachine(RuleBasedStateMachine):
 
     @rule(seed=seeds)
     def delete_the_answers(self, seed: int) -> None:
-        query = Query(some_rows(seed, 1, self.case.metric), 20, self.case.search)
+        query = Query(some_rows(seed, 1, self.case.metric), 20, self._params(20))
         hits = self.db.search(NAME, query).ids
         gone = np.unique(hits[hits != FILLER_ID])
         if len(gone):
@@ -191,8 +191,12 @@ class IndexMachine(RuleBasedStateMachine):
 
     @rule(k=st.sampled_from([1, 10, 50]), nq=st.sampled_from([1, 8]), seed=seeds)
     def search(self, k: int, nq: int, seed: int) -> None:
-        query = Query(some_rows(seed, nq, self.case.metric), k, self.case.search)
+        query = Query(some_rows(seed, nq, self.case.metric), k, self._params(k))
         self._judge(query, self.db.search(NAME, query))
+
+    def _params(self, k: int) -> dict[str, Any]:
+        """Those of the case. A graph is asked for no more hits than it keeps candidates."""
+        return {key: max(value, k) if key == "ef" else value for key, value in self.case.search.items()}
 
     @invariant()
     def same_rows(self) -> None:
