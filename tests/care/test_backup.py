@@ -179,7 +179,7 @@ def test_restores_into_the_same_folder_do_not_meet(sample, tmp_path, monkeypatch
     refused = []
 
     def beside(staging, indexes):
-        with pytest.raises(DataFolderLocked, match=r"again\.restoring is in use"):
+        with pytest.raises(DataFolderLocked, match=r"again\.restoring is open in this process already"):
             restore(tmp_path / "kept", tmp_path / "again")
         refused.append(staging)
         settle(staging, indexes)
