@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DATA ?= milvine-data
 
-.PHONY: help install hello serve test test-all lint format bench bench-peers bench-guard crash care faults fuzz load races scale soak picture clean audit intruders
+.PHONY: help install hello serve test test-all lint format bench bench-peers bench-guard crash care faults fuzz load races scale soak picture clean audit intruders findings
 
 help:
 	@echo 'make hello      the Hello World page, step by step, on the embedded database'
@@ -29,6 +29,7 @@ help:
 	@echo 'make soak       random operations, crashes and reopenings for many minutes'
 	@echo 'make intruders  strangers at the doors of a server with tokens: who gets in, and who has to wait'
 	@echo 'make audit      known vulnerabilities of everything that the extras install (asks PyPI)'
+	@echo 'make findings   whether libraries still behave in the surprising ways that we met (asks PyPI)'
 	@echo 'make install    the environment alone, in $(VENV)'
 
 $(VENV)/.created:
@@ -126,6 +127,12 @@ audit: $(VENV)/.dev
 	$(VENV)-audit/bin/python -m pip --disable-pip-version-check --quiet install --upgrade pip '.[server,otel,native,postgresql]'
 	$(VENV)-audit/bin/python -m pip --quiet uninstall --yes milvine
 	$(BIN)/pip-audit --strict --path "$$($(VENV)-audit/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+
+# Each in an environment of its own. Names those whose behaviour has changed, and ends with an error then. Not part of CI.
+findings:
+	@changed=; for script in findings/*.sh; do \
+		echo "== $$script"; bash "$$script" || changed="$$changed $$script"; \
+	done; test -z "$$changed" || { echo "changed:$$changed"; exit 1; }
 
 # The terminal picture in the README, from a real run.
 picture: $(VENV)/.dev

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 from dataclasses import fields
@@ -43,7 +44,7 @@ def _named(*names: str) -> list[Module]:
 def _texts() -> dict[str, str]:
     """Every text that ships or that a developer reads, by path."""
     code = ("src/**/*.py", "src/**/*.proto", "tests/**/*.py", "bench/*.py", "examples/*.py", "scripts/*")
-    prose = ("docs/**/*.md", "*.md", "Makefile", "pyproject.toml", ".ci/run")
+    prose = ("docs/**/*.md", "*.md", "findings/*", "Makefile", "pyproject.toml", ".ci/run")
     paths = [p for pattern in code + prose for p in ROOT.glob(pattern) if p.is_file()]
     return {str(p.relative_to(ROOT)): p.read_text(encoding="utf-8") for p in paths}
 
@@ -179,6 +180,22 @@ def test_nothing_is_named_after_a_pattern() -> None:
 
 def test_no_text_names_a_path_of_one_machine() -> None:
     assert {path: found for path, text in _texts().items() if (found := house.machine_paths(text))} == {}
+
+
+# Findings
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "findings").glob("*.sh")), ids=lambda path: path.stem)
+def test_a_finding_says_what_surprises_and_pins_what_it_tries(script: Path) -> None:
+    assert os.access(script, os.X_OK)
+    assert f"`{script.name}`" in _page("findings/README.md")
+    text = script.read_text(encoding="utf-8")
+    head = re.match(r"#!.*bash\n(# .{40,}\n)(#.*\n){4,}", text)
+    assert head and "matters to" in head[0]
+    installed = " ".join(re.findall(r"\binstall\b((?:.*\\\n)*.*)", text)).replace("\\", "").split()
+    packages = [word for word in installed if not word.startswith("-")]
+    assert packages and [word for word in packages if "==" not in word] == []
+    assert not re.search(r"\bmilvine\b(?!/)", text.removeprefix(head[0])), "a finding is of others"
 
 
 # Settings, errors, rpcs
