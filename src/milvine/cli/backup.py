@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from milvine.cli.configuration import catalog_of, log_of
+from milvine.cli.options import ConfigFile, LogFolder
 from milvine.errors import MilvineError
 from milvine.limits import MIB
 
@@ -25,13 +26,8 @@ def backup(
     indexes: Annotated[bool, typer.Option(help="Copy index files as well.")] = True,
     list_: Annotated[bool, typer.Option("--list", help="List the backups in a folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    config: Annotated[
-        Path | None,
-        typer.Option(help="The server's configuration, for a catalog in PostgreSQL.", show_default="$MILVINE_CONFIG"),
-    ] = None,
-    log: Annotated[
-        Path | None, typer.Option(help="Folder of the log, if it was moved together with the data folder.")
-    ] = None,
+    config: ConfigFile = None,
+    log: LogFolder = None,
 ) -> None:
     """Back up a data folder while the database is in use. What an earlier backup there has is not copied again."""
     from milvine.care.backup import backup as make

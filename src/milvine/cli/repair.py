@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from milvine.cli.configuration import log_of
+from milvine.cli.options import ConfigFile, LogFolder
 from milvine.errors import MilvineError
 
 _NOT_REPAIRED, _COULD_NOT = 1, 2
@@ -25,12 +26,8 @@ def repair(
         bool, typer.Option("--ignore-format", help="Go on though FORMAT says that a newer Milvine wrote the folder.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    config: Annotated[
-        Path | None, typer.Option(help="The server's configuration, for `wal.path`.", show_default="$MILVINE_CONFIG")
-    ] = None,
-    log: Annotated[
-        Path | None, typer.Option(help="Folder of the log, if it was moved together with the data folder.")
-    ] = None,
+    config: ConfigFile = None,
+    log: LogFolder = None,
 ) -> None:
     """Rebuild what is lost, set aside what is broken, delete nothing. Ends with 0 when nothing is left to do, 1 when a
     plan waits for --yes, 2 when it could not be repaired."""

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from milvine.cli.configuration import catalog_of, kept_findings, log_of
+from milvine.cli.options import ConfigFile, LogFolder
 from milvine.errors import MilvineError
 from milvine.limits import MIB
 
@@ -22,13 +23,8 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     rate: Annotated[float | None, typer.Option(help="Read at most so many MiB a second.", min=0.1)] = None,
     indexes: Annotated[bool, typer.Option(help="Open every index and count its rows.")] = True,
-    config: Annotated[
-        Path | None,
-        typer.Option(help="The server's configuration, for a catalog in PostgreSQL.", show_default="$MILVINE_CONFIG"),
-    ] = None,
-    log: Annotated[
-        Path | None, typer.Option(help="Folder of the log, if it was moved together with the data folder.")
-    ] = None,
+    config: ConfigFile = None,
+    log: LogFolder = None,
 ) -> None:
     """Check a data folder and change nothing. Ends with 0 when it is clean, 1 when something is damaged, 2 when it
     could not be looked at."""
