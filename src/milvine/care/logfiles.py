@@ -27,9 +27,9 @@ from milvine.wal.record import (
     decode_frame,
     next_frame,
 )
+from milvine.wal.replay import Misfit
 
 Needed = Callable[[int, Record], bool]
-Misfit = Callable[[int, Record], str]
 
 
 class LogScan:
@@ -168,8 +168,7 @@ class LogScan:
 def read_log(survey: Survey, folder: Path) -> None:
     """Look at every record, and whether it can be applied to what the catalog says."""
     contents = survey.contents or Contents((), 0, 0)
-    flushed = {each.collection.id: each.flushed_lsn for each in contents.collections}
-    trusted = survey.catalog_sound and survey.contents is not None
+    flushed, trusted = contents.flushed, survey.trusted is not None
 
     def needed(lsn: int, record: Record) -> bool:
         return survey.contents is None or lsn > flushed.get(record.collection_id, lsn)

@@ -131,8 +131,8 @@ class _Work:
         self.definitions = {definition[0].id: definition for definition in definitions_of(survey)}
         self.logged: dict[int, Logged] = {}
         self.resolved: list[Resolved] = []
-        self.last_lsn = survey.contents.durable_lsn if survey.contents and survey.catalog_sound else 0
-        self.last_id = survey.contents.last_id if survey.contents and survey.catalog_sound else 0
+        self.known = survey.trusted or Contents((), 0, 0)
+        self.last_lsn, self.last_id = self.known.durable_lsn, self.known.last_id
         self.ids = [0, 0]  # of collections and of partitions, the highest that anything names
         self.keep_log = False
 
@@ -185,8 +185,7 @@ class _Work:
         return "" if defined else what
 
     def _fitting(self) -> Fitting:
-        stored = self.survey.contents.collections if self.survey.contents and self.survey.catalog_sound else ()
-        return Fitting(list(self.definitions.values()), {each.collection.id: each.flushed_lsn for each in stored})
+        return Fitting(list(self.definitions.values()), self.known.flushed)
 
     def _see(self) -> None:
         """The highest LSN and ids that any file names: none of them will be given again."""
@@ -245,7 +244,7 @@ class _Work:
     def do(self) -> None:
         storage = LocalStorage.made(self.folder.segments, use_mmap=False)
         stored = [self._stored(storage, each) for each in self.resolved]
-        durable = max(self.last_lsn, self._durable())
+        durable = max(self.last_lsn, self.known.durable_lsn)
         contents = Contents(tuple(stored), durable, max(self.last_id, time.time_ns() // 1000 * 1000))
         needed = {name for each in stored for record in each.segments for name in record.files}
         going = [name for name in self.outcome.set_aside if name.removeprefix("segments/") not in needed]
@@ -257,9 +256,6 @@ class _Work:
         note_log(self.folder.root, self.folder.wal)  # with its files set aside it is known by nothing else
         remove_first_names(self.folder, going)
         self.outcome.folder = str(aside) if going else ""
-
-    def _durable(self) -> int:
-        return self.survey.contents.durable_lsn if self.survey.contents and self.survey.catalog_sound else 0
 
     def _last_ids(self, contents: Contents) -> tuple[int, int]:
         partitions = [p.id for each in contents.collections for p in each.partitions]

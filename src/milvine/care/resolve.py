@@ -63,8 +63,8 @@ class Resolved:
 
 def definitions_of(survey: Survey) -> list[Definition]:
     """Collections and partitions: of the catalog, of the definitions beside it, or of the footers."""
-    if survey.contents is not None and survey.catalog_sound:
-        return [(each.collection, each.partitions) for each in survey.contents.collections]
+    if survey.trusted is not None:
+        return [(each.collection, each.partitions) for each in survey.trusted.collections]
     known, damaged = read_definitions(survey.root / DEFINITIONS)
     ids = {collection.id for collection, _ in known}
     described = _described(survey)
@@ -98,11 +98,11 @@ def _described(survey: Survey) -> dict[int, Definition]:
 def resolve(survey: Survey, definition: Definition, logged: Logged) -> Resolved:
     """The segments of one collection, damaged ones in pieces, with every row that is known to be dead marked so."""
     collection, partitions = definition
-    stored = {each.collection.id: each for each in survey.contents.collections} if survey.contents else {}
-    trusted = survey.catalog_sound and collection.id in stored
-    out = Resolved(collection, partitions, stored[collection.id].flushed_lsn if trusted else 0)
-    if trusted:
-        for record in stored[collection.id].segments:
+    known = survey.trusted.collections if survey.trusted else ()
+    stored = next((each for each in known if each.collection.id == collection.id), None)
+    out = Resolved(collection, partitions, stored.flushed_lsn if stored else 0)
+    if stored:
+        for record in stored.segments:
             _take_record(survey, record, out)
     else:
         _take_footers(survey, out)

@@ -32,6 +32,11 @@ class Survey:
     log_sound: bool = True
     nonfinite_rows: int = 0
 
+    @property
+    def trusted(self) -> Contents | None:
+        """What the catalog says, where that can be believed."""
+        return self.contents if self.catalog_sound else None
+
     def records(self) -> Iterator[tuple[SegmentRecord, Collection]]:
         for stored in self.contents.collections if self.contents else ():
             yield from ((record, stored.collection) for record in stored.segments)

@@ -274,9 +274,9 @@ def _forgotten(survey: Survey, component: Component) -> str | None:
     """Why a file that the catalog does not name proves that it should."""
     if survey.contents is None or component.footer is None or component.name.startswith("index-"):
         return None
-    flushed = {each.collection.id: each.flushed_lsn for each in survey.contents.collections}
     missing = {record.id for record, _ in survey.records() if record.rows_file not in survey.components}
-    return forgotten(component.footer, flushed, missing, None if survey.log is None else first_lsn(survey.log))
+    oldest = None if survey.log is None else first_lsn(survey.log)
+    return forgotten(component.footer, survey.contents.flushed, missing, oldest)
 
 
 def _contents(component: Component, collections: dict[int, Collection]) -> Iterator[Finding]:

@@ -98,3 +98,8 @@ class Contents:
     last_id: int
     last_collection_id: int = 0
     last_partition_id: int = 0
+
+    @property
+    def flushed(self) -> dict[int, int]:
+        """By collection id, the LSN up to which its records are in segments."""
+        return {each.collection.id: each.flushed_lsn for each in self.collections}

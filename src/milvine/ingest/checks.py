@@ -13,7 +13,7 @@ import numpy as np
 from milvine.catalog.definitions import Definition
 from milvine.catalog.model import Contents
 from milvine.errors import IllegalDimension, IllegalRowRecord, IllegalVectorId
-from milvine.types import Collection
+from milvine.types import Collection, IdMode
 from milvine.wal.record import InsertRecord, Record
 
 NO_ROWS = "The vector array is empty. Make sure you have entered vector records."
@@ -55,6 +55,20 @@ def check_ids(ids: object) -> None:
         raise IllegalVectorId(f"The ids must be an array of int64 of shape (rows,), not {_described(ids)}")
 
 
+def check_id_mode(mode: IdMode, generated: bool) -> None:
+    """Ids are given by the caller in all inserts of a collection, or in none (specification 3.10, 5a and 5b).
+
+    Raises:
+        IllegalVectorId: this insert does it the other way.
+    """
+    if mode is IdMode.GIVEN and generated:
+        raise IllegalVectorId("Entities IDs are user-defined. Please provide IDs for all entities of the collection.")
+    if mode is IdMode.GENERATED and not generated:
+        raise IllegalVectorId(
+            "Entities IDs are auto-generated. All vectors of this collection must use auto-generated IDs."
+        )
+
+
 def _described(value: object) -> str:
     return f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
 
@@ -75,8 +89,7 @@ class Fitting:
     @classmethod
     def of(cls, contents: Contents) -> Fitting:
         stored = contents.collections
-        flushed = {each.collection.id: each.flushed_lsn for each in stored}
-        return cls([(each.collection, each.partitions) for each in stored], flushed)
+        return cls([(each.collection, each.partitions) for each in stored], contents.flushed)
 
     def misfit(self, lsn: int, record: Record) -> str:
         """Why a record cannot be applied; empty when it can, is flushed, or its collection was dropped."""

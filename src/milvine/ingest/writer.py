@@ -20,14 +20,13 @@ from milvine.errors import (
     CollectionNotFound,
     DatabaseClosed,
     DiskFull,
-    IllegalVectorId,
     MilvineError,
     PartitionNotFound,
     StorageFailed,
 )
 from milvine.events import DiskFilled, DiskFreed, Events, GroupCommitted, LogFailed, SegmentRefused, WriterEnded
 from milvine.ingest.apply import apply
-from milvine.ingest.checks import check_ids, check_rows
+from milvine.ingest.checks import check_id_mode, check_ids, check_rows
 from milvine.ingest.ids import IdSource
 from milvine.ingest.keys import entry, ids_again
 from milvine.ingest.state import CollectionState
@@ -38,7 +37,6 @@ from milvine.waiting import Outcome
 from milvine.wal.log import Log
 from milvine.wal.record import DeleteRecord, InsertRecord, Record
 
-GROUP_BYTES = 128 << 20
 T = TypeVar("T")
 
 
@@ -84,10 +82,6 @@ class _Call:
 _Data = InsertRequest | DeleteRequest
 
 
-def _anywhere() -> None:
-    """The place of a database that is only read: nobody writes there."""
-
-
 class Writer:
     """The thread. `log` belongs to it. A group ends with the request that reaches `group_bytes`.
 
@@ -99,8 +93,8 @@ class Writer:
         log: Log,
         ids: IdSource,
         events: Events,
-        group_bytes: int = GROUP_BYTES,
-        in_place: Callable[[], None] = _anywhere,
+        group_bytes: int,
+        in_place: Callable[[], None],
     ) -> None:
         self.log, self.in_place = log, in_place
         self._ids, self._events, self._group_bytes = ids, events, group_bytes
@@ -374,17 +368,3 @@ def _answered(request: InsertRequest, firsts: dict[tuple[int, bytes], tuple[Inse
     ids_again(known, request.ids, len(request.vectors))
     request.answer.follow(first.answer)
     return True
-
-
-def check_id_mode(mode: IdMode, generated: bool) -> None:
-    """Ids are given by the caller in all inserts of a collection, or in none (specification 3.10, 5a and 5b).
-
-    Raises:
-        IllegalVectorId: this insert does it the other way.
-    """
-    if mode is IdMode.GIVEN and generated:
-        raise IllegalVectorId("Entities IDs are user-defined. Please provide IDs for all entities of the collection.")
-    if mode is IdMode.GENERATED and not generated:
-        raise IllegalVectorId(
-            "Entities IDs are auto-generated. All vectors of this collection must use auto-generated IDs."
-        )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from milvine.engine import definitions
 from milvine.engine.database import Database
 from milvine.errors import IllegalArgument, PartitionNotFound
-from milvine.ingest.writer import check_id_mode
+from milvine.ingest.checks import check_id_mode
 from milvine.search.check import check_params, check_topk
 from milvine.server import answers, validate
 from milvine.server.answers import Answer
