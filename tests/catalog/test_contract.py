@@ -107,7 +107,7 @@ def test_numbers_are_not_given_again(place: Place) -> None:
     catalog.define()
     later = catalog.create_collection("later", 4, MetricType.IP, 1, 0)
     assert later.collection.id > number and later.partitions[0].id > partition.id
-    assert catalog.last_collection_id() == later.collection.id
+    assert catalog.contents().last_collection_id == later.collection.id
 
 
 def test_a_refused_change_leaves_nothing(place: Place) -> None:

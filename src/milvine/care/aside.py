@@ -32,16 +32,20 @@ def give_second_names(folder: DataFolder, names: Sequence[str]) -> Path:
         aside = aside.with_name(aside.name + "x")
     for name in names:
         make_folder((aside / name).parent)
-        source = place_of(folder, name)
-        try:
-            if name.startswith("catalog"):  # it may be written to under its first name
-                raise OSError
-            os.link(source, aside / name)
-        except OSError:  # no second names here, or the log is on another disk
-            copy_file(source, aside / name)
+        if name.startswith("catalog"):  # it may be written to under its first name
+            copy_file(place_of(folder, name), aside / name)
+        else:
+            _link_or_copy(place_of(folder, name), aside / name)
     for path in {(aside / name).parent for name in names}:
         sync_folder(path)
     return aside
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # no second names here, or the log is on another disk
+        copy_file(source, target)
 
 
 def swap_catalog(folder: DataFolder, contents: Contents, last_ids: tuple[int, int], sound: bool) -> None:

@@ -213,11 +213,6 @@ class Catalog:
             raise CorruptFile.at(self._place, 0, f"it has lost commits: {what} is defined beside it; {self._cure}")
         self._definitions.replace(known, differing)
 
-    def last_collection_id(self) -> int:
-        """The highest id that a collection ever had."""
-        with self._transaction() as connection:
-            return self._last(connection, COLLECTIONS)
-
     def _last(self, connection: Connection, table: Table) -> int:
         """The highest id that was ever given, 0 without any."""
         given = text("SELECT seq FROM sqlite_sequence WHERE name = :name")

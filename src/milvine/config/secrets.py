@@ -24,7 +24,7 @@ _PARAMETER = re.compile(r"(?<=[?&;])([^=&;\s]*)=([^&;\s]*)")
 def without_secrets(url: str) -> str:
     """An address as it may be shown. Text that is none comes back as it is."""
     scheme = url.partition("://")[0]
-    shown = r"\1:***@"
+    shown = rf"\1:{HIDDEN}@"
     if scheme in ("http", "https"):  # where a token may stand for the user
         url, shown = re.sub(r"(?<=://)[^:@/?\s]+@", f"{HIDDEN}@", url), f"{HIDDEN}@"
     url = re.sub(r"(?<=://)([^:@/?\s]*):\S+@", shown, url)

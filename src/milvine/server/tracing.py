@@ -43,8 +43,7 @@ def open_tracing(settings: Settings, events: Events) -> Tracing | None:
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
         raise TracingFailed(
             f"tracing_config.otlp_endpoint is {without_secrets(settings.trace_endpoint)}, but traces need "
-            "OpenTelemetry: "
-            "pip install 'milvine[otel]'"
+            "OpenTelemetry: pip install 'milvine[otel]'"
         )
     tracing: Tracing = import_module("milvine.server.spans").open_spans(settings.trace_endpoint)
     events.subscribe(tracing.listen)
