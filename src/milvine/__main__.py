@@ -3,7 +3,8 @@
 import os
 import sys
 
-# `-m` puts the current folder first. A server lives long, and others may write to where it was started.
+# `-m` puts the current folder first. A server lives long, and others may write
+# to where it was started.
 if sys.path[0] == os.getcwd() and not __file__.startswith(os.path.join(sys.path[0], "")):
     del sys.path[0]
 

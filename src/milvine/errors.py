@@ -177,7 +177,8 @@ class StorageFailed(OperatorError):
 
 
 class FolderGone(StorageFailed):
-    """The folder, or a file in it, was moved, removed or replaced while the database was open. Nothing is written."""
+    """The folder, or a file in it, was moved, removed or replaced while the database was
+    open. Nothing is written."""
 
     @classmethod
     def at(cls, what: str, path: object) -> FolderGone:

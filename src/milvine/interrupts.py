@@ -14,7 +14,8 @@ _CALLED = sys.stdlib_module_names | _OURS | _LIBRARIES
 
 
 def foreign(error: BaseException) -> bool:
-    """Whether the handler of a signal raised `error`, or it is of a class that nothing we call raises.
+    """Whether the handler of a signal raised `error`, or it is of a class that
+    nothing we call raises.
 
     Such an exception is for the caller of a call that it interrupted, whatever its class: handlers
     raise `TimeoutError` and `OSError` too. One that a thread puts into another has no frame of its

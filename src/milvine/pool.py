@@ -11,7 +11,8 @@ Job = Callable[[], None]
 
 
 class Pool:
-    """At most `threads` threads, started as they are needed, named after `name`. Jobs begin in order."""
+    """At most `threads` threads, started as they are needed, named after
+    `name`. Jobs begin in order."""
 
     def __init__(self, threads: int, name: str) -> None:
         self._most, self._name = max(threads, 1), name
@@ -33,7 +34,8 @@ class Pool:
         return True
 
     def close(self, wait: bool = True) -> None:
-        """Takes no more jobs; with `wait`, returns when those put before are over. May be called again."""
+        """Takes no more jobs; with `wait`, returns when those put before are
+        over. May be called again."""
         with self._lock:
             self._closed = True
             self._jobs.put(None)
@@ -42,7 +44,8 @@ class Pool:
                 thread.join()
 
     def _start_one(self) -> None:
-        """A start that is interrupted leaves a thread that perhaps never runs, so it is not counted."""
+        """A start that is interrupted leaves a thread that perhaps never runs,
+        so it is not counted."""
         thread = threading.Thread(target=self._run, name=f"{self._name}_{len(self._threads)}", daemon=True)
         thread.start()
         self._threads.append(thread)

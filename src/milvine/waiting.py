@@ -19,7 +19,8 @@ T = TypeVar("T")
 
 
 class Outcome(Generic[T]):
-    """What another thread is going to return or raise. One thread tells it, once; any may wait for it."""
+    """What another thread is going to return or raise. One thread tells it,
+    once; any may wait for it."""
 
     __slots__ = ("_error", "_followers", "_gate", "_value", "done")
 
@@ -47,7 +48,8 @@ class Outcome(Generic[T]):
             each.set_exception(error)
 
     def follow(self, other: Outcome[T]) -> None:
-        """Be told what `other`, which is not done yet, will be told; called by the thread that tells it."""
+        """Be told what `other`, which is not done yet, will be told; called by the
+        thread that tells it."""
         other._followers.append(self)
 
     def result(self) -> T:

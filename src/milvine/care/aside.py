@@ -49,10 +49,12 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 def swap_catalog(folder: DataFolder, contents: Contents, last_ids: tuple[int, int], sound: bool) -> None:
-    """Put a new catalog with `contents` in the place of the old one, which is `sound` or not to be believed.
+    """Put a new catalog with `contents` in the place of the old one, which is
+    `sound` or not to be believed.
 
-    `last_ids`: of collections and partitions, those that will not be given again. A stop at any moment leaves the old
-    catalog with all its commits if it is sound, else perhaps none, or the new one.
+    `last_ids`: of collections and partitions, those that will not be given again. A stop
+    at any moment leaves the old catalog with all its commits if it is sound, else
+    perhaps none, or the new one.
     """
     path, new = folder.catalog, folder.root / NEW_CATALOG
     for old in folder.root.glob(NEW_CATALOG + "*"):

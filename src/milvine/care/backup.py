@@ -62,10 +62,12 @@ def backup(
         link: share files with the database, too, where the file system can: quick, and no help against a failing disk.
         indexes: copy index files as well, so that a restore need not build them.
         meta_uri: where the catalog is (`general.meta_uri`). The backup has it as SQLite, wherever it was.
-        log: where the log is, if it was moved together with the folder. The backup has it in itself.
+        log: where the log is, if it was moved together with the folder. The
+            backup has it in itself.
 
     Raises:
-        StorageFailed: there is no database, its log is not there, or the disk refuses; no backup remains.
+        StorageFailed: there is no database, its log is not there, or the disk
+            refuses; no backup remains.
         CorruptFile: a file of the database is damaged; no backup remains.
     """
     if in_folder(root, meta_uri) and not is_there(root / "catalog.sqlite"):
@@ -90,7 +92,8 @@ def backup(
 
 
 def _claimed(destination: Path) -> Path:
-    """A new folder that nobody else makes a backup in, and whose final name is free for as long as it is there."""
+    """A new folder that nobody else makes a backup in, and whose final name is free for
+    as long as it is there."""
     moment = _moment()
     for number in count(1):
         final = destination / f"{moment}-{number:03d}"

@@ -77,7 +77,8 @@ def check_tombstones(component: Component, entry: Footer) -> Iterator[Finding]:
 
 
 def live_nonfinite(record: SegmentRecord, collection: Collection, files: dict[str, Component]) -> int:
-    """How many live rows of a sound segment no search finds (`milvine.index.finite`); 0 of one that is not sound."""
+    """How many live rows of a sound segment no search finds (`milvine.index.finite`); 0 of
+    one that is not sound."""
     component = files.get(record.rows_file)
     entry = component.entry(record.id) if component and component.footer else None
     if component is None or entry is None or not component.sound(entry, "vectors"):

@@ -32,7 +32,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The outcome of one look. `rows` counts the rows in segments, `log_records` whole records of the log.
+    """The outcome of one look. `rows` counts the rows in segments, `log_records`
+    whole records of the log.
 
     `nonfinite_rows`: of `rows`, those that no search finds.
     """

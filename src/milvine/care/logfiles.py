@@ -40,7 +40,8 @@ class LogScan:
         root: the data folder, relative to which findings name them.
         durable_lsn: an LSN that the catalog proves to have been durable.
         needed: whether a record is not in segments yet, to tell a missing file from one that has been trimmed.
-        misfit: why an undamaged record cannot be applied; empty when it can. Those that cannot are passed over.
+        misfit: why an undamaged record cannot be applied; empty when it can. Those
+            that cannot are passed over.
     """
 
     def __init__(
@@ -125,7 +126,8 @@ class LogScan:
             offset, expected = frame.end, frame.lsn + 1
 
     def _applicable(self, path: Path, offset: int, frame: Frame) -> Record | None:
-        """The record of a whole frame; None, with a finding, when it cannot be applied to any database like this."""
+        """The record of a whole frame; None, with a finding, when it cannot be applied to
+        any database like this."""
         try:
             record = decode(frame)
             why = self._misfit(frame.lsn, record)
@@ -200,11 +202,13 @@ def first_lsn(folder: Path) -> int | None:
 
 
 def whole_records(data: Bytes, durable_lsn: int) -> int:
-    """How many bytes of the newest log file are header and whole records, before the torn end of a write.
+    """How many bytes of the newest log file are header and whole records, before
+    the torn end of a write.
 
     Raises:
         BadFrame: the header is not written, or damaged.
-        CorruptFile: a record was durable, by what stands behind it or `durable_lsn`, and is damaged.
+        CorruptFile: a record was durable, by what stands behind it or
+            `durable_lsn`, and is damaged.
     """
     _, expected = decode_file_header(data)
     offset = FILE_HEADER.size
@@ -220,7 +224,8 @@ def whole_records(data: Bytes, durable_lsn: int) -> int:
 
 
 def _was_durable(data: Bytes, offset: int, lsn: int, durable_lsn: int) -> bool:
-    """Whether what is damaged at `offset` had been acknowledged: the catalog or a later record says so."""
+    """Whether what is damaged at `offset` had been acknowledged: the catalog or a
+    later record says so."""
     at = None if durable_lsn >= lsn else next_frame(data, offset + 1)
     while at is not None and at.synced_lsn < lsn:
         at = next_frame(data, at.end)

@@ -178,7 +178,8 @@ class _Work:
             self.outcome.steps.append(f"leave out {records} records in the log: {what} is defined nowhere")
 
     def _undefined(self, record: Record) -> str:
-        """A collection or partition of which the log alone knows, for the catalog lost it and no definition has it."""
+        """A collection or partition of which the log alone knows, for the catalog lost it and
+        no definition has it."""
         contents, known = self.survey.contents, self.definitions.get(record.collection_id)
         what = never_made(contents, record) if contents else ""
         defined = known is not None and record.partition_id in (0, *(partition.id for partition in known[1]))

@@ -15,9 +15,11 @@ from milvine.types import Collection
 
 @dataclass
 class Survey:
-    """Everything that was read: what repair works from. `contents` is None when the catalog cannot be read at all.
+    """Everything that was read: what repair works from. `contents` is None when the
+    catalog cannot be read at all.
 
-    `catalog_sound`: it says what was written into it. `log`: the folder of the log, None when it is not where it was.
+    `catalog_sound`: it says what was written into it. `log`: the folder of the log, None
+    when it is not where it was.
     """
 
     root: Path
@@ -42,6 +44,7 @@ class Survey:
             yield from ((record, stored.collection) for record in stored.segments)
 
     def lost_commits(self, why: str) -> None:
-        """The catalog is of before: it says what was written once, and not what was written last."""
+        """The catalog is of before: it says what was written once, and not
+        what was written last."""
         self.catalog_sound = False
         self.findings.append(damage("catalog.sqlite", None, f"it has lost commits: {why}"))

@@ -68,7 +68,8 @@ class _File:
 
 
 class Definitions:
-    """The files of one folder. A write that fails is tried again with the next one: the catalog has it all.
+    """The files of one folder. A write that fails is tried again with the next
+    one: the catalog has it all.
 
     `read` gives a collection as the catalog has it, None where it has none.
     """
@@ -100,7 +101,8 @@ class Definitions:
         self._try(collection_id, partial(self._remove, collection_id))
 
     def differing(self, definitions: Iterable[Definition]) -> dict[int, Path]:
-        """By collection id, the files that do not say these, missing ones too. The rest is known from now on."""
+        """By collection id, the files that do not say these, missing ones too. The rest
+        is known from now on."""
         wanted = {definition[0].id: definition for definition in definitions}
         self._files, self._owed = {}, set()
         self._directory = None  # this is how a database is opened: the folder that is there now is its own
@@ -170,7 +172,8 @@ class Definitions:
             self._directory.close()
 
     def _held(self) -> Directory:
-        """The folder, made the first time; not the one above it, which is gone where it is not there."""
+        """The folder, made the first time; not the one above it, which is gone
+        where it is not there."""
         if self._directory is None:
             with suppress(FileExistsError):
                 self._folder.mkdir()
@@ -210,7 +213,8 @@ def read_files(paths: Mapping[int, Path]) -> tuple[list[Definition], dict[int, s
 def ids_beyond(
     definitions: list[Definition], damaged: Iterable[int], last_collection_id: int, last_partition_id: int
 ) -> list[str]:
-    """Which collections and partitions have ids above those that a catalog ever gave, as a text each."""
+    """Which collections and partitions have ids above those that a catalog ever
+    gave, as a text each."""
     collections = sorted({*(collection.id for collection, _ in definitions), *damaged})
     found = [f"collection {number}" for number in collections if number > last_collection_id]
     for collection, partitions in definitions:

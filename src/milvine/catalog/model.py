@@ -77,7 +77,8 @@ class StoredCollection:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What a reader sees of the catalog without reading it: which one it is, and which commit is its newest."""
+    """What a reader sees of the catalog without reading it: which one it is, and which
+    commit is its newest."""
 
     catalog: object
     commit: object
@@ -90,7 +91,8 @@ class Contents:
     Attributes:
         durable_lsn: records up to it had been durable in the log.
         last_id: no id of a row or of a segment up to it is given again.
-        last_collection_id, last_partition_id: the highest that were ever given, dropped ones included.
+        last_collection_id, last_partition_id: the highest that were ever
+            given, dropped ones included.
     """
 
     collections: tuple[StoredCollection, ...]

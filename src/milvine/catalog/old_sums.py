@@ -16,7 +16,8 @@ _FACTS = 0
 
 
 def wrong_of_old(connection: Connection) -> set[int]:
-    """Numbers of the collections that are not what they were when their old sum was made; 0: the facts."""
+    """Numbers of the collections that are not what they were when their old sum
+    was made; 0: the facts."""
     if not inspect(connection).has_table(OLD_SUMS.name):
         return set()
     known = {row.collection_id: row.value for row in connection.execute(select(OLD_SUMS))}

@@ -112,7 +112,8 @@ class PostgresCatalog(Catalog):
         return int(value) if called else 0
 
     def mark(self) -> Mark:
-        """As of SQLite. The row of a database that was restored is told from the one of before by its transaction."""
+        """As of SQLite. The row of a database that was restored is told from the one of
+        before by its transaction."""
         note = followed(self._root / NOTE)
         if folder_id(self._root) != self._folder_id:
             raise CatalogFailed(f"{self._root} has another catalog now: open it anew")

@@ -84,8 +84,9 @@ class Catalog:
         self._definitions.close()
 
     def forked(self) -> None:
-        """SQLite's connection must not even be closed in a child: in the middle of a commit of the parent that would
-        undo the commit in the memory both share. Its locks are the parent's alone."""
+        """SQLite's connection must not even be closed in a child: in the middle of a
+        commit of the parent that would undo the commit in the memory both share. Its locks
+        are the parent's alone."""
         keep_for_ever(self._engine)
 
     def contents(self, unchecked: bool = False) -> Contents:
@@ -200,10 +201,12 @@ class Catalog:
             return found + wrong(connection)
 
     def define(self, contents: Contents | None = None) -> None:
-        """Write the definitions outside the catalog anew, where they say something else; `contents`: as was just read.
+        """Write the definitions outside the catalog anew, where they say something else;
+        `contents`: as was just read.
 
         Raises:
-            CorruptFile: one is of a collection or a partition that this catalog never made: it has lost commits.
+            CorruptFile: one is of a collection or a partition that this catalog never
+                made: it has lost commits.
         """
         contents = contents or self.contents()
         known = [(each.collection, each.partitions) for each in contents.collections]
@@ -219,7 +222,8 @@ class Catalog:
         return int(connection.execute(given, {"name": table.name}).scalar() or 0)
 
     def mark(self) -> Mark:
-        """Another one after each commit of somebody else, and where another file is in the place of this one.
+        """Another one after each commit of somebody else, and where another file is
+        in the place of this one.
 
         Sizes and times of files say neither: a commit changes them before it can be read.
 
@@ -334,7 +338,8 @@ def is_there(path: Path) -> bool:
 
 
 def checkpoint(path: Path) -> None:
-    """Bring everything that the `-wal` beside a catalog holds into its file, durably: it may go then.
+    """Bring everything that the `-wal` beside a catalog holds into its file,
+    durably: it may go then.
 
     Raises:
         CatalogFailed: SQLite refuses.

@@ -58,7 +58,8 @@ class SummedRows:
             self.delete(table, table.c.id.in_(some))
 
     def change_collections(self, changes: Mapping[int, Row]) -> list[tuple[Row, Row]]:
-        """Change values of collections, by id; returns the rows that differ now, as they were and as they are."""
+        """Change values of collections, by id; returns the rows that differ now, as they
+        were and as they are."""
         before: list[RowMapping] = []
         for some in _portions(changes):
             chosen = select(COLLECTIONS).where(COLLECTIONS.c.id.in_(some))

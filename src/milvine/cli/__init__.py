@@ -56,7 +56,8 @@ def main() -> None:
 
 
 def _refused(error: OSError) -> int:
-    """A command that could not say what it was asked fails in one sentence. A reader who has read enough needs none."""
+    """A command that could not say what it was asked fails in one sentence. A reader who has
+    read enough needs none."""
     if not isinstance(error, BrokenPipeError):
         what = str(error) if error.filename else f"cannot write to standard output or error: {error.strerror}"
         print(f"milvine: {what}", file=sys.stderr)

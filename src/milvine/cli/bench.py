@@ -83,7 +83,8 @@ def _measure(
 
 @contextmanager
 def _plain_environment() -> Iterator[None]:
-    """Contenders are started without the variables that bend BLAS, which numpy and faiss read when they load."""
+    """Contenders are started without the variables that bend BLAS, which numpy and
+    faiss read when they load."""
     taken = {name: os.environ.pop(name) for name in _BENDS_BLAS if name in os.environ}
     try:
         yield

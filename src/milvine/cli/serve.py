@@ -137,7 +137,8 @@ def _say_ready(line: str) -> None:
 
 
 def _until_told(stops: StopSignals, server: Server) -> bool:
-    """Waits for a signal; True when the server is to end because it no longer does what it is there for."""
+    """Waits for a signal; True when the server is to end because it no longer does
+    what it is there for."""
     while not stops.wait(_LOOK_SECONDS):
         if server.look_after():
             return True

@@ -19,9 +19,10 @@ _BY_SIGNAL = 128  # what shells add to the number of the signal that ended a pro
 class StopSignals:
     """Catches SIGTERM, SIGINT and SIGHUP from the moment it is made, in the main thread.
 
-    Before `serving` is called one of them ends the process with code 0: nothing was acknowledged, and a start that is
-    cut off is what recovery is for. After that the first one ends `wait`, and one more ends the process at once, with
-    128 and its number. A signal that is ignored when the process starts stays ignored, as SIGHUP under nohup.
+    Before `serving` is called one of them ends the process with code 0: nothing was acknowledged,
+    and a start that is cut off is what recovery is for. After that the first one ends `wait`, and
+    one more ends the process at once, with 128 and its number. A signal that is ignored when the
+    process starts stays ignored, as SIGHUP under nohup.
     """
 
     def __init__(self) -> None:

@@ -11,8 +11,8 @@ from typing import TextIO
 def open_closed() -> None:
     """Opens each of the descriptors 0 to 2 that is closed on the null device.
 
-    Else the next file that is opened gets its number, and what a library says on standard error is written into the
-    log or the catalog.
+    Else the next file that is opened gets its number, and what a library says on standard error is
+    written into the log or the catalog.
     """
     while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(opened, True)
@@ -20,7 +20,8 @@ def open_closed() -> None:
 
 
 def write_now(text: str) -> None:
-    """A line to standard output, past Python's buffer, in which a line that cannot be written would stay.
+    """A line to standard output, past Python's buffer, in which a line that
+    cannot be written would stay.
 
     Raises:
         OSError: it cannot be written.
@@ -31,8 +32,8 @@ def write_now(text: str) -> None:
 def unwritten() -> OSError | None:
     """Writes what Python still holds for standard output and standard error.
 
-    What cannot be written is let go, and the last reason is returned: the interpreter would complain of it at its end,
-    and give its own exit code.
+    What cannot be written is let go, and the last reason is returned: the interpreter would
+    complain of it at its end, and give its own exit code.
     """
     reason: OSError | None = None
     for stream in (sys.stdout, sys.stderr):

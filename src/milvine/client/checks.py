@@ -145,9 +145,9 @@ def schema_of(param: Any) -> tuple[str, int, int, MetricType, dict[str, Any]]:
 def ids(value: Any) -> Ids:
     """int64 (n,), n > 0, of whole numbers from 0 to 2**63 - 1.
 
-    They may come as whatever numpy reads as integers (arrays, columns of pandas and Arrow, tensors in main memory), in
-    a list, tuple, range or array of objects, or as texts of digits. A float is none, even a whole one: those from 2**53
-    on stand for several ids.
+    They may come as whatever numpy reads as integers (arrays, columns of pandas and Arrow, tensors
+    in main memory), in a list, tuple, range or array of objects, or as texts of digits. A float is
+    none, even a whole one: those from 2**53 on stand for several ids.
 
     Raises:
         ParamError: the text says why.

@@ -39,8 +39,8 @@ class Milvus(Connection):
     nothing, as in 1.x, and is warned of.
 
     `_async=True` returns at once with a future whose `result()` is what the call would have returned; `_callback` is
-    called with the same, unpacked, in a thread of the client for callbacks. It may wait for other calls; what it raises
-    is logged.
+    called with the same, unpacked, in a thread of the client for callbacks. It may wait for other
+    calls; what it raises is logged.
     """
 
     # collections

@@ -16,8 +16,8 @@ _HARMLESS = frozenset((
     "gssdelegation", "target_session_attrs", "load_balance_hosts",
 ))
 # fmt: on
-"""Parameters of PostgreSQL's addresses that are no secrets. Whatever else an address has is hidden: `sslpassword` is
-not the last one to be invented."""
+"""Parameters of PostgreSQL's addresses that are no secrets. Whatever else an address has is hidden:
+`sslpassword` is not the last one to be invented."""
 _PARAMETER = re.compile(r"(?<=[?&;])([^=&;\s]*)=([^&;\s]*)")
 
 
@@ -43,7 +43,8 @@ def secret_parameters(parameters: dict[str, object]) -> list[str]:
 
 
 def as_shown(name: str, text: str) -> str:
-    """The value of a key as it may be shown; `name` is one such as `storage.s3_secret_key`, or of that kind."""
+    """The value of a key as it may be shown; `name` is one such as
+    `storage.s3_secret_key`, or of that kind."""
     if re.search("secret|password|access_key|token$", name) and text:
         return HIDDEN
     if "://" in text:

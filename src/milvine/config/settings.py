@@ -98,7 +98,8 @@ class Settings:
     trace_endpoint: str = field(default="", repr=False)  # addition: tracing_config.otlp_endpoint, may hold a token
 
     def __post_init__(self) -> None:
-        """Raises IllegalArgument: seconds or shares out of range, whoever made these settings of whatever."""
+        """Raises IllegalArgument: seconds or shares out of range, whoever made these
+        settings of whatever."""
         for name in NUMBERS:
             key, parse = KEYS[name]
             parse(key, getattr(self, name))

@@ -19,7 +19,8 @@ KEPT_FILE = "settings.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """`kind` is FLAG, ENVIRONMENT, FILE, FOLDER or DEFAULT; `where` names flag, variable, or file and line."""
+    """`kind` is FLAG, ENVIRONMENT, FILE, FOLDER or DEFAULT; `where` names flag,
+    variable, or file and line."""
 
     kind: str
     where: str = ""
@@ -52,7 +53,8 @@ class Configuration:
 
     Attributes:
         file: where values can be changed for good: the configuration file that was given.
-        kept: where else, without such a file: in the data folder. None where nothing is to be written there.
+        kept: where else, without such a file: in the data folder. None where
+            nothing is to be written there.
     """
 
     values: Mapping[str, Value]
@@ -101,7 +103,8 @@ def _checked(key: Key, given: Given) -> Value:
 
 
 def text_of(key: Key, value: object) -> str:
-    """A checked value as 1.x shows it: as it was written, `Off` as `Off`; a switch of no text is off."""
+    """A checked value as 1.x shows it: as it was written, `Off` as `Off`; a
+    switch of no text is off."""
     return raw(key.name, value) or ("false" if key.parse(key.name, value) is False else "")
 
 

@@ -21,9 +21,11 @@ from milvine.types import MetricType
 def create_collection(
     stores: Stores, name: str, dimension: int, index_file_size_mb: int, metric: MetricType
 ) -> CollectionState:
-    """Raises CollectionExists, IllegalCollectionName, IllegalDimension, IllegalArgument, IllegalMetricType."""
+    """Raises CollectionExists, IllegalCollectionName, IllegalDimension,
+    IllegalArgument, IllegalMetricType."""
     check_name(name)
-    # No door lets 0 pass; here it is a collection whose segments are never merged, for who wants many.
+    # No door lets 0 pass; here it is a collection whose segments are never
+    # merged, for who wants many.
     metric = checked_metric(dimension, index_file_size_mb or INDEX_FILE_SIZE_MIN_MB, metric)
 
     def run() -> CollectionState:

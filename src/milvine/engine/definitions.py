@@ -135,11 +135,12 @@ def checked_index_type(index_type: int, params: object, collection: Collection) 
 
 
 def check_storable(params: object) -> None:
-    """Whether index parameters, which are kept and told again as they are, can be read back by everybody.
+    """Whether index parameters, which are kept and told again as they are, can
+    be read back by everybody.
 
     Raises:
-        IllegalArgument: they nest deeper than 32 levels, hold numbers that are not finite or over 64 bits, or take more
-            than 64 KB.
+        IllegalArgument: they nest deeper than 32 levels, hold numbers that are not finite or over
+            64 bits, or take more than 64 KB.
     """
     _check_values(params, _PARAMS_DEPTH_MAX)
     if len(json.dumps(params)) > _PARAMS_BYTES_MAX:

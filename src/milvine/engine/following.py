@@ -14,10 +14,11 @@ _SECONDS = 1.0
 
 
 class Follower:
-    """Keeps a database at the newest commit: every second with `background`, and whenever `refresh` is called.
+    """Keeps a database at the newest commit: every second with `background`, and
+    whenever `refresh` is called.
 
-    A look that fails changes nothing: what was known before goes on being read, and the next look is another try.
-    `trouble` says why the last one failed; it is empty while all is well.
+    A look that fails changes nothing: what was known before goes on being read, and the next look
+    is another try. `trouble` says why the last one failed; it is empty while all is well.
     """
 
     def __init__(self, parts: Opening, background: bool) -> None:
@@ -79,7 +80,8 @@ class Follower:
         stores.names = {state.collection.name: state for state in states.values()}
 
     def _opened(self, stored: StoredCollection) -> CollectionState:
-        """Its segments are looked at anew: what could not be read may have been removed, for others took its place."""
+        """Its segments are looked at anew: what could not be read may have been removed, for
+        others took its place."""
         for record in stored.segments:
             self._stores.files.refused.pop(record.id, None)
         return CollectionState(stored, self._stores.files)

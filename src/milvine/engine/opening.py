@@ -40,7 +40,8 @@ class Opening:
 
 
 def open_parts(root: Path, settings: Settings, events: Events, read_only: bool) -> Opening:
-    """Lock, catalog, log, writer; `Opened` tells of it. On an error everything that was opened is closed again."""
+    """Lock, catalog, log, writer; `Opened` tells of it. On an error everything that was
+    opened is closed again."""
     began = time.monotonic()
     folder = DataFolder(root)
     folder.open(read_only)
@@ -158,7 +159,8 @@ def flush_rest(opening: Opening) -> None:
 
 
 def close_parts(opening: Opening) -> None:
-    """End background work, stop the writer, close catalog and files, release the lock. Twice is as once."""
+    """End background work, stop the writer, close catalog and files, release the
+    lock. Twice is as once."""
     opening.stores.closing.set()
     opening.builders.close()
     opening.stores.writer.close()

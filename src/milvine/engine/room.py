@@ -74,8 +74,8 @@ class WorkRoom:
     def of(self, size: int) -> Iterator[None]:
         """Counts `size` bytes; waits until there is room, which for more than there ever is means: alone.
 
-        Whoever has it never waits for room again, so everybody's turn comes, and who wants much is not passed for ever
-        by those who want little.
+        Whoever has it never waits for room again, so everybody's turn comes, and who wants much is
+        not passed for ever by those who want little.
         """
         place = _Place(min(size, self._most))
         try:
@@ -101,7 +101,8 @@ class WorkRoom:
             self._grant()
 
     def _grant(self) -> None:
-        """To as many as there is room for, with the lock held; those that have it already stay as they are."""
+        """To as many as there is room for, with the lock held; those that have it
+        already stay as they are."""
         left = self._most
         for place in self._places:
             left -= place.size

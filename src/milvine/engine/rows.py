@@ -24,9 +24,10 @@ def insert_request(
     """An insert that fits the collection as it is now. `key`: any text, empty for none.
 
     Raises:
-        IllegalVectorId: the collection's ids are given the other way, or these are not one for each row.
-        IllegalDimension, IllegalRowRecord: the vectors are not of this collection, there are none, or no search would
-            find one and `insert.refuse_nonfinite` is on.
+        IllegalVectorId: the collection's ids are given the other way, or these
+            are not one for each row.
+        IllegalDimension, IllegalRowRecord: the vectors are not of this collection, there are none,
+            or no search would find one and `insert.refuse_nonfinite` is on.
     """
     collection = state.version.collection
     check_id_mode(collection.id_mode, ids is None)
@@ -37,7 +38,8 @@ def insert_request(
 
 
 def insert(stores: Stores, request: InsertRequest, began: float) -> Ids:
-    """The ids of the rows, (n,) int64, once they are durable and visible. `began`: when the caller's call did."""
+    """The ids of the rows, (n,) int64, once they are durable and visible. `began`: when
+    the caller's call did."""
     name = request.state.collection.name
     try:
         stored: Ids = stores.writer.submit(request).result()

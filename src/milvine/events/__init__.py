@@ -69,7 +69,8 @@ class WriterEnded(Event):
 
 @dataclass(frozen=True, slots=True)
 class NetworkFolder(Event):
-    """Data folder or log lie on a network file system, whose locks and syncs may promise more than they keep."""
+    """Data folder or log lie on a network file system, whose locks and syncs may
+    promise more than they keep."""
 
     folder: str
     kind: str
@@ -108,7 +109,8 @@ class Flushed(Event):
 
 @dataclass(frozen=True, slots=True)
 class NonfiniteStored(Event):
-    """A flush wrote rows with NaN, infinity or an overflowing length: no search finds them. Told once a collection."""
+    """A flush wrote rows with NaN, infinity or an overflowing length: no search finds them.
+    Told once a collection."""
 
     collection: str
     rows: int
@@ -281,7 +283,8 @@ class Loaded(Event):
 
 @dataclass(frozen=True, slots=True)
 class LoadedInPart(Event):
-    """More was asked into memory than `cache.cache_size` has room for: so many `segments` are read when searched."""
+    """More was asked into memory than `cache.cache_size` has room for: so many `segments`
+    are read when searched."""
 
     collection: str
     segments: int

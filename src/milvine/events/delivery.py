@@ -15,14 +15,16 @@ Listener = Callable[[Event], None]
 
 
 class Events:
-    """A list of listeners. A listener must not raise and must not block: it is called on engine threads."""
+    """A list of listeners. A listener must not raise and must not block: it is
+    called on engine threads."""
 
     def __init__(self, *listeners: Listener) -> None:
         self._listeners: list[tuple[Listener, tuple[type[Event], ...]]] = [(each, (Event,)) for each in listeners]
         self._by_type: dict[type[Event], list[Listener]] = {}
 
     def subscribe(self, listener: Listener, kinds: tuple[type[Event], ...] = (Event,)) -> None:
-        """From now on `listener` is told of every event that is one of `kinds`; searches are not held up by others."""
+        """From now on `listener` is told of every event that is one of `kinds`; searches are
+        not held up by others."""
         self._listeners.append((listener, kinds))
         self._by_type = {}
 

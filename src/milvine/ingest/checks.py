@@ -22,7 +22,8 @@ WRONG_COUNT = "The size of vector ID array must be equal to the size of the vect
 
 
 def check_rows(collection: Collection, vectors: object, ids: object) -> None:
-    """Whether `vectors` are rows of the collection, (n, width) of its dtype, and `ids` are None or (n,) int64.
+    """Whether `vectors` are rows of the collection, (n, width) of its dtype, and
+    `ids` are None or (n,) int64.
 
     Raises:
         IllegalRowRecord: there are none, or it is no array of two dimensions.
@@ -46,7 +47,8 @@ def check_rows(collection: Collection, vectors: object, ids: object) -> None:
 
 
 def check_ids(ids: object) -> None:
-    """Whether `ids` are (n,) int64. Any values are ids, 0 and negative ones too (specification 3.10).
+    """Whether `ids` are (n,) int64. Any values are ids, 0 and negative ones
+    too (specification 3.10).
 
     Raises:
         IllegalVectorId: they are not.
@@ -56,7 +58,8 @@ def check_ids(ids: object) -> None:
 
 
 def check_id_mode(mode: IdMode, generated: bool) -> None:
-    """Ids are given by the caller in all inserts of a collection, or in none (specification 3.10, 5a and 5b).
+    """Ids are given by the caller in all inserts of a collection, or in none
+    (specification 3.10, 5a and 5b).
 
     Raises:
         IllegalVectorId: this insert does it the other way.
@@ -92,7 +95,8 @@ class Fitting:
         return cls([(each.collection, each.partitions) for each in stored], contents.flushed)
 
     def misfit(self, lsn: int, record: Record) -> str:
-        """Why a record cannot be applied; empty when it can, is flushed, or its collection was dropped."""
+        """Why a record cannot be applied; empty when it can, is flushed, or its
+        collection was dropped."""
         collection = self._collections.get(record.collection_id)
         if collection is None or lsn <= self._flushed.get(collection.id, 0):
             return ""

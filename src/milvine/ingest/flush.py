@@ -34,7 +34,8 @@ from milvine.types import Collection, Partition, RowMask
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """What one flush will write. `live` has one bool array per block, as of `lsn`; `after` is what was flushed then."""
+    """What one flush will write. `live` has one bool array per block, as of `lsn`; `after` is
+    what was flushed then."""
 
     collection: Collection
     partitions: tuple[Partition, ...]
@@ -47,7 +48,8 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The files of a flush. `origins` gives for each new segment the sealed rows it holds, by position.
+    """The files of a flush. `origins` gives for each new segment the sealed
+    rows it holds, by position.
 
     `nonfinite`: how many of the rows no search finds.
     """
@@ -140,7 +142,8 @@ def new_record(collection: Collection, rows: RowSet, name: str) -> SegmentRecord
 
 
 def commit(flushes: Sequence[Flush], catalog: Catalog, ids: IdSource) -> None:
-    """Make flushes real, on the writer thread: one commit of all Edits, then the versions that readers see.
+    """Make flushes real, on the writer thread: one commit of all Edits, then the
+    versions that readers see.
 
     Raises:
         StorageFailed, CorruptFile: nothing changed.
@@ -220,7 +223,8 @@ def _row_sets(sealed: Sealed, ids: IdSource) -> tuple[list[RowSet], list[NDArray
 
 
 def _rows_by_partition(sealed: Sealed) -> dict[int, NDArray[np.int64]]:
-    """The live rows of each partition that has some, ascending: one pass, however many partitions there are."""
+    """The live rows of each partition that has some, ascending: one pass, however many
+    partitions there are."""
     rows = np.flatnonzero(_joined(sealed.live))
     partitions = _joined([block.partitions[: block.length] for block in sealed.blocks])[rows]
     if not len(rows):

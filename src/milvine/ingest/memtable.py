@@ -70,7 +70,8 @@ class Block:
 
 
 class TailBytes:
-    """Bytes of the unflushed rows of all collections together: `count` never has to look at each."""
+    """Bytes of the unflushed rows of all collections together: `count` never
+    has to look at each."""
 
     def __init__(self) -> None:
         self.count = 0

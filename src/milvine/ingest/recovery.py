@@ -42,8 +42,8 @@ def recover(
     """States of all collections with the log replayed, and the log ready for appending.
 
     Raises:
-        CorruptFile: an acknowledged record is damaged or cannot be applied, file and offset are named; or the catalog
-            lost commits.
+        CorruptFile: an acknowledged record is damaged or cannot be applied, file and offset are
+            named; or the catalog lost commits.
         StorageFailed: the log is not where `wal.path` says, or cannot be read.
     """
     states = {stored.collection.id: CollectionState(stored, files) for stored in contents.collections}
@@ -113,7 +113,8 @@ def newest_number(storage: LocalStorage) -> int:
 
 
 def sweep(storage: LocalStorage, states: dict[int, CollectionState], first_lsn: int | None) -> tuple[str, ...]:
-    """Remove the components that no segment of the catalog needs: what a crash left behind. Returns their names.
+    """Remove the components that no segment of the catalog needs: what a crash left
+    behind. Returns their names.
 
     Other files that lie there (logs, tokens: settings name folders) stay.
 

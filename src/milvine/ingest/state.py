@@ -66,7 +66,8 @@ class CollectionState:
             self.since_seal_lsn = lsn
 
     def add_partition(self, partition: Partition) -> None:
-        """Take a new partition in and show it to readers; segments and their plans are as they were."""
+        """Take a new partition in and show it to readers; segments and their
+        plans are as they were."""
         self.partitions[partition.id] = partition
         self._partition_set = self._partition_set.with_new(partition)
         self.version = replace(self.version, partition_set=self._partition_set)
@@ -94,7 +95,8 @@ class CollectionState:
         return {name for each in self.segments.values() for name in each.segment.record.files}
 
     def pin(self) -> Version:
-        """The version that is current now, for a reader: everything it does then is about the same rows and definition.
+        """The version that is current now, for a reader: everything it does then is about the
+        same rows and definition.
 
         Raises:
             CollectionNotFound: dropped, so there is nothing in it any more.

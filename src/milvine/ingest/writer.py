@@ -85,7 +85,8 @@ _Data = InsertRequest | DeleteRequest
 class Writer:
     """The thread. `log` belongs to it. A group ends with the request that reaches `group_bytes`.
 
-    `in_place` raises FolderGone when the data folder is not the one that was opened: it is asked before each turn.
+    `in_place` raises FolderGone when the data folder is not the one that was opened: it
+    is asked before each turn.
     """
 
     def __init__(
@@ -108,7 +109,8 @@ class Writer:
         self._thread.start()
 
     def submit(self, request: _Data) -> Outcome[Ids]:
-        """Queue an insert or a delete. It is told when the rows are durable and visible, or refused.
+        """Queue an insert or a delete. It is told when the rows are durable
+        and visible, or refused.
 
         Raises:
             DatabaseClosed: after close.
@@ -138,8 +140,8 @@ class Writer:
 
         Raises:
             DatabaseClosed: after close.
-            StorageFailed: the thread has ended, or the log cannot be written; the text says which. FolderGone: folder
-                or log are not where they were.
+            StorageFailed: the thread has ended, or the log cannot be written; the text says which.
+                FolderGone: folder or log are not where they were.
             DiskFull: there is no room for inserts; once there is, they go on.
         """
         self._check_open()
@@ -299,8 +301,8 @@ class Writer:
         """The record to log; None for a delete that has nothing to do.
 
         Raises:
-            CollectionNotFound, PartitionNotFound, IllegalVectorId, IllegalDimension, IllegalRowRecord: refused, nothing
-                is logged.
+            CollectionNotFound, PartitionNotFound, IllegalVectorId, IllegalDimension,
+                IllegalRowRecord: refused, nothing is logged.
         """
         state = request.state
         if state.dropped:

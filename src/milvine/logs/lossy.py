@@ -11,8 +11,9 @@ _STANDARD_ERROR = 2
 
 
 class LosesLines(logging.Handler):
-    """For handlers that write to `where`. That lines cannot be written is said once on standard error, and how many
-    they were is logged when it can be written again; Python would print a traceback for each of them.
+    """For handlers that write to `where`. That lines cannot be written is said once on standard
+    error, and how many they were is logged when it can be written again; Python would print a
+    traceback for each of them.
     """
 
     where = "standard error"

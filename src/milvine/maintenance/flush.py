@@ -15,7 +15,8 @@ from milvine.maintenance.reclaim import retire
 from milvine.storage.failpoints import at
 
 _TOGETHER = 128
-"""Collections of one commit: while it is made the writer does nothing else, and their next flushes wait."""
+"""Collections of one commit: while it is made the writer does nothing else, and
+their next flushes wait."""
 _TOGETHER_BYTES = 64 << 20
 Failure = tuple[CollectionState, Exception]
 
@@ -24,8 +25,8 @@ def flush(stores: Stores, *states: CollectionState) -> None:
     """Write everything acknowledged so far for these collections to segments.
 
     Raises:
-        StorageFailed, CorruptFile: nothing is lost: the rows stay in the log and in memory. All other collections are
-            flushed.
+        StorageFailed, CorruptFile: nothing is lost: the rows stay in the log and in memory. All
+            other collections are flushed.
     """
     for _, error in flush_each(stores, states):
         raise error
@@ -59,7 +60,8 @@ def _portions(states: Iterable[CollectionState]) -> Iterator[list[CollectionStat
 
 
 def _flush_portion(stores: Stores, states: Sequence[CollectionState], failures: list[Failure]) -> None:
-    """Together; one that is being flushed by somebody else is waited for afterwards, when nobody waits for this."""
+    """Together; one that is being flushed by somebody else is waited for afterwards, when
+    nobody waits for this."""
     free: list[CollectionState] = []
     try:
         free += (state for state in states if state.flushing.acquire(blocking=False))

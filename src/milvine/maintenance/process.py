@@ -39,9 +39,10 @@ if given is None:
 from milvine.maintenance.builder import main
 sys.exit(main())
 """
-"""What a terminal or a supervisor tells all processes of a server is for the server, which ends its builders.
-numpy's BLAS, for which builds have hardly a use, starts threads that spend a tenth of a second of CPU on waiting.
-faiss's own does not, and shall train with all its threads: it reads the same variable, later.
+"""What a terminal or a supervisor tells all processes of a server is for the server, which ends
+its builders. numpy's BLAS, for which builds have hardly a use, starts threads that spend a tenth
+of a second of CPU on waiting. faiss's own does not, and shall train with all its threads: it reads
+the same variable, later.
 """
 _OUT_OF_CPU_TIME = -getattr(signal, "SIGXCPU", 0)
 
@@ -133,7 +134,8 @@ class _Builder(subprocess.Popen[str]):
         let_go_in_children(self)
 
     def forked(self) -> None:
-        """A forked child must not hold the pipe by whose end a builder knows that its parent is gone."""
+        """A forked child must not hold the pipe by whose end a builder knows
+        that its parent is gone."""
         for stream in (self.stdin, self.stdout, self.stderr):
             if stream is not None and not stream.closed:
                 os.close(stream.fileno())

@@ -182,8 +182,8 @@ class ComponentFile:
 
 
 class FileCache:
-    """Component files by name. At most `files_max` stay open, and those reserved, and no more than half of what this
-    process may open; the longest unused go first.
+    """Component files by name. At most `files_max` stay open, and those reserved, and no more than
+    half of what this process may open; the longest unused go first.
 
     A file that a search still reads stays mapped until that search lets go of it.
 
@@ -214,7 +214,8 @@ class FileCache:
         let_go_in_children(self)
 
     def forked(self) -> None:
-        """Unmap: a child that lives on would keep the disk from taking back files that are removed."""
+        """Unmap: a child that lives on would keep the disk from taking back
+        files that are removed."""
         self._lock = threading.Lock()
         self.clear()
 
@@ -279,7 +280,8 @@ class FileCache:
         return {name for reader in self._readers for name in reader.needed}
 
     def release_unnamed(self, named: Set[str]) -> bool:
-        """Let go of all files that are not among `named` and that no reader needs; whether readers need some still."""
+        """Let go of all files that are not among `named` and that no reader needs; whether
+        readers need some still."""
         with self._lock:
             unnamed = (self._open.keys() | self._reserved.keys()) - named
             needed = self._needed() & unnamed if unnamed else set()
@@ -319,8 +321,9 @@ class FileCache:
             return self._storage.read(name, scattered)
 
     def _make_room(self) -> None:
-        """For one more. A mapped file takes one of those that this process may open, and two where it is mapped twice:
-        when there are too few of them, files asked for ahead of searches are closed as well, and opened again."""
+        """For one more. A mapped file takes one of those that this process may open, and two where
+        it is mapped twice: when there are too few of them, files asked for ahead of searches are
+        closed as well, and opened again."""
         self._evict(self._files_max - 1)
         if not self._in_memory:
             allowed = files_to_hold()

@@ -42,7 +42,8 @@ def write_rows(
 ) -> int:
     """Write one pack file with a segment for each row set, durably; those of fewer rows will never have an index.
 
-    Returns how many of the rows no search finds (`milvine.index.finite`). The footer says it of each segment.
+    Returns how many of the rows no search finds (`milvine.index.finite`). The footer
+    says it of each segment.
 
     Raises:
         StorageFailed: nothing of the file remains.

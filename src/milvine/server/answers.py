@@ -52,7 +52,8 @@ def budget() -> AnswerBudget:
 
 
 class _Room(Held):
-    """Of one answer. An interrupt may keep the `with` from its end; what then dies with it is let go all the same."""
+    """Of one answer. An interrupt may keep the `with` from its end; what then dies with it
+    is let go all the same."""
 
     def __del__(self) -> None:
         if not self.over:

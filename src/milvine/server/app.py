@@ -111,7 +111,8 @@ class Server:
         return self._door.port
 
     def look_after(self) -> bool:
-        """Whether this process is of no more use: a door died of an error. It is logged; stop and start it again."""
+        """Whether this process is of no more use: a door died of an error. It is logged;
+        stop and start it again."""
         reason = self._side.health.ended()
         if reason:
             self._events.emit(JobFailed("serving", reason))

@@ -51,7 +51,8 @@ def read_document(path: Path) -> Document:
 
 
 def values_of(file: Path, kind: str) -> tuple[dict[str, Given], list[str]]:
-    """What a file says of keys, and sentences about the rest of it. `kind`: the kind of their origin.
+    """What a file says of keys, and sentences about the rest of it. `kind`:
+    the kind of their origin.
 
     Raises:
         IllegalArgument: as `read_document`; or it is for another version of the server.

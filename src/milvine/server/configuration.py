@@ -42,8 +42,9 @@ class RunningConfiguration:
         return as_shown(key.name, self._values[key.name].text)
 
     def set(self, name: str, value: object) -> None:
-        """Change a value: at once for live keys, at the next start for others. It is kept in the configuration file, or
-        without one in the data folder. The text that stands for a secret leaves that as it is.
+        """Change a value: at once for live keys, at the next start for others. It is kept in
+        the configuration file, or without one in the data folder. The text that stands for a
+        secret leaves that as it is.
 
         Raises:
             CallerError: there is no such key, or it is none that can be set.

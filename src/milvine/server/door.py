@@ -41,7 +41,8 @@ class DoorFailed(OperatorError):
 class Door(Protocol):
     """Made listening, serves from `start` to `stop`.
 
-    Where an error ends what takes the calls, `ended` says so: the process lives on, and nobody would notice.
+    Where an error ends what takes the calls, `ended` says so: the process lives on,
+    and nobody would notice.
     """
 
     name: str
@@ -49,7 +50,8 @@ class Door(Protocol):
 
     @property
     def ended(self) -> str:
-        """Why no more calls are taken, though nobody stopped it; empty before `start` and while they are."""
+        """Why no more calls are taken, though nobody stopped it; empty before
+        `start` and while they are."""
 
     def start(self) -> None:
         """Take calls."""
@@ -65,7 +67,8 @@ def end_of(threads: Iterable[threading.Thread]) -> str:
 
 
 def tell_of_error() -> None:
-    """Tells of the error being handled as Python tells of one that ends a thread, which goes on here."""
+    """Tells of the error being handled as Python tells of one that ends a
+    thread, which goes on here."""
     threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
 

@@ -25,9 +25,11 @@ _REQUEST = bytes(health.HealthCheckRequest(service=health.SERVICE).SerializeToSt
 
 
 class DoorProbe:
-    """Calls `Health/Check` at `place`, over one connection, whoever asks and however often: an answer counts a second.
+    """Calls `Health/Check` at `place`, over one connection, whoever asks and however often:
+    an answer counts a second.
 
-    The service asked about is the health service itself, which answers without a look at the database.
+    The service asked about is the health service itself, which answers without
+    a look at the database.
     """
 
     def __init__(self, place: str) -> None:
@@ -47,7 +49,8 @@ class DoorProbe:
             return self._reason
 
     def dead(self) -> str:
-        """As `trouble`, when it has been so for `DEAD_SECONDS`: a port that is busy for a moment is alive."""
+        """As `trouble`, when it has been so for `DEAD_SECONDS`: a port that is busy
+        for a moment is alive."""
         reason = self.trouble()
         return reason if time.monotonic() >= self._silent_since + DEAD_SECONDS else ""
 

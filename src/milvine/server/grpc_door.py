@@ -62,8 +62,8 @@ class GrpcDoor:
     """Listens from the moment it is made. `handlers` are grpcio's own, for services beside ours.
 
     Attributes:
-        own_place: where this process calls it. With TLS a Unix socket, for there may be no certificate for ourselves;
-            nothing but health is answered there.
+        own_place: where this process calls it. With TLS a Unix socket, for there may be no
+            certificate for ourselves; nothing but health is answered there.
 
     Raises:
         DoorFailed: the address is taken or not ours.

@@ -18,9 +18,11 @@ _NAME = "(_serve)"  # how the name of the thread ends that grpcio starts
 
 
 class ServingThread:
-    """Starts a server of grpcio and waits for the end of its thread; one that ended of an error is replaced at once.
+    """Starts a server of grpcio and waits for the end of its thread; one that ended of an
+    error is replaced at once.
 
-    What arrived in the moment of the error is lost: its caller runs into a deadline, the others notice nothing.
+    What arrived in the moment of the error is lost: its caller runs into a deadline,
+    the others notice nothing.
 
     Attributes:
         ended: why no more calls are taken, though nobody stopped the server; empty while they are.
@@ -38,7 +40,8 @@ class ServingThread:
             threading.Thread(target=self._watch, args=started, name="milvine-grpc", daemon=True).start()
 
     def stop(self, grace: float, last_seconds: float) -> None:
-        """Ends the server. A call that was lost never ends, so this waits little longer than `grace` for the last."""
+        """Ends the server. A call that was lost never ends, so this waits little longer than
+        `grace` for the last."""
         self._stopping.set()
         self._server.stop(grace).wait(grace + last_seconds)
 
@@ -57,7 +60,8 @@ class ServingThread:
 
 
 def _serving(server: Any) -> Callable[[], object] | None:
-    """What grpcio's thread runs, to be run once more. It has no public name, so a release may lack it: then None."""
+    """What grpcio's thread runs, to be run once more. It has no public name, so a release
+    may lack it: then None."""
     module, state = import_module("grpc._server"), getattr(server, "_state", None)
     serve, take_another = getattr(module, "_serve", None), getattr(module, "_request_call", None)
     if serve is None or take_another is None or state is None:

@@ -24,8 +24,9 @@ _STOPPING = "The server is stopping"
 class Health:
     """`check` raises a MilvineError when the database is not ready (`Database.check_ready`).
 
-    Subscribe `listen` to the events: the server is not serving from the event Stopping on. `vouch_for` says which doors
-    are meant; who asks over HTTP is also told whether calls at the gRPC port are answered.
+    Subscribe `listen` to the events: the server is not serving from the event Stopping on.
+    `vouch_for` says which doors are meant; who asks over HTTP is also told whether calls at
+    the gRPC port are answered.
     """
 
     def __init__(self, check: Callable[[], None]) -> None:
@@ -43,16 +44,19 @@ class Health:
         self._doors, self._probe = doors, probe
 
     def unanswered(self) -> str:
-        """Why calls at the gRPC port are not answered; empty when they are. For who does not ask through it."""
+        """Why calls at the gRPC port are not answered; empty when they are. For who
+        does not ask through it."""
         return self._probe.trouble() if self._probe and not self._stopping else ""
 
     def ended(self) -> str:
-        """Which door takes no more calls, though the server is not stopping, and why; empty when all do."""
+        """Which door takes no more calls, though the server is not stopping, and
+        why; empty when all do."""
         dead = [f"The {door.name} door is dead: {door.ended}" for door in self._doors if door.ended]
         return dead[0] if dead and not self._stopping else ""
 
     def dead(self) -> str:
-        """Why nothing but another start will help; empty when this process is of use. For who asks over HTTP."""
+        """Why nothing but another start will help; empty when this process is of use.
+        For who asks over HTTP."""
         return self.ended() or (self._probe.dead() if self._probe and not self._stopping else "")
 
     def trouble(self) -> str:

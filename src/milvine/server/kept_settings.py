@@ -25,7 +25,8 @@ _MODE = 0o600  # it may hold the password of the catalog
 
 
 def with_kept(given: Configuration, folder: Path, *sources: dict[str, Given]) -> Configuration:
-    """The values of all keys where those that `folder` keeps count for less than `sources`, which gave `given`.
+    """The values of all keys where those that `folder` keeps count for less than
+    `sources`, which gave `given`.
 
     Raises:
         IllegalArgument: the file is damaged, or holds a value that is malformed or out of range.
@@ -40,7 +41,8 @@ def with_kept(given: Configuration, folder: Path, *sources: dict[str, Given]) ->
 
 
 def embedded_configuration(folder: Path) -> Configuration:
-    """That of a database in this process: what its folder keeps, and defaults that fit into the memory there is.
+    """That of a database in this process: what its folder keeps, and defaults that fit
+    into the memory there is.
 
     Raises:
         IllegalArgument: as `with_kept`.

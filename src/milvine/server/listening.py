@@ -9,10 +9,12 @@ from milvine.server.door import DoorFailed, target
 
 
 def listen(address: str, port: int, waiting_max: int) -> socket.socket:
-    """A TCP socket that takes connections; `waiting_max`: how many may wait to be accepted. `::` takes IPv4, too.
+    """A TCP socket that takes connections; `waiting_max`: how many may wait to be
+    accepted. `::` takes IPv4, too.
 
-    What it accepts knows that it is TCP: asyncio sets TCP_NODELAY on nothing else, and without that an answer of two
-    writes waits for the acknowledgement of its first, which clients put off for 40 ms.
+    What it accepts knows that it is TCP: asyncio sets TCP_NODELAY on nothing else, and
+    without that an answer of two writes waits for the acknowledgement of its first, which
+    clients put off for 40 ms.
 
     Raises:
         DoorFailed: the address is taken or not ours.

@@ -167,7 +167,8 @@ class NativeDoor:
             self._answer_together(searches)
 
     def _take_one(self, call_id: int, rpc: str, request: bytes, details: Any, searches: list[_Search]) -> None:
-        """As `_take`; an error is of this call alone: others came with it, and this thread is for all."""
+        """As `_take`; an error is of this call alone: others came with it, and
+        this thread is for all."""
         try:
             self._take(call_id, rpc, request, details, searches)
         except Exception:  # its caller was told

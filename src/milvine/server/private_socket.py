@@ -8,7 +8,8 @@ from pathlib import Path
 
 
 class PrivateSocket:
-    """The folder is made at once, the socket by whoever listens at `path`; `place` is how grpcio calls it."""
+    """The folder is made at once, the socket by whoever listens at `path`; `place`
+    is how grpcio calls it."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="milvine-"))

@@ -16,7 +16,8 @@ from milvine.storage.durable import sync_fd, sync_folder, sync_folder_fd, write_
 from milvine.storage.forks import let_go_in_children
 
 Identity = tuple[int, int]
-"""Device and number of a file or folder: the same under every name, and its own while somebody holds it open."""
+"""Device and number of a file or folder: the same under every name, and its own while
+somebody holds it open."""
 _RELATIVE = {os.open, os.stat, os.unlink, os.rename} <= os.supports_dir_fd and os.scandir in os.supports_fd
 _NONE = -1  # no descriptor, where one is wanted
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -39,7 +40,8 @@ def _close(fd: int | None) -> None:
 class Directory:
     """The folder at `path`, which must be there.
 
-    Methods take names in it and raise OSError. It is let go of by `close`, or with the last who holds this object.
+    Methods take names in it and raise OSError. It is let go of by `close`, or with the
+    last who holds this object.
     """
 
     def __init__(self, path: Path) -> None:
@@ -111,7 +113,8 @@ class Directory:
         self.sync()
 
     def append(self, name: str, data: bytes) -> None:
-        """Append to a file that exists, durably. After an error or a power cut it may end in a part of `data`."""
+        """Append to a file that exists, durably. After an error or a power cut it may
+        end in a part of `data`."""
         fd = self.open(name, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
         try:
             write_all(fd, [memoryview(data)])

@@ -33,10 +33,12 @@ _ROOM_SHARE = 16
 
 
 def refusal(doing: str, error: OSError, file: str | None = None) -> StorageFailed:
-    """The error for an operation that the system refused: `Cannot {doing}: why`, and which file if that is not said.
+    """The error for an operation that the system refused: `Cannot {doing}: why`, and which
+    file if that is not said.
 
     Raises:
-        OSError: `error`, where it did not come from the system but from a handler that interrupted the operation.
+        OSError: `error`, where it did not come from the system but from a handler that
+            interrupted the operation.
     """
     if foreign(error):
         raise error

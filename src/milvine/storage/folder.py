@@ -20,8 +20,8 @@ else:
     import fcntl
 
 FORMAT_VERSION = 2
-"""2: sums of the catalog by rows, definitions with a line for each change. What is of 1 is read, and becomes of 2
-with its next change."""
+"""2: sums of the catalog by rows, definitions with a line for each change. What is of 1 is read,
+and becomes of 2 with its next change."""
 OLDEST_READABLE = 1
 
 
@@ -81,7 +81,8 @@ class DataFolder:
         """Whether it is still the folder that was opened, and locked: whoever writes asks before.
 
         Raises:
-            FolderGone: it was moved, removed or replaced, or its lock was removed, so that another may write to it.
+            FolderGone: it was moved, removed or replaced, or its lock was removed, so that
+                another may write to it.
         """
         if self._identity is not None and identity(self._lock_path) != self._identity:
             raise FolderGone.at("The data folder", self.root)
@@ -176,8 +177,8 @@ def _locked(root: Path, holder: str) -> DataFolderLocked:
 
 
 def _taken(fd: int) -> bool:
-    """Try to take the lock. It is one of the open file, which children inherit, and not of the process: such a lock
-    would be gone as soon as anybody in this process has read the file."""
+    """Try to take the lock. It is one of the open file, which children inherit, and not of the
+    process: such a lock would be gone as soon as anybody in this process has read the file."""
     try:
         if sys.platform == "win32":
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)

@@ -13,8 +13,8 @@ from weakref import WeakSet
 
 class Inherited(Protocol):
     def forked(self) -> None:
-        """Called in a child right after the fork: close descriptors, change nothing behind them, wait for nobody (a
-        thread that holds a lock is not there any more). May raise OSError."""
+        """Called in a child right after the fork: close descriptors, change nothing behind them,
+        wait for nobody (a thread that holds a lock is not there any more). May raise OSError."""
 
 
 _held: WeakSet[Inherited] = WeakSet()

@@ -42,7 +42,8 @@ class _FileSink:
 
 
 class LocalStorage:
-    """Files in one folder, which is held open and must be there. Thread-safe: every method works on one name.
+    """Files in one folder, which is held open and must be there. Thread-safe: every
+    method works on one name.
 
     Raises:
         StorageFailed: the folder is missing or cannot be opened.
@@ -107,10 +108,12 @@ class LocalStorage:
 
     @contextmanager
     def names_together(self) -> Iterator[LocalStorage]:
-        """A storage of the same folder for creating several files: one sync makes all names durable, at the end.
+        """A storage of the same folder for creating several files: one sync makes all
+        names durable, at the end.
 
         Raises:
-            StorageFailed: the disk refused that; the files are there, and it is not known whether they will stay.
+            StorageFailed: the disk refused that; the files are there, and it is not
+                known whether they will stay.
         """
         together = _NamesTogether(self.folder, self._use_mmap, self._directory)
         yield together

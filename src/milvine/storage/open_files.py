@@ -13,10 +13,11 @@ _ANY = 1 << 62
 
 
 def raise_open_files() -> None:
-    """Raises this process's limit to what its user may have, which is far more than what shells give.
+    """Raises this process's limit to what its user may have, which is far more
+    than what shells give.
 
-    Only for processes of our own: a program with an embedded database may rely on its limit, as `select` does, and so
-    may those that it starts.
+    Only for processes of our own: a program with an embedded database may rely on its limit, as
+    `select` does, and so may those that it starts.
     """
     if _resource is None:
         return
@@ -28,8 +29,8 @@ def raise_open_files() -> None:
 
 
 def files_to_hold() -> int:
-    """How many files may be held open for segments: half of what this process may open, for it has others, and one at
-    least."""
+    """How many files may be held open for segments: half of what this process may open, for it has
+    others, and one at least."""
     soft = int(_resource.getrlimit(_resource.RLIMIT_NOFILE)[0]) if _resource else _ANY
     return max(soft // 2, 1) if soft >= 0 else _ANY  # below 0: no limit
 

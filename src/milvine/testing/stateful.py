@@ -60,7 +60,8 @@ contents = st.sampled_from(["plain", "plain", "plain", "copies", "zeros", "unfin
 
 
 def some_vectors(seed: int, rows: int, shape: Shape, content: str = "plain") -> Vectors:
-    """Rows for a collection of that shape: (rows, dimension) float32, or (rows, dimension / 8) uint8."""
+    """Rows for a collection of that shape: (rows, dimension) float32, or (rows,
+    dimension / 8) uint8."""
     random, metric = np.random.default_rng(seed), shape.metric
     size = 1 if content == "copies" else rows, metric.width(shape.dimension)
     low, high = (0, 256) if metric.is_binary else (-3, 4)

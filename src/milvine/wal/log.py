@@ -38,7 +38,8 @@ def file_name(sequence: int) -> str:
 
 
 def log_files(folder: Path) -> list[Path]:
-    """The files of a log, oldest first; none where there is no such folder. Others that lie there are not of it."""
+    """The files of a log, oldest first; none where there is no such folder. Others that
+    lie there are not of it."""
     return sorted(path for path in folder.glob("*" + SUFFIX) if path.stem.isdecimal())
 
 
@@ -142,7 +143,8 @@ class Log:
             self._restart()
 
     def check_place(self) -> None:
-        """Whether the file that is written lies where it is read back from at the next start: asked before `append`.
+        """Whether the file that is written lies where it is read back from at the next
+        start: asked before `append`.
 
         Raises:
             FolderGone: it, or the folder, was moved, removed or replaced.

@@ -52,7 +52,8 @@ class Replay:
         folder: where the log files are.
         durable_lsn: an LSN that the catalog proves to have been durable.
         ignore_errors: drop a damaged rest instead of refusing (`wal.recovery_error_ignore`).
-        misfit: why an undamaged record, with its LSN, cannot be applied all the same; empty when it can.
+        misfit: why an undamaged record, with its LSN, cannot be applied all the
+            same; empty when it can.
     """
 
     def __init__(
@@ -120,7 +121,8 @@ class Replay:
             offset, expected = frame.end, expected + 1
 
     def _applicable(self, file: LogFile, frame: Frame, offset: int) -> Record | None:
-        """The record of a whole frame, which no crash can have left in halves; None if it is none and that is ignored.
+        """The record of a whole frame, which no crash can have left in halves; None if it is
+        none and that is ignored.
 
         Raises:
             CorruptFile: it cannot be applied; file, offset, LSN and reason are named.

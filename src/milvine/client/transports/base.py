@@ -33,7 +33,8 @@ _FIRST_PAUSE, _LAST_PAUSE = 0.1, 1.0
 
 
 def patience(wait_timeout: float, answered: bool) -> float:
-    """Seconds for which a server that refuses is asked again; more where it has `answered` before."""
+    """Seconds for which a server that refuses is asked again; more where it
+    has `answered` before."""
     return wait_timeout if answered else min(wait_timeout, STARTING_SECONDS)
 
 
@@ -58,7 +59,8 @@ class Transport(Protocol):
     """Carries calls of `milvus.grpc.MilvusService`. May be used from several threads at once."""
 
     def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
-        """The reply of an rpc, named as in `Insert`. `timeout` in seconds for all that is tried; None waits for ever.
+        """The reply of an rpc, named as in `Insert`. `timeout` in seconds for all that is
+        tried; None waits for ever.
 
         Raises:
             TransportFailed: no reply: deadline, connection lost, rpc unknown to the server.

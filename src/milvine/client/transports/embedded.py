@@ -36,7 +36,8 @@ class _Opened:
 
 _opened: dict[Path, _Opened] = {}
 _elsewhere: list[_Opened] = []
-"""Those whose folder was moved, removed or replaced since: they still have clients, and take no new ones."""
+"""Those whose folder was moved, removed or replaced since: they still have clients,
+and take no new ones."""
 _lock = threading.RLock()  # reentrant: a client may be collected, and so closed, while another one opens
 
 
@@ -56,7 +57,8 @@ def _acquire(folder: Path, client: object) -> _Opened:
 
 
 def _in_place(opened: _Opened) -> bool:
-    """Whether its path still leads to the folder that it has open, rather than to another or to none."""
+    """Whether its path still leads to the folder that it has open, rather than
+    to another or to none."""
     try:
         opened.database.check_place()
     except FolderGone:
@@ -111,7 +113,8 @@ def _close_all() -> None:
 
 
 def _forget() -> None:
-    """A forked child opens databases of its own, and the lock may be held by a thread that it does not have."""
+    """A forked child opens databases of its own, and the lock may be held by a thread
+    that it does not have."""
     global _lock
     _lock = threading.RLock()
     _opened.clear()

@@ -128,7 +128,8 @@ class HttpTransport:
             self._local.connection = None
 
     def wait(self, deadline: Deadline) -> None:
-        """Until the server answers; one that refuses is asked again for a while, and never after the `deadline`.
+        """Until the server answers; one that refuses is asked again for a while, and
+        never after the `deadline`.
 
         Raises:
             NotConnectError: it did not in any of the attempts.
@@ -155,7 +156,8 @@ class HttpTransport:
 
 
 class _Reading(io.RawIOBase):
-    """What a server sends, until a deadline: a socket's own timeout begins anew with whatever arrives."""
+    """What a server sends, until a deadline: a socket's own timeout begins anew
+    with whatever arrives."""
 
     def __init__(self, deadline: Deadline, sock: socket.socket) -> None:
         self._deadline, self._sock = deadline, sock

@@ -262,8 +262,8 @@ def _instance(settings: bytes) -> int | None:
 class Lanes:
     """The lanes of one client, one for each thread that calls.
 
-    `ask` gives what the server answers about lanes within so many seconds, by other means than a lane; None: the gRPC
-    port it is.
+    `ask` gives what the server answers about lanes within so many seconds, by other means than a
+    lane; None: the gRPC port it is.
     """
 
     def __init__(self, address: ServerAddress, ask: Callable[[float], str] | None = None) -> None:

@@ -122,7 +122,8 @@ class RemoteTransport:
         return answer
 
     def wait(self, deadline: Deadline) -> None:
-        """Until the server answers; one that refuses is asked again for a while, and never after the `deadline`.
+        """Until the server answers; one that refuses is asked again for a while, and
+        never after the `deadline`.
 
         Raises:
             NotConnectError: it did not in any of the attempts.

@@ -80,7 +80,8 @@ def drop_collection(database: Database, request: Any) -> Any:
 
 
 def stats_json(stats: CollectionStats) -> str:
-    """Compact, keys in alphabetical order; a partition without segments has null for them (specification 3.3).
+    """Compact, keys in alphabetical order; a partition without segments has null for
+    them (specification 3.3).
 
     `nonfinite_rows` is an addition, and there only where there are some.
     """

@@ -72,9 +72,11 @@ SERVED = (*PACKED, *MESSAGES, "Cmd")
 
 
 class Operations:
-    """Every rpc of a database. Thread-safe; an error of any kind ends in a reply, not in the caller's thread.
+    """Every rpc of a database. Thread-safe; an error of any kind ends in a reply,
+    not in the caller's thread.
 
-    Those that `passes` is true of are raised instead: where the callers are in this process, and one was interrupted.
+    Those that `passes` is true of are raised instead: where the callers are in this process,
+    and one was interrupted.
     """
 
     def __init__(

@@ -20,7 +20,8 @@ class Readiness(BaseModel):
 
 
 def health_router(health: Health) -> APIRouter:
-    """`GET /healthz`: 200 from a process that answers at its doors. `GET /readyz`: 200, or 503 with the reason."""
+    """`GET /healthz`: 200 from a process that answers at its doors. `GET /readyz`: 200,
+    or 503 with the reason."""
     router = APIRouter(tags=["operation"], default_response_class=Json)
 
     @router.get(

@@ -88,7 +88,8 @@ class Lives:
             return [(part, batch) for part in life.parts.values() for batch in part.stored] if life else []
 
     def told(self) -> dict[str, dict[str, object]]:
-        """What must be in each collection at the end, as JSON: batches that are there, gone, or either."""
+        """What must be in each collection at the end, as JSON: batches that are
+        there, gone, or either."""
         found: dict[str, dict[str, object]] = {}
         for name, life in self._now.items():
             assert life is not None, f"{name} was left without a collection"

@@ -19,7 +19,8 @@ from milvine.testing.races.shapes import SHAPES, told_apart
 
 
 def main(arguments: list[str]) -> int:
-    """`WORK NUMBER CLIENT SECONDS SEED NAMES THREADS`: CLIENT is JSON, the arguments of `Milvus`."""
+    """`WORK NUMBER CLIENT SECONDS SEED NAMES THREADS`: CLIENT is JSON, the
+    arguments of `Milvus`."""
     work, number, client = Path(arguments[0]), int(arguments[1]), json.loads(arguments[2])
     seconds, seed, names, threads = float(arguments[3]), int(arguments[4]), int(arguments[5]), int(arguments[6])
     faulthandler.register(signal.SIGUSR1, all_threads=True)
@@ -42,7 +43,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(racers: list[Racer], seconds: float) -> None:
-    """Definers end first, so that there is something in the collections that are there at the end."""
+    """Definers end first, so that there is something in the collections that
+    are there at the end."""
     now = time.monotonic()
     threads = [
         threading.Thread(

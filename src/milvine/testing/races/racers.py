@@ -48,7 +48,8 @@ _REFUSALS = {
 }
 """What may be said of a request that met another collection than the one it was made for."""
 _OTHER_REFUSALS = ("artition", "xists", "not exist", "no vector", "empty", "not found")
-"""Code 1 is that of partitions and of collections without rows; anything else with it is a fault."""
+"""Code 1 is that of partitions and of collections without rows; anything else
+with it is a fault."""
 
 
 class Racer:
@@ -85,11 +86,13 @@ class Racer:
         return self._random.choice(self._lives.names)
 
     def _shape(self, life: Life | None) -> Shape:
-        """Mostly that of the collection there is, else any: as of a caller who has not heard of the change."""
+        """Mostly that of the collection there is, else any: as of a caller who has
+        not heard of the change."""
         return life.shape if life and self._random.random() < 0.8 else self._random.choice(self._lives.shapes)
 
     def _outcome(self, kind: str, name: str, status: Any, life: Life | None, fits: bool) -> bool:
-        """Whether the call was made to the collection of `life` and no other. Raises Wrong if its status is wrong."""
+        """Whether the call was made to the collection of `life` and no other. Raises Wrong
+        if its status is wrong."""
         same = life is not None and self._lives.now(name) is life
         self.calls[f"{kind}, {'answered' if status.OK() else 'refused'}"] += 1
         if same and fits != status.OK():
@@ -147,7 +150,8 @@ class Racer:
         return [self._search, self._search, self._search, self._get, self._look]
 
     def _search(self) -> None:
-        """Rows that are stored have themselves as nearest; whatever is found has the shape of what was asked."""
+        """Rows that are stored have themselves as nearest; whatever is found has the
+        shape of what was asked."""
         name, chosen = self._name(), None
         life = self._lives.now(name)
         shape, nq = self._shape(life), self._random.choice(_QUERIES)

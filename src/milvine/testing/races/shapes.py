@@ -22,7 +22,8 @@ _MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0
 
 @dataclass(frozen=True)
 class Shape:
-    """A dimension, and the metrics that a collection of that dimension may have: all float, or all binary."""
+    """A dimension, and the metrics that a collection of that dimension may have: all
+    float, or all binary."""
 
     number: int
     dimension: int
@@ -48,8 +49,8 @@ SHAPES = tuple(
         [(2, _FLOAT), (8, _FLOAT), (50, _FLOAT), (256, _FLOAT), (64, _BINARY), (512, _BINARY)]
     )
 )
-"""Sizes that are easily mistaken: 3 queries of 2 dimensions are as long as one of 8, 5 of 50 as one of 256, and 64
-bits take as many elements as 8 floats."""
+"""Sizes that are easily mistaken: 3 queries of 2 dimensions are as long as one of 8, 5 of 50 as one
+of 256, and 64 bits take as many elements as 8 floats."""
 
 
 def told_apart(shapes: Sequence[Shape]) -> list[Shape]:
