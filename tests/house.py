@@ -45,6 +45,7 @@ LEAVES = (
     "waiting",
     "pool",
     "interpreter",
+    "redaction",
 )
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "manager", "managers", "common", "core", "misc", "impl"}
 

@@ -51,6 +51,13 @@ def test_the_embedded_database_loads_nothing_of_an_extra(tmp_path: Path) -> None
     assert set(json.loads(done.stdout)) & optional == set()
 
 
+def test_the_client_of_a_server_waits_for_no_setting_of_servers() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(milvine.__file__).parents[1])}
+    script = "import sys, milvus; print(*({'milvine.config', 'milvine.storage', 'faiss'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stdout + done.stderr
+
+
 def test_the_command_line_itself_does_not_wait_for_numpy() -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(milvine.__file__).parents[1])}
     script = "import sys, milvine.cli; print(*({'numpy', 'faiss', 'grpc', 'sqlalchemy'} & set(sys.modules)))"

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from milvine import redaction
 from milvine.cli.configuration import configure
-from milvine.config import ALL, BY_NAME, KEYS, Key, Settings, as_shown, as_text, default_text, parse_size, secrets
+from milvine.config import ALL, BY_NAME, KEYS, Key, Settings, as_text, default_text, parse_size
 from milvine.config.sources import FILE
 from milvine.errors import IllegalArgument
+from milvine.redaction import as_shown
 
 TEMPLATE = Path(__file__).with_name("server_config.yaml")
 
@@ -202,4 +204,4 @@ def test_passwords_of_libpq_are_hidden_whatever_their_name() -> None:
     """Whoever adds a parameter to the list of harmless ones must look at it: libpq marks those that are secret."""
     psycopg = pytest.importorskip("psycopg")
     marked = {each.keyword.decode() for each in psycopg.pq.Conninfo.get_defaults() if each.dispchar == b"*"}
-    assert marked and not marked & secrets._HARMLESS
+    assert marked and not marked & redaction._HARMLESS

@@ -38,9 +38,9 @@ from milvine.catalog.model import Mark
 from milvine.catalog.place import NOTE, folder_id
 from milvine.catalog.sql import DEFINITIONS, Catalog, followed, pass_over
 from milvine.catalog.tables import COLLECTIONS, METADATA, PARTITIONS
-from milvine.config.secrets import HIDDEN, secret_parameters
 from milvine.errors import CatalogFailed, CatalogFull, DataFolderLocked, MilvineError
 from milvine.events import Events
+from milvine.redaction import HIDDEN, secret_parameters
 from milvine.storage.forks import let_go_in_children
 
 _OWN = MetaData()

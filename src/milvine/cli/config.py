@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from milvine.cli.configuration import configure
-from milvine.config import ALL, Configuration, Key, as_shown
+from milvine.config import ALL, Configuration, Key
 from milvine.errors import MilvineError
+from milvine.redaction import as_shown
 
 config = typer.Typer(help="Show and check the configuration.", no_args_is_help=True, rich_markup_mode=None)
 

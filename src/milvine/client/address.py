@@ -10,7 +10,7 @@ from urllib.request import url2pathname
 
 from milvine.client.credentials import NONE, Credentials, warn_of_clear_token
 from milvine.client.exceptions import ParamError
-from milvine.config.secrets import without_secrets
+from milvine.redaction import without_secrets
 
 _HOST, _PORT, _HTTP_PORT = "127.0.0.1", 19530, 19121
 _INCOMPLETE = "Param is not complete. Please invoke as follow:\n\t(host = ${HOST}, port = ${PORT})\n\t(uri = ${URI})\n"

@@ -6,14 +6,14 @@ from dataclasses import fields
 
 from milvine.config.bounded import bounded
 from milvine.config.keys import ALL, BY_NAME, DOORS, KEYS, LIVE, SIZES, Key
-from milvine.config.secrets import as_shown
 from milvine.config.settings import Settings
 from milvine.config.sources import VARIABLES, Configuration, Given, Origin, Value, resolve, text_of
 from milvine.config.values import parse_bool, parse_size, shown
+from milvine.redaction import as_shown
 
 __all__ = [
     "ALL", "BY_NAME", "Configuration", "DOORS", "Given", "KEYS", "Key", "LIVE", "Origin", "Settings", "VARIABLES",
-    "Value", "as_shown", "as_text", "bounded", "default_text", "parse_bool", "parse_size",
+    "Value", "as_text", "bounded", "default_text", "parse_bool", "parse_size",
     "resolve", "text_of",
 ]  # fmt: skip
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from milvine.config.secrets import as_shown
 from milvine.errors import IllegalArgument
+from milvine.redaction import as_shown
 
 Parser = Callable[[str, object], Any]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
-from milvine.config import BY_NAME, Configuration, Key, as_shown, text_of
+from milvine.config import BY_NAME, Configuration, Key, text_of
 from milvine.config.sources import ENVIRONMENT, FLAG, KEPT_FILE
 from milvine.engine.database import Database
 from milvine.errors import CallerError, Unsupported
+from milvine.redaction import as_shown
 from milvine.server.config_file import set_in_file
 from milvine.server.kept_settings import keep
 

@@ -8,9 +8,9 @@ from importlib.util import find_spec
 from typing import Any, Protocol
 
 from milvine.config import Settings
-from milvine.config.secrets import without_secrets
 from milvine.errors import OperatorError
 from milvine.events import Event, Events
+from milvine.redaction import without_secrets
 
 Observe = Callable[[Iterable[tuple[str, Any]]], None]
 """Takes the metadata or headers of a call, on the thread or in the context that serves it, before it is served."""

@@ -6,7 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from milvine.config import as_shown, parse_bool, parse_size
+from milvine.config import parse_bool, parse_size
+from milvine.redaction import as_shown
 from milvine.server.rest import replies
 from milvine.server.rest.bodies import AdvancedConfig, parse, parse_json
 from milvine.server.rest.calls import Here, Json, reply, told
