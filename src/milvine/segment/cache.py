@@ -330,9 +330,11 @@ class FileCache:
             self._close_longest_unused((allowed // 2 if self.crowded else allowed) - 1)
 
     def _close_longest_unused(self, keep: int) -> None:
-        for file in self._longest_unused()[: max(len(self._open) - keep, 0)]:
-            self._open.pop(file.name, None)
-        self._count()
+        excess = len(self._open) - keep
+        if excess > 0:
+            for file in self._longest_unused()[:excess]:
+                self._open.pop(file.name, None)
+            self._count()
 
     def _evict(self, keep: int) -> None:
         """Close the longest unused until `keep` are open, without counting what was asked for ahead of searches."""
