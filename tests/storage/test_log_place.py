@@ -72,6 +72,14 @@ def test_a_log_is_not_left_behind(home: Path, tmp_path: Path) -> None:
     assert not (home / "LOG_FOLDER").exists()
 
 
+def test_two_logs_are_not_put_into_one_folder(home: Path, tmp_path: Path) -> None:
+    """As after a restore, where `wal.path` still has the log of the database before."""
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "0000000000000007.wal").touch()
+    with pytest.raises(StorageFailed, match=r"clear .*/log, which holds files of another log, and "):
+        count(home, tmp_path / "log")
+
+
 def test_a_log_that_is_not_mounted_is_missed(home: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.mkdir()

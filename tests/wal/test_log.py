@@ -23,8 +23,8 @@ def open_log(folder, file_bytes=1 << 20, sync=True):
     return Log(folder, replay.files, last, file_bytes, sync)
 
 
-def replayed(folder, durable=0, ignore=False):
-    replay = Replay(folder, durable, ignore)
+def replayed(folder, durable=0, ignore=False, needed=lambda lsn, record: True):
+    replay = Replay(folder, durable, ignore, needed=needed)
     return [(lsn, int(each.ids[0])) for lsn, each in replay], replay
 
 
@@ -167,8 +167,21 @@ def test_trim_removes_what_is_flushed_and_a_file_brought_back_is_ignored(tmp_pat
     log.close()
     assert [lsn for lsn, _ in replayed(tmp_path, durable=3)[0]] == [4]
     oldest.write_bytes(kept)  # its removal was not durable, that of its successor was
-    assert [lsn for lsn, _ in replayed(tmp_path, durable=3)[0]] == [4]
+    assert [lsn for lsn, _ in replayed(tmp_path, durable=3, needed=lambda lsn, record: lsn > 3)[0]] == [4]
     assert not oldest.exists()
+
+
+def test_a_missing_file_behind_a_needed_one_is_damage(tmp_path):
+    log = open_log(tmp_path, file_bytes=1)
+    for number in range(5):
+        log.append([record(number)])
+    log.close()
+    before = sorted(tmp_path.glob("*.wal"))
+    before.pop(2).unlink()
+    with pytest.raises(CorruptFile, match=r"0000000000000003\.wal .*missing, though LSN 2 in 0000000000000002\.wal"):
+        replayed(tmp_path, needed=lambda lsn, record: lsn > 1)
+    assert sorted(tmp_path.glob("*.wal")) == before
+    assert [lsn for lsn, _ in replayed(tmp_path, ignore=True)[0]] == [4, 5]
 
 
 def test_an_unfinished_new_file_is_dropped(tmp_path):

@@ -174,10 +174,12 @@ class _Backup:
         """Everything in the files held, up to the last whole record.
 
         Raises:
-            CorruptFile: what is no whole record is not the end of a write.
+            CorruptFile: what is no whole record is not the end of a write, or a file is missing.
         """
         numbers = sorted(int(name.partition(".")[0]) for name in logs)
         if numbers and numbers[-1] - numbers[0] + 1 != len(numbers):
+            if {path.name for path in log_files(self._log)} == logs.keys():
+                raise CorruptFile(f"A file is missing in the middle of the log {self._log}. See `milvine verify`")
             raise _Moved  # one was made and went again
         for name in sorted(logs):
             data = logs[name].read()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
 
 from milvine.catalog.model import Contents
 from milvine.config import Settings
@@ -15,11 +18,13 @@ from milvine.ingest.orphans import forgotten
 from milvine.ingest.state import CollectionState
 from milvine.segment.cache import FileCache
 from milvine.segment.layout import COMPONENT_NAME, read_footer
+from milvine.segment.version import LiveSegment
 from milvine.storage.failpoints import at
 from milvine.storage.folder import DataFolder
 from milvine.storage.local import TEMPORARY, LocalStorage
 from milvine.storage.log_place import place_log
 from milvine.storage.swapped import SwappedMemory
+from milvine.types import Ids, RowMask
 from milvine.wal.log import Log, NoLog
 from milvine.wal.record import InsertRecord, Record
 from milvine.wal.replay import Replay
@@ -43,14 +48,15 @@ def recover(
 
     Raises:
         CorruptFile: an acknowledged record is damaged or cannot be applied, file and offset are
-            named; or the catalog lost commits.
+            named; or the catalog lost commits, or the log a file in its middle.
         StorageFailed: the log is not where `wal.path` says, or cannot be read.
     """
     states = {stored.collection.id: CollectionState(stored, files) for stored in contents.collections}
     ids.seen(contents.last_id)
     folder.wal = place_log(folder.root, settings.wal_path)
     misfit = Fitting.of(contents).misfit
-    replay = Replay(folder.wal, contents.durable_lsn, settings.wal_recovery_error_ignore, misfit)
+    needed = partial(_needed, states)
+    replay = Replay(folder.wal, contents.durable_lsn, settings.wal_recovery_error_ignore, misfit, needed)
     if replay.bytes > settings.insert_buffer_size:  # what is flushed counts, too, but is not known yet
         memory = SwappedMemory(folder.root)
         for state in states.values():
@@ -84,6 +90,35 @@ def _check_made(contents: Contents, lsn: int, record: Record) -> None:
             f"The catalog has lost commits: LSN {lsn} in the log is for {what}, which it never made. "
             "See `milvine repair`"
         )
+
+
+def _needed(states: dict[int, CollectionState], lsn: int, record: Record) -> bool:
+    """Whether an insert or delete is in no segment and no tombstones yet.
+
+    The flush of a collection need not reach deletes that found nothing, and inserts of a partition
+    that was dropped.
+    """
+    state = states.get(record.collection_id)
+    if state is None or lsn <= state.flushed_lsn:
+        return False
+    if isinstance(record, InsertRecord):
+        return record.partition_id in state.partitions
+    ids = np.unique(record.ids)
+    return any(
+        _kills(each, ids)
+        for each in state.segments.values()
+        if record.partition_id in (0, each.segment.record.partition_id)
+    )
+
+
+def _kills(each: LiveSegment, ids: Ids) -> bool:
+    """Whether a live row of a segment has one of `ids`, ascending; one that cannot be read may."""
+    try:
+        rows = each.segment.find(ids)
+    except OperatorError:
+        return True
+    mask = each.mask or RowMask.all_live(each.segment.rows)
+    return mask.without(rows) is not mask
 
 
 def _replayed(state: CollectionState | None, lsn: int, record: Record, ids: IdSource) -> int:

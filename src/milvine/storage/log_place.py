@@ -138,9 +138,10 @@ def _check_move(root: Path, before: Path, folder: Path) -> None:
     """Records that are not in segments yet lie in the log: whoever moves it must take them along."""
     owner = _read(before / _OWNER)
     if _held(before) and not (owner and _original(root, before, owner)):
+        first = f"clear {folder}, which holds files of another log, and then " if _held(folder) else ""
         raise StorageFailed(
-            f"The log is in {before}, and wal.path says {folder}. With the server stopped, move {before / _LOG_FILES} "
-            f"to {folder}; or set wal.path to {before} again"
+            f"The log is in {before}, and wal.path says {folder}. With the server stopped, {first}"
+            f"move {before / _LOG_FILES} to {folder}; or set wal.path to {before} again"
         )
     used = before.is_dir() or before != root / _HOME
     if used and not _held(folder):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -20,7 +21,7 @@ from milvine.errors import CorruptFile, UnsupportedFormat
 from milvine.storage.durable import sync_fd, sync_folder
 from milvine.storage.failpoints import at
 from milvine.types import Bytes
-from milvine.wal.log import LogFile, log_files
+from milvine.wal.log import LogFile, file_name, log_files
 from milvine.wal.record import (
     FILE_HEADER,
     FORMAT_VERSION,
@@ -34,6 +35,7 @@ from milvine.wal.record import (
 )
 
 Misfit: TypeAlias = Callable[[int, Record], str]
+Needed: TypeAlias = Callable[[int, Record], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,20 @@ class Replay:
         ignore_errors: drop a damaged rest instead of refusing (`wal.recovery_error_ignore`).
         misfit: why an undamaged record, with its LSN, cannot be applied all the
             same; empty when it can.
+        needed: whether what a record says is nowhere but in the log. Asked of those before
+            a missing file.
     """
 
     def __init__(
-        self, folder: Path, durable_lsn: int, ignore_errors: bool = False, misfit: Misfit = lambda lsn, record: ""
+        self,
+        folder: Path,
+        durable_lsn: int,
+        ignore_errors: bool = False,
+        misfit: Misfit = lambda lsn, record: "",
+        needed: Needed = lambda lsn, record: True,
     ) -> None:
         self._folder, self._durable_lsn, self._ignore = folder, durable_lsn, ignore_errors
-        self._misfit = misfit
+        self._misfit, self._needed = misfit, needed
         self.files: list[LogFile] = []
         self.last_lsn = 0
         self.cut: Cut | None = None
@@ -97,7 +106,30 @@ class Replay:
             if version > FORMAT_VERSION:
                 raise UnsupportedFormat(f"{path} has log format {version}; this Milvine reads up to {FORMAT_VERSION}")
             files.append(LogFile(int(path.stem), first_lsn, path))
-        return _after_gap(files)
+        return self._after_gap(files)
+
+    def _after_gap(self, files: list[LogFile]) -> list[LogFile]:
+        """Files go oldest first, so one that is older than a missing one was meant to go too: a
+        crash brought it back.
+
+        Raises:
+            CorruptFile: what it holds is in no segment, so none was meant to go. Nothing is removed.
+        """
+        gaps = [at for at in range(1, len(files)) if files[at].sequence != files[at - 1].sequence + 1]
+        start = gaps[-1] if gaps else 0
+        for file in files[:start] if not self._ignore else ():
+            self._check_unneeded(file, files[gaps[0]])
+        for file in files[:start]:
+            file.path.unlink()
+        return files[start:]
+
+    def _check_unneeded(self, file: LogFile, behind: LogFile) -> None:
+        """Raises CorruptFile: a record of `file` is needed, though the file before `behind` is missing."""
+        for lsn, record in _whole_records(_read(file.path)):
+            if self._needed(lsn, record):
+                missing = file.path.with_name(file_name(behind.sequence - 1))
+                what = f"it is missing, though LSN {lsn} in {file.path.name} is in no segment"
+                raise CorruptFile.at(str(missing), 0, f"{what}. See `milvine repair`")
 
     def _records(self, file: LogFile, limit: int | None) -> Iterator[tuple[int, Record]]:
         data = _read(file.path)
@@ -168,15 +200,13 @@ class Replay:
         at("open.log_cut")
 
 
-def _after_gap(files: list[LogFile]) -> list[LogFile]:
-    """Files go oldest first, so one that is older than a missing one was meant to go too: a crash brought it back."""
-    start = 0
-    for number in range(1, len(files)):
-        if files[number].sequence != files[number - 1].sequence + 1:
-            start = number
-    for file in files[:start]:
-        file.path.unlink()
-    return files[start:]
+def _whole_records(data: Bytes) -> Iterator[tuple[int, Record]]:
+    """LSN and record of every frame of a log file that is whole and says something."""
+    frame = next_frame(data, FILE_HEADER.size)
+    while frame is not None:
+        with suppress(BadFrame):
+            yield frame.lsn, decode(frame)
+        frame = next_frame(data, frame.end)
 
 
 def _read(path: Path) -> Bytes:
