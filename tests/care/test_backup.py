@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from milvine.care import backup as care_backup
 from milvine.care import restore as care_restore
 from milvine.care.backup import backup
 from milvine.care.manifest import MANIFEST, backups
@@ -20,6 +21,7 @@ from milvine.care.verify import verify
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import CorruptFile, DataFolderLocked, StorageFailed
+from milvine.storage.folder import FORMAT_VERSION
 from milvine.testing.care import QUIET, differences
 from milvine.types import IndexSetting, IndexType, MetricType
 
@@ -62,6 +64,16 @@ def test_indexes_are_taken_over_only_when_asked(sample, tmp_path, indexes):
         assert differences(db, model) == []
         db.create_index("given", IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 8}))
         assert components(tmp_path / "third", "index-")
+
+
+def test_what_is_restored_from_an_older_backup_has_the_new_format(sample, tmp_path, monkeypatch):
+    root, _ = sample
+    old = b'{"milvine_format": 1}'
+    monkeypatch.setattr(care_backup, "write_format", lambda folder: (folder / "FORMAT").write_bytes(old))
+    backup(root, tmp_path / "kept")
+    restore(tmp_path / "kept", tmp_path / "again")
+    again = json.loads((tmp_path / "again" / "FORMAT").read_text())
+    assert again == {"milvine_format": FORMAT_VERSION}
 
 
 def test_beside_a_writer_nothing_acknowledged_is_missing(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -15,6 +16,7 @@ from milvine.care.verify import verify
 from milvine.engine.database import Database
 from milvine.errors import CorruptFile, DataFolderLocked, StorageFailed, UnsupportedFormat
 from milvine.events import Events, SegmentRefused
+from milvine.storage.folder import FORMAT_VERSION
 from milvine.testing.care import QUIET, differences, flips
 from milvine.types import MetricType
 
@@ -208,6 +210,47 @@ def test_a_missing_format_file(sample):
     assert [f.file for f in verify(root).findings if f.damage] == ["FORMAT"]
     repaired(root)
     same(root, model)
+
+
+@pytest.mark.parametrize("damage", ["catalog.sqlite", "segments"])
+def test_a_repaired_folder_of_an_older_format_has_the_new_one(sample, damage):
+    """An older Milvine would write to the new catalog what no other can read."""
+    root, _ = sample
+    (root / "FORMAT").write_text('{"milvine_format": 1}')
+    flip(files(root, "rows")[0], 200) if damage == "segments" else (root / damage).unlink()
+    repair(root)
+    assert json.loads((root / "FORMAT").read_text()) == {"milvine_format": 1}
+    repaired(root)
+    assert json.loads((root / "FORMAT").read_text()) == {"milvine_format": FORMAT_VERSION}
+
+
+@pytest.mark.parametrize("damage", ["catalog", "segment", "log", "definition"])
+@pytest.mark.parametrize("flushed", [False, True])
+def test_an_insert_that_comes_again_after_a_repair_is_stored_once(tmp_path, damage, flushed):
+    """Keys are in the catalog and in the log, which has those of late inserts, flushed or not."""
+    root, ids = tmp_path / "db", np.arange(3)
+    with Database.open(tmp_path / "open", QUIET) as db:
+        db.create_collection("other", 4, 1, MetricType.L2)
+        db.insert("other", np.ones((5, 4), np.float32), np.arange(5))
+        db.flush()
+        db.create_collection("keyed", 4, 1, MetricType.L2)
+        for key, count in (("first", 1), ("second", 3)):
+            db.insert("keyed", np.ones((count, 4), np.float32), ids[:count] + count * 10, key=key)
+        if flushed:
+            db.flush()
+        shutil.copytree(tmp_path / "open", root)
+    if damage == "catalog":
+        (root / "catalog.sqlite").unlink()
+    elif damage == "log":
+        flip(max((root / "wal").glob("*.wal")), 40)
+    else:
+        flip(files(root, "rows")[0] if damage == "segment" else min((root / "definitions").iterdir()), 20)
+    repaired(root, skip_log_damage=True)
+    with Database.open(root, QUIET) as db:
+        assert db.count("keyed") == 4
+        for key, count in (("first", 1), ("second", 3)):
+            db.insert("keyed", np.ones((count, 4), np.float32), ids[:count] + count * 10, key=key)
+        assert db.count("keyed") == 4
 
 
 def test_a_newer_format_is_left_alone(sample):

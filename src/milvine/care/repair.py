@@ -251,9 +251,8 @@ class _Work:
         going = [name for name in self.outcome.set_aside if name.removeprefix("segments/") not in needed]
         self.outcome.set_aside = going
         aside = give_second_names(self.folder, going)
+        write_format(self.folder.root)  # before there is a catalog that older ones do not know
         swap_catalog(self.folder, contents, self._last_ids(contents), self.survey.catalog_sound)
-        if not (self.folder.root / "FORMAT").exists() or "FORMAT" in going:
-            write_format(self.folder.root)
         note_log(self.folder.root, self.folder.wal)  # with its files set aside it is known by nothing else
         remove_first_names(self.folder, going)
         self.outcome.folder = str(aside) if going else ""
@@ -283,7 +282,9 @@ class _Work:
             write_rows(storage, name, collection, sets)
             records = [_new_record(collection.row_bytes, collection.id, rows, name) for rows in sets]
         segments = (*self._marked(storage, each), *records)
-        return StoredCollection(collection, self.last_lsn, each.partitions, tuple(segments))
+        known = [key for one in self.known.collections if one.collection.id == collection.id for key in one.keys]
+        keys = self.logged.get(collection.id, Logged()).keys(known)
+        return StoredCollection(collection, self.last_lsn, each.partitions, segments, keys)
 
     def _with_id_mode(self, each: Resolved) -> Any:
         logged = self.logged.get(each.collection.id, Logged())

@@ -17,7 +17,7 @@ from milvine.errors import CorruptFile, StorageFailed
 from milvine.limits import MIB
 from milvine.storage.checksum import crc32c
 from milvine.storage.durable import make_folder, sync_folder
-from milvine.storage.folder import DataFolder
+from milvine.storage.folder import DataFolder, write_format
 from milvine.storage.local import LocalStorage
 
 _STAGING = ".restoring"
@@ -104,7 +104,11 @@ def _copy(folder: Path, file: BackedUp, staging: Path) -> None:
 
 
 def _settle(staging: Path, indexes: bool) -> None:
-    """Take the indexes out, write the definitions, and look at everything once."""
+    """Take the indexes out, write the definitions, and look at everything once.
+
+    A backup of before is of this format then, as it would be if a server had opened it.
+    """
+    write_format(staging)
     catalog = Catalog(staging / "catalog.sqlite")
     try:
         if not indexes:

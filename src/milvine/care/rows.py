@@ -7,7 +7,7 @@ or any later delete of the log calls dead is dead: rows do not rise again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from milvine.care.component import Component
 from milvine.care.contents import ids_of, lsns_of
+from milvine.catalog.model import InsertKey
+from milvine.ingest.keys import entry
 from milvine.segment.layout import BLOCK, Footer
 from milvine.types import Collection, Ids, Vectors
 from milvine.wal.record import DeleteRecord, InsertRecord, Record
@@ -95,6 +97,12 @@ class Logged:
             self.inserts[lsn] = record
         elif isinstance(record, DeleteRecord):
             self.deletes.append((lsn, record))
+
+    def keys(self, known: Sequence[InsertKey]) -> tuple[InsertKey, ...]:
+        """Idempotency keys, oldest first: `known` ones, and those of the inserts here."""
+        here = {r.key: entry(lsn, r) for lsn, r in self.inserts.items() if r.key}
+        both = {each.key: each for each in known} | here
+        return tuple(sorted(both.values(), key=lambda each: each.lsn))
 
     def killed(self, ids: Ids, lsns: NDArray[np.int64], partition: int) -> Live:
         """Which rows a later delete kills, (rows,) bool."""

@@ -268,6 +268,7 @@ class Catalog:
                     connection.execute(insert(PARTITIONS).values(**values))
                 if stored.segments:
                     connection.execute(insert(SEGMENTS), [segment_row(record) for record in stored.segments])
+                store_keys(connection, stored.collection.id, stored.keys)
             raise_facts(connection, contents.durable_lsn, contents.last_id)
             store_sums(connection, [stored.collection.id for stored in contents.collections])
         self.define()
