@@ -68,6 +68,9 @@ def test_doubles_beyond_float32_become_infinite() -> None:
     assert checks.vectors([[1e300, -1e300]]).tolist() == [[float("inf"), float("-inf")]]
 
 
+MASKED = "Invalid vector: values of it are masked, which stand for missing ones"
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -89,6 +92,8 @@ def test_doubles_beyond_float32_become_infinite() -> None:
         ([[1.0], [1.0, 2.0]], "Whole vectors must have the same dimension"),
         ([b"a", b"ab"], "Whole vectors must have the same dimension"),
         ([b"a", [1.0]], "Invalid vector: rows of bytes and rows of numbers in one call"),
+        (np.ma.masked_equal([[1.0, 2.0]], 2), MASKED),
+        (np.ma.masked_equal(np.ones((1, 2), np.uint8), 1), MASKED),
     ],
 )
 def test_rows_that_are_none(rows: Any, message: str) -> None:
@@ -177,6 +182,7 @@ NOT_WHOLE, RANGE, NO_LIST = "ids are whole numbers", "from 0 to 2", "is no list,
         *((ids, RANGE) for ids in (np.array([2**63], dtype=np.uint64), [np.uint64(2**63)], range(-1, 2))),
         (np.array([2**70], dtype=object), RANGE),
         *((ids, "dimensions") for ids in (np.array(3), np.array([[1]]), Column(np.array([[1], [2]])))),
+        (np.ma.masked_equal([1, 2], 2), "masked"),
         (Column(TypeError("can't convert cuda:0 device type tensor")), "Column cannot be read as an array: can't conv"),
     ],
 )
@@ -198,7 +204,12 @@ def test_ids_pass_unchanged(ids: list[int]) -> None:
     assert checks.ids(ids).tolist() == ids
 
 
+HALF = "a\ud800"  # half of a surrogate pair: no UTF-8 says it
 ILLEGAL = [
+    (checks.name, HALF, "`collection_name` value a\\ud800 is illegal"),
+    (checks.tag, HALF, "`partition_tag` value a\\ud800 is illegal"),
+    (checks.idempotency_key, HALF, "`idempotency_key` value a\\ud800 is illegal"),
+    (lambda value: checks.texts(value, "x"), [HALF], "`x` value ['a\\ud800'] is illegal"),
     (checks.name, "", "`collection_name` value  is illegal"),
     (checks.name, None, "`collection_name` value None is illegal"),
     (checks.name, 5, "`collection_name` value 5 is illegal"),
@@ -244,6 +255,7 @@ def test_illegal_values(check: Any, value: Any, message: str) -> None:
 
 
 def test_legal_values() -> None:
+    assert checks.name("é") == "é" and checks.ids(np.ma.array([1, 2])).tolist() == [1, 2]
     assert checks.tag(None, optional=True) == "" and checks.tag("") == ""
     assert checks.texts(None, "x") == () and checks.texts(["a"], "x") == ("a",)
     assert checks.index_type(None) is IndexType.FLAT and checks.index_type(2) is IndexType.IVF_FLAT

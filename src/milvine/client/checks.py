@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from functools import lru_cache
 from operator import index
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
 
@@ -30,6 +30,7 @@ _EMPTY_ROW = "Invalid vector: Check if empty-list exists"
 _RAGGED = "Whole vectors must have the same dimension"
 _MIXED = "Invalid vector: rows of bytes and rows of numbers in one call"
 _WHOLE = "ids are whole numbers"
+_MASKED = "values of it are masked, which stand for missing ones"
 _ID_RANGE = "an id is from 0 to 2**63 - 1"
 _Buffer = bytes | bytearray | memoryview
 _LISTS = {list, tuple}
@@ -37,7 +38,7 @@ E = TypeVar("E", bound=IntEnum)
 
 
 def illegal(name: str, value: object) -> ParamError:
-    text = str(value)
+    text = str(value).encode(errors="backslashreplace").decode()
     if len(text) > _VALUE_CHARACTERS_MAX:
         text = f"{text[:_VALUE_CHARACTERS_MAX]}..."
     return ParamError(f"`{name}` value {text} is illegal")
@@ -45,9 +46,19 @@ def illegal(name: str, value: object) -> ParamError:
 
 def name(value: Any, parameter: str = "collection_name") -> str:
     """A name that is a str and not empty; what it may be made of is the server's business."""
-    if not isinstance(value, str) or not value:
+    if not _is_text(value) or not value:
         raise illegal(parameter, value)
     return value
+
+
+def _is_text(value: Any) -> TypeGuard[str]:
+    """Whether it is a str that can be sent; one with half of a surrogate pair cannot."""
+    if not isinstance(value, str):
+        return False
+    try:
+        return value.isascii() or value.encode() is not None
+    except UnicodeEncodeError:
+        return False
 
 
 def integer(value: Any, parameter: str) -> int:
@@ -84,7 +95,7 @@ def tag(value: Any, optional: bool = False) -> str:
     """A partition tag, empty allowed; None becomes empty where it is optional."""
     if value is None and optional:
         return ""
-    if not isinstance(value, str):
+    if not _is_text(value):
         raise illegal("partition_tag", value)
     return value
 
@@ -93,7 +104,7 @@ def texts(value: Any, parameter: str) -> tuple[str, ...]:
     """A list or tuple of str; None is the same as an empty one."""
     if value is None:
         return ()
-    if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
+    if not isinstance(value, list | tuple) or not all(map(_is_text, value)):
         raise illegal(parameter, value)
     return tuple(value)
 
@@ -192,6 +203,8 @@ def _listed_ids(value: Any) -> Any:
         array = np.asarray(value)
     except Exception as error:  # the library's own: a tensor on another device, for one
         raise _no_ids(value, f"{type(value).__name__} cannot be read as an array: {error}") from None
+    if np.ma.is_masked(value):
+        raise _no_ids(value, _MASKED)
     if array.dtype.kind in "iu":
         return array
     if array.dtype.kind in "OU" and array.ndim == 1:
@@ -258,7 +271,7 @@ def rows(
 
 def idempotency_key(value: Any) -> str | None:
     """A text that is not empty, or None."""
-    if value is not None and (not isinstance(value, str) or not value):
+    if value is not None and (not _is_text(value) or not value):
         raise illegal("idempotency_key", value)
     return value
 
@@ -301,6 +314,8 @@ def _container(value: Any) -> Any:
     """Rows as an array of numbers or as a container that is not empty."""
     if hasattr(value, "__array__"):
         array = np.asarray(value)
+        if np.ma.is_masked(value):
+            raise ParamError(f"Invalid vector: {_MASKED}")
         if array.dtype != object:
             return array
         value = array.tolist()  # an array or a column of lists, or of bytes
