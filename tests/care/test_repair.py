@@ -11,6 +11,7 @@ from random import Random
 import numpy as np
 import pytest
 
+from milvine.care import verify as care_verify
 from milvine.care.repair import repair
 from milvine.care.verify import verify
 from milvine.engine.database import Database
@@ -323,6 +324,42 @@ def test_verify_beside_a_writer(sample):
             db.flush()
             report = verify(root)
             assert report.clean, [str(f) for f in report.findings]
+
+
+def test_what_changes_between_two_looks_is_no_difference(tmp_path, monkeypatch):
+    """Each time that verify looks again, another partition is on its way to the catalog."""
+    root = tmp_path / "db"
+    with Database.open(root, QUIET) as db:
+        db.create_collection("c", 4, 1, MetricType.L2)
+        path = next((root / "definitions").iterdir())
+
+        def change():
+            before = path.read_bytes()
+            db.create_partition("c", f"p{len(db.partitions('c'))}")
+            path.write_bytes(before)
+
+        def changed(survey, folder):
+            change()
+            return again(survey, folder)
+
+        change()
+        again = care_verify._again
+        monkeypatch.setattr(care_verify, "_again", changed)
+        assert verify(root).clean
+        monkeypatch.setattr(care_verify, "_again", again)
+        assert [f.what for f in verify(root).findings] == ["it says something else than the catalog"]
+
+
+def test_a_segment_that_goes_while_it_is_looked_at(sample, monkeypatch):
+    root, _ = sample
+    found = care_verify.check_record
+
+    def gone(record, components):
+        (root / "segments" / record.rows_file).unlink(missing_ok=True)
+        return found(record, components)
+
+    monkeypatch.setattr(care_verify, "check_record", gone)
+    verify(root, running=True)
 
 
 def test_what_is_no_database(tmp_path):

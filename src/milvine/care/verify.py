@@ -15,7 +15,7 @@ from milvine.care.contents import check_record, check_rows, check_tombstones, li
 from milvine.care.findings import Finding, Report, damage, in_order, note
 from milvine.care.logfiles import first_lsn, read_log
 from milvine.care.survey import Survey
-from milvine.catalog.definitions import ids_beyond, read_definitions
+from milvine.catalog.definitions import Definition, ids_beyond, read_definitions
 from milvine.catalog.model import Contents, SegmentRecord
 from milvine.catalog.pending import unread_commits
 from milvine.catalog.place import IN_FOLDER, NOTE, in_folder, open_catalog
@@ -178,35 +178,40 @@ def _check_newest(survey: Survey, contents: Contents) -> None:
         survey.lost_commits(f"{DEFINITIONS} has {what}, which it never made")
 
 
+_Difference = tuple[Finding, Definition | None, Definition | None]
+"""What is to be told of it, what the file says, what the catalog says."""
+
+
 def _definitions(survey: Survey, folder: DataFolder) -> list[Finding]:
-    """The definitions outside the catalog must say the same. A server changes the one after the other: look again."""
-    found: list[Finding] = []
-    for _ in range(_LOOKS):
-        contents = survey.contents if not found else _again(survey, folder)
-        found = list(_definition_differences(contents, folder.root / DEFINITIONS))
-        if not found or not survey.running:
-            return found
+    """The definitions outside the catalog must say the same. A server changes the one after the
+    other: what counts beside one is a difference that every look finds."""
+    lasting = list(_definition_differences(survey.contents, folder.root / DEFINITIONS))
+    for _ in range(_LOOKS - 1 if survey.running else 0):
+        if not lasting:
+            break
         time.sleep(0.2)
-    return found
+        now = _definition_differences(_again(survey, folder), folder.root / DEFINITIONS)
+        lasting = [each for each in now if each in lasting]
+    return [finding for finding, *_ in lasting]
 
 
-def _definition_differences(contents: Contents | None, folder: Path) -> Iterator[Finding]:
+def _definition_differences(contents: Contents | None, folder: Path) -> Iterator[_Difference]:
     definitions, damaged = read_definitions(folder)
     for number, what in damaged.items():
-        yield damage(f"{DEFINITIONS}/collection-{number}.json", 0, what)
+        yield damage(f"{DEFINITIONS}/collection-{number}.json", 0, what), None, None
     known = {collection.id: (collection, partitions) for collection, partitions in definitions}
-    there = (
-        {each.collection.id: (each.collection, each.partitions) for each in contents.collections} if contents else {}
-    )
+    stored = contents.collections if contents else ()
+    there = {each.collection.id: (each.collection, each.partitions) for each in stored}
     for number in sorted(known.keys() | there.keys()):
-        if known.get(number) == there.get(number) or number in damaged:
+        sides = known.get(number), there.get(number)
+        if sides[0] == sides[1] or number in damaged:
             continue
         file = f"{DEFINITIONS}/collection-{number}.json"
-        if number in known and number in there:
-            yield damage(file, None, "it says something else than the catalog")
+        if all(sides):
+            yield damage(file, None, "it says something else than the catalog"), *sides
         else:
-            what = "it is missing" if number in there else "the catalog has no such collection"
-            yield note(file, f"{what}: the next start puts that right")
+            what = "the catalog has no such collection" if sides[0] else "it is missing"
+            yield note(file, f"{what}: the next start puts that right"), *sides
 
 
 def _again(survey: Survey, folder: DataFolder) -> Contents | None:
@@ -261,7 +266,10 @@ def _compare(survey: Survey) -> Iterator[Finding]:
 
 
 def _nonfinite(survey: Survey, record: SegmentRecord, collection: Collection) -> Iterator[Finding]:
-    count = live_nonfinite(record, collection, survey.components)
+    try:
+        count = live_nonfinite(record, collection, survey.components)
+    except FileNotFoundError:
+        return  # a merge took it away since it was looked at
     if count:
         survey.nonfinite_rows += count
         what = (
