@@ -41,6 +41,8 @@ INDEXES = [
     (IndexSetting(IndexType.IVF_FLAT, '{"nlist": 0}'), IllegalArgument),
     (IndexSetting(IndexType.IVF_FLAT, "[]"), CallerError),
     (IndexSetting(IndexType.IVF_PQ, '{"nlist": 4, "m": 3}'), CallerError),
+    (IndexSetting(IndexType.FLAT, '{"a": "\\ud800"}'), IllegalArgument),
+    (IndexSetting(IndexType.FLAT, '{"\\ud800": 1}'), IllegalArgument),
     (IndexSetting(IndexType.FLAT, '{"a": ' + "[" * 40 + "]" * 40 + "}"), IllegalArgument),
 ]
 

@@ -140,9 +140,13 @@ def check_storable(params: object) -> None:
 
     Raises:
         IllegalArgument: they nest deeper than 32 levels, hold numbers that are not finite or over
-            64 bits, or take more than 64 KB.
+            64 bits, or text that is none, or take more than 64 KB.
     """
     _check_values(params, _PARAMS_DEPTH_MAX)
+    try:
+        json.dumps(params, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise IllegalArgument("The index parameters hold half of a surrogate pair, which is no text") from None
     if len(json.dumps(params)) > _PARAMS_BYTES_MAX:
         raise IllegalArgument(f"The index parameters take more than {_PARAMS_BYTES_MAX} bytes")
 
