@@ -56,9 +56,9 @@ def test_answers_are_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     scattered: list[str] = []
     read = LocalStorage.read
 
-    def noted(self: LocalStorage, name: str, **how: bool) -> Any:
-        scattered.extend([name] if how.get("scattered") else [])
-        return read(self, name, **how)
+    def noted(self: LocalStorage, name: str, apart: bool = False) -> Any:
+        scattered.extend([name] if apart else [])
+        return read(self, name, apart)
 
     monkeypatch.setattr(LocalStorage, "read", noted)
     asked: list[int] = []
