@@ -20,7 +20,7 @@ from milvine.catalog.postgres import PostgresCatalog, schema
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import CatalogFailed, CorruptFile, DataFolderLocked, StorageFailed, Unsupported
-from milvine.testing.crash.kill import kill_cycles
+from milvine.testing.crash.kill import Kills
 from milvine.testing.postgres import Cluster
 from milvine.types import MetricType
 
@@ -247,5 +247,5 @@ def test_fsync_off_is_refused(tmp_path: Path, cluster: Cluster) -> None:
 
 
 def test_kill(tmp_path: Path, cluster: Cluster) -> None:
-    report = kill_cycles(2, 1, tmp_path, {"meta_uri": cluster.uri})
+    report = Kills(tmp_path, 1, {"meta_uri": cluster.uri}).run(2)
     assert report.ok, report

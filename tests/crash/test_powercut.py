@@ -12,6 +12,7 @@ import pytest
 
 from milvine.testing.crash.__main__ import summary
 from milvine.testing.crash.powercut import PowerCuts
+from milvine.testing.mix import Mix
 
 STATES = int(os.environ.get("MILVINE_CRASH_STATES", "40"))
 
@@ -25,11 +26,14 @@ def test_power_cuts(tmp_path: Path, tracer: Path) -> None:
 
 
 def test_a_log_without_syncs_loses_acknowledged_rows(tmp_path: Path, tracer: Path) -> None:
-    report = PowerCuts(tmp_path, tracer, seed=2, settings={"wal_sync": False}, actions=60).run(20)
+    report = PowerCuts(tmp_path, tracer, seed=3, settings={"wal_sync": False}, actions=60).run(20)
     assert report.acknowledged and report.lost
 
 
-@pytest.mark.parametrize("lies", ["*", "wal/*", "segments/*", "catalog.sqlite-wal"])
-def test_storage_that_ignores_syncs_is_noticed(lies: str, tmp_path: Path, tracer: Path) -> None:
-    report = PowerCuts(tmp_path, tracer, seed=3, actions=80, lies=lies).run(10)
+@pytest.mark.parametrize(
+    ("log", "lies"),
+    [("home", "*"), ("elsewhere", "logs/*"), ("home", "data/segments/*"), ("elsewhere", "data/catalog.sqlite-wal")],
+)
+def test_storage_that_ignores_syncs_is_noticed(log: str, lies: str, tmp_path: Path, tracer: Path) -> None:
+    report = PowerCuts(tmp_path, tracer, seed=3, actions=80, lies=lies, mix=Mix(logs=(log,))).run(10)
     assert report.acknowledged and not report.ok

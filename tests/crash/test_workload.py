@@ -10,6 +10,7 @@ import pytest
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.testing.crash import workload
+from milvine.testing.place import backups_of
 
 
 class _Killed(BaseException):
@@ -20,7 +21,7 @@ class _Killed(BaseException):
 def test_a_kill_while_backups_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     """Once it was: a backup half removed, with its manifest, was taken for one that had lost a log file."""
     folder = tmp_path / "db"
-    place = workload.backups_of(folder)
+    place = backups_of(folder)
     with Database.open(folder, Settings()) as db:
         for number in ("1", "2"):
             (place / number).mkdir(parents=True)
@@ -42,7 +43,7 @@ def test_a_kill_while_backups_are_removed(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_damaged_backup_is_a_failure_all_the_same(tmp_path: Path) -> None:
     folder = tmp_path / "db"
-    place = workload.backups_of(folder) / "1"
+    place = backups_of(folder) / "1"
     place.mkdir(parents=True)
     with Database.open(folder, Settings()) as db:
         db.backup(place)

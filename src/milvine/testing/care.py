@@ -2,10 +2,11 @@
 
     python -m milvine.testing.care flips --count 500 --seed 1
 
-makes a small database with everything in it (partitions, deletes, a merge, an index, an unflushed tail), and again and
-again flips one byte somewhere in a copy: `verify` must name the file, or the byte must not matter; after `repair` the
-folder must be clean and open, and every row outside the damaged part must be there, once, with its vector. Prints one
-line of figures and ends with 1 when something was wrong.
+makes small databases with everything in them (partitions, deletes, a merge, an index, an unflushed tail; collections
+of several dimensions, float and binary; copies, zeros; the log in the data folder and elsewhere), and again and again
+flips one byte somewhere in a copy: `verify` must name the file, or the byte must not matter; after `repair` the folder
+must be clean and open, and every row outside the damaged part must be there, once, with its vector. Prints one line of
+figures, after one that says what was mixed, and ends with 1 when something was wrong.
 """
 
 from __future__ import annotations
@@ -29,20 +30,31 @@ from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import MilvineError
 from milvine.storage.log_place import LOG_NOTE, LOG_OWNER
+from milvine.testing.mix import EVERYTHING, Mix, add_options, from_options
 from milvine.testing.model import ModelDatabase, Store, lookup
+from milvine.testing.place import data_of, make_place, readdress, settings_in
+from milvine.testing.rows import same_rows, vectors_of
 from milvine.types import Ids, IndexSetting, IndexType, MetricType
 
 QUIET = Settings(background=False, build_in_subprocess=False, search_threads=1, build_threads=1, mmap=False)
 _DIMENSION = 8
+_FEW = 30
 _NOT_READ = ("LOCK", "catalog.sqlite-shm")
 
 
-def make_sample(root: Path, rows: int = 5500, log: Path | None = None) -> ModelDatabase:
-    """A database in `root` as a killed process leaves it, and the model of what is in it. `log`: where its log is."""
+def make_sample(root: Path, rows: int = 5500, log: Path | None = None, mix: Mix | None = None) -> ModelDatabase:
+    """A database in `root` as a killed process leaves it, and the model of what is in it.
+
+    Args:
+        log: where its log is, if that is not in `root`.
+        mix: what else to put into it.
+    """
     model, live = ModelDatabase(), root.with_name(root.name + ".live")
     log_live = log and log.with_name(log.name + ".live")
     with Database.open(live, quiet(log_live)) as db:
         fill(db, model, rows)
+        if mix:
+            fill_more(db, model, mix)
         copy_database(live, root, log_live, log)
     shutil.rmtree(live)
     if log_live:
@@ -111,6 +123,25 @@ def fill(db: Database, model: ModelDatabase, rows: int) -> None:
         store.delete("fresh", np.array([2]))
 
 
+def fill_more(db: Database, model: ModelDatabase, mix: Mix) -> None:
+    """Collections of each dimension, float and binary, with rows of each content, flushed and not, some deleted."""
+    random = Random(5)
+    for dimension in mix.dimensions:
+        name = f"of{dimension}"
+        metric = mix.metric(dimension, random)
+        for store in _both(db, model):
+            store.create_collection(name, dimension, 1, metric)
+        for life in range(2):
+            for number, content in enumerate(mix.rows):
+                ids = np.arange(_FEW) + (life * len(mix.rows) + number) * _FEW
+                vectors = vectors_of(number, _FEW, metric.width(dimension), metric, content)
+                for store in _both(db, model):
+                    store.insert(name, vectors, ids)
+                    store.delete(name, ids[:3])
+            if not life:
+                db.flush([name])
+
+
 def _both(db: Database, model: ModelDatabase) -> Iterator[Store]:
     yield from (db, model)
 
@@ -157,7 +188,7 @@ def differences(db: Database, model: ModelDatabase, lost: int = 0, returning: in
             there, vectors = lookup(db, name, rows.ids, (tag,))
             here += int(there.sum())
             missing += int((~there).sum())
-            bad = there & (vectors != rows.vectors).any(axis=1)
+            bad = there & ~same_rows(vectors, rows.vectors)
             if bad.any():
                 found.append(f"{name}/{tag}: {int(bad.sum())} rows have other vectors")
         if not here <= db.count(name) <= here + returning:
@@ -167,41 +198,62 @@ def differences(db: Database, model: ModelDatabase, lost: int = 0, returning: in
     return found
 
 
-def files_that_matter(root: Path) -> list[Path]:
-    """What is read when a database is opened, and is not empty."""
-    files = (path for path in sorted(root.rglob("*")) if path.is_file() and path.name not in _NOT_READ)
+def files_that_matter(folder: Path) -> list[Path]:
+    """What is read when a database is opened, and is not empty. `folder`: see `milvine.testing.place`."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in _NOT_READ)
     return [path for path in files if path.stat().st_size]
 
 
-def damaged_copies(work: Path, name: str, count: int, rows: int) -> Iterator[tuple[Path, ModelDatabase]]:
-    """`count` copies of a sample in `work`, to be damaged, each with the model of what is in it.
+def told_as(folder: Path, path: Path) -> str:
+    """The name by which `milvine verify` calls a file: relative to the data folder if it lies in it."""
+    data = data_of(folder)
+    return str(path.relative_to(data)) if path.is_relative_to(data) else str(path)
 
-    Every other sample was closed: all is flushed, and the log cannot stand in for what is damaged.
+
+def damaged_copies(work: Path, name: str, count: int, rows: int, mix: Mix) -> Iterator[tuple[Path, ModelDatabase]]:
+    """`count` copies of samples in `work`, to be damaged, each with the model of what is in it.
+
+    Every other sample was closed: all is flushed, and the log cannot stand in for what is damaged. The log is in the
+    places of `mix` in turn.
     """
-    killed, closed = work / "killed", work / "closed"
-    model = make_sample(killed, rows)
-    shutil.copytree(killed, closed)
-    Database.open(closed, QUIET).close()
+    samples = [sample for log in mix.logs for sample in _samples(work, log, rows, mix)]
     for number in range(count):
         folder = work / f"{name}-{number}"
-        shutil.copytree(closed if number % 2 else killed, folder)
+        source, model = samples[number % len(samples)]
+        _copy_place(source, folder)
         yield folder, model
 
 
-def flip(root: Path, random: Random) -> tuple[str, int]:
-    """Change one byte of one file; (file relative to root, offset)."""
-    path = random.choice(files_that_matter(root))
+def _samples(work: Path, log: str, rows: int, mix: Mix) -> Iterator[tuple[Path, ModelDatabase]]:
+    """One that was killed, and one that was closed."""
+    killed, closed = work / f"killed-{log}", work / f"closed-{log}"
+    make_place(killed, log)
+    wal_path = settings_in(killed, QUIET).wal_path
+    model = make_sample(data_of(killed), rows, Path(wal_path) if wal_path else None, mix)
+    _copy_place(killed, closed)
+    Database.open(data_of(closed), settings_in(closed, QUIET)).close()
+    yield from ((killed, model), (closed, model))
+
+
+def _copy_place(source: Path, folder: Path) -> None:
+    shutil.copytree(source, folder)
+    readdress(folder, source, folder)
+
+
+def flip(folder: Path, random: Random) -> tuple[str, int]:
+    """Change one byte of one file; (what `told_as` calls it, offset)."""
+    path = random.choice(files_that_matter(folder))
     data = bytearray(path.read_bytes())
     at = random.randrange(len(data))
     data[at] ^= 1 << random.randrange(8)
     path.write_bytes(data)
-    return str(path.relative_to(root)), at
+    return told_as(folder, path), at
 
 
-def flips(count: int, seed: int, work: Path, rows: int = 5500) -> Outcome:
+def flips(count: int, seed: int, work: Path, rows: int = 5500, mix: Mix = EVERYTHING) -> Outcome:
     """`count` times: one flipped byte in a copy of a sample, verify, repair, compare."""
     random, outcome = Random(seed), Outcome()
-    for folder, model in damaged_copies(work, f"flip{seed}", count, rows):
+    for folder, model in damaged_copies(work, f"flip{seed}", count, rows, mix):
         file, at = flip(folder, random)
         before = len(outcome.notes)
         _one_flip(folder, file, at, model, outcome)
@@ -212,19 +264,20 @@ def flips(count: int, seed: int, work: Path, rows: int = 5500) -> Outcome:
 
 def _one_flip(folder: Path, file: str, at: int, model: ModelDatabase, outcome: Outcome) -> None:
     outcome.tried += 1
-    where = f"{folder.name}: {file} at {at}"
+    where, root, settings = f"{folder.name}: {file} at {at}", data_of(folder), settings_in(folder, QUIET)
+    log = Path(settings.wal_path) if settings.wal_path else None
     try:
-        report = verify(folder)
+        report = verify(root, log=log)
         named = any(_is_about(finding.file, file) for finding in report.findings)
         outcome.named += named
-        done = repair(folder, skip_log_damage=True, dry_run=False)
+        done = repair(root, skip_log_damage=True, dry_run=False, log=log)
         lost = done.lost_rows + done.lost_records * 1000
         outcome.lost_with_damage += done.lost_rows
-        again = verify(folder)
+        again = verify(root)
         for finding in again.findings:
             if finding.damage:
                 outcome.fail("wrong", f"{where}: after repair: {finding}")
-        with Database.open(folder, QUIET) as db:
+        with Database.open(root, settings) as db:
             found = differences(db, model, lost if named else 0, done.returning_rows)
             outcome.rows += sum(db.count(name) for name in db.collections())
     except MilvineError as error:
@@ -245,12 +298,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--count", type=int, default=500)
     command.add_argument("--seed", type=int, default=1)
     command.add_argument("--work", type=Path, help="where folders go; those that went wrong are left there")
+    add_options(command, processes=False)
     given = parser.parse_args(arguments)
+    mix = from_options(given)
     work = given.work or Path(tempfile.mkdtemp(prefix="milvine-care-"))
     work.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    outcome = flips(given.count, given.seed, work)
+    outcome = flips(given.count, given.seed, work, mix=mix)
     print(*outcome.notes, sep="\n", end="\n" if outcome.notes else "")
+    print(f"mixed: {mix}")
     print(
         f"flips {outcome.tried}, named {outcome.named}, of no effect {outcome.tried - outcome.named - outcome.missed}, "
         f"missed {outcome.missed}, wrong after repair {outcome.wrong}, rows compared {outcome.rows}, "

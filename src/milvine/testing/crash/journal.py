@@ -1,7 +1,8 @@
 """The journal of a workload: what was about to be done, what was acknowledged, what was found out after a crash.
 
 One JSON object a line, appended with one unbuffered write each. `do` comes before the call, `done` after it returned;
-after a crash the checker writes `settled` for every call that was under way. The journal lies outside the database's
+after a crash the checker writes `settled` for every call that was under way, and `interrupted` says that a call was
+interrupted and is made again. The journal lies outside the database's
 folder and is never damaged: it is what the client on the other side of the wire remembers.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from milvine.testing.model import ModelDatabase, Store
-from milvine.types import Collection, Floats, IdMode, Ids, IndexSetting, IndexType, MetricType
+from milvine.testing.rows import vectors_of
+from milvine.types import Collection, IdMode, Ids, IndexSetting, IndexType, MetricType, Vectors
 
 OWNER_IDS = 10**12
 """Given ids are owner * OWNER_IDS + action number * BATCH_IDS + row: each thread owns its rows."""
@@ -40,8 +43,8 @@ def ids_of(runs: Iterable[tuple[int, int]]) -> Ids:
 class Action:
     """One call on the database, complete enough to make it, or its effect on the model, again.
 
-    `rows` counts the rows of an insert, whose vectors follow from `number`; `ids` are those given to insert or delete;
-    `setting` holds the index parameters or the shape of a new collection.
+    `rows` counts the rows of an insert, whose vectors follow from `number` and `content` (see `milvine.testing.rows`);
+    `ids` are those given to insert or delete; `setting` holds the index parameters or the shape of a new collection.
     """
 
     number: int
@@ -52,6 +55,7 @@ class Action:
     rows: int = 0
     ids: Runs | None = None
     setting: tuple[int, ...] | tuple[int, str] = ()
+    content: str = "plain"
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Action:
@@ -62,13 +66,14 @@ class Action:
     def index(self) -> IndexSetting:
         return IndexSetting(IndexType(int(self.setting[0])), str(self.setting[1])) if self.setting else IndexSetting()
 
-    def vectors(self, collection: Collection) -> Floats:
-        return vectors_of(self.number, self.rows, collection.width)
+    @property
+    def distinct(self) -> bool:
+        """Whether the rows of an insert can be told from all others by their vectors."""
+        return self.content == "plain"
 
-
-def vectors_of(number: int, rows: int, width: int) -> Floats:
-    """The vectors that insert `number` carries, float32 (rows, width): always the same, and nobody else's."""
-    return np.random.default_rng(number).random((rows, width), np.float32)
+    def vectors(self, collection: Collection) -> Vectors:
+        """The vectors that this insert carries, (rows, width) of the collection's dtype: always the same."""
+        return vectors_of(self.number, self.rows, collection.width, collection.metric, self.content)
 
 
 def perform(db: Store, action: Action) -> Ids | None:
@@ -115,6 +120,8 @@ class History:
     def take(self, entry: dict[str, Any]) -> None:
         if "do" in entry:
             self.begin(Action.from_json(entry["do"]))
+            return
+        if "interrupted" in entry:
             return
         action = self.under_way[entry["done"] if "done" in entry else entry["settled"]]
         made = ids_of(entry["ids"]) if entry.get("ids") is not None else None
@@ -172,6 +179,9 @@ class Journal:
     def done(self, action: Action, made: Ids | None) -> None:
         self._append({"done": action.number, "ids": None if made is None else runs_of(made)})
 
+    def interrupted(self, action: Action) -> None:
+        self._append({"interrupted": action.number})
+
     def settled(self, action: Action, applied: bool, made: Ids | None) -> None:
         self._append({"settled": action.number, "applied": applied, "ids": None if made is None else runs_of(made)})
 
@@ -180,3 +190,16 @@ class Journal:
 
     def close(self) -> None:
         os.close(self._fd)
+
+
+def tried_in(text: bytes) -> Counter[str]:
+    """How many inserts of each content a journal tells of, how many new collections, and calls interrupted."""
+    tried: Counter[str] = Counter()
+    for line in text.split(b"\n")[:-1]:
+        entry = json.loads(line)
+        action = entry.get("do", {})
+        tried["calls interrupted"] += "interrupted" in entry
+        if action.get("kind") == "insert":
+            tried[f"inserts of {action['content']} rows"] += 1
+        tried["collections made"] += action.get("kind") == "create_collection"
+    return tried

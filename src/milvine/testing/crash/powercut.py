@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from milvine.testing.crash.command import module_command
+from milvine.testing.crash.journal import tried_in
 from milvine.testing.crash.simulate import Disk, Mode, acknowledged, crash_points
 from milvine.testing.crash.trace import Record, Untraceable, read_trace, under_tracer
 from milvine.testing.crash.verify import CHECKER, CheckerProcess, Report
-from milvine.testing.crash.workload import journal_of
+from milvine.testing.mix import EVERYTHING, Mix
+from milvine.testing.place import has_log_elsewhere, journal_of, make_place, readdress
 
 STATES_PER_TRACE = 20
 ACTIONS_PER_TRACE = 150
@@ -38,6 +40,7 @@ class PowerCuts:
     names_follow_sync: bool = False
     lies: str | None = None
     checkers: int = 2
+    mix: Mix = EVERYTHING
 
     def run(self, states: int) -> Report:
         """Checks `states` crash states, a few of each trace.
@@ -53,6 +56,7 @@ class PowerCuts:
                 if error:
                     total.note("failures", f"the workload failed in {life.folder}:\n{error}")
                     break
+                total.count(life.tried())
                 base = life.check(min(STATES_PER_TRACE, states - first), pool, total)
                 life.remove()
                 base = base if trace % 2 == 0 and total.ok else None
@@ -98,10 +102,11 @@ class _Life:
         self._start = self.home / "start"
         self.home.mkdir(parents=True)
         if base is None:
-            self._start.mkdir()
+            make_place(self._start, cuts.mix.log(cuts.seed + number // 2))
             self._before = b""
         else:
             base.rename(self._start)
+            readdress(self._start, base, self.folder)
             self._before = journal_of(base).read_bytes()
         shutil.copytree(self._start, self.folder)
         journal_of(self.folder).write_bytes(self._before)
@@ -111,7 +116,7 @@ class _Life:
         """Runs the workload to its end; what it complained of. Raises Untraceable when the trace misses something."""
         seed, trace = f"{self.cuts.seed * 1000 + self.number}", self.home / "trace"
         arguments = [str(self.folder), "--seed", seed, "--ops", str(self.cuts.actions)]
-        arguments += ["--settings", json.dumps(self.cuts.settings or {})]
+        arguments += ["--settings", json.dumps(self.cuts.settings or {}), "--mix", self.cuts.mix.to_json()]
         command = module_command("milvine.testing.crash.workload", arguments)
         traced = under_tracer(self.cuts.tracer, self.folder, trace, journal_of(self.folder), command)
         done = subprocess.run(traced, capture_output=True, text=True, check=False)
@@ -120,6 +125,11 @@ class _Life:
         self._records = read_trace(trace)
         self._compare()
         return ""
+
+    def tried(self) -> dict[str, int]:
+        """What this life did under what."""
+        told = {"traces": 1, "logs elsewhere": int(has_log_elsewhere(self.folder))}
+        return told | tried_in(journal_of(self.folder).read_bytes()[len(self._before) :])
 
     def _disk(self) -> Disk:
         return Disk.load(self._start, self.cuts.names_follow_sync, self.cuts.lies)
@@ -143,6 +153,7 @@ class _Life:
             if state == chosen:
                 base = folder.with_name("base")
                 shutil.copytree(folder, base)
+                readdress(base, folder, base)
             running.append((folder, pool.check(folder)))
         for state, (folder, report) in enumerate(running):
             found = report.result()
@@ -165,6 +176,7 @@ class _Life:
             folder = self.cuts.work / f"state{self.cuts.seed}-{self.number}-{state}-{mode.value}" / "db"
             folder.parent.mkdir()
             disk.crash(folder, mode, random)
+            readdress(folder, self.folder, folder)
             journal_of(folder).write_bytes(journal)
             yield folder
 

@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 import traceback
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import Timer
@@ -23,8 +24,11 @@ from milvine.engine.database import Database
 from milvine.errors import MilvineError
 from milvine.testing.crash.command import module_command
 from milvine.testing.crash.journal import BATCH_IDS, OWNER_IDS, Action, History, Journal, ids_of, perform
-from milvine.testing.crash.workload import journal_of, search_params, tiny_settings
+from milvine.testing.crash.planning import search_params
+from milvine.testing.crash.workload import tiny_settings
 from milvine.testing.model import distances, lookup
+from milvine.testing.place import data_of, journal_of, settings_in
+from milvine.testing.rows import findable, same_rows
 from milvine.types import IdMode, Ids, IndexType, Query
 
 CHECKER = 900
@@ -43,6 +47,7 @@ class Report:
     half: int = 0  # calls under way that happened in part
     wrong: int = 0  # rows with other vectors, searches with other answers
     failures: int = 0  # opening or a call raised, or the process died
+    tried: dict[str, int] = field(default_factory=dict)  # how often it was done under what
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -53,7 +58,12 @@ class Report:
         for name in ("rows", "lost", "resurrected", "half", "wrong", "failures"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.acknowledged += other.acknowledged
+        self.count(other.tried)
         self.notes = (self.notes + other.notes)[:50]
+
+    def count(self, tried: Mapping[str, int]) -> None:
+        for what, times in tried.items():
+            self.tried[what] = self.tried.get(what, 0) + times
 
     def note(self, counter: str, text: str, count: int = 1) -> None:
         if count:
@@ -107,17 +117,19 @@ class Checker:
         return bool(happened.any())
 
     def _inserted(self, action: Action) -> tuple[bool, Ids | None]:
-        """Rows with generated ids are recognised by their vectors."""
+        """Rows with generated ids are recognised by their vectors; where others have the same, they are sent again."""
         vectors = action.vectors(self.db.collection(action.collection))
         tags = (action.tag,) if action.tag else ()
         if action.tag and not self.db.has_partition(action.collection, action.tag):
             return False, None
+        if not action.distinct:
+            return True, perform(self.db, action)
         hits = self.db.search(action.collection, Query(vectors, 1, search_params(IndexType.FLAT, 1), tags))
         if not hits.nq or not hits.ids.shape[1]:
             return False, None
         ids = hits.ids[:, 0]
         found, stored = lookup(self.db, action.collection, ids)
-        same = found & (stored == vectors).all(axis=1)
+        same = found & same_rows(stored, vectors)
         return self._whole(action, same), ids[same]
 
     def _found(self, name: str, ids: Ids, tag: str = "") -> NDArray[np.bool_]:
@@ -162,7 +174,7 @@ class Checker:
         found, vectors = self._get(name, rows.ids, tag)
         missing = rows.ids[~found]
         self.report.note("lost", f"rows of {name}/{tag}: {_batches(missing)}", len(missing))
-        other = found & (vectors != rows.vectors).any(axis=1)
+        other = found & ~same_rows(vectors, rows.vectors)
         self.report.note("wrong", f"vectors of {name}/{tag}: {_batches(rows.ids[other])}", int(other.sum()))
         self.report.rows += len(rows.ids)
 
@@ -180,9 +192,11 @@ class Checker:
         """Every hit must be a live row; without an index that approximates, the hits must be the best ones."""
         table = self.history.model.table(name)
         ids = self.history.live_ids(name)
+        vectors = np.concatenate([rows.vectors for rows in table.partitions.values()])
+        able = findable(vectors)
+        ids, vectors = ids[able], vectors[able]
         if not len(ids):
             return
-        vectors = np.concatenate([rows.vectors for rows in table.partitions.values()])
         queries = vectors[np.random.default_rng(len(ids)).integers(0, len(ids), 4)]
         index, k = table.collection.index.type, min(10, len(ids))
         hits = self.db.search(name, Query(queries, k, search_params(index, k)))
@@ -238,7 +252,7 @@ def check(folder: Path, settings: Settings, go_on: bool = True) -> Report:
         report.acknowledged = history.acknowledged
         journal = Journal(journal_of(folder))
         for life in (0, 1) if go_on else (0,):
-            with Database.open(folder, settings) as db:
+            with Database.open(data_of(folder), settings_in(folder, settings)) as db:
                 checker = Checker(db, history, report)
                 checker.settle(journal)
                 checker.compare()

@@ -12,6 +12,7 @@ from pathlib import Path
 from milvine.testing.crash.__main__ import summary
 from milvine.testing.faults import points
 from milvine.testing.faults.damage import DAMAGES, damages
+from milvine.testing.mix import add_options, from_options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,17 +22,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, help="where folders go; those that went wrong are left there")
     parser.add_argument("--count", type=int, default=300, help="how many flips, cuts or removals")
     parser.add_argument("--seed", type=int, default=1, help="of flips, cuts and removals")
+    add_options(parser, processes=False)
     given = parser.parse_args(arguments)
+    mix = from_options(given)
     work = given.work or Path(tempfile.mkdtemp(prefix="milvine-faults-"))
     work.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     if given.what in DAMAGES:
-        outcome = damages(given.what, given.count, given.seed, work)
+        outcome = damages(given.what, given.count, given.seed, work, mix=mix)
         print(*outcome.notes, sep="\n", end="\n" if outcome.notes else "")
         print(outcome.summary(given.what), end=", ")
         print(f"{time.monotonic() - began:.0f} s" + (f", see {work}" if outcome.wrong else ""))
         return 1 if outcome.wrong else 0
-    count, report = points.run(work, given.what, given.each)
+    count, report = points.run(work, given.what, given.each, mix.logs)
     print(*report.notes, sep="\n", end="\n" if report.notes else "")
     print(summary(f"{given.what}: cases", count, report), end=", ")
     print(f"{time.monotonic() - began:.0f} s" + ("" if report.ok else f", see {work}"))

@@ -21,9 +21,12 @@ from milvine.engine.database import Database
 from milvine.errors import MilvineError, OperatorError
 from milvine.events import Event, Events, JobFailed, LogMissing, TornTailCut
 from milvine.maintenance.scrub import scrub
-from milvine.testing.care import QUIET, damaged_copies, differences, files_that_matter, flip
+from milvine.testing.care import QUIET, damaged_copies, differences, files_that_matter, flip, told_as
 from milvine.testing.faults.process import in_process
-from milvine.testing.model import ModelDatabase
+from milvine.testing.mix import EVERYTHING, Mix
+from milvine.testing.model import ModelDatabase, distances
+from milvine.testing.place import data_of, settings_in
+from milvine.testing.rows import findable
 from milvine.types import Query
 
 Damage = Callable[[Path, Random], tuple[str, int]]
@@ -48,28 +51,28 @@ class Outcome:
         )
 
 
-def cut(root: Path, random: Random) -> tuple[str, int]:
+def cut(folder: Path, random: Random) -> tuple[str, int]:
     """Shorten one file."""
-    path = random.choice(files_that_matter(root))
+    path = random.choice(files_that_matter(folder))
     at = random.randrange(path.stat().st_size)
     os.truncate(path, at)
-    return str(path.relative_to(root)), at
+    return told_as(folder, path), at
 
 
-def remove(root: Path, random: Random) -> tuple[str, int]:
+def remove(folder: Path, random: Random) -> tuple[str, int]:
     """Take one file away."""
-    path = random.choice(files_that_matter(root))
+    path = random.choice(files_that_matter(folder))
     path.unlink()
-    return str(path.relative_to(root)), 0
+    return told_as(folder, path), 0
 
 
 DAMAGES: dict[str, Damage] = {"flips": flip, "cuts": cut, "removals": remove}
 
 
-def damages(what: str, count: int, seed: int, work: Path, rows: int = 5500) -> Outcome:
+def damages(what: str, count: int, seed: int, work: Path, rows: int = 5500, mix: Mix = EVERYTHING) -> Outcome:
     """`count` times one damage in a copy of a sample."""
     random, outcome = Random(seed), Outcome()
-    for folder, model in damaged_copies(work, f"{what}{seed}", count, rows):
+    for folder, model in damaged_copies(work, f"{what}{seed}", count, rows, mix):
         file, at = DAMAGES[what](folder, random)
         outcome.tried += 1
         status, told = in_process(partial(_look, folder, file, model), work / "answer")
@@ -85,7 +88,7 @@ def _look(folder: Path, file: str, model: ModelDatabase) -> tuple[str, list[str]
     """What becomes of it: a counter of Outcome, and what is wrong."""
     told: list[Event] = []
     try:
-        db = Database.open(folder, QUIET, Events(told.append))
+        db = Database.open(data_of(folder), settings_in(folder, QUIET), Events(told.append))
     except OperatorError as error:
         named = _names(str(error), file)
         return ("at_open", []) if named else ("wrong", [f"the start says: {error}"])
@@ -129,12 +132,14 @@ def _differences(db: Database, model: ModelDatabase, name: str) -> list[str]:
         return found
     rows: Any = model.table(name).partitions
     vectors = np.concatenate([part.vectors for part in rows.values()])
+    vectors, metric = vectors[findable(vectors)], model.collection(name).metric
     if not len(vectors):
         return found
     some = np.ascontiguousarray(vectors[:: max(1, len(vectors) // 50)])
     hits = db.search(name, Query(some, 1, {"nprobe": 64}))
-    best = model.search(name, Query(some, 1, {"nprobe": 64}))
-    if not np.allclose(hits.distances, best.distances, rtol=1e-4, atol=1e-4):
+    true = distances(some, vectors, metric)
+    best = true.max(axis=1) if metric.larger_is_closer else true.min(axis=1)
+    if not np.allclose(hits.distances[:, 0], best, rtol=1e-4, atol=1e-4):
         found.append(f"a search of {name} misses nearest rows")
     return found
 

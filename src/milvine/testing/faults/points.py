@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,11 +14,14 @@ from milvine.care.verify import verify
 from milvine.engine.database import Database
 from milvine.errors import DiskFull, MilvineError, OperatorError
 from milvine.storage import failpoints
+from milvine.storage.log_place import log_folder
 from milvine.testing.crash.journal import Action, History, Journal
 from milvine.testing.crash.verify import Checker, Report, check
-from milvine.testing.crash.workload import journal_of
 from milvine.testing.faults.process import ARMED, arm, in_process, kill
 from milvine.testing.faults.script import SMALL, finish, leftovers, live, make, steps
+from milvine.testing.mix import LOGS
+from milvine.testing.place import data_of, make_place, remove_place, settings_in
+from milvine.wal.log import log_files
 
 _OPENING = "open."
 Case = tuple[str, int]
@@ -28,19 +30,21 @@ Case = tuple[str, int]
 def hits(work: Path) -> dict[str, int]:
     """How often the workload comes to each place."""
 
+    folder = work / "count"
+
     def count() -> dict[str, int]:
         seen = dict.fromkeys(failpoints.POINTS, 0)
 
         def note(place: str) -> None:
             seen[place] += 1
 
-        live(work / "count", opened=lambda: failpoints.armed.update({each: partial(note, each) for each in seen}))
+        live(folder, opened=lambda: failpoints.armed.update({each: partial(note, each) for each in seen}))
         return seen
 
+    make_place(folder, LOGS[0])
     status, seen = in_process(count, work / "answer")
     assert status == 0, seen
-    shutil.rmtree(work / "count")
-    journal_of(work / "count").unlink()
+    remove_place(folder)
     return {str(place): int(times) for place, times in seen.items()}
 
 
@@ -56,26 +60,28 @@ def cases(seen: dict[str, int], each: int, disk: bool) -> Iterator[Case]:
         yield from ((place, 1 + number) for number in chosen)
 
 
-def run(work: Path, what: str, each: int) -> tuple[int, Report]:
-    """All cases of `kill`, `refuse` or `full`; how many there were. Folders that went wrong stay in `work`."""
-    total, count = Report(), 0
+def run(work: Path, what: str, each: int, logs: Sequence[str] = LOGS) -> tuple[int, Report]:
+    """All cases of `kill`, `refuse` or `full`; how many there were. Folders that went wrong stay in `work`.
+
+    The log lies in one of the places `logs` after the other.
+    """
+    total = Report()
     if what == "full":
         chosen: list[Case] = [("disk", number) for number in range(1, 1 + sum(1 for _ in steps()))]
         chosen = chosen[:: max(1, len(chosen) // each)] if each else chosen
     else:
         chosen = list(cases(hits(work), each, what == "refuse"))
     one = {"kill": _killed, "refuse": _refused, "full": _full}[what]
-    for place, hit in chosen:
+    for number, (place, hit) in enumerate(chosen):
         folder = work / f"{place}-{hit}"
+        make_place(folder, logs[number % len(logs)])
         report = one(folder, place, hit)
         report.notes = [f"{folder}: {note}" for note in report.notes]
         total.add(report)
-        count += 1
         if report.ok:
-            shutil.rmtree(folder, ignore_errors=True)
-            journal_of(folder).unlink()
+            remove_place(folder)
     (work / "answer").unlink(missing_ok=True)
-    return count, total
+    return len(chosen), total
 
 
 def _killed(folder: Path, place: str, hit: int) -> Report:
@@ -96,7 +102,7 @@ def _live_until(folder: Path, place: str, hit: int) -> None:
 
 def _open(folder: Path, place: str) -> None:
     arm(place, 1, kill)
-    Database.open(folder, SMALL)
+    Database.open(data_of(folder), settings_in(folder, SMALL))
     os._exit(ARMED)
 
 
@@ -104,7 +110,7 @@ def _torn(folder: Path) -> None:
     """A folder with something for the next opening to do: files in no commit, and a log that ends in half a record."""
     status, told = in_process(lambda: _live_until(folder, "flush.written", 4), folder.parent / "answer")
     assert status == -9, told
-    with open(max((folder / "wal").glob("*.wal")), "ab") as log:
+    with open(max(log_files(log_folder(data_of(folder)))), "ab") as log:
         log.write(b"\xff" * 40)
 
 
@@ -195,9 +201,9 @@ def _checked(folder: Path) -> Report:
     def work() -> dict[str, Any]:
         report = check(folder, SMALL)
         if report.ok:
-            with Database.open(folder, SMALL) as db:
+            with Database.open(data_of(folder), settings_in(folder, SMALL)) as db:
                 report.note("failures", f"files are left over: {leftovers(db)}", len(leftovers(db)))
-            for finding in verify(folder).findings:
+            for finding in verify(data_of(folder)).findings:
                 report.note("failures", f"verify: {finding}")
         return asdict(report)
 

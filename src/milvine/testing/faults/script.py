@@ -13,7 +13,8 @@ from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.maintenance.reclaim import reclaim
 from milvine.testing.crash.journal import BATCH_IDS, Action, History, Journal, Runs, perform, runs_of
-from milvine.testing.crash.workload import journal_of
+from milvine.testing.place import data_of, journal_of, settings_in
+from milvine.testing.rows import CONTENTS
 from milvine.types import IndexType, MetricType
 
 SMALL = Settings(
@@ -25,16 +26,20 @@ SMALL = Settings(
     wal_file_bytes=8 << 10,
     file_cleanup_timeout=0,
 )
-_SHAPE = (8, 1, int(MetricType.L2))
+_SHAPES = {
+    "given": (8, 1, int(MetricType.L2)),
+    "auto": (3, 1, int(MetricType.L2)),
+    "own": (64, 1, int(MetricType.HAMMING)),
+}
 _INDEX = (int(IndexType.IVF_FLAT), json.dumps({"nlist": 4}))
 Act = Callable[[Database, History, Journal, Action], None]
 
 
 def steps() -> Iterator[Action]:
-    """Every kind of call, over raw and indexed segments, partitions, tombstones and an unflushed tail."""
+    """Every kind of call and of rows, over raw and indexed segments, partitions, tombstones and an unflushed tail."""
     plan: tuple[tuple[str, str, dict[str, Any]], ...] = (
-        ("create_collection", "given", {"setting": _SHAPE}),
-        ("create_collection", "auto", {"setting": _SHAPE}),
+        ("create_collection", "given", {}),
+        ("create_collection", "auto", {}),
         ("create_partition", "given", {"tag": "p"}),
         ("insert", "given", {"rows": 100}),
         ("insert", "auto", {"rows": 30, "ids": None}),
@@ -52,7 +57,7 @@ def steps() -> Iterator[Action]:
         ("flush", "given", {}),
         ("compact", "given", {}),
         ("drop_partition", "given", {"tag": "p"}),
-        ("create_collection", "own", {"setting": _SHAPE}),
+        ("create_collection", "own", {}),
         ("insert", "own", {"rows": 70}),
         ("flush", "own", {}),
         ("create_index", "own", {"setting": _INDEX}),
@@ -62,9 +67,15 @@ def steps() -> Iterator[Action]:
         ("delete", "given", {"ids": _rows(26, 0, 20)}),
         ("insert", "auto", {"rows": 10, "ids": None}),
     )
+    inserts = 0
     for number, (kind, name, rest) in enumerate(plan, 1):
         if kind == "insert":
-            rest = {"ids": ((number * BATCH_IDS, rest["rows"]),), **rest}
+            known_by_vectors = name == "auto"
+            content = "plain" if known_by_vectors else CONTENTS[inserts % len(CONTENTS)]
+            rest = {"ids": ((number * BATCH_IDS, rest["rows"]),), "content": content, **rest}
+            inserts += 1
+        elif kind == "create_collection":
+            rest = {"setting": _SHAPES[name]}
         yield Action(number, 0, kind, name, **rest)
 
 
@@ -88,9 +99,9 @@ def finish(db: Database, history: History, journal: Journal, action: Action) -> 
 
 
 def live(folder: Path, act: Act = make, opened: Callable[[], None] = lambda: None) -> History:
-    """One life: open, all the steps, removal of what is no longer needed after each, close."""
+    """One life on an empty disk: open, all the steps, removal of what is no longer needed after each, close."""
     history, journal = History(), Journal(journal_of(folder))
-    with Database.open(folder, SMALL) as db:
+    with Database.open(data_of(folder), settings_in(folder, SMALL)) as db:
         opened()
         for action in steps():
             act(db, history, journal, action)
