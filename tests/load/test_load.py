@@ -15,7 +15,7 @@ from milvine.testing.load.__main__ import BUDGET, main
 from milvine.testing.load.checking import check_everything
 from milvine.testing.load.figures import Outcome, lines
 from milvine.testing.load.journal import Journal, live_ids, read, vectors_of
-from milvine.testing.load.plan import COLLECTIONS, Plan
+from milvine.testing.load.plan import Plan
 from milvine.testing.load.running import memory_bound, run
 from milvine.testing.load.serving import MIB, ServerProcess, Usage
 
@@ -43,27 +43,28 @@ def test_a_silent_server_is_a_deadlock(tmp_path: Path) -> None:
 
 
 def test_losses_and_returns_are_found(tmp_path: Path) -> None:
+    plan = Plan(dimensions=(4,))
     server = ServerProcess(tmp_path / "data", {}, tmp_path / "server.err", sample=False)
     milvus = Milvus(host="127.0.0.1", port=server.port)
     try:
-        for name in COLLECTIONS:
+        for name in plan.collections:
             milvus.create_collection({"collection_name": name, "dimension": 4})
         journal, deleted = Journal(tmp_path / "writer0.journal"), Journal(tmp_path / "deleter0.journal")
         journal.add(0, 0, 100, 10, 7)
-        assert check_everything(server.port, Plan(dimension=4), tmp_path)[2] == [
-            "given counts 0 rows, 10 were acknowledged and not deleted",
-            "given: 10 acknowledged rows of batch 100 are lost",
+        assert check_everything(server.port, plan, tmp_path)[2] == [
+            "given4 counts 0 rows, 10 were acknowledged and not deleted",
+            "given4: 10 acknowledged rows of batch 100 are lost",
         ]
         (batch,) = read(tmp_path, "writer")
-        milvus.insert("given", vectors_of(batch, 4), list(range(100, 110)))
-        assert check_everything(server.port, Plan(dimension=4), tmp_path) == (10, 0, [])
+        milvus.insert("given4", vectors_of(batch, plan), list(range(100, 110)))
+        assert check_everything(server.port, plan, tmp_path) == (10, 0, [])
         deleted.add(0, 2, 100, 5, 0)
-        assert check_everything(server.port, Plan(dimension=4), tmp_path)[2] == [
-            "given counts 10 rows, 7 were acknowledged and not deleted",
-            "given: 3 deleted rows of batch 100 are there",
+        assert check_everything(server.port, plan, tmp_path)[2] == [
+            "given4 counts 10 rows, 7 were acknowledged and not deleted",
+            "given4: 3 deleted rows of batch 100 are there",
         ]
-        milvus.delete_entity_by_id("given", [102, 103, 104])
-        assert check_everything(server.port, Plan(dimension=4), tmp_path) == (7, 3, [])
+        milvus.delete_entity_by_id("given4", [102, 103, 104])
+        assert check_everything(server.port, plan, tmp_path) == (7, 3, [])
         journal.close(), deleted.close()
     finally:
         milvus.close()

@@ -298,7 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--count", type=int, default=500)
     command.add_argument("--seed", type=int, default=1)
     command.add_argument("--work", type=Path, help="where folders go; those that went wrong are left there")
-    add_options(command, processes=False)
+    add_options(command, pinned=())
     given = parser.parse_args(arguments)
     mix = from_options(given)
     work = given.work or Path(tempfile.mkdtemp(prefix="milvine-care-"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any
@@ -69,17 +70,18 @@ class Mix:
 EVERYTHING = Mix()
 
 
-def add_options(parser: argparse.ArgumentParser, processes: bool = True) -> None:
-    """Options that pin what is mixed; `processes`: those of forks and signals too."""
-    parser.add_argument("--dimension", type=int, nargs="+", default=EVERYTHING.dimensions, help="of collections")
-    parser.add_argument("--rows", nargs="+", choices=CONTENTS, default=EVERYTHING.rows, help="what inserts carry")
-    parser.add_argument("--log", nargs="+", choices=LOGS, default=EVERYTHING.logs, help="where the log is")
-    if processes:
-        for name in ("forks", "signals"):
-            parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=True)
+def add_options(
+    parser: argparse.ArgumentParser, pinned: Sequence[str] = ("forks", "signals"), default: Mix = EVERYTHING
+) -> None:
+    """Options that pin what is mixed; `pinned`: which of those that are yes or no."""
+    parser.add_argument("--dimension", type=int, nargs="+", default=default.dimensions, help="of collections")
+    parser.add_argument("--rows", nargs="+", choices=CONTENTS, default=default.rows, help="what inserts carry")
+    parser.add_argument("--log", nargs="+", choices=LOGS, default=default.logs, help="where the log is")
+    for name in pinned:
+        parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=getattr(default, name))
 
 
 def from_options(given: argparse.Namespace) -> Mix:
     """What `add_options` made of the command line."""
-    processes = {name: getattr(given, name) for name in ("forks", "signals") if hasattr(given, name)}
-    return Mix(tuple(given.dimension), tuple(given.rows), tuple(given.log), **processes)
+    pinned = {name: getattr(given, name) for name in ("forks", "signals") if hasattr(given, name)}
+    return Mix(tuple(given.dimension), tuple(given.rows), tuple(given.log), **pinned)

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in (kill, powercut):
         command.add_argument("--seed", type=int, default=1)
         command.add_argument("--work", type=Path, help="where folders go; those that went wrong are left there")
-        add_options(command, processes=command is kill)
+        add_options(command, ("forks", "signals") if command is kill else ("signals",))
         command.add_argument("--settings", type=json.loads, default={}, help="JSON object laid over the tiny settings")
     given = parser.parse_args(arguments)
     mix = from_options(given)

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, help="where folders go; those that went wrong are left there")
     parser.add_argument("--count", type=int, default=300, help="how many flips, cuts or removals")
     parser.add_argument("--seed", type=int, default=1, help="of flips, cuts and removals")
-    add_options(parser, processes=False)
+    add_options(parser, pinned=())
     given = parser.parse_args(arguments)
     mix = from_options(given)
     work = given.work or Path(tempfile.mkdtemp(prefix="milvine-faults-"))

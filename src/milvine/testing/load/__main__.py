@@ -17,11 +17,14 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 from milvine.testing.load.figures import lines
 from milvine.testing.load.plan import Plan
 from milvine.testing.load.running import run
+from milvine.testing.mix import Mix, add_options, from_options
 
 BUDGET = {
     "cache.cache_size": "256MB",
@@ -31,13 +34,25 @@ BUDGET = {
 """Small, so that a run shows back pressure and not the size of the machine."""
 
 
+DEFAULT = Mix(dimensions=(16, 50, 64, 100, 256), forks=hasattr(os, "fork"))
+"""Of which a seed chooses two dimensions and a place of the log. In two or three dimensions rows lie too close."""
+_DIMENSIONS = 2
+
+
+def by_seed(mix: Mix, seed: int) -> Mix:
+    """What one run takes of the mix."""
+    random = Random(seed)
+    dimensions = random.sample(mix.dimensions, min(_DIMENSIONS, len(mix.dimensions)))
+    return replace(mix, dimensions=tuple(sorted(dimensions)), logs=(mix.log(seed),))
+
+
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m milvine.testing.load", description=__doc__.split("\n")[0])
     parser.add_argument("--minutes", type=float, default=10.0)
     for kind, count in (("writers", 16), ("readers", 16), ("deleters", 2), ("indexers", 1)):
         parser.add_argument(f"--{kind}", type=int, default=count)
     parser.add_argument("--processes", type=int, default=8, help="of the clients together")
-    parser.add_argument("--dimension", type=int, default=64)
+    add_options(parser, ("forks",), DEFAULT)
     parser.add_argument("--batch", type=int, default=500, help="rows of one insert")
     parser.add_argument("--nq", type=int, default=16, help="queries of a search of many")
     parser.add_argument("--pause", type=float, default=0.0, help="seconds a client waits between two calls")
@@ -50,14 +65,17 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = parsed(arguments)
-    settings = BUDGET | dict(pair.split("=", 1) for pair in given.set)
-    plan = Plan(
-        given.minutes * 60, given.writers, given.readers, given.deleters, given.indexers, given.processes,
-        given.dimension, given.batch, given.nq, given.pause, given.stall, given.seed, settings,
-    )  # fmt: skip
     work = given.work or Path(tempfile.mkdtemp(prefix="milvine-load-"))
     work.mkdir(parents=True, exist_ok=True)
+    mix = by_seed(from_options(given), given.seed)
+    elsewhere = {"wal.path": str(work.absolute() / "log")} if mix.logs == ("elsewhere",) else {}
+    settings = BUDGET | elsewhere | dict(pair.split("=", 1) for pair in given.set)
+    plan = Plan(
+        given.minutes * 60, given.writers, given.readers, given.deleters, given.indexers, given.processes,
+        mix.dimensions, given.batch, given.nq, given.pause, given.stall, given.seed, mix.rows, mix.forks, settings,
+    )  # fmt: skip
     outcome = run(plan, work)
+    print(f"mixed: {mix}{'; a child was forked' if mix.forks else ''}")
     print(*lines(outcome, os.cpu_count() or 1), sep="\n")
     print(*(f"WRONG: {problem}" for problem in outcome.problems), sep="\n", end="\n" if outcome.problems else "")
     if outcome.ok:

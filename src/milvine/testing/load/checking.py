@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from milvine.client.milvus import Milvus
+from milvine.config import Settings
+from milvine.engine.database import Database
+from milvine.errors import MilvineError
 from milvine.limits import GET_IDS_MAX
 from milvine.testing.load.clients import check
 from milvine.testing.load.journal import COUNT, FIRST, Entries, live_ids, read, vectors_of
-from milvine.testing.load.plan import COLLECTIONS, Plan
+from milvine.testing.load.plan import Plan
 from milvine.types import Ids
 
 _PROBLEMS_MAX = 20
@@ -22,7 +25,7 @@ def check_everything(port: int, plan: Plan, work: Path) -> tuple[int, int, list[
     inserts, deletes = read(work, "writer"), read(work, "deleter")
     live, gone, problems = 0, 0, list[str]()
     with Milvus(host="127.0.0.1", port=port) as milvus:
-        for number, name in enumerate(COLLECTIONS):
+        for number, name in enumerate(plan.collections):
             batches = live_ids(inserts, deletes, number)
             expected = sum(len(ids) for _, ids in batches)
             status, counted = milvus.count_entities(name)
@@ -31,7 +34,7 @@ def check_everything(port: int, plan: Plan, work: Path) -> tuple[int, int, list[
                 problems.append(f"{name} counts {counted} rows, {expected} were acknowledged and not deleted")
             for batch, ids in batches:
                 if counted:
-                    problems += _compare(milvus, name, batch, ids, plan.dimension)
+                    problems += _compare(milvus, name, batch, ids, plan)
                 elif len(ids):  # the server refuses to look for rows where there are none
                     problems.append(_lost(name, len(ids), batch))
                 if len(problems) > _PROBLEMS_MAX:
@@ -42,8 +45,23 @@ def check_everything(port: int, plan: Plan, work: Path) -> tuple[int, int, list[
     return live, gone, problems
 
 
-def _compare(milvus: Milvus, name: str, batch: Entries, alive: Ids, dimension: int) -> Iterator[str]:
-    ids, expected = np.arange(batch[COUNT]) + batch[FIRST], vectors_of(batch, dimension)
+def check_reopened(data: Path, settings: Settings, plan: Plan, work: Path) -> list[str]:
+    """What is wrong with the folder once its server has ended, if anything: it must open at once and count right."""
+    inserts, deletes = read(work, "writer"), read(work, "deleter")
+    problems = []
+    try:
+        with Database.open(data, settings) as db:
+            for number, name in enumerate(plan.collections):
+                expected = sum(len(ids) for _, ids in live_ids(inserts, deletes, number))
+                if db.count(name) != expected:
+                    problems.append(f"opened again, {name} counts {db.count(name)} rows, not {expected}")
+    except MilvineError as error:
+        problems.append(f"the folder does not open again: {error}")
+    return problems
+
+
+def _compare(milvus: Milvus, name: str, batch: Entries, alive: Ids, plan: Plan) -> Iterator[str]:
+    ids, expected = np.arange(batch[COUNT]) + batch[FIRST], vectors_of(batch, plan)
     for start in range(0, len(ids), GET_IDS_MAX):
         part = ids[start : start + GET_IDS_MAX]
         status, rows = milvus.get_entity_by_id(name, part.tolist())
@@ -55,8 +73,8 @@ def _compare(milvus: Milvus, name: str, batch: Entries, alive: Ids, dimension: i
         if (should & ~there).any():
             yield _lost(name, int((should & ~there).sum()), batch)
         kept = np.flatnonzero(there & should)
-        found = np.array([rows[at] for at in kept], np.float32).reshape(len(kept), dimension)
-        if not np.array_equal(found, expected[start : start + GET_IDS_MAX][kept]):
+        found = np.array([rows[at] for at in kept], np.float32).reshape(len(kept), expected.shape[1])
+        if not np.array_equal(found, expected[start : start + GET_IDS_MAX][kept], equal_nan=True):
             yield f"{name}: rows of batch {batch[FIRST]} came back with other vectors"
 
 

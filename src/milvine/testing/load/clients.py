@@ -20,9 +20,10 @@ from milvine.testing.load.journal import (
     TAG,
     Acknowledged,
     Journal,
+    first_of,
     vectors_of,
 )
-from milvine.testing.load.plan import BUILD_SECONDS, CALL_SECONDS, COLLECTIONS, NLIST, SEARCH_PARAMS, TAGS, TOPK, Plan
+from milvine.testing.load.plan import BUILD_SECONDS, CALL_SECONDS, NLIST, SEARCH_PARAMS, TAGS, TOPK, Plan
 from milvine.types import IndexType
 
 _TAG_EVERY = 3  # every third search is of one partition
@@ -82,18 +83,17 @@ class Client:
         self.seconds.setdefault(operation, []).append(time.perf_counter() - began)
 
     def _writer(self, number: int) -> Callable[[int], None]:
-        journal, dimension = Journal(self._work / f"{self.role}.journal"), self._plan.dimension
-        collection = number % len(COLLECTIONS)
+        journal, names = Journal(self._work / f"{self.role}.journal"), self._plan.collections
+        collection = number % len(names)
 
         def turn(n: int) -> None:
             seed, count, tag = number * 10**9 + n, self._plan.batch, int(self._random.integers(len(TAGS)))
             first = number * 10**12 + n * count
-            given = range(first, first + count) if collection == 0 else None
-            rows = vectors_of(np.array([collection, tag, first, count, seed]), dimension)
+            given = range(first, first + count) if self._plan.gives_ids(collection) else None
+            rows = vectors_of(np.array([collection, tag, first, count, seed]), self._plan)
             with self._timed("insert"):
-                name = COLLECTIONS[collection]
                 status, ids = self._milvus.insert(
-                    name, rows, None if given is None else list(given), TAGS[tag], timeout=CALL_SECONDS
+                    names[collection], rows, None if given is None else list(given), TAGS[tag], timeout=CALL_SECONDS
                 )
             check(status)
             first = ids[0] if given is None and len(ids) else first
@@ -124,9 +124,9 @@ class Client:
         if not len(batches):
             time.sleep(_IDLE_SECONDS)
             return
-        queries = np.concatenate([vectors_of(batch, self._plan.dimension, slice(1)) for batch in batches])
+        queries = np.concatenate([first_of(batch, self._plan) for batch in batches])
         tags = [TAGS[int(batches[0, TAG])]] if by_tag else None
-        name = COLLECTIONS[int(batches[0, COLLECTION])]
+        name = self._plan.collections[int(batches[0, COLLECTION])]
         with self._timed(operation):
             status, hits = self._milvus.search(name, TOPK, queries, tags, SEARCH_PARAMS, timeout=CALL_SECONDS)
         check(status)
@@ -143,12 +143,12 @@ class Client:
         if not len(batches):
             time.sleep(_IDLE_SECONDS)
             return
-        name = COLLECTIONS[int(batches[0, COLLECTION])]
+        name = self._plan.collections[int(batches[0, COLLECTION])]
         with self._timed("get"):
             status, rows = self._milvus.get_entity_by_id(name, batches[:, FIRST].tolist(), timeout=CALL_SECONDS)
         check(status)
         for batch, row in zip(batches, rows, strict=True):
-            if not np.array_equal(np.array(row, np.float32), vectors_of(batch, self._plan.dimension, slice(1))[0]):
+            if not np.array_equal(np.array(row, np.float32), first_of(batch, self._plan)[0]):
                 raise Wrong(f"row {batch[FIRST]} of {name} came back as {row[:3]}...")
         self.rows += len(batches)
 
@@ -165,7 +165,7 @@ class Client:
             stop = int(min(batch[COUNT], start + 1 + self._random.integers(self._plan.batch // 4 + 1)))
             ids = list(range(int(batch[FIRST]) + start, int(batch[FIRST]) + stop))
             with self._timed("delete"):
-                name = COLLECTIONS[int(batch[COLLECTION])]
+                name = self._plan.collections[int(batch[COLLECTION])]
                 status = self._milvus.delete_entity_by_id(name, ids, timeout=CALL_SECONDS)
             check(status)
             journal.add(int(batch[COLLECTION]), start, int(batch[FIRST]), stop, 0)
@@ -177,7 +177,8 @@ class Client:
         """Index, compact, flush; every third time back to no index."""
 
         def turn(n: int) -> None:
-            name = COLLECTIONS[(n + number) % len(COLLECTIONS)]
+            names = self._plan.collections
+            name = names[(n + number) % len(names)]
             with self._timed("create_index"):
                 check(self._milvus.create_index(name, IndexType.IVF_FLAT, {"nlist": NLIST}, timeout=BUILD_SECONDS))
             with self._timed("compact"):

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from milvine.types import Ids
+from milvine.testing import rows
+from milvine.testing.load.plan import Plan
+from milvine.types import Ids, MetricType, Vectors
 
 Entries = NDArray[np.int64]
 COLLECTION, TAG, FIRST, COUNT, SEED = range(5)
@@ -44,10 +46,17 @@ def read(work: Path, kind: str) -> Entries:
     return np.frombuffer(whole, np.int64).reshape(-1, _WIDTH)
 
 
-def vectors_of(entry: Entries, dimension: int, rows: slice = slice(None)) -> NDArray[np.float32]:
-    """The vectors of an inserted batch, (COUNT, dimension), or some of them."""
-    random = np.random.default_rng(int(entry[SEED]))
-    return random.random((int(entry[COUNT]), dimension), dtype=np.float32)[rows]
+def first_of(entry: Entries, plan: Plan) -> Vectors:
+    """The first vector of an inserted batch, (1, dimension) float32: no other is like it."""
+    return rows.vectors_of(2 * int(entry[SEED]), 1, plan.dimension(int(entry[COLLECTION])), MetricType.L2)
+
+
+def vectors_of(entry: Entries, plan: Plan) -> Vectors:
+    """The vectors of an inserted batch, (COUNT, dimension) float32."""
+    first, seed = first_of(entry, plan), int(entry[SEED])
+    content = plan.rows[seed % len(plan.rows)]
+    others = rows.vectors_of(2 * seed + 1, int(entry[COUNT]) - 1, first.shape[1], MetricType.L2, content)
+    return np.concatenate([first, others])
 
 
 class Acknowledged:

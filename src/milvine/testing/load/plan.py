@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
-COLLECTIONS = ("given", "generated")
-"""By who makes the ids; the number of a collection is its place here."""
+from milvine.testing.rows import CONTENTS
+
+IDS = ("given", "generated")
+"""By who makes them; there is a collection for each of these and each dimension."""
 TAGS = ("_default", "p1", "p2", "p3")
 NLIST = 64
 SEARCH_PARAMS = {"nprobe": NLIST}
@@ -21,7 +23,13 @@ BUILD_SECONDS = 900.0
 
 @dataclass(frozen=True)
 class Plan:
-    """Numbers of clients by kind, and what they send. `settings` are keys of the server's configuration."""
+    """Numbers of clients by kind, and what they send.
+
+    Attributes:
+        rows: what batches hold, one of these each (`milvine.testing.rows`); the first row of a batch is like no other.
+        forks: the server forks a child, which holds what it had open when it is gone.
+        settings: keys of the server's configuration.
+    """
 
     seconds: float = 600.0
     writers: int = 16
@@ -29,13 +37,26 @@ class Plan:
     deleters: int = 2
     indexers: int = 1
     processes: int = 8
-    dimension: int = 64
+    dimensions: tuple[int, ...] = (64,)
     batch: int = 500
     nq: int = 16
     pause: float = 0.0
     stall: float = 120.0
     seed: int = 1
+    rows: tuple[str, ...] = CONTENTS
+    forks: bool = False
     settings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def collections(self) -> list[str]:
+        """Names; the number of a collection is its place here."""
+        return [f"{ids}{dimension}" for dimension in self.dimensions for ids in IDS]
+
+    def dimension(self, collection: int) -> int:
+        return self.dimensions[collection // len(IDS)]
+
+    def gives_ids(self, collection: int) -> bool:
+        return collection % len(IDS) == 0
 
     @property
     def roles(self) -> list[str]:
@@ -53,4 +74,5 @@ class Plan:
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
-        return cls(**json.loads(text))
+        value = json.loads(text)
+        return cls(**value | {name: tuple(value[name]) for name in ("dimensions", "rows")})

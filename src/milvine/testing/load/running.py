@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,10 @@ from milvine.client.milvus import Milvus
 from milvine.config import Settings
 from milvine.config.values import parse_size
 from milvine.testing.crash.command import module_command
-from milvine.testing.load.checking import check_everything
+from milvine.testing.load.checking import check_everything, check_reopened
 from milvine.testing.load.clients import Wrong, check
 from milvine.testing.load.figures import Outcome
-from milvine.testing.load.plan import COLLECTIONS, INDEX_FILE_SIZE_MB, TAGS, Plan
+from milvine.testing.load.plan import INDEX_FILE_SIZE_MB, TAGS, Plan
 from milvine.testing.load.serving import MIB, ServerProcess
 from milvine.types import MetricType
 
@@ -40,16 +41,20 @@ def memory_bound(settings: dict[str, str]) -> int:
 
 def run(plan: Plan, work: Path) -> Outcome:
     """The whole of it in the folder `work`. Whatever was wrong is in the outcome's problems."""
-    server = ServerProcess(work / "data", plan.settings, work / "server.err")
+    data = work / "data"
+    server = ServerProcess(data, plan.settings, work / "server.err")
     outcome = Outcome(plan.seconds, server.usage, memory_bound(plan.settings))
     clients: list[subprocess.Popen[str]] = []
+    ended = False
     try:
-        _create(server.port, plan.dimension)
+        _create(server.port, plan)
         np.full(len(plan.roles), time.time()).tofile(work / "beats")
         for number in range(plan.processes):
             clients.append(_start_clients(plan, work, server.port, number))
         _go(clients)
         began = time.monotonic()
+        if plan.forks:
+            server.fork_a_child()
         ended = _watch(plan, work, server, clients, outcome)
         outcome.seconds = time.monotonic() - began
         _collect(plan, work, outcome)
@@ -65,15 +70,23 @@ def run(plan: Plan, work: Path) -> Outcome:
         complaint = server.stop()
         if complaint:
             outcome.problems.append(complaint)
+        elif ended:
+            outcome.problems += check_reopened(data, _embedded(plan.settings), plan, work)
+        server.let_go()
     if outcome.usage.anonymous and max(outcome.usage.anonymous) > outcome.memory_bound:
         outcome.problems.append("the server held more memory than its budget")
     return outcome
 
 
-def _create(port: int, dimension: int) -> None:
+def _embedded(settings: Mapping[str, str]) -> Settings:
+    """Those under which the server's folder opens here."""
+    return Settings(background=False, wal_path=settings.get("wal.path", ""))
+
+
+def _create(port: int, plan: Plan) -> None:
     milvus = Milvus(host="127.0.0.1", port=port)
-    for name in COLLECTIONS:
-        schema = {"collection_name": name, "dimension": dimension, "index_file_size": INDEX_FILE_SIZE_MB}
+    for number, name in enumerate(plan.collections):
+        schema = {"collection_name": name, "dimension": plan.dimension(number), "index_file_size": INDEX_FILE_SIZE_MB}
         check(milvus.create_collection(schema | {"metric_type": MetricType.L2}))
         for tag in TAGS[1:]:
             check(milvus.create_partition(name, tag))

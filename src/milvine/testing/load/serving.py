@@ -48,12 +48,13 @@ class ServerProcess:
         with errors.open("ab") as stderr:
             self._process = subprocess.Popen(
                 module_command("milvine.testing.load.server_process", arguments),
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
             )
         self.port, self.http_port = self._wait_until_ready()
-        self.usage = Usage()
+        self.usage, self._forked = Usage(), False
         self._stopping = threading.Event()
         self._sampler = threading.Thread(target=self._watch, daemon=True)
         if sample and Path("/proc/self/status").exists():
@@ -80,6 +81,17 @@ class ServerProcess:
     def alive(self) -> bool:
         return self._process.poll() is None
 
+    def fork_a_child(self) -> None:
+        """Which holds what the server has open, until `let_go`."""
+        assert self._process.stdin
+        self._forked = True
+        self._process.stdin.write("f")
+        self._process.stdin.flush()
+
+    def let_go(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+
     def dump_stacks(self) -> None:
         """Into the file of its standard error."""
         self._process.send_signal(signal.SIGUSR1)
@@ -98,6 +110,8 @@ class ServerProcess:
         finally:
             assert self._process.stdout
             self._process.stdout.close()
+            if not self._forked:
+                self.let_go()
         return "" if status == 0 else f"the server ended with status {status}"
 
     def kill(self) -> None:
