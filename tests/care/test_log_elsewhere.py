@@ -19,6 +19,7 @@ from milvine.cli import app
 from milvine.engine.database import Database
 from milvine.errors import CorruptFile, StorageFailed
 from milvine.testing.care import copy_database, differences, make_sample, quiet
+from milvine.types import MetricType
 from milvine.wal.log import log_files
 
 PLACES = {"home": None, "outside": "log", "inside": "db/journal"}
@@ -255,3 +256,40 @@ def test_a_folder_of_before_has_no_note(made, tmp_path):
     placed = Placed(made, tmp_path, "home")
     assert not (placed.root / "LOG_FOLDER").exists() and verify(placed.root).log_records
     placed.same()
+
+
+@pytest.mark.parametrize("note", ["LOG_FOLDER", "DATABASE"])
+def test_a_flip_in_a_note_is_named_and_repaired_from_the_other(outside, note):
+    path = (outside.root if note == "LOG_FOLDER" else outside.log) / note
+    whole = path.read_bytes()
+    for at in range(0, len(whole), 7):
+        flip(path, at)
+        named = [f for f in verify(outside.root, log=outside.log).findings if f.damage]
+        assert all(finding.file.endswith(note) and "is damaged" in finding.what for finding in named)
+        if named and at % 5 == 0:
+            with pytest.raises(StorageFailed, match=f"{note} is damaged"):
+                Database.open(outside.root, outside.settings)
+            repair(outside.root, dry_run=False, log=outside.log)
+            assert path.read_bytes() == whole
+        path.write_bytes(whole)
+    outside.same()
+
+
+def test_a_damaged_note_is_not_taken_from_a_stranger(outside, tmp_path):
+    """The log of another database does not become this one's."""
+    with Database.open(tmp_path / "other", quiet(tmp_path / "others")) as db:
+        db.create_collection("c", 2, 1, MetricType.L2)
+    flip(outside.root / "LOG_FOLDER", 20)
+    with pytest.raises(StorageFailed, match=r"LOG_FOLDER is damaged.* --log"):
+        repair(outside.root, dry_run=False)
+    with pytest.raises(StorageFailed, match="LOG_FOLDER is damaged"):
+        repair(outside.root, dry_run=False, log=tmp_path / "others")
+
+
+def test_notes_without_a_checksum_are_those_of_before(outside):
+    for path in (outside.root / "LOG_FOLDER", outside.log / "DATABASE"):
+        told = json.loads(path.read_bytes())
+        del told["sum"]
+        path.write_text(json.dumps(told))
+    assert verify(outside.root).clean
+    outside.same()

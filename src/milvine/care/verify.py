@@ -28,7 +28,8 @@ from milvine.segment.layout import COMPONENT_NAME
 from milvine.segment.reader import Segment
 from milvine.storage.folder import FORMAT_VERSION, OLDEST_READABLE, DataFolder, in_use
 from milvine.storage.local import TEMPORARY, LocalStorage
-from milvine.storage.log_place import LOG_NOTE, LOG_OWNER, find_log
+from milvine.storage.log_notes import LOG_NOTE, LOG_OWNER
+from milvine.storage.log_place import damaged_notes, find_log
 from milvine.types import Collection
 from milvine.wal.log import log_files
 
@@ -121,6 +122,8 @@ def _format(folder: DataFolder) -> Iterator[Finding]:
 def _find_log(survey: Survey, moved: Path | None) -> None:
     try:
         survey.log = find_log(survey.root, moved)
+        notes = damaged_notes(survey.root, survey.log)
+        survey.findings += [damage(file, None, what) for file, what in notes.items()]
     except StorageFailed as error:
         survey.findings.append(damage(LOG_NOTE, None, str(error)))
 

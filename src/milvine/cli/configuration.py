@@ -81,7 +81,7 @@ def log_of(folder: Path, file: Path | None, given: Path | None) -> Path | None:
     Raises:
         IllegalArgument: as `configure`.
     """
-    from milvine.storage.log_place import LOG_NOTE
+    from milvine.storage.log_notes import LOG_NOTE
 
     if given is not None:
         return given.absolute()

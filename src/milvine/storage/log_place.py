@@ -6,29 +6,24 @@ that is not mounted, that belongs to another database, or that leaves records be
 
 from __future__ import annotations
 
-import json
 import os
 import uuid
 from pathlib import Path
-from typing import Any
 
 from milvine.errors import StorageFailed
-from milvine.storage.durable import make_folder, refusal, sync_folder, write_file
+from milvine.storage.durable import make_folder, sync_folder
+from milvine.storage.log_notes import LOG_NOTE, LOG_OWNER, Note, look_at_note, read_note, write_note
 
-_HOME, _MARK, _OWNER = "wal", "LOG_FOLDER", "DATABASE"
+_HOME = "wal"
 _LOG_FILES = "*.wal"
-LOG_NOTE = _MARK
-"""The file of the data folder that says where a log is that lies elsewhere."""
-LOG_OWNER = _OWNER
-"""The file beside such a log that says whose it is."""
 _NOT_FOR_LOGS = ("segments", "definitions", "set-aside")
 """Folders of the data folder in which files that do not belong there are removed, by Milvine or by its users."""
 
 
 def log_folder(root: Path) -> Path:
     """Where the log of the database in `root` was when it was last open for writing. See `find_log`."""
-    mark = _read(root / _MARK)
-    return Path(mark["folder"]) if mark else root / _HOME
+    mark = read_note(root / LOG_NOTE)
+    return Path(mark.folder) if mark else root / _HOME
 
 
 def find_log(root: Path, moved: Path | None = None) -> Path:
@@ -40,24 +35,47 @@ def find_log(root: Path, moved: Path | None = None) -> Path:
         StorageFailed: the log of this database is in neither place: not mounted, moved, or that of the original of
             which `root` is a copy.
     """
-    mark = _read(root / _MARK)
+    mark, damage = look_at_note(root / LOG_NOTE)
+    if damage:
+        if moved and _names(moved, root):
+            return Path(os.path.abspath(moved))
+        raise StorageFailed(f"{damage}. Name the folder of the log with --log; `milvine repair` writes the note anew")
     if mark is None:
         return root / _HOME
-    noted = Path(mark["folder"])
-    places = [noted, *([Path(os.path.abspath(moved))] if moved else [])]
-    for folder in places:
-        owner = _read(folder / _OWNER)
+    noted = Path(mark.folder)
+    for folder in [noted, *([Path(os.path.abspath(moved))] if moved else [])]:
+        owner, _ = look_at_note(folder / LOG_OWNER)
         if owner is None and _held(folder):
             return folder
-        if owner is not None and owner["database"] == mark["database"] and not _original(root, folder, owner):
+        if owner is not None and owner.database == mark.database and not _original(root, folder, owner):
             return folder
-    owner = _read(noted / _OWNER)
-    whose = f"there it is that of {owner['folder']}" if owner else "it is not there"
+    owner = read_note(noted / LOG_OWNER)
+    whose = f"there it is that of {owner.folder}" if owner else "it is not there"
     raise StorageFailed(
         f"The log of {root} was in {noted}, and {whose}. Is it mounted? If it was moved or copied together with the "
-        f"data folder, name its folder with --log. To go on without it, remove {root / _MARK}: records that were "
+        f"data folder, name its folder with --log. To go on without it, remove {root / LOG_NOTE}: records that were "
         "acknowledged may be in it"
     )
+
+
+def _names(folder: Path, root: Path) -> bool:
+    """Whether the log in `folder` says that it is that of `root`."""
+    owner, _ = look_at_note(folder / LOG_OWNER)
+    return owner is not None and _same(Path(owner.folder), root)
+
+
+def damaged_notes(root: Path, folder: Path) -> dict[str, str]:
+    """What is wrong with the notes of `root` and its log in `folder`, by file.
+
+    Files are relative to `root` if they lie in it.
+    """
+    paths = [root / LOG_NOTE, *([folder / LOG_OWNER] if folder != root / _HOME else [])]
+    found = {}
+    for path in paths:
+        _, damage = look_at_note(path)
+        if damage:
+            found[str(path.relative_to(root) if path.is_relative_to(root) else path)] = damage
+    return found
 
 
 def place_log(root: Path, wanted: str) -> Path:
@@ -76,9 +94,9 @@ def place_log(root: Path, wanted: str) -> Path:
 
 
 def _home(root: Path, home: Path) -> Path:
-    if _read(root / _MARK):
+    if read_note(root / LOG_NOTE):
         _check_move(root, log_folder(root), home)
-        (root / _MARK).unlink()
+        (root / LOG_NOTE).unlink()
         sync_folder(root)
     make_folder(home)
     return home
@@ -88,55 +106,54 @@ def _elsewhere(root: Path, folder: Path) -> Path:
     for name in _NOT_FOR_LOGS:
         if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(root / name)):
             raise StorageFailed(f"wal.path says {folder}, where the database keeps other files. Set another folder")
-    mark, before = _read(root / _MARK), log_folder(root)
-    owner = _read(folder / _OWNER)
-    ours = owner["database"] if owner and _same(Path(owner["folder"]), root) else str(uuid.uuid4())
-    number = mark["database"] if mark else ours
+    mark, before = read_note(root / LOG_NOTE), log_folder(root)
+    owner = read_note(folder / LOG_OWNER)
+    ours = owner.database if owner and _same(Path(owner.folder), root) else str(uuid.uuid4())
+    number = mark.database if mark else ours
     if _of_another(root, folder, owner, number):
         raise StorageFailed(f"{folder} holds the log of another database. Set wal.path to a folder of its own")
     if not _same(folder, before):
         _check_move(root, before, folder)
     elif not owner and not _held(folder):
-        raise _missing(root, folder, f"nothing is there now, and {_MARK} in the data folder says it was in use")
+        raise _missing(root, folder, f"nothing is there now, and {LOG_NOTE} in the data folder says it was in use")
     make_folder(folder, private=True)
     _note(root, folder, number)
     return folder
 
 
 def note_log(root: Path, folder: Path) -> None:
-    """Have both folders name each other, once `find_log` has found the log of `root` in `folder`."""
-    mark = _read(root / _MARK)
-    if mark:
-        _note(root, folder, mark["database"])
+    """Have both name each other, once `find_log` has found the log of `root` in `folder`."""
+    if (root / LOG_NOTE).exists():
+        mark, _ = look_at_note(root / LOG_NOTE)
+        known = mark or look_at_note(folder / LOG_OWNER)[0]
+        _note(root, folder, known.database if known else str(uuid.uuid4()))
 
 
 def _note(root: Path, folder: Path, number: str) -> None:
-    for path, named in ((folder / _OWNER, root), (root / _MARK, folder)):
-        told = {"database": number, "folder": str(named)}
-        if _read(path) != told:
-            write_file(path, json.dumps(told).encode())
+    write_note(folder / LOG_OWNER, Note(number, str(root)))
+    write_note(root / LOG_NOTE, Note(number, str(folder)))
 
 
-def _of_another(root: Path, folder: Path, owner: dict[str, Any] | None, number: str) -> bool:
+def _of_another(root: Path, folder: Path, owner: Note | None, number: str) -> bool:
     if folder.parent != root and (folder.parent / "FORMAT").exists():
         return True  # the `wal` of a data folder
     if owner is None or not _held(folder):
         return False
-    return owner["database"] != number or _original(root, folder, owner)
+    return owner.database != number or _original(root, folder, owner)
 
 
-def _original(root: Path, folder: Path, owner: dict[str, Any]) -> bool:
+def _original(root: Path, folder: Path, owner: Note) -> bool:
     """Whether the log in `folder` is in use by the data folder of which `root` is a copy, which names it as well."""
-    original = Path(owner["folder"])
+    original = Path(owner.folder)
     if _same(original, root):
         return False
-    mark = _read(original / _MARK)
-    return mark is not None and _same(Path(mark["folder"]), folder)
+    mark = read_note(original / LOG_NOTE)
+    return mark is not None and _same(Path(mark.folder), folder)
 
 
 def _check_move(root: Path, before: Path, folder: Path) -> None:
     """Records that are not in segments yet lie in the log: whoever moves it must take them along."""
-    owner = _read(before / _OWNER)
+    owner = read_note(before / LOG_OWNER)
     if _held(before) and not (owner and _original(root, before, owner)):
         first = f"clear {folder}, which holds files of another log, and then " if _held(folder) else ""
         raise StorageFailed(
@@ -149,7 +166,7 @@ def _check_move(root: Path, before: Path, folder: Path) -> None:
 
 
 def _missing(root: Path, folder: Path, what: str) -> StorageFailed:
-    sign = folder if folder == root / _HOME else root / _MARK
+    sign = folder if folder == root / _HOME else root / LOG_NOTE
     return StorageFailed(
         f"The log of {root} was in {folder}: {what}. Is it mounted? Records that were acknowledged may be in it. To go "
         f"on without them, remove {sign}"
@@ -162,17 +179,3 @@ def _held(folder: Path) -> bool:
 
 def _same(one: Path, other: Path) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        found: dict[str, Any] = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise refusal(f"read {path}", error) from error
-    except ValueError as error:
-        raise StorageFailed(f"{path} is damaged: {error}") from None
-    if not isinstance(found, dict) or not all(isinstance(found.get(key), str) for key in ("database", "folder")):
-        raise StorageFailed(f"{path} is damaged: it names no database and folder")
-    return found

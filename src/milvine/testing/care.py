@@ -2,17 +2,17 @@
 
     python -m milvine.testing.care flips --count 500 --seed 1
 
-makes small databases with everything in them (partitions, deletes, a merge, an index, an unflushed tail; collections
-of several dimensions, float and binary; copies, zeros; the log in the data folder and elsewhere), and again and again
-flips one byte somewhere in a copy: `verify` must name the file, or the byte must not matter; after `repair` the folder
-must be clean and open, and every row outside the damaged part must be there, once, with its vector. Prints one line of
-figures, after one that says what was mixed, and ends with 1 when something was wrong.
+makes small databases with everything in them (partitions, deletes, a merge, an index, an unflushed
+tail; collections of several dimensions, float and binary; copies, zeros; the log in the data folder
+and elsewhere), and again and again flips one byte somewhere in a copy: `verify` must name the file,
+or the byte must not matter; after `repair` the folder must be clean and open, and every row outside
+the damaged part must be there, once, with its vector. Prints one line of figures, after one that
+says what was mixed, and ends with 1 when something was wrong.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 import tempfile
@@ -29,7 +29,7 @@ from milvine.care.verify import verify
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import MilvineError
-from milvine.storage.log_place import LOG_NOTE, LOG_OWNER
+from milvine.storage.log_notes import LOG_NOTE, LOG_OWNER, Note, read_note, write_note
 from milvine.testing.mix import EVERYTHING, Mix, add_options, from_options
 from milvine.testing.model import ModelDatabase, Store, lookup
 from milvine.testing.place import data_of, make_place, readdress, settings_in
@@ -75,9 +75,10 @@ def copy_database(source: Path, root: Path, source_log: Path | None = None, log:
             (root / source_log.relative_to(source)).rename(log)
         else:
             shutil.copytree(source_log, log)
-        number = json.loads((root / LOG_NOTE).read_bytes())["database"]
-        (root / LOG_NOTE).write_text(json.dumps({"database": number, "folder": str(log)}))
-        (log / LOG_OWNER).write_text(json.dumps({"database": number, "folder": str(root)}))
+        note = read_note(root / LOG_NOTE)
+        assert note
+        write_note(root / LOG_NOTE, Note(note.database, str(log)))
+        write_note(log / LOG_OWNER, Note(note.database, str(root)))
 
 
 def fill(db: Database, model: ModelDatabase, rows: int) -> None:
@@ -124,7 +125,7 @@ def fill(db: Database, model: ModelDatabase, rows: int) -> None:
 
 
 def fill_more(db: Database, model: ModelDatabase, mix: Mix) -> None:
-    """Collections of each dimension, float and binary, with rows of each content, flushed and not, some deleted."""
+    """Collections of each dimension with rows of each content, flushed and not, some deleted."""
     random = Random(5)
     for dimension in mix.dimensions:
         name = f"of{dimension}"
@@ -199,13 +200,13 @@ def differences(db: Database, model: ModelDatabase, lost: int = 0, returning: in
 
 
 def files_that_matter(folder: Path) -> list[Path]:
-    """What is read when a database is opened, and is not empty. `folder`: see `milvine.testing.place`."""
+    """Of the disk `folder`: what is read when its database is opened, and is not empty."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in _NOT_READ)
     return [path for path in files if path.stat().st_size]
 
 
 def told_as(folder: Path, path: Path) -> str:
-    """The name by which `milvine verify` calls a file: relative to the data folder if it lies in it."""
+    """What `milvine verify` calls a file: relative to the data folder if it lies in it."""
     data = data_of(folder)
     return str(path.relative_to(data)) if path.is_relative_to(data) else str(path)
 
@@ -213,8 +214,8 @@ def told_as(folder: Path, path: Path) -> str:
 def damaged_copies(work: Path, name: str, count: int, rows: int, mix: Mix) -> Iterator[tuple[Path, ModelDatabase]]:
     """`count` copies of samples in `work`, to be damaged, each with the model of what is in it.
 
-    Every other sample was closed: all is flushed, and the log cannot stand in for what is damaged. The log is in the
-    places of `mix` in turn.
+    Every other sample was closed: all is flushed, and the log cannot stand in for what is damaged.
+    The log is in the places of `mix` in turn.
     """
     samples = [sample for log in mix.logs for sample in _samples(work, log, rows, mix)]
     for number in range(count):
@@ -270,7 +271,7 @@ def _one_flip(folder: Path, file: str, at: int, model: ModelDatabase, outcome: O
         report = verify(root, log=log)
         named = any(_is_about(finding.file, file) for finding in report.findings)
         outcome.named += named
-        done = repair(root, skip_log_damage=True, dry_run=False, log=log)
+        done = repair(root, skip_log_damage=True, dry_run=False, ignore_format=file == "FORMAT", log=log)
         lost = done.lost_rows + done.lost_records * 1000
         outcome.lost_with_damage += done.lost_rows
         again = verify(root)

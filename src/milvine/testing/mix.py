@@ -1,4 +1,4 @@
-"""What the runs of a harness differ in. By default a run mixes everything by its seed; options pin it."""
+"""What the runs of a harness differ in: mixed by the seed, unless options pin it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from milvine.config import Settings
-from milvine.storage.log_place import LOG_NOTE, LOG_OWNER
+from milvine.storage.log_notes import LOG_NOTE, LOG_OWNER, Note, look_at_note, write_note
 
 
 def make_place(folder: Path, log: str) -> None:
@@ -46,10 +46,12 @@ def settings_in(folder: Path, settings: Settings) -> Settings:
 
 
 def readdress(folder: Path, before: Path, now: Path) -> None:
-    """Have a copy of the disk `before` say that it is `now`: data folder and log name each other by their paths."""
+    """Have a copy of the disk `before` say that it is `now`: it holds paths of itself."""
     for name in (LOG_NOTE, LOG_OWNER):
-        for path in folder.rglob(name + "*"):
-            path.write_bytes(path.read_bytes().replace(f"{before}/".encode(), f"{now}/".encode()))
+        for path in folder.rglob(name):
+            note, _ = look_at_note(path)
+            if note:
+                write_note(path, Note(note.database, note.folder.replace(f"{before}/", f"{now}/")))
 
 
 def backups_of(folder: Path) -> Path:

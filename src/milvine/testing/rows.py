@@ -1,7 +1,7 @@
 """Rows as real data has them: all different, copies of a few, zeros, or such that no search finds.
 
-What is in them follows from a seed, so a journal need not hold them. They are compared by their bytes, for NaN is
-equal to nothing.
+What is in them follows from a seed, so a journal need not hold them. They are compared by their
+bytes, for NaN is equal to nothing.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _SPOILT = (np.nan, np.inf, -np.inf, 3e38)  # the last is finite, and only its sq
 def vectors_of(seed: int, rows: int, width: int, metric: MetricType, content: str = "plain") -> Vectors:
     """(rows, width) of the metric's dtype, always the same for a seed.
 
-    `plain` rows are all different, and nobody else's. `copies` are all one of three vectors, which other seeds have as
-    well. About half of `nonfinite` ones have an element that is NaN, infinite or, where it is squared, too large; bits
-    have no such thing, they are plain then.
+    `plain` rows are all different, and nobody else's. `copies` are all one of three vectors, which
+    other seeds have as well. About half of `nonfinite` ones have an element that is NaN, infinite
+    or, where it is squared, too large; bits have no such thing, they are plain then.
     """
     if content == "zeros":
         return np.zeros((rows, width), metric.dtype)
@@ -52,7 +52,7 @@ def same_rows(some: Vectors, others: Vectors) -> NDArray[np.bool_]:
 
 
 def findable(vectors: Vectors) -> NDArray[np.bool_]:
-    """(n,) whether a search may find a row, and may be one for it: its squared length is a number in float32."""
+    """(n,) whether a search may find a row, or ask for it: its squared length is finite."""
     if vectors.dtype == np.uint8:
         return np.ones(len(vectors), bool)
     with np.errstate(over="ignore", invalid="ignore"):

@@ -1,4 +1,4 @@
-"""What happens to a process beside its calls: handlers of signals that raise in the middle of one, forked children."""
+"""What happens to a process beside its calls: signals in the middle of one, forked children."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HAPPENED: dict[str, type[MilvineError]] = {
     "create_partition": IllegalPartition,
     "drop_partition": PartitionNotFound,
 }
-"""What a call answers that is made again after it has happened; all others may be made any number of times."""
+"""What a call answers that has happened before; all others may be made any number of times."""
 
 
 class _Interrupted(BaseException):
@@ -41,7 +41,7 @@ class Interrupter:
             raise _Interrupted
 
     def call(self, action: Action, perform: Callable[[], Ids | None], told: Callable[[Action], None]) -> Ids | None:
-        """What `perform` returns. `told` is called when it was interrupted, before it is made again."""
+        """What `perform` returns. `told` is called when it was interrupted and is made again."""
         if self._random.random() > _SHARE:
             return perform()
         try:
@@ -56,7 +56,7 @@ class Interrupter:
 
 
 def _again(action: Action, perform: Callable[[], Ids | None]) -> Ids | None:
-    """An interrupted call happened, or happens yet, or does not: made again, it has happened for certain."""
+    """An interrupted call happened, or happens yet, or does not: made again, it has for certain."""
     try:
         return perform()
     except _HAPPENED.get(action.kind, ()):
@@ -64,7 +64,10 @@ def _again(action: Action, perform: Callable[[], Ids | None]) -> Ids | None:
 
 
 def fork_soon(held: int, seed: int) -> None:
-    """Within a second, a child that holds what this process has open until nobody has the other end of a pipe."""
+    """Within a second, a child that holds what this process has open.
+
+    It lives until nobody has the other end of the pipe `held`.
+    """
     timer = threading.Timer(Random(f"{seed}/fork").uniform(0, 1), _fork, (held,))
     timer.daemon = True
     timer.start()

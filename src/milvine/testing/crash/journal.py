@@ -1,9 +1,10 @@
 """The journal of a workload: what was about to be done, what was acknowledged, what was found out after a crash.
 
-One JSON object a line, appended with one unbuffered write each. `do` comes before the call, `done` after it returned;
-after a crash the checker writes `settled` for every call that was under way, and `interrupted` says that a call was
-interrupted and is made again. The journal lies outside the database's
-folder and is never damaged: it is what the client on the other side of the wire remembers.
+One JSON object a line, appended with one unbuffered write each. `do` comes before the call, `done`
+after it returned; after a crash the checker writes `settled` for every call that was under way, and
+`interrupted` says that a call was interrupted and is made again. The journal lies outside the
+database's folder and is never damaged: it is what the client on the other side of the wire
+remembers.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ def ids_of(runs: Iterable[tuple[int, int]]) -> Ids:
 class Action:
     """One call on the database, complete enough to make it, or its effect on the model, again.
 
-    `rows` counts the rows of an insert, whose vectors follow from `number` and `content` (see `milvine.testing.rows`);
-    `ids` are those given to insert or delete; `setting` holds the index parameters or the shape of a new collection.
+    `rows` counts the rows of an insert, whose vectors follow from `number` and `content` (see
+    `milvine.testing.rows`); `ids` are those given to insert or delete; `setting` holds the index
+    parameters or the shape of a new collection.
     """
 
     number: int
@@ -72,7 +74,7 @@ class Action:
         return self.content == "plain"
 
     def vectors(self, collection: Collection) -> Vectors:
-        """The vectors that this insert carries, (rows, width) of the collection's dtype: always the same."""
+        """The vectors that this insert carries, (rows, width) of the collection's dtype."""
         return vectors_of(self.number, self.rows, collection.width, collection.metric, self.content)
 
 
@@ -193,7 +195,7 @@ class Journal:
 
 
 def tried_in(text: bytes) -> Counter[str]:
-    """How many inserts of each content a journal tells of, how many new collections, and calls interrupted."""
+    """What a journal tells of: inserts of each content, new collections, interrupted calls."""
     tried: Counter[str] = Counter()
     for line in text.split(b"\n")[:-1]:
         entry = json.loads(line)

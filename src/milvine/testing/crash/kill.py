@@ -1,4 +1,4 @@
-"""`kill -9` at random moments, over and over on one folder; also of a process that was stopped or was just ending."""
+"""`kill -9` at random moments, over and over on one folder; of stopped and ending processes too."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ENDS = ("killed", "killed", "stopped", "asked to end")
 
 @dataclass(frozen=True)
 class Kills:
-    """Where folders go, and what is mixed. `settings` are laid over the tiny ones of the workload."""
+    """Where folders go, what is mixed; `settings` are laid over the tiny ones of the workload."""
 
     work: Path
     seed: int
@@ -38,7 +38,7 @@ class Kills:
     mix: Mix = EVERYTHING
 
     def run(self, cycles: int) -> Report:
-        """Starts the workload, kills it, checks; `cycles` times. Folders where something was wrong stay in `work`."""
+        """Starts the workload, kills it, checks; `cycles` times. Folders that went wrong stay."""
         random, total = Random(self.seed), Report()
         checker = CheckerProcess(self.settings)
         each = min(CYCLES_PER_FOLDER, max(_FOLDER_CYCLES_MIN, -(-cycles // 2)))

@@ -96,7 +96,7 @@ class Planner:
         return self._insert(number, self.random.randint(1500, 6000), self.random.choice(["given", "given", "auto"]))
 
     def _insert_again(self, number: int) -> Action:
-        """New vectors under ids that were deleted before: the old rows must not come back with them."""
+        """New vectors under ids that were deleted before: the old rows must not come back."""
         name = self.random.choice(["given", own_name(self.thread)])
         if not self.history.model.has_collection(name):
             return self._insert(number)

@@ -117,7 +117,7 @@ class Checker:
         return bool(happened.any())
 
     def _inserted(self, action: Action) -> tuple[bool, Ids | None]:
-        """Rows with generated ids are recognised by their vectors; where others have the same, they are sent again."""
+        """Rows with generated ids are known by their vectors, or sent again if others have them."""
         vectors = action.vectors(self.db.collection(action.collection))
         tags = (action.tag,) if action.tag else ()
         if action.tag and not self.db.has_partition(action.collection, action.tag):

@@ -2,12 +2,13 @@
 
     python -m milvine.testing.crash.workload FOLDER --seed N (--ops M | --seconds S)
 
-Threads share two collections (one with given, one with generated ids) so that their commits are grouped, and each has
-one of its own that it drops and makes again with another dimension and metric. Rows are plain, copies, zeros, or such
-that no search finds. The calls of the main thread are interrupted now and then, and made again. A thread deletes only
-rows and drops only partitions that it made itself: whatever the interleaving, the journal then says exactly what must
-be there. Settings are tiny, so that flushes, merges, builds and new log files come all the time. Prints `ready` once
-the database is open. Ends in order upon SIGTERM.
+Threads share two collections (one with given, one with generated ids) so that their commits are
+grouped, and each has one of its own that it drops and makes again with another dimension and
+metric. Rows are plain, copies, zeros, or such that no search finds. The calls of the main thread
+are interrupted now and then, and made again. A thread deletes only rows and drops only partitions
+that it made itself: whatever the interleaving, the journal then says exactly what must be there.
+Settings are tiny, so that flushes, merges, builds and new log files come all the time. Prints
+`ready` once the database is open. Ends in order upon SIGTERM.
 """
 
 from __future__ import annotations

@@ -61,9 +61,9 @@ def cases(seen: dict[str, int], each: int, disk: bool) -> Iterator[Case]:
 
 
 def run(work: Path, what: str, each: int, logs: Sequence[str] = LOGS) -> tuple[int, Report]:
-    """All cases of `kill`, `refuse` or `full`; how many there were. Folders that went wrong stay in `work`.
+    """All cases of `kill`, `refuse` or `full`; how many there were.
 
-    The log lies in one of the places `logs` after the other.
+    Folders that went wrong stay in `work`. The log is in the places `logs` in turn.
     """
     total = Report()
     if what == "full":

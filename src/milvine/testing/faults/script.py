@@ -36,7 +36,7 @@ Act = Callable[[Database, History, Journal, Action], None]
 
 
 def steps() -> Iterator[Action]:
-    """Every kind of call and of rows, over raw and indexed segments, partitions, tombstones and an unflushed tail."""
+    """Every kind of call and of rows: raw and indexed segments, partitions, tombstones, a tail."""
     plan: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("create_collection", "given", {}),
         ("create_collection", "auto", {}),
@@ -99,7 +99,7 @@ def finish(db: Database, history: History, journal: Journal, action: Action) -> 
 
 
 def live(folder: Path, act: Act = make, opened: Callable[[], None] = lambda: None) -> History:
-    """One life on an empty disk: open, all the steps, removal of what is no longer needed after each, close."""
+    """One life on an empty disk: open, all the steps, each tidied up after, close."""
     history, journal = History(), Journal(journal_of(folder))
     with Database.open(data_of(folder), settings_in(folder, SMALL)) as db:
         opened()

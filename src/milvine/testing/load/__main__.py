@@ -35,7 +35,7 @@ BUDGET = {
 
 
 DEFAULT = Mix(dimensions=(16, 50, 64, 100, 256), forks=hasattr(os, "fork"))
-"""Of which a seed chooses two dimensions and a place of the log. In two or three dimensions rows lie too close."""
+"""Of which a seed chooses dimensions and a place of the log. In very few, rows lie too close."""
 _DIMENSIONS = 2
 
 

@@ -46,7 +46,7 @@ def check_everything(port: int, plan: Plan, work: Path) -> tuple[int, int, list[
 
 
 def check_reopened(data: Path, settings: Settings, plan: Plan, work: Path) -> list[str]:
-    """What is wrong with the folder once its server has ended, if anything: it must open at once and count right."""
+    """What is wrong with the folder of a server that ended: it must open at once, count right."""
     inserts, deletes = read(work, "writer"), read(work, "deleter")
     problems = []
     try:

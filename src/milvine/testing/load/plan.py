@@ -26,7 +26,8 @@ class Plan:
     """Numbers of clients by kind, and what they send.
 
     Attributes:
-        rows: what batches hold, one of these each (`milvine.testing.rows`); the first row of a batch is like no other.
+        rows: what batches hold, one of these each (`milvine.testing.rows`); the first row of a
+            batch is like no other.
         forks: the server forks a child, which holds what it had open when it is gone.
         settings: keys of the server's configuration.
     """

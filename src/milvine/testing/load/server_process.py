@@ -1,6 +1,7 @@
-"""`milvine serve` as it is, save that SIGUSR1 makes it tell the stacks of all its threads on standard error.
+"""`milvine serve` as it is, save that SIGUSR1 makes it tell the stacks of all its threads.
 
-A byte on standard input makes it fork a child, which holds what the server had open until standard input is closed.
+A byte on standard input makes it fork a child, which holds what the server had open until standard
+input is closed.
 """
 
 from __future__ import annotations
