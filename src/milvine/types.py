@@ -47,7 +47,7 @@ class MetricType(WireEnum):
 
     @property
     def is_binary(self) -> bool:
-        return self >= MetricType.HAMMING
+        return self >= _HAMMING
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -60,7 +60,10 @@ class MetricType(WireEnum):
 
     @property
     def larger_is_closer(self) -> bool:
-        return self is MetricType.IP
+        return self is _IP
+
+
+_HAMMING, _IP = MetricType.HAMMING, MetricType.IP  # Python 3.11 is slow to find a member by its class
 
 
 class IndexType(WireEnum):

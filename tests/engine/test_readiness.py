@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import shutil
 
 import numpy as np
 import pytest
@@ -43,7 +42,7 @@ def test_after_a_failed_sync_the_log_is_tried_again(database, monkeypatch):
 
 
 def test_a_full_disk_is_told_before_a_write_fails(database, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1 << 30, 1 << 30, 3 << 20))
+    monkeypatch.setattr(durable, "free_and_total", lambda folder: (3 << 20, 1 << 30))
     with pytest.raises(StorageFailed, match=r"The disk of the log folder .* is full: 3 MB are free"):
         database.check_ready()
 

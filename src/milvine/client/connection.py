@@ -7,7 +7,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from milvine import __version__
 from milvine.client import again, checks, replies, requests
@@ -23,8 +23,6 @@ from milvine.client.transports import InProcess, Transport, TransportFailed, ope
 from milvine.interrupts import foreign
 
 F = TypeVar("F", bound=CallFuture)
-P = ParamSpec("P")
-T = TypeVar("T")
 Seconds = float | str | None
 """A timeout: a number or its text; None waits for ever."""
 
@@ -184,20 +182,17 @@ class Connection:
         search: InProcess | None = getattr(self._open(), "search", None)
         return search if search and _PLAIN.issuperset(map(type, params.values())) else None
 
-    def _unless_closed(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What `call` returns. Whatever it raises because the client is closed meanwhile is a ClientClosedError."""
+    def _carried(self, method: str, request: bytes, timeout: float | None) -> bytes:
+        """The reply. Whatever is raised because the client is closed meanwhile is a ClientClosedError."""
+        transport = self._open()
         try:
-            return call(*args, **kwargs)
+            if method == replies.INSERT.method:
+                return again.insert(transport, request, timeout)
+            return transport.call(method, request, timeout)
         except Exception as error:
             if not self._closed or foreign(error):
                 raise
             raise ClientClosedError from error
-
-    def _carried(self, method: str, request: bytes, timeout: float | None) -> bytes:
-        transport = self._open()
-        if method == replies.INSERT.method:
-            return self._unless_closed(again.insert, transport, request, timeout)
-        return self._unless_closed(transport.call, method, request, timeout)
 
     def _pair(self, rpc: Rpc[Any], request: bytes, timeout: Seconds) -> tuple[Status, Any]:
         limit = checks.seconds(timeout)

@@ -193,7 +193,7 @@ class Database:
 
     def count(self, name: str) -> int:
         """Live rows, flushed or not."""
-        return self.pin(name).live_rows()
+        return self._state(name).pin().live_rows()
 
     def stats(self, name: str) -> CollectionStats:
         return collection_stats(self.pin(name))

@@ -76,11 +76,11 @@ class _Group:
 
 def pays(state: CollectionState, query: Query) -> bool:
     """Whether a search reads so much that it is worth waiting for one that reads the same."""
-    version = state.version
-    collection = version.collection
-    if len(query.vectors) != 1 or collection.index.type is not IndexType.FLAT or collection.metric.is_binary:
+    version, vectors = state.version, query.vectors
+    if len(vectors) != 1 or version.segment_set.whole_rows * vectors.nbytes < SHARED_BYTES_MIN:
         return False
-    return version.segment_set.whole_rows * collection.row_bytes >= SHARED_BYTES_MIN
+    collection = version.collection
+    return collection.index.type is IndexType.FLAT and not collection.metric.is_binary
 
 
 class SharedScans:

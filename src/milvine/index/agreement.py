@@ -15,7 +15,7 @@ import numpy as np
 
 from milvine.index.native import METRICS, faiss, search_index
 from milvine.index.score import exact_distances
-from milvine.index.threads import LentThread, use_threads
+from milvine.index.threads import threads, use_threads
 from milvine.types import MetricType
 
 _ROWS = 67  # no multiple of what is taken at a time
@@ -41,9 +41,12 @@ def graph_agrees(dimension: int, metric: MetricType) -> bool:
 
 
 def _agrees(index: Any, metric: MetricType) -> bool:
-    with LentThread():
+    before = threads()
+    try:
         use_threads(1)
         return _same_distances(index, metric)
+    finally:
+        use_threads(before)
 
 
 def _same_distances(index: Any, metric: MetricType) -> bool:

@@ -135,7 +135,7 @@ def scoring_metric(params: object, metric: MetricType) -> MetricType:
     Raises:
         IllegalArgument: the override is no number or belongs to the other family of metrics (float or binary).
     """
-    if not isinstance(params, Mapping) or "metric_type" not in params:
+    if not isinstance(params, (dict, Mapping)) or "metric_type" not in params:
         return metric
     family = (MetricType.HAMMING, MetricType.SUPERSTRUCTURE) if metric.is_binary else (MetricType.L2, MetricType.IP)
     bounds = Range("metric_type", *family)

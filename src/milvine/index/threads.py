@@ -2,7 +2,8 @@
 caller's own: there it is put back.
 
 These functions are called through ctypes, holding the interpreter lock: faiss's own let go of it each time, and a
-search must then wait for it like any other thread.
+search must then wait for it like any other thread. To set the number takes hardly longer than to ask whether it is
+that already.
 """
 
 from __future__ import annotations
@@ -24,24 +25,9 @@ def _openmp() -> tuple[Callable[[], int], Callable[[int], None]]:
     return ask, tell
 
 
-_most: Callable[[], int]
-_set: Callable[[int], None]
-_most, _set = _openmp()
-
-
-def use_threads(n: int) -> None:
-    """Let kernels called by this thread use `n` (>= 1) OpenMP threads from now on. See `LentThread`."""
-    if _most() != n:
-        _set(n)
-
-
-class LentThread:
-    """A block that leaves the number of its thread as it was, whatever kernels in it set. Costs half a microsecond."""
-
-    __slots__ = ("_before",)
-
-    def __enter__(self) -> None:
-        self._before = _most()
-
-    def __exit__(self, *error: object) -> None:
-        use_threads(self._before)
+threads: Callable[[], int]
+"""How many OpenMP threads kernels called by this thread may use now."""
+use_threads: Callable[[int], None]
+"""Let kernels called by this thread use so many (>= 1) from now on. Who was lent the thread sets back what it had:
+`before = threads()`, and at last `use_threads(before)`."""
+threads, use_threads = _openmp()

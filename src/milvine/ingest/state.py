@@ -108,7 +108,8 @@ class CollectionState:
 
     def publish_tail(self) -> None:
         """Show readers the logged rows; the segment set is shared with the version before."""
-        self.version = replace(self.version, collection=self.collection, tail=self.memtable.tail())
+        before = self.version
+        self.version = Version(self.collection, before.partition_set, before.segment_set, self.memtable.tail())
 
     def publish(self) -> None:
         """Show readers segments, partitions and tail as they are now, in one assignment."""

@@ -8,7 +8,7 @@ from functools import partial
 from queue import SimpleQueue
 
 from milvine.errors import DatabaseClosed
-from milvine.index.threads import LentThread
+from milvine.index import threads
 from milvine.pool import Pool
 from milvine.search.plan import Task
 from milvine.search.portions import Room
@@ -42,8 +42,11 @@ class Executor:
             DatabaseClosed: after `close`.
             Whatever `scan` raises.
         """
-        with LentThread():
+        before = threads.threads()
+        try:
             return self._run(tasks, query, metric, scan)
+        finally:
+            threads.use_threads(before)
 
     def _run(self, tasks: Sequence[Task], query: Query, metric: MetricType, scan: Scan) -> list[Hits]:
         nq, width = query.vectors.shape

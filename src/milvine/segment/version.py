@@ -136,6 +136,11 @@ class SegmentSet:
         return sum(run.rows for run in self.runs if run.mask is None or not run.mask.dead)
 
     @cached_property
+    def live(self) -> int:
+        """Live rows of all partitions."""
+        return sum(self.live_rows.values())
+
+    @cached_property
     def nonfinite(self) -> int:
         """Live rows that no search finds."""
         return sum(each.nonfinite for each in self.segments)
@@ -166,6 +171,10 @@ class TailBlock:
     @property
     def rows(self) -> int:
         return len(self.ids)
+
+    @property
+    def live(self) -> int:
+        return self.rows if self.mask is None else self.mask.live
 
     @property
     def nonfinite(self) -> int:
@@ -208,8 +217,7 @@ class Version:
 
     def live_rows(self) -> int:
         """Live rows of the collection, flushed or not."""
-        tail = sum(block.rows if block.mask is None else block.mask.live for block in self.tail)
-        return sum(self.segment_set.live_rows.values()) + tail
+        return self.segment_set.live + sum(block.live for block in self.tail)
 
     def nonfinite_rows(self) -> int:
         """Live rows that no search finds, flushed or not: see `milvine.index.finite`."""

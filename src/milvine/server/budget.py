@@ -100,14 +100,16 @@ class ByteBudget:
         """Counts `size` bytes no longer."""
         with self._lock:
             self._used -= size
-            self._serve()
+            if self._queue:
+                self._serve()
 
     def let_go(self, held: Held) -> None:
         """Counts what is held no longer, and grants it nothing any more. Twice is as once."""
         with self._lock:
             self._used -= held.size
             held.size, held.over = 0, True
-            self._serve()
+            if self._queue:
+                self._serve()
 
     def _ask(self, size: int, held: Held, tell: Callable[[], object] | None = None) -> _Place | None:
         """None when the bytes are granted; a place in the queue otherwise, which tells when they are."""
@@ -128,8 +130,6 @@ class ByteBudget:
 
     def _serve(self) -> None:
         """Takes those out of the queue that there is room for, in order, and those that are over (lock held)."""
-        if not self._queue:
-            return
         self._queue = [place for place in self._queue if not place.held.over]
         for place in self._queue.copy():
             if not place.held.size:  # else an interrupt came before it was told

@@ -54,14 +54,26 @@ def check_room(folder: Path, what: str, size: int = 0) -> None:
         StorageFailed: the system does not say.
     """
     try:
-        usage = shutil.disk_usage(folder)
+        free, total = free_and_total(folder)
     except OSError as error:
         raise refusal(f"look at the disk of {what} {folder}", error) from error
-    if usage.free - size < min(ROOM_BYTES_MIN, usage.total // _ROOM_SHARE):
+    if free - size < min(ROOM_BYTES_MIN, total // _ROOM_SHARE):
         raise DiskFull(
-            f"The disk of {what} {folder} is full: {usage.free >> 20} MB are free. Nothing is inserted until there is "
+            f"The disk of {what} {folder} is full: {free >> 20} MB are free. Nothing is inserted until there is "
             "room; searches and deletes go on"
         )
+
+
+def free_and_total(folder: Path) -> tuple[int, int]:
+    """Bytes of the disk of `folder`: those that this user may still write, and all. Raises OSError.
+
+    `shutil.disk_usage` says the same and takes three times as long, which every insert would pay.
+    """
+    if sys.platform == "win32":
+        usage = shutil.disk_usage(folder)
+        return usage.free, usage.total
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
 
 
 def sync_folder(folder: Path) -> None:
