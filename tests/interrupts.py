@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from typing import Any
+from weakref import finalize
 
 
 class Interrupted(BaseException):
@@ -26,10 +27,15 @@ def _counts(frame: Any, event: str) -> bool:
     if frame.f_globals.get("__name__", "").partition(".")[0] not in _WHERE:
         return False
     while frame is not None:
-        if frame.f_code.co_name in ("__del__", "<genexpr>", "_collection_gced"):
+        if frame.f_code.co_name in ("__del__", "<genexpr>", "_collection_gced") or _finalizes(frame):
             return False
         frame = frame.f_back
     return True
+
+
+def _finalizes(frame: Any) -> bool:
+    """Whether the interpreter itself called a `weakref.finalize`, which then gets the reference that died."""
+    return frame.f_code is finalize.__call__.__code__ and frame.f_locals.get("_") is not None
 
 
 def interrupted_at(number: int, work: Callable[[], object]) -> bool:
