@@ -293,6 +293,15 @@ class RowMask:
         live: NDArray[np.bool_] = ((self.bits[rows >> 3] >> (rows & 7).astype(np.uint8)) & 1).view(np.bool_)
         return live
 
+    def covers(self, other: RowMask | None) -> bool:
+        """Whether every live row of `other`, of as many rows (None: all are live), is live here as well."""
+        if other is None:
+            return not self.dead
+        known = other.kept.get(self)
+        if known is None:
+            known = other.kept[self] = not np.any(other.bits & ~self.bits)
+        return bool(known)
+
     def without(self, rows: NDArray[np.int64]) -> RowMask:
         """This mask with `rows` dead as well; rows that are dead already are counted once."""
         fresh = np.unique(rows[self.contains(rows)])

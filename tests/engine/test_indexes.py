@@ -254,7 +254,7 @@ def test_files_that_no_version_holds_are_removed_but_pinned_ones_stay(tmp_path, 
         folder = tmp_path / "segments"
         time.sleep(0.3)
         assert len(list(folder.glob("index-*"))) == 2
-        assert pinned.segments[0].segment.index() is not None
+        assert pinned.segments[0].segment.index(None) is not None
         del pinned
         wait_for(lambda: len(list(folder.glob("index-*"))) == 1)
         database.drop_collection("c")

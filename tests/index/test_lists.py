@@ -47,8 +47,8 @@ def with_holes() -> Floats:
 CASES = {
     "all rows": ROWS,
     "rows with NaN": with_holes(),
-    "few lists with rows": ROWS[np.arange(5000) % 3],
-    "half of the lists with rows": ROWS[np.arange(5000) % 25],
+    "few different rows": ROWS[np.arange(5000) % 3],
+    "fewer different rows than lists": ROWS[np.arange(5000) % 25],
     "one list with most rows": np.concatenate([np.repeat(ROWS[:1], 4000, axis=0), ROWS[:1000]]),
 }
 
@@ -70,10 +70,19 @@ def test_the_bytes_are_those_of_faiss(
     assert small.tobytes() == data.tobytes()
 
 
-def test_lists_are_sparse_and_full() -> None:
-    """Both ways of telling sizes that faiss has are among the cases."""
-    ways = {image(IndexType.IVF_FLAT, CASES[case], MetricType.L2, PARAMS).tobytes().count(b"sprs") for case in CASES}
-    assert ways == {0, 1}
+@pytest.mark.parametrize(("filled", "way"), [(20, b"sprs"), (50, b"full")])
+def test_both_ways_in_which_faiss_tells_sizes_are_known(filled: int, way: bytes) -> None:
+    index = faiss.IndexIVFFlat(faiss.IndexFlatL2(13), 13, 50)
+    index.train(ROWS)
+    near = index.quantizer.assign(ROWS, 1)[:, 0]
+    rows = np.flatnonzero(near < filled)
+    made = lists.Lists.empty(len(ROWS), 50)
+    made.put(rows, near[rows])
+    out = io.BytesIO()
+    whole = faiss.clone_index(index)
+    lists.write_lists(out.write, index, made, 52, lambda some: ROWS[some].view(np.uint8))
+    whole.add_with_ids(ROWS[rows], rows)
+    assert out.getvalue() == faiss.serialize_index(whole).tobytes() and way in out.getvalue()
 
 
 def test_little_memory_takes_fewer_rows_to_learn_from(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ def test_views_of_what_was_written(tmp_path):
     assert segment.vectors().ctypes.data % 64 == 0
     assert segment.lsns().tolist() == [1, 1, 4, 4]
     assert not segment.vectors().flags.writeable
-    assert segment.tombstones() is None and segment.index() is None
+    assert segment.tombstones() is None and segment.index(None) is None
 
 
 def test_files_describe_themselves(tmp_path):

@@ -333,7 +333,8 @@ def _open_indexes(survey: Survey, folder: Path) -> Iterator[Finding]:
         entry = rows.entry(record.id)
         if entry is None or not rows.sound(entry, "flat", "vectors"):
             continue
-        opened = Segment(record, collection, files).index()
+        segment = Segment(record, collection, files)
+        opened = segment.index(segment.tombstones())
         if opened is None:
             why = files.damaged.get(component.name, "unknown")
             yield damage(component.file, 0, f"the index cannot be opened: {why}", record.id)

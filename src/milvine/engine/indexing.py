@@ -9,11 +9,11 @@ from milvine.errors import BuildFailed, CollectionNotFound
 from milvine.index.registry import kernel
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
-from milvine.limits import MIB
+from milvine.limits import INDEX_DEAD_MAX, MIB
 from milvine.maintenance.build import build_segment, in_process_of_its_own, take_out_indexes
 from milvine.maintenance.flush import flush
 from milvine.maintenance.merge import merge
-from milvine.maintenance.policy import compactions, forced_builds, forced_merges
+from milvine.maintenance.policy import compactions, forced_builds, forced_merges, rebuilds
 from milvine.maintenance.process import Builders
 from milvine.maintenance.worker import facts
 from milvine.types import IndexSetting, IndexType
@@ -21,6 +21,8 @@ from milvine.types import IndexSetting, IndexType
 
 def create_index(stores: Stores, state: CollectionState, setting: IndexSetting, builders: Builders) -> None:
     """Flush, store the setting, merge small raw segments, build all that have 4096 rows or more (3.5).
+
+    An index that holds more deleted rows than INDEX_DEAD_MAX is built anew.
 
     Raises:
         Unsupported: no kernel for this type; nothing changed.
@@ -51,13 +53,14 @@ def _builds(stores: Stores, state: CollectionState, setting: IndexSetting) -> bo
     version, indexed = state.version, 0
     if version.collection.index == setting:
         indexed = sum(each.segment.rows for each in version.segments if each.segment.record.index_file)
-    return version.live_rows() - indexed >= stores.settings.index_rows_min
+    due = rebuilds(facts(state), INDEX_DEAD_MAX) if indexed else []
+    return bool(due) or version.live_rows() - indexed >= stores.settings.index_rows_min
 
 
 def _build_all(stores: Stores, state: CollectionState, builders: Builders) -> None:
     """Every segment that wants an index is tried; the first failure is raised at the end."""
-    failures = []
-    wanted = forced_builds(facts(state), stores.settings.index_rows_min)
+    failures, now = [], facts(state)
+    wanted = forced_builds(now, stores.settings.index_rows_min) + rebuilds(now, INDEX_DEAD_MAX)
     for number, segment_id in enumerate(wanted, 1):
         run = partial(builders.run, another=number < len(wanted))
         try:
@@ -89,10 +92,24 @@ def merge_small(stores: Stores, state: CollectionState) -> None:
 
 
 def compact(stores: Stores, state: CollectionState) -> None:
-    """Rewrite the segments of which a tenth or more is deleted (3.20)."""
+    """Rewrite the segments of which a tenth or more is deleted (3.20).
+
+    Of the others, an index that holds more deleted rows than INDEX_DEAD_MAX is built anew.
+
+    Raises:
+        BuildFailed: an index could not be built; segments are as they were, or rewritten.
+    """
+    if state.dirty:  # a build leaves out what a tombstone file marks
+        flush(stores, state)
+
+    def stop() -> bool:
+        return _stopped(stores, state)
+
     with state.maintaining:
         for segment_id in compactions(facts(state)):
-            merge(stores, state, (segment_id,), lambda: _stopped(stores, state))
+            merge(stores, state, (segment_id,), stop)
+        for segment_id in rebuilds(facts(state), INDEX_DEAD_MAX):
+            build_segment(stores, state, segment_id, stop)
 
 
 def _stopped(stores: Stores, state: CollectionState) -> bool:

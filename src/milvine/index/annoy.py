@@ -13,10 +13,11 @@ import numpy as np
 
 from milvine.errors import BuildFailed, CorruptFile, Unsupported
 from milvine.index.base import OpenIndex, Report, Write, untold
+from milvine.index.chosen import distinct
 from milvine.index.exact import search_exact
 from milvine.index.flat import vectors_of
 from milvine.index.image import Image, read_image, write_header
-from milvine.index.native import squared_norms
+from milvine.index.members import Living, Nodes
 from milvine.index.params import integer
 from milvine.index.raw import OpenRaw
 from milvine.index.score import Found, for_finite, nearest_of
@@ -54,15 +55,17 @@ class AnnoyKernel:
         write: Write,
         report: Report = untold,
         memory: int = 0,
+        live: RowMask | None = None,
     ) -> None:
-        sound = np.flatnonzero(np.isfinite(squared_norms(vectors)))
-        if not len(sound):
+        report("grouping", 0)
+        nodes, groups = distinct(vectors, live)
+        if not len(nodes):
             return write_header(write, len(vectors), 0)
         forest = AnnoyIndex(vectors.shape[1], _METRICS[metric])
         forest.set_seed(_SEED)
-        for start in range(0, len(sound), _PORTION):
+        for start in range(0, len(nodes), _PORTION):
             report("adding", start)
-            for number, row in enumerate(vectors[sound[start : start + _PORTION]].tolist(), start):
+            for number, row in enumerate(vectors[nodes[start : start + _PORTION]].tolist(), start):
                 forest.add_item(number, row)
         report("splitting", 0)
         forest.build(integer(params, "n_trees"), threads)
@@ -72,7 +75,7 @@ class AnnoyKernel:
             image = bytes_of(path)
         if not image.size:
             raise BuildFailed("annoy wrote nothing")
-        write_header(write, len(vectors), len(sound), None if len(sound) == len(vectors) else sound)
+        write_header(write, len(vectors), len(nodes), None if len(nodes) == len(vectors) else nodes, groups=groups)
         write(image.data)
 
     def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:
@@ -83,11 +86,11 @@ class AnnoyKernel:
 
 
 class OpenAnnoy:
-    """A forest over the segment's rows, or over those without NaN and infinity. annoy has no selectors: whoever wants
-    live rows asks for more candidates until there are enough."""
+    """A forest over rows of the segment, one of each group of copies. annoy has no selectors: whoever wants live rows
+    asks for more candidates until there are enough."""
 
     def __init__(self, image: Image, vectors: Floats, metric: MetricType) -> None:
-        self._row_map, self._indexed = image.row_map, image.indexed
+        self._nodes, self._indexed = Nodes(image), image.indexed
         self._vectors, self._metric = vectors, metric
         self._forest = AnnoyIndex(vectors.shape[1], _METRICS[metric])
         with nameless_file(image.body) as path:
@@ -105,35 +108,35 @@ class OpenAnnoy:
         wanted = min(k, self._indexed)
         search_k = integer(params, "search_k")
         if search_k <= 0:
-            search_k = max(wanted * self._forest.get_n_trees(), self.rows // DEFAULT_SHARE)
+            search_k = max(wanted * self._forest.get_n_trees(), self._indexed // DEFAULT_SHARE)
         search_k = max(search_k, wanted)
         live = self.rows if mask is None else mask.live
-        if live < FEW_LIVE * self.rows or live <= ROWS_PER_CANDIDATE * search_k:
+        living = self._nodes.living(mask)
+        if living.nodes < FEW_LIVE * self._indexed or live <= ROWS_PER_CANDIDATE * search_k:
             return search_exact(queries, self._vectors, self._metric, k, mask, threads)
         use_threads(threads)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        return for_finite(queries, k, lambda some: self._search(some, k, search_k, mask))
+        return for_finite(queries, k, lambda some: self._search(some, k, search_k, living))
 
-    def _search(self, queries: Floats, k: int, search_k: int, mask: RowMask | None) -> Found:
-        candidates = [self._candidates(query, k, search_k, mask) for query in queries.tolist()]
+    def _search(self, queries: Floats, k: int, search_k: int, living: Living) -> Found:
+        candidates = [self._candidates(query, k, search_k, living) for query in queries.tolist()]
         rows = np.full((len(queries), max(map(len, candidates))), -1, dtype=np.int64)
         for each, found in zip(rows, candidates, strict=True):
             each[: len(found)] = found
-        return nearest_of(queries, self._vectors, rows, self._metric, k)
+        nearest = nearest_of(queries, self._vectors, rows, self._metric, k)
+        return living.answer(queries, self._vectors, self._metric, k, nearest)
 
-    def _candidates(self, query: list[float], k: int, search_k: int, mask: RowMask | None) -> Ids:
-        """At least min(k, live rows) live rows, nearest first and somewhat more than k where there are."""
-        live = self.rows if mask is None else max(mask.live, 1)
-        asked = min(self._indexed, (k + SPARE) * self.rows // live + SPARE)
+    def _candidates(self, query: list[float], k: int, search_k: int, living: Living) -> Ids:
+        """At least k rows that stand for live ones, nearest first, or all, and somewhat more where there are."""
+        asked = min(self._indexed, (k + SPARE) * self._indexed // max(living.nodes, 1) + SPARE)
         while True:
             found = np.array(self._forest.get_nns_by_vector(query, asked, min(search_k, _SEARCH_K_MAX)), dtype=np.int64)
-            exhausted = len(found) == self._indexed
-            rows = found if self._row_map is None else self._row_map[found]
-            if mask is not None:
-                rows = rows[mask.contains(rows)]
-            if len(rows) >= k or exhausted or search_k > _SEARCH_K_MAX:
-                return rows[: k + SPARE]
-            if len(found) == asked:
+            got = len(found)
+            if living.mask is not None:
+                found = found[living.mask.contains(found)]
+            if len(found) >= k or got == self._indexed or search_k > _SEARCH_K_MAX:
+                return self._nodes.rows_of(found[: k + SPARE])
+            if got == asked:
                 asked = min(self._indexed, 4 * asked)
             else:  # the forest was asked for more than search_k reaches
                 search_k *= 4

@@ -65,12 +65,14 @@ class Kernel(Protocol):
         write: Write,
         report: Report = untold,
         memory: int = 0,
+        live: RowMask | None = None,
     ) -> None:
         """Build over float32 (rows, dimension) with L2 or IP, and pass the image to `write` in pieces.
 
         Kernels of binary collections take uint8 (rows, dimension / 8) and a binary metric.
 
-        `params` are build parameters that `check_build_params` passes. Rows with NaN or infinity are left out.
+        `params` are build parameters that `check_build_params` passes. Rows with NaN or infinity are left
+        out, and those that are not `live` (of as many rows; None: all are), which no search may want.
         `memory`: bytes that may be used besides mapped rows, 0 for any number; types that cannot do with so little use
         what they need.
         """

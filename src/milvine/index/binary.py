@@ -93,6 +93,7 @@ class BinaryFlatKernel:
         write: Write,
         report: Report = untold,
         memory: int = 0,
+        live: RowMask | None = None,
     ) -> None:
         """Writes nothing."""
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from milvine.errors import CorruptFile, Unsupported
 from milvine.index.base import OpenIndex, Report, Write, untold
-from milvine.index.binary import search_bits
+from milvine.index.binary import OpenBits, search_bits
 from milvine.index.bits import Nearest, bit_distances
 from milvine.index.flat import bits_of
 from milvine.index.image import Image, read_image, write_header
@@ -51,20 +51,23 @@ class BinaryIvfKernel:
         write: Write,
         report: Report = untold,
         memory: int = 0,
+        live: RowMask | None = None,
     ) -> None:
         if metric not in _COARSE:
             raise Unsupported(f"Illegal index params: IVF_FLAT does not serve {metric.name}, FLAT does")
         use_threads(threads)
-        nlist = effective_nlist(integer(params, "nlist"), len(vectors))
+        rows = np.arange(len(vectors)) if live is None else np.flatnonzero(live.to_bool())
+        if not len(rows):
+            return write_header(write, len(vectors), 0)
         report("training", 0)
-        centroids = _train(vectors, nlist, memory)
-        lists = _nearest_centroid(vectors, centroids, _COARSE[metric], report)
+        centroids = _train(vectors, rows, integer(params, "nlist"), memory)
+        lists = _nearest_centroid(vectors, rows, centroids, _COARSE[metric], report)
         report("writing", 0)
         some = buffer_rows(vectors.shape[1], len(vectors), memory)
-        write_header(write, len(vectors), len(vectors), mapped=True)
+        write_header(write, len(vectors), len(rows), mapped=True)
         for portion in lists.portions(some):
             write(portion.in_order().astype("<i8").tobytes())
-        write(_SHAPE.pack(nlist, vectors.shape[1]))
+        write(_SHAPE.pack(len(centroids), vectors.shape[1]))
         write(np.append(0, np.cumsum(lists.sizes)).astype("<i8").tobytes())
         write(centroids.tobytes())
         for portion in lists.portions(some):
@@ -76,7 +79,7 @@ class BinaryIvfKernel:
         image, vectors = read_image(data), bits_of(flat)
         if image.rows != len(vectors):
             raise CorruptFile(f"An index file is about {image.rows} rows, its segment has {len(vectors)}")
-        return OpenBinaryIvf(image, vectors, metric)
+        return OpenBinaryIvf(image, vectors, metric) if image.indexed else OpenBits(vectors, metric)
 
 
 def training_rows(rows: int, nlist: int, bits: int, memory: int = 0) -> int:
@@ -85,26 +88,31 @@ def training_rows(rows: int, nlist: int, bits: int, memory: int = 0) -> int:
     return min(rows, max(nlist, min(_TRAINING_ROWS_PER_LIST * nlist, size // (4 * bits))))
 
 
-def _train(vectors: Bytes, nlist: int, memory: int) -> Bytes:
-    """Centroids, uint8 (nlist, width), by k-means of faiss over a sample."""
+def _train(vectors: Bytes, rows: Ids, nlist: int, memory: int) -> Bytes:
+    """Different centroids, uint8 (about nlist, width), by k-means of faiss over a sample without copies.
+
+    Centroids that are equal would be read together, and all rows be in the list of one of them.
+    """
     bits = 8 * vectors.shape[1]
-    most = training_rows(len(vectors), nlist, bits, memory)
-    if len(vectors) > most:
-        vectors = vectors[np.sort(np.random.default_rng(0).choice(len(vectors), most, replace=False))]
+    most = training_rows(len(rows), effective_nlist(nlist, len(rows)), bits, memory)
+    if len(rows) > most:
+        rows = rows[np.sort(np.random.default_rng(0).choice(len(rows), most, replace=False))]
+    sample = np.unique(vectors[rows], axis=0)
+    lists = effective_nlist(nlist, len(rows) if len(sample) == len(rows) else len(sample))
     quantizer = faiss.IndexBinaryFlat(bits)
-    index = faiss.IndexBinaryIVF(quantizer, bits, nlist)
+    index = faiss.IndexBinaryIVF(quantizer, bits, lists)
     index.cp.min_points_per_centroid = 1
-    index.train(np.ascontiguousarray(vectors))
-    centroids: Bytes = faiss.vector_to_array(quantizer.xb).reshape(nlist, -1)
+    index.train(np.ascontiguousarray(sample))
+    centroids: Bytes = np.unique(faiss.vector_to_array(quantizer.xb).reshape(lists, -1), axis=0)
     return centroids
 
 
-def _nearest_centroid(vectors: Bytes, centroids: Bytes, metric: MetricType, report: Report) -> Lists:
+def _nearest_centroid(vectors: Bytes, rows: Ids, centroids: Bytes, metric: MetricType, report: Report) -> Lists:
     lists = Lists.empty(len(vectors), len(centroids))
     portion = max(1, _PAIRS // len(centroids))
-    for start in range(0, len(vectors), portion):
+    for start in range(0, len(rows), portion):
         report("adding", start)
-        some = slice(start, start + portion)
+        some = rows[start : start + portion]
         lists.put(some, bit_distances(vectors[some], centroids, metric).argmin(axis=1))
     return lists
 
@@ -115,9 +123,9 @@ class OpenBinaryIvf:
     def __init__(self, image: Image, vectors: Bytes, metric: MetricType) -> None:
         self._vectors, self._metric = vectors, metric
         nlist, width = _SHAPE.unpack(image.body[: _SHAPE.size].tobytes())
-        ends = np.cumsum([_SHAPE.size, 8 * (nlist + 1), nlist * width, image.rows * width])
+        ends = np.cumsum([_SHAPE.size, 8 * (nlist + 1), nlist * width, image.indexed * width])
         if image.row_map is None or width != vectors.shape[1] or image.body.size < ends[-1]:
-            raise CorruptFile(f"An index file does not hold {nlist} lists of {image.rows} rows")
+            raise CorruptFile(f"An index file does not hold {nlist} lists of {image.indexed} rows")
         self._row_map = image.row_map
         self._starts = np.frombuffer(image.body[ends[0] : ends[1]], dtype="<i8")
         self._centroids = image.body[ends[1] : ends[2]].reshape(nlist, width)
@@ -132,12 +140,12 @@ class OpenBinaryIvf:
     ) -> tuple[Floats, Ids]:
         nlist = len(self._centroids)
         nprobe = min(integer(params, "nprobe"), nlist)
-        if nprobe == nlist or (mask is not None and mask.live * nlist <= self.rows * nprobe):
+        if nprobe == nlist or (mask is not None and mask.live * nlist <= len(self._row_map) * nprobe):
             # All lists, or as few live rows as the lists hold: comparing them all costs no more and finds k of them.
             return search_bits(queries, self._vectors, self._metric, k, mask, threads)
         use_threads(threads)
         coarse = bit_distances(queries, self._centroids, _COARSE[self._metric])
-        probed = np.argpartition(coarse, nprobe - 1, axis=1)[:, :nprobe]
+        probed = _nearest_lists(coarse, nprobe)
         nearest = Nearest(len(queries), k)
         for query, lists in enumerate(np.sort(probed, axis=1)):
             listed, rows = self._members(lists)
@@ -151,6 +159,15 @@ class OpenBinaryIvf:
         """The vectors and row numbers in some lists."""
         spans = [slice(self._starts[each], self._starts[each + 1]) for each in lists]
         return np.concatenate([self._listed[s] for s in spans]), np.concatenate([self._row_map[s] for s in spans])
+
+
+def _nearest_lists(coarse: Floats, nprobe: int) -> Ids:
+    """The nearest lists of each query, (nq, nprobe), among them the first of the nearest: equal rows are in that."""
+    probed = np.argpartition(coarse, nprobe - 1, axis=1)[:, :nprobe]
+    first = coarse.argmin(axis=1)
+    without = ~(probed == first[:, None]).any(axis=1)
+    probed[without, -1] = first[without]
+    return probed
 
 
 BINARY_IVF_FLAT = BinaryIvfKernel()

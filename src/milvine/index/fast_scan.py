@@ -12,6 +12,7 @@ import numpy as np
 
 from milvine.index.image import Image
 from milvine.index.ivf import IvfKernel, OpenIvf, Shape
+from milvine.index.members import Living
 from milvine.index.native import faiss
 from milvine.index.params import REFINES, subspaces
 from milvine.index.score import Found, nearest_of
@@ -21,16 +22,15 @@ CODE_BITS = 4
 
 
 class OpenFastScan(OpenIvf):
-    def _search(self, queries: Floats, k: int, nprobe: int, refine: int, mask: RowMask | None) -> Found:
+    def _search(self, queries: Floats, k: int, nprobe: int, refine: int, living: Living) -> Found:
         """As all of them do, but faiss loses the rows that are farthest of all by their codes, under IP: none of equal
         rows is found. That shows where there are fewer than k hits."""
-        distances, rows = super()._search(queries, k, nprobe, refine, mask)
-        live = self.rows if mask is None else mask.live
-        if self._metric is MetricType.IP and live:
-            for short in np.flatnonzero(rows[:, min(k, live) - 1] < 0):
+        distances, rows = super()._search(queries, k, nprobe, refine, living)
+        if self._metric is MetricType.IP and living.nodes:
+            for short in np.flatnonzero(rows[:, min(k, living.nodes) - 1] < 0):
                 one = queries[short : short + 1]
                 distances[short], rows[short] = nearest_of(
-                    one, self._vectors, self._listed(one, nprobe, mask), self._metric, k
+                    one, self._vectors, self._listed(one, nprobe, living.mask), self._metric, k
                 )
         return distances, rows
 

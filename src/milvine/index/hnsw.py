@@ -1,10 +1,10 @@
 """HNSW: a graph of neighbours over the segment's rows. The file holds the graph, the vectors stay where they are.
 
-Rows with NaN or infinity would break the graph (every comparison with them is false), so they are left out. The graph
-then numbers its rows itself, and the file holds the row map and the graph's own copy of the vectors: rare, and simple.
+The graph is built over one row of each group of copies (`alike`), and links no row that was deleted before, nor one
+with NaN or infinity, which would break it (every comparison with them is false).
 
-HNSW_SQ8, an addition to Milvus 1.x, walks over codes of a byte per dimension, which its file holds. The candidates are
-compared again with the vectors.
+HNSW_SQ8, an addition to Milvus 1.x, walks over codes of a byte per dimension, which its file holds for the rows in the
+graph. The candidates are compared again with the vectors.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ import numpy as np
 from milvine.errors import CorruptFile
 from milvine.index.agreement import graph_agrees
 from milvine.index.base import OpenIndex, Report, Write, untold
+from milvine.index.chosen import Chosen
 from milvine.index.exact import search_exact
 from milvine.index.flat import open_flat, vectors_of
 from milvine.index.image import Image, read_image, write_image
-from milvine.index.native import METRICS, faiss, parameters, portion_of, search_index, squared_norms
+from milvine.index.links import spread
+from milvine.index.members import Living, Nodes
+from milvine.index.native import METRICS, faiss, parameters, portion_of, search_index
 from milvine.index.native import read_image as read_faiss
 from milvine.index.params import REFINE, REFINES, integer
 from milvine.index.raw import OpenRaw
@@ -60,23 +63,28 @@ class HnswKernel:
         write: Write,
         report: Report = untold,
         memory: int = 0,
+        live: RowMask | None = None,
     ) -> None:
         use_threads(threads)
-        sound = np.flatnonzero(np.isfinite(squared_norms(vectors)))
-        if not len(sound):
-            return write_graph(write, None, len(vectors), sound)
+        report("grouping", 0)
+        nodes = Chosen.of(vectors, metric, live)
+        index = self._built(vectors, nodes.linked, metric, params, report) if len(nodes.linked) else None
+        report("writing", 0)
+        write_graph(write, index, len(vectors), nodes, bool(self._refine))
+
+    def _built(self, vectors: Floats, nodes: Ids, metric: MetricType, params: Mapping[str, Any], report: Report) -> Any:
+        """The graph over some rows, numbered by their places."""
         width = wide(vectors.shape[1]) if self._refine else vectors.shape[1]
         index = self._empty(width, integer(params, "M"), METRICS[metric])
         index.hnsw.efConstruction = integer(params, "efConstruction")
         if self._refine:
             report("training", 0)
-            index.train(widened(_extremes(vectors, sound), width))
-        _make_room(index, len(sound))
-        for start in range(0, len(sound), _PORTION):
+            index.train(widened(_extremes(vectors, nodes), width))
+        _make_room(index, len(nodes))
+        for start in range(0, len(nodes), _PORTION):
             report("adding", start)
-            index.add(widened(portion_of(vectors, sound, start, _PORTION), width))
-        report("writing", 0)
-        write_graph(write, index, len(vectors), sound, bool(self._refine))
+            index.add(widened(portion_of(vectors, nodes, start, _PORTION), width))
+        return index
 
     def _empty(self, dimension: int, links: int, metric: int) -> Any:
         if self._refine:
@@ -97,21 +105,26 @@ def _make_room(index: Any, rows: int) -> None:
     index.hnsw.neighbors.resize(0)
 
 
-def _extremes(vectors: Floats, sound: Ids) -> Floats:
+def _extremes(vectors: Floats, rows: Ids) -> Floats:
     """The least and the largest number in each dimension, shape (2, dimension): what codes of a byte are made from."""
-    portions = (portion_of(vectors, sound, start, _PORTION) for start in range(0, len(sound), _PORTION))
+    portions = (portion_of(vectors, rows, start, _PORTION) for start in range(0, len(rows), _PORTION))
     ends = np.concatenate([(portion.min(axis=0), portion.max(axis=0)) for portion in portions])
     return np.stack([ends.min(axis=0), ends.max(axis=0)])
 
 
-def write_graph(write: Write, index: Any, rows: int, sound: Ids, coded: bool = False) -> None:
-    """Pass the image of an HNSW index over the `sound` of `rows` rows to `write`; None over none of them.
+def write_graph(write: Write, index: Any, rows: int, nodes: Chosen, coded: bool = False) -> None:
+    """Pass the image of an HNSW index over `nodes` of `rows` rows to `write`; None over none of them.
 
     `coded`: it holds codes, not the vectors.
     """
-    if len(sound) == rows and rows:
-        return write_image(write, rows, rows, index, flags=0 if coded else faiss.IO_FLAG_SKIP_STORAGE)
-    write_image(write, rows, len(sound), index, row_map=sound if len(sound) else None)
+    if index is None:
+        return write_image(write, rows, 0, None)
+    linked, flags = nodes.linked, 0 if coded else faiss.IO_FLAG_SKIP_STORAGE
+    row_map = linked if coded and len(linked) < rows else None
+    if not coded and len(linked) < rows:
+        index.storage.reset()  # to make room: it is not written
+        spread(index, linked, rows)
+    write_image(write, rows, len(linked), index, row_map, flags, nodes.groups, nodes.beside)
 
 
 def open_graph(data: Bytes, flat: Bytes, metric: MetricType, breadth: str, refine: int = 0) -> OpenIndex:
@@ -127,11 +140,12 @@ def open_graph(data: Bytes, flat: Bytes, metric: MetricType, breadth: str, refin
 
 
 class OpenGraph:
-    """A graph whose storage is the segment's Flat image, or its own: codes, or vectors when rows were left out."""
+    """A graph whose storage is the segment's Flat image, or its own: codes, or vectors in files of earlier releases."""
 
     def __init__(self, image: Image, flat: Bytes, metric: MetricType, breadth: str, refine: int) -> None:
         self._breadth, self._refine = breadth, refine
         self._image, self._flat = image, flat  # the index points into both
+        self._nodes = Nodes(image)
         self._vectors, self._metric = vectors_of(flat), metric
         self._again = bool(refine) or not graph_agrees(self._vectors.shape[1], metric)
         if refine or image.row_map is not None:
@@ -152,35 +166,31 @@ class OpenGraph:
         self, queries: Floats, k: int, params: Mapping[str, Any], mask: RowMask | None, threads: int = 1
     ) -> tuple[Floats, Ids]:
         use_threads(threads)
-        wanted = min(k * (integer(params, REFINE, self._refine) if self._refine else 1), self.rows)
+        nodes = self._nodes.count
+        wanted = min(k * (integer(params, REFINE, self._refine) if self._refine else 1), nodes)
         ef = max(integer(params, self._breadth), wanted)
         live = self.rows if mask is None else mask.live
-        if live < FEW_LIVE * self.rows or live <= ROWS_PER_EF * ef:
+        living = self._nodes.living(mask)
+        if living.nodes < FEW_LIVE * nodes or live <= ROWS_PER_EF * ef:
             return search_exact(queries, self._vectors, self._metric, k, mask, threads)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        return for_finite(queries, k, lambda some: self._search(some, k, wanted, ef, mask))
+        return for_finite(queries, k, lambda some: self._search(some, k, wanted, ef, living))
 
-    def _search(self, queries: Floats, k: int, wanted: int, ef: int, mask: RowMask | None) -> Found:
-        graph_mask = self._graph_mask(mask)
-        how = parameters("HNSW", "efSearch", ef, graph_mask)
+    def _search(self, queries: Floats, k: int, wanted: int, ef: int, living: Living) -> Found:
+        how = parameters("HNSW", "efSearch", ef, living.mask)
         if self._again:
-            return refined(queries, self._vectors, self._metric, k, wanted, partial(self._candidates, wanted, how))
-        return ordered(*self._find(queries, wanted, how), self._metric, k)
+            found = refined(queries, self._vectors, self._metric, k, wanted, partial(self._candidates, wanted, how))
+        else:
+            found = ordered(*self._find(queries, wanted, how), self._metric, k)
+        return living.answer(queries, self._vectors, self._metric, k, found)
 
     def _candidates(self, wanted: int, how: Any, queries: Floats) -> Ids:
         return self._find(queries, wanted, how)[1]
 
     def _find(self, queries: Floats, wanted: int, how: Any) -> Found:
         """By the distances that the graph holds, in the segment's row numbers."""
-        distances, rows = search_index(self._index, widened(queries, self._width), wanted, how)
-        row_map = self._image.row_map
-        return distances, rows if row_map is None else np.where(rows < 0, -1, row_map[np.maximum(rows, 0)])
-
-    def _graph_mask(self, mask: RowMask | None) -> RowMask | None:
-        """The mask in the graph's own numbers."""
-        if mask is None or self._image.row_map is None:
-            return mask
-        return RowMask.from_bool(mask.contains(self._image.row_map))
+        distances, nodes = search_index(self._index, widened(queries, self._width), wanted, how)
+        return distances, self._nodes.rows_of(nodes)
 
 
 HNSW = HnswKernel()

@@ -2,16 +2,24 @@
 
     offset  bytes  content
          0      8  "MVINDEX" and a zero byte
-         8      4  version: 1
+         8      4  version: 2
         12      4  1 when a row map follows, else 0
         16      8  rows of the segment
         24      8  rows that are indexed
-        32     32  zero
-        64         row map: int64 per indexed row, its row in the segment
+        32      8  groups
+        40      8  rows in groups
+        48      8  rows beside the index
+        56      8  zero
+        64         groups, where there are any: int64 the indexed row of each, int64 the places where the rows of each
+                   begin among those of all, and their end, int64 the rows of each, float64 how far from the indexed row
+                   its farthest is
+                   rows beside the index: int64 the number of each
+                   row map: int64 per indexed row, its row in the segment
                    the index as its library writes it (faiss's image, for most); absent when no row is indexed
 
-Little endian. A row map is there when the index numbers its rows itself: rows with NaN or infinity were left out, or it
-keeps the rows in an order of its own.
+Little endian. A row map is there when the index numbers its rows itself. A row is not indexed when it holds NaN or
+infinity, when it was deleted before the index was built, when another one of its group stands for it, or when it is
+beside the index: then every query is compared with it. Version 1 is the same without groups and rows beside.
 """
 
 from __future__ import annotations
@@ -23,13 +31,14 @@ from typing import Any
 import numpy as np
 
 from milvine.errors import CorruptFile, UnsupportedFormat
+from milvine.index.alike import Groups
 from milvine.index.base import Write
 from milvine.index.native import faiss
 from milvine.types import Bytes, Ids
 
-_HEADER = struct.Struct("<8sIIQQ32x")
+_HEADER = struct.Struct("<8sIIQQQQQ8x")
 _MAGIC = b"MVINDEX\0"
-_VERSION = 1
+_VERSION = 2
 _PIECE_BYTES = 1 << 20
 
 IMAGE_HEADER_BYTES = _HEADER.size
@@ -37,24 +46,50 @@ IMAGE_HEADER_BYTES = _HEADER.size
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An index file in its parts: rows of the segment, indexed rows, row map or None, the index's own bytes."""
+    """An index file in its parts; None for those that it does not have."""
 
     rows: int
     indexed: int
     row_map: Ids | None
     body: Bytes
+    groups: Groups | None = None
+    beside: Ids | None = None
 
 
-def write_header(write: Write, rows: int, indexed: int, row_map: Ids | None = None, mapped: bool = False) -> None:
-    """Pass header and row map to `write`; the index itself follows. `mapped`: the caller passes the row map on."""
-    write(_HEADER.pack(_MAGIC, _VERSION, mapped or row_map is not None, rows, indexed))
-    if row_map is not None:
-        write(row_map.astype("<i8").tobytes())
+def write_header(
+    write: Write,
+    rows: int,
+    indexed: int,
+    row_map: Ids | None = None,
+    mapped: bool = False,
+    groups: Groups | None = None,
+    beside: Ids | None = None,
+) -> None:
+    """Pass all but the index itself to `write`. `mapped`: the caller passes the row map on."""
+    grouped = (0, 0) if groups is None else (len(groups.heads), len(groups.members))
+    others = 0 if beside is None else len(beside)
+    write(_HEADER.pack(_MAGIC, _VERSION, mapped or row_map is not None, rows, indexed, *grouped, others))
+    if groups is not None and grouped[0]:
+        for numbers in groups[:3]:
+            write(numbers.astype("<i8").tobytes())
+        write(groups.radii.astype("<f8").tobytes())
+    for more in (beside, row_map):
+        if more is not None:
+            write(more.astype("<i8").tobytes())
 
 
-def write_image(write: Write, rows: int, indexed: int, index: Any, row_map: Ids | None = None, flags: int = 0) -> None:
+def write_image(
+    write: Write,
+    rows: int,
+    indexed: int,
+    index: Any,
+    row_map: Ids | None = None,
+    flags: int = 0,
+    groups: Groups | None = None,
+    beside: Ids | None = None,
+) -> None:
     """Pass the whole file to `write`; `index` is a faiss index, or None when `indexed` is 0."""
-    write_header(write, rows, indexed, row_map)
+    write_header(write, rows, indexed, row_map, groups=groups, beside=beside)
     if index is not None:
         faiss.write_index(index, faiss.PyCallbackIOWriter(write, _PIECE_BYTES), flags)
 
@@ -68,14 +103,21 @@ def read_image(data: Bytes) -> Image:
     """
     if data.size < _HEADER.size:
         raise CorruptFile(f"An index file of {data.size} bytes has no header")
-    magic, version, mapped, rows, indexed = _HEADER.unpack(data[: _HEADER.size].tobytes())
+    magic, version, mapped, rows, indexed, groups, members, beside = _HEADER.unpack(data[: _HEADER.size].tobytes())
     if magic != _MAGIC:
         raise CorruptFile(f"An index file does not begin with {magic!r}")
     if version > _VERSION:
         raise UnsupportedFormat(f"An index file has version {version}; this release reads up to {_VERSION}")
-    body = data[_HEADER.size :]
-    if not mapped:
-        return Image(rows, indexed, None, body)
-    if body.size < 8 * indexed:
-        raise CorruptFile(f"An index file of {data.size} bytes is too short for a map of {indexed} rows")
-    return Image(rows, indexed, np.frombuffer(body, dtype="<i8", count=indexed), body[8 * indexed :])
+    sizes = [*([groups, groups + 1, members, groups] if groups else [0] * 4), beside, indexed if mapped else 0]
+    ends = _HEADER.size + 8 * np.cumsum(sizes)
+    if data.size < ends[-1]:
+        raise CorruptFile(f"An index file of {data.size} bytes is too short for what it says of {rows} rows")
+    parts = [data[end - 8 * size : end].view("<i8") for end, size in zip(ends, sizes, strict=True)]
+    return Image(
+        rows,
+        indexed,
+        row_map=parts[5] if mapped else None,
+        body=data[ends[-1] :],
+        groups=Groups(parts[0], parts[1], parts[2], parts[3].view("<f8")) if groups else None,
+        beside=parts[4] if beside else None,
+    )

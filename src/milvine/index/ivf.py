@@ -8,7 +8,7 @@ times the wanted hits are compared again with the segment's own vectors.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -18,13 +18,16 @@ from numpy.typing import NDArray
 from milvine.errors import CorruptFile
 from milvine.index.agreement import lists_agree
 from milvine.index.ahead import ListsAhead
+from milvine.index.alike import Groups, alike
 from milvine.index.base import OpenIndex, Report, Write, untold
+from milvine.index.chosen import distinct, sound_rows
 from milvine.index.exact import search_exact
 from milvine.index.flat import vectors_of
 from milvine.index.gpu import CoarseGpu, on_gpu
 from milvine.index.image import Image, read_image, write_header, write_image
 from milvine.index.lists import Lists, coded, write_lists
-from milvine.index.native import METRICS, faiss, parameters, portion_of, search_index, squared_norms
+from milvine.index.members import Living, Nodes
+from milvine.index.native import METRICS, faiss, parameters, portion_of, search_index
 from milvine.index.native import read_image as read_faiss
 from milvine.index.params import NBITS_DEFAULT, REFINE, integer, subspaces
 from milvine.index.precomputed import TABLES
@@ -136,45 +139,77 @@ class IvfKernel:
         write: Write,
         report: Report = untold,
         memory: int = 0,
+        live: RowMask | None = None,
     ) -> None:
         use_threads(threads)
-        sound = np.isfinite(squared_norms(vectors))  # a single NaN makes training fail
-        count = int(np.count_nonzero(sound))
+        nodes, groups = self._chosen(vectors, live, report)
+        count = len(nodes)  # a single NaN makes training fail
         if not count:
             return write_image(write, len(vectors), 0, None)
-        nlist = effective_nlist(integer(params, "nlist"), count)
-        width = wide(vectors.shape[1]) if self._bytes else vectors.shape[1]
-        shape = Shape(width, count, nlist, METRICS[metric], params)
-        quantizer = faiss.IndexFlat(shape.dimension, shape.metric)
-        index = self._make(quantizer, shape)
         report("training", 0)
-        if self.hybrid and (assigning := on_gpu(quantizer)) is not None:
-            index.clustering_index = assigning  # k-means assigns rows to centroids there
-        index.cp.min_points_per_centroid = TRAINING_ROWS_PER_LIST_LEAST  # from fewer faiss would warn
-        index.train(self._training(index, vectors, sound, memory))
+        index = self._trained(vectors, nodes, metric, params, memory)
+        sound = np.zeros(len(vectors), dtype=bool)
+        sound[nodes] = True
         if self._packed:
-            for rows, some in _portions(vectors, sound, width, report):
+            for rows, some in _portions(vectors, sound, index.d, report):
                 index.add_with_ids(some, rows)
             report("writing", 0)
-            return write_image(write, len(vectors), count, index)
-        lists = Lists.empty(len(vectors), nlist)
-        for rows, some in _portions(vectors, sound, width, report):
+            return write_image(write, len(vectors), count, index, groups=groups)
+        lists, quantizer = Lists.empty(len(vectors), index.nlist), faiss.downcast_index(index.quantizer)
+        for rows, some in _portions(vectors, sound, index.d, report):
             lists.put(rows, quantizer.assign(some, 1)[:, 0])
         write_header(write, len(vectors), count)
-        write_lists(write, index, lists, 4 * width, partial(self._codes, index, vectors, lists), memory, report)
+        write_lists(write, index, lists, 4 * index.d, partial(self._codes, index, vectors, lists), memory, report)
 
-    def _training(self, index: Any, vectors: Floats, sound: RowFlags, memory: int) -> Floats:
-        """As many of the sound rows as faiss looks at, or as there is memory for; a view where those are all rows.
+    def _chosen(self, vectors: Floats, live: RowMask | None, report: Report) -> tuple[Ids, Groups | None]:
+        """The rows for the lists, ascending. Codes of few bits take rows for one another, and copies of one would be
+        all the candidates of a search: then one row of each group."""
+        if not self._packed:
+            return sound_rows(vectors, live), None
+        report("grouping", 0)
+        return distinct(vectors, live)
 
-        They are repeated where a product quantizer would have fewer than centroids (it refuses).
+    def _trained(self, vectors: Floats, nodes: Ids, metric: MetricType, params: Mapping[str, Any], memory: int) -> Any:
+        """An index without rows whose lists are learnt from some of the nodes, and from no row twice.
+
+        Among copies of one row, so many centroids would lie in one place that a search reads none but their lists, of
+        which all but one are empty.
         """
-        pq = index.pq if isinstance(index, faiss.IndexIVFPQ | faiss.IndexIVFPQFastScan) else None
-        most = index.cp.max_points_per_centroid * index.nlist
+        asked, count = integer(params, "nlist"), len(nodes)
+        width = wide(vectors.shape[1]) if self._bytes else vectors.shape[1]
+        shape = Shape(width, count, effective_nlist(asked, count), METRICS[metric], params)
+        index = self._untrained(shape)
+        chosen = _chosen(nodes, self._learnt(index, memory))
+        learnt = alike(vectors, chosen).without_followers(chosen)
+        different = effective_nlist(asked, count * len(learnt) // len(chosen))
+        if different < index.nlist:
+            index = self._untrained(replace(shape, nlist=different))
+        if len(learnt) < TRAINING_ROWS_PER_LIST_LEAST * index.nlist:
+            index.cp.min_points_per_centroid = 1
+        if self.hybrid and (assigning := on_gpu(faiss.downcast_index(index.quantizer))) is not None:
+            index.clustering_index = assigning  # k-means assigns rows to centroids there
+        sample = widened(portion_of(vectors, learnt, 0, len(learnt)), width)
+        codes = _codebook(index)  # which is not learnt from fewer rows than it has entries: they are repeated
+        least = 0 if codes is None else codes.ksub
+        if codes is not None:
+            codes.cp.min_points_per_centroid = 1  # from fewer faiss would warn
+        index.train(sample if len(sample) >= least else np.resize(sample, (least, width)))
+        return index
+
+    def _untrained(self, shape: Shape) -> Any:
+        quantizer = faiss.IndexFlat(shape.dimension, shape.metric)
+        index = self._make(quantizer, shape)
+        quantizer.this.disown()
+        index.own_fields = True
+        index.cp.min_points_per_centroid = TRAINING_ROWS_PER_LIST_LEAST  # from fewer faiss would warn
+        return index
+
+    def _learnt(self, index: Any, memory: int) -> int:
+        """As many rows as faiss looks at, or as there is memory for."""
+        most, codes = index.cp.max_points_per_centroid * index.nlist, _codebook(index)
         if not self.exact:  # faiss learns codes from rows, too
-            most = max(most, TRAINING_CODES, 0 if pq is None else pq.cp.max_points_per_centroid * pq.ksub)
-        chosen = _chosen(sound, learnt_at_most(most, index.nlist, 4 * index.d, self.exact, memory))
-        sample = widened(portion_of(vectors, chosen, 0, len(chosen)), index.d)
-        return sample if pq is None or len(sample) >= pq.ksub else np.resize(sample, (pq.ksub, index.d))
+            most = max(most, TRAINING_CODES, 0 if codes is None else codes.cp.max_points_per_centroid * codes.ksub)
+        return learnt_at_most(most, index.nlist, 4 * index.d, self.exact, memory)
 
     def _codes(self, index: Any, vectors: Floats, lists: Lists, rows: Ids) -> Bytes:
         some = vectors[rows]
@@ -194,14 +229,18 @@ class IvfKernel:
         return OpenIvf(image, vectors, metric, self)
 
 
-def _chosen(sound: RowFlags, most: int) -> Ids:
-    """The numbers of so many sound rows, one at random from each stretch of them; of all where they are no more."""
-    count = int(np.count_nonzero(sound))
+def _codebook(index: Any) -> Any:
+    """The product quantizer of an index that has one."""
+    return index.pq if isinstance(index, faiss.IndexIVFPQ | faiss.IndexIVFPQFastScan) else None
+
+
+def _chosen(nodes: Ids, most: int) -> Ids:
+    """So many of the nodes, one at random from each stretch of them; all where they are no more."""
+    count = len(nodes)
     if count <= most:
-        return np.flatnonzero(sound)
+        return nodes
     ends = np.arange(most + 1) * count // most
-    chosen = np.random.default_rng(0).integers(ends[:-1], ends[1:])
-    return chosen if count == len(sound) else np.flatnonzero(sound)[chosen]
+    return nodes[np.random.default_rng(0).integers(ends[:-1], ends[1:])]
 
 
 def _portions(vectors: Floats, sound: RowFlags, width: int, report: Report) -> Iterator[tuple[Ids, Floats]]:
@@ -227,6 +266,7 @@ class OpenIvf:
         coarse = on_gpu(faiss.downcast_index(self._index.quantizer)) if kernel.hybrid else None
         self._searched = self._index if coarse is None else CoarseGpu(self._index, coarse)
         self._vectors, self._metric, self._kernel = vectors, metric, kernel
+        self._nodes = Nodes(image)
         self._again = kernel.exact and not lists_agree(self._width, metric)
         self._ahead: ListsAhead | None = None
 
@@ -244,17 +284,22 @@ class OpenIvf:
     ) -> tuple[Floats, Ids]:
         use_threads(threads)
         nprobe = min(integer(params, "nprobe"), self._nlist)
-        if mask is not None and mask.live * self._nlist <= self.rows * nprobe:
+        living = self._nodes.living(mask)
+        if mask is not None and living.nodes * self._nlist <= self._nodes.count * nprobe:
             # As few rows are live as the lists hold: comparing them all costs no more and finds k of them.
             return search_exact(queries, self._vectors, self._metric, k, mask, threads)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         refine = int(self._again) if self._kernel.exact else integer(params, REFINE, self._kernel.refine)
-        return for_finite(queries, k, lambda some: self._search(some, k, nprobe, refine, mask))
+        return for_finite(queries, k, lambda some: self._answer(some, k, nprobe, refine, living))
 
-    def _search(self, queries: Floats, k: int, nprobe: int, refine: int, mask: RowMask | None) -> Found:
-        how = parameters("IVF", "nprobe", nprobe, mask)
+    def _answer(self, queries: Floats, k: int, nprobe: int, refine: int, living: Living) -> Found:
+        found = self._search(queries, k, nprobe, refine, living)
+        return living.answer(queries, self._vectors, self._metric, k, found)
+
+    def _search(self, queries: Floats, k: int, nprobe: int, refine: int, living: Living) -> Found:
+        how = parameters("IVF", "nprobe", nprobe, living.mask)
         if refine:
-            wanted = min(k * refine, self.rows)
+            wanted = min(k * refine, self._nodes.count)
             nominate = partial(self._candidates, wanted, nprobe, how)
             return refined(queries, self._vectors, self._metric, k, wanted, nominate)
         distances, rows = self._find(queries, min(k, self.rows), nprobe, how)

@@ -20,15 +20,17 @@ from typing import Any
 import numpy as np
 
 from milvine.index.base import OpenIndex, Report, Write, untold
+from milvine.index.chosen import Chosen
 from milvine.index.exact import search_exact
 from milvine.index.hnsw import open_graph, write_graph
+from milvine.index.links import slots
 from milvine.index.native import METRICS, faiss, squared_norms
 from milvine.index.params import integer
 from milvine.index.threads import use_threads
-from milvine.types import Bytes, Floats, Ids, MetricType
+from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
 
 _ROWS_MIN = 256
-"""Fewer are always searched exactly."""
+"""Of fewer, a graph is built as for HNSW: NSG's own would hardly differ."""
 SPARSER = 4
 BRIDGES = 8
 SAMPLE_MIN = 4
@@ -39,7 +41,6 @@ _SPARE = 32
 _CONSTRUCTION = 100
 DEGREE_MIN = 16
 """faiss ties rows that no walk reaches to a row with a place left, and looks until it finds one: there must be some."""
-_APART = 1e-3
 _SMALL = 1e-12
 _LENGTHENED = 0.9
 
@@ -54,17 +55,19 @@ class NsgKernel:
         write: Write,
         report: Report = untold,
         memory: int = 0,
+        live: RowMask | None = None,
     ) -> None:
         use_threads(threads)
-        sound = np.flatnonzero(np.isfinite(squared_norms(vectors)))
-        if len(sound) < _ROWS_MIN:
-            sound = sound[:0]
-        indexed = vectors if len(sound) == len(vectors) else vectors[sound]
-        index = _pruned(indexed, metric, params, threads, report) if len(sound) else None
+        report("grouping", 0)
+        nodes = Chosen.of(vectors, metric, live)
+        linked = nodes.linked
+        if not len(linked):
+            return write_graph(write, None, len(vectors), nodes)
+        points = vectors if len(linked) == len(vectors) else vectors[linked]
+        make = _pruned if len(linked) >= _ROWS_MIN else _small
+        index = make(points, metric, params, threads, report)
         report("writing", 0)
-        if index is not None and len(sound) < len(vectors):
-            index.storage.add(indexed)  # the graph numbers its rows itself, so it brings them along
-        write_graph(write, index, len(vectors), sound)
+        write_graph(write, index, len(vectors), nodes)
 
     def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:
         return open_graph(data, flat, metric, "search_length")
@@ -76,7 +79,6 @@ def _pruned(
     """An HNSW index without its vectors."""
     points = _of_usual_size(vectors)
     points = _of_one_length(points) if metric is MetricType.IP else points
-    points = _twins_apart(points)
     columns, samples = neighbour_graph(points, integer(params, "knng"), threads, report)
     use_threads(threads)
     degree = max(integer(params, "out_degree"), DEGREE_MIN)
@@ -94,6 +96,18 @@ def _pruned(
     return index
 
 
+def _small(
+    vectors: Floats, metric: MetricType, params: Mapping[str, Any], threads: int, report: Report = untold
+) -> Any:
+    """An HNSW index over few vectors."""
+    report("linking", 0)
+    degree = max(integer(params, "out_degree"), DEGREE_MIN)
+    index = faiss.IndexHNSWFlat(vectors.shape[1], (degree + 1) // 2, METRICS[metric])
+    index.hnsw.efConstruction = _CONSTRUCTION
+    index.add(np.ascontiguousarray(vectors))
+    return index
+
+
 def _with_levels_above(hnsw: Any, points: Floats, links: Ids, sample: Ids) -> None:
     """Fill a graph: `links` (rows, degree) is the lowest level, above it stands an HNSW graph of a sample."""
     above = faiss.IndexHNSWFlat(points.shape[1], hnsw.nb_neighbors(1) // 2)  # its lowest level has twice the slots
@@ -104,24 +118,15 @@ def _with_levels_above(hnsw: Any, points: Floats, links: Ids, sample: Ids) -> No
     levels[sample] += heights
     faiss.copy_array_to_vector(levels, hnsw.levels)
     hnsw.prepare_level_tab(len(points), True)
-    table, places = _slots(hnsw, 0, np.arange(len(points)))
+    table, places = slots(hnsw, 0, np.arange(len(points)))
     table[places[:, : links.shape[1]]] = links
     for level in range(above.hnsw.max_level + 1):
         some = np.flatnonzero(heights > level)
-        linked, places = _slots(above.hnsw, level, some)
+        linked, places = slots(above.hnsw, level, some)
         found = linked[places]
-        table, places = _slots(hnsw, level + 1, sample[some])
+        table, places = slots(hnsw, level + 1, sample[some])
         table[places[:, : found.shape[1]]] = np.where(found < 0, -1, sample[np.maximum(found, 0)])
     hnsw.entry_point, hnsw.max_level = int(sample[above.hnsw.entry_point]), above.hnsw.max_level + 1
-
-
-def _slots(hnsw: Any, level: int, rows: Ids) -> tuple[Any, Ids]:
-    """All links of a graph, int32, as a view; and where in it those of some rows at one level are, (rows, slots)."""
-    starts = faiss.vector_to_array(hnsw.offsets).astype(np.int64)
-    first = starts[rows] + hnsw.cum_nb_neighbors(level)
-    return faiss.rev_swig_ptr(hnsw.neighbors.data(), int(starts[-1])), first[:, None] + np.arange(
-        hnsw.nb_neighbors(level)
-    )
 
 
 def neighbour_graph(
@@ -169,24 +174,8 @@ def _hnsw(points: Floats) -> Any:
     return graph
 
 
-def _twins_apart(points: Floats) -> Floats:
-    """The rows, those with an equal one moved by a thousandth of the usual spread: crowds of equal rows would have
-    links among themselves only, and no place left in any of them."""
-    _, first, copies = np.unique(squared_norms(points), return_index=True, return_counts=True)
-    if len(first) == len(points):
-        return points
-    twin = np.ones(len(points), dtype=bool)
-    twin[first[copies == 1]] = False
-    apart, rng = points.copy(), np.random.default_rng(0)
-    sample = points[:: max(1, len(points) // 10_000)]
-    spread = float(np.sqrt(np.mean(np.var(sample, axis=0, dtype=np.float64))))
-    scale = _APART * (spread or float(np.abs(sample).max()) or 1.0)  # all rows may be one
-    apart[twin] += (scale * rng.standard_normal((np.count_nonzero(twin), points.shape[1]))).astype(np.float32)
-    return apart
-
-
 def _of_usual_size(vectors: Floats) -> Floats:
-    """The rows times a power of two, when all are so small that squares of them vanish: then all would be twins."""
+    """The rows times a power of two, when all are so small that squares of them vanish: else all are in one place."""
     largest = float(np.abs(vectors).max())
     if largest == 0 or largest >= _SMALL:
         return vectors

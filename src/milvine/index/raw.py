@@ -37,6 +37,7 @@ class RawKernel:
         write: Write,
         report: Report = untold,
         memory: int = 0,
+        live: RowMask | None = None,
     ) -> None:
         """Writes nothing."""
 

@@ -51,14 +51,18 @@ class BuildStopped(Exception):
 def build_segment(
     stores: Stores, state: CollectionState, segment_id: int, stop: Callable[[], bool], run: Run = run_builder
 ) -> bool:
-    """Build the index of one raw segment and show it; False when segment or setting changed meanwhile.
+    """Build the index of one segment and show it; False when segment or setting changed meanwhile.
+
+    A segment that has an index is searched with it until the new one takes its place. The new one leaves out the rows
+    that the segment's tombstone file marks as deleted.
 
     Raises:
-        BuildFailed: the builder failed; the segment stays raw and is searched exactly.
+        BuildFailed: the builder failed; the segment stays as it is. A raw one is searched exactly.
     """
     each = state.segments.get(segment_id)
-    if each is None or each.segment.record.index_file is not None:
+    if each is None:
         return False
+    before = each.segment  # holds its files
     began = time.monotonic()
     setting = state.collection.index
 
@@ -66,10 +70,10 @@ def build_segment(
         return stop() or state.collection.index != setting
 
     try:
-        record = build_index(stores, state.collection, each.segment.record, stopped, run)
+        record = build_index(stores, state.collection, before.record, stopped, run)
     except BuildStopped:
         return False
-    done = stores.writer.call(lambda: _commit(stores, state, record))
+    done = stores.writer.call(lambda: _commit(stores, state, before.record, record))
     if done:
         seconds = time.monotonic() - began
         stores.events.emit(IndexBuilt(state.id, segment_id, setting.type.name, record.rows, seconds))
@@ -119,6 +123,7 @@ def _spec(stores: Stores, collection: Collection, record: SegmentRecord, memory:
         stall_seconds=stall_seconds(record.rows, collection.dimension, collection.index),
         memory=memory,
         folder_identity=stores.storage.identity,
+        tombstone_file=record.tombstone_file or "",
     )
 
 
@@ -229,10 +234,10 @@ def _failed(spec: BuildSpec, error: Exception) -> BuildFailed:
     return kind(f"Cannot build the index of segment {spec.segment_id}: {type(error).__name__}: {error}")
 
 
-def _commit(stores: Stores, state: CollectionState, record: SegmentRecord) -> bool:
+def _commit(stores: Stores, state: CollectionState, before: SegmentRecord, record: SegmentRecord) -> bool:
     assert record.index_file is not None
     each = state.segments.get(record.id)
-    if state.dropped or each is None or state.collection.index != record.index or not _raw(each, record):
+    if state.dropped or each is None or state.collection.index != record.index or not _as_before(each, before):
         retire(stores, (record.index_file,))
         return False
     current = replace(
@@ -247,10 +252,12 @@ def _commit(stores: Stores, state: CollectionState, record: SegmentRecord) -> bo
     at("build.committed")
     state.segments[record.id] = LiveSegment(state.open_segment(current), each.mask)
     state.publish()
+    if before.index_file is not None:
+        retire(stores, (before.index_file,))
     return True
 
 
-def _raw(each: LiveSegment, record: SegmentRecord) -> bool:
-    """Whether the segment is still the one that was read, and has no index yet."""
+def _as_before(each: LiveSegment, before: SegmentRecord) -> bool:
+    """Whether the segment is still the one that was read, with the index that it had, if any."""
     now = each.segment.record
-    return now.rows_file == record.rows_file and now.index_file is None
+    return (now.rows_file, now.index_file) == (before.rows_file, before.index_file)

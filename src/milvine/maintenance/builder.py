@@ -21,7 +21,7 @@ from milvine.segment.cache import ComponentFile
 from milvine.segment.layout import ComponentWriter, SectionSpan
 from milvine.storage.directory import Identity
 from milvine.storage.local import LocalStorage
-from milvine.types import IndexType, MetricType
+from milvine.types import IndexType, MetricType, RowMask
 
 resource: Any = import_module("resource") if find_spec("resource") else None
 """Unix has it."""
@@ -35,7 +35,7 @@ class BuildSpec:
 
     `folder_identity` tells the folder from another that has taken its place; None: whatever is there.
     `stall_seconds` of CPU time without a word of progress end the process. `memory`: bytes that the build may use; 0
-    for any number.
+    for any number. Rows that `tombstone_file` marks as deleted are left out of the index; empty for none.
     """
 
     folder: str
@@ -51,6 +51,7 @@ class BuildSpec:
     stall_seconds: int
     memory: int = 0
     folder_identity: Identity | None = None
+    tombstone_file: str = ""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -72,14 +73,14 @@ def build(spec: BuildSpec, report: Report = untold) -> None:
     rows.verify(spec.segment_id, "vectors")
     metric, payload = MetricType(spec.metric), rows.between(*_ends(rows.span(spec.segment_id, "vectors")))
     vectors = payload.view(metric.dtype).reshape(-1, metric.width(spec.dimension))
-    params = json.loads(spec.params_json)
+    live, params = _live_rows(storage, spec, len(vectors)), json.loads(spec.params_json)
     chosen = kernel(IndexType(spec.index_type), metric.is_binary)
     with storage.create(spec.output) as sink:
         writer = ComponentWriter(sink)
         writer.align()
         start = writer.position
-        chosen.build(vectors, metric, params, spec.threads, writer.write, report, spec.memory)
-        entry = {
+        chosen.build(vectors, metric, params, spec.threads, writer.write, report, spec.memory, live)
+        entry: dict[str, Any] = {
             "id": spec.segment_id,
             "collection": {"id": spec.collection_id},
             "rows": len(vectors),
@@ -88,7 +89,17 @@ def build(spec: BuildSpec, report: Report = untold) -> None:
             "index_params": spec.params_json,
             "sections": {"index": (start, writer.position - start)},
         }
+        if live is not None:
+            entry["dead"] = live.dead
+            entry["sections"]["live"] = writer.section(live.bits.tobytes())
         writer.finish("index", [entry])
+
+
+def _live_rows(storage: LocalStorage, spec: BuildSpec, rows: int) -> RowMask | None:
+    if not spec.tombstone_file:
+        return None
+    file = ComponentFile(spec.tombstone_file, storage.read(spec.tombstone_file))
+    return file.live_rows(spec.segment_id, rows)
 
 
 def _ends(span: SectionSpan) -> tuple[int, int]:

@@ -15,7 +15,11 @@ CLASS_SEGMENTS_MIN = 4
 
 @dataclass(frozen=True, slots=True)
 class SegmentFacts:
-    """What the policies know of a segment. `data_bytes` counts vectors and ids of all its rows."""
+    """What the policies know of a segment. `data_bytes` counts vectors and ids of all its rows.
+
+    `held_dead`: the share of its index, if it has one, that is deleted rows. Those of which only the log knows yet do
+    not count: a build could not leave them out.
+    """
 
     id: int
     partition_id: int
@@ -23,6 +27,7 @@ class SegmentFacts:
     dead: int
     data_bytes: int
     indexed: bool
+    held_dead: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,11 @@ def builds(
 def forced_builds(segments: Iterable[SegmentFacts], rows_min: int = INDEX_ROWS_MIN) -> list[int]:
     """Raw segments that create_index builds before it returns (3.5)."""
     return [s.id for s in segments if not s.indexed and s.rows >= rows_min]
+
+
+def rebuilds(segments: Iterable[SegmentFacts], most: float) -> list[int]:
+    """Segments to index again, because their index holds a larger share of deleted rows than `most`."""
+    return [s.id for s in segments if s.indexed and s.held_dead > most and s.dead < s.rows]
 
 
 def compactions(segments: Iterable[SegmentFacts]) -> list[int]:

@@ -12,14 +12,15 @@ from milvine.errors import MilvineError
 from milvine.events import IndexSetAside, JobFailed
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
-from milvine.limits import MIB
+from milvine.limits import INDEX_DEAD_MAX, INDEX_DEAD_MOST, MIB
 from milvine.maintenance.attempts import BACKOFF_SECONDS, Attempts
 from milvine.maintenance.build import build_segment, must_wait, take_out_indexes
 from milvine.maintenance.flush import flush_each
 from milvine.maintenance.merge import merge
-from milvine.maintenance.policy import SegmentFacts, TailFacts, builds, flush_due, forced_builds, merges
+from milvine.maintenance.policy import SegmentFacts, TailFacts, builds, flush_due, forced_builds, merges, rebuilds
 from milvine.maintenance.reclaim import reclaim
 from milvine.maintenance.scrub import scrub_loop
+from milvine.segment.version import LiveSegment
 from milvine.types import IndexType
 from milvine.waiting import Event
 
@@ -189,6 +190,8 @@ def _jobs(stores: Stores, state: CollectionState, resuming: bool) -> Iterator[tu
         due = builds(segments, target, settings.unindexed_rows_max, least)
         for segment_id in forced_builds(segments, least) if resuming else due:
             yield "build", (segment_id,)
+        for segment_id in rebuilds(segments, INDEX_DEAD_MOST):
+            yield "build", (segment_id,)
 
 
 def heal(stores: Stores, state: CollectionState) -> bool:
@@ -220,6 +223,7 @@ def facts(state: CollectionState) -> list[SegmentFacts]:
             record.rows - each.live,
             record.data_bytes,
             record.index_file is not None,
+            _held_dead(each),
         )
         for each in state.version.segments
         for record in (each.segment.record,)
@@ -234,6 +238,15 @@ def _due_flushes(stores: Stores) -> list[CollectionState]:
         return []
     oldest = stores.oldest_pending_lsn()
     return [state for state in pending if _due(stores, state, oldest)]
+
+
+def _held_dead(each: LiveSegment) -> float:
+    """The deleted rows in the index of a segment, as a share of all rows in it."""
+    record = each.segment.record
+    if record.index_file is None or record.dead <= INDEX_DEAD_MAX * record.rows:
+        return 0.0
+    left_out = each.segment.left_out()
+    return (record.dead - left_out) / max(record.rows - left_out, 1)
 
 
 def _due(stores: Stores, state: CollectionState, oldest: int | None) -> bool:

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milvine.config.values import shown_size
-from milvine.errors import CacheFull, CorruptFile, StorageFailed
+from milvine.errors import CacheFull, CorruptFile, OperatorError, StorageFailed
 from milvine.index.base import OpenIndex
 from milvine.memory import within
 from milvine.segment.layout import BLOCK, Footer, SectionSpan, check_body, read_footer, verify_block
 from milvine.storage.forks import let_go_in_children
 from milvine.storage.local import LocalStorage
 from milvine.storage.open_files import files_to_hold, is_shortage
-from milvine.types import Bytes
+from milvine.types import Bytes, RowMask
 
 _VIEWS_MAX = 1024
 _ROOM = 2
@@ -58,6 +58,8 @@ class ComponentFile:
         self._sound = np.zeros(len(self.footer["crcs"]), bool)
         self._lock = threading.Lock()
         self._indexes: dict[int, OpenIndex] = {}
+        self.held: dict[int, RowMask] = {}
+        """The rows that the open index of a segment was built over, where those were not all."""
         self._views: dict[tuple[int, int, str, bool], NDArray[Any]] = {}
         self.used = 0
 
@@ -158,6 +160,16 @@ class ComponentFile:
                 if number in mine:
                     raise CorruptFile(f"{mine[number]}. What is not damaged can be saved: see `milvine repair`")
 
+    def live_rows(self, segment_id: int, rows: int) -> RowMask | None:
+        """The bitmap of a tombstone file, or of the rows that an index was built over; None where there is none.
+
+        Raises:
+            CorruptFile: it is damaged.
+        """
+        self.verify(segment_id, "live")
+        bits = self.section(segment_id, "live")
+        return None if bits is None else RowMask(bits.copy(), rows, self.describe(segment_id)["dead"])
+
     def load(self, segment_id: int, section: str) -> None:
         """Check a section and have all its pages in memory; no such section is fine.
 
@@ -207,6 +219,7 @@ class FileCache:
         """The open files have more bytes than may stay in memory: to read neighbours in advance pushes out others."""
         self.accesses = 0
         """How often a file was asked for."""
+        self._left_out: dict[str, int] = {}
         self.damaged: dict[str, str] = {}
         """Index files found damaged, and how: not used again, and built anew by maintenance."""
         self.refused: dict[int, str] = {}
@@ -240,6 +253,17 @@ class FileCache:
                     self._count()
         self.accesses = file.used = next(self._clock)
         return file
+
+    def left_out(self, name: str, segment_id: int) -> int:
+        """Deleted rows of a segment that its index file `name` does not hold; the file is not kept open for it."""
+        count = self._left_out.get(name)
+        if count is None:
+            try:
+                entry = ComponentFile(name, self._storage.read(name)).describe(segment_id)
+            except OperatorError:  # whoever opens the index will say what is wrong with it
+                return 0
+            count = self._left_out[name] = int(entry.get("dead", 0))
+        return count
 
     def refuse_blocks(self, name: str, bad: dict[int, str]) -> None:
         """These blocks of a rows file are damaged: by number, how. Whoever needs one gets an error from now on."""
@@ -355,6 +379,7 @@ class FileCache:
         return sorted(self._open.values(), key=lambda file: (file.name in self._reserved, file.used))
 
     def _drop(self, name: str) -> None:
+        self._left_out.pop(name, None)
         self._open.pop(name, None)
         self._reserved.pop(name, None)
         self._count()

@@ -189,16 +189,31 @@ class Segment:
         # Kernels may share the rows: a scan finds out whether theirs are the damaged ones.
         return not self._files.is_bad(self.record.rows_file)
 
-    def index(self) -> OpenIndex | None:
-        """The built index, verified before its first use; None when there is none or it cannot be used."""
+    def index(self, live: RowMask | None) -> OpenIndex | None:
+        """The built index, verified before its first use; None when there is none or it cannot be used.
+
+        `live`: the rows that a search may find (None: all). An index that leaves one of them out is not used and is
+        built anew: deletes never come undone, so it belongs to another moment of the segment.
+        """
         name, files = self.record.index_file, self._files
         if name is None or not self.indexed:
             return None
         try:
-            return files.get(name).index(self.record.id, self._open_index)
+            file = files.get(name)
+            index = file.index(self.record.id, self._open_index)
         except OperatorError as error:  # damaged, missing, of a newer format: only a cache
-            self._files.damaged[name] = str(error)
+            files.damaged[name] = str(error)
             return None
+        held = file.held.get(self.record.id)
+        if held is not None and not held.covers(live):
+            files.damaged[name] = f"{name}: it leaves out rows of segment {self.record.id} that are not deleted"
+            return None
+        return index
+
+    def left_out(self) -> int:
+        """Deleted rows that its index does not hold; 0 without an index."""
+        name = self.record.index_file
+        return 0 if name is None else self._files.left_out(name, self.record.id)
 
     def _open_index(self) -> OpenIndex:
         assert self.record.index_file is not None
@@ -208,6 +223,9 @@ class Segment:
         data = file.section(self.record.id, "index", crowded)
         if data is None:
             raise CorruptFile.at(file.name, 0, "it holds no index")
+        held = file.live_rows(self.record.id, self.rows)
+        if held is not None:
+            file.held[self.record.id] = held
         metric = self._collection.metric
         index = kernel(IndexType(self.record.index.type), metric.is_binary).open(data, self.flat_image(), metric)
         if crowded and isinstance(index, ReadsAhead):
@@ -223,8 +241,7 @@ class Segment:
         if self.record.tombstone_file is None:
             return None
         file = self._files.get(self.record.tombstone_file)
-        file.verify(self.record.id, "live")
-        bits = file.section(self.record.id, "live")
-        if bits is None:
+        mask = file.live_rows(self.record.id, self.rows)
+        if mask is None:
             raise CorruptFile.at(file.name, 0, "it holds no bitmap")
-        return RowMask(bits.copy(), self.rows, file.describe(self.record.id)["dead"])
+        return mask

@@ -71,7 +71,7 @@ class SegmentRun:
 
     def index(self) -> OpenIndex | None:
         """The built index of a segment that stands alone."""
-        return self.segments[0].segment.index() if len(self.segments) == 1 else None
+        return self.segments[0].segment.index(self.mask) if len(self.segments) == 1 else None
 
     @property
     def indexed(self) -> bool:

@@ -20,6 +20,7 @@ import pytest
 
 from milvine.errors import CorruptFile, UnsupportedFormat
 from milvine.index.base import OpenIndex
+from milvine.index.exact import search_exact
 from milvine.index.flat import flat_header
 from milvine.index.registry import kernel
 from milvine.limits import FILLER_DISTANCE
@@ -28,6 +29,15 @@ from milvine.types import Bytes, Floats, IndexType, MetricType, RowMask
 
 ROWS, DIMENSION, QUERIES, K = 6000, 32, 64, 10
 METRICS = (MetricType.L2, MetricType.IP)
+COPIES = {
+    "a few of one row": (0.01, 1, 0.0),
+    "half of one row": (0.5, 1, 0.0),
+    "half of forty rows": (0.5, 40, 0.0),
+    "nearly equal rows": (0.5, 2, 1e-7),
+    "nearly all": (0.99, 1, 0.0),
+    "zeros": (0.1, 0, 0.0),
+}
+"""Share of the rows that are copies, of how many rows (0: of zeros), and how far apart they are in each dimension."""
 
 
 @cache
@@ -41,15 +51,35 @@ def clustered() -> tuple[Floats, Floats]:
     return points[:ROWS], points[ROWS:]
 
 
+def copied(vectors: Floats, case: str) -> Floats:
+    """The rows with some of them overwritten by copies of others, as `COPIES` says."""
+    share, originals, apart = COPIES[case]
+    rng, out = np.random.default_rng(5), vectors.copy()
+    over = rng.choice(len(out), int(share * len(out)), replace=False)
+    if not originals:
+        out[over] = 0
+        return out
+    kept = np.setdiff1d(np.arange(len(out)), over)[:originals]
+    noise = apart * rng.standard_normal((len(over), out.shape[1]))
+    out[over] = vectors[kept[np.arange(len(over)) % originals]] + noise.astype(np.float32)
+    return out
+
+
 def flat_image(vectors: Floats, metric: MetricType) -> Bytes:
     rows, dimension = vectors.shape
     return np.frombuffer(flat_header(dimension, rows, metric) + vectors.tobytes(), dtype=np.uint8)
 
 
-def built(index_type: IndexType, vectors: Floats, metric: MetricType, params: Mapping[str, Any]) -> Bytes:
+def built(
+    index_type: IndexType,
+    vectors: Floats,
+    metric: MetricType,
+    params: Mapping[str, Any],
+    live: RowMask | None = None,
+) -> Bytes:
     """The image of an index, read-only as a mapped file is."""
     out = io.BytesIO()
-    kernel(index_type).build(vectors, metric, params, 1, out.write)
+    kernel(index_type).build(vectors, metric, params, 1, out.write, live=live)
     return np.frombuffer(out.getvalue(), dtype=np.uint8)
 
 
@@ -74,8 +104,8 @@ class IndexContract:
         """Over `clustered`; built once."""
         return _standard(self.index_type, metric, tuple(self.build_params.items()))
 
-    def index_over(self, vectors: Floats, metric: MetricType) -> OpenIndex:
-        image = built(self.index_type, vectors, metric, self.build_params)
+    def index_over(self, vectors: Floats, metric: MetricType, live: RowMask | None = None) -> OpenIndex:
+        image = built(self.index_type, vectors, metric, self.build_params, live)
         return kernel(self.index_type).open(image, flat_image(vectors, metric), metric)
 
     def recall(self, index: OpenIndex, metric: MetricType, mask: RowMask | None = None) -> float:
@@ -166,6 +196,59 @@ class IndexContract:
         mask = RowMask.all_live(ROWS).without(rows[0])
         _, others = index.search(queries[:1], K, self.search_params, mask)
         assert not np.isin(others, rows[0]).any() and not np.isin(others, odd).any()
+
+    def found_themselves(
+        self, index: OpenIndex, vectors: Floats, metric: MetricType, mask: RowMask | None = None
+    ) -> float:
+        """The share of live rows, of a sample, whose nearest hit is as near as they are themselves."""
+        asked = np.arange(0, len(vectors), 15)
+        asked = asked if mask is None else asked[mask.contains(asked)]
+        _, rows = index.search(vectors[asked], 1, self.search_params, mask)
+        assert mask is None or mask.contains(rows[rows >= 0]).all()
+        pairs = oracle.pair_distances(vectors[asked], vectors, metric)
+        own, got = pairs[np.arange(len(asked)), asked], np.take_along_axis(pairs, np.maximum(rows, 0), axis=1)[:, 0]
+        slack = 1e-5 * np.abs(pairs).max()
+        near = got >= own - slack if metric.larger_is_closer else got <= own + slack
+        return float(np.mean(near & (rows[:, 0] >= 0)))
+
+    @pytest.mark.parametrize("case", COPIES)
+    def test_copies_hide_no_row(self, metric: MetricType, case: str) -> None:
+        vectors = copied(clustered()[0], case)
+        index, before = (
+            self.index_over(vectors, metric),
+            self.found_themselves(self.index(metric), clustered()[0], metric),
+        )
+        assert self.found_themselves(index, vectors, metric) >= before - 0.005
+        first = np.unique(vectors, axis=0, return_index=True)[1]
+        mask = RowMask.all_live(ROWS).without(first[: len(first) - 9 : 2])  # what a graph holds, and copies of it
+        assert self.found_themselves(index, vectors, metric, mask) >= before - 0.02
+
+    def test_all_the_copies_are_hits_in_the_order_of_rows(self, metric: MetricType) -> None:
+        vectors = copied(clustered()[0], "half of one row")
+        one, counts = np.unique(vectors, axis=0, return_counts=True)
+        query = one[counts.argmax()][None]
+        same = np.flatnonzero((vectors == query).all(axis=1))
+        if metric is MetricType.IP:  # others may be longer
+            query = 9 * query
+        index = self.index_over(vectors, metric)
+        for k in (1, 30, 200):
+            _, rows = index.search(query, k, self.search_params, None)
+            exact = search_exact(query, vectors, metric, k)[1]
+            if metric is MetricType.L2 and self.exact_distances:
+                assert (rows[0] == same[:k]).all() and (rows == exact).all()
+            assert len(np.unique(rows)) == k and rows.min() >= 0
+
+    def test_deleted_rows_are_left_out_of_a_build(self, metric: MetricType) -> None:
+        vectors, queries = clustered()
+        live = RowMask.from_bool(np.random.default_rng(6).random(ROWS) < 0.6)
+        index = self.index_over(vectors, metric, live)
+        assert self.recall(index, metric, live) >= self.floor[metric] - 0.05
+        fewer = live.without(index.search(queries, 3, self.search_params, live)[1].ravel())
+        _, rows = index.search(queries, K, self.search_params, fewer)
+        assert fewer.contains(rows[rows >= 0]).all() and self.recall(index, metric, fewer) >= self.floor[metric] - 0.05
+        nothing = RowMask.from_bool(np.zeros(ROWS, dtype=bool))
+        _, rows = self.index_over(vectors, metric, nothing).search(queries, K, self.search_params, nothing)
+        assert (rows == -1).all()
 
     @pytest.mark.parametrize("count", [1, 2, 30, 200])
     def test_small_and_hopeless_segments(self, metric: MetricType, count: int) -> None:
