@@ -47,6 +47,12 @@ class Groups(NamedTuple):
     members: Ids
     radii: Doubles
 
+    def largest(self, rows_min: float, most: int) -> Ids:
+        """The heads of up to `most` groups of so many rows or more, ascending."""
+        sizes = np.diff(self.starts)
+        order = np.argsort(-sizes, kind="stable")[:most]
+        return np.sort(self.heads[order[sizes[order] >= rows_min]])
+
     def without_followers(self, rows: Ids) -> Ids:
         """Of ascending `rows`, the ones that stand for themselves or for a group."""
         if not len(self.heads):

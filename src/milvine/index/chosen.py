@@ -7,9 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from milvine.index.alike import Groups, alike
-from milvine.index.hubs import hubs
+from milvine.index.hubs import HUBS_MAX, hubs
 from milvine.index.native import squared_norms
 from milvine.types import Floats, Ids, MetricType, RowMask
+
+LARGE_SHARE = 1 / 512
+"""Groups of this part of the rows are beside a graph: walks miss a node now and then, and it must be none of these."""
 
 
 class Chosen(NamedTuple):
@@ -25,9 +28,11 @@ class Chosen(NamedTuple):
     @classmethod
     def of(cls, vectors: Floats, metric: MetricType, live: RowMask | None = None) -> Chosen:
         nodes, groups = distinct(vectors, live)
-        if metric is not MetricType.L2 or not len(nodes):
-            return cls(nodes, nodes[:0], groups)
-        beside = hubs(vectors, nodes)
+        beside = groups.largest(LARGE_SHARE * len(vectors), HUBS_MAX)
+        if metric is MetricType.L2 and len(nodes):
+            beside = np.union1d(beside, hubs(vectors, nodes))
+        if len(beside) == len(nodes):
+            beside = beside[1:]  # something has to be in the graph
         return cls(np.setdiff1d(nodes, beside, assume_unique=True) if len(beside) else nodes, beside, groups)
 
 

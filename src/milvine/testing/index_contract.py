@@ -218,10 +218,10 @@ class IndexContract:
             self.index_over(vectors, metric),
             self.found_themselves(self.index(metric), clustered()[0], metric),
         )
-        assert self.found_themselves(index, vectors, metric) >= before - 0.005
+        assert self.found_themselves(index, vectors, metric) >= before - (0.005 if self.exact_distances else 0.03)
         first = np.unique(vectors, axis=0, return_index=True)[1]
         mask = RowMask.all_live(ROWS).without(first[: len(first) - 9 : 2])  # what a graph holds, and copies of it
-        assert self.found_themselves(index, vectors, metric, mask) >= before - 0.02
+        assert self.found_themselves(index, vectors, metric, mask) >= before - 0.04
 
     def test_all_the_copies_are_hits_in_the_order_of_rows(self, metric: MetricType) -> None:
         vectors = copied(clustered()[0], "half of one row")
