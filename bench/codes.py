@@ -82,7 +82,8 @@ class Raw:
     """faiss in process over the same image; HNSW over vectors, which its image leaves out, gets them as storage."""
 
     def __init__(self, data: sets.Dataset, way: Way, image: Bytes, flat: Bytes) -> None:
-        self._data, self._way, self._flat, self._body = data, way, flat, read_image(image).body
+        self._data, self._way, self._flat, parts = data, way, flat, read_image(image)
+        self._body, self._row_map = parts.body, parts.row_map
         self._index = self._read(self._body, faiss.IO_FLAG_SKIP_STORAGE if way.type is T.HNSW else 0)
         if way.type is T.HNSW:
             self._storage = self._read(flat)
@@ -101,6 +102,7 @@ class Raw:
         """Row numbers (1, K), nearest first."""
         wide = widened(query, self._index.d)  # codes of a byte; faiss over 100 dimensions is several times as slow
         _, rows = self._index.search(wide, K * max(1, self._way.raw), params=self._how)
+        rows = rows if self._row_map is None else np.where(rows < 0, -1, self._row_map[rows])
         return np.asarray(self._nearest(query, rows) if self._way.raw else rows, np.int64)
 
     def _nearest(self, query: Floats, rows: Ids) -> Ids:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from milvine.errors import CorruptFile, Unsupported, UnsupportedFormat
-from milvine.index import binary
+from milvine.index import binary, binary_ivf
 from milvine.index.base import OpenIndex
 from milvine.index.binary import search_bits
 from milvine.index.flat import flat_header
@@ -213,3 +213,25 @@ def test_real_fingerprints() -> None:
         index = opened(vectors, metric, 128)
         distances, _ = index.search(queries, 10, {"nprobe": 24}, None)
         assert np.mean(distances <= farthest + 1e-6) >= 0.95, metric
+
+
+@pytest.mark.parametrize("metric", [MetricType.HAMMING, MetricType.JACCARD, MetricType.TANIMOTO], ids=lambda m: m.name)
+@pytest.mark.parametrize("different", [2, 8, 60])
+def test_lists_over_copies_hold_what_a_search_reads(metric: MetricType, different: int) -> None:
+    """Equal centroids would be probed together, though all rows are in the list of one of them."""
+    some = np.random.default_rng(8).integers(0, 256, (different, 16), dtype=np.uint8)
+    rows = some[np.arange(4000) % different]
+    out = io.BytesIO()
+    kernel(IndexType.IVF_FLAT, True).build(rows, metric, {"nlist": 100}, 1, out.write)
+    flat = np.frombuffer(flat_header(128, len(rows), MetricType.L2) + rows.tobytes(), np.uint8)
+    index = kernel(IndexType.IVF_FLAT, True).open(np.frombuffer(out.getvalue(), np.uint8), flat, metric)
+    distances, found = index.search(some, 3, {"nprobe": 1}, None)
+    assert (found >= 0).all() and (distances == search_bits(some, rows, metric, 3)[0]).all()
+
+
+def test_of_centroids_at_one_distance_the_first_is_read() -> None:
+    """Rows went to it: empty rows, for one, are at one distance to all centroids."""
+    coarse = np.ones((3, 200), dtype=np.float32)
+    coarse[2, 150:] = 0.5
+    probed = binary_ivf._nearest_lists(coarse, 4)
+    assert 0 in probed[0] and 0 in probed[1] and 150 in probed[2]
