@@ -68,10 +68,13 @@ class Copies:
 
 
 NONE = Copies(0.0, 1)
-CASES = (NONE,) + tuple(
-    Copies(share, originals, apart)
-    for share in (0.01, 0.1, 0.5, 0.99)
-    for originals, apart in ((1, 0.0), (100, 0.0), (1, 1e-7), (0, 0.0))
+CASES = (
+    NONE,
+    *(
+        Copies(share, originals, apart)
+        for share in (0.01, 0.1, 0.5, 0.99)
+        for originals, apart in ((1, 0.0), (100, 0.0), (1, 1e-7), (0, 0.0))
+    ),
 )
 
 
@@ -121,7 +124,7 @@ def main() -> None:
     options = parser.parse_args()
     data = sets.load(options.set, options.rows, options.queries)
     report = Report("copies", {"set": data.name, "rows": data.rows, "queries": len(data.queries)})
-    for kind in (T[name] for name in options.types):
+    for kind in (IndexType[name] for name in options.types):
         for metric in (MetricType[name] for name in options.metrics):
             for case, (found, near, seconds) in measured(data.train, data.queries, kind, metric):
                 row = {"type": kind.name, "metric": metric.name, "copies": case}
