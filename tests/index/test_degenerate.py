@@ -53,6 +53,9 @@ DATA = {
     "one number among nan": lambda: np.where(np.arange(ROWS)[:, None] == 77, RANDOM, np.nan),
     "huge": lambda: RANDOM * 1e17,
     "too long for float32": lambda: _with_odd(3e38, -3e38),
+    "as long as can be, both ways": lambda: (
+        RANDOM + 1.2e19 * np.outer(np.where(np.arange(ROWS) % 9, -1, 1), np.eye(8)[0])
+    ),
     "one enormous": lambda: np.where(np.arange(ROWS)[:, None] == 9, RANDOM * 1e15, RANDOM),
     "denormal": lambda: RANDOM * 1e-41,
     "tiny": lambda: RANDOM * 1e-20,

@@ -17,9 +17,10 @@
                    row map: int64 per indexed row, its row in the segment
                    the index as its library writes it (faiss's image, for most); absent when no row is indexed
 
-Little endian. A row map is there when the index numbers its rows itself. A row is not indexed when it holds NaN or
-infinity, when it was deleted before the index was built, when another one of its group stands for it, or when it is
-beside the index: then every query is compared with it. Version 1 is the same without groups and rows beside.
+Little endian. A row map is there when the index numbers its rows itself. A row is not indexed when it
+holds NaN or infinity or is too long for the type, when it was deleted before the index was built, when
+another one of its group stands for it, or when it is beside the index: then every query is compared with
+it. Version 1 is the same without groups and rows beside.
 """
 
 from __future__ import annotations

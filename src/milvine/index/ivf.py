@@ -20,7 +20,7 @@ from milvine.index.agreement import lists_agree
 from milvine.index.ahead import ListsAhead
 from milvine.index.alike import Groups, alike
 from milvine.index.base import OpenIndex, Report, Write, untold
-from milvine.index.chosen import distinct, sound_rows
+from milvine.index.chosen import LONGEST, distinct, sound_rows
 from milvine.index.exact import search_exact
 from milvine.index.flat import vectors_of
 from milvine.index.gpu import CoarseGpu, on_gpu
@@ -163,11 +163,14 @@ class IvfKernel:
 
     def _chosen(self, vectors: Floats, live: RowMask | None, report: Report) -> tuple[Ids, Groups | None]:
         """The rows for the lists, ascending. Codes of few bits take rows for one another, and copies of one would be
-        all the candidates of a search: then one row of each group."""
+        all the candidates of a search: then one row of each group.
+
+        faiss ends the process when a row has no nearest centroid since all distances are infinite.
+        """
         if not self._packed:
-            return sound_rows(vectors, live), None
+            return sound_rows(vectors, live, LONGEST), None
         report("grouping", 0)
-        return distinct(vectors, live)
+        return distinct(vectors, live, LONGEST)
 
     def _trained(self, vectors: Floats, nodes: Ids, metric: MetricType, params: Mapping[str, Any], memory: int) -> Any:
         """An index without rows whose lists are learnt from some of the nodes, and from no row twice.
