@@ -16,7 +16,8 @@ from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import CollectionExists
 from milvine.testing.crash.interrupting import Interrupter
-from milvine.testing.crash.journal import Action, History, Journal, tried_in
+from milvine.testing.crash.journal import Action, History, Journal, perform, tried_in
+from milvine.testing.crash.verify import Checker, Report
 from milvine.testing.mix import EVERYTHING, Mix, add_options, from_options
 from milvine.testing.place import data_of, make_place, readdress, settings_in
 from milvine.testing.rows import CONTENTS, findable, same_rows, vectors_of
@@ -69,6 +70,24 @@ def test_a_copied_disk_is_one_that_was_always_there(tmp_path: Path) -> None:
     assert not (data_of(now) / "wal").exists()
 
 
+@pytest.mark.parametrize("content", CONTENTS)
+def test_an_insert_with_generated_ids_is_known_again(tmp_path: Path, content: str) -> None:
+    """Whatever else its rows are, and without it being sent again: the folder stays as it was."""
+    with Database.open(tmp_path / "db", QUIET) as db:
+        db.create_collection("c", 2, 1, MetricType.L2)
+        checker = Checker(db, History(), Report())
+        one, other = (Action(n, 0, "insert", "c", rows=9, content=content) for n in (3, 6))
+        assert checker._applied(one) == (False, None)
+        made = perform(db, other)
+        assert made is not None
+        assert checker._applied(one) == (False, None)
+        applied, ids = checker._applied(other)
+        assert applied and np.array_equal(ids, made) and checker.report.ok
+        db.delete("c", made[4:])
+        assert checker._applied(other)[0] and checker.report.half == 1
+        assert db.count("c") == 4
+
+
 def test_a_journal_tells_what_was_tried(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal")
     made = Action(1, 0, "create_collection", "c", setting=(16, 1, int(MetricType.HAMMING)))
@@ -108,3 +127,11 @@ def test_an_interrupted_call_is_made_again(interrupter: Interrupter) -> None:
     interrupter._random.random = lambda: 0.0  # type: ignore[method-assign]
     assert interrupter.call(action, perform, told.append) is None
     assert told == [action]
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+
+
+def test_a_call_that_ends_before_its_interrupt_leaves_no_timer(interrupter: Interrupter) -> None:
+    interrupter._random.random = lambda: 0.0  # type: ignore[method-assign]
+    interrupter._random.uniform = lambda low, high: 100.0  # type: ignore[method-assign]
+    interrupter.call(Action(1, 0, "flush"), lambda: None, lambda action: None)
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0

@@ -29,7 +29,8 @@ def vectors_of(seed: int, rows: int, width: int, metric: MetricType, content: st
     if content == "zeros":
         return np.zeros((rows, width), metric.dtype)
     if content == "copies":
-        return np.repeat(_random(np.random.default_rng((_COPIED, seed % _COPIED)), 1, width, metric), rows, axis=0)
+        one = np.random.default_rng((_COPIED, 1 + seed % _COPIED))  # (3, 0) would be the generator of 3
+        return np.repeat(_random(one, 1, width, metric), rows, axis=0)
     random = np.random.default_rng(seed)
     vectors = _random(random, rows, width, metric)
     if content == "nonfinite" and not metric.is_binary:

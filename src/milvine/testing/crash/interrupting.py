@@ -52,6 +52,8 @@ class Interrupter:
             return made
         except _Interrupted:
             told(action)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)  # one that is left would end a process that ends
         return _again(action, perform)
 
 

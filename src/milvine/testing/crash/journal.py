@@ -68,14 +68,16 @@ class Action:
     def index(self) -> IndexSetting:
         return IndexSetting(IndexType(int(self.setting[0])), str(self.setting[1])) if self.setting else IndexSetting()
 
-    @property
-    def distinct(self) -> bool:
-        """Whether the rows of an insert can be told from all others by their vectors."""
-        return self.content == "plain"
-
     def vectors(self, collection: Collection) -> Vectors:
-        """The vectors that this insert carries, (rows, width) of the collection's dtype."""
-        return vectors_of(self.number, self.rows, collection.width, collection.metric, self.content)
+        """The vectors that this insert carries, (rows, width) of the collection's dtype.
+
+        Where ids are generated, the first is like no other: by it the insert is known again.
+        """
+        width, metric = collection.width, collection.metric
+        vectors = vectors_of(self.number, self.rows, width, metric, self.content)
+        if self.ids is None:
+            vectors[0] = vectors_of(self.number, 1, width, metric)[0]
+        return vectors
 
 
 def perform(db: Store, action: Action) -> Ids | None:

@@ -34,6 +34,7 @@ from milvine.types import IdMode, Ids, IndexType, Query
 CHECKER = 900
 """The thread number under which the checker itself inserts."""
 _GET_IDS = 1000
+_NEAR = 5  # hits among which a row is that is its own nearest, but for rounding
 
 
 @dataclass
@@ -117,18 +118,22 @@ class Checker:
         return bool(happened.any())
 
     def _inserted(self, action: Action) -> tuple[bool, Ids | None]:
-        """Rows with generated ids are known by their vectors, or sent again if others have them."""
-        vectors = action.vectors(self.db.collection(action.collection))
-        tags = (action.tag,) if action.tag else ()
-        if action.tag and not self.db.has_partition(action.collection, action.tag):
+        """Generated ids follow each other, and the first row is known by its vector."""
+        name, tags = action.collection, (action.tag,) if action.tag else ()
+        vectors = action.vectors(self.db.collection(name))
+        if action.tag and not self.db.has_partition(name, action.tag):
             return False, None
-        if not action.distinct:
-            return True, perform(self.db, action)
-        hits = self.db.search(action.collection, Query(vectors, 1, search_params(IndexType.FLAT, 1), tags))
-        if not hits.nq or not hits.ids.shape[1]:
+        params = search_params(IndexType.FLAT, _NEAR)
+        hits = self.db.search(name, Query(vectors[:1], _NEAR, params, tags))
+        near = hits.ids.ravel()
+        if not len(near):
             return False, None
-        ids = hits.ids[:, 0]
-        found, stored = lookup(self.db, action.collection, ids)
+        found, stored = lookup(self.db, name, near)
+        first = near[found & same_rows(stored, np.repeat(vectors[:1], len(near), axis=0))]
+        if not len(first):
+            return False, None
+        ids = first[0] + np.arange(len(vectors))
+        found, stored = self._get(name, ids, action.tag)
         same = found & same_rows(stored, vectors)
         return self._whole(action, same), ids[same]
 
