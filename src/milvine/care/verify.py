@@ -334,7 +334,11 @@ def _open_indexes(survey: Survey, folder: Path) -> Iterator[Finding]:
         if entry is None or not rows.sound(entry, "flat", "vectors"):
             continue
         segment = Segment(record, collection, files)
-        opened = segment.index(segment.tombstones())
+        try:
+            live = segment.tombstones()
+        except (CorruptFile, StorageFailed):  # told already; which rows it may leave out is unknown
+            continue
+        opened = segment.index(live)
         if opened is None:
             why = files.damaged.get(component.name, "unknown")
             yield damage(component.file, 0, f"the index cannot be opened: {why}", record.id)

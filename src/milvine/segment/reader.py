@@ -236,7 +236,7 @@ class Segment:
         """The live rows as the tombstone file has them; None when no row is deleted.
 
         Raises:
-            CorruptFile: the file is damaged.
+            CorruptFile, StorageFailed: the file is damaged or missing.
         """
         if self.record.tombstone_file is None:
             return None
