@@ -184,7 +184,7 @@ def _id_array(value: Any) -> Any:
         return listed
     try:
         array = _int64s(listed)
-        if all(type(listed[at]) is int for at in np.flatnonzero(array <= 1)):  # True is taken for 1
+        if all(type(listed[at]) is int for at in (array <= 1).nonzero()[0]):  # True is taken for 1
             return array
     except TypeError:  # texts, or what is no id
         pass

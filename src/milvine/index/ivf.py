@@ -293,7 +293,8 @@ class OpenIvf:
             return search_exact(queries, self._vectors, self._metric, k, mask, threads)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         refine = int(self._again) if self._kernel.exact else integer(params, REFINE, self._kernel.refine)
-        return for_finite(queries, k, lambda some: self._answer(some, k, nprobe, refine, living))
+        found = self._search if living.groups is None else self._answer
+        return for_finite(queries, k, lambda some: found(some, k, nprobe, refine, living))
 
     def _answer(self, queries: Floats, k: int, nprobe: int, refine: int, living: Living) -> Found:
         found = self._search(queries, k, nprobe, refine, living)
@@ -306,7 +307,8 @@ class OpenIvf:
             nominate = partial(self._candidates, wanted, nprobe, how)
             return refined(queries, self._vectors, self._metric, k, wanted, nominate)
         distances, rows = self._find(queries, min(k, self.rows), nprobe, how)
-        if self._metric is MetricType.L2:  # faiss adds up parts of codes, which may end a little below what is possible
+        if not self._kernel.exact and self._metric is MetricType.L2:
+            # faiss adds up parts of codes, which may end a little below what is possible.
             np.maximum(distances, 0, out=distances)
         return ordered(distances, rows, self._metric, k)
 

@@ -54,17 +54,15 @@ class Nodes:
         self._row_map, self._groups, self._beside = image.row_map, image.groups, image.beside
         self._as_they_are = image.row_map is None and image.groups is None and image.beside is None
         self._whole = Living(None, image.indexed, image.groups, image.beside)
-        self._last: tuple[RowMask, Living] | None = None
+        self._last: tuple[RowMask | None, Living] = (None, self._whole)
         self.count = image.indexed
 
     def living(self, mask: RowMask | None) -> Living:
         """Under a mask of the segment's rows. What takes time to find is kept for the mask of last time."""
-        if mask is None or not mask.dead:
+        if mask is None:
             return self._whole
-        if self._as_they_are:
-            return Living(mask, mask.live)
         last = self._last
-        if last is None or last[0] is not mask:
+        if last[0] is not mask:
             last = self._last = (mask, self._found(mask))
         return last[1]
 
@@ -73,6 +71,10 @@ class Nodes:
         return nodes if self._row_map is None else np.where(nodes < 0, -1, self._row_map[np.maximum(nodes, 0)])
 
     def _found(self, mask: RowMask) -> Living:
+        if not mask.dead:
+            return self._whole
+        if self._as_they_are:
+            return Living(mask, mask.live)
         live, groups, count = mask.to_bool(), self._groups, mask.live
         if groups is not None:
             alive = live[groups.members]
