@@ -12,7 +12,7 @@ import pytest
 
 from milvine.config import Settings
 from milvine.engine.database import Database
-from milvine.interpreter import running, running_module
+from milvine.interpreter import executable, running, running_module
 from milvine.types import IndexSetting, IndexType, MetricType
 
 NAMES = ("json", "re", "types", "enum", "runpy", "signal", "numpy", "milvine")
@@ -48,6 +48,30 @@ def test_a_builder_imports_nothing_from_the_current_folder(hostile: Path, tmp_pa
         database.create_index("c", IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 16}))
         (segment,) = database.stats("c").partitions[0].segments
     assert segment.index_name == "IVFFLAT" and not hostile.exists()
+
+
+@pytest.mark.parametrize(
+    "given, found",
+    [("/opt/python3.12", "/opt/python3.12"), ("/usr/sbin/uwsgi", "python3"), ("", "python3"), (None, "python3")],
+)
+def test_a_program_with_python_in_it_is_no_interpreter(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, found: str
+) -> None:
+    monkeypatch.setattr(sys, "executable", given)
+    assert executable().endswith(found)
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert executable() == ""
+
+
+@pytest.mark.parametrize("options", [["-I"], ["-E", "-s"], ["-S"]])
+def test_what_is_started_is_kept_from_the_same_as_this_one(options: list[str]) -> None:
+    """Code that this interpreter would start, started under other options, starts a third under the same."""
+    flags = ["isolated", "ignore_environment", "no_user_site", "no_site"]
+    print_flags = f"print([getattr(sys.flags, flag) for flag in {flags}])"
+    code = f"import milvine.interpreter as i, subprocess; subprocess.run(i.running({print_flags!r}), check=True)"
+    command = running(code)
+    started = told([command[0], *options, *command[command.index("-c") :]])
+    assert started == told([sys.executable, *options, "-c", f"import sys; {print_flags}"])
 
 
 def test_a_server_started_by_dash_m_leaves_the_current_folder(tmp_path: Path) -> None:

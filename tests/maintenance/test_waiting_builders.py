@@ -315,3 +315,26 @@ def test_an_interrupted_build_is_ended_and_not_waited_for(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         process._run(started, BuildSpec("", "", 1, "", 1, 8, 1, 2, "{}", 1, 60), untold, lambda: False)
     assert started.returncode == -signal.SIGKILL
+
+
+@pytest.fixture
+def no_children_to_wait_for():
+    """As programs set it that start processes and never ask how they ended: every code is 0 then."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGCHLD, before)
+
+
+def test_a_build_is_known_by_its_word_not_by_its_code(tmp_path, monkeypatch, no_children_to_wait_for):
+    seen = []
+    with filled(tmp_path, seen=seen) as database:
+        database.create_index("c", IVF)
+        built = [event for event in seen if isinstance(event, IndexBuilt)]
+        assert len(built) == 1
+        monkeypatch.setattr(process, "_START", INSTEAD.format("os.kill(os.getpid(), signal.SIGKILL)"))
+        process.Builders.close(database._parts.builders)
+        with pytest.raises(BuildFailed):
+            database.create_index("c", SQ8)
+        assert [event for event in seen if isinstance(event, IndexBuilt)] == built
+        query = Query(vectors()[:1], 1, {"nprobe": 16})
+        assert database.search("c", query).ids.tolist() == [[0]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from milvine.events import BuildProgressed, BuildStalled, IndexBuilt
 from milvine.index.base import Report
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
+from milvine.interpreter import executable
 from milvine.interrupts import foreign
 from milvine.limits import MIB
 from milvine.maintenance.builder import BuildSpec, build
@@ -145,7 +145,7 @@ def take_out_indexes(
 
 def in_process_of_its_own(settings: Settings) -> bool:
     """Whether builds run in processes of their own."""
-    return settings.build_in_subprocess and bool(sys.executable)
+    return settings.build_in_subprocess and bool(executable())
 
 
 def stall_seconds(rows: int, dimension: int, setting: IndexSetting) -> int:

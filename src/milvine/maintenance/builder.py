@@ -26,6 +26,9 @@ from milvine.types import IndexType, MetricType, RowMask
 resource: Any = import_module("resource") if find_spec("resource") else None
 """Unix has it."""
 
+DONE = "done"
+"""What a builder says last, once the index is durable."""
+
 _NICENESS = 10
 
 
@@ -129,6 +132,7 @@ def main() -> int:
     except Exception as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
+    print(DONE, flush=True)
     os._exit(0)  # all is written and told; to take the interpreter apart would only take time
 
 

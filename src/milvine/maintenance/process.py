@@ -16,9 +16,10 @@ from milvine.errors import BuildFailed, BuildStarved, DiskFull
 from milvine.index.base import Report
 from milvine.interpreter import running
 from milvine.limits import MIB
-from milvine.maintenance.builder import BuildSpec
+from milvine.maintenance.builder import DONE, BuildSpec
 from milvine.memory import memory_left
 from milvine.storage.forks import keep_for_ever, let_go_in_children
+from milvine.waiting import Event
 
 _POLL_SECONDS = 0.02
 _ROOM_BYTES = 256 * MIB
@@ -169,7 +170,8 @@ def _run(process: Process, spec: BuildSpec, report: Report, stop: Stop) -> bool:
         with suppress(OSError):  # dead already: its code says why
             os.write(process.stdin.fileno(), spec.to_json().encode() + b"\n")
         words: deque[str] = deque(maxlen=1)
-        telling = _follow(process.stdout, lambda line: _tell(line, report))
+        done = Event()
+        telling = _follow(process.stdout, lambda line: done.set() if line == DONE else _tell(line, report))
         complaining = _follow(process.stderr, lambda line: words.append(line) if line else None)
         try:
             stopped = _wait(process, telling, stop)
@@ -178,7 +180,7 @@ def _run(process: Process, spec: BuildSpec, report: Report, stop: Stop) -> bool:
             raise
         telling.join()
         complaining.join()
-    if process.returncode == 0:
+    if done.is_set():  # not by its code, which is 0 where the caller of a database leaves no child to be waited for
         return True
     if stopped or stop():
         return False
