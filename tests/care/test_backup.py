@@ -274,3 +274,32 @@ def test_what_restore_and_backup_refuse(sample, tmp_path):
     (tmp_path / "again").mkdir()
     restore(tmp_path / "kept", tmp_path / "again")
     assert verify(tmp_path / "again").clean
+
+
+@pytest.mark.parametrize("partition", [False, True])
+def test_what_comes_and_goes_while_the_log_is_copied_leaves_no_record(sample, tmp_path, monkeypatch, partition):
+    """A log that names what its catalog never made would be damage."""
+    root, _ = sample
+    copy_log, rounds = care_backup._Backup._copy_log, []
+
+    with Database.open(root, QUIET) as database:
+        database.create_collection("stays", 4, 1024, MetricType.L2)
+
+        def meanwhile(self, *args):
+            rounds.append(1)
+            if len(rounds) == 1:
+                name, tag = ("stays", "short") if partition else ("short", "")
+                if partition:
+                    database.create_partition(name, tag)
+                else:
+                    database.create_collection(name, 4, 1024, MetricType.L2)
+                database.insert(name, np.eye(4, dtype=np.float32), None, tag)
+                database.drop_partition(name, tag) if partition else database.drop_collection(name)
+            copy_log(self, *args)
+
+        monkeypatch.setattr(care_backup._Backup, "_copy_log", meanwhile)
+        backup(root, tmp_path / "kept")
+    assert len(rounds) == 2
+    restore(tmp_path / "kept", tmp_path / "again")
+    assert verify(tmp_path / "again").clean
+    Database.open(tmp_path / "again", QUIET).close()

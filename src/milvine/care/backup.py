@@ -267,7 +267,9 @@ class _Backup:
 
 
 def _defined(contents: Contents) -> list[object]:
-    return [(each.collection.id, each.collection.name, each.partitions) for each in contents.collections]
+    """What is defined, and what ever was: one that came and went meanwhile has left records in the log."""
+    made = contents.last_collection_id, contents.last_partition_id
+    return [made, *((each.collection.id, each.collection.name, each.partitions) for each in contents.collections)]
 
 
 def _mark(path: Path) -> tuple[int, int]:
