@@ -103,7 +103,7 @@ def scripted() -> Iterator[Callable[..., Scripted]]:
 def call(server: Scripted, text: bytes = b"request", timeout: float | None = 20) -> bytes:
     lane = Lane(server.address)
     try:
-        return lane.call("Search", text, timeout)
+        return lane.call("Search", text, Deadline(timeout))
     finally:
         lane.close()
 
@@ -119,7 +119,7 @@ def test_frames_of_every_kind_in_pieces_of_any_size(scripted: Any, piece: int) -
 
     server = scripted(answer, piece)
     lane = Lane(server.address)
-    assert [lane.call("Search", text, 20) for text in (b"one", b"", b"three" * 300)] == [
+    assert [lane.call("Search", text, Deadline(20)) for text in (b"one", b"", b"three" * 300)] == [
         b"<one>", b"<>", b"<" + b"three" * 300 + b">",
     ]  # fmt: skip
     lane.close()
@@ -153,9 +153,9 @@ def test_whatever_is_no_plain_success_is_for_grpcio(scripted: Any, reply: Any) -
 def test_other_trailers_than_those_of_the_first_success_are_an_error(scripted: Any) -> None:
     server = scripted(lambda stream, request: success(stream, trailers=OK if stream < 5 else FAILED))
     lane = Lane(server.address)
-    assert lane.call("Search", b"", 20) == lane.call("Search", b"", 20) == b"reply"
+    assert lane.call("Search", b"", Deadline(20)) == lane.call("Search", b"", Deadline(20)) == b"reply"
     with pytest.raises(Unusable):
-        lane.call("Search", b"", 20)
+        lane.call("Search", b"", Deadline(20))
     lane.close()
 
 

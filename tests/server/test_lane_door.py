@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from milvine.client.address import ServerAddress
+from milvine.client.deadline import Deadline
 from milvine.client.transports.lane import Lane
 from milvine.server import lane_door, lane_listeners
 from milvine.server.door import DoorFailed
@@ -691,7 +692,7 @@ def test_all_addresses_of_both_kinds(script: Script) -> None:
 def test_our_client_and_another_server_at_its_port(door: LaneDoor) -> None:
     address = ServerAddress("127.0.0.1", 1)
     lane = Lane(address, door.place)
-    assert [lane.call("Search", text, TIMEOUT) for text in (b"x", b"", b"y" * 9000)] == [
+    assert [lane.call("Search", text, Deadline(TIMEOUT)) for text in (b"x", b"", b"y" * 9000)] == [
         b"Search:x", b"Search:", b"Search:" + b"y" * 9000,
     ]  # fmt: skip
     lane.close()

@@ -26,6 +26,7 @@ import numpy as np
 
 from milvine.client.address import ServerAddress
 from milvine.client.credentials import Credentials
+from milvine.client.deadline import Deadline
 from milvine.client.transports.lane import Lane, Unusable
 from milvine.config import Settings
 from milvine.events import Events
@@ -188,7 +189,7 @@ def no_tokens_on_lanes(target: Target, count: int, chance: random.Random) -> tup
         address = ServerAddress("127.0.0.1", place.port, _Shown(token=shown))
         lane = Lane(address, chance.choice(ways))
         try:
-            lane.call(chance.choice(rpcs), b"", _WAIT)
+            lane.call(chance.choice(rpcs), b"", Deadline(_WAIT))
             got += 1
         except Unusable:  # refused
             got += 0

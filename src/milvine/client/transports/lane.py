@@ -107,19 +107,21 @@ class Lane:
             self.close()
             raise
 
-    def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
+    def call(self, method: str, request: bytes, deadline: Deadline) -> bytes:
         """The reply.
 
         Raises:
             Unusable, OSError: no reply, or none that is a plain success.
-            TimeoutError: `timeout` (seconds) was over first.
+            TimeoutError: the `deadline` came first.
         """
+        timeout = deadline.left()
+        if timeout == 0.0:
+            raise TimeoutError
         stream, size = self._stream, len(request) + PREFIX.size
         if size > self._window:
             self.worn = True
             raise Unusable
         self._stream, self._window = stream + 2, self._window - size
-        deadline = Deadline(timeout)
         if timeout is not None or self._limited:
             self._socket.settimeout(timeout)
             self._limited = timeout is not None
@@ -208,9 +210,9 @@ class Lane:
             return
         parts = [self._data[self._at :]]
         while missing > 0:
-            left = deadline.left()
-            if left is not None:
-                if not left:
+            if deadline.end is not None:
+                left = deadline.end - time.monotonic()
+                if left <= 0:
                     raise TimeoutError
                 self._socket.settimeout(left)
             part = self._socket.recv(max(missing, _RECEIVED))
@@ -283,16 +285,16 @@ class Lanes:
         Raises:
             TimeoutError: the `deadline` came first.
         """
-        lane, timeout = self._lane(deadline), deadline.left()
-        if timeout == 0.0:
-            raise TimeoutError
+        lane = self._lane(deadline)
         if lane is None:
+            if deadline.over():
+                raise TimeoutError
             return None
         try:
-            reply = lane.call(method, request, timeout)
+            reply = lane.call(method, request, deadline)
         except (Unusable, OSError) as error:
             self._drop(lane)
-            if foreign(error) or (timeout is not None and isinstance(error, TimeoutError)):
+            if foreign(error) or (deadline.end is not None and isinstance(error, TimeoutError)):
                 raise
             if not lane.worn:
                 self._failed()

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 from milvine.client.address import ServerAddress
+from milvine.client.deadline import Deadline
 from milvine.client.transports.lane import Lane, Unusable
 from milvine.server.lane_connection import Connection
 from milvine.server.lane_door import LaneDoor
@@ -77,7 +78,7 @@ class LaneTarget:
     def _check(self, what: str) -> None:
         """Others are answered, and rightly; no thread has ended; nothing is left over."""
         for rpc, request in self._asked:
-            if self._known.call(rpc, request, _SECONDS) != self.called.operations.call(rpc, request):
+            if self._known.call(rpc, request, Deadline(_SECONDS)) != self.called.operations.call(rpc, request):
                 raise Wrong(f"a wrong answer to {rpc} after {what}")
         if self._ended or not all(thread.is_alive() for thread in self._door._threads):
             raise Wrong(f"{what}: {self._ended.pop() if self._ended else 'a thread has ended'}")
@@ -94,7 +95,7 @@ class LaneTarget:
         try:
             lane = Lane(address, Place(address.port, 7))
             try:
-                told = lane.call("Search", b"", _SECONDS)
+                told = lane.call("Search", b"", Deadline(_SECONDS))
             finally:
                 lane.close()
         except TimeoutError:
