@@ -29,6 +29,7 @@ _NOT_ROWS = "Invalid vector: Vector must be list-like object"
 _EMPTY_ROW = "Invalid vector: Check if empty-list exists"
 _RAGGED = "Whole vectors must have the same dimension"
 _MIXED = "Invalid vector: rows of bytes and rows of numbers in one call"
+_INTS, _FEW = frozenset((int,)), 32
 _WHOLE = "ids are whole numbers"
 _MASKED = "values of it are masked, which stand for missing ones"
 _ID_RANGE = "an id is from 0 to 2**63 - 1"
@@ -184,7 +185,9 @@ def _id_array(value: Any) -> Any:
         return listed
     try:
         array = _int64s(listed)
-        if all(type(listed[at]) is int for at in (array <= 1).nonzero()[0]):  # True is taken for 1
+        # True is taken for 1. Of many, only those that may be it are looked at.
+        looked_at = listed if len(listed) <= _FEW else [listed[at] for at in (array <= 1).nonzero()[0]]
+        if _INTS.issuperset(map(type, looked_at)):
             return array
     except TypeError:  # texts, or what is no id
         pass
