@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -101,6 +102,8 @@ def test_beside_a_writer_nothing_acknowledged_is_missing(tmp_path):
         thread.start()
         taken = []
         try:
+            while not (acknowledged["rows"] or failed):
+                time.sleep(0.001)
             while len(taken) < 4 and not failed:
                 before = dict(acknowledged)
                 made = db.backup(tmp_path / "kept", link=len(taken) % 2 == 1)
@@ -277,29 +280,77 @@ def test_what_restore_and_backup_refuse(sample, tmp_path):
 
 
 @pytest.mark.parametrize("partition", [False, True])
-def test_what_comes_and_goes_while_the_log_is_copied_leaves_no_record(sample, tmp_path, monkeypatch, partition):
+def test_what_comes_and_goes_between_catalog_and_log_leaves_no_record(sample, tmp_path, monkeypatch, partition):
     """A log that names what its catalog never made would be damage."""
     root, _ = sample
-    copy_log, rounds = care_backup._Backup._copy_log, []
+    hold_log, looks = care_backup._Backup._hold_log, []
 
     with Database.open(root, QUIET) as database:
         database.create_collection("stays", 4, 1024, MetricType.L2)
 
         def meanwhile(self, *args):
-            rounds.append(1)
-            if len(rounds) == 1:
-                name, tag = ("stays", "short") if partition else ("short", "")
-                if partition:
-                    database.create_partition(name, tag)
-                else:
-                    database.create_collection(name, 4, 1024, MetricType.L2)
-                database.insert(name, np.eye(4, dtype=np.float32), None, tag)
-                database.drop_partition(name, tag) if partition else database.drop_collection(name)
-            copy_log(self, *args)
+            looks.append(1)
+            if len(looks) == 2:  # the catalog is copied, the end of the log not yet noted
+                come_and_go(database, partition)
+            hold_log(self, *args)
 
-        monkeypatch.setattr(care_backup._Backup, "_copy_log", meanwhile)
+        monkeypatch.setattr(care_backup._Backup, "_hold_log", meanwhile)
         backup(root, tmp_path / "kept")
-    assert len(rounds) == 2
+    assert len(looks) == 4
     restore(tmp_path / "kept", tmp_path / "again")
     assert verify(tmp_path / "again").clean
     Database.open(tmp_path / "again", QUIET).close()
+
+
+def come_and_go(database, partition):
+    """A collection or partition, and rows in it."""
+    name, tag = ("stays", "short") if partition else ("short", "")
+    if partition:
+        database.create_partition(name, tag)
+    else:
+        database.create_collection(name, 4, 1024, MetricType.L2)
+    database.insert(name, np.eye(4, dtype=np.float32), None, tag)
+    database.drop_partition(name, tag) if partition else database.drop_collection(name)
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_what_changes_while_files_are_copied_begins_nothing_again(sample, tmp_path, monkeypatch, link):
+    """Else a backup would never end beside a program that makes and drops collections all the time."""
+    root, _ = sample
+    moment, copy_log, take, moments = (
+        care_backup._Backup._moment,
+        care_backup._Backup._copy_log,
+        care_backup._Backup._take,
+        [],
+    )
+
+    with Database.open(root, QUIET) as database:
+        database.create_collection("stays", 4, 1024, MetricType.L2)
+        database.flush()
+        counts = {name: database.count(name) for name in database.collections()}
+
+        def counted(self, held):
+            moments.append(1)
+            return moment(self, held)
+
+        def log_copied(self, *args):
+            come_and_go(database, False)
+            come_and_go(database, True)
+            copy_log(self, *args)
+
+        def taken(self, name, file):
+            if len(self._done) == 0:
+                for each in counts:
+                    database.drop_collection(each)
+                for path in (root / "segments").iterdir():
+                    path.unlink()
+            take(self, name, file)
+
+        for name, function in (("_moment", counted), ("_copy_log", log_copied), ("_take", taken)):
+            monkeypatch.setattr(care_backup._Backup, name, function)
+        backup(root, tmp_path / "kept", link=link)
+    assert len(moments) == 1
+    restore(tmp_path / "kept", tmp_path / "again")
+    assert verify(tmp_path / "again").clean
+    with Database.open(tmp_path / "again", QUIET) as database:
+        assert {name: database.count(name) for name in database.collections()} == counts

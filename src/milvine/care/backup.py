@@ -1,10 +1,12 @@
 """Backups while the database is in use, by reading alone: no lock is taken, nobody waits.
 
-Files of segments never change and their names are never used again, so only two things have to be caught at one moment:
-the catalog, and the end of the log. The log is held open first, then the catalog is copied, then the log is read to its
-end; when no collection or partition was made or dropped meanwhile, both together are the database at one LSN, which no
-call that had returned before is behind. Files that a merge takes away while they are copied make it begin again, with
-what it has by then.
+Files of segments never change and their names are never used again, so only two things have to be
+caught at one moment: the catalog, and the end of the log. The log is held open first, then the
+catalog is copied, then it is noted where the log ends; when no collection or partition was made or
+dropped meanwhile, both together are the database at one LSN, which no call that had returned before
+is behind. Nothing is read between the two, so collections that come and go all the time leave such
+moments. Files are held open before any is read: they may be removed then. Those that are gone
+before that make it begin again, with what it has by then.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import count
@@ -40,10 +42,20 @@ from milvine.wal.record import BadFrame
 _ROUNDS = 50
 _PAUSE_SECONDS = 0.05
 _CHUNK = 4 << 20
+_HELD_FILES_MAX = 128
+"""A process may open 256 files at least, and this one may be a server's."""
 
 
 class _Moved(Exception):
     """The database changed in a way that makes this round useless."""
+
+
+@dataclass(frozen=True, slots=True)
+class _LogFile:
+    """A file of the log, held open, and how many of its bytes there were at the moment of the backup."""
+
+    file: BinaryIO
+    size: int
 
 
 def backup(
@@ -135,10 +147,14 @@ class _Backup:
     def run(self) -> Manifest:
         for _ in range(_ROUNDS):
             try:
-                contents = self._moment()
-                names = {name for each in contents.collections for record in each.segments for name in record.files}
-                for name in sorted(names):
-                    self._take(name)
+                with ExitStack() as held:
+                    contents, log = self._moment(held)
+                    names = {name for each in contents.collections for record in each.segments for name in record.files}
+                    files = self._held(names - self._taken(), held)
+                    self._copy_log(log, contents.durable_lsn)
+                    for name in sorted(names - self._taken()):
+                        with files.get(name) or self._open(name) as file:
+                            self._take(name, file)
             except (_Moved, FileNotFoundError):
                 time.sleep(_PAUSE_SECONDS)
                 continue
@@ -147,42 +163,46 @@ class _Backup:
 
     # one moment: catalog and log
 
-    def _moment(self) -> Contents:
-        shutil.rmtree(self._staging / "wal", ignore_errors=True)
-        make_folder(self._staging / "wal")
+    def _moment(self, held: ExitStack) -> tuple[Contents, dict[str, _LogFile]]:
+        """The catalog, copied, and the log as it was then, by name of the file."""
         copy = self._staging / "catalog.sqlite"
         copy.unlink(missing_ok=True)
-        with ExitStack() as held:
-            logs = {path.name: held.enter_context(open(path, "rb")) for path in log_files(self._log)}
-            catalog = open_catalog(self._root / copy.name, self._meta_uri, read_only=True)
-            try:
-                before = catalog.contents()
-                catalog.copy_to(copy)
-                for path in log_files(self._log):
-                    if path.name not in logs:
-                        logs[path.name] = held.enter_context(open(path, "rb"))
-                self._copy_log(logs, before.durable_lsn)
-                after = catalog.contents()
-            finally:
-                catalog.close()
+        logs: dict[str, BinaryIO] = {}
+        self._hold_log(logs, held)
+        catalog = open_catalog(self._root / copy.name, self._meta_uri, read_only=True)
+        try:
+            catalog.copy_to(copy)
+            self._hold_log(logs, held)
+            log = {name: _LogFile(file, os.fstat(file.fileno()).st_size) for name, file in sorted(logs.items())}
+            after = catalog.contents()
+        finally:
+            catalog.close()
         contents = self._without_indexes(copy)
-        if not _defined(before) == _defined(contents) == _defined(after):
+        if _defined(contents) != _defined(after):
             raise _Moved
-        return contents
+        return contents, log
 
-    def _copy_log(self, logs: Mapping[str, BinaryIO], durable_lsn: int) -> None:
-        """Everything in the files held, up to the last whole record.
+    def _hold_log(self, logs: dict[str, BinaryIO], held: ExitStack) -> None:
+        """Open what there is of the log and is not in `logs`."""
+        for path in log_files(self._log):
+            if path.name not in logs:
+                logs[path.name] = held.enter_context(path.open("rb"))
+
+    def _copy_log(self, logs: Mapping[str, _LogFile], durable_lsn: int) -> None:
+        """What was in the files held, up to the last whole record.
 
         Raises:
             CorruptFile: what is no whole record is not the end of a write, or a file is missing.
         """
+        shutil.rmtree(self._staging / "wal", ignore_errors=True)
+        make_folder(self._staging / "wal")
         numbers = sorted(int(name.partition(".")[0]) for name in logs)
         if numbers and numbers[-1] - numbers[0] + 1 != len(numbers):
             if {path.name for path in log_files(self._log)} == logs.keys():
                 raise CorruptFile(f"A file is missing in the middle of the log {self._log}. See `milvine verify`")
             raise _Moved  # one was made and went again
         for name in sorted(logs):
-            data = logs[name].read()
+            data = logs[name].file.read(logs[name].size)
             if name == max(logs):
                 try:
                     data = data[: whole_records(np.frombuffer(data, np.uint8), durable_lsn)]
@@ -201,13 +221,20 @@ class _Backup:
 
     # files of segments
 
-    def _take(self, name: str) -> None:
+    def _taken(self) -> set[str]:
+        return {key.removeprefix("segments/") for key in self._done}
+
+    def _held(self, names: Collection[str], held: ExitStack) -> dict[str, BinaryIO]:
+        """Files of segments, open: as many as may be."""
+        return {name: held.enter_context(self._open(name)) for name in sorted(names)[:_HELD_FILES_MAX]}
+
+    def _open(self, name: str) -> BinaryIO:
+        return (self._root / "segments" / name).open("rb")
+
+    def _take(self, name: str, file: BinaryIO) -> None:
         """Have a component in the backup, checked."""
-        key = f"segments/{name}"
-        if key in self._done:
-            return
-        source, target = self._root / "segments" / name, self._staging / "segments" / name
-        size, mark = _mark(source)
+        key, source, target = f"segments/{name}", self._root / "segments" / name, self._staging / "segments" / name
+        size, mark = _mark(file)
         known = self._earlier.by_name().get(key) if self._earlier else None
         if known is not None and self._earlier is not None and (known.bytes, known.mark) == (size, mark):
             old = Path(self._earlier.folder) / "segments" / name
@@ -215,14 +242,15 @@ class _Backup:
                 self._done[key] = known
                 return
         if not (self._link and _linked(source, target)):
-            self._copy(source, name)
+            self._copy(file, name)
             self._written += size
         for finding in examine(target).findings:
             raise CorruptFile(f"{source} is damaged at byte {finding.offset}: {finding.what}. No backup was made")
         self._done[key] = BackedUp(key, size, checksum(target), mark)
 
-    def _copy(self, source: Path, name: str) -> None:
-        with open(source, "rb") as file, self._segments.create(name) as sink:
+    def _copy(self, file: BinaryIO, name: str) -> None:
+        file.seek(0)
+        with self._segments.create(name) as sink:
             while data := file.read(_CHUNK):
                 sink.write(data)
 
@@ -272,21 +300,18 @@ def _defined(contents: Contents) -> list[object]:
     return [made, *((each.collection.id, each.collection.name, each.partitions) for each in contents.collections)]
 
 
-def _mark(path: Path) -> tuple[int, int]:
+def _mark(file: BinaryIO) -> tuple[int, int]:
     """Size, and the checksum of the footer, which holds the checksums of all else."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        file.seek(max(size - TRAILER.size, 0))
-        trailer = file.read(TRAILER.size)
+    size = os.fstat(file.fileno()).st_size
+    file.seek(max(size - TRAILER.size, 0))
+    trailer = file.read(TRAILER.size)
     return size, TRAILER.unpack(trailer)[1] if len(trailer) == TRAILER.size else 0
 
 
 def _linked(source: Path, target: Path) -> bool:
-    """Give a file a second name; False where the file system cannot."""
+    """Give a file a second name; False where the file system cannot, or the file is gone."""
     try:
         os.link(source, target)
-    except FileNotFoundError:
-        raise
     except OSError:
         return False
     return True
