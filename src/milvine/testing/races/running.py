@@ -122,6 +122,8 @@ def _start(plan: Plan, work: Path, client: dict[str, Any], number: int) -> subpr
 def _collect(work: Path, racers: list[subprocess.Popen[bytes]], outcome: Outcome) -> None:
     for number, process in enumerate(racers):
         path = work / f"racers{number}.json"
+        if outcome.problems and process.returncode == -signal.SIGKILL:
+            continue  # the run was ended before its time
         if process.returncode or not path.exists():
             error = (work / f"racers{number}.err").read_text(encoding="utf-8")[-3000:]
             outcome.problems.append(f"callers {number} ended with {process.returncode}: {error}")
