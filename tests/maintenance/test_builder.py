@@ -231,6 +231,30 @@ def test_one_segment_that_fails_does_not_keep_back_the_others(tmp_path, monkeypa
             maintain(database._stores, state, True)
 
 
+@pytest.mark.parametrize("caller", ["create_index", "maintain"])
+def test_an_index_that_is_dropped_just_before_its_build_fails_nothing(tmp_path, monkeypatch, caller):
+    from milvine.engine import indexing
+    from milvine.maintenance import worker
+
+    seen, dropped = [], []
+    with filled(tmp_path, seen) as database:
+        database.flush()
+        state = database._state("c")
+        module, real = (indexing if caller == "create_index" else worker), worker.build_segment
+
+        def build_segment(*args):
+            dropped.append(state.set_index(IndexSetting()))
+            return real(*args)
+
+        monkeypatch.setattr(module, "build_segment", build_segment)
+        if caller == "create_index":
+            database.create_index("c", IVF)
+        else:
+            state.set_index(IVF)
+            assert maintain(database._stores, state, True, Attempts(database._stores.events)) is False
+    assert dropped and not of(JobFailed, seen) and not of(IndexBuilt, seen)
+
+
 def test_an_interrupted_build_is_resumed_though_somebody_was_at_work_at_first(tmp_path):
     seen = []
     with filled(tmp_path, seen) as database:

@@ -27,7 +27,7 @@ from milvine.sizing.memory import build_bytes
 from milvine.sizing.shape import Load
 from milvine.storage.failpoints import at
 from milvine.storage.local import TEMPORARY
-from milvine.types import Collection, IndexSetting
+from milvine.types import Collection, IndexSetting, IndexType
 
 _STALL_SECONDS = 120.0
 _STALL_SECONDS_PER_WORK = 25e-9
@@ -64,13 +64,16 @@ def build_segment(
         return False
     before = each.segment  # holds its files
     began = time.monotonic()
-    setting = state.collection.index
+    collection = state.collection  # read once: its index may become another at any moment
+    setting = collection.index
+    if setting.type is IndexType.FLAT:
+        return False
 
     def stopped() -> bool:
         return stop() or state.collection.index != setting
 
     try:
-        record = build_index(stores, state.collection, before.record, stopped, run)
+        record = build_index(stores, collection, before.record, stopped, run)
     except BuildStopped:
         return False
     done = stores.writer.call(lambda: _commit(stores, state, before.record, record))

@@ -7,7 +7,9 @@ call during which the name led to the same life was made to that collection and 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,6 +38,8 @@ class Life:
     shape: Shape
     metric: MetricType
     parts: dict[str, Part] = field(default_factory=dict)
+    exact: bool = True
+    """Whether a search is sure to find what is nearest: no graph was ever asked for."""
 
 
 class Lives:
@@ -48,6 +52,7 @@ class Lives:
         self.names, self.shapes, self.lock = names, shapes, threading.Lock()
         self._now: dict[str, Life | None] = dict.fromkeys(names)
         self._unsure: dict[str, list[Batch]] = {name: [] for name in names}
+        self._graphs = Counter[str]()  # calls under way that ask for one, by name
         self._serial = 0
 
     def now(self, name: str) -> Life | None:
@@ -58,7 +63,23 @@ class Lives:
         self._now[name] = None
 
     def begins(self, name: str, life: Life) -> None:
-        self._now[name] = life
+        with self.lock:
+            life.exact = not self._graphs[name]
+            self._now[name] = life
+
+    @contextmanager
+    def graph(self, name: str) -> Iterator[None]:
+        """While a graph index is asked for, of whatever the name leads to."""
+        with self.lock:
+            self._graphs[name] += 1
+            life = self._now[name]
+            if life is not None:
+                life.exact = False
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._graphs[name] -= 1
 
     def take_ids(self, shape: Shape, count: int) -> Batch:
         """Ids that nobody else has."""
