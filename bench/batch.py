@@ -1,4 +1,6 @@
-"""1,000 queries in one call through gRPC beside raw faiss in this process, with the same number of threads."""
+"""1,000 queries in one call through gRPC beside raw faiss in this process, with the same number of
+threads.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,12 @@ K = 10
 
 def measure(options: argparse.Namespace) -> None:
     faiss.omp_set_num_threads(options.threads)
-    settings = {"queries": options.queries, "threads": options.threads, "k": K, "rounds": options.rounds}
+    settings = {
+        "queries": options.queries,
+        "threads": options.threads,
+        "k": K,
+        "rounds": options.rounds,
+    }
     report = Report("batch", settings)
     for data in sets.load_each(options, report):
         for kind in options.doors:
@@ -36,7 +43,9 @@ def _measure_door(report: Report, data: Dataset, kind: str, options: argparse.Na
             _measure_case(report, data, case, door, options)
 
 
-def _measure_case(report: Report, data: Dataset, case: Case, door: doors.Door, options: argparse.Namespace) -> None:
+def _measure_case(
+    report: Report, data: Dataset, case: Case, door: doors.Door, options: argparse.Namespace
+) -> None:
     index = raw.build(data, case)
 
     def theirs() -> object:

@@ -1,4 +1,6 @@
-"""Index builds beside raw faiss with the same threads on an idle server; and searches while one runs."""
+"""Index builds beside raw faiss with the same threads on an idle server; and searches while one
+runs.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def _measure_case(results: Results, data: Dataset, case: Case, options: argparse.Namespace) -> None:
-    """Raw and ours in turns, the server idle beside; then a build with searches on another collection."""
+    """Raw and ours in turns, the server idle beside; then a build with searches on another
+    collection.
+    """
     with served(options.threads) as server:
         client = filled_collection(server.place, data, "built")
         other = filled_collection(server.place, data, "searched")
@@ -50,14 +54,28 @@ def _measure_case(results: Results, data: Dataset, case: Case, options: argparse
                 client.build("exact", {})
             theirs, ours = (float(np.median(each)) for each in times)
             _add(
-                results, data, case, "built", "index build on an idle server, times raw faiss", ours / theirs, BUILD_MAX
+                results,
+                data,
+                case,
+                "built",
+                "index build on an idle server, times raw faiss",
+                ours / theirs,
+                BUILD_MAX,
             )
             calm = _rate(other, data, CALM_SECONDS)
             building = threading.Thread(target=client.build, args=(case.name, dict(case.build)))
             building.start()
             rate = _rate_while(other, data, building)
             building.join()
-            _add(results, data, case, "searched", "share of the rate kept during a build", rate / calm, RATE_KEPT)
+            _add(
+                results,
+                data,
+                case,
+                "searched",
+                "share of the rate kept during a build",
+                rate / calm,
+                RATE_KEPT,
+            )
         finally:
             other.close()
             client.close()
@@ -86,7 +104,16 @@ def _rate_while(client: Milvus1x, data: Dataset, building: threading.Thread) -> 
     return calls / (time.perf_counter() - began)
 
 
-def _add(results: Results, data: Dataset, case: Case, what: str, name: str, value: float, goal: float) -> None:
-    row: dict[str, Any] = {"what": what, "data": data.name, "kind": case.name, "contender": "server"}
+def _add(
+    results: Results, data: Dataset, case: Case, what: str, name: str, value: float, goal: float
+) -> None:
+    row: dict[str, Any] = {
+        "what": what,
+        "data": data.name,
+        "kind": case.name,
+        "contender": "server",
+    }
     most = {"at_most": True} if what == "built" else {}
-    results.add({**row, "name": f"{data.name} {case.name}: {name}", "value": value, "goal": goal, **most})
+    results.add(
+        {**row, "name": f"{data.name} {case.name}: {name}", "value": value, "goal": goal, **most}
+    )

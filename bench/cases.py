@@ -32,7 +32,10 @@ class Case:
         return self.type.name
 
     def text(self) -> str:
-        return " ".join(f"{key}={value}" for key, value in {**self.build, **self.search}.items()) or "-"
+        return (
+            " ".join(f"{key}={value}" for key, value in {**self.build, **self.search}.items())
+            or "-"
+        )
 
     def lists(self, rows: int) -> int:
         """Lists really built over `rows` rows: Milvus 1.x and Milvine want 40 rows for each."""
@@ -48,7 +51,11 @@ def binary_cases(names: list[str] | None = None) -> list[Case]:
 def cases(dimension: int, names: list[str] | None = None) -> list[Case]:
     """Every case for float vectors of one dimension, or those named."""
     listed, probed = {"nlist": NLIST}, {"nprobe": NPROBE}
-    subspaces = 48 if dimension % 48 == 0 else next(m for m in (25, 32, 16, 8, 4, 2, 1) if dimension % m == 0)
+    subspaces = (
+        48
+        if dimension % 48 == 0
+        else next(m for m in (25, 32, 16, 8, 4, 2, 1) if dimension % m == 0)
+    )
     every = [
         Case(IndexType.FLAT),
         Case(IndexType.IVF_FLAT, listed, probed),

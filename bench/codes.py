@@ -1,8 +1,8 @@
 """What compressed indexes find, hold and cost, beside raw faiss: `python -m bench.codes`.
 
-One segment, one thread, one query per call. Milvine's kernels and raw faiss read the same index image, so recall tells
-of the refinement and time of what lies around faiss. Rounds take turns; time is CPU time of this process, for other
-work may run beside it.
+One segment, one thread, one query per call. Milvine's kernels and raw faiss read the same index
+image, so recall tells of the refinement and time of what lies around faiss. Rounds take turns; time
+is CPU time of this process, for other work may run beside it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ T = IndexType
 
 @dataclass(frozen=True)
 class Way:
-    """A type, and a way to search it. `raw`: candidates per wanted hit that raw faiss is to re-rank, 0 for none."""
+    """A type, and a way to search it. `raw`: candidates per wanted hit that raw faiss is to
+    re-rank, 0 for none.
+    """
 
     type: IndexType
     search: dict[str, int]
@@ -41,7 +43,11 @@ class Way:
 
     @property
     def name(self) -> str:
-        return f"{self.type} refine {self.search['refine']}" if "refine" in self.search else str(self.type)
+        return (
+            f"{self.type} refine {self.search['refine']}"
+            if "refine" in self.search
+            else str(self.type)
+        )
 
 
 PROBE, WALK = {"nprobe": NPROBE}, {"ef": EF}
@@ -72,35 +78,45 @@ def image_of(data: sets.Dataset, kind: IndexType, cache: Path, threads: int) -> 
     path = cache / f"{data.name}-{data.rows}-{kind}.index"
     if not path.exists():
         out, began = io.BytesIO(), time.process_time()
-        kernel(kind).build(data.train, data.metric, build_params(kind, data.dimension), threads, out.write)
+        kernel(kind).build(
+            data.train, data.metric, build_params(kind, data.dimension), threads, out.write
+        )
         path.write_bytes(out.getvalue())
         print(f"built {path.name} in {time.process_time() - began:.0f} s of CPU", flush=True)
     return np.fromfile(path, np.uint8)
 
 
 class Raw:
-    """faiss in process over the same image; HNSW over vectors, which its image leaves out, gets them as storage."""
+    """faiss in process over the same image; HNSW over vectors, which its image leaves out, gets
+    them as storage.
+    """
 
     def __init__(self, data: sets.Dataset, way: Way, image: Bytes, flat: Bytes) -> None:
         self._data, self._way, self._flat, parts = data, way, flat, read_image(image)
         self._body, self._row_map = parts.body, parts.row_map
-        self._index = self._read(self._body, faiss.IO_FLAG_SKIP_STORAGE if way.type is T.HNSW else 0)
+        self._index = self._read(
+            self._body, faiss.IO_FLAG_SKIP_STORAGE if way.type is T.HNSW else 0
+        )
         if way.type is T.HNSW:
             self._storage = self._read(flat)
             self._index.storage, self._index.own_fields = self._storage, False
         self._how = (
-            faiss.SearchParametersHNSW(efSearch=EF) if "ef" in way.search else faiss.SearchParametersIVF(nprobe=NPROBE)
+            faiss.SearchParametersHNSW(efSearch=EF)
+            if "ef" in way.search
+            else faiss.SearchParametersIVF(nprobe=NPROBE)
         )
 
     @staticmethod
     def _read(image: Bytes, flags: int = 0) -> Any:
         return faiss.read_index(
-            faiss.ZeroCopyIOReader(faiss.swig_ptr(image), image.size), faiss.IO_FLAG_MMAP_IFC | flags
+            faiss.ZeroCopyIOReader(faiss.swig_ptr(image), image.size),
+            faiss.IO_FLAG_MMAP_IFC | flags,
         )
 
     def search(self, query: Floats) -> Ids:
         """Row numbers (1, K), nearest first."""
-        wide = widened(query, self._index.d)  # codes of a byte; faiss over 100 dimensions is several times as slow
+        # Codes of a byte; faiss over 100 dimensions is several times as slow.
+        wide = widened(query, self._index.d)
         _, rows = self._index.search(wide, K * max(1, self._way.raw), params=self._how)
         rows = rows if self._row_map is None else np.where(rows < 0, -1, self._row_map[rows])
         return np.asarray(self._nearest(query, rows) if self._way.raw else rows, np.int64)
@@ -127,10 +143,17 @@ def timed(search: Callable[[Floats], Ids], queries: Floats) -> tuple[float, Ids]
 
 
 def measured(data: sets.Dataset, rounds: int, cache: Path, threads: int) -> Iterator[str]:
-    flat = np.frombuffer(flat_header(data.dimension, data.rows, data.metric) + data.train.tobytes(), np.uint8)
-    images = {kind: image_of(data, kind, cache, threads) for kind in dict.fromkeys(way.type for way in WAYS)}
+    flat = np.frombuffer(
+        flat_header(data.dimension, data.rows, data.metric) + data.train.tobytes(), np.uint8
+    )
+    images = {
+        kind: image_of(data, kind, cache, threads)
+        for kind in dict.fromkeys(way.type for way in WAYS)
+    }
     faiss.omp_set_num_threads(1)
-    ours: list[OpenIndex] = [kernel(way.type).open(images[way.type], flat, data.metric) for way in WAYS]
+    ours: list[OpenIndex] = [
+        kernel(way.type).open(images[way.type], flat, data.metric) for way in WAYS
+    ]
     raws = [Raw(data, way, images[way.type], flat) for way in WAYS]
     seconds, recalls = np.full((2, len(WAYS), rounds), np.inf), np.zeros((2, len(WAYS)))
     for round_ in range(rounds):
@@ -145,8 +168,9 @@ def measured(data: sets.Dataset, rounds: int, cache: Path, threads: int) -> Iter
     for i, way in enumerate(WAYS):
         held = images[way.type].size / data.rows + (4 * data.dimension if way.type is T.HNSW else 0)
         yield (
-            f"| {way.name} | {held:.0f} | {recalls[0, i]:.4f} / {recalls[1, i]:.4f} "
-            f"| {1 / best[0, i]:,.0f} / {1 / best[1, i]:,.0f} | {1e6 * (best[0, i] - best[1, i]):+.0f} |"
+            f"| {way.name} | {held:.0f} | {recalls[0, i]:.4f} / {recalls[1, i]:.4f} |"
+            f" {1 / best[0, i]:,.0f} / {1 / best[1, i]:,.0f} |"
+            f" {1e6 * (best[0, i] - best[1, i]):+.0f} |"
         )
 
 
@@ -157,7 +181,9 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2, help="of the builds; searches have one")
-    parser.add_argument("--cache", type=Path, default=sets.ROOT / "bench" / "out" / "work" / "codes")
+    parser.add_argument(
+        "--cache", type=Path, default=sets.ROOT / "bench" / "out" / "work" / "codes"
+    )
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
     for name in options.sets:

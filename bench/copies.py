@@ -1,8 +1,9 @@
 """What copies change: `python -m bench.copies`.
 
-Rows of a real set are overwritten by copies of others, by rows that differ from them by 1e-7 in each dimension, or by
-zeros. For each type, metric and share: how many rows (of a sample of all of them) find themselves or a row equal to
-them, recall@10 of the set's queries, and seconds of building, beside the same rows without copies. One segment.
+Rows of a real set are overwritten by copies of others, by rows that differ from them by 1e-7 in
+each dimension, or by zeros. For each type, metric and share: how many rows (of a sample of all of
+them) find themselves or a row equal to them, recall@10 of the set's queries, and seconds of
+building, beside the same rows without copies. One segment.
 
 The zeros of IP are left out: they are as near to every query as any other row of length 0.
 """
@@ -44,7 +45,9 @@ WAYS: Mapping[IndexType, tuple[dict[str, int], dict[str, int]]] = {
 
 @dataclass(frozen=True)
 class Copies:
-    """`share` of the rows are copies of `originals` rows (0: of zeros), `apart` from them in each dimension."""
+    """`share` of the rows are copies of `originals` rows (0: of zeros), `apart` from them in each
+    dimension.
+    """
 
     share: float
     originals: int
@@ -53,7 +56,11 @@ class Copies:
     @property
     def name(self) -> str:
         kind = f"of {self.originals}" if self.originals else "zeros"
-        return "none" if not self.share else f"{self.share:.0%} {kind}" + (" nearly" if self.apart else "")
+        return (
+            "none"
+            if not self.share
+            else f"{self.share:.0%} {kind}" + (" nearly" if self.apart else "")
+        )
 
     def over(self, rows: Floats) -> Floats:
         out, drawn = rows.copy(), np.random.default_rng(0)
@@ -78,7 +85,9 @@ CASES = (
 )
 
 
-def measured(rows: Floats, queries: Floats, kind: IndexType, metric: MetricType) -> Iterator[tuple[str, list[float]]]:
+def measured(
+    rows: Floats, queries: Floats, kind: IndexType, metric: MetricType
+) -> Iterator[tuple[str, list[float]]]:
     """For each case its name, the share that find themselves, recall and seconds of the build."""
     build, how = WAYS[kind]
     for case in CASES:
@@ -88,34 +97,58 @@ def measured(rows: Floats, queries: Floats, kind: IndexType, metric: MetricType)
         out, began = io.BytesIO(), time.perf_counter()
         kernel(kind).build(vectors, metric, build, 2, out.write)
         seconds = time.perf_counter() - began
-        flat = np.frombuffer(flat_header(vectors.shape[1], len(vectors), metric) + vectors.tobytes(), np.uint8)
+        flat = np.frombuffer(
+            flat_header(vectors.shape[1], len(vectors), metric) + vectors.tobytes(), np.uint8
+        )
         index = kernel(kind).open(np.frombuffer(out.getvalue(), np.uint8), flat, metric)
-        found = [found_themselves(index, vectors, metric, how), recall(index, vectors, queries, metric, how)]
+        found = [
+            found_themselves(index, vectors, metric, how),
+            recall(index, vectors, queries, metric, how),
+        ]
         yield case.name, [*found, seconds]
 
 
-def found_themselves(index: OpenIndex, vectors: Floats, metric: MetricType, how: Mapping[str, int]) -> float:
-    asked = vectors[np.random.default_rng(1).choice(len(vectors), min(ASKED, len(vectors)), replace=False)]
+def found_themselves(
+    index: OpenIndex, vectors: Floats, metric: MetricType, how: Mapping[str, int]
+) -> float:
+    asked = vectors[
+        np.random.default_rng(1).choice(len(vectors), min(ASKED, len(vectors)), replace=False)
+    ]
     _, rows = index.search(asked, 1, how, None)
     apart = np.linalg.norm(asked.astype(np.float64) - vectors[rows[:, 0]], axis=1)
     return float(np.mean((rows[:, 0] >= 0) & (apart <= 1e-5)))
 
 
-def recall(index: OpenIndex, vectors: Floats, queries: Floats, metric: MetricType, how: Mapping[str, int]) -> float:
+def recall(
+    index: OpenIndex, vectors: Floats, queries: Floats, metric: MetricType, how: Mapping[str, int]
+) -> float:
     """Rows as near as the last of the true ones count: copies stand for each other."""
-    truth = _distances(queries, vectors, search_exact(queries, vectors, metric, K)[1], metric)[:, -1:]
+    truth = _distances(queries, vectors, search_exact(queries, vectors, metric, K)[1], metric)[
+        :, -1:
+    ]
     rows = index.search(queries, K, how, None)[1]
-    return float(np.mean((rows >= 0) & (_distances(queries, vectors, rows, metric) <= truth + 1e-6)))
+    return float(
+        np.mean((rows >= 0) & (_distances(queries, vectors, rows, metric) <= truth + 1e-6))
+    )
 
 
 def _distances(queries: Floats, vectors: Floats, rows: Ids, metric: MetricType) -> np.ndarray:
     """float64, shape of `rows`, smaller is nearer."""
-    near, asked = vectors[np.maximum(rows, 0)].astype(np.float64), queries[:, None].astype(np.float64)
-    return np.asarray(-(near * asked).sum(axis=2) if metric is MetricType.IP else ((near - asked) ** 2).sum(axis=2))
+    near, asked = (
+        vectors[np.maximum(rows, 0)].astype(np.float64),
+        queries[:, None].astype(np.float64),
+    )
+    return np.asarray(
+        -(near * asked).sum(axis=2)
+        if metric is MetricType.IP
+        else ((near - asked) ** 2).sum(axis=2)
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.copies", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.copies", description=__doc__.partition("\n")[0]
+    )
     parser.add_argument("--set", default="wordnet")
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--queries", type=int, default=200)
@@ -128,7 +161,9 @@ def main() -> None:
         for metric in (MetricType[name] for name in options.metrics):
             for case, (found, near, seconds) in measured(data.train, data.queries, kind, metric):
                 row = {"type": kind.name, "metric": metric.name, "copies": case}
-                report.add(**row, **{"find themselves": found, "recall@10": near, "build s": seconds})
+                report.add(
+                    **row, **{"find themselves": found, "recall@10": near, "build s": seconds}
+                )
     report.save()
 
 

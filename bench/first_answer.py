@@ -1,6 +1,7 @@
 """The process that `bench.reopen` starts: open a folder, search once, print the seconds as JSON.
 
-It measures nothing but `Database.open` itself; imports and the search are in the time its parent takes.
+It measures nothing but `Database.open` itself; imports and the search are in the time its parent
+takes.
 """
 
 from __future__ import annotations

@@ -19,8 +19,12 @@ IDLE_SECONDS = 10.0
 def measure(options: argparse.Namespace) -> None:
     faiss.omp_set_num_threads(options.threads)
     data = sets.load(options.sets[0], options.rows)
-    report = Report("footprint", {"data": data.name, "rows": data.rows, "idle seconds": IDLE_SECONDS})
-    for case in cases(data.dimension, options.types or ["FLAT", "IVF_FLAT", "IVF_SQ8", "IVF_PQ", "HNSW"]):
+    report = Report(
+        "footprint", {"data": data.name, "rows": data.rows, "idle seconds": IDLE_SECONDS}
+    )
+    for case in cases(
+        data.dimension, options.types or ["FLAT", "IVF_FLAT", "IVF_SQ8", "IVF_PQ", "HNSW"]
+    ):
         _measure_case(report, data, case, options)
     report.save()
 

@@ -1,4 +1,6 @@
-"""Inserts through the gRPC client, acknowledged durable, beside writing the same bytes to a plain file with fsync."""
+"""Inserts through the gRPC client, acknowledged durable, beside writing the same bytes to a plain
+file with fsync.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ SETTLE_SECONDS = 1.0
 def measure(options: argparse.Namespace) -> None:
     data = sets.load(options.sets[0], options.rows)
     size = data.train.nbytes + 8 * data.rows
-    report = Report("ingest", {"rows": data.rows, "MiB": round(size / MIB, 1), "rounds": options.rounds})
+    report = Report(
+        "ingest", {"rows": data.rows, "MiB": round(size / MIB, 1), "rounds": options.rounds}
+    )
     for batch_rows, in_flight in itertools.product(options.batches, options.in_flight):
         _measure_batches(report, data, batch_rows, in_flight, options)
     report.save()
@@ -32,7 +36,9 @@ def measure(options: argparse.Namespace) -> None:
 def _measure_batches(
     report: Report, data: Dataset, batch_rows: int, in_flight: int, options: argparse.Namespace
 ) -> None:
-    """Each round writes a file in two ways and fills a new collection, which is made outside the clock."""
+    """Each round writes a file in two ways and fills a new collection, which is made outside the
+    clock.
+    """
     size = data.train.nbytes + 8 * data.rows
     with doors.opened("server", options.threads) as door, doors.scratch() as folder:
         fresh = iter(range(1_000_000))
@@ -56,7 +62,9 @@ def _measure_batches(
             time.sleep(SETTLE_SECONDS)
             warm_free_memory(4 * size)
 
-        file_seconds, parts_seconds, seconds = alternate(options.rounds, whole, synced_parts, ours, before=prepare)
+        file_seconds, parts_seconds, seconds = alternate(
+            options.rounds, whole, synced_parts, ours, before=prepare
+        )
     mib = size / MIB
     report.add(
         **{

@@ -1,7 +1,7 @@
 """What one small request costs at every door: one at a time, on a connection that stays open.
 
-A door that waits for anything but its work (a delayed acknowledgement is 40 ms) is seen here and in no figure of
-throughput, for which connections are made anew or many requests are under way.
+A door that waits for anything but its work (a delayed acknowledgement is 40 ms) is seen here and in
+no figure of throughput, for which connections are made anew or many requests are under way.
 """
 
 from __future__ import annotations
@@ -25,18 +25,28 @@ from milvus import MetricType, Milvus
 ROWS, DIMENSION, K = 1_000, 16, 10
 SAMPLES, WARM_UP = 300, 20
 HOST = "127.0.0.1"
-LANES = {"gRPC (grpcio)": ("grpc", "off"), "gRPC (native)": ("native", "off"), "lane, Unix socket": ("auto", "auto")}
-"""Door -> `network.door` and `network.lane_port`, by which our client comes in there; a TCP lane has a port."""
+LANES = {
+    "gRPC (grpcio)": ("grpc", "off"),
+    "gRPC (native)": ("native", "off"),
+    "lane, Unix socket": ("auto", "auto"),
+}
+"""Door -> `network.door` and `network.lane_port`, by which our client comes in there; a TCP lane
+has a port.
+"""
 Request = Callable[[], object]
 
 
 def measure(options: argparse.Namespace) -> None:
     """Milliseconds of a count and of a search of one query, at each door."""
-    report = Report("latency", {"rows": ROWS, "dimension": DIMENSION, "topk": K, "requests": SAMPLES})
+    report = Report(
+        "latency", {"rows": ROWS, "dimension": DIMENSION, "topk": K, "requests": SAMPLES}
+    )
     with scratch() as folder:
         for name, (door, lane) in {**LANES, "lane, TCP": ("auto", str(free_port()))}.items():
             flags = ("--door", door, "--set", f"network.lane_port={lane}")
-            with contextlib.closing(Server(folder / name.replace(" ", "-"), options.threads, *flags)) as server:
+            with contextlib.closing(
+                Server(folder / name.replace(" ", "-"), options.threads, *flags)
+            ) as server:
                 _add(report, name, server.client)
                 if name == "gRPC (grpcio)":
                     _add_rest(report, server)
@@ -49,13 +59,17 @@ def _add(report: Report, name: str, client: Milvus) -> None:
     """A row for a client's calls."""
     query = _filled(client)
     count = _milliseconds(lambda: checked(client.count_entities(COLLECTION)))
-    found = _milliseconds(lambda: checked(client.search(COLLECTION, K, query, params={"nprobe": 1})))
+    found = _milliseconds(
+        lambda: checked(client.search(COLLECTION, K, query, params={"nprobe": 1}))
+    )
     _tell(report, name, count, found)
 
 
 def _add_rest(report: Report, server: Server) -> None:
     """Rows for REST, by our client and by any other, and for what probes and Prometheus ask."""
-    with contextlib.closing(Milvus(host=HOST, port=str(server.http_port), handler="HTTP")) as client:
+    with contextlib.closing(
+        Milvus(host=HOST, port=str(server.http_port), handler="HTTP")
+    ) as client:
         _add(report, "REST, our client", client)
     with contextlib.closing(http.client.HTTPConnection(HOST, server.http_port)) as plain:
         ask = {"search": {"topk": K, "params": {"nprobe": 1}, "vectors": [[0.5] * DIMENSION]}}
@@ -70,7 +84,9 @@ def _probing(connection: http.client.HTTPConnection, path: str) -> Request:
     return lambda: _asked(connection, "GET", path)
 
 
-def _asked(connection: http.client.HTTPConnection, verb: str, path: str, body: str | None = None) -> None:
+def _asked(
+    connection: http.client.HTTPConnection, verb: str, path: str, body: str | None = None
+) -> None:
     connection.request(verb, path, body, {"Content-Type": "application/json"})
     answer = connection.getresponse()
     text = answer.read()
@@ -82,7 +98,11 @@ def _filled(client: Milvus) -> Floats:
     """A query, once the collection is there."""
     rows = np.random.default_rng(1).random((ROWS, DIMENSION), np.float32)
     if not checked(client.has_collection(COLLECTION)):
-        param = {"collection_name": COLLECTION, "dimension": DIMENSION, "metric_type": MetricType.L2}
+        param = {
+            "collection_name": COLLECTION,
+            "dimension": DIMENSION,
+            "metric_type": MetricType.L2,
+        }
         checked(client.create_collection(param))
         checked(client.insert(COLLECTION, rows, ids=list(range(ROWS))))
         checked(client.flush([COLLECTION]))
@@ -101,7 +121,9 @@ def _taken(request: Request) -> Iterator[float]:
         yield time.perf_counter() - began
 
 
-def _tell(report: Report, door: str, small: NDArray[np.float64], found: NDArray[np.float64] | None) -> None:
+def _tell(
+    report: Report, door: str, small: NDArray[np.float64], found: NDArray[np.float64] | None
+) -> None:
     row: dict[str, Any] = {"door": f"{door:<18}", "count_ms": float(np.median(small))}
     row["count_p99"] = float(np.percentile(small, 99))
     row["search_ms"] = None if found is None else float(np.median(found))

@@ -1,7 +1,8 @@
-"""A server under a control group whose memory limit is a third of the data: it answers, does not die, and starts again.
+"""A server under a control group whose memory limit is a third of the data: it answers, does not
+die, and starts again.
 
-The group is made below this process's own, which needs the right to do so (root, or a delegated group); where that is
-missing the measurement says so and is left out.
+The group is made below this process's own, which needs the right to do so (root, or a delegated
+group); where that is missing the measurement says so and is left out.
 """
 
 from __future__ import annotations
@@ -53,22 +54,39 @@ def _entering(folder: Path) -> tuple[str, ...]:
 
 
 class _Life:
-    """Of a server in the group `folder`: filled, searched with each kind of index, killed, started again."""
+    """Of a server in the group `folder`: filled, searched with each kind of index, killed, started
+    again.
+    """
 
-    def __init__(self, results: Results, data: Dataset, folder: Path, limit: int, server: Serving) -> None:
-        self._results, self._data, self._folder, self._limit, self._server = results, data, folder, limit, server
+    def __init__(
+        self, results: Results, data: Dataset, folder: Path, limit: int, server: Serving
+    ) -> None:
+        self._results, self._data, self._folder, self._limit, self._server = (
+            results,
+            data,
+            folder,
+            limit,
+            server,
+        )
         self._client: Milvus1x | None = None
 
     def live(self, options: argparse.Namespace) -> None:
-        """A step that fails is a row with the value 0 and the reason; those after it are tried while it lives."""
+        """A step that fails is a row with the value 0 and the reason; those after it are tried
+        while it lives.
+        """
         steps = [("fill", "ingest", self._fill)]
-        steps += [(name, name, partial(self._searched, KINDS[name], options.seconds)) for name in _kinds(options)]
+        steps += [
+            (name, name, partial(self._searched, KINDS[name], options.seconds))
+            for name in _kinds(options)
+        ]
         steps += [("restart", "restart", self._restarted)]
         for name, kind, step in steps:
             reason, found = "", dict[str, float]()
             try:
                 found = step()
-            except Exception as error:  # of the client, of the server, or of both: a figure all the same
+            except (
+                Exception
+            ) as error:  # of the client, of the server, or of both: a figure all the same
                 reason = self._why(error)
             self._add(name, kind, reason, found)
         if self._client:
@@ -138,7 +156,9 @@ def _kinds(options: argparse.Namespace) -> Sequence[str]:
 
 
 def _peak(folder: Path) -> int:
-    """The most bytes that the group ever had, page cache included; 0 where the system does not say."""
+    """The most bytes that the group ever had, page cache included; 0 where the system does
+    not say.
+    """
     for name in ("memory.max_usage_in_bytes", "memory.peak"):
         with contextlib.suppress(OSError):
             return int((folder / name).read_text(encoding="ascii"))
@@ -178,7 +198,9 @@ def group(limit: int) -> Iterator[Path]:
 
 
 def _own_group() -> tuple[Path, str]:
-    """Where this process is in the hierarchy that limits memory, and the file that takes the limit."""
+    """Where this process is in the hierarchy that limits memory, and the file that takes
+    the limit.
+    """
     if sys.platform != "linux":
         raise NoGroup("control groups are Linux's")
     for line in Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines():

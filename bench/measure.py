@@ -30,8 +30,11 @@ def seconds(action: Callable[[], object]) -> float:
     return timed(action)[1]
 
 
-def alternate(rounds: int, *actions: Callable[[], object], before: Callable[[], object] = lambda: None) -> list[float]:
-    """Median seconds of each action. The actions take turns, so that a busy machine slows all of them alike.
+def alternate(
+    rounds: int, *actions: Callable[[], object], before: Callable[[], object] = lambda: None
+) -> list[float]:
+    """Median seconds of each action. The actions take turns, so that a busy machine slows all of
+    them alike.
 
     `before` runs before each action, outside the clock.
     """
@@ -46,9 +49,9 @@ def alternate(rounds: int, *actions: Callable[[], object], before: Callable[[], 
 def warm_free_memory(size: int) -> None:
     """Touch `size` bytes of fresh memory and give them back.
 
-    A virtual machine may have handed pages that nobody used to its host, and gets them back at a few hundred MB a
-    second. A file just removed leaves warm pages behind for the next file, rows that are kept do not: without this, the
-    two would be timed on different memory.
+    A virtual machine may have handed pages that nobody used to its host, and gets them back at a
+    few hundred MB a second. A file just removed leaves warm pages behind for the next file, rows
+    that are kept do not: without this, the two would be timed on different memory.
     """
     with mmap.mmap(-1, size) as memory:
         for at in range(0, size, mmap.PAGESIZE):
@@ -66,7 +69,9 @@ def each(action: Callable[[int], object], count: int) -> Callable[[], None]:
 
 
 def anonymous_bytes(pid: int) -> int:
-    """Memory of a process and its children that is neither a mapped file nor shared with one (Linux)."""
+    """Memory of a process and its children that is neither a mapped file nor shared with one
+    (Linux).
+    """
     return sum(_anonymous(process.pid) for process in _family(pid))
 
 
@@ -95,7 +100,9 @@ def _family(pid: int) -> Iterable[psutil.Process]:
 
 
 def folder_bytes(folder: Path) -> int:
-    """Bytes of all files under a folder, by their blocks where that is more than their length (preallocation)."""
+    """Bytes of all files under a folder, by their blocks where that is more than their length
+    (preallocation).
+    """
     total = 0
     for path in folder.rglob("*"):
         with suppress(FileNotFoundError):  # removed meanwhile
@@ -104,8 +111,11 @@ def folder_bytes(folder: Path) -> int:
     return total
 
 
-def wait_until_quiet(folder: Path, still: float = 15.0, most: float = 180.0, pause: float = 0.5) -> float:
-    """Return when no file under the folder changed its size for `still` seconds: when one last did, monotonic clock.
+def wait_until_quiet(
+    folder: Path, still: float = 15.0, most: float = 180.0, pause: float = 0.5
+) -> float:
+    """Return when no file under the folder changed its size for `still` seconds: when one last did,
+    monotonic clock.
 
     It looks every `pause` seconds.
 
@@ -124,7 +134,9 @@ def wait_until_quiet(folder: Path, still: float = 15.0, most: float = 180.0, pau
 
 
 def forget_pages(folder: Path) -> None:
-    """Ask the kernel to drop the cached pages of every file, so that the next open reads the disk."""
+    """Ask the kernel to drop the cached pages of every file, so that the next open reads
+    the disk.
+    """
     for path in folder.rglob("*"):
         if path.is_file():
             handle = os.open(path, os.O_RDONLY)

@@ -1,4 +1,5 @@
-"""What metrics add to a search: microseconds per event in the listener that counts, by the number of segments.
+"""What metrics add to a search: microseconds per event in the listener that counts, by the number
+of segments.
 
 python -m bench.metrics_cost
 """
@@ -27,7 +28,9 @@ def micros(tally: Tally, event: Event) -> float:
 
 def searched(segments: int) -> Searched:
     scans = [(Scanned("HNSW", (number,), 100_000, 0), 1e-5, 1e-4) for number in range(segments)]
-    return Searched("c", 1, 10, 1e-3, WatchedSearch(MetricType.L2, {"ef": 64.0}, 1e-5, 1e-4, 1e-5, scans, 0))
+    return Searched(
+        "c", 1, 10, 1e-3, WatchedSearch(MetricType.L2, {"ef": 64.0}, 1e-5, 1e-4, 1e-5, scans, 0)
+    )
 
 
 def main() -> None:

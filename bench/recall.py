@@ -1,7 +1,8 @@
-"""Recall@10 beside the raw library with the same type and parameters: as built, after deletes, after a restart.
+"""Recall@10 beside the raw library with the same type and parameters: as built, after deletes,
+after a restart.
 
-The raw library is faiss, or annoy; RNSG is put beside faiss's HNSW of the same degree and breadth, and its NSG. Where
-there is none (faiss has no Tanimoto) the columns stay empty.
+The raw library is faiss, or annoy; RNSG is put beside faiss's HNSW of the same degree and breadth,
+and its NSG. Where there is none (faiss has no Tanimoto) the columns stay empty.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ NOBODY: Ids = np.empty(0, np.int64)
 
 @dataclass(frozen=True)
 class Reference:
-    """What the raw library reaches (mean of its seeds), and its last index to take times beside; None where it cannot.
+    """What the raw library reaches (mean of its seeds), and its last index to take times beside;
+    None where it cannot.
 
     `others` holds the recall of further raw indexes by name.
     """
@@ -46,11 +48,20 @@ class Reference:
 
 
 def measure(options: argparse.Namespace) -> None:
-    settings = {"threads": options.threads, "k": K, "deleted": DELETED_SHARE, "raw seeds": len(raw.SEEDS)}
+    settings = {
+        "threads": options.threads,
+        "k": K,
+        "deleted": DELETED_SHARE,
+        "raw seeds": len(raw.SEEDS),
+    }
     report = Report("recall", settings)
     faiss.omp_set_num_threads(options.threads)
     for data in sets.load_each(options, report):
-        fitting = binary_cases(options.types) if data.metric.is_binary else cases(data.dimension, options.types)
+        fitting = (
+            binary_cases(options.types)
+            if data.metric.is_binary
+            else cases(data.dimension, options.types)
+        )
         for case in fitting:
             _measure_case(report, data, case, options)
     report.save()
@@ -61,13 +72,17 @@ def _measure_case(report: Report, data: Dataset, case: Case, options: argparse.N
     reference = _reference(data, case, dead)
     for kind in options.doors:
         with doors.opened(kind, options.threads) as door:
-            report.add(data=data.name, door=kind, **_run(door, data, case, dead, reference, options))
+            report.add(
+                data=data.name, door=kind, **_run(door, data, case, dead, reference, options)
+            )
 
 
 def _victims(data: Dataset) -> Ids:
     """A tenth of the rows, the same ones each time."""
     count = int(data.rows * DELETED_SHARE)
-    return np.sort(np.random.default_rng(7).choice(data.rows, count, replace=False)).astype(np.int64)
+    return np.sort(np.random.default_rng(7).choice(data.rows, count, replace=False)).astype(
+        np.int64
+    )
 
 
 def _reference(data: Dataset, case: Case, dead: Ids) -> Reference:
@@ -80,13 +95,21 @@ def _reference(data: Dataset, case: Case, dead: Ids) -> Reference:
         before.append(sets.recall(data, index.search(data.queries, K), NOBODY))
         if index.deletes:
             after.append(sets.recall(data, index.without(dead).search(data.queries, K), dead))
-    others = {name: sets.recall(data, other.search(data.queries, K), NOBODY) for name, other in raw.others(data, case)}
+    others = {
+        name: sets.recall(data, other.search(data.queries, K), NOBODY)
+        for name, other in raw.others(data, case)
+    }
     later = statistics.mean(after) if after else None
     return Reference(index, statistics.mean(before), later, statistics.median(times), others)
 
 
 def _run(
-    door: Any, data: Dataset, case: Case, dead: Ids, reference: Reference, options: argparse.Namespace
+    door: Any,
+    data: Dataset,
+    case: Case,
+    dead: Ids,
+    reference: Reference,
+    options: argparse.Namespace,
 ) -> dict[str, Any]:
     """The whole life of one collection; the figures of it."""
     doors.create(door.client, data)
@@ -113,7 +136,9 @@ def _run(
         "dead rows": int(np.isin(deleted, dead).sum() + np.isin(again, dead).sum()),
         "insert s": insert,
         "flush s": flush,
-        "build x": build / reference.build_seconds if reference.build_seconds and case.build else None,
+        "build x": build / reference.build_seconds
+        if reference.build_seconds and case.build
+        else None,
         **rates,
         "restart s": restart,
     }
@@ -143,4 +168,8 @@ def _rates(door: Any, data: Dataset, case: Case, index: RawIndex | None) -> dict
     batch_raw, batch = alternate(
         3, lambda: index.search(queries, K), lambda: doors.search(door.client, queries, K, case)
     )
-    return {"single ms": 1000 * single / singles, "single/raw": single_raw / single, "batch/raw": batch_raw / batch}
+    return {
+        "single ms": 1000 * single / singles,
+        "single/raw": single_raw / single,
+        "batch/raw": batch_raw / batch,
+    }

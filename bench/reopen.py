@@ -1,4 +1,6 @@
-"""How long a database of 300,000 rows takes to open, and from the start of a process to its first answer."""
+"""How long a database of 300,000 rows takes to open, and from the start of a process to its first
+answer.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +28,18 @@ K = 10
 
 def measure(options: argparse.Namespace) -> None:
     data = _rows(options.rows or ROWS)
-    report = Report("reopen", {"rows": data.rows, "dimension": data.dimension, "rounds": options.rounds})
+    report = Report(
+        "reopen", {"rows": data.rows, "dimension": data.dimension, "rounds": options.rounds}
+    )
     for case in cases(data.dimension, options.types or ["FLAT", "IVF_FLAT"]):
         with doors.scratch() as folder:
             _fill(folder / "data", data, case, options)
             for cached in (True, False):
-                report.add(index=case.name, cached=cached, **_rounds(folder / "data", data, case, cached, options))
+                report.add(
+                    index=case.name,
+                    cached=cached,
+                    **_rounds(folder / "data", data, case, cached, options),
+                )
     report.save()
 
 
@@ -41,7 +49,9 @@ def _rows(count: int) -> Dataset:
         full = sets.load("glove")
     except sets.DataMissing:
         full = clustered(count)
-    return Dataset(full.name, full.metric, np.ascontiguousarray(full.train[:count]), full.queries, full.nearest)
+    return Dataset(
+        full.name, full.metric, np.ascontiguousarray(full.train[:count]), full.queries, full.nearest
+    )
 
 
 def _fill(folder: Path, data: Dataset, case: Case, options: argparse.Namespace) -> None:
@@ -55,17 +65,27 @@ def _fill(folder: Path, data: Dataset, case: Case, options: argparse.Namespace) 
         door.close()
 
 
-def _rounds(folder: Path, data: Dataset, case: Case, cached: bool, options: argparse.Namespace) -> dict[str, float]:
+def _rounds(
+    folder: Path, data: Dataset, case: Case, cached: bool, options: argparse.Namespace
+) -> dict[str, float]:
     query = folder.with_suffix(".npy")
     np.save(query, data.queries[:1])
-    records: dict[str, list[float]] = {"open s": [], "embedded first answer s": [], "server first answer s": []}
+    records: dict[str, list[float]] = {
+        "open s": [],
+        "embedded first answer s": [],
+        "server first answer s": [],
+    }
     for _ in range(options.rounds):
-        for record, value in zip(records.values(), _round(folder, query, data, case, cached), strict=True):
+        for record, value in zip(
+            records.values(), _round(folder, query, data, case, cached), strict=True
+        ):
             record.append(value)
     return {name: statistics.median(record) for name, record in records.items()}
 
 
-def _round(folder: Path, query: Path, data: Dataset, case: Case, cached: bool) -> tuple[float, float, float]:
+def _round(
+    folder: Path, query: Path, data: Dataset, case: Case, cached: bool
+) -> tuple[float, float, float]:
     if not cached:
         forget_pages(folder)
     began = time.perf_counter()
@@ -83,7 +103,9 @@ def _round(folder: Path, query: Path, data: Dataset, case: Case, cached: bool) -
 
 
 def _child(folder: Path, query: Path, case: Case) -> dict[str, Any]:
-    """A Python process that opens the folder, searches once, prints what it found, and is waited for until then."""
+    """A Python process that opens the folder, searches once, prints what it found, and is waited
+    for until then.
+    """
     command = running_module("bench.first_answer", str(folder), str(query), json.dumps(case.search))
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         line = process.stdout.readline() if process.stdout else ""

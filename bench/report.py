@@ -18,13 +18,18 @@ class Report:
 
     def __init__(self, name: str, settings: Row) -> None:
         self.name, self.settings, self.rows = name, dict(settings), list[Row]()
-        print(f"\n{name}: " + ", ".join(f"{key} {value}" for key, value in settings.items()), flush=True)
+        print(
+            f"\n{name}: " + ", ".join(f"{key} {value}" for key, value in settings.items()),
+            flush=True,
+        )
 
     def add(self, **row: Any) -> None:
         if not self.rows or list(self.rows[-1]) != list(row):
             print("  ".join(f"{key:>{_width(key)}}" for key in row))
         self.rows.append(row)
-        print("  ".join(f"{_shown(value):>{_width(key)}}" for key, value in row.items()), flush=True)
+        print(
+            "  ".join(f"{_shown(value):>{_width(key)}}" for key, value in row.items()), flush=True
+        )
 
     def note(self, text: str) -> None:
         print(f"  {text}", flush=True)
@@ -32,7 +37,12 @@ class Report:
     def save(self) -> Path:
         OUT.mkdir(parents=True, exist_ok=True)
         path = OUT / f"{self.name}.json"
-        content = {"name": self.name, "settings": self.settings, "machine": machine(), "rows": self.rows}
+        content = {
+            "name": self.name,
+            "settings": self.settings,
+            "machine": machine(),
+            "rows": self.rows,
+        }
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         return path
 

@@ -17,14 +17,19 @@ GROWTH_MAX = 1.1
 
 def measure(options: argparse.Namespace) -> None:
     large = options.rows or LARGE
-    sets = (load(f"clustered:{rows}", queries=options.queries) for rows in (large // (LARGE // SMALL), large))
+    sets = (
+        load(f"clustered:{rows}", queries=options.queries)
+        for rows in (large // (LARGE // SMALL), large)
+    )
     results = run(sets, plan(options, OWN_ENTRIES), WORK_FOLDER)
     add_growth(results)
     save(results, "scale")
 
 
 def add_growth(results: Results) -> None:
-    """For each kind and contender, cost per query at the large size over that at the small one, beside raw's."""
+    """For each kind and contender, cost per query at the large size over that at the small one,
+    beside raw's.
+    """
     singles = [row for row in results.rows if row["what"] == "search" and row["clients"] == 1]
     sizes = sorted({row["rows"] for row in singles})
     rates = {(row["kind"], row["contender"], row["rows"]): row["rate"] for row in singles}
@@ -40,7 +45,10 @@ def add_growth(results: Results) -> None:
                     "contender": contender,
                     "grows": small / large,
                     "raw_grows": raw_small / raw_large,
-                    "name": f"{kind}, {contender}: growth of the cost of a query with ten times the rows, over raw's",
+                    "name": (
+                        f"{kind}, {contender}: growth of the cost of a query with ten times the"
+                        " rows, over raw's"
+                    ),
                     "value": (small / large) / (raw_small / raw_large),
                     "goal": GROWTH_MAX,
                     "at_most": True,

@@ -27,7 +27,9 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def plan(options: argparse.Namespace, entries: Iterable[Entry]) -> Plan:
-    """The command line's rounds, kinds and contenders; raw faiss, which ratios refer to, takes part always."""
+    """The command line's rounds, kinds and contenders; raw faiss, which ratios refer to, takes part
+    always.
+    """
     wanted = options.contenders
     chosen = [entry for entry in entries if wanted is None or entry.name in (*wanted, RAW)]
     return Plan(
@@ -41,7 +43,9 @@ def plan(options: argparse.Namespace, entries: Iterable[Entry]) -> Plan:
 
 
 def load(options: argparse.Namespace) -> Iterator[Dataset]:
-    """The sets that the command line names; one that cannot be had is left out with a word on how to get it."""
+    """The sets that the command line names; one that cannot be had is left out with a word on how
+    to get it.
+    """
     for name in options.sets:
         try:
             yield sets.load(name, options.rows, options.queries)
@@ -64,5 +68,9 @@ def _pymilvus() -> Iterator[Entry]:
         print(f"{PYMILVUS} is left out: {error}", file=sys.stderr)
         return
     yield replace(
-        Entry(PYMILVUS, ADAPTERS / "milvus_1x.py"), python=python, served=True, guest_of="server", kinds=tuple(KINDS)
+        Entry(PYMILVUS, ADAPTERS / "milvus_1x.py"),
+        python=python,
+        served=True,
+        guest_of="server",
+        kinds=tuple(KINDS),
     )

@@ -1,7 +1,8 @@
-"""Inserts that go on while flushes and merges work: until all is acknowledged, and until everything has come to rest.
+"""Inserts that go on while flushes and merges work: until all is acknowledged, and until everything
+has come to rest.
 
-Rows are eight times the insert buffer, so that writing goes at the pace of flushes. The same bytes in a plain file with
-an `fsync` per call stand beside it, in turns.
+Rows are eight times the insert buffer, so that writing goes at the pace of flushes. The same bytes
+in a plain file with an `fsync` per call stand beside it, in turns.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ def measure(options: argparse.Namespace) -> None:
     results = Results({"rounds": options.rounds, "buffers": BUFFERS})
     for data in load(options):
         rounds = [_round(data) for _ in range(min(options.rounds, 3))]
-        plain, acknowledged, at_rest = (statistics.median(each) for each in zip(*rounds, strict=True))
+        plain, acknowledged, at_rest = (
+            statistics.median(each) for each in zip(*rounds, strict=True)
+        )
         results.add(
             {
                 "what": "sustained",
@@ -41,7 +44,10 @@ def measure(options: argparse.Namespace) -> None:
                 "acknowledged_rows_a_second": data.rows / acknowledged,
                 "at_rest_rows_a_second": data.rows / at_rest,
                 "acknowledged_share": plain / acknowledged,
-                "name": f"{data.name}: sustained ingest until flushes and merges rest, share of write and fsync",
+                "name": (
+                    f"{data.name}: sustained ingest until flushes and merges rest, share of write"
+                    " and fsync"
+                ),
                 "value": plain / at_rest,
                 "goal": SHARE,
             }
@@ -56,7 +62,12 @@ def _round(data: Dataset) -> tuple[float, float, float]:
         _, plain = timed(lambda: write_file(folder / "plain", data.train, BATCH))
     with scratch() as folder:
         warm_free_memory(2 * data.train.nbytes)
-        setup = {"collection": "sustained", "create": True, "dimension": data.dimension, "metric": data.metric.name}
+        setup = {
+            "collection": "sustained",
+            "create": True,
+            "dimension": data.dimension,
+            "metric": data.metric.name,
+        }
         with closing(connect(f"file://{folder / 'data'}", setup)) as client:
             buffer = max(1, data.train.nbytes // BUFFERS // MIB)
             checked(client.client.set_config("cache", "insert_buffer_size", f"{buffer}MB"))
@@ -64,5 +75,7 @@ def _round(data: Dataset) -> tuple[float, float, float]:
             insert_all(client, data)
             acknowledged = time.monotonic() - began
             checked(client.client.flush(["sustained"]))
-            at_rest = wait_until_quiet(folder, STILL_SECONDS, STILL_SECONDS_MAX, LOOK_SECONDS) - began
+            at_rest = (
+                wait_until_quiet(folder, STILL_SECONDS, STILL_SECONDS_MAX, LOOK_SECONDS) - began
+            )
     return plain, acknowledged, at_rest

@@ -1,7 +1,8 @@
-"""Single searches from 1, 2 and 8 threads of one process beside raw faiss, and how often a search waits for anything.
+"""Single searches from 1, 2 and 8 threads of one process beside raw faiss, and how often a search
+waits for anything.
 
-A wait is a voluntary context switch: of an index search nearly all are for the interpreter lock. One figure is the
-median over rounds in which the two take turns.
+A wait is a voluntary context switch: of an index search nearly all are for the interpreter lock.
+One figure is the median over rounds in which the two take turns.
 """
 
 from __future__ import annotations
@@ -65,10 +66,21 @@ def _search(door: doors.Door, case: Case) -> Search:
 
 
 def _compare(
-    report: Report, data: Dataset, name: str, pair: tuple[Search, Search], count: int, options: argparse.Namespace
+    report: Report,
+    data: Dataset,
+    name: str,
+    pair: tuple[Search, Search],
+    count: int,
+    options: argparse.Namespace,
 ) -> None:
-    rounds = [[_crowd(search, data.queries, count, options.seconds) for search in pair] for _ in range(options.rounds)]
-    ours, theirs = (Figures(*np.median([astuple(both[at]) for both in rounds], axis=0).tolist()) for at in (0, 1))
+    rounds = [
+        [_crowd(search, data.queries, count, options.seconds) for search in pair]
+        for _ in range(options.rounds)
+    ]
+    ours, theirs = (
+        Figures(*np.median([astuple(both[at]) for both in rounds], axis=0).tolist())
+        for at in (0, 1)
+    )
     report.add(
         **{
             "data": data.name,
@@ -103,7 +115,10 @@ def _crowd(search: Search, queries: Vectors, count: int, seconds: float) -> Figu
             own.append(time.perf_counter() - began)
         over.wait()  # an ended thread takes its count of waits along
 
-    threads = [threading.Thread(target=work, args=(own, 37 * at), daemon=True) for at, own in enumerate(times)]
+    threads = [
+        threading.Thread(target=work, args=(own, 37 * at), daemon=True)
+        for at, own in enumerate(times)
+    ]
     for thread in threads:
         thread.start()
     ready.wait()

@@ -1,14 +1,17 @@
-"""Copy a collection from one server that speaks Milvus 1.x to another: from your old Milvus to Milvine, for one.
+"""Copy a collection from one server that speaks Milvus 1.x to another: from your old Milvus to
+Milvine, for one.
 
     python examples/copy_collection.py NAME tcp://old-host:19530 tcp://localhost:19530
-    python examples/copy_collection.py NAME tcp://old-host:19530 file:///var/lib/app/vectors    (embedded)
+    python examples/copy_collection.py NAME tcp://old-host:19530 file:///var/lib/vectors  (embedded)
 
-Copies schema, partitions, rows with their ids, and the index setting; then compares the counts. Only calls of the 1.x
-client are used, so it runs with pymilvus 1.x as well. Nothing may write to the source meanwhile: what is written during
-the copy may be missed. A collection whose server made the ids keeps those ids, and new rows will need ids given by you.
+Copies schema, partitions, rows with their ids, and the index setting; then compares the counts.
+Only calls of the 1.x client are used, so it runs with pymilvus 1.x as well. Nothing may write to
+the source meanwhile: what is written during the copy may be missed. A collection whose server made
+the ids keeps those ids, and new rows will need ids given by you.
 
-Milvus 1.x allows several rows with one id, and gives one of them back: the others cannot be copied, and are told of.
-Ends with 1 and one sentence when something went wrong; a collection that is there already is never touched.
+Milvus 1.x allows several rows with one id, and gives one of them back: the others cannot be copied,
+and are told of. Ends with 1 and one sentence when something went wrong; a collection that is there
+already is never touched.
 """
 
 from __future__ import annotations
@@ -41,7 +44,9 @@ def partitions_of(source: Milvus, name: str) -> list[str]:
 
 
 def ids_of(source: Milvus, name: str, tag: str) -> list[int]:
-    """Ids of all live rows of a partition, in the order of its segments. Merges rename segments: then look again."""
+    """Ids of all live rows of a partition, in the order of its segments. Merges rename segments:
+    then look again.
+    """
     for _ in range(ATTEMPTS):
         stats = wanted("read statistics", source.get_collection_stats(name))
         segments = [
@@ -53,15 +58,22 @@ def ids_of(source: Milvus, name: str, tag: str) -> list[int]:
         lists = [source.list_id_in_segment(name, segment) for segment in segments]
         if all(status.OK() for status, _ in lists):
             return [number for _, ids in lists for number in ids]
-    raise CopyFailed(f"Cannot list the ids of partition {tag}: its segments keep changing. Stop what writes to it")
+    raise CopyFailed(
+        f"Cannot list the ids of partition {tag}: its segments keep changing. Stop what writes"
+        " to it"
+    )
 
 
-def blocks(source: Milvus, name: str, tag: str, ids: list[int]) -> Iterator[tuple[list[int], list[Any]]]:
+def blocks(
+    source: Milvus, name: str, tag: str, ids: list[int]
+) -> Iterator[tuple[list[int], list[Any]]]:
     """Rows in blocks: ids and vectors. Rows that were deleted meanwhile are left out."""
     for start in range(0, len(ids), BLOCK):
         some = ids[start : start + BLOCK]
         vectors = wanted("read rows", source.get_entity_by_id(name, some, partition_tag=tag))
-        found = [(number, vector) for number, vector in zip(some, vectors, strict=True) if len(vector)]
+        found = [
+            (number, vector) for number, vector in zip(some, vectors, strict=True) if len(vector)
+        ]
         yield [number for number, _ in found], [vector for _, vector in found]
 
 
@@ -82,7 +94,9 @@ def copy_partition(source: Milvus, target: Milvus, name: str, tag: str) -> tuple
 def create(source: Milvus, target: Milvus, name: str) -> None:
     """The collection without rows."""
     if wanted("look at the target", target.has_collection(name)):
-        raise CopyFailed(f"The target has a collection {name} already. Drop it, or copy to another server")
+        raise CopyFailed(
+            f"The target has a collection {name} already. Drop it, or copy to another server"
+        )
     schema = wanted("read the schema", source.get_collection_info(name))
     parameters = {
         "collection_name": name,
@@ -112,24 +126,34 @@ def copy(source: Milvus, target: Milvus, name: str) -> int:
     before = wanted("count the source", source.count_entities(name))
     after = wanted("count the target", target.count_entities(name))
     if (before - left, copied) != (after, after):
-        raise CopyFailed(f"The source has {before} rows ({left} of them with the id of another), the target {after}")
+        raise CopyFailed(
+            f"The source has {before} rows ({left} of them with the id of another), the target"
+            f" {after}"
+        )
     index = wanted("read the index setting", source.get_index_info(name))
     if index.index_type != IndexType.FLAT:
-        wanted("build the index", target.create_index(name, IndexType(index.index_type), index.params))
+        wanted(
+            "build the index", target.create_index(name, IndexType(index.index_type), index.params)
+        )
     if left:
         print(f"{left:,} rows have the id of another row and stayed behind", file=sys.stderr)
     return copied
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(description="Copy a collection between servers that speak Milvus 1.x.")
+    parser = argparse.ArgumentParser(
+        description="Copy a collection between servers that speak Milvus 1.x."
+    )
     parser.add_argument("name")
     parser.add_argument("source", help="tcp://host:port, or file:///folder of an embedded Milvine")
     parser.add_argument("target", help="the same")
     given = parser.parse_args(arguments)
     source, target = Milvus(uri=given.source), Milvus(uri=given.target)
     try:
-        print(f"{copy(source, target, given.name):,} rows of {given.name} copied, and counted on both sides")
+        print(
+            f"{copy(source, target, given.name):,} rows of {given.name} copied, and counted on both"
+            " sides"
+        )
     except CopyFailed as error:
         print(error, file=sys.stderr)
         return 1

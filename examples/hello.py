@@ -1,12 +1,12 @@
 """The Milvus Hello World page, call by call: each as it stands on the page, and what it returned.
 
     python examples/hello.py                          on an embedded database in a temporary folder
-    python examples/hello.py --uri tcp://host:port    on a server; it drops and makes a collection `test01` there
+    python examples/hello.py --uri tcp://host:port    on a server, where it makes `test01` anew
 
-The page tells several stories with one collection: it drops `test01` and goes on with it, gives ids where they were
-generated before, drops `tag01` and inserts into it. Where it turns to a new story, the lines that set the stage are
-shown behind `...`, and so is the address that is really used. Ends with 1 if a call does not return what the page
-promises.
+The page tells several stories with one collection: it drops `test01` and goes on with it, gives ids
+where they were generated before, drops `tag01` and inserts into it. Where it turns to a new story,
+the lines that set the stage are shown behind `...`, and so is the address that is really used. Ends
+with 1 if a call does not return what the page promises.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ WIDTH = 108  # characters of a returned value that are shown
 
 @dataclass(frozen=True)
 class Step:
-    """A line of the page. `promise` says whether what it returned is right; `setting` runs before it."""
+    """A line of the page. `promise` says whether what it returned is right; `setting` runs before
+    it.
+    """
 
     code: str
     promise: Callable[[Any], bool] = lambda returned: True
@@ -45,7 +47,9 @@ def found(queries: int, hits: int, ids: range) -> Callable[[Any], bool]:
 
     def promise(returned: Any) -> bool:
         rows = returned[1].id_array if ok(returned) else []
-        return len(rows) == queries and all(len(row) == hits and set(row) <= set(ids) for row in rows)
+        return len(rows) == queries and all(
+            len(row) == hits and set(row) <= set(ids) for row in rows
+        )
 
     return promise
 
@@ -66,14 +70,22 @@ STEPS = [
     Step("from milvus import Milvus, IndexType, MetricType, Status"),
     Step("milvus = Milvus(host='localhost', port='19530')"),
     Step("milvus = Milvus(uri='tcp://localhost:19530')"),
-    Step("param = {'collection_name':'test01', 'dimension':256, 'index_file_size':1024, 'metric_type':MetricType.L2}"),
+    Step(
+        "param = {'collection_name':'test01', 'dimension':256, 'index_file_size':1024,"
+        " 'metric_type':MetricType.L2}"
+    ),
     Step("milvus.create_collection(param)", ok),
-    Step("milvus.get_collection_stats('test01')", lambda returned: ok(returned) and returned[1] == EMPTY),
+    Step(
+        "milvus.get_collection_stats('test01')",
+        lambda returned: ok(returned) and returned[1] == EMPTY,
+    ),
     Step("milvus.drop_collection(collection_name='test01')", ok),
     Step("milvus.create_partition(collection_name='test01', partition_tag='tag01')", ok, NEW[1:]),
     Step(
         "milvus.list_partitions(collection_name='test01')",
-        lambda returned: ok(returned) and [partition.tag for partition in returned[1]] == ["_default", "tag01"],
+        lambda returned: (
+            ok(returned) and [partition.tag for partition in returned[1]] == ["_default", "tag01"]
+        ),
     ),
     Step("milvus.drop_partition(collection_name='test01', partition_tag='tag01')", ok),
     Step("ivf_param = {'nlist': 16384}"),
@@ -102,7 +114,10 @@ STEPS = [
     Step(Q_RECORDS),
     Step(f"{SEARCH}top_k=2, params=search_param)", found(5, 2, range(20, 40))),
     Step(Q_RECORDS),
-    Step(f"{SEARCH}top_k=1, partition_tags=['tag01'], params=search_param)", found(5, 1, range(20, 40))),
+    Step(
+        f"{SEARCH}top_k=1, partition_tags=['tag01'], params=search_param)",
+        found(5, 1, range(20, 40)),
+    ),
     Step("milvus.close()", lambda returned: returned is None),
 ]
 
@@ -121,15 +136,23 @@ class Session:
 
     def here(self, code: str) -> str:
         """The line with the address that is really used."""
-        return f"milvus = Milvus(uri={self._uri!r})" if code.startswith("milvus = Milvus(") else code
+        return (
+            f"milvus = Milvus(uri={self._uri!r})" if code.startswith("milvus = Milvus(") else code
+        )
 
     def run(self, code: str) -> Any:
-        """What the line returned; for `status, vector = ...` the pair, for other statements None."""
+        """What the line returned; for `status, vector = ...` the pair, for other
+        statements None.
+        """
         try:
             return eval(code, self._names)
         except SyntaxError:
             exec(code, self._names)
-        return (self._names["status"], self._names["vector"]) if code.startswith("status, vector") else None
+        return (
+            (self._names["status"], self._names["vector"])
+            if code.startswith("status, vector")
+            else None
+        )
 
 
 def play(uri: str) -> list[str]:
@@ -156,7 +179,9 @@ def play(uri: str) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="The Milvus Hello World page, call by call")
-    parser.add_argument("--uri", help="tcp://host:port of a server, or file:///folder; default: a temporary folder")
+    parser.add_argument(
+        "--uri", help="tcp://host:port of a server, or file:///folder; default: a temporary folder"
+    )
     uri = parser.parse_args().uri
     try:
         with tempfile.TemporaryDirectory(prefix="milvine-hello-") as folder:

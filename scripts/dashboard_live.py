@@ -1,6 +1,7 @@
-"""Runs Prometheus against a server under load and asks it every expression of the dashboard and of the alert rules.
+"""Runs Prometheus against a server under load and asks it every expression of the dashboard and of
+the alert rules.
 
-    python scripts/dashboard_live.py            (needs `prometheus`, the extra `server`, about a minute)
+    python scripts/dashboard_live.py    (needs `prometheus`, the extra `server`, about a minute)
 
 Each must return data at some moment. A rule is asked without its bound, as no alert should fire.
 """
@@ -57,7 +58,13 @@ def expressions() -> Iterator[tuple[str, str]]:
 
 @contextmanager
 def served(folder: Path, http_port: int) -> Iterator[Milvus]:
-    settings = Settings(recall_sample_share=0.5, auto_flush_tail_age=2.0, build_threads=1, port=0, http_port=http_port)
+    settings = Settings(
+        recall_sample_share=0.5,
+        auto_flush_tail_age=2.0,
+        build_threads=1,
+        port=0,
+        http_port=http_port,
+    )
     server = Server.start(folder, settings)
     client = Milvus(host="127.0.0.1", port=str(server.port))
     try:
@@ -71,7 +78,12 @@ def load(client: Milvus, ending: threading.Event) -> None:
     """Inserts, deletes, searches, builds, merges, preloads and refusals, over and over."""
     random = np.random.default_rng(3)
     client.create_collection(
-        {"collection_name": "live", "dimension": 64, "index_file_size": 1024, "metric_type": MetricType.L2}
+        {
+            "collection_name": "live",
+            "dimension": 64,
+            "index_file_size": 1024,
+            "metric_type": MetricType.L2,
+        }
     )
     while not ending.is_set():
         rows = random.random((20_000, 64), dtype=np.float32)
@@ -94,7 +106,9 @@ def prometheus(folder: Path, target: int) -> Iterator[str]:
     config = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(RULES)],
-        "scrape_configs": [{"job_name": "milvine", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}],
+        "scrape_configs": [
+            {"job_name": "milvine", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
+        ],
     }
     (folder / "prometheus.yml").write_text(json.dumps(config), encoding="utf-8")
     arguments = [
@@ -154,12 +168,17 @@ def main() -> int:
         print(f"{series:4d}  {where}: {expression}")
     healthy = [rule["health"] for rule in rules].count("ok")
     print(
-        f"{sum(map(bool, found.values()))} of {len(found)} expressions returned data; {healthy} of {len(rules)} rules"
+        f"{sum(map(bool, found.values()))} of {len(found)} expressions returned data; {healthy} of"
+        f" {len(rules)} rules"
     )
     print(
-        f"evaluate; the target is {target['health']}, its last scrape took {target['lastScrapeDuration'] * 1e3:.0f} ms"
+        f"evaluate; the target is {target['health']}, its last scrape took"
+        f" {target['lastScrapeDuration'] * 1e3:.0f} ms"
     )
-    print("firing:", sorted({rule["name"] for rule in rules if rule["state"] == "firing"}) or "nothing")
+    print(
+        "firing:",
+        sorted({rule["name"] for rule in rules if rule["state"] == "firing"}) or "nothing",
+    )
     return 0 if all(found.values()) and healthy == len(rules) and target["health"] == "up" else 1
 
 

@@ -1,4 +1,6 @@
-"""Writes the tables of docs/indexes.md. To be run when ranges have changed: `python scripts/index_tables.py`."""
+"""Writes the tables of docs/indexes.md. To be run when ranges have changed: `python
+scripts/index_tables.py`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ M = f"| {IndexType.IVF_PQ} | `m` | 1 | the dimension, which it must divide | req
 
 
 def build_rows(kind: IndexType) -> str:
-    rows = [f"| {kind} | `{r.key}` | {r.least} | {r.most} | {default(r)} |\n" for r in BUILD_RANGES[kind]]
+    rows = [
+        f"| {kind} | `{r.key}` | {r.least} | {r.most} | {default(r)} |\n"
+        for r in BUILD_RANGES[kind]
+    ]
     return "".join([*rows, M if kind is IndexType.IVF_PQ else ""]) or f"| {kind} | none | | | |\n"
 
 
@@ -25,7 +30,8 @@ def search_rows(kind: IndexType) -> str:
     """Their bounds as they follow from top_k."""
     pairs = zip(*(SEARCH_RANGES[kind](topk) for topk in (101, 102)), strict=True)
     return "".join(
-        f"| {kind} | `{one.key}` | {bound(one.least, two.least)} | {bound(one.most, two.most)} | {default(one)} |\n"
+        f"| {kind} | `{one.key}` | {bound(one.least, two.least)} | {bound(one.most, two.most)} |"
+        f" {default(one)} |\n"
         for one, two in pairs
     )
 

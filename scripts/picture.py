@@ -1,4 +1,6 @@
-"""Draws docs/images/hello.svg, the terminal picture of the README, from what `examples/hello.py` really prints."""
+"""Draws docs/images/hello.svg, the terminal picture of the README, from what `examples/hello.py`
+really prints.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def main() -> None:
     lines = [line for line in printed.splitlines() if not line.startswith("...")]
     for line in (*lines[:HEAD], "⋮", *lines[-TAIL:]):
         console.print(_coloured(line), overflow="ellipsis", no_wrap=True)
-    picture = re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title="milvine"), flags=re.DOTALL)
+    picture = re.sub(
+        r"@font-face \{.*?\}\s*", "", console.export_svg(title="milvine"), flags=re.DOTALL
+    )
     (ROOT / "docs" / "images" / "hello.svg").write_text(picture, encoding="utf-8")
 
 

@@ -1,4 +1,5 @@
-"""Writes docs/rest-answers.md: every endpoint asked through HTTP, what the specification says beside what came back.
+"""Writes docs/rest-answers.md: every endpoint asked through HTTP, what the specification says
+beside what came back.
 
 python scripts/rest_answers.py            asks a server that it starts itself
 python scripts/rest_answers.py --check    writes nothing; fails where the page differs, or the specification does not allow an answer
@@ -26,10 +27,19 @@ PAGE = ROOT / "docs" / "rest-answers.md"
 OK, GONE = {"message": "OK", "code": 0}, "Collection missing does not exist."
 FLAT8 = {"collection_name": "films", "dimension": 2}
 NUMBERS = [[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]]
-PLAIN = re.compile(r"^server=oatpp/1\.0\.1\ncode=404\ndescription=Not Found\nmessage=Current url has no mapping\n?$")
+PLAIN = re.compile(
+    r"^server=oatpp/1\.0\.1\ncode=404\ndescription=Not Found\nmessage=Current url has no mapping\n?$"
+)
 TEXT, COUNT = str, int
 SEGMENT = {"data_size": COUNT, "index_name": "IDMAP", "name": TEXT, "row_count": 3}
-FILMS = {**FLAT8, "index_file_size": 1024, "metric_type": "L2", "count": 3, "index": "FLAT", "index_params": "{}"}
+FILMS = {
+    **FLAT8,
+    "index_file_size": 1024,
+    "metric_type": "L2",
+    "count": 3,
+    "index": "FLAT",
+    "index_params": "{}",
+}
 # What differs from run to run, as the page shows it.
 VOLATILE = (
     (re.compile(r"\b\d{19}\b"), "N"),
@@ -56,7 +66,9 @@ class Failure(NamedTuple):
 
 @dataclass(frozen=True)
 class Step:
-    """One request; `answer` is JSON in which a type stands for any value of it, a Failure, or a pattern for plain text."""
+    """One request; `answer` is JSON in which a type stands for any value of it, a Failure, or a
+    pattern for plain text.
+    """
 
     method: str
     path: str
@@ -67,10 +79,14 @@ class Step:
 
     @property
     def content(self) -> str | None:
-        return self.body if self.body is None or isinstance(self.body, str) else json.dumps(self.body)
+        return (
+            self.body if self.body is None or isinstance(self.body, str) else json.dumps(self.body)
+        )
 
 
-def failing(method: str, path: str, code: int, body: Any = None, *, status: int = 400, says: str = "") -> Step:
+def failing(
+    method: str, path: str, code: int, body: Any = None, *, status: int = 400, says: str = ""
+) -> Step:
     return Step(method, path, status, Failure(code), body, says)
 
 
@@ -79,18 +95,53 @@ def server_steps() -> Iterator[tuple[str, list[Step]]]:
     yield (
         "The server",
         [
-            Step("GET", "/", 200, re.compile("Welcome to milvus"), says="the greeting as plain text"),
+            Step(
+                "GET", "/", 200, re.compile("Welcome to milvus"), says="the greeting as plain text"
+            ),
             Step("GET", "/state", 200, {"message": "Success", "code": 0}),
             Step("GET", "/devices", 200, {"cpu": {"memory": COUNT}, "gpus": {}}, says="whole GiB"),
             Step("GET", "/config/advanced", 200, advanced),
-            Step("PUT", "/config/advanced", 200, OK, {"cpu_cache_capacity": 1, "use_blas_threshold": 1000}),
-            Step("GET", "/config/advanced", 200, {**advanced, "cpu_cache_capacity": 1}, says="GiB both ways, decided"),
-            failing("PUT", "/config/advanced", 34, {"cpu_cache_capacity": None}, says="an explicit null"),
-            failing("PUT", "/config/advanced", 35, {"unheard_of": 1}, says="unknown field: 500 in 1.x, 35 decided"),
+            Step(
+                "PUT",
+                "/config/advanced",
+                200,
+                OK,
+                {"cpu_cache_capacity": 1, "use_blas_threshold": 1000},
+            ),
+            Step(
+                "GET",
+                "/config/advanced",
+                200,
+                {**advanced, "cpu_cache_capacity": 1},
+                says="GiB both ways, decided",
+            ),
+            failing(
+                "PUT", "/config/advanced", 34, {"cpu_cache_capacity": None}, says="an explicit null"
+            ),
+            failing(
+                "PUT",
+                "/config/advanced",
+                35,
+                {"unheard_of": 1},
+                says="unknown field: 500 in 1.x, 35 decided",
+            ),
             Step("GET", "/config/gpu_resources", 404, PLAIN, says="CPU build: no mapping"),
-            Step("PUT", "/config/gpu_resources", 404, PLAIN, {"enable": False}, says="CPU build: no mapping"),
+            Step(
+                "PUT",
+                "/config/gpu_resources",
+                404,
+                PLAIN,
+                {"enable": False},
+                says="CPU build: no mapping",
+            ),
             Step("GET", "/unheard_of", 404, PLAIN, says="four lines of plain text"),
-            Step("OPTIONS", "/collections/any/vectors", 204, None, says="204 and CORS headers on every path"),
+            Step(
+                "OPTIONS",
+                "/collections/any/vectors",
+                204,
+                None,
+                says="204 and CORS headers on every path",
+            ),
         ],
     )
     yield (
@@ -102,9 +153,18 @@ def server_steps() -> Iterator[tuple[str, list[Step]]]:
             Step("GET", "/system/tasktable", 200, {**OK, "reply": TEXT}),
             Step("GET", "/system/build_commit_id", 200, {**OK, "reply": TEXT}),
             Step(
-                "GET", "/system/info", 200, {**OK, "reply": re.compile(r'^{"memory_total":"\d+","memory_used":"\d+"}$')}
+                "GET",
+                "/system/info",
+                200,
+                {**OK, "reply": re.compile(r'^{"memory_total":"\d+","memory_used":"\d+"}$')},
             ),
-            Step("GET", "/system/unheard_of", 200, {**OK, "reply": "Unknown command"}, says="still 200 and code 0"),
+            Step(
+                "GET",
+                "/system/unheard_of",
+                200,
+                {**OK, "reply": "Unknown command"},
+                says="still 200 and code 0",
+            ),
             Step("PUT", "/system/unheard_of", 400, Failure(32), {}),
         ],
     )
@@ -121,16 +181,37 @@ def collection_steps() -> Iterator[tuple[str, list[Step]]]:
             failing("POST", "/collections", 34, ""),
             failing("POST", "/collections", 36, "{", says="malformed: 500 in 1.x, 36 decided"),
             failing(
-                "POST", "/collections", 35, {**FLAT8, "unheard_of": 1}, says="unknown field: 500 in 1.x, 35 decided"
+                "POST",
+                "/collections",
+                35,
+                {**FLAT8, "unheard_of": 1},
+                says="unknown field: 500 in 1.x, 35 decided",
             ),
             failing("POST", "/collections", 23, {**FLAT8, "metric_type": "l2"}, says="exact case"),
             failing("POST", "/collections", 7, {**FLAT8, "dimension": 32769}),
             failing("POST", "/collections", 5, {**FLAT8, "index_file_size": 0}),
             failing("POST", "/collections", 9, {**FLAT8, "collection_name": "9"}),
             Step("GET", "/collections", 200, {"collections": [made], "count": 1}),
-            Step("GET", "/collections?offset=0&page_size=0", 200, {"collections": [], "count": 1}, says="0 is legal"),
-            Step("GET", "/collections?offset=5", 200, {"collections": [], "count": 1}, says="beyond the end: empty"),
-            Step("GET", "/collections?all_required=True&offset=5", 200, {"collections": [made], "count": 1}),
+            Step(
+                "GET",
+                "/collections?offset=0&page_size=0",
+                200,
+                {"collections": [], "count": 1},
+                says="0 is legal",
+            ),
+            Step(
+                "GET",
+                "/collections?offset=5",
+                200,
+                {"collections": [], "count": 1},
+                says="beyond the end: empty",
+            ),
+            Step(
+                "GET",
+                "/collections?all_required=True&offset=5",
+                200,
+                {"collections": [made], "count": 1},
+            ),
             failing("GET", "/collections?page_size=x", 37, says="the text names `offset`"),
             Step("GET", "/collections/films", 200, made),
             Step("GET", "/collections/films/", 200, made, says="as without the slash"),
@@ -141,8 +222,21 @@ def collection_steps() -> Iterator[tuple[str, list[Step]]]:
     yield (
         "Vectors",
         [
-            failing("GET", "/collections/films/vectors?ids=1", 4, status=404, says="a collection with no data"),
-            Step("PUT", "/collections/films/vectors", 200, {"num": 0, "result": []}, search(), "no data"),
+            failing(
+                "GET",
+                "/collections/films/vectors?ids=1",
+                4,
+                status=404,
+                says="a collection with no data",
+            ),
+            Step(
+                "PUT",
+                "/collections/films/vectors",
+                200,
+                {"num": 0, "result": []},
+                search(),
+                "no data",
+            ),
             Step(
                 "POST",
                 "/collections/films/vectors",
@@ -151,11 +245,21 @@ def collection_steps() -> Iterator[tuple[str, list[Step]]]:
                 {"vectors": NUMBERS, "ids": list("123")},
             ),
             failing(
-                "POST", "/collections/films/vectors", 12, {"vectors": NUMBERS}, says="user ids and automatic ones mixed"
+                "POST",
+                "/collections/films/vectors",
+                12,
+                {"vectors": NUMBERS},
+                says="user ids and automatic ones mixed",
             ),
             failing("POST", "/collections/films/vectors", 12, {"vectors": NUMBERS, "ids": ["1"]}),
             failing("POST", "/collections/films/vectors", 11, {"vectors": [], "ids": []}),
-            failing("POST", "/collections/films/vectors", 7, {"vectors": [[1.0]], "ids": ["4"]}, says="wrong width"),
+            failing(
+                "POST",
+                "/collections/films/vectors",
+                7,
+                {"vectors": [[1.0]], "ids": ["4"]},
+                says="wrong width",
+            ),
             failing("POST", "/collections/films/vectors", 34, {"ids": ["4"]}),
             failing("POST", "/collections/films/vectors", 34, ""),
             failing("POST", "/collections/films/vectors", 35, {"vectors": NUMBERS, "ids": "4"}),
@@ -176,9 +280,16 @@ def collection_steps() -> Iterator[tuple[str, list[Step]]]:
                 {**OK, "vectors": [row("2"), {"id": "9", "vector": []}]},
             ),
             failing("GET", "/collections/films/vectors", 33),
-            failing("GET", "/collections/films/vectors?ids=" + ",".join(["1"] * 1001), 5, says="1001 ids"),
+            failing(
+                "GET",
+                "/collections/films/vectors?ids=" + ",".join(["1"] * 1001),
+                5,
+                says="1001 ids",
+            ),
             failing("GET", "/collections/films/vectors?ids=1&partition_tag=x", 1),
-            failing("GET", "/collections/films/vectors?ids=one", 12, says="30001 in 1.x, 12 decided"),
+            failing(
+                "GET", "/collections/films/vectors?ids=one", 12, says="30001 in 1.x, 12 decided"
+            ),
         ],
     )
     yield "Search and delete", list(search_steps())
@@ -195,12 +306,28 @@ def row(number: str) -> dict[str, Any]:
 def search_steps() -> Iterator[Step]:
     path = "/collections/films/vectors"
     found = [{"id": "1", "distance": "0.000000"}, {"id": "2", "distance": "0.080000"}]
-    filled = [{"id": "1", "distance": TEXT}, {"id": "2", "distance": TEXT}, {"id": "3", "distance": TEXT}]
+    filled = [
+        {"id": "1", "distance": TEXT},
+        {"id": "2", "distance": TEXT},
+        {"id": "3", "distance": TEXT},
+    ]
     by_id = {"search": {"topk": 2, "params": {}, "ids": ["1"]}}
-    yield Step("PUT", path, 200, {"num": 1, "result": [found]}, search(), "ids and distances are strings, six decimals")
+    yield Step(
+        "PUT",
+        path,
+        200,
+        {"num": 1, "result": [found]},
+        search(),
+        "ids and distances are strings, six decimals",
+    )
     yield Step("PUT", path, 200, {"num": 1, "result": [found]}, by_id, "by id")
     yield Step(
-        "PUT", path, 200, {"num": 1, "result": [[*filled, {"id": "-1", "distance": TEXT}]]}, search(topk=4), "filled up"
+        "PUT",
+        path,
+        200,
+        {"num": 1, "result": [[*filled, {"id": "-1", "distance": TEXT}]]},
+        search(topk=4),
+        "filled up",
     )
     yield Step(
         "PUT",
@@ -211,13 +338,25 @@ def search_steps() -> Iterator[Step]:
         "the rows without a tag",
     )
     yield failing("PUT", path, 1, search(partition_tags=["x"]), says="no tag matches")
-    yield failing("PUT", path, 1, search(partition_tags=[".*"]), says="no pattern matches `_default`")
+    yield failing(
+        "PUT", path, 1, search(partition_tags=[".*"]), says="no pattern matches `_default`"
+    )
     yield failing("PUT", path, 36, search(partition_tags="x"))
     yield failing("PUT", path, 10, search(topk=0))
-    yield failing("PUT", path, 34, {"search": {"topk": 2, "vectors": NUMBERS}}, says="`params` is needed even for FLAT")
+    yield failing(
+        "PUT",
+        path,
+        34,
+        {"search": {"topk": 2, "vectors": NUMBERS}},
+        says="`params` is needed even for FLAT",
+    )
     yield failing("PUT", path, 7, search(vectors=[[1.0]]), says="wrong width")
     yield failing(
-        "PUT", path, 12, {"search": {"topk": 2, "params": {}, "ids": ["one"]}}, says="30001 in 1.x, 12 decided"
+        "PUT",
+        path,
+        12,
+        {"search": {"topk": 2, "params": {}, "ids": ["one"]}},
+        says="30001 in 1.x, 12 decided",
     )
     yield failing("PUT", path, 35, {"look": {}})
     yield failing("PUT", path, 36, "{")
@@ -269,13 +408,25 @@ def part_steps() -> Iterator[tuple[str, list[Step]]]:
                 {**FILMS, "index": "IVFFLAT", "index_params": '{"nlist":16}'},
                 "and a string here",
             ),
-            failing("PUT", "/collections/films/vectors", 5, search(), says="`nprobe` is needed for IVF"),
-            Step("PUT", "/collections/films/vectors", 200, {"num": 1, "result": [list]}, search(params={"nprobe": 16})),
+            failing(
+                "PUT", "/collections/films/vectors", 5, search(), says="`nprobe` is needed for IVF"
+            ),
+            Step(
+                "PUT",
+                "/collections/films/vectors",
+                200,
+                {"num": 1, "result": [list]},
+                search(params={"nprobe": 16}),
+            ),
             failing("POST", path, 8, {"index_type": "IVF", "params": {}}),
             failing("POST", path, 34, {"index_type": "FLAT"}),
             failing("POST", path, 5, {"index_type": "IVFFLAT", "params": {"nlist": 0}}),
             failing(
-                "POST", path, 7, {"index_type": "IVFPQ", "params": {"nlist": 16, "m": 3}}, says="m does not divide 2"
+                "POST",
+                path,
+                7,
+                {"index_type": "IVFPQ", "params": {"nlist": 16, "m": 3}},
+                says="m does not divide 2",
             ),
             failing("POST", "/collections/missing/indexes", 4, ivf, status=404),
             Step("DELETE", path, 204, None),
@@ -288,17 +439,33 @@ def part_steps() -> Iterator[tuple[str, list[Step]]]:
 def segment_steps(segment: str) -> Iterator[tuple[str, list[Step]]]:
     path = "/collections/films/segments"
     rows = [row("1"), row("2"), row("3")]
-    stats = {"partitions": [{"row_count": 3, "segments": [SEGMENT], "tag": "_default"}], "row_count": 3}
+    stats = {
+        "partitions": [{"row_count": 3, "segments": [SEGMENT], "tag": "_default"}],
+        "row_count": 3,
+    }
     yield (
         "Segments",
         [
             Step("GET", "/collections/films?info=stat", 200, stats),
-            Step("GET", path, 200, {**OK, "count": 1, "segments": [{**SEGMENT, "partition_tag": "_default"}]}),
-            Step("GET", f"{path}?partition_tag=x", 200, {**OK, "count": 0, "segments": []}, says="an exact filter"),
+            Step(
+                "GET",
+                path,
+                200,
+                {**OK, "count": 1, "segments": [{**SEGMENT, "partition_tag": "_default"}]},
+            ),
+            Step(
+                "GET",
+                f"{path}?partition_tag=x",
+                200,
+                {**OK, "count": 0, "segments": []},
+                says="an exact filter",
+            ),
             failing("GET", f"{path}?offset=-1", 37),
             failing("GET", "/collections/missing/segments", 4, status=404),
             Step("GET", f"{path}/{segment}/ids", 200, {"ids": list("123"), "count": 3}),
-            Step("GET", f"{path}/{segment}/ids?page_size=1&offset=1", 200, {"ids": ["2"], "count": 3}),
+            Step(
+                "GET", f"{path}/{segment}/ids?page_size=1&offset=1", 200, {"ids": ["2"], "count": 3}
+            ),
             Step("GET", f"{path}/{segment}/vectors", 200, {**OK, "count": 3, "vectors": rows}),
             failing("GET", f"{path}/1/ids", 4, status=404),
             failing("GET", f"{path}/1/vectors", 4, status=404),
@@ -337,7 +504,11 @@ def last_steps() -> Iterator[tuple[str, list[Step]]]:
                 says="sections, keys, values as text",
             ),
             Step(
-                "PUT", config, 200, {**OK, "message": TEXT, "restart_required": False}, {"cache": {"cache_size": "2GB"}}
+                "PUT",
+                config,
+                200,
+                {**OK, "message": TEXT, "restart_required": False},
+                {"cache": {"cache_size": "2GB"}},
             ),
             failing("PUT", config, 35, {"cache": 1}),
             failing("PUT", config, 36, "{"),
@@ -362,7 +533,9 @@ def last_steps() -> Iterator[tuple[str, list[Step]]]:
         "The end",
         [
             Step("DELETE", "/collections/films", 204, None),
-            Step("DELETE", "/collections/films", 404, Failure(4, "Collection films does not exist.")),
+            Step(
+                "DELETE", "/collections/films", 404, Failure(4, "Collection films does not exist.")
+            ),
         ],
     )
 
@@ -394,9 +567,13 @@ def asked(client: httpx.Client, step: Step) -> tuple[str, str | None]:
     plain = not reply.headers.get("content-type", "").startswith("application/json")
     answer: Any = (reply.text or None) if plain else reply.json()
     wrong = reply.status_code != step.status or not allowed(step.answer, answer)
-    if reply.headers.get("access-control-allow-origin") != "*" and not isinstance(step.answer, re.Pattern):
+    if reply.headers.get("access-control-allow-origin") != "*" and not isinstance(
+        step.answer, re.Pattern
+    ):
         wrong = True
-    request = f"`{step.method} {short(step.path)}`" + (f" `{short(step.content)}`" if step.content else "")
+    request = f"`{step.method} {short(step.path)}`" + (
+        f" `{short(step.content)}`" if step.content else ""
+    )
     line = f"| {cell(request)} | {cell(told(step))} | {reply.status_code} {cell(code(short(reply.text)))} |\n"
     return line, f"{step}: {reply.status_code} {reply.text}" if wrong else None
 
@@ -463,8 +640,20 @@ def page(client: httpx.Client) -> tuple[str, list[str]]:
 def serving() -> Iterator[str]:
     """The address of `milvine serve` over an empty folder."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "milvine", "serve", "--port", "0", "--http-port", "0", "--data", folder]
-        command += ["--set", "cache.cache_size=4GB"]  # the default, which limited memory would make smaller
+        command = [
+            sys.executable,
+            "-m",
+            "milvine",
+            "serve",
+            "--port",
+            "0",
+            "--http-port",
+            "0",
+            "--data",
+            folder,
+        ]
+        # The default, which limited memory would make smaller.
+        command += ["--set", "cache.cache_size=4GB"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
             assert server.stdout is not None
             ready = server.stdout.readline()
@@ -477,7 +666,10 @@ def serving() -> Iterator[str]:
 
 
 def main() -> int:
-    with serving() as address, httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
+    with (
+        serving() as address,
+        httpx.Client(base_url=address, timeout=60, trust_env=False) as client,
+    ):
         text, wrong = page(client)
     print("\n".join(wrong), file=sys.stderr)
     if "--check" in sys.argv:

@@ -1,4 +1,6 @@
-"""What every test shares: hypothesis profiles. CI draws the same examples each time; developers get new ones."""
+"""What every test shares: hypothesis profiles. CI draws the same examples each time; developers get
+new ones.
+"""
 
 from __future__ import annotations
 

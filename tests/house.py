@@ -1,4 +1,6 @@
-"""The rules of the house as functions over parsed modules. `test_house.py` applies them to src and to bad examples."""
+"""The rules of the house as functions over parsed modules. `test_house.py` applies them to src and
+to bad examples.
+"""
 
 from __future__ import annotations
 
@@ -47,10 +49,23 @@ LEAVES = (
     "interpreter",
     "redaction",
 )
-VAGUE_NAMES = {"utils", "util", "helpers", "helper", "manager", "managers", "common", "core", "misc", "impl"}
+VAGUE_NAMES = {
+    "utils",
+    "util",
+    "helpers",
+    "helper",
+    "manager",
+    "managers",
+    "common",
+    "core",
+    "misc",
+    "impl",
+}
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
-_STOPS_CLOCKS = re.compile(r"""setattr\(\s*(?:[\w.]+\.)?time,|setattr\(\s*["'](?:[\w.]+\.)?time\.\w""")
+_STOPS_CLOCKS = re.compile(
+    r"""setattr\(\s*(?:[\w.]+\.)?time,|setattr\(\s*["'](?:[\w.]+\.)?time\.\w"""
+)
 _IMPORTS = (ast.Import, ast.ImportFrom)
 
 
@@ -74,7 +89,9 @@ class Module:
         return parts[1] if parts[0] == "milvine" and len(parts) > 1 else parts[0]
 
     def functions(self) -> list[FunctionNode]:
-        return [n for n in ast.walk(self.tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+        return [
+            n for n in ast.walk(self.tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
+        ]
 
     def targets(self, node: ast.stmt) -> Iterator[str]:
         """Full names that an import statement names: of modules, or of things in them."""
@@ -84,7 +101,11 @@ class Module:
             base = self._base(node)
             for alias in node.names:
                 full = f"{base}.{alias.name}"
-                yield full if full in self.known or not base.startswith(("milvine", "milvus")) else base
+                yield (
+                    full
+                    if full in self.known or not base.startswith(("milvine", "milvus"))
+                    else base
+                )
 
     def _base(self, node: ast.ImportFrom) -> str:
         if not node.level:
@@ -156,7 +177,9 @@ def function_sizes(modules: list[Module]) -> tuple[float, float]:
 
 
 def stopped_clocks(source: str) -> list[str]:
-    """Where a test gives `time` itself another clock, instead of giving one module another `time`."""
+    """Where a test gives `time` itself another clock, instead of giving one module another
+    `time`.
+    """
     return [line.strip() for line in source.splitlines() if _STOPS_CLOCKS.search(line)]
 
 
@@ -192,7 +215,9 @@ def unknown_layers(module: Module) -> list[str]:
 
 def cycles(modules: list[Module]) -> list[str]:
     """Import cycles among modules, those inside functions left out."""
-    graph = {m.name: {t for t in m.static_imports() if t in m.known and t != m.name} for m in modules}
+    graph = {
+        m.name: {t for t in m.static_imports() if t in m.known and t != m.name} for m in modules
+    }
     done: set[str] = set()
     found: list[str] = []
 
@@ -222,11 +247,15 @@ def function_level_imports(module: Module) -> list[str]:
 
 
 def orphans(modules: list[Module], also_used: str = "") -> list[str]:
-    """Modules that nobody imports, starts by name, or mentions in `also_used` (the text of tests and packaging)."""
+    """Modules that nobody imports, starts by name, or mentions in `also_used` (the text of tests
+    and packaging).
+    """
     named: set[str] = set()
     for module in modules:
         texts = {str(n.value) for n in ast.walk(module.tree) if isinstance(n, ast.Constant)}
-        mentioned = {t for t, _ in module.imports()} | texts | {f"{module.name}.{text}" for text in texts}
+        mentioned = (
+            {t for t, _ in module.imports()} | texts | {f"{module.name}.{text}" for text in texts}
+        )
         named |= {name for name in mentioned if name != module.name}
     with_parents = {".".join(n.split(".")[:i]) for n in named for i in range(1, n.count(".") + 2)}
     return [m.name for m in modules if m.name not in with_parents and m.name not in also_used]
@@ -243,13 +272,21 @@ def imports_any(module: Module, banned: tuple[str, ...], static_only: bool = Fal
 
 
 def mentions_any(module: Module, banned: tuple[str, ...]) -> list[str]:
-    """Dotted names such as `os.environ` or calls such as `open` that appear in the code (not in comments or texts)."""
-    names = {ast.unparse(n): n.lineno for n in ast.walk(module.tree) if isinstance(n, ast.Attribute)}
+    """Dotted names such as `os.environ` or calls such as `open` that appear in the code (not in
+    comments or texts).
+    """
+    names = {
+        ast.unparse(n): n.lineno for n in ast.walk(module.tree) if isinstance(n, ast.Attribute)
+    }
     names |= {
-        n.func.id: n.lineno for n in ast.walk(module.tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
+        n.func.id: n.lineno
+        for n in ast.walk(module.tree)
+        if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
     }
     names |= dict(module.imports())
-    hits = {n: line for n, line in names.items() if any(n == b or n.startswith(b + ".") for b in banned)}
+    hits = {
+        n: line for n, line in names.items() if any(n == b or n.startswith(b + ".") for b in banned)
+    }
     return [f"{module.name}:{line} uses {n}" for n, line in sorted(hits.items())]
 
 
@@ -292,8 +329,12 @@ def vague_names(module: Module) -> list[str]:
 
 
 def undocumented(keys: Mapping[str, str], page: str) -> list[str]:
-    """Keys without a row ``| `key` | default |`` in a page; values are the defaults as the page writes them."""
-    return [f"`{k}` with default `{d}`" for k, d in keys.items() if f"| `{k}` | `{d}` |" not in page]
+    """Keys without a row ``| `key` | default |`` in a page; values are the defaults as the page
+    writes them.
+    """
+    return [
+        f"`{k}` with default `{d}`" for k, d in keys.items() if f"| `{k}` | `{d}` |" not in page
+    ]
 
 
 def machine_paths(text: str) -> list[str]:

@@ -42,7 +42,9 @@ def line_of_points(rows: int = 200) -> Dataset:
     """Row i lies at i; the queries at -1, -2 and -3, so that the nearest rows are 0, 1, 2, ..."""
     train = np.arange(rows, dtype=np.float32)[:, None]
     queries = -np.arange(1, 4, dtype=np.float32)[:, None]
-    return Dataset("line", MetricType.L2, train, queries, sets.nearest(train, queries, MetricType.L2))
+    return Dataset(
+        "line", MetricType.L2, train, queries, sets.nearest(train, queries, MetricType.L2)
+    )
 
 
 def test_the_truth_has_recall_one() -> None:
@@ -64,7 +66,9 @@ def test_dead_rows_are_no_answer_and_their_successors_are() -> None:
 
 def test_a_row_as_near_as_the_last_neighbour_counts() -> None:
     train = np.zeros((300, 4), np.float32)
-    data = Dataset("same", MetricType.IP, train, train[:1], sets.nearest(train, train[:1], MetricType.IP))
+    data = Dataset(
+        "same", MetricType.IP, train, train[:1], sets.nearest(train, train[:1], MetricType.IP)
+    )
     assert sets.recall(data, np.arange(200, 210)[None, :], NOBODY) == 1.0
 
 
@@ -95,7 +99,9 @@ def test_every_type_is_measured_with_parameters_that_fit() -> None:
 
 def test_actions_take_turns() -> None:
     order: list[str] = []
-    alternate(2, lambda: order.append("a"), lambda: order.append("b"), before=lambda: order.append("-"))
+    alternate(
+        2, lambda: order.append("a"), lambda: order.append("b"), before=lambda: order.append("-")
+    )
     assert "".join(order) == "-a-b-a-b"
 
 
@@ -111,8 +117,15 @@ def test_the_plain_file_holds_the_same_bytes(tmp_path: Path) -> None:
 
 def test_clustered_vectors_are_the_same_each_time() -> None:
     first, second = clustered(500, 20), clustered(500, 20)
-    assert np.array_equal(first.train, second.train) and np.array_equal(first.queries, second.queries)
-    assert (first.rows, first.dimension, len(first.queries), first.nearest.shape) == (500, 128, 20, (20, 100))
+    assert np.array_equal(first.train, second.train) and np.array_equal(
+        first.queries, second.queries
+    )
+    assert (first.rows, first.dimension, len(first.queries), first.nearest.shape) == (
+        500,
+        128,
+        20,
+        (20, 100),
+    )
     assert recall(first, first.nearest) == 1.0
 
 
@@ -161,19 +174,35 @@ def test_the_part_builds_has_a_table_too() -> None:
 
 def test_contenders_take_turns_and_one_that_fails_drops_out(tmp_path: Path) -> None:
     data = clustered(300, 20)
-    plan = Plan(1, rounds=1, seconds=0.02, clients=(1, 2), many=(5,), entries=(*OWN_ENTRIES[:2], toy(tmp_path)))
+    plan = Plan(
+        1,
+        rounds=1,
+        seconds=0.02,
+        clients=(1, 2),
+        many=(5,),
+        entries=(*OWN_ENTRIES[:2], toy(tmp_path)),
+    )
     rows: list[dict[str, Any]] = []
     (tmp_path / "work").mkdir()
     Race(data, plan, tmp_path / "work", rows.append).run([KINDS["exact"], KINDS["HNSW"]])
-    searches = {(row["kind"], row["contender"], row["clients"]): row for row in rows if row["what"] == "search"}
+    searches = {
+        (row["kind"], row["contender"], row["clients"]): row
+        for row in rows
+        if row["what"] == "search"
+    }
     assert searches["exact", RAW, 2]["recall"] == searches["exact", "embedded", 1]["recall"] == 1.0
     assert searches["exact", "toy", 2]["recall"] < 0.2
-    assert searches["exact", "embedded", 1]["of_raw"] > 0 and searches["HNSW", RAW, 1]["of_raw"] == 1.0
+    assert (
+        searches["exact", "embedded", 1]["of_raw"] > 0 and searches["HNSW", RAW, 1]["of_raw"] == 1.0
+    )
     assert ("HNSW", "toy", 1) not in searches
     assert [(row["contender"], row["why"]) for row in rows if row["what"] == "failed"] == [
         ("toy", "RuntimeError: no graphs")
     ]
-    assert {(row["contender"], row["nq"]) for row in rows if row["what"] == "many"} == {(RAW, 5), ("embedded", 5)}
+    assert {(row["contender"], row["nq"]) for row in rows if row["what"] == "many"} == {
+        (RAW, 5),
+        ("embedded", 5),
+    }
     assert {row["contender"] for row in rows if row["what"] == "cold start"} == {"embedded"}
     assert [row["rate"] > 0 for row in rows if row["what"] == "ingest"] == [True] * 3
 
@@ -201,7 +230,14 @@ def test_a_worker_that_says_nothing_is_ended(tmp_path: Path) -> None:
 
 
 def measured(contender: str, rate: float, clients: int = 1, **more: Any) -> dict[str, Any]:
-    row = {"what": "search", "data": "d", "rows": 1, "kind": "HNSW", "contender": contender, "clients": clients}
+    row = {
+        "what": "search",
+        "data": "d",
+        "rows": 1,
+        "kind": "HNSW",
+        "contender": contender,
+        "clients": clients,
+    }
     return {
         **row,
         "recall": 0.9,
@@ -219,7 +255,14 @@ def test_targets_are_met_or_missed() -> None:
         measured("embedded", 8_000),
         measured("server", 2_500, server_cpu=250.0),
         measured("pgvector", 1_000),
-        {"what": "get", "contender": "server", "name": "get", "value": 0.01, "goal": 0.005, "at_most": True},
+        {
+            "what": "get",
+            "contender": "server",
+            "name": "get",
+            "value": 0.01,
+            "goal": 0.005,
+            "at_most": True,
+        },
     ]
     found = {target.name.split(": ")[-1]: target for target in judge(rows)}
     assert found["microseconds of an embedded search over raw faiss"].met
@@ -232,13 +275,19 @@ def test_targets_are_met_or_missed() -> None:
 def test_results_are_written_with_a_picture(tmp_path: Path) -> None:
     results = Results({"rounds": 1})
     for contender, rate in ((RAW, 10_000.0), ("a <b> & c", 1.5)):
-        results.add(measured(contender, rate, p50=1.0, p99=2.0, least=rate, most=rate, server_cpu=None))
-        results.add({**measured(contender, 2 * rate), "what": "curve", "breadth": 16, "recall": 0.8})
+        results.add(
+            measured(contender, rate, p50=1.0, p99=2.0, least=rate, most=rate, server_cpu=None)
+        )
+        results.add(
+            {**measured(contender, 2 * rate), "what": "curve", "breadth": 16, "recall": 0.8}
+        )
     paths = results.save(tmp_path, "search")
     assert [path.name for path in paths] == ["search.json", "search.md", "search.svg"]
     content = json.loads(paths[0].read_text(encoding="utf-8"))
     assert len(content["rows"]) == 4 and content["machine"]["cores"] >= 1
-    assert "| d | HNSW | raw faiss | 1 | 0.900 | 10,000 (10,000 to 10,000) |" in paths[1].read_text(encoding="utf-8")
+    assert "| d | HNSW | raw faiss | 1 | 0.900 | 10,000 (10,000 to 10,000) |" in paths[1].read_text(
+        encoding="utf-8"
+    )
     picture = ElementTree.fromstring(paths[2].read_text(encoding="utf-8"))
     assert len([line for line in picture.iter() if line.tag.endswith("polyline")]) == 2
 
@@ -249,7 +298,11 @@ def test_nothing_measured_is_no_picture(tmp_path: Path) -> None:
 
 
 def test_the_guard_sees_what_fell() -> None:
-    rows = [measured(RAW, 10_000), measured("embedded", 8_000), {**measured("server", 4_000), "clients": 8}]
+    rows = [
+        measured(RAW, 10_000),
+        measured("embedded", 8_000),
+        {**measured("server", 4_000), "clients": 8},
+    ]
     recorded = guard.ratios(rows)
     assert recorded["search: HNSW, embedded, 1 clients"] == 0.8
     assert guard.fallen(recorded, recorded, guard.TOLERANCES) == []
@@ -267,14 +320,20 @@ def test_growth_is_put_beside_that_of_raw() -> None:
         for contender, rate in ((RAW, 1000.0), ("server", 100.0)):
             results.rows.append({**measured(contender, rate / slower), "rows": rows})
     add_growth(results)
-    assert [(row["contender"], row["value"]) for row in results.rows if row["what"] == "growth"] == [("server", 1.0)]
+    assert [
+        (row["contender"], row["value"]) for row in results.rows if row["what"] == "growth"
+    ] == [("server", 1.0)]
 
 
 def test_every_peer_has_an_adapter() -> None:
-    assert {peer.module for peer in peers.PEERS} == {path.stem for path in peers.ADAPTERS.glob("[a-z]*.py")}
+    assert {peer.module for peer in peers.PEERS} == {
+        path.stem for path in peers.ADAPTERS.glob("[a-z]*.py")
+    }
     for peer in peers.PEERS:
         source = (peers.ADAPTERS / f"{peer.module}.py").read_text(encoding="utf-8")
-        defined = {node.name for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)}
+        defined = {
+            node.name for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)
+        }
         assert {"connect", "insert", "loaded", "build", "tune", "search", "close"} <= defined
         assert "milvine" not in source and "from bench" not in source
 
@@ -290,7 +349,10 @@ def test_a_memory_limit_is_made_or_refused_with_a_reason() -> None:
 
 @pytest.mark.parametrize(
     ("code", "why"),
-    [("import os; os.kill(os.getpid(), 9)", "exit code -9 (-9: killed"), ("input()", "ConnectionError: gone")],
+    [
+        ("import os; os.kill(os.getpid(), 9)", "exit code -9 (-9: killed"),
+        ("input()", "ConnectionError: gone"),
+    ],
 )
 def test_a_server_that_died_under_its_limit_is_a_figure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, why: str
@@ -303,7 +365,9 @@ def test_a_server_that_died_under_its_limit_is_a_figure(
     results = Results({})
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as process:
         server: Any = SimpleNamespace(process=process, place="127.0.0.1:1")
-        limited._Life(results, line_of_points(), tmp_path, 200 << 20, server).live(options_of(["limited"]))
+        limited._Life(results, line_of_points(), tmp_path, 200 << 20, server).live(
+            options_of(["limited"])
+        )
     assert [(row["kind"], row["value"]) for row in results.rows] == [
         ("ingest", 0.0),
         ("IVF_FLAT", 0.0),
@@ -315,7 +379,9 @@ def test_a_server_that_died_under_its_limit_is_a_figure(
 
 
 def test_the_command_line_makes_parts() -> None:
-    options = options_of(["search", "--rows", "2000", "--kinds", "exact", "--contenders", "server", "--rounds", "2"])
+    options = options_of(
+        ["search", "--rows", "2000", "--kinds", "exact", "--contenders", "server", "--rounds", "2"]
+    )
     chosen = search.plan(options, OWN_ENTRIES)
     assert (chosen.rounds, chosen.kinds) == (2, ("exact",))
     assert [entry.name for entry in chosen.entries] == [RAW, "server"]
@@ -328,14 +394,18 @@ def test_milvine_bench_refuses_a_file_that_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"])
-def test_milvine_bench_leaves_its_caller_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_milvine_bench_leaves_its_caller_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     def replaced(*_: Any) -> None:
         raise AssertionError("this process was to be replaced")
 
     for call in ("execv", "execve"):
         monkeypatch.setattr(os, call, replaced)
     seen: list[str | None] = []
-    monkeypatch.setattr("milvine.bench.vectors.from_file", lambda *_: seen.append(os.environ.get(name)) or 1 / 0)
+    monkeypatch.setattr(
+        "milvine.bench.vectors.from_file", lambda *_: seen.append(os.environ.get(name)) or 1 / 0
+    )
     monkeypatch.setenv(name, "512")
     before = signal.getsignal(signal.SIGTERM)
     answer = CliRunner().invoke(app, ["bench", "--vectors", str(tmp_path / "no.npy")])

@@ -1,4 +1,6 @@
-"""The tree keeps its own rules: sizes, layers, what a part must not know, settings and errors accounted for."""
+"""The tree keeps its own rules: sizes, layers, what a part must not know, settings and errors
+accounted for.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ MODULES = house.load(ROOT / "src")
 
 # Where our own modules may be imported on first use: nowhere else.
 LAZY = ("milvine.index.registry", "milvine.client.transports", "milvine.cli")
-# Tells faiss how its threads wait, which can only be said through the environment, and puts that back.
+# Tells faiss how its threads wait, which can only be said through the environment, and puts that
+# back.
 SETS_THE_ENVIRONMENT = ("milvine.index.native",)
 # The body of a process of its own: its standard error is how it tells its parent.
 PROCESSES = ("milvine.maintenance.builder",)
@@ -43,7 +46,14 @@ def _named(*names: str) -> list[Module]:
 
 def _texts() -> dict[str, str]:
     """Every text that ships or that a developer reads, by path."""
-    code = ("src/**/*.py", "src/**/*.proto", "tests/**/*.py", "bench/*.py", "examples/*.py", "scripts/*")
+    code = (
+        "src/**/*.py",
+        "src/**/*.proto",
+        "tests/**/*.py",
+        "bench/*.py",
+        "examples/*.py",
+        "scripts/*",
+    )
     prose = ("docs/**/*.md", "*.md", "findings/*", "Makefile", "pyproject.toml", ".ci/run")
     paths = [p for pattern in code + prose for p in ROOT.glob(pattern) if p.is_file()]
     return {str(p.relative_to(ROOT)): p.read_text(encoding="utf-8") for p in paths}
@@ -69,7 +79,8 @@ def test_most_functions_are_short(capsys: pytest.CaptureFixture[str]) -> None:
     lines = sorted(m.source.count("\n") for m in MODULES)
     with capsys.disabled():
         print(
-            f"\n{len(MODULES)} modules of at most {lines[-1]} lines; functions: median {median:g}, p90 {ninth_tenth:g}"
+            f"\n{len(MODULES)} modules of at most {lines[-1]} lines; functions: median {median:g},"
+            f" p90 {ninth_tenth:g}"
         )
     assert median < 10
     assert ninth_tenth < 40
@@ -96,7 +107,9 @@ def test_only_the_registries_import_on_first_use() -> None:
 
 
 def test_nothing_lies_unused() -> None:
-    users = "\n".join(text for path, text in _texts().items() if path.startswith(("tests/", "pyproject")))
+    users = "\n".join(
+        text for path, text in _texts().items() if path.startswith(("tests/", "pyproject"))
+    )
     entry_points = {"milvine", "milvus", "milvine.__main__"}
     assert set(house.orphans(MODULES, users)) - entry_points == set()
 
@@ -127,7 +140,9 @@ def test_only_the_cli_reads_the_environment() -> None:
 
 def test_client_imports_neither_server_nor_kernel() -> None:
     banned = ("milvine.server", "milvine.engine", "milvine.index", "faiss")
-    assert [v for m in _in("client", "milvus") for v in house.imports_any(m, banned, static_only=True)] == []
+    assert [
+        v for m in _in("client", "milvus") for v in house.imports_any(m, banned, static_only=True)
+    ] == []
 
 
 def test_nothing_replaces_its_process() -> None:
@@ -139,7 +154,10 @@ def test_nothing_replaces_its_process() -> None:
 
 
 def test_search_takes_no_lock() -> None:
-    banned = tuple(f"threading.{kind}" for kind in ("Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore"))
+    banned = tuple(
+        f"threading.{kind}"
+        for kind in ("Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore")
+    )
     assert [v for m in _in("search") for v in house.mentions_any(m, banned)] == []
 
 
@@ -147,7 +165,9 @@ def test_the_engine_calls_no_logger() -> None:
     banned = ("logging", "milvine.logs")
     engine = _in(*WRITE_AND_READ_PATHS)
     assert [v for m in engine for v in house.imports_any(m, banned)] == []
-    assert [v for m in engine if m.name not in PROCESSES for v in house.mentions_any(m, ("print",))] == []
+    assert [
+        v for m in engine if m.name not in PROCESSES for v in house.mentions_any(m, ("print",))
+    ] == []
 
 
 def test_policies_have_no_thread_clock_or_file() -> None:
@@ -161,8 +181,11 @@ def test_no_handler_hides_errors() -> None:
 
 
 def test_no_test_stops_the_clock_of_all_threads() -> None:
-    """A server of another test may serve in this process: its event loop would sleep for what the clock jumps."""
-    tests = [path for path in sorted((ROOT / "tests").rglob("*.py")) if path != Path(__file__)]  # bad examples are here
+    """A server of another test may serve in this process: its event loop would sleep for what the
+    clock jumps.
+    """
+    # Bad examples are here.
+    tests = [path for path in sorted((ROOT / "tests").rglob("*.py")) if path != Path(__file__)]
     stopped = {path.name: house.stopped_clocks(path.read_text(encoding="utf-8")) for path in tests}
     assert {name: found for name, found in stopped.items() if found} == {}
 
@@ -179,13 +202,17 @@ def test_nothing_is_named_after_a_pattern() -> None:
 
 
 def test_no_text_names_a_path_of_one_machine() -> None:
-    assert {path: found for path, text in _texts().items() if (found := house.machine_paths(text))} == {}
+    assert {
+        path: found for path, text in _texts().items() if (found := house.machine_paths(text))
+    } == {}
 
 
 # Findings
 
 
-@pytest.mark.parametrize("script", sorted((ROOT / "findings").glob("*.sh")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "script", sorted((ROOT / "findings").glob("*.sh")), ids=lambda path: path.stem
+)
 def test_a_finding_says_what_surprises_and_pins_what_it_tries(script: Path) -> None:
     assert os.access(script, os.X_OK)
     assert f"`{script.name}`" in _page("findings/README.md")
@@ -246,8 +273,12 @@ def _module(name: str, source: str, *known: str) -> Module:
 def test_checkers_see_sizes() -> None:
     assert house.long_modules(_module("milvine.wal.log", "x = 1\n" * 401))
     assert not house.long_modules(_module("milvine.wal.log", "x = 1\n" * 400))
-    assert house.long_functions(_module("milvine.wal.log", "def f() -> None:\n" + "    x = 1\n" * 70))
-    assert not house.long_functions(_module("milvine.wal.log", "def f() -> None:\n" + "    x = 1\n" * 69))
+    assert house.long_functions(
+        _module("milvine.wal.log", "def f() -> None:\n" + "    x = 1\n" * 70)
+    )
+    assert not house.long_functions(
+        _module("milvine.wal.log", "def f() -> None:\n" + "    x = 1\n" * 69)
+    )
 
 
 @pytest.mark.parametrize(
@@ -259,11 +290,18 @@ def test_checkers_see_sizes() -> None:
         ("milvine.client.milvus", "from ..server import app", False),
         ("milvine.wal.log", "from ..catalog import sql", True),
         ("milvus", "from milvine.server import app", True),
-        ("milvine.engine.database", "from milvine.types import Ids\nfrom milvine.wal import log", False),
+        (
+            "milvine.engine.database",
+            "from milvine.types import Ids\nfrom milvine.wal import log",
+            False,
+        ),
     ],
 )
 def test_checkers_see_directions(name: str, source: str, bad: bool) -> None:
-    assert bool(house.upward_imports(_module(name, source, "milvine.engine", "milvine.catalog.sql"))) is bad
+    assert (
+        bool(house.upward_imports(_module(name, source, "milvine.engine", "milvine.catalog.sql")))
+        is bad
+    )
 
 
 def test_checkers_see_cycles_and_orphans() -> None:
@@ -272,7 +310,9 @@ def test_checkers_see_cycles_and_orphans() -> None:
     b = _module(names[1], "from milvine.wal.c import x", *names)
     c = _module(names[2], "import milvine.wal.a", *names)
     lazy = _module(names[2], "def f():\n    import milvine.wal.a", *names)
-    assert house.cycles([a, b, c]) == ["milvine.wal.a -> milvine.wal.b -> milvine.wal.c -> milvine.wal.a"]
+    assert house.cycles([a, b, c]) == [
+        "milvine.wal.a -> milvine.wal.b -> milvine.wal.c -> milvine.wal.a"
+    ]
     assert house.cycles([a, b, lazy]) == []
     assert house.function_level_imports(lazy)
     assert house.orphans([a, b]) == ["milvine.wal.a"]
@@ -296,18 +336,26 @@ def test_checkers_see_what_is_banned(source: str, banned: str) -> None:
 def test_checkers_see_imports() -> None:
     module = _module("milvine.wire.packed", "import grpc.aio\ndef f():\n    import faiss")
     assert house.imports_any(module, ("grpc",)) == ["milvine.wire.packed imports grpc.aio"]
-    assert house.imports_any(module, ("faiss",)) and not house.imports_any(module, ("faiss",), static_only=True)
+    assert house.imports_any(module, ("faiss",)) and not house.imports_any(
+        module, ("faiss",), static_only=True
+    )
 
 
-@pytest.mark.parametrize("source", ["def f(x) -> int: ...", "def f(x: int): ...", "def f(*args) -> None: ..."])
+@pytest.mark.parametrize(
+    "source", ["def f(x) -> int: ...", "def f(x: int): ...", "def f(*args) -> None: ..."]
+)
 def test_checkers_see_missing_annotations(source: str) -> None:
     assert house.missing_annotations(_module("milvine.types", source))
 
 
 def test_checkers_see_hidden_errors() -> None:
     assert house.silenced_errors(_module("milvine.types", "try:\n    x\nexcept:\n    y"))
-    assert house.silenced_errors(_module("milvine.types", "try:\n    x\nexcept Exception:\n    pass"))
-    assert not house.silenced_errors(_module("milvine.types", "try:\n    x\nexcept OSError:\n    pass"))
+    assert house.silenced_errors(
+        _module("milvine.types", "try:\n    x\nexcept Exception:\n    pass")
+    )
+    assert not house.silenced_errors(
+        _module("milvine.types", "try:\n    x\nexcept OSError:\n    pass")
+    )
 
 
 @pytest.mark.parametrize(

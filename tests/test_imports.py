@@ -1,4 +1,6 @@
-"""What a base install loads: the embedded database must not touch a package that only an extra brings."""
+"""What a base install loads: the embedded database must not touch a package that only an extra
+brings.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ SCRIPT = """
 import json, sys
 from milvus import Milvus, MetricType
 milvus = Milvus(uri=sys.argv[1])
-assert milvus.create_collection({"collection_name": "c", "dimension": 2, "metric_type": MetricType.L2}).OK()
+schema = {"collection_name": "c", "dimension": 2, "metric_type": MetricType.L2}
+assert milvus.create_collection(schema).OK()
 milvus.insert("c", [[1.0, 2.0], [3.0, 4.0]], ids=[1, 2])
 status, hits = milvus.search("c", top_k=1, query_records=[[1.0, 2.0]])
 assert hits[0][0].id == 1
@@ -44,7 +47,9 @@ def extras() -> set[str]:
 def test_the_embedded_database_loads_nothing_of_an_extra(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(milvine.__file__).parents[1])}
     uri = (tmp_path / "data").as_uri()
-    done = subprocess.run([sys.executable, "-c", SCRIPT, uri], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, uri], env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     optional = extras()
     assert {"fastapi", "uvicorn", "prometheus_client", "psutil", "opentelemetry"} <= optional
@@ -53,13 +58,23 @@ def test_the_embedded_database_loads_nothing_of_an_extra(tmp_path: Path) -> None
 
 def test_the_client_of_a_server_waits_for_no_setting_of_servers() -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(milvine.__file__).parents[1])}
-    script = "import sys, milvus; print(*({'milvine.config', 'milvine.storage', 'faiss'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    script = (
+        "import sys, milvus; print(*({'milvine.config', 'milvine.storage', 'faiss'} &"
+        " set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stdout + done.stderr
 
 
 def test_the_command_line_itself_does_not_wait_for_numpy() -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(milvine.__file__).parents[1])}
-    script = "import sys, milvine.cli; print(*({'numpy', 'faiss', 'grpc', 'sqlalchemy'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    script = (
+        "import sys, milvine.cli; print(*({'numpy', 'faiss', 'grpc', 'sqlalchemy'} &"
+        " set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stdout + done.stderr

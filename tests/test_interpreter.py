@@ -20,10 +20,14 @@ NAMES = ("json", "re", "types", "enum", "runpy", "signal", "numpy", "milvine")
 
 @pytest.fixture
 def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder holds files with the names of modules; the result is there once one of them ran."""
+    """The current folder holds files with the names of modules; the result is there once one of
+    them ran.
+    """
     ran = tmp_path / "ran"
     for name in NAMES:
-        (tmp_path / f"{name}.py").write_text(f"open({str(ran)!r}, 'a').write('{name} ')\nraise ImportError('a file')\n")
+        (tmp_path / f"{name}.py").write_text(
+            f"open({str(ran)!r}, 'a').write('{name} ')\nraise ImportError('a file')\n"
+        )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", ".", *(place for place in sys.path if place)])
     return ran
@@ -44,7 +48,9 @@ def test_code_and_modules_see_no_file_of_the_current_folder(hostile: Path) -> No
 def test_a_builder_imports_nothing_from_the_current_folder(hostile: Path, tmp_path: Path) -> None:
     with Database.open(tmp_path / "data", Settings(background=False, build_threads=1)) as database:
         database.create_collection("c", 8, 1024, MetricType.L2)
-        database.insert("c", np.random.default_rng(1).random((4200, 8), dtype=np.float32), np.arange(4200))
+        database.insert(
+            "c", np.random.default_rng(1).random((4200, 8), dtype=np.float32), np.arange(4200)
+        )
         database.create_index("c", IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 16}))
         (segment,) = database.stats("c").partitions[0].segments
     assert segment.index_name == "IVFFLAT" and not hostile.exists()
@@ -52,7 +58,12 @@ def test_a_builder_imports_nothing_from_the_current_folder(hostile: Path, tmp_pa
 
 @pytest.mark.parametrize(
     "given, found",
-    [("/opt/python3.12", "/opt/python3.12"), ("/usr/sbin/uwsgi", "python3"), ("", "python3"), (None, "python3")],
+    [
+        ("/opt/python3.12", "/opt/python3.12"),
+        ("/usr/sbin/uwsgi", "python3"),
+        ("", "python3"),
+        (None, "python3"),
+    ],
 )
 def test_a_program_with_python_in_it_is_no_interpreter(
     monkeypatch: pytest.MonkeyPatch, given: str | None, found: str
@@ -65,10 +76,15 @@ def test_a_program_with_python_in_it_is_no_interpreter(
 
 @pytest.mark.parametrize("options", [["-I"], ["-E", "-s"], ["-S"]])
 def test_what_is_started_is_kept_from_the_same_as_this_one(options: list[str]) -> None:
-    """Code that this interpreter would start, started under other options, starts a third under the same."""
+    """Code that this interpreter would start, started under other options, starts a third under the
+    same.
+    """
     flags = ["isolated", "ignore_environment", "no_user_site", "no_site"]
     print_flags = f"print([getattr(sys.flags, flag) for flag in {flags}])"
-    code = f"import milvine.interpreter as i, subprocess; subprocess.run(i.running({print_flags!r}), check=True)"
+    code = (
+        f"import milvine.interpreter as i, subprocess; subprocess.run(i.running({print_flags!r}),"
+        " check=True)"
+    )
     command = running(code)
     started = told([command[0], *options, *command[command.index("-c") :]])
     assert started == told([sys.executable, *options, "-c", f"import sys; {print_flags}"])
@@ -79,6 +95,11 @@ def test_a_server_started_by_dash_m_leaves_the_current_folder(tmp_path: Path) ->
     command = [sys.executable, "-m", "milvine", "version"]
     root = os.pathsep.join(place for place in sys.path if os.path.isabs(place))
     done = subprocess.run(
-        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True, timeout=120
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,4 +1,6 @@
-"""Chroma with its data in a folder. HNSW only; a build is waited for by inserting with everything in one batch size."""
+"""Chroma with its data in a folder. HNSW only; a build is waited for by inserting with everything
+in one batch size.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ class Chroma:
 
     def __init__(self, place: str, setup: dict[str, Any]) -> None:
         self.place = place
-        self.client = chromadb.PersistentClient(place, settings=chromadb.Settings(anonymized_telemetry=False))
+        self.client = chromadb.PersistentClient(
+            place, settings=chromadb.Settings(anonymized_telemetry=False)
+        )
         hnsw = {
             "space": _SPACES[setup["metric"]],
             "max_neighbors": 16,
@@ -26,7 +30,9 @@ class Chroma:
             "num_threads": setup["threads"],
         }
         self.collection: Any = (
-            self.client.create_collection("rows", configuration={"hnsw": hnsw}, embedding_function=None)
+            self.client.create_collection(
+                "rows", configuration={"hnsw": hnsw}, embedding_function=None
+            )
             if setup["create"]
             else self.client.get_collection("rows", embedding_function=None)
         )
@@ -44,10 +50,14 @@ class Chroma:
         self.collection.modify(configuration={"hnsw": {"ef_search": params["ef"]}})
 
     def search(self, query: Any, k: int) -> Any:
-        return _numbers(self.collection.query(query_embeddings=query, n_results=k, include=[])["ids"])[0]
+        return _numbers(
+            self.collection.query(query_embeddings=query, n_results=k, include=[])["ids"]
+        )[0]
 
     def search_many(self, queries: Any, k: int) -> Any:
-        return _numbers(self.collection.query(query_embeddings=queries, n_results=k, include=[])["ids"])
+        return _numbers(
+            self.collection.query(query_embeddings=queries, n_results=k, include=[])["ids"]
+        )
 
     def close(self) -> None:
         """It has nothing to close."""

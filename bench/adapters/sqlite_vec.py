@@ -25,7 +25,9 @@ class SqliteVec:
         if setup["create"]:
             self._connection().execute("PRAGMA journal_mode = WAL")
             self._connection().execute("PRAGMA synchronous = FULL")
-            self._connection().execute(f"CREATE VIRTUAL TABLE rows USING vec0(v float[{setup['dimension']}])")
+            self._connection().execute(
+                f"CREATE VIRTUAL TABLE rows USING vec0(v float[{setup['dimension']}])"
+            )
 
     def _connection(self) -> Any:
         if not hasattr(self.local, "connection"):
@@ -38,7 +40,9 @@ class SqliteVec:
     def insert(self, ids: Any, vectors: Any) -> None:
         with self._connection() as connection:
             pairs = zip(ids.tolist(), vectors)
-            connection.executemany("INSERT INTO rows (rowid, v) VALUES (?, ?)", ((i, v.tobytes()) for i, v in pairs))
+            connection.executemany(
+                "INSERT INTO rows (rowid, v) VALUES (?, ?)", ((i, v.tobytes()) for i, v in pairs)
+            )
 
     def loaded(self) -> None:
         """Every transaction is committed."""
@@ -53,7 +57,9 @@ class SqliteVec:
         return bytes(query.tobytes())
 
     def search(self, query: Any, k: int) -> Any:
-        found = self._connection().execute("SELECT rowid FROM rows WHERE v MATCH ? AND k = ?", (query, k))
+        found = self._connection().execute(
+            "SELECT rowid FROM rows WHERE v MATCH ? AND k = ?", (query, k)
+        )
         return [row[0] for row in found]
 
     def close(self) -> None:

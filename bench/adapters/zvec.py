@@ -15,11 +15,19 @@ class Zvec:
 
     def __init__(self, place: str, setup: dict[str, Any]) -> None:
         Path(place).parent.mkdir(parents=True, exist_ok=True)
-        self.place, self.threads, self.metric = place, int(setup["threads"]), _METRICS[setup["metric"]]
+        self.place, self.threads, self.metric = (
+            place,
+            int(setup["threads"]),
+            _METRICS[setup["metric"]],
+        )
         self.param: Any = None
         if setup["create"]:
-            vector = zvec.VectorSchema("v", zvec.DataType.VECTOR_FP32, setup["dimension"], self._index("exact", {}))
-            self.collection: Any = zvec.create_and_open(place, zvec.CollectionSchema("rows", vectors=[vector]))
+            vector = zvec.VectorSchema(
+                "v", zvec.DataType.VECTOR_FP32, setup["dimension"], self._index("exact", {})
+            )
+            self.collection: Any = zvec.create_and_open(
+                place, zvec.CollectionSchema("rows", vectors=[vector])
+            )
         else:
             self.collection = zvec.open(place)
 

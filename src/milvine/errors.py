@@ -1,4 +1,5 @@
-"""One tree of errors. Each class carries the wire code of the specification (1.3) from the line that defines it.
+"""One tree of errors. Each class carries the wire code of the specification (1.3) from the line
+that defines it.
 
     MilvineError
       CallerError            the caller must change the request
@@ -99,8 +100,8 @@ class CollectionNotFound(CallerError, code=ErrorCode.COLLECTION_NOT_EXISTS):
     @classmethod
     def named(cls, name: str) -> CollectionNotFound:
         return cls(
-            f"Collection {name} does not exist. Use milvus.has_collection to verify whether the collection exists. "
-            "You also can check whether the collection name exists."
+            f"Collection {name} does not exist. Use milvus.has_collection to verify whether the"
+            " collection exists. You also can check whether the collection name exists."
         )
 
 
@@ -134,7 +135,9 @@ class NothingStored(CallerError):
 
 
 class SegmentNotFound(CallerError):
-    """Merges and compaction give rows to segments of new names: look the names up again and retry."""
+    """Merges and compaction give rows to segments of new names: look the names up again
+    and retry.
+    """
 
     def __init__(self, message: str = "Segment does not exist") -> None:
         super().__init__(message)
@@ -183,13 +186,16 @@ class FolderGone(StorageFailed):
     @classmethod
     def at(cls, what: str, path: object) -> FolderGone:
         return cls(
-            f"{what} {path} was moved, removed or replaced while the database was open. Nothing more is written; what "
-            "was stored before is where it went. Close the database, and open it anew"
+            f"{what} {path} was moved, removed or replaced while the database was open. Nothing"
+            " more is written; what was stored before is where it went. Close the database, and"
+            " open it anew"
         )
 
 
 class DiskFull(StorageFailed):
-    """There is no room on the disk. Reads go on; writing goes on by itself as soon as there is room."""
+    """There is no room on the disk. Reads go on; writing goes on by itself as soon as there is
+    room.
+    """
 
 
 class CatalogFailed(StorageFailed, code=ErrorCode.META_FAILED):

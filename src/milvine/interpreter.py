@@ -1,7 +1,9 @@
-"""Command lines of further interpreters, which import from where this one does and never from the current folder.
+"""Command lines of further interpreters, which import from where this one does and never from the
+current folder.
 
-`python -c` and `python -m` put the current folder first: whoever may write there, a file json.py say, would have it run
-by whatever is started there. Python has an option against it from 3.11 on alone.
+`python -c` and `python -m` put the current folder first: whoever may write there, a file json.py
+say, would have it run by whatever is started there. Python has an option against it from 3.11 on
+alone.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ def executable() -> str:
 
 
 def _options() -> list[str]:
-    """Those of this interpreter that keep it from what others may set or put there, PYTHONHOME say."""
+    """Those of this interpreter that keep it from what others may set or put there,
+    PYTHONHOME say.
+    """
     flags = sys.flags
     chosen = {
         "-I": flags.isolated,
@@ -47,7 +51,9 @@ def _options() -> list[str]:
 
 
 def _places() -> list[str]:
-    """Those of this interpreter that do not depend on the current folder, and where Milvine itself was found."""
+    """Those of this interpreter that do not depend on the current folder, and where Milvine itself
+    was found.
+    """
     places = [place for place in sys.path if os.path.isabs(place)]
     home = str(Path(milvine.__file__).absolute().parents[1])
     return places if home in places else [home, *places]

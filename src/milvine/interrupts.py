@@ -1,4 +1,6 @@
-"""Telling an exception of whoever interrupts a call, as a signal's handler does, from one of the call itself."""
+"""Telling an exception of whoever interrupts a call, as a signal's handler does, from one of the
+call itself.
+"""
 
 from __future__ import annotations
 

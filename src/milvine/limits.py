@@ -1,4 +1,6 @@
-"""Every bound in one place, units last. Sources are sections of the Milvus 1.x behaviour specification."""
+"""Every bound in one place, units last. Sources are sections of the Milvus 1.x behaviour
+specification.
+"""
 
 MIB = 1 << 20
 
@@ -13,7 +15,8 @@ PARTITIONS_MAX = 4096  # 3.7, default of engine_config.max_partition_num
 INSERT_BYTES_MAX = 256 * MIB  # 3.10, exactly this many still pass
 GET_IDS_MAX = 1000  # 3.16
 COMPACT_RATE_MIN = 0.1  # 3.20
-INDEX_DEAD_MAX = 0.05  # of the rows in an index: with more deleted ones, create_index and compact build it anew
+# Of the rows in an index: with more deleted ones, create_index and compact build it anew.
+INDEX_DEAD_MAX = 0.05
 INDEX_DEAD_MOST = 0.2  # with more, it is built anew in the background
 INDEX_ROWS_MIN = 4096  # 3.5, smaller segments are searched exactly
 TRAINING_ROWS_PER_LIST_MIN = 40  # 3.5, bounds the effective nlist

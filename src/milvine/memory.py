@@ -1,8 +1,9 @@
-"""How much memory this process may take: what the machine has, or less where a control group of Linux limits it.
+"""How much memory this process may take: what the machine has, or less where a control group of
+Linux limits it.
 
-A group's limit holds for everything below it, so the least of its own and of all groups above it counts. In a container
-the path that the system tells is often that of the host and not to be found below what is mounted: then what is
-mounted is the container's own group.
+A group's limit holds for everything below it, so the least of its own and of all groups above it
+counts. In a container the path that the system tells is often that of the host and not to be found
+below what is mounted: then what is mounted is the container's own group.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from pathlib import Path, PurePosixPath
 _OWN = Path("/proc/self/cgroup")
 _MOUNTED = Path("/sys/fs/cgroup")
 _MACHINE = Path("/proc/meminfo")
-_LIMITS_1, _LIMITS_2 = ("memory.limit_in_bytes",), ("memory.max", "memory.high")  # above `high` it is slowed down
+# Above `high` it is slowed down.
+_LIMITS_1, _LIMITS_2 = ("memory.limit_in_bytes",), ("memory.max", "memory.high")
 _ABSURD = 1 << 60  # version 1 has no word for "no limit"
 
 
@@ -29,7 +31,9 @@ def memory_total() -> int:
 
 @cache
 def memory_limit() -> int:
-    """Bytes that this process may take in all, as they were when it was first asked; 0 where nobody says."""
+    """Bytes that this process may take in all, as they were when it was first asked; 0 where nobody
+    says.
+    """
     known = [size for size in (memory_total(), group_limit()) if size]
     return min(known, default=0)
 
@@ -41,18 +45,25 @@ def within(most: int, part: int) -> int:
 
 
 def group_limit(own: Path = _OWN, mounted: Path = _MOUNTED) -> int:
-    """The least memory limit, in bytes, of this process's control group and those above it; 0 for none.
+    """The least memory limit, in bytes, of this process's control group and those above it; 0 for
+    none.
 
     Args:
         own: the file in which the system tells the groups of this process.
         mounted: where the hierarchies of groups are mounted.
     """
-    found = [limit for folder, names in _groups(own, mounted) for name in names if (limit := _limit(folder / name))]
+    found = [
+        limit
+        for folder, names in _groups(own, mounted)
+        for name in names
+        if (limit := _limit(folder / name))
+    ]
     return min(found, default=0)
 
 
 def memory_left(own: Path = _OWN, mounted: Path = _MOUNTED, machine: Path = _MACHINE) -> int:
-    """Bytes that may still be allocated here, at least 1; 0 where nobody says. Pages of files count: they give way.
+    """Bytes that may still be allocated here, at least 1; 0 where nobody says. Pages of files
+    count: they give way.
 
     Args:
         own, mounted: as for `group_limit`.
@@ -67,7 +78,9 @@ def memory_left(own: Path = _OWN, mounted: Path = _MOUNTED, machine: Path = _MAC
 
 
 def _held(folder: Path) -> int:
-    """Bytes that a group and those below it hold and cannot give up: what they use, but for pages of files."""
+    """Bytes that a group and those below it hold and cannot give up: what they use, but for pages
+    of files.
+    """
     used = _limit(folder / "memory.usage_in_bytes") or _limit(folder / "memory.current")
     stat = folder / "memory.stat"
     kinds = ("inactive_file", "active_file")
@@ -77,11 +90,20 @@ def _held(folder: Path) -> int:
 def _number(file: Path, word: str) -> int:
     """The number after a word at the beginning of a line; 0 where there is none."""
     found = (line.split() for line in _text(file).splitlines() if line.startswith(f"{word} "))
-    return next((int(parts[1]) for parts in found if parts[1:] and parts[1].isdecimal() and len(parts[1]) < 20), 0)
+    return next(
+        (
+            int(parts[1])
+            for parts in found
+            if parts[1:] and parts[1].isdecimal() and len(parts[1]) < 20
+        ),
+        0,
+    )
 
 
 def _groups(own: Path, mounted: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
-    """The folders of the groups that hold this process, and the names of the files with their limits."""
+    """The folders of the groups that hold this process, and the names of the files with their
+    limits.
+    """
     for line in _text(own).splitlines():
         parts = line.split(":", 2)
         if len(parts) < 3:
@@ -90,12 +112,15 @@ def _groups(own: Path, mounted: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
         if "memory" in controllers:
             yield from ((folder, _LIMITS_1) for folder in _up(mounted / "memory", path))
         elif controllers == [""]:
-            for top in (mounted, mounted / "unified"):  # beside hierarchies of version 1 it is the latter
+            # Beside hierarchies of version 1 it is the latter.
+            for top in (mounted, mounted / "unified"):
                 yield from ((folder, _LIMITS_2) for folder in _up(top, path))
 
 
 def _up(top: Path, path: PurePosixPath) -> Iterator[Path]:
-    """The folder at `path` below `top`, and all above it; of one that leads out of `top`, `top` alone."""
+    """The folder at `path` below `top`, and all above it; of one that leads out of `top`, `top`
+    alone.
+    """
     if ".." in path.parts:
         path = PurePosixPath()
     for each in (path, *path.parents):

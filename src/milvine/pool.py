@@ -1,4 +1,6 @@
-"""Threads that carry out jobs for callers who may be interrupted at any moment (see `waiting.py`)."""
+"""Threads that carry out jobs for callers who may be interrupted at any moment (see
+`waiting.py`).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ class Pool:
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
-        self._open: list[None] = []  # one entry for each job that is not over; changing it needs no lock
+        # One entry for each job that is not over; changing it needs no lock.
+        self._open: list[None] = []
         self._closed = False
 
     def put(self, job: Job) -> bool:
@@ -46,7 +49,9 @@ class Pool:
     def _start_one(self) -> None:
         """A start that is interrupted leaves a thread that perhaps never runs,
         so it is not counted."""
-        thread = threading.Thread(target=self._run, name=f"{self._name}_{len(self._threads)}", daemon=True)
+        thread = threading.Thread(
+            target=self._run, name=f"{self._name}_{len(self._threads)}", daemon=True
+        )
         thread.start()
         self._threads.append(thread)
 

@@ -1,4 +1,6 @@
-"""Values as they may be shown, logged or put into an error: without the passwords and keys in them."""
+"""Values as they may be shown, logged or put into an error: without the passwords and keys
+in them.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,15 @@ from urllib.parse import unquote
 HIDDEN = "***"
 # fmt: off
 _HARMLESS = frozenset((
-    "host", "hostaddr", "port", "dbname", "user", "passfile", "service", "connect_timeout", "application_name",
-    "fallback_application_name", "client_encoding", "keepalives", "keepalives_idle", "keepalives_interval",
-    "keepalives_count", "tcp_user_timeout", "sslmode", "sslnegotiation", "sslcompression", "sslcert", "sslkey",
+    "host", "hostaddr", "port", "dbname", "user", "passfile", "service", "connect_timeout",
+    "application_name",
+    "fallback_application_name", "client_encoding", "keepalives", "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count", "tcp_user_timeout", "sslmode", "sslnegotiation", "sslcompression",
+    "sslcert", "sslkey",
     "sslcertmode", "sslrootcert", "sslcrl", "sslcrldir", "sslsni", "ssl_min_protocol_version",
-    "ssl_max_protocol_version", "requirepeer", "require_auth", "channel_binding", "krbsrvname", "gssencmode", "gsslib",
+    "ssl_max_protocol_version", "requirepeer", "require_auth", "channel_binding", "krbsrvname",
+    "gssencmode", "gsslib",
     "gssdelegation", "target_session_attrs", "load_balance_hosts",
 ))
 # fmt: on

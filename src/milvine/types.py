@@ -63,11 +63,13 @@ class MetricType(WireEnum):
         return self is _IP
 
 
-_HAMMING, _IP = MetricType.HAMMING, MetricType.IP  # Python 3.11 is slow to find a member by its class
+# Python 3.11 is slow to find a member by its class.
+_HAMMING, _IP = MetricType.HAMMING, MetricType.IP
 
 
 class IndexType(WireEnum):
-    """Index numbers of the wire (specification 2.2). Two have a second name, by which 1.x clients may call them.
+    """Index numbers of the wire (specification 2.2). Two have a second name, by which 1.x clients
+    may call them.
 
     From 1001 on they are additions to Milvus 1.x, which clients of 1.x never see.
     """
@@ -155,10 +157,11 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One search: `vectors` (nq, width), the k nearest wanted, the parsed search parameters, tag patterns.
+    """One search: `vectors` (nq, width), the k nearest wanted, the parsed search parameters, tag
+    patterns.
 
-    `checked` is the definition that it passed all checks of `milvine.search.check` against. Any other is
-    held against it when it is searched; None where nobody has looked yet.
+    `checked` is the definition that it passed all checks of `milvine.search.check` against. Any
+    other is held against it when it is searched; None where nobody has looked yet.
     """
 
     vectors: Vectors
@@ -170,7 +173,9 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """Answers of a search: both arrays (nq, width), nearest first; missing hits have id -1 and float32 max."""
+    """Answers of a search: both arrays (nq, width), nearest first; missing hits have id -1 and
+    float32 max.
+    """
 
     ids: Ids
     distances: Floats
@@ -230,10 +235,11 @@ class Scanned(NamedTuple):
 
 @dataclass(slots=True)
 class WatchedSearch:
-    """What a search did, as it was noted on the way: `steps` makes it presentable for who wants to read it.
+    """What a search did, as it was noted on the way: `steps` makes it presentable for who wants to
+    read it.
 
-    Numbers and names only: whoever keeps one keeps no segment. Not frozen, because a frozen one takes twice as
-    long to make, and one is made for every search that somebody is told of.
+    Numbers and names only: whoever keeps one keeps no segment. Not frozen, because a frozen one
+    takes twice as long to make, and one is made for every search that somebody is told of.
 
     Attributes:
         scans: each with the seconds at which it began and ended, from the beginning of the search.
@@ -254,15 +260,19 @@ class WatchedSearch:
             plan_seconds=self.plan_seconds,
             scan_seconds=self.scan_seconds,
             reduce_seconds=self.reduce_seconds,
-            scans=tuple(ScanStep(*scanned, began, ended - began) for scanned, began, ended in self.scans),
+            scans=tuple(
+                ScanStep(*scanned, began, ended - began) for scanned, began, ended in self.scans
+            ),
             skipped=self.skipped,
         )
 
 
 class RowMask:
-    """Which of `rows` rows are live, as a packed bitmap (least significant bit first, as faiss reads it).
+    """Which of `rows` rows are live, as a packed bitmap (least significant bit first, as faiss
+    reads it).
 
-    Immutable: `without` makes a new mask. Bits past the last row are 0. `kept` is what kernels made of it.
+    Immutable: `without` makes a new mask. Bits past the last row are 0. `kept` is what kernels made
+    of it.
     """
 
     __slots__ = ("bits", "dead", "kept", "rows")
@@ -290,11 +300,15 @@ class RowMask:
 
     def contains(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether each row number (any shape, all within range) is live."""
-        live: NDArray[np.bool_] = ((self.bits[rows >> 3] >> (rows & 7).astype(np.uint8)) & 1).view(np.bool_)
+        live: NDArray[np.bool_] = ((self.bits[rows >> 3] >> (rows & 7).astype(np.uint8)) & 1).view(
+            np.bool_
+        )
         return live
 
     def covers(self, other: RowMask | None) -> bool:
-        """Whether every live row of `other`, of as many rows (None: all are live), is live here as well."""
+        """Whether every live row of `other`, of as many rows (None: all are live), is live here as
+        well.
+        """
         if other is None:
             return not self.dead
         known = other.kept.get(self)

@@ -1,11 +1,12 @@
 """Waiting that an exception in the thread that waits cannot spoil for other threads.
 
-A signal handler may raise in the main thread after any call. `threading.Condition` takes and leaves its lock in Python
-code, so such an exception can leave it taken for ever, and with it all that stands on one: `Event`, `Semaphore`,
-`queue.Queue`, `concurrent.futures.Future`. Whoever wants to tell those that wait then waits himself, for ever.
+A signal handler may raise in the main thread after any call. `threading.Condition` takes and leaves
+its lock in Python code, so such an exception can leave it taken for ever, and with it all that
+stands on one: `Event`, `Semaphore`, `queue.Queue`, `concurrent.futures.Future`. Whoever wants to
+tell those that wait then waits himself, for ever.
 
-What is here stands on a raw `Lock` in a `with` and on `SimpleQueue`: single calls into C, done whole or not at all.
-Whatever a caller's thread and a thread of ours both touch is made of these.
+What is here stands on a raw `Lock` in a `with` and on `SimpleQueue`: single calls into C, done
+whole or not at all. Whatever a caller's thread and a thread of ours both touch is made of these.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ class Event:
             return True
         bell: SimpleQueue[None] = SimpleQueue()
         try:
-            self._waiting.append(bell)  # then the flag is looked at again: `set` raises it, then looks who waits
+            # Then the flag is looked at again: `set` raises it, then looks who waits.
+            self._waiting.append(bell)
             if not self._flag:
                 with suppress(Empty):
                     bell.get(timeout=timeout)

@@ -1,4 +1,6 @@
-"""The name that programs written for Milvus 1.x import: `from milvus import Milvus, IndexType, MetricType, Status`."""
+"""The name that programs written for Milvus 1.x import: `from milvus import Milvus, IndexType,
+MetricType, Status`.
+"""
 
 from milvine.client import (
     AsyncMilvus,

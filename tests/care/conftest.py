@@ -10,7 +10,9 @@ from milvine.testing.care import make_sample
 
 @pytest.fixture(scope="session")
 def killed(tmp_path_factory):
-    """A database as a killed process leaves it, and the model of what is in it. Copied, never changed."""
+    """A database as a killed process leaves it, and the model of what is in it. Copied, never
+    changed.
+    """
     root = tmp_path_factory.mktemp("sample") / "db"
     return root, make_sample(root)
 

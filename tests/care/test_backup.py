@@ -70,7 +70,9 @@ def test_indexes_are_taken_over_only_when_asked(sample, tmp_path, indexes):
 def test_what_is_restored_from_an_older_backup_has_the_new_format(sample, tmp_path, monkeypatch):
     root, _ = sample
     old = b'{"milvine_format": 1}'
-    monkeypatch.setattr(care_backup, "write_format", lambda folder: (folder / "FORMAT").write_bytes(old))
+    monkeypatch.setattr(
+        care_backup, "write_format", lambda folder: (folder / "FORMAT").write_bytes(old)
+    )
     backup(root, tmp_path / "kept")
     restore(tmp_path / "kept", tmp_path / "again")
     again = json.loads((tmp_path / "again" / "FORMAT").read_text())
@@ -121,7 +123,10 @@ def test_beside_a_writer_nothing_acknowledged_is_missing(tmp_path):
 
 def _check(db, before, after):
     """Whole batches up to one moment between the two, each row once; deletes likewise."""
-    batches = next((b for b in range(after["rows"] + 2) if not db.get("c", np.array([b * 100 + 19]))[0][0]), None)
+    batches = next(
+        (b for b in range(after["rows"] + 2) if not db.get("c", np.array([b * 100 + 19]))[0][0]),
+        None,
+    )
     assert batches is not None and before["rows"] <= batches <= after["rows"] + 1
     count = 0
     for batch in range(batches):
@@ -142,7 +147,9 @@ def test_a_chain_shares_what_did_not_change(sample, tmp_path):
         db.flush()
         second = db.backup(kept)
     assert [m.folder for m in backups(kept)] == [first.folder, second.folder]
-    shared = [f for f in second.files if f.name in first.by_name() and f.name.startswith("segments/")]
+    shared = [
+        f for f in second.files if f.name in first.by_name() and f.name.startswith("segments/")
+    ]
     assert shared and second.new_bytes < second.bytes / 2
     for file in shared:
         assert os.path.samefile(f"{first.folder}/{file.name}", f"{second.folder}/{file.name}")
@@ -153,7 +160,9 @@ def test_a_chain_shares_what_did_not_change(sample, tmp_path):
 
 
 def at_the_first_partial(monkeypatch, act):
-    """Have `act` done once by each thread, just before it makes the folder that it will make its backup in."""
+    """Have `act` done once by each thread, just before it makes the folder that it will make its
+    backup in.
+    """
     mkdir, done = Path.mkdir, set()
 
     def make(path, *arguments, **options):
@@ -183,8 +192,12 @@ def test_a_name_that_is_given_meanwhile_is_not_given_again(sample, tmp_path, mon
     made = []
     at_the_first_partial(monkeypatch, lambda: made.append(backup(root, tmp_path / "kept")))
     made.append(backup(root, tmp_path / "kept"))
-    assert [os.path.basename(each.folder) for each in made] == ["20270115T080000Z-001", "20270115T080000Z-002"]
-    (tmp_path / "kept" / "20270115T080000Z-003.partial").mkdir()  # of one that was interrupted, or goes on
+    assert [os.path.basename(each.folder) for each in made] == [
+        "20270115T080000Z-001",
+        "20270115T080000Z-002",
+    ]
+    # Of one that was interrupted, or goes on.
+    (tmp_path / "kept" / "20270115T080000Z-003.partial").mkdir()
     assert backup(root, tmp_path / "kept").folder.endswith("Z-004")
 
 
@@ -194,7 +207,9 @@ def test_restores_into_the_same_folder_do_not_meet(sample, tmp_path, monkeypatch
     refused = []
 
     def beside(staging, indexes):
-        with pytest.raises(DataFolderLocked, match=r"again\.restoring is open in this process already"):
+        with pytest.raises(
+            DataFolderLocked, match=r"again\.restoring is open in this process already"
+        ):
             restore(tmp_path / "kept", tmp_path / "again")
         refused.append(staging)
         settle(staging, indexes)
@@ -237,12 +252,18 @@ def test_a_damaged_database_is_not_backed_up(sample, tmp_path):
     assert list((tmp_path / "kept").iterdir()) == []
 
 
-@pytest.mark.parametrize("kind", ["segments/rows-", "segments/dead-", "wal/", "catalog.sqlite", "FORMAT", "MANIFEST"])
+@pytest.mark.parametrize(
+    "kind", ["segments/rows-", "segments/dead-", "wal/", "catalog.sqlite", "FORMAT", "MANIFEST"]
+)
 def test_a_damaged_backup_is_not_restored(sample, tmp_path, kind):
     root, _ = sample
     made = backup(root, tmp_path / "kept")
     folder = tmp_path / "kept" / os.path.basename(made.folder)
-    path = next(p for p in sorted(folder.rglob("*")) if p.is_file() and str(p.relative_to(folder)).startswith(kind))
+    path = next(
+        p
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and str(p.relative_to(folder)).startswith(kind)
+    )
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
@@ -254,7 +275,9 @@ def test_a_damaged_backup_is_not_restored(sample, tmp_path, kind):
     assert not (tmp_path / "again").exists()
 
 
-@pytest.mark.parametrize("name", ["../../evil", "segments/../x", "/etc/passwd", "segments/rows-1.mlv\n", "LOCK"])
+@pytest.mark.parametrize(
+    "name", ["../../evil", "segments/../x", "/etc/passwd", "segments/rows-1.mlv\n", "LOCK"]
+)
 def test_a_manifest_names_nothing_outside(sample, tmp_path, name):
     from milvine.care.manifest import BackedUp, Manifest, write_manifest
 
@@ -280,7 +303,9 @@ def test_what_restore_and_backup_refuse(sample, tmp_path):
 
 
 @pytest.mark.parametrize("partition", [False, True])
-def test_what_comes_and_goes_between_catalog_and_log_leaves_no_record(sample, tmp_path, monkeypatch, partition):
+def test_what_comes_and_goes_between_catalog_and_log_leaves_no_record(
+    sample, tmp_path, monkeypatch, partition
+):
     """A log that names what its catalog never made would be damage."""
     root, _ = sample
     hold_log, looks = care_backup._Backup._hold_log, []
@@ -314,8 +339,10 @@ def come_and_go(database, partition):
 
 
 @pytest.mark.parametrize("link", [False, True])
-def test_what_changes_while_files_are_copied_begins_nothing_again(sample, tmp_path, monkeypatch, link):
-    """Else a backup would never end beside a program that makes and drops collections all the time."""
+def test_what_changes_while_files_are_copied_begins_nothing_again(
+    sample, tmp_path, monkeypatch, link
+):
+    """Else a backup would never end beside a program that always makes and drops collections."""
     root, _ = sample
     moment, copy_log, take, moments = (
         care_backup._Backup._moment,

@@ -176,7 +176,9 @@ REPLACE = os.replace
 
 
 def power_cut(*args, **relative):
-    """Instead of a step of repair's own; what replaces files relative to a folder held open is storage."""
+    """Instead of a step of repair's own; what replaces files relative to a folder held open is
+    storage.
+    """
     if not relative:
         raise StorageFailed("power cut")
     REPLACE(*args, **relative)
@@ -202,7 +204,9 @@ def test_a_repair_that_is_cut_short_anywhere(placed, monkeypatch):
 
 
 def test_a_repair_that_is_cut_short_forgets_no_commit(placed, monkeypatch):
-    """What the `-wal` of a sound catalog holds outlives a power cut just before the new one takes its place."""
+    """What the `-wal` of a sound catalog holds outlives a power cut just before the new one takes
+    its place.
+    """
     before = [f for f in verify(placed.root).findings if f.damage]
     assert before == [] and (placed.root / "catalog.sqlite-wal").stat().st_size
     rows = verify(placed.root).rows
@@ -265,7 +269,9 @@ def test_a_flip_in_a_note_is_named_and_repaired_from_the_other(outside, note):
     for at in range(0, len(whole), 7):
         flip(path, at)
         named = [f for f in verify(outside.root, log=outside.log).findings if f.damage]
-        assert all(finding.file.endswith(note) and "is damaged" in finding.what for finding in named)
+        assert all(
+            finding.file.endswith(note) and "is damaged" in finding.what for finding in named
+        )
         if named and at % 5 == 0:
             with pytest.raises(StorageFailed, match=f"{note} is damaged"):
                 Database.open(outside.root, outside.settings)

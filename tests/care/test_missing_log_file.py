@@ -1,4 +1,6 @@
-"""A log file that is gone from the middle of the log: nothing that stands before it is passed over without a word."""
+"""A log file that is gone from the middle of the log: nothing that stands before it is passed over
+without a word.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def rows(count):
 
 
 def killed(tmp_path, before, behind):
-    """The folder of a database that was killed, and its log without the file between two groups of calls."""
+    """The folder of a database that was killed, and its log without the file between two groups of
+    calls.
+    """
     db = Database.open(tmp_path / "open", TINY)
     db.create_collection("a", 4, 1, MetricType.L2)
     db.create_collection("b", 4, 1, MetricType.L2)
@@ -54,7 +58,9 @@ def test_what_stands_before_it_is_not_lost(tmp_path, what):
     with pytest.raises(CorruptFile, match="is missing, though LSN 2 in"):
         Database.open(root, TINY)
     assert log_files(root / "wal") == files
-    assert any("log file is missing" in str(finding) for finding in verify(root).findings if finding.damage)
+    assert any(
+        "log file is missing" in str(finding) for finding in verify(root).findings if finding.damage
+    )
     with pytest.raises(CorruptFile, match="missing in the middle of the log"):
         backup(root, tmp_path / "backups")
     done = repair(root, skip_log_damage=True, dry_run=False)

@@ -43,7 +43,9 @@ def files(root, kind):
     """Component files of a kind that the catalog names, newest last."""
     with sqlite3.connect(root / "catalog.sqlite") as connection:
         column = {"rows": "rows_file", "dead": "tombstone_file", "index": "index_file"}[kind]
-        named = connection.execute(f"SELECT DISTINCT {column} FROM segments WHERE {column} IS NOT NULL").fetchall()
+        named = connection.execute(
+            f"SELECT DISTINCT {column} FROM segments WHERE {column} IS NOT NULL"
+        ).fetchall()
     connection.close()
     return [root / "segments" / name for (name,) in sorted(named)]
 
@@ -86,7 +88,9 @@ def test_a_lost_catalog_comes_back(sample, definitions):
         same(root, model)
     else:
         with Database.open(root, QUIET) as db:
-            assert set(db.collections()) >= {"given", "auto"} and db.count("given") == model.count("given")
+            assert set(db.collections()) >= {"given", "auto"} and db.count("given") == model.count(
+                "given"
+            )
 
 
 def test_a_torn_catalog_comes_back(sample):
@@ -181,7 +185,10 @@ def test_undamaged_blocks_of_a_segment_are_saved(tmp_path):
     (file,) = files(root, "rows")
     flip(file, (1 << 20) + 17)
     finding = next(f for f in verify(root).findings if f.damage)
-    assert (finding.file, finding.offset) == (f"segments/{file.name}", 1 << 20) and "vectors" in finding.what
+    assert (finding.file, finding.offset) == (
+        f"segments/{file.name}",
+        1 << 20,
+    ) and "vectors" in finding.what
     done = repaired(root)
     block = (1 << 20) // (4 * width)
     assert block <= done.lost_rows <= block + 1
@@ -189,7 +196,11 @@ def test_undamaged_blocks_of_a_segment_are_saved(tmp_path):
         assert db.count("c") == rows - 10 - done.lost_rows
         parts = [db.get("c", np.arange(first, first + 1000)) for first in range(0, rows, 1000)]
         found, stored = np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-        assert found.sum() == db.count("c") and (stored[found] == vectors[found]).all() and not found[:10].any()
+        assert (
+            found.sum() == db.count("c")
+            and (stored[found] == vectors[found]).all()
+            and not found[:10].any()
+        )
 
 
 @pytest.mark.parametrize("how", ["missing", "damaged"])
@@ -245,7 +256,12 @@ def test_an_insert_that_comes_again_after_a_repair_is_stored_once(tmp_path, dama
     elif damage == "log":
         flip(max((root / "wal").glob("*.wal")), 40)
     else:
-        flip(files(root, "rows")[0] if damage == "segment" else min((root / "definitions").iterdir()), 20)
+        flip(
+            files(root, "rows")[0]
+            if damage == "segment"
+            else min((root / "definitions").iterdir()),
+            20,
+        )
     repaired(root, skip_log_damage=True)
     with Database.open(root, QUIET) as db:
         assert db.count("keyed") == 4
@@ -320,7 +336,11 @@ def test_verify_beside_a_writer(sample):
     with Database.open(root, QUIET) as db:
         random = Random(3)
         for _ in range(3):
-            db.insert("given", np.random.random((50, 8)).astype(np.float32), np.arange(50) + random.randrange(10**9))
+            db.insert(
+                "given",
+                np.random.random((50, 8)).astype(np.float32),
+                np.arange(50) + random.randrange(10**9),
+            )
             db.flush()
             report = verify(root)
             assert report.clean, [str(f) for f in report.findings]
@@ -347,7 +367,9 @@ def test_what_changes_between_two_looks_is_no_difference(tmp_path, monkeypatch):
         monkeypatch.setattr(care_verify, "_again", changed)
         assert verify(root).clean
         monkeypatch.setattr(care_verify, "_again", again)
-        assert [f.what for f in verify(root).findings] == ["it says something else than the catalog"]
+        assert [f.what for f in verify(root).findings] == [
+            "it says something else than the catalog"
+        ]
 
 
 def test_a_segment_that_goes_while_it_is_looked_at(sample, monkeypatch):
@@ -378,7 +400,10 @@ def test_one_damaged_segment_keeps_nobody_else_from_opening(sample):
         with Database.open(root, QUIET, Events(events.append)) as db:
             with pytest.raises(CorruptFile, match=file.name):
                 db.delete("given", np.array([5550]))
-            assert db.count("fresh") == model.count("fresh") and db.get("fresh", np.array([3]))[0].all()
+            assert (
+                db.count("fresh") == model.count("fresh")
+                and db.get("fresh", np.array([3]))[0].all()
+            )
             assert db.count("auto") == model.count("auto")
     assert any(isinstance(event, SegmentRefused) and file.name in event.reason for event in events)
     file.write_bytes(good)
@@ -388,7 +413,10 @@ def test_one_damaged_segment_keeps_nobody_else_from_opening(sample):
 
 def test_files_of_others_among_the_segments_stay(sample):
     root, model = sample
-    theirs = [root / "segments" / name for name in ("server.log", "tokens.yaml", "rows-x.mlv", "rows-1.mlv.old")]
+    theirs = [
+        root / "segments" / name
+        for name in ("server.log", "tokens.yaml", "rows-x.mlv", "rows-1.mlv.old")
+    ]
     half = root / "segments" / "rows-1.mlv.tmp"
     for path in (*theirs, half):
         path.write_text("something")

@@ -1,4 +1,6 @@
-"""A log with a record that cannot be applied: told by file, LSN and reason, and set aside by repair alone."""
+"""A log with a record that cannot be applied: told by file, LSN and reason, and set aside by repair
+alone.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,14 @@ from milvine.storage.checksum import crc32c
 from milvine.testing.care import QUIET, copy_database, quiet
 from milvine.types import MetricType
 from milvine.wal.log import log_files
-from milvine.wal.record import FILE_HEADER, FRAME_HEADER, FRAME_MAGIC, DeleteRecord, InsertRecord, decode_frame
+from milvine.wal.record import (
+    FILE_HEADER,
+    FRAME_HEADER,
+    FRAME_MAGIC,
+    DeleteRecord,
+    InsertRecord,
+    decode_frame,
+)
 
 UNFIT_LSN = 3
 
@@ -29,7 +38,9 @@ def rows(count, width=4):
 
 def wide(db):
     state = db._state("c")
-    return InsertRecord(state.id, next(iter(state.partitions)), np.arange(50, 52), rows(2, 8), False)
+    return InsertRecord(
+        state.id, next(iter(state.partitions)), np.arange(50, 52), rows(2, 8), False
+    )
 
 
 def elsewhere(db):
@@ -104,7 +115,9 @@ def made(request, tmp_path):
 def test_it_is_named_and_set_aside(made, tmp_path, kind, behind):
     root, settings, file = made(kind, behind)
     why = KINDS[kind][2]
-    with pytest.raises(CorruptFile, match=rf"{file.name} is damaged at byte \d+: LSN 3 cannot be applied: .*{why}"):
+    with pytest.raises(
+        CorruptFile, match=rf"{file.name} is damaged at byte \d+: LSN 3 cannot be applied: .*{why}"
+    ):
         Database.open(root, settings)
     (finding,) = [f for f in verify(root).findings if f.damage]
     assert finding.file.endswith(file.name) and finding.offset and why in finding.what

@@ -49,7 +49,9 @@ def place(tmp_path: Path, uri: str) -> Iterator[Place]:
 
 
 def record(number: int, collection_id: int, partition_id: int) -> SegmentRecord:
-    return SegmentRecord(number, collection_id, partition_id, f"rows-{number}.mlv", 10, 160, number, number + 9)
+    return SegmentRecord(
+        number, collection_id, partition_id, f"rows-{number}.mlv", 10, 160, number, number + 9
+    )
 
 
 def filled(catalog: Catalog) -> int:
@@ -61,7 +63,15 @@ def filled(catalog: Catalog) -> int:
     keys = tuple(InsertKey(bytes([each]) * 16, each, -each, 3, bool(each % 2)) for each in range(4))
     setting = IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 8})
     catalog.apply(
-        Edit(number, segments, flushed_lsn=112, id_mode=IdMode.GIVEN, index=setting, last_id=2**62, keys=keys)
+        Edit(
+            number,
+            segments,
+            flushed_lsn=112,
+            id_mode=IdMode.GIVEN,
+            index=setting,
+            last_id=2**62,
+            keys=keys,
+        )
     )
     return number
 
@@ -72,7 +82,11 @@ def test_what_is_stored_is_there_again(place: Place) -> None:
     before = catalog.contents()
     assert place.again().contents() == before
     (stored,) = before.collections
-    assert (stored.collection.name, stored.collection.id, stored.flushed_lsn) == ("Bücher", number, 112)
+    assert (stored.collection.name, stored.collection.id, stored.flushed_lsn) == (
+        "Bücher",
+        number,
+        112,
+    )
     assert [part.tag for part in stored.partitions] == ["_default", "größer 🙂"]
     assert [each.id for each in stored.segments] == [101, 102, 103]
     assert (len(stored.keys), before.durable_lsn, before.last_id) == (4, 112, 2**62)
@@ -82,7 +96,9 @@ def test_an_edit_replaces_and_removes_at_once(place: Place) -> None:
     catalog = place.catalog()
     number = filled(catalog)
     first = catalog.contents().collections[0].segments[0]
-    marked = SegmentRecord(**{**{f: getattr(first, f) for f in first.__slots__}, "dead": 3, "tombstone_file": "dead-1"})
+    marked = SegmentRecord(
+        **{**{f: getattr(first, f) for f in first.__slots__}, "dead": 3, "tombstone_file": "dead-1"}
+    )
     catalog.apply(Edit(number, (record(104, number, first.partition_id),), (marked,), (102, 103)))
     assert [each.id for each in catalog.contents().collections[0].segments] == [101, 104]
     assert place.again().contents().collections[0].segments[0] == marked
@@ -120,8 +136,12 @@ def test_a_refused_change_leaves_nothing(place: Place) -> None:
     with pytest.raises(CatalogFailed):
         catalog.apply(Edit(number, (again,), removed=(102,), flushed_lsn=500))
     after = catalog.contents()
-    assert after.last_collection_id >= before.last_collection_id  # PostgreSQL gives no id twice, not even then
-    assert replace(after, last_collection_id=before.last_collection_id) == before and catalog.commits == commits
+    # PostgreSQL gives no id twice, not even then.
+    assert after.last_collection_id >= before.last_collection_id
+    assert (
+        replace(after, last_collection_id=before.last_collection_id) == before
+        and catalog.commits == commits
+    )
     catalog.drop_collection(number)
     assert catalog.commits == commits + 1
 
@@ -142,7 +162,9 @@ def test_a_later_change_does_not_make_damage_right(place: Place) -> None:
         connection.exec_driver_sql("UPDATE segments SET rows = 11 WHERE id = 102")
         connection.exec_driver_sql("DELETE FROM segments WHERE id = 101")
     partition = catalog.create_partition(number, "later")
-    catalog.apply(Edit(number, (record(104, number, partition.id),), removed=(102,), flushed_lsn=200))
+    catalog.apply(
+        Edit(number, (record(104, number, partition.id),), removed=(102,), flushed_lsn=200)
+    )
     catalog.drop_partition(partition)
     assert catalog.check() == [f"the entries of collection {number} are not what was written"]
     catalog.drop_collection(number)
@@ -152,8 +174,13 @@ def test_a_later_change_does_not_make_damage_right(place: Place) -> None:
 def test_every_kind_of_change_keeps_the_sums_right(place: Place) -> None:
     catalog = place.catalog()
     first = filled(catalog)
-    others = [catalog.create_collection(name, 4, MetricType.IP, 1, 0).collection.id for name in ("b", "c")]
-    edits = [Edit(n, (record(n * 1000, n, n),), flushed_lsn=300 + n, id_mode=IdMode.GENERATED) for n in others]
+    others = [
+        catalog.create_collection(name, 4, MetricType.IP, 1, 0).collection.id for name in ("b", "c")
+    ]
+    edits = [
+        Edit(n, (record(n * 1000, n, n),), flushed_lsn=300 + n, id_mode=IdMode.GENERATED)
+        for n in others
+    ]
     catalog.apply(*edits, Edit(first, removed=(101, 103), index=IndexSetting()))
     found = {each.collection.id: each for each in catalog.contents().collections}
     assert [len(found[number].segments) for number in (first, *others)] == [1, 1, 1]
@@ -170,7 +197,10 @@ def test_edits_of_one_commit_are_made_together_or_not_at_all(place: Place) -> No
     other = catalog.create_collection("other", 4, MetricType.IP, 1, 0).collection.id
     before = catalog.contents()
     with pytest.raises(CatalogFailed):
-        catalog.apply(Edit(other, (record(500, other, 9),), flushed_lsn=9), Edit(number, (record(101, number, 1),)))
+        catalog.apply(
+            Edit(other, (record(500, other, 9),), flushed_lsn=9),
+            Edit(number, (record(101, number, 1),)),
+        )
     assert catalog.contents() == before and catalog.check() == []
 
 
@@ -178,7 +208,10 @@ def made_old(catalog: Catalog) -> None:
     """Have sums as a catalog of format 1 has them."""
     with catalog._transaction() as connection:
         connection.execute(SUMS.delete())
-        for number in (0, *(row[0] for row in connection.exec_driver_sql("SELECT id FROM collections").all())):
+        for number in (
+            0,
+            *(row[0] for row in connection.exec_driver_sql("SELECT id FROM collections").all()),
+        ):
             value = old_sums._sum(connection, number)
             connection.execute(OLD_SUMS.insert().values(collection_id=number, value=value))
 
@@ -194,7 +227,9 @@ def test_sums_of_format_1_count_until_the_collection_changes(place: Place) -> No
     with catalog._transaction() as connection:
         connection.exec_driver_sql("UPDATE segments SET rows = 11 WHERE id = 102")
         connection.exec_driver_sql(f"UPDATE collections SET dimension = 5 WHERE id = {other}")
-    assert catalog.check() == [f"the entries of collection {n} are not what was written" for n in (number, other)]
+    assert catalog.check() == [
+        f"the entries of collection {n} are not what was written" for n in (number, other)
+    ]
 
 
 def calls(act: Callable[[], object]) -> int:
@@ -249,7 +284,10 @@ def test_a_copy_is_a_sqlite_file_that_says_the_same(place: Place, tmp_path: Path
     copy = Catalog(tmp_path / "copy" / "catalog.sqlite")
     try:
         assert copy.contents() == catalog.contents() and copy.check() == []
-        assert copy.create_collection("next", 4, MetricType.L2, 1, 0).collection.id > dropped.collection.id
+        assert (
+            copy.create_collection("next", 4, MetricType.L2, 1, 0).collection.id
+            > dropped.collection.id
+        )
     finally:
         copy.close()
 
@@ -266,7 +304,9 @@ def test_it_is_used_from_several_threads(place: Place) -> None:
 
 
 def test_a_commit_is_noticed_by_whoever_looked_while_it_was_on_its_way(tmp_path: Path) -> None:
-    """SQLite writes the frames of a commit to `-wal` before its index in `-shm` says that they can be read."""
+    """SQLite writes the frames of a commit to `-wal` before its index in `-shm` says that they can
+    be read.
+    """
     early, late = Place(tmp_path / "early", IN_FOLDER), Place(tmp_path / "late", IN_FOLDER)
     early.path.parent.mkdir()
     filled(early.catalog())

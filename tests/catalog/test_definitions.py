@@ -1,4 +1,6 @@
-"""The definitions beside the catalog: a line for each change, whole again now and then, mended after a failure."""
+"""The definitions beside the catalog: a line for each change, whole again now and then, mended
+after a failure.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from milvine.catalog.definitions import Definition, Definitions, created, dropped, read_definitions, settled
+from milvine.catalog.definitions import (
+    Definition,
+    Definitions,
+    created,
+    dropped,
+    read_definitions,
+    settled,
+)
 from milvine.storage import failpoints
 from milvine.types import Collection, IdMode, MetricType, Partition
 
@@ -62,7 +71,10 @@ def test_a_change_is_a_line(beside: Beside) -> None:
         sizes.append(beside.path.stat().st_size)
     assert max(b - a for a, b in pairwise(sizes)) < 100
     beside.drop(30)
-    beside.catalog = (Collection(7, "books", 4, MetricType.L2, 1024, IdMode.GIVEN), beside.catalog[1])
+    beside.catalog = (
+        Collection(7, "books", 4, MetricType.L2, 1024, IdMode.GIVEN),
+        beside.catalog[1],
+    )
     beside.files.append(7, settled(beside.catalog[0]))
     assert beside.said() == beside.catalog
     beside.files.remove(7)
@@ -95,13 +107,18 @@ def test_a_damaged_line_is_told(beside: Beside, number: int) -> None:
     beside.create(3)
     lines = beside.path.read_bytes().splitlines(keepends=True)
     for place in range(len(lines[number])):
-        lines[number] = lines[number][:place] + bytes([lines[number][place] ^ 1]) + lines[number][place + 1 :]
+        lines[number] = (
+            lines[number][:place] + bytes([lines[number][place] ^ 1]) + lines[number][place + 1 :]
+        )
         beside.path.write_bytes(b"".join(lines))
         found, damaged = read_definitions(beside.folder)
         last = number == 2 and place == len(lines[2]) - 1  # without its end it is that of a crash
-        assert (found, set(damaged)) == ([(BOOKS, (DEFAULT, Partition(2, 7, "größer 2")))] if last else [],
+        assert (found,
+                set(damaged)) == ([(BOOKS, (DEFAULT, Partition(2, 7, "größer 2")))] if last else [],
                                          set() if last else {7})  # fmt: skip
-        lines[number] = lines[number][:place] + bytes([lines[number][place] ^ 1]) + lines[number][place + 1 :]
+        lines[number] = (
+            lines[number][:place] + bytes([lines[number][place] ^ 1]) + lines[number][place + 1 :]
+        )
 
 
 def test_a_file_of_format_1_is_read_and_becomes_one_of_lines(beside: Beside) -> None:

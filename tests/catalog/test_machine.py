@@ -1,4 +1,6 @@
-"""The state machine of `milvine.testing`, its catalog in PostgreSQL. MILVINE_SOAK_EXAMPLES=2000 for a longer run."""
+"""The state machine of `milvine.testing`, its catalog in PostgreSQL. MILVINE_SOAK_EXAMPLES=2000 for
+a longer run.
+"""
 
 from __future__ import annotations
 

@@ -45,7 +45,9 @@ def catalog_of(database: Database) -> PostgresCatalog:
     return catalog
 
 
-def after_commit(catalog: PostgresCatalog, made: bool, then: Callable[[], None] = lambda: None) -> None:
+def after_commit(
+    catalog: PostgresCatalog, made: bool, then: Callable[[], None] = lambda: None
+) -> None:
     """The next commit loses its answer; whether it was `made` is known to nobody."""
     dialect: Any = catalog._engine.dialect
 
@@ -89,14 +91,18 @@ def test_a_folder_with_a_catalog_of_its_own_is_refused(tmp_path: Path, cluster: 
         Database.open(tmp_path / "new", settings(cluster), read_only=True)
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"folder": 5}', '{"folder": "x; drop schema public"}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["", "{}", '{"folder": 5}', '{"folder": "x; drop schema public"}', "[" * 100_000]
+)
 def test_a_damaged_note_is_said_to_be_one(tmp_path: Path, text: str) -> None:
     (tmp_path / NOTE).write_text(text)
     with pytest.raises(CorruptFile, match="it names no catalog in PostgreSQL"):
         open_catalog(tmp_path / "catalog.sqlite", IN_FOLDER)
 
 
-def test_one_writer_on_whatever_machine(tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_writer_on_whatever_machine(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("milvine.catalog.postgres._LOCK_SECONDS", 0.2)
     made(tmp_path / "a", cluster)
     elsewhere = tmp_path / "elsewhere"
@@ -151,8 +157,12 @@ def test_a_lost_answer_is_looked_up(tmp_path: Path, cluster: Cluster, was_made: 
     assert verify(tmp_path / "a", meta_uri=cluster.uri).clean
 
 
-def test_a_commit_in_doubt_keeps_its_files(tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was made, and nobody could be asked: nothing is written on top of it, and a restart finds all of it."""
+def test_a_commit_in_doubt_keeps_its_files(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was made, and nobody could be asked: nothing is written on top of it, and a restart finds
+    all of it.
+    """
     monkeypatch.setattr("milvine.catalog.postgres._DOUBT_SECONDS", 0.1)
     made(tmp_path / "a", cluster)
     with Database.open(tmp_path / "a", settings(cluster)) as database:

@@ -1,4 +1,6 @@
-"""One server for all tests of the client, in this process, and fresh folders for the embedded database."""
+"""One server for all tests of the client, in this process, and fresh folders for the embedded
+database.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A TCP proxy that can keep replies back and cut its connections: what a network does when it fails."""
+"""A TCP proxy that can keep replies back and cut its connections: what a network does when it
+fails.
+"""
 
 from __future__ import annotations
 

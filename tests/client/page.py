@@ -13,7 +13,9 @@ _PROMPT = ">>> "
 
 def lines() -> list[str]:
     """Every line of the page's Python blocks that has a prompt, without it."""
-    blocks = re.findall(r"^( *)```python\n(.*?)^ *```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(
+        r"^( *)```python\n(.*?)^ *```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
     typed = [line for _, block in blocks for line in textwrap.dedent(block).splitlines()]
     return [line.removeprefix(_PROMPT) for line in typed if line.startswith(_PROMPT)]
 

@@ -68,12 +68,16 @@ def in_thread(work: Any) -> tuple[threading.Thread, list[Any]]:
 
 
 @pytest.mark.parametrize("how", ["plain", "future", "message", "parts"])
-def test_the_connection_breaks_before_the_reply(direct: Milvus, proxy: CuttingProxy, how: str) -> None:
+def test_the_connection_breaks_before_the_reply(
+    direct: Milvus, proxy: CuttingProxy, how: str
+) -> None:
     milvus = Milvus(host="127.0.0.1", port=proxy.port)
     work = {
         "plain": lambda: milvus.insert("a", ROWS),
         "future": lambda: milvus.insert("a", ROWS, _async=True).result(60),
-        "message": lambda: milvus.insert(None, None, insert_param=Prepare.insert_param("a", ROWS, None)),
+        "message": lambda: milvus.insert(
+            None, None, insert_param=Prepare.insert_param("a", ROWS, None)
+        ),
         "parts": lambda: milvus.insert("a", ROWS, split=True),
     }[how]
     proxy.holding = True
@@ -83,8 +87,12 @@ def test_the_connection_breaks_before_the_reply(direct: Milvus, proxy: CuttingPr
     thread.join(60)
     status, ids = answers[0]
     assert status.OK() and len(ids) == 3
-    assert direct.count_entities("a")[1] == 3 and direct.get_entity_by_id("a", ids)[1] == ROWS.tolist()
-    assert milvus.insert("a", ROWS)[0].OK() and direct.count_entities("a")[1] == 6, "another insert is another"
+    assert (
+        direct.count_entities("a")[1] == 3 and direct.get_entity_by_id("a", ids)[1] == ROWS.tolist()
+    )
+    assert milvus.insert("a", ROWS)[0].OK() and direct.count_entities("a")[1] == 6, (
+        "another insert is another"
+    )
     milvus.close()
 
 
@@ -109,7 +117,10 @@ def test_the_server_is_killed_before_the_reply(tmp_path: Path) -> None:
         port = probe.getsockname()[1]
     with proxied(port) as proxy:
         server = started(tmp_path, port)
-        direct, milvus = Milvus(host="127.0.0.1", port=port), Milvus(host="127.0.0.1", port=proxy.port)
+        direct, milvus = (
+            Milvus(host="127.0.0.1", port=port),
+            Milvus(host="127.0.0.1", port=proxy.port),
+        )
         direct.create_collection({"collection_name": "a", "dimension": 4})
         proxy.holding = True
         thread, answers = in_thread(lambda: milvus.insert("a", ROWS))
@@ -133,7 +144,10 @@ def test_the_server_is_killed_before_the_reply(tmp_path: Path) -> None:
 def started(folder: Path, port: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "milvine", "serve", "--port", str(port), "--data", str(folder)]
     server = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**OWN, "MILVINE_NETWORK_HTTP_ENABLE": "false"}
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**OWN, "MILVINE_NETWORK_HTTP_ENABLE": "false"},
     )
     assert server.stdout is not None
     with server.stdout as lines:
@@ -171,7 +185,9 @@ def test_it_is_the_same_request_each_time() -> None:
 def test_a_server_of_1_x_is_not_asked_again() -> None:
     transport = Faltering(LOST, STORED, features=reply_of("Cmd", string_reply="Unknown command"))
     status, ids = client(transport).insert("a", ROWS)
-    assert status.code is grpc.StatusCode.UNAVAILABLE and ids == [] and len(transport.inserts()) == 1
+    assert (
+        status.code is grpc.StatusCode.UNAVAILABLE and ids == [] and len(transport.inserts()) == 1
+    )
 
 
 def test_what_was_not_lost_is_not_sent_again() -> None:

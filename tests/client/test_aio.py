@@ -66,7 +66,9 @@ def test_calls_run_at_the_same_time() -> None:
 
     async def meet() -> None:
         milvus = AsyncMilvus(transport=Meets(Compact=reply_of("Compact")), try_connect=False)
-        assert all(status.OK() for status in await asyncio.gather(*[milvus.compact("a") for _ in range(8)]))
+        assert all(
+            status.OK() for status in await asyncio.gather(*[milvus.compact("a") for _ in range(8)])
+        )
         await milvus.close()
 
     asyncio.run(meet())
@@ -88,7 +90,10 @@ def test_nothing_is_opened_before_the_first_call(tmp_path: Path) -> None:
 
 def test_asyncio_is_not_loaded_before_it_is_needed() -> None:
     code = "import sys, milvus; sys.exit('asyncio' in sys.modules or 'grpc' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], env=OWN, timeout=60, check=False).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", code], env=OWN, timeout=60, check=False).returncode
+        == 0
+    )
 
 
 def test_nobody_listens() -> None:

@@ -12,16 +12,24 @@ import grpc
 import pytest
 
 from milvine.client.exceptions import FutureTimeoutError
-from milvine.client.futures import CompactFuture, CreateIndexFuture, FlushFuture, InsertFuture, SearchFuture
+from milvine.client.futures import (
+    CompactFuture,
+    CreateIndexFuture,
+    FlushFuture,
+    InsertFuture,
+    SearchFuture,
+)
 from milvine.client.transports import TransportFailed
 from milvus import Milvus, Status
 from tests.client.fakes import FakeTransport, reply_of
 
 SEARCHED = "Search successfully!"
 CALLS: list[tuple[Any, str, Any, str]] = [
-    (InsertFuture, "Insert", lambda m, **kw: m.insert("a", [[1.0]], **kw), "Add vectors successfully!"),
+    (InsertFuture, "Insert", lambda m, **kw: m.insert("a", [[1.0]], **kw),
+     "Add vectors successfully!"),
     (SearchFuture, "Search", lambda m, **kw: m.search("a", 1, [[1.0]], **kw), SEARCHED),
-    (SearchFuture, "SearchInFiles", lambda m, **kw: m.search_in_segment("a", [1], [[1.0]], 1, **kw), SEARCHED),
+    (SearchFuture, "SearchInFiles", lambda m, **kw: m.search_in_segment("a", [1], [[1.0]], 1, **kw),
+     SEARCHED),
     (CreateIndexFuture, "CreateIndex", lambda m, **kw: m.create_index("a", **kw), "OK"),
     (FlushFuture, "Flush", lambda m, **kw: m.flush(["a"], **kw), "OK"),
     (CompactFuture, "Compact", lambda m, **kw: m.compact("a", **kw), "OK"),
@@ -111,7 +119,9 @@ def test_wrong_arguments_raise_at_once() -> None:
 
 
 def test_callbacks_that_wait_for_other_calls() -> None:
-    """As many as there are threads, and each of them starts a call and waits for it, its callback and all."""
+    """As many as there are threads, and each of them starts a call and waits for it, its callback
+    and all.
+    """
     transport = FakeTransport(Compact=reply_of("Compact"), Flush=reply_of("Flush"))
     milvus, together, inner = milvus_of(transport), threading.Barrier(8), list[Any]()
 
@@ -127,7 +137,9 @@ def test_callbacks_that_wait_for_other_calls() -> None:
     assert not together.broken
 
 
-def test_a_callback_that_raises_changes_nothing_about_its_call(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_callback_that_raises_changes_nothing_about_its_call(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     reply = reply_of("Insert", vector_id_array=[7])
     milvus, over = milvus_of(FakeTransport(Insert=reply)), list[int]()
 
@@ -144,7 +156,9 @@ def test_a_callback_that_raises_changes_nothing_about_its_call(caplog: pytest.Lo
 
 def test_calls_go_on_while_callbacks_take_their_time() -> None:
     milvus, gate = milvus_of(FakeTransport(Compact=reply_of("Compact"))), threading.Event()
-    slow = [milvus.compact("a", _async=True, _callback=lambda status: gate.wait(30)) for _ in range(9)]
+    slow = [
+        milvus.compact("a", _async=True, _callback=lambda status: gate.wait(30)) for _ in range(9)
+    ]
     assert milvus.compact("a", _async=True).result(30).OK()
     assert not any(future.is_done() for future in slow)
     gate.set()
@@ -161,5 +175,7 @@ done = lambda status, ids: os.write(1, f"{{status.OK()}} {{len(ids)}}\\n".encode
 for _ in range(20):
     milvus.insert("a", [[1.0, 2.0]], _async=True, _callback=done)
 """
-    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    shown = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
+    )
     assert shown.stderr == "" and shown.stdout == "True 1\n" * 20

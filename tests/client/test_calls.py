@@ -1,4 +1,6 @@
-"""Each method against a transport of our own: what is sent, what comes back, what a failure looks like (5.4 to 5.7)."""
+"""Each method against a transport of our own: what is sent, what comes back, what a failure looks
+like (5.4 to 5.7).
+"""
 
 from __future__ import annotations
 
@@ -24,24 +26,35 @@ SHOWN = "Show collections successfully!"
 HITS = {"row_num": 1, "ids": [5, -1], "distances": [0.5, 3.4e38]}
 
 Call = Callable[[Milvus], Any]
-# rpc, call, fields of the reply, message on success, values beside an error of the server and an error of the call
+# rpc, call, fields of the reply, message on success, values beside an error of the server and an
+# error of the call
 PAIRS: list[tuple[str, Call, dict[str, Any], str, Any, Any]] = [
-    ("HasCollection", lambda m: m.has_collection("a"), {"bool_reply": True}, "Success", False, False),
+    ("HasCollection", lambda m: m.has_collection("a"), {"bool_reply": True}, "Success", False,
+     False),
     ("DescribeCollection", lambda m: m.get_collection_info("a"), SCHEMA, DESCRIBED, None, None),
-    ("CountCollection", lambda m: m.count_entities("a"), {"collection_row_count": 3}, "Success!", None, None),
+    ("CountCollection", lambda m: m.count_entities("a"), {"collection_row_count": 3}, "Success!",
+     None, None),
     ("ShowCollections", lambda m: m.list_collections(), {"collection_names": "a"}, SHOWN, [], []),
-    ("ShowCollectionInfo", lambda m: m.get_collection_stats("a"), {"json_info": "{}"}, "Success", None, None),
-    ("Insert", lambda m: m.insert("a", [[1.0]]), {"vector_id_array": [7]}, "Add vectors successfully!", [], []),
-    ("GetVectorsByID", lambda m: m.get_entity_by_id("a", [1]), {}, "Obtain vector successfully", [], []),
-    ("GetVectorIDs", lambda m: m.list_id_in_segment("a", "1"), {"vector_id_array": [7]}, "Success", [], []),
-    ("DescribeIndex", lambda m: m.get_index_info("a"), {"index_type": 2}, "Successfully", None, None),
+    ("ShowCollectionInfo", lambda m: m.get_collection_stats("a"), {"json_info": "{}"}, "Success",
+     None, None),
+    ("Insert", lambda m: m.insert("a", [[1.0]]), {"vector_id_array": [7]},
+     "Add vectors successfully!", [], []),
+    ("GetVectorsByID", lambda m: m.get_entity_by_id("a", [1]), {}, "Obtain vector successfully", [],
+     []),
+    ("GetVectorIDs", lambda m: m.list_id_in_segment("a", "1"), {"vector_id_array": [7]}, "Success",
+     [], []),
+    ("DescribeIndex", lambda m: m.get_index_info("a"), {"index_type": 2}, "Successfully", None,
+     None),
     ("HasPartition", lambda m: m.has_partition("a", "t"), {"bool_reply": True}, "OK", False, False),
-    ("ShowPartitions", lambda m: m.list_partitions("a"), {"partition_tag_array": ["t"]}, "Success", [], []),
+    ("ShowPartitions", lambda m: m.list_partitions("a"), {"partition_tag_array": ["t"]}, "Success",
+     [], []),
     ("Search", lambda m: m.search("a", 2, [[1.0]]), HITS, SEARCHED, [], None),
-    ("SearchInFiles", lambda m: m.search_in_segment("a", [1], [[1.0]], 2), HITS, SEARCHED, [], None),
+    ("SearchInFiles", lambda m: m.search_in_segment("a", [1], [[1.0]], 2), HITS, SEARCHED, [],
+     None),
     ("Cmd", lambda m: m.server_version(), {"string_reply": "1.1.1"}, "Success!", None, None),
     ("Cmd", lambda m: m.server_status(), {"string_reply": "OK"}, "Success!", None, None),
-    ("Cmd", lambda m: m.get_config("cache", "cache_size"), {"string_reply": "4GB"}, "Success!", None, None),
+    ("Cmd", lambda m: m.get_config("cache", "cache_size"), {"string_reply": "4GB"}, "Success!",
+     None, None),
     ("Cmd", lambda m: m.set_config("cache", "cache_size", "1GB"), {}, "Success!", None, None),
 ]  # fmt: skip
 STATUSES: list[tuple[str, Call, str]] = [
@@ -70,7 +83,9 @@ def client(**replies: Any) -> tuple[Milvus, FakeTransport]:
 
 
 @pytest.mark.parametrize(("rpc", "call", "fields", "message", "refused", "unanswered"), PAIRS)
-def test_pairs(rpc: str, call: Call, fields: dict[str, Any], message: str, refused: Any, unanswered: Any) -> None:
+def test_pairs(
+    rpc: str, call: Call, fields: dict[str, Any], message: str, refused: Any, unanswered: Any
+) -> None:
     milvus, transport = client(**{rpc: reply_of(rpc, **fields)})
     status, _ = call(milvus)
     assert repr(status) == f"Status(code=0, message='{message}')" and transport.sent[0][0] == rpc
@@ -79,14 +94,19 @@ def test_pairs(rpc: str, call: Call, fields: dict[str, Any], message: str, refus
     assert (repr(status), value) == ("Status(code=4, message='no such thing')", refused)
     transport.replies[rpc] = TransportFailed(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
     status, value = call(milvus)
-    assert (status.code, status.message) == (grpc.StatusCode.DEADLINE_EXCEEDED, "Error occurred. Deadline Exceeded")
+    assert (status.code, status.message) == (
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        "Error occurred. Deadline Exceeded",
+    )
     assert value == unanswered and type(value) is type(unanswered) and not status.OK()
 
 
 @pytest.mark.parametrize(("rpc", "call", "message"), STATUSES)
 def test_statuses(rpc: str, call: Call, message: str) -> None:
     milvus, transport = client(**{rpc: reply_of(rpc)})
-    assert repr(call(milvus)) == f"Status(code=0, message='{message}')" and transport.sent[0][0] == rpc
+    assert (
+        repr(call(milvus)) == f"Status(code=0, message='{message}')" and transport.sent[0][0] == rpc
+    )
     transport.replies[rpc] = reply_of(rpc, 1, "refused")
     assert repr(call(milvus)) == "Status(code=1, message='refused')"
     transport.replies[rpc] = TransportFailed(grpc.StatusCode.UNIMPLEMENTED, "")
@@ -103,7 +123,9 @@ def test_failure_values_are_not_shared() -> None:
 def test_values() -> None:
     milvus, transport = client(
         DescribeCollection=reply_of("DescribeCollection", **SCHEMA),
-        DescribeIndex=reply_of("DescribeIndex", collection_name="a", index_type=2, extra_params=PARAMS),
+        DescribeIndex=reply_of(
+            "DescribeIndex", collection_name="a", index_type=2, extra_params=PARAMS
+        ),
         ShowCollectionInfo=reply_of("ShowCollectionInfo", json_info='{"row_count":3}'),
         Search=reply_of("Search", **HITS),
         Insert=reply_of("Insert", vector_id_array=[2**62]),
@@ -115,14 +137,17 @@ def test_values() -> None:
     assert milvus.get_collection_stats("a")[1] == {}
     assert milvus.insert("a", [[1.0]])[1] == [2**62]
     result = milvus.search("a", 2, [[1.0]])[1]
-    assert isinstance(result, TopKQueryResult) and result.id_array == [[5]] and result.shape == (1, 2)
+    assert (
+        isinstance(result, TopKQueryResult) and result.id_array == [[5]] and result.shape == (1, 2)
+    )
 
 
 def test_entities() -> None:
     record = schema.RowRecord
     milvus, transport = client(
         GetVectorsByID=reply_of(
-            "GetVectorsByID", vectors_data=[record(float_data=[1, 2]), record(), record(float_data=[3, 4])]
+            "GetVectorsByID",
+            vectors_data=[record(float_data=[1, 2]), record(), record(float_data=[3, 4])],
         )
     )
     assert milvus.get_entity_by_id("a", [1, 2, 3])[1] == [[1.0, 2.0], [], [3.0, 4.0]]
@@ -133,9 +158,16 @@ def test_entities() -> None:
 
 def test_requests() -> None:
     milvus, transport = client(**{rpc: reply_of(rpc) for rpc in schema.RPCS})
-    milvus.create_collection({"collection_name": "a", "dimension": 4, "metric_type": MetricType.IP, "x": [1]})
+    milvus.create_collection(
+        {"collection_name": "a", "dimension": 4, "metric_type": MetricType.IP, "x": [1]}
+    )
     sent = transport.last()
-    assert (sent.collection_name, sent.dimension, sent.index_file_size, sent.metric_type) == ("a", 4, 1024, 2)
+    assert (sent.collection_name, sent.dimension, sent.index_file_size, sent.metric_type) == (
+        "a",
+        4,
+        1024,
+        2,
+    )
     assert (sent.status.reason, sent.extra_params[0].key, sent.extra_params[0].value) == (
         "Client",
         "params",
@@ -143,7 +175,11 @@ def test_requests() -> None:
     )
     milvus.create_index("a", IndexType.IVF_FLAT, {"nlist": np.int64(16)})
     sent = transport.last()
-    assert (sent.index_type, sent.status.reason, sent.extra_params[0].value) == (2, "Client", '{"nlist":16}')
+    assert (sent.index_type, sent.status.reason, sent.extra_params[0].value) == (
+        2,
+        "Client",
+        '{"nlist":16}',
+    )
     milvus.create_index("a")
     assert (transport.last().index_type, transport.last().extra_params[0].value) == (1, "{}")
     milvus.list_collections()
@@ -199,7 +235,9 @@ def test_split_inserts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert milvus.insert("a", vectors)[0].OK() and len(transport.sent) == 3
 
 
-@pytest.mark.parametrize("failure", [reply_of("Insert", 1, "no"), TransportFailed(grpc.StatusCode.UNAVAILABLE, "gone")])
+@pytest.mark.parametrize(
+    "failure", [reply_of("Insert", 1, "no"), TransportFailed(grpc.StatusCode.UNAVAILABLE, "gone")]
+)
 def test_a_split_insert_that_fails_midway(failure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     class FailsAfterTheFirst(FakeTransport):
         def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
@@ -208,7 +246,9 @@ def test_a_split_insert_that_fails_midway(failure: Any, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(requests, "INSERT_BYTES_MAX", 4)
     transport = FailsAfterTheFirst()
-    status, ids = Milvus(transport=transport, try_connect=False).insert("a", [[1.0], [2.0], [3.0]], split=True)
+    status, ids = Milvus(transport=transport, try_connect=False).insert(
+        "a", [[1.0], [2.0], [3.0]], split=True
+    )
     assert not status.OK() and ids == [7] and len(transport.sent) == 2
 
 
@@ -218,7 +258,9 @@ def test_split_inserts_are_synchronous() -> None:
 
 
 def test_timeouts() -> None:
-    milvus, transport = client(Compact=reply_of("Compact"), Search=reply_of("Search"), Cmd=reply_of("Cmd"))
+    milvus, transport = client(
+        Compact=reply_of("Compact"), Search=reply_of("Search"), Cmd=reply_of("Cmd")
+    )
     milvus.compact(collection_name="a", timeout="1")
     milvus.search("a", 1, [[1.0]], timeout=2)
     milvus.server_version()
@@ -248,7 +290,9 @@ def test_wrong_arguments_send_nothing() -> None:
 
 @pytest.mark.parametrize("kind", [Milvus, AsyncMilvus])
 def test_so_are_those_of_the_constructor_that_do_not_exist(kind: Any) -> None:
-    with pytest.warns(UserWarning, match=f"^{kind.__name__}: the keyword xyz has no effect$") as warned:
+    with pytest.warns(
+        UserWarning, match=f"^{kind.__name__}: the keyword xyz has no effect$"
+    ) as warned:
         kind(transport=FakeTransport(), try_connect=False, xyz=1)
     assert [warning.filename for warning in warned] == [__file__]
     with pytest.warns(UserWarning, match="did you mean wait_timeout"):
@@ -268,14 +312,17 @@ def test_keywords_that_do_not_exist_are_ignored_with_a_warning() -> None:
     calls: dict[str, Any] = {
         "insert": lambda **more: milvus.insert("a", [[1.0]], **more)[0],
         "search": lambda **more: milvus.search("a", 1, [[1.0]], **more)[0],
-        "search_in_segment": lambda **more: milvus.search_in_segment("a", [1], [[1.0]], 1, **more)[0],
+        "search_in_segment": lambda **more: milvus.search_in_segment("a", [1], [[1.0]], 1, **more)[
+            0
+        ],
         "create_index": lambda **more: milvus.create_index("a", **more),
         "flush": lambda **more: milvus.flush(["a"], **more),
         "compact": lambda **more: milvus.compact("a", **more),
     }
     for name, call in calls.items():
         with pytest.warns(
-            UserWarning, match=f"^{name}: the keyword timeuot has no effect; did you mean timeout\\?$"
+            UserWarning,
+            match=f"^{name}: the keyword timeuot has no effect; did you mean timeout\\?$",
         ) as told:
             assert call(timeuot=1).OK()
         assert told[0].filename == __file__

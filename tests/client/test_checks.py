@@ -1,4 +1,6 @@
-"""Arguments are refused with the words of 1.x, and more kinds of vectors and ids are taken (specification 5.5)."""
+"""Arguments are refused with the words of 1.x, and more kinds of vectors and ids are taken
+(specification 5.5).
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ from milvine.client import checks
 from milvus import IndexType, MetricType, ParamError
 
 LONG = (
-    "A vector must be a non-empty, 2-dimensional array and must contain only elements with the float data type "
-    "or the bytes data type."
+    "A vector must be a non-empty, 2-dimensional array and must contain only elements with the"
+    " float data type or the bytes data type."
 )
 
 
@@ -52,7 +54,11 @@ def test_rows_of_bytes(row: Any) -> None:
 
 def test_arrays_of_uint8_are_binary_and_lists_of_small_ints_are_not() -> None:
     packed = checks.vectors(np.array([[1, 255], [3, 0]], dtype=np.uint8)[:, ::-1])
-    assert packed.dtype == np.uint8 and packed.flags.c_contiguous and packed.tolist() == [[255, 1], [0, 3]]
+    assert (
+        packed.dtype == np.uint8
+        and packed.flags.c_contiguous
+        and packed.tolist() == [[255, 1], [0, 3]]
+    )
     assert checks.vectors([[1, 255], [3, 0]]).dtype == np.float32
     assert checks.vectors(np.array([[1, 2]], dtype=np.int8)).dtype == np.float32
 
@@ -102,13 +108,19 @@ def test_rows_that_are_none(rows: Any, message: str) -> None:
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("rows", [[["1", "2"]], [[None, 1.0]], [[1.0, "x"]], np.array([[1j]]), [[{}, {}]]])
+@pytest.mark.parametrize(
+    "rows", [[["1", "2"]], [[None, 1.0]], [[1.0, "x"]], np.array([[1j]]), [[{}, {}]]]
+)
 def test_elements_that_are_no_numbers(rows: Any) -> None:
     with pytest.raises(TypeError):
         checks.vectors(rows)
 
 
-@given(numpy_st.arrays(np.float32, numpy_st.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=8)))
+@given(
+    numpy_st.arrays(
+        np.float32, numpy_st.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=8)
+    )
+)
 def test_lists_say_the_same_as_arrays(rows: Any) -> None:
     np.testing.assert_array_equal(checks.vectors(rows.tolist()), rows)
     np.testing.assert_array_equal(checks.vectors(list(rows)), rows)
@@ -149,8 +161,16 @@ INTEGERS = ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", ">i8", "<i4")
         *(np.array([0, 7], dtype=kind) for kind in INTEGERS),
         *([np.dtype(kind).type(0), 7] for kind in INTEGERS),
         *([Scalar(0), 7], [np.array(0), np.array(7)], [np.uint64(0), np.int8(7)]),
-        *(np.array([0, 7], dtype=object), np.array(["0", "7"]), np.array([0, np.uint64(7)], dtype=object)),
-        *(Column(np.array([0, 7])), Column(np.array([0, 7], dtype=object)), Column(np.array([0, 3, 7])[::2])),
+        *(
+            np.array([0, 7], dtype=object),
+            np.array(["0", "7"]),
+            np.array([0, np.uint64(7)], dtype=object),
+        ),
+        *(
+            Column(np.array([0, 7])),
+            Column(np.array([0, 7], dtype=object)),
+            Column(np.array([0, 3, 7])[::2]),
+        ),
         np.arange(0, 14)[::7],
     ],
 )
@@ -160,7 +180,13 @@ def test_ids(ids: Any) -> None:
 
 
 def test_the_largest_id() -> None:
-    for kind in (list, tuple, np.array, lambda ids: np.array(ids, dtype=object), lambda ids: np.array(ids, np.uint64)):
+    for kind in (
+        list,
+        tuple,
+        np.array,
+        lambda ids: np.array(ids, dtype=object),
+        lambda ids: np.array(ids, np.uint64),
+    ):
         assert checks.ids(kind([2**63 - 1])).tolist() == [2**63 - 1]
     assert checks.ids([2**63 - 1, np.uint64(1), "2"]).tolist() == [2**63 - 1, 1, 2]
 
@@ -172,18 +198,57 @@ NOT_WHOLE, RANGE, NO_LIST = "ids are whole numbers", "from 0 to 2", "is no list,
     ("ids", "reason"),
     [
         *((ids, NO_LIST) for ids in (None, 5, "12", b"12", {1}, {1: 2}, iter([1]))),
-        *((ids, "there is none") for ids in ([], (), range(0), np.array([], int), np.array([], object))),
-        *((ids, NOT_WHOLE) for ids in ([1.0], ["a"], ["-1"], ["1.5"], ["9" * 5000], [1, None], [[1]], [1, [2]])),
-        *((ids, NOT_WHOLE) for ids in ([True], [1, np.True_], np.array([True]), np.array([1, True], dtype=object))),
-        *((ids, NOT_WHOLE) for ids in (np.array([1.5]), np.array([1.0]), [np.float32(1)], np.array([1, 2.0], object))),
-        *((ids, NOT_WHOLE) for ids in (np.array(["2020-01-01"], "M8[D]"), [np.array([1, 2])], array.array("d", [1]))),
-        *((ids, NOT_WHOLE) for ids in (Column(np.array([1.0, np.nan])), Column(np.array([1, None], dtype=object)))),
-        *((ids, RANGE) for ids in ([-1], [2**63], [2**64], [-1, 2**63], [10**30], ["9" * 20], np.array([-1]))),
-        *((ids, RANGE) for ids in (np.array([2**63], dtype=np.uint64), [np.uint64(2**63)], range(-1, 2))),
+        *(
+            (ids, "there is none")
+            for ids in ([], (), range(0), np.array([], int), np.array([], object))
+        ),
+        *(
+            (ids, NOT_WHOLE)
+            for ids in ([1.0], ["a"], ["-1"], ["1.5"], ["9" * 5000], [1, None], [[1]], [1, [2]])
+        ),
+        *(
+            (ids, NOT_WHOLE)
+            for ids in ([True], [1, np.True_], np.array([True]), np.array([1, True], dtype=object))
+        ),
+        *(
+            (ids, NOT_WHOLE)
+            for ids in (
+                np.array([1.5]),
+                np.array([1.0]),
+                [np.float32(1)],
+                np.array([1, 2.0], object),
+            )
+        ),
+        *(
+            (ids, NOT_WHOLE)
+            for ids in (
+                np.array(["2020-01-01"], "M8[D]"),
+                [np.array([1, 2])],
+                array.array("d", [1]),
+            )
+        ),
+        *(
+            (ids, NOT_WHOLE)
+            for ids in (Column(np.array([1.0, np.nan])), Column(np.array([1, None], dtype=object)))
+        ),
+        *(
+            (ids, RANGE)
+            for ids in ([-1], [2**63], [2**64], [-1, 2**63], [10**30], ["9" * 20], np.array([-1]))
+        ),
+        *(
+            (ids, RANGE)
+            for ids in (np.array([2**63], dtype=np.uint64), [np.uint64(2**63)], range(-1, 2))
+        ),
         (np.array([2**70], dtype=object), RANGE),
-        *((ids, "dimensions") for ids in (np.array(3), np.array([[1]]), Column(np.array([[1], [2]])))),
+        *(
+            (ids, "dimensions")
+            for ids in (np.array(3), np.array([[1]]), Column(np.array([[1], [2]])))
+        ),
         (np.ma.masked_equal([1, 2], 2), "masked"),
-        (Column(TypeError("can't convert cuda:0 device type tensor")), "Column cannot be read as an array: can't conv"),
+        (
+            Column(TypeError("can't convert cuda:0 device type tensor")),
+            "Column cannot be read as an array: can't conv",
+        ),
     ],
 )
 def test_illegal_ids(ids: Any, reason: str) -> None:
@@ -224,16 +289,32 @@ ILLEGAL = [
     (checks.index_type, True, "`index_type` value True is illegal"),
     (checks.tag, None, "`partition_tag` value None is illegal"),
     (checks.tag, 5, "`partition_tag` value 5 is illegal"),
-    (lambda value: checks.texts(value, "partition_tag_array"), "tag", "`partition_tag_array` value tag is illegal"),
-    (lambda value: checks.texts(value, "partition_tag_array"), [1], "`partition_tag_array` value [1] is illegal"),
+    (
+        lambda value: checks.texts(value, "partition_tag_array"),
+        "tag",
+        "`partition_tag_array` value tag is illegal",
+    ),
+    (
+        lambda value: checks.texts(value, "partition_tag_array"),
+        [1],
+        "`partition_tag_array` value [1] is illegal",
+    ),
     (checks.params, [1], "Params must be a dictionary type"),
     (checks.seconds, "soon", "`timeout` value soon is illegal"),
     (checks.collections, "name", "Collection name array must be type of list"),
     (checks.collections, ["a", ""], "`collection_name` value  is illegal"),
-    (checks.schema_of, [], "Param type incorrect, expect <class 'dict'> but get <class 'list'> instead"),
+    (
+        checks.schema_of,
+        [],
+        "Param type incorrect, expect <class 'dict'> but get <class 'list'> instead",
+    ),
     (checks.schema_of, {"dimension": 4}, "collection_name is required"),
     (checks.schema_of, {"collection_name": "a"}, "dimension is required"),
-    (checks.schema_of, {"collection_name": "a", "dimension": "4"}, "`dimension` value 4 is illegal"),
+    (
+        checks.schema_of,
+        {"collection_name": "a", "dimension": "4"},
+        "`dimension` value 4 is illegal",
+    ),
     (
         checks.schema_of,
         {"collection_name": "a", "dimension": 4, "index_file_size": 1.5},

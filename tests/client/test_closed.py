@@ -1,4 +1,6 @@
-"""A client that was closed, before a call or in the middle of one, says so by whatever transport."""
+"""A client that was closed, before a call or in the middle of one, says so by whatever
+transport.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def call_under_way(work: Callable[[], object]) -> Iterator[list[object]]:
 
 @contextmanager
 def silent() -> Iterator[tuple[int, threading.Event]]:
-    """A port that takes connections and what is sent, and never answers; an event that something was sent."""
+    """A port that takes connections and what is sent, and never answers; an event that something
+    was sent.
+    """
     sent, over = threading.Event(), threading.Event()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -64,7 +68,10 @@ def silent() -> Iterator[tuple[int, threading.Event]]:
 CLOSED: list[tuple[str, Address]] = [
     ("embedded", lambda folder: {"uri": f"file://{folder}/db"}),
     ("grpc", lambda folder: {"host": "127.0.0.1", "port": 1, "try_connect": False}),
-    ("http", lambda folder: {"host": "127.0.0.1", "port": 1, "handler": "HTTP", "try_connect": False}),
+    (
+        "http",
+        lambda folder: {"host": "127.0.0.1", "port": 1, "handler": "HTTP", "try_connect": False},
+    ),
 ]
 
 
@@ -140,7 +147,9 @@ def test_in_the_middle_of_an_http_call() -> None:
 
 
 @pytest.mark.parametrize("by_bytes", [False, True])
-def test_in_the_middle_of_an_embedded_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_bytes: bool) -> None:
+def test_in_the_middle_of_an_embedded_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_bytes: bool
+) -> None:
     """The database is closed with its last client, and what the search needs with it."""
     begun, closed = threading.Event(), threading.Event()
     milvus = Milvus(uri=f"file://{tmp_path}/db")

@@ -1,4 +1,6 @@
-"""A call's timeout is one for all that it tries, at whatever place a server hangs (no clock is measured here)."""
+"""A call's timeout is one for all that it tries, at whatever place a server hangs (no clock is
+measured here).
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,12 @@ def silent() -> Iterator[int]:
 
 def test_a_deadline(clock: Clock) -> None:
     some, never = Deadline(8.0), Deadline(None)
-    assert (some.left(), some.within(3.0), some.within(3.0, 4), some.over()) == (8.0, 3.0, 2.0, False)
+    assert (some.left(), some.within(3.0), some.within(3.0, 4), some.over()) == (
+        8.0,
+        3.0,
+        2.0,
+        False,
+    )
     clock.sleep(9.0)
     assert (some.left(), some.within(3.0), some.over()) == (0.0, 0.0, True)
     assert (never.left(), never.within(3.0, 4), never.over()) == (None, 3.0, False)
@@ -79,7 +86,9 @@ def test_all_places_of_a_grpc_call_together(
         if not refuses:
             clock.sleep(timeout)
         unsent = "failed to connect to all addresses" if refuses else "Deadline Exceeded"
-        raise Failed(grpc.StatusCode.UNAVAILABLE if refuses else grpc.StatusCode.DEADLINE_EXCEEDED, unsent)
+        raise Failed(
+            grpc.StatusCode.UNAVAILABLE if refuses else grpc.StatusCode.DEADLINE_EXCEEDED, unsent
+        )
 
     def unreachable(address: Any, seconds: float) -> None:
         clock.sleep(seconds)
@@ -99,7 +108,9 @@ class Failed(grpc.RpcError):  # type: ignore[misc]  # grpc ships no types
 
 
 @pytest.mark.parametrize("timeout", [0.5, 30.0])
-def test_all_requests_of_an_http_call_together(clock: Clock, monkeypatch: pytest.MonkeyPatch, timeout: float) -> None:
+def test_all_requests_of_an_http_call_together(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, timeout: float
+) -> None:
     transport = HttpTransport(HttpAddress("127.0.0.1", 1), 10.0, 3, True)
     began = clock.now
 
@@ -147,7 +158,9 @@ def test_no_attempt_after_the_deadline(clock: Clock) -> None:
     assert made[0] == 0.0 and made[-1] < 2.0 and clock.now <= 102.0
 
 
-def test_a_hurried_call_does_not_condemn_the_lanes(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hurried_call_does_not_condemn_the_lanes(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[float] = []
 
     def unreachable(address: Any, seconds: float) -> None:
@@ -156,7 +169,10 @@ def test_a_hurried_call_does_not_condemn_the_lanes(clock: Clock, monkeypatch: py
 
     monkeypatch.setattr(lane.socket, "create_connection", unreachable)
     own = Lanes(ServerAddress("127.0.0.1", 1), lambda seconds: asked.append(seconds) or "")
-    assert own.call("Search", b"", Deadline(0.4)) is None and own.call("Search", b"", Deadline(0.4)) is None
+    assert (
+        own.call("Search", b"", Deadline(0.4)) is None
+        and own.call("Search", b"", Deadline(0.4)) is None
+    )
     assert asked == pytest.approx([0.1, 0.1])  # the second did not find the lanes given up
 
 
@@ -169,7 +185,9 @@ def test_those_that_connect_do_not_wait_for_each_other(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(lane.socket, "create_connection", together)
     own = Lanes(ServerAddress("127.0.0.1", 1))
-    threads = [threading.Thread(target=own.call, args=("Search", b"", Deadline(None))) for _ in range(2)]
+    threads = [
+        threading.Thread(target=own.call, args=("Search", b"", Deadline(None))) for _ in range(2)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -177,7 +195,9 @@ def test_those_that_connect_do_not_wait_for_each_other(monkeypatch: pytest.Monke
     assert not any(thread.is_alive() for thread in threads) and not both.broken
 
 
-def test_the_constructor_ends_at_a_server_that_hangs(silent: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_constructor_ends_at_a_server_that_hangs(
+    silent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given: list[float] = []
     send = RemoteTransport._send
 
@@ -191,7 +211,9 @@ def test_the_constructor_ends_at_a_server_that_hangs(silent: int, monkeypatch: p
     assert max(given) <= 0.3 and given[1:] == sorted(given[1:], reverse=True)
 
 
-def test_parts_of_an_insert_have_one_deadline(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_of_an_insert_have_one_deadline(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     transport = FakeTransport(Insert=reply_of("Insert"))
     call = transport.call
 
@@ -207,7 +229,10 @@ def test_parts_of_an_insert_have_one_deadline(clock: Clock, monkeypatch: pytest.
 
 
 def test_an_asynchronous_call_counts_from_its_start(clock: Clock) -> None:
-    gate, transport = threading.Event(), FakeTransport(Compact=reply_of("Compact"), Flush=reply_of("Flush"))
+    gate, transport = (
+        threading.Event(),
+        FakeTransport(Compact=reply_of("Compact"), Flush=reply_of("Flush")),
+    )
     call = transport.call
 
     def held(method: str, request: bytes, timeout: float | None) -> bytes:
@@ -225,7 +250,9 @@ def test_an_asynchronous_call_counts_from_its_start(clock: Clock) -> None:
 
 
 def test_so_does_one_that_is_awaited(clock: Clock) -> None:
-    transport = FakeTransport(CountCollection=reply_of("CountCollection"), DropIndex=reply_of("DropIndex"))
+    transport = FakeTransport(
+        CountCollection=reply_of("CountCollection"), DropIndex=reply_of("DropIndex")
+    )
 
     async def scene() -> None:
         milvus = AsyncMilvus(transport=transport, try_connect=False)
@@ -241,7 +268,12 @@ def test_so_does_one_that_is_awaited(clock: Clock) -> None:
 
 def test_where_a_method_has_its_timeout() -> None:
     """By whichever way it is given."""
-    methods: list[Callable[..., Any]] = [Milvus.count_entities, Milvus.insert, Milvus.search, Milvus.flush]
+    methods: list[Callable[..., Any]] = [
+        Milvus.count_entities,
+        Milvus.insert,
+        Milvus.search,
+        Milvus.flush,
+    ]
     for method in methods:
         names = [name for name in inspect.signature(method).parameters if name != "self"]
         args = [None] * names.index("timeout")

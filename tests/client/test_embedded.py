@@ -29,7 +29,12 @@ def open_at(folder: Path) -> Milvus:
 def run(code: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment, check=False
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment,
+        check=False,
     )
 
 
@@ -122,8 +127,14 @@ def test_a_whole_life(tmp_path: Path) -> None:
     milvus.create_collection(PARAM)
     assert milvus.insert("a", rows, ids=np.arange(5000))[1] == list(range(5000))
     assert milvus.create_index("a", IndexType.IVF_FLAT, {"nlist": 32}).OK()
-    assert milvus.search("a", 1, rows[:50], params={"nprobe": 32})[1].id_array == [[id] for id in range(50)]
-    assert milvus.delete_entity_by_id("a", [0]).OK() and milvus.flush(["a"]).OK() and milvus.compact("a").OK()
+    assert milvus.search("a", 1, rows[:50], params={"nprobe": 32})[1].id_array == [
+        [id] for id in range(50)
+    ]
+    assert (
+        milvus.delete_entity_by_id("a", [0]).OK()
+        and milvus.flush(["a"]).OK()
+        and milvus.compact("a").OK()
+    )
     milvus.close()
     again = open_at(tmp_path / "data")
     assert again.count_entities("a")[1] == 4999
@@ -132,7 +143,10 @@ def test_a_whole_life(tmp_path: Path) -> None:
 
 
 def test_a_client_of_a_server_that_never_closes(server_port: int) -> None:
-    done = run(f"from milvus import Milvus; m = Milvus(port={server_port}, host='127.0.0.1'); print(m.flush().OK())")
+    done = run(
+        f"from milvus import Milvus; m = Milvus(port={server_port}, host='127.0.0.1');"
+        " print(m.flush().OK())"
+    )
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 
@@ -143,9 +157,19 @@ def loaded(code: str) -> set[str]:
 
 
 def test_a_client_of_a_server_loads_no_engine(server_port: int) -> None:
-    modules = loaded(f"from milvus import Milvus; Milvus(port='{server_port}', host='127.0.0.1').server_version()")
+    modules = loaded(
+        f"from milvus import Milvus; Milvus(port='{server_port}',"
+        " host='127.0.0.1').server_version()"
+    )
     assert "grpc" in modules
-    assert not modules & {"faiss", "sqlalchemy", "typer", "milvine.engine", "milvine.server", "milvine.catalog"}
+    assert not modules & {
+        "faiss",
+        "sqlalchemy",
+        "typer",
+        "milvine.engine",
+        "milvine.server",
+        "milvine.catalog",
+    }
 
 
 def test_the_import_alone_opens_no_door() -> None:
@@ -153,11 +177,16 @@ def test_the_import_alone_opens_no_door() -> None:
 
 
 def test_an_embedded_client_opens_no_socket(tmp_path: Path) -> None:
-    code = f"from milvus import Milvus; Milvus(uri={(tmp_path / 'data').as_uri()!r}).list_collections()"
+    code = (
+        "from milvus import Milvus;"
+        f" Milvus(uri={(tmp_path / 'data').as_uri()!r}).list_collections()"
+    )
     assert "grpc" not in loaded(code)
 
 
-def test_what_is_counted_and_described_reads_no_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_counted_and_described_reads_no_vectors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = np.random.default_rng(0).random((5000, 8), dtype=np.float32)
     with closing(open_at(tmp_path / "data")) as client:
         client.create_collection({"collection_name": "c", "dimension": 8})
@@ -184,7 +213,9 @@ def collections(folder: Path) -> list[str]:
         return names
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows lets nobody move a folder with open files")
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows lets nobody move a folder with open files"
+)
 def test_a_folder_that_was_removed_is_opened_as_a_new_database(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     milvus = open_at(folder)
@@ -192,7 +223,8 @@ def test_a_folder_that_was_removed_is_opened_as_a_new_database(tmp_path: Path) -
     shutil.rmtree(folder)
     assert not milvus.create_collection({"collection_name": "lost", "dimension": 4}).OK()
     assert not folder.exists()
-    again = open_at(folder)  # while the first is still there, as in a notebook whose cell is run again
+    # While the first is still there, as in a notebook whose cell is run again.
+    again = open_at(folder)
     assert again.list_collections()[1] == []
     assert again.create_collection({"collection_name": "b", "dimension": 4}).OK()
     assert again.insert("b", np.eye(4), ids=[1, 2, 3, 4])[0].OK()
@@ -201,7 +233,9 @@ def test_a_folder_that_was_removed_is_opened_as_a_new_database(tmp_path: Path) -
     assert collections(folder) == ["b"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows lets nobody move a folder with open files")
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows lets nobody move a folder with open files"
+)
 def test_a_folder_that_was_renamed_is_not_what_its_old_path_opens(tmp_path: Path) -> None:
     first = open_at(tmp_path / "building")
     assert first.create_collection({"collection_name": "one", "dimension": 4}).OK()
@@ -221,8 +255,7 @@ def test_a_folder_that_was_renamed_is_not_what_its_old_path_opens(tmp_path: Path
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_forked_child_says_so_and_opens_what_is_free(tmp_path: Path) -> None:
-    done = run(
-        f"""
+    done = run(f"""
 import os
 from milvus import Milvus, NotConnectError
 milvus = Milvus(uri="file://{tmp_path}/a")
@@ -241,6 +274,5 @@ assert os.waitstatus_to_exitcode(os.wait()[1]) == 3
 assert milvus.create_collection({{"collection_name": "c", "dimension": 4}}).OK()
 milvus.close()
 Milvus(uri="file://{tmp_path}/a").close()
-"""
-    )
+""")
     assert done.returncode == 0, done.stderr

@@ -26,7 +26,9 @@ from tests.real_clients import drive_http
 def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpDoor]:
     settings = Settings(background=False, search_threads=1)
     with Database.open(tmp_path_factory.mktemp("http") / "data", settings) as database:
-        door = HttpDoor(create_app(Operations(database, settings), database, settings), "127.0.0.1", 0)
+        door = HttpDoor(
+            create_app(Operations(database, settings), database, settings), "127.0.0.1", 0
+        )
         door.start()
         try:
             yield door
@@ -48,17 +50,28 @@ def answers(milvus: Milvus) -> dict[str, Any]:
 
 
 def test_a_life(answers: dict[str, Any]) -> None:
-    assert not [label for label, answer in answers.items() if isinstance(answer, list) and answer[:1] == ["raised"]]
+    assert not [
+        label
+        for label, answer in answers.items()
+        if isinstance(answer, list) and answer[:1] == ["raised"]
+    ]
     failing = {"create again": 9, "index that cannot be": 5, "drop again": 4}
     for label, code in failing.items():
         assert answers[label][0] == code
     assert answers["search none"][0][0] == 1 and answers["no such collection"][0][0] == 4
-    assert answers["has"][1] is True and answers["has none"][1] is False and answers["has partition"][1] is True
+    assert (
+        answers["has"][1] is True
+        and answers["has none"][1] is False
+        and answers["has partition"][1] is True
+    )
     assert answers["insert"][1] == list(range(300)) and answers["count"][1] == 302
     assert answers["got what was stored"] and answers["get"][1][1] == []
     assert [row[0] for row in answers["search"][1]] == [[5, 0.0], [6, 0.0]]
     assert [hit[0] for hit in answers["search p"][1][0]] == [1000, 1001]
-    assert answers["search in segment"][1] == [[[1000, 0.0]]] and answers["ids in segment"][1] == [1000, 1001]
+    assert answers["search in segment"][1] == [[[1000, 0.0]]] and answers["ids in segment"][1] == [
+        1000,
+        1001,
+    ]
     assert answers["get binary"][1] == ["00ff"] and answers["search binary"][1] == [[[1, 0.0]]]
     assert answers["got config"][1] == "2GB"
 

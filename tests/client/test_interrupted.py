@@ -1,4 +1,6 @@
-"""What the handler of a signal raises in the middle of a call reaches the caller, and the client goes on."""
+"""What the handler of a signal raises in the middle of a call reaches the caller, and the client
+goes on.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,11 @@ CALLS: list[tuple[str, Callable[[Milvus], Any]]] = [
 
 @pytest.mark.parametrize(("operation", "call"), CALLS)
 def test_embedded(
-    embedded: Milvus, monkeypatch: pytest.MonkeyPatch, ring: Callable[[], None], operation: str, call: Any
+    embedded: Milvus,
+    monkeypatch: pytest.MonkeyPatch,
+    ring: Callable[[], None],
+    operation: str,
+    call: Any,
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(Database, operation, lambda *arguments, **more: ring())
@@ -72,7 +78,9 @@ def test_embedded(
     assert embedded.count_entities("a")[0].OK()
 
 
-def test_errors_of_the_database_stay_answers(embedded: Milvus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_the_database_stay_answers(
+    embedded: Milvus, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fails(*arguments: Any, **more: Any) -> Any:
         raise ZeroDivisionError("unforeseen")
 
@@ -99,7 +107,10 @@ def test_on_a_lane(monkeypatch: pytest.MonkeyPatch, ring: Callable[[], None]) ->
             self.closed = True
 
     own = Lanes(ServerAddress("127.0.0.1", 1))
-    for place in ((lane.socket, "create_connection", lambda *arguments: ring()), (lane, "Lane", Interrupted)):
+    for place in (
+        (lane.socket, "create_connection", lambda *arguments: ring()),
+        (lane, "Lane", Interrupted),
+    ):
         monkeypatch.setattr(*place)
         with pytest.raises(BaseException, match="time is over"):
             own.call("Search", b"", Deadline(30.0))
@@ -119,7 +130,9 @@ def test_over_http_no_answer_is_taken_for_that_of_another_request(ring: Callable
                     connection.recv(1 << 16)
                     body = b'{"count":%d}' % number
                     numbers.append(number)
-                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+                    connection.sendall(
+                        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+                    )
                     connection.recv(1)
 
         thread = threading.Thread(target=serve, daemon=True)
@@ -157,7 +170,9 @@ def test_a_refusal_of_the_system_is_told_from_a_handlers_error(ring: Callable[[]
                 raise refusal("look", error) from error
 
 
-def test_a_build_and_a_flush(embedded: Milvus, monkeypatch: pytest.MonkeyPatch, ring: Callable[[], None]) -> None:
+def test_a_build_and_a_flush(
+    embedded: Milvus, monkeypatch: pytest.MonkeyPatch, ring: Callable[[], None]
+) -> None:
     """What may fail of one segment or collection alone is told from what ends the call."""
     embedded.insert("a", np.ones((5000, 4), np.float32))
     with monkeypatch.context() as patch:
@@ -168,4 +183,6 @@ def test_a_build_and_a_flush(embedded: Milvus, monkeypatch: pytest.MonkeyPatch, 
         patch.setattr(process.Builders, "run", lambda *arguments, **more: ring())
         with pytest.raises(BaseException, match="time is over"):
             embedded.create_index("a", IndexType.IVF_FLAT, {"nlist": 4})
-    assert embedded.create_index("a", IndexType.FLAT).OK() and embedded.count_entities("a")[1] == 5000
+    assert (
+        embedded.create_index("a", IndexType.FLAT).OK() and embedded.count_entities("a")[1] == 5000
+    )

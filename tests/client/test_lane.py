@@ -1,4 +1,6 @@
-"""Lanes: short calls over a plain socket, and everything that makes them give up in favour of grpcio."""
+"""Lanes: short calls over a plain socket, and everything that makes them give up in favour of
+grpcio.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,8 @@ class Scripted:
 
     def __init__(self, answer: Answer, piece: int = 1 << 20) -> None:
         self._answer, self._piece = answer, piece
-        self.seen: list[tuple[int, int, bytes]] = []  # (kind, flags, payload) of frames about the connection
+        # (kind, flags, payload) of frames about the connection.
+        self.seen: list[tuple[int, int, bytes]] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = ServerAddress("127.0.0.1", self._listener.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
@@ -111,10 +114,18 @@ def call(server: Scripted, text: bytes = b"request", timeout: float | None = 20)
 @pytest.mark.parametrize("piece", [1, 7, 1 << 20])
 def test_frames_of_every_kind_in_pieces_of_any_size(scripted: Any, piece: int) -> None:
     def answer(stream: int, request: bytes) -> bytes:
-        around = frame(6, 0, 0, b"8 bytes!") + frame(4, 0, 0, struct.pack(">HI", 4, 1 << 20)) + frame(4, 1, 0)
-        around += frame(8, 0, 0, struct.pack(">I", 100)) + frame(8, 0, stream, struct.pack(">I", 100))
+        around = (
+            frame(6, 0, 0, b"8 bytes!")
+            + frame(4, 0, 0, struct.pack(">HI", 4, 1 << 20))
+            + frame(4, 1, 0)
+        )
+        around += frame(8, 0, 0, struct.pack(">I", 100)) + frame(
+            8, 0, stream, struct.pack(">I", 100)
+        )
         body = message(b"<" + request + b">")
-        data = b"".join(around + frame(0, 0, stream, body[at : at + 5]) for at in range(0, len(body), 5))
+        data = b"".join(
+            around + frame(0, 0, stream, body[at : at + 5]) for at in range(0, len(body), 5)
+        )
         return around + frame(1, 4, stream, b"\x88") + data + frame(1, 5, stream, OK)
 
     server = scripted(answer, piece)
@@ -123,7 +134,8 @@ def test_frames_of_every_kind_in_pieces_of_any_size(scripted: Any, piece: int) -
         b"<one>", b"<>", b"<" + b"three" * 300 + b">",
     ]  # fmt: skip
     lane.close()
-    assert (6, 1, b"8 bytes!") in server.seen and (4, 1, b"") in server.seen  # both were acknowledged
+    # Both were acknowledged.
+    assert (6, 1, b"8 bytes!") in server.seen and (4, 1, b"") in server.seen
 
 
 @pytest.mark.parametrize(
@@ -134,11 +146,16 @@ def test_frames_of_every_kind_in_pieces_of_any_size(scripted: Any, piece: int) -
         lambda stream: frame(1, 4, stream) + frame(0, 1, stream, message(b"no trailers")),
         lambda stream: frame(1, 0, stream, b"\x88") + success(stream),  # headers in two frames
         lambda stream: (
-            frame(1, 4, stream) + frame(0, 8, stream, b"\x01" + message(b"padded")) + frame(1, 5, stream, OK)
+            frame(1, 4, stream)
+            + frame(0, 8, stream, b"\x01" + message(b"padded"))
+            + frame(1, 5, stream, OK)
         ),
-        lambda stream: success(stream).replace(message(b"reply"), b"\x01" + message(b"reply")[1:]),  # compressed
-        lambda stream: success(stream).replace(message(b"reply"), b"\x00\x00\x00\x00\x09reply"),  # of another length
-        lambda stream: frame(4, 0, 0, struct.pack(">HI", 4, 100)) + success(stream),  # hardly any window
+        # Compressed.
+        lambda stream: success(stream).replace(message(b"reply"), b"\x01" + message(b"reply")[1:]),
+        # Of another length.
+        lambda stream: success(stream).replace(message(b"reply"), b"\x00\x00\x00\x00\x09reply"),
+        # Hardly any window.
+        lambda stream: frame(4, 0, 0, struct.pack(">HI", 4, 100)) + success(stream),
         lambda stream: frame(4, 0, 0, b"settings") + success(stream),  # half a setting
         lambda stream: frame(0, 0, stream, b"")[:7],  # half a frame
         lambda stream: None,
@@ -151,9 +168,13 @@ def test_whatever_is_no_plain_success_is_for_grpcio(scripted: Any, reply: Any) -
 
 
 def test_other_trailers_than_those_of_the_first_success_are_an_error(scripted: Any) -> None:
-    server = scripted(lambda stream, request: success(stream, trailers=OK if stream < 5 else FAILED))
+    server = scripted(
+        lambda stream, request: success(stream, trailers=OK if stream < 5 else FAILED)
+    )
     lane = Lane(server.address)
-    assert lane.call("Search", b"", Deadline(20)) == lane.call("Search", b"", Deadline(20)) == b"reply"
+    assert (
+        lane.call("Search", b"", Deadline(20)) == lane.call("Search", b"", Deadline(20)) == b"reply"
+    )
     with pytest.raises(Unusable):
         lane.call("Search", b"", Deadline(20))
     lane.close()
@@ -181,7 +202,9 @@ def test_a_lane_that_gives_up_is_not_tried_again_at_once_and_comes_back(
 
 
 def test_a_connection_that_is_to_end_is_replaced_without_a_loss(scripted: Any) -> None:
-    server = scripted(lambda stream, request: frame(7, 0, 0, struct.pack(">II", stream, 0)) + success(stream))
+    server = scripted(
+        lambda stream, request: frame(7, 0, 0, struct.pack(">II", stream, 0)) + success(stream)
+    )
     own = Lanes(server.address)
     assert [own.call("Search", b"", Deadline(20)) for _ in range(3)] == [b"reply"] * 3
     own.close()
@@ -203,9 +226,12 @@ def test_a_reply_that_does_not_come_in_time(scripted: Any) -> None:
 
 
 @pytest.mark.parametrize("words", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
-def test_who_does_not_greet_as_http2_carries_no_call(words: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_does_not_greet_as_http2_carries_no_call(
+    words: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lanes, "CONNECT_SECONDS", 0.2)
-    with socket.create_server(("127.0.0.1", 0)) as listener:  # the first is never accepted: a server out of files
+    # The first is never accepted: a server out of files.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
         if words:
             threading.Thread(target=_say, args=(listener, words), daemon=True).start()
         own = Lanes(ServerAddress("127.0.0.1", listener.getsockname()[1]))
@@ -265,7 +291,11 @@ def test_real_servers_answer_on_a_lane_what_they_answer_to_grpcio(
     client.create_collection({"collection_name": "lane", "dimension": 8})
     rows = np.random.default_rng(3).random((300, 8), np.float32)
     client.insert("lane", rows, list(range(300)))
-    requests = [packed.encode_search(name, rows[:n], 300, (), "{}") for name in ("lane", "none") for n in (1, 30)]
+    requests = [
+        packed.encode_search(name, rows[:n], 300, (), "{}")
+        for name in ("lane", "none")
+        for n in (1, 30)
+    ]
     own = Lanes(ServerAddress("127.0.0.1", server.port))
     for request in requests:
         assert own.call("Search", request, Deadline(30)) == transport._send("Search", request, 30)
@@ -281,7 +311,9 @@ def test_real_servers_answer_on_a_lane_what_they_answer_to_grpcio(
     client.close()
 
 
-def test_a_forked_child_leaves_its_parents_lane_alone(server: Server, transport: RemoteTransport) -> None:
+def test_a_forked_child_leaves_its_parents_lane_alone(
+    server: Server, transport: RemoteTransport
+) -> None:
     request = bytes(schema.CollectionName(collection_name="nothing").SerializeToString())
     before = transport.call("HasCollection", request, 20)
     child = os.fork()

@@ -34,7 +34,9 @@ def test_versions_that_are_not(text: str) -> None:
     assert transport.closed == 1
 
 
-@pytest.mark.parametrize("reply", [reply_of("Cmd", 1, "no"), TransportFailed(grpc.StatusCode.UNAVAILABLE, "gone away")])
+@pytest.mark.parametrize(
+    "reply", [reply_of("Cmd", 1, "no"), TransportFailed(grpc.StatusCode.UNAVAILABLE, "gone away")]
+)
 def test_a_version_that_cannot_be_had(reply: Any) -> None:
     transport = FakeTransport(Cmd=reply)
     with pytest.raises(NotConnectError, match=r"^Cannot check server version: "):
@@ -48,7 +50,11 @@ def test_close() -> None:
     assert milvus.close() is None
     milvus.close()
     assert transport.closed == 1
-    for call in (milvus.server_version, lambda: milvus.insert("a", [[1.0]]), lambda: milvus.compact("a", _async=True)):
+    for call in (
+        milvus.server_version,
+        lambda: milvus.insert("a", [[1.0]]),
+        lambda: milvus.compact("a", _async=True),
+    ):
         with pytest.raises(AttributeError, match=r"^'NoneType' object has no attribute 'fetch'"):
             call()
 
@@ -77,4 +83,8 @@ def test_deprecated(name: str) -> None:
 
 def test_properties() -> None:
     milvus = Milvus(transport=FakeTransport(), try_connect=False, name="me", pool="QueuePool")
-    assert (milvus.name, milvus.handler, milvus.client_version()) == ("me", "GRPC", milvine.__version__)
+    assert (milvus.name, milvus.handler, milvus.client_version()) == (
+        "me",
+        "GRPC",
+        milvine.__version__,
+    )

@@ -1,7 +1,9 @@
-"""The Hello World page typed from top to bottom, verbatim, on the embedded database and on a server.
+"""The Hello World page typed from top to bottom, verbatim, on the embedded database and on a
+server.
 
-The page drops its collection half way and goes on with it, so some lines are refused; the specification (section 7)
-says which and how. `examples/hello.py` sets the stage for those, and every one of its lines must succeed.
+The page drops its collection half way and goes on with it, so some lines are refused; the
+specification (section 7) says which and how. `examples/hello.py` sets the stage for those, and
+every one of its lines must succeed.
 """
 
 from __future__ import annotations
@@ -21,20 +23,24 @@ from tests.client import page
 ROOT = Path(__file__).parents[2]
 EMPTY = {"partitions": [{"row_count": 0, "segments": None, "tag": "_default"}], "row_count": 0}
 GONE = (
-    "Collection test01 does not exist. Use milvus.has_collection to verify whether the collection exists. "
-    "You also can check whether the collection name exists."
+    "Collection test01 does not exist. Use milvus.has_collection to verify whether the collection"
+    " exists. You also can check whether the collection name exists."
 )
 
 
 class Typed:
-    """What the lines of the page returned, its addresses replaced by `address`, lines with `left_out` left out."""
+    """What the lines of the page returned, its addresses replaced by `address`, lines with
+    `left_out` left out.
+    """
 
     def __init__(self, address: str, left_out: str = "no such line") -> None:
         names: dict[str, Any] = {}
         self._answers = []
         for line in page.lines():
             if left_out not in line:
-                code = f"milvus = Milvus({address})" if line.startswith("milvus = Milvus(") else line
+                code = (
+                    f"milvus = Milvus({address})" if line.startswith("milvus = Milvus(") else line
+                )
                 self._answers.append((line, page.run(code, names)))
 
     def __getitem__(self, part: str) -> Any:
@@ -44,14 +50,24 @@ class Typed:
 
 def test_the_page_has_all_its_lines() -> None:
     lines = page.lines()
-    assert len(lines) == 30 and lines[0].startswith("from milvus import") and lines[-1] == "milvus.close()"
+    assert (
+        len(lines) == 30
+        and lines[0].startswith("from milvus import")
+        and lines[-1] == "milvus.close()"
+    )
 
 
 def test_the_page(database_address: str) -> None:
     typed = Typed(database_address)
-    assert repr(typed["create_collection"]) == "Status(code=0, message='Create collection successfully!')"
+    assert (
+        repr(typed["create_collection"])
+        == "Status(code=0, message='Create collection successfully!')"
+    )
     assert typed["get_collection_stats"] == (0, EMPTY)
-    assert repr(typed["drop_collection"]) == "Status(code=0, message='Delete collection successfully!')"
+    assert (
+        repr(typed["drop_collection"])
+        == "Status(code=0, message='Delete collection successfully!')"
+    )
     for call in (
         "create_partition",
         "drop_partition",
@@ -62,7 +78,13 @@ def test_the_page(database_address: str) -> None:
         "compact",
     ):
         assert (typed[f"milvus.{call}"].code, typed[f"milvus.{call}"].message) == (4, GONE)
-    for call in ("milvus.list_partitions", "records=vectors)", "records=vectors, ids", "top_k=2", "top_k=1"):
+    for call in (
+        "milvus.list_partitions",
+        "records=vectors)",
+        "records=vectors, ids",
+        "top_k=2",
+        "top_k=1",
+    ):
         assert typed[call] == (4, [])
     assert typed["milvus.close"] is None
 
@@ -86,10 +108,19 @@ def test_the_page_with_its_collection_kept(database_address: str) -> None:
     assert typed['partition_tag="tag01")'] == (1, [])
     assert typed["status, vector = "] == [[]] * 20
     status, result = typed["top_k=2"]
-    assert (repr(status), type(result)) == ("Status(code=0, message='Search vectors successfully!')", TopKQueryResult)
-    assert [len(row) for row in result] == [2] * 5 and {hit.id for row in result for hit in row} <= set(ids)
+    assert (repr(status), type(result)) == (
+        "Status(code=0, message='Search vectors successfully!')",
+        TopKQueryResult,
+    )
+    assert [len(row) for row in result] == [2] * 5 and {
+        hit.id for row in result for hit in row
+    } <= set(ids)
     status, nothing = typed["top_k=1"]
-    assert (status.code, status.message, nothing) == (1, "The specified partition does not exist", [])
+    assert (status.code, status.message, nothing) == (
+        1,
+        "The specified partition does not exist",
+        [],
+    )
 
 
 def hello() -> Any:
@@ -108,7 +139,9 @@ def test_the_example_types_the_page() -> None:
 def test_the_example_on_the_embedded_database() -> None:
     done = run_example()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [line[4:] for line in done.stdout.splitlines() if line.startswith(">>> ")] == page.lines()
+    assert [
+        line[4:] for line in done.stdout.splitlines() if line.startswith(">>> ")
+    ] == page.lines()
     assert "not what the page promises" not in done.stdout and not done.stderr
 
 
@@ -117,7 +150,9 @@ def test_the_example_on_a_server(server_port: int) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_example_tells_when_a_promise_is_broken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_example_tells_when_a_promise_is_broken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     module = hello()
     module.STEPS[5] = module.Step(module.STEPS[5].code, lambda returned: False)
     assert module.play((tmp_path / "data").as_uri()) == ["milvus.get_collection_stats('test01')"]
@@ -127,4 +162,6 @@ def test_the_example_tells_when_a_promise_is_broken(tmp_path: Path, capsys: pyte
 def run_example(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "examples" / "hello.py"), *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env=environment, check=False
+    )

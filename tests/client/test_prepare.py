@@ -15,9 +15,15 @@ PARAMS = [schema.KeyValuePair(key="params", value='{"nprobe":16}')]
 CLIENT = schema.Status(error_code=0, reason="Client")
 FLOATS = [schema.RowRecord(float_data=[1.0, 2.0])]
 SEARCH = schema.SearchParam(
-    collection_name="a", partition_tag_array=["t"], query_record_array=FLOATS, topk=3, extra_params=PARAMS
+    collection_name="a",
+    partition_tag_array=["t"],
+    query_record_array=FLOATS,
+    topk=3,
+    extra_params=PARAMS,
 )
-IN_ALL = schema.SearchParam(collection_name="a", query_record_array=FLOATS, topk=3, extra_params=PARAMS)
+IN_ALL = schema.SearchParam(
+    collection_name="a", query_record_array=FLOATS, topk=3, extra_params=PARAMS
+)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +34,12 @@ IN_ALL = schema.SearchParam(collection_name="a", query_record_array=FLOATS, topk
         (
             Prepare.collection_schema("a", 4, 8, MetricType.IP, {"nprobe": 16}),
             schema.CollectionSchema(
-                status=CLIENT, collection_name="a", dimension=4, index_file_size=8, metric_type=2, extra_params=PARAMS
+                status=CLIENT,
+                collection_name="a",
+                dimension=4,
+                index_file_size=8,
+                metric_type=2,
+                extra_params=PARAMS,
             ),
         ),
         (
@@ -36,14 +47,21 @@ IN_ALL = schema.SearchParam(collection_name="a", query_record_array=FLOATS, topk
             schema.PreloadCollectionParam(collection_name="a", partition_tag_array=["t"]),
         ),
         (Prepare.release_param("a", None), schema.PreloadCollectionParam(collection_name="a")),
-        (Prepare.reload_param("a", ["7"]), schema.ReLoadSegmentsParam(collection_name="a", segment_id_array=["7"])),
+        (
+            Prepare.reload_param("a", ["7"]),
+            schema.ReLoadSegmentsParam(collection_name="a", segment_id_array=["7"]),
+        ),
         (
             Prepare.insert_param("a", [[1.0, 2.0]], None, [5], {"nprobe": 16}),
-            schema.InsertParam(collection_name="a", row_record_array=FLOATS, row_id_array=[5], extra_params=PARAMS),
+            schema.InsertParam(
+                collection_name="a", row_record_array=FLOATS, row_id_array=[5], extra_params=PARAMS
+            ),
         ),
         (
             Prepare.index_param("a", IndexType.HNSW, {"nprobe": 16}),
-            schema.IndexParam(status=CLIENT, collection_name="a", index_type=11, extra_params=PARAMS),
+            schema.IndexParam(
+                status=CLIENT, collection_name="a", index_type=11, extra_params=PARAMS
+            ),
         ),
         (Prepare.search_param("a", 3, [[1.0, 2.0]], ["t"], {"nprobe": 16}), SEARCH),
         (
@@ -52,7 +70,10 @@ IN_ALL = schema.SearchParam(collection_name="a", query_record_array=FLOATS, topk
         ),
         (Prepare.cmd("status"), schema.Command(cmd="status")),
         (Prepare.partition_param("a", "t"), schema.PartitionParam(collection_name="a", tag="t")),
-        (Prepare.delete_by_id_param("a", [5], None), schema.DeleteByIDParam(collection_name="a", id_array=[5])),
+        (
+            Prepare.delete_by_id_param("a", [5], None),
+            schema.DeleteByIDParam(collection_name="a", id_array=[5]),
+        ),
         (Prepare.flush_param(["a"]), schema.FlushParam(collection_name_array=["a"])),
     ],
 )

@@ -1,4 +1,6 @@
-"""An embedded database works in the process of somebody else, and leaves what is process-wide there as it was."""
+"""An embedded database works in the process of somebody else, and leaves what is process-wide there
+as it was.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,16 @@ def look():
         "environment": dict(os.environ),
         "numpy's errors": np.geterr(),
         "numpy's printing": np.get_printoptions(),
-        "filters": [each for each in warnings.filters if not each[2].__module__.startswith("ruamel")],
+        "filters": [
+            each for each in warnings.filters if not each[2].__module__.startswith("ruamel")
+        ],
         "signals": handlers,
         "locale": locale.setlocale(locale.LC_ALL),
-        "logging": (logging.getLogger().handlers[:], logging.getLogger().level, logging.root.manager.disable),
+        "logging": (
+            logging.getLogger().handlers[:],
+            logging.getLogger().level,
+            logging.root.manager.disable,
+        ),
         "drawn": random.getstate(),
         "drawn by numpy": str(np.random.get_state()),
         "umask": mask,
@@ -67,7 +75,9 @@ rows = np.random.default_rng(0).random((5000, 16), dtype=np.float32)
 for metric in (MetricType.L2, MetricType.HAMMING):
     name = metric.name
     client.create_collection({"collection_name": name, "dimension": 16, "metric_type": metric})
-    data = rows if metric is MetricType.L2 else [row.tobytes() for row in (rows[:, :2] * 255).astype(np.uint8)]
+    data = rows
+    if metric is not MetricType.L2:
+        data = [row.tobytes() for row in (rows[:, :2] * 255).astype(np.uint8)]
     assert client.insert(name, data, ids=range(5000))[0].OK()
     for params in ({}, {"nprobe": 2}):
         for count in (1, 40):
@@ -88,7 +98,13 @@ assert not changed, changed
 @pytest.mark.skipif(sys.platform == "win32", reason="resource")
 @pytest.mark.parametrize("faiss", ["first", "later"])
 def test_an_embedded_database_leaves_the_process_as_it_was(tmp_path: Path, faiss: str) -> None:
-    environment = {name: text for name, text in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
+    environment = {
+        name: text
+        for name, text in os.environ.items()
+        if not name.startswith(("OMP_", "GOMP_", "KMP_"))
+    }
     command = [sys.executable, "-c", LOOK + WORK, str(tmp_path / "data"), faiss]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=120)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, check=False, timeout=120
+    )
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,6 @@
-"""The gRPC transport against servers that are slow, gone, back again or none (specification 5.2, 5.7)."""
+"""The gRPC transport against servers that are slow, gone, back again or none (specification 5.2,
+5.7).
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ def test_by_host_and_by_uri(port: int) -> None:
 
 def test_nobody_listens(free_port: int) -> None:
     started = time.monotonic()
-    with pytest.raises(NotConnectError, match=f"^Fail connecting to server on 127.0.0.1:{free_port}. Timeout$"):
+    with pytest.raises(
+        NotConnectError, match=f"^Fail connecting to server on 127.0.0.1:{free_port}. Timeout$"
+    ):
         Milvus(host="127.0.0.1", port=free_port, wait_timeout=0.5)
     assert time.monotonic() - started < 8
 
@@ -84,7 +88,8 @@ def test_a_server_that_went_and_came_back(free_port: int) -> None:
     with serving(answers(), free_port):
         milvus = Milvus(host="127.0.0.1", port=free_port, wait_timeout=0.1)
     with pytest.raises(NotConnectError):
-        while not milvus.compact("a").OK():  # a call that meets the end of the connection is answered with a status
+        # A call that meets the end of the connection is answered with a status.
+        while not milvus.compact("a").OK():
             pass
     with serving(answers(), free_port):
         deadline = time.monotonic() + 10
@@ -122,7 +127,9 @@ def test_without_pre_ping_the_call_fails(free_port: int) -> None:
     with serving(answers(), free_port):
         milvus = Milvus(host="127.0.0.1", port=free_port, pre_ping=False)
     status = milvus.compact("a")
-    assert status.code is grpc.StatusCode.UNAVAILABLE and status.message.startswith("Error occurred. ")
+    assert status.code is grpc.StatusCode.UNAVAILABLE and status.message.startswith(
+        "Error occurred. "
+    )
 
 
 def test_deadline() -> None:
@@ -163,7 +170,11 @@ def test_a_server_that_dies_during_a_call_is_not_asked_again() -> None:
         assert begun.wait(10)
     caller.join(60)
     status, ids = statuses[0]
-    assert status.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED) and ids == [] and len(calls) == 1
+    assert (
+        status.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+        and ids == []
+        and len(calls) == 1
+    )
 
 
 def test_unknown_rpc(port: int) -> None:
@@ -227,7 +238,9 @@ assert os.waitpid(child, 0)[1] == 0
 
 
 def test_after_a_fork(port: int) -> None:
-    """The child connects anew, with the client it was given or with one of its own; the parent goes on."""
+    """The child connects anew, with the client it was given or with one of its own; the parent goes
+    on.
+    """
     command = [sys.executable, "-W", "ignore", "-c", FORKING, str(port)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=OWN)
     assert done.returncode == 0, done.stderr[-4000:]

@@ -72,12 +72,22 @@ def test_loops_do_not_disturb_each_other() -> None:
     for _ in result:
         break
     assert [[hit.id for hit in row] for row in result] == [[0, 1], [10, 11], [20, 21]]
-    assert [(a[0].id, b[0].id) for a in result[:2] for b in result[:2]] == [(0, 0), (0, 10), (10, 0), (10, 10)]
+    assert [(a[0].id, b[0].id) for a in result[:2] for b in result[:2]] == [
+        (0, 0),
+        (0, 10),
+        (10, 0),
+        (10, 10),
+    ]
 
 
 def test_nothing_found() -> None:
     nothing = result_of(0, [], [])
-    assert len(nothing) == 0 and nothing.shape == (0, 0) and list(nothing) == [] and nothing.id_array == []
+    assert (
+        len(nothing) == 0
+        and nothing.shape == (0, 0)
+        and list(nothing) == []
+        and nothing.id_array == []
+    )
     assert hits(2, 1, fillers=1).id_array == [[], []]
 
 
@@ -90,12 +100,19 @@ def test_lists_that_are_handed_out_are_their_owners() -> None:
     result = hits(2, 2)
     result.id_array[0].clear()
     result.distance_array[0].clear()
-    assert [hit.id for hit in result[0]] == [0, 1] and [hit.distance for hit in result[0]] == [0.0, 0.5]
+    assert [hit.id for hit in result[0]] == [0, 1] and [hit.distance for hit in result[0]] == [
+        0.0,
+        0.5,
+    ]
 
 
 def test_a_result_goes_to_another_process() -> None:
     again = pickle.loads(pickle.dumps(hits(2, 3, fillers=1)))
-    assert again.id_array == [[0, 1], [10, 11]] and again.shape == (2, 3) and repr(again) == repr(hits(2, 3, fillers=1))
+    assert (
+        again.id_array == [[0, 1], [10, 11]]
+        and again.shape == (2, 3)
+        and repr(again) == repr(hits(2, 3, fillers=1))
+    )
 
 
 @pytest.mark.parametrize("width", [0, 1, 10, 3000])
@@ -106,7 +123,9 @@ def test_replies_of_any_size_are_read_alike(width: int) -> None:
     assert (len(data) > SMALL) == (width == 3000)
     status, result = replies.SEARCH.pair(data)
     assert status.OK() and result.shape == ((2, width) if width else (0, 0))
-    assert (result.id_array, result.distance_array) == ((ids.tolist(), distances.tolist()) if width else ([], []))
+    assert (result.id_array, result.distance_array) == (
+        (ids.tolist(), distances.tolist()) if width else ([], [])
+    )
 
 
 def test_raw() -> None:
@@ -116,7 +135,8 @@ def test_raw() -> None:
 
 
 @pytest.mark.parametrize(
-    ("nq", "ids", "distances", "error"), [(1, 2, 3, ParamError), (2, 3, 3, ValueError), (0, 1, 1, ValueError)]
+    ("nq", "ids", "distances", "error"),
+    [(1, 2, 3, ParamError), (2, 3, 3, ValueError), (0, 1, 1, ValueError)],
 )
 def test_misaligned(nq: int, ids: int, distances: int, error: Any) -> None:
     with pytest.raises(error):
@@ -124,8 +144,9 @@ def test_misaligned(nq: int, ids: int, distances: int, error: Any) -> None:
 
 
 def test_repr_of_few_queries() -> None:
-    assert repr(hits(2, 2)) == (
-        "[\n[\n(id:0, distance:0.0),\n(id:1, distance:0.5)\n],\n[\n(id:10, distance:0.0),\n(id:11, distance:0.5)\n]\n]"
+    assert (
+        repr(hits(2, 2)) == "[\n[\n(id:0, distance:0.0),\n(id:1, distance:0.5)\n],\n[\n(id:10,"
+        " distance:0.0),\n(id:11, distance:0.5)\n]\n]"
     )
     assert str(hits(1, 1)) == "[\n[\n(id:0, distance:0.0)\n]\n]"
 
@@ -146,10 +167,16 @@ def test_repr_of_many_queries() -> None:
 
 def test_small_results() -> None:
     schema = CollectionSchema("test01", 256, 1024, MetricType.L2)
-    assert repr(schema) == (
-        "CollectionSchema(collection_name='test01', dimension=256, index_file_size=1024, metric_type=<MetricType: L2>)"
+    assert (
+        repr(schema)
+        == "CollectionSchema(collection_name='test01', dimension=256, index_file_size=1024,"
+        " metric_type=<MetricType: L2>)"
     )
     index = IndexParam("a", IndexType.FLAT, {})
-    assert repr(index) == "IndexParam(_collection_name='a', _index_type=<IndexType: FLAT>, _params={})"
+    assert (
+        repr(index) == "IndexParam(_collection_name='a', _index_type=<IndexType: FLAT>, _params={})"
+    )
     assert str(index) == "(collection_name='a', index_type=<IndexType: FLAT>, params={})"
-    assert repr(PartitionParam("test01", "_default")) == "(collection_name='test01', tag='_default')"
+    assert (
+        repr(PartitionParam("test01", "_default")) == "(collection_name='test01', tag='_default')"
+    )

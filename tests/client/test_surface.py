@@ -1,4 +1,6 @@
-"""The names, signatures and constants that programs written for 1.x rely on (specification 5.1, 5.2, 5.4, 5.8)."""
+"""The names, signatures and constants that programs written for 1.x rely on (specification 5.1,
+5.2, 5.4, 5.8).
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,12 @@ METHODS = {
     "has_partition": "collection_name, partition_tag, timeout=30",
     "list_partitions": "collection_name, timeout=30",
     "drop_partition": "collection_name, partition_tag, timeout=30",
-    "search": "collection_name, top_k, query_records, partition_tags=None, params=None, timeout=None",
-    "search_in_segment": "collection_name, file_ids, query_records, top_k, params=None, timeout=None",
+    "search": (
+        "collection_name, top_k, query_records, partition_tags=None, params=None, timeout=None"
+    ),
+    "search_in_segment": (
+        "collection_name, file_ids, query_records, top_k, params=None, timeout=None"
+    ),
     "delete_entity_by_id": "collection_name, id_array, timeout=None, partition_tag=None",
     "flush": "collection_name_array=None, timeout=None",
     "compact": "collection_name, timeout=None",
@@ -52,7 +58,11 @@ METHODS = {
 
 def signature(method: Any) -> str:
     """Positional parameters with their defaults, without annotations and without self."""
-    parameters = [p for p in inspect.signature(method).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    parameters = [
+        p
+        for p in inspect.signature(method).parameters.values()
+        if p.kind is p.POSITIONAL_OR_KEYWORD
+    ]
     return ", ".join(str(p.replace(annotation=p.empty)) for p in parameters if p.name != "self")
 
 
@@ -62,7 +72,9 @@ def test_signatures(name: str) -> None:
 
 
 def test_no_public_method_is_missing_from_the_table() -> None:
-    public = {name for name, value in vars(Milvus).items() if not name.startswith("_") and callable(value)}
+    public = {
+        name for name, value in vars(Milvus).items() if not name.startswith("_") and callable(value)
+    }
     assert public <= set(METHODS)
 
 
@@ -74,10 +86,18 @@ def test_exported_names() -> None:
 def test_exception_bases() -> None:
     for error in (exceptions.ParamError, exceptions.ConnectError):
         assert issubclass(error, ValueError)
-    for error in (exceptions.NotConnectError, exceptions.RepeatingConnectError, exceptions.ConnectionPoolError):
+    for error in (
+        exceptions.NotConnectError,
+        exceptions.RepeatingConnectError,
+        exceptions.ConnectionPoolError,
+    ):
         assert issubclass(error, exceptions.ConnectError)
     assert issubclass(exceptions.FutureTimeoutError, TimeoutError)
-    for error in (exceptions.VersionError, exceptions.DeprecatedError, exceptions.ClientClosedError):
+    for error in (
+        exceptions.VersionError,
+        exceptions.DeprecatedError,
+        exceptions.ClientClosedError,
+    ):
         assert issubclass(error, AttributeError)
 
 
@@ -114,7 +134,13 @@ def test_arguments_of_the_constructor() -> None:
     assert made().client_version() == milvus.__version__
     for pool in ("SingletonThread", "Singleton", "QueuePool"):
         made(pool=pool, pool_size=1, wait_timeout=1, max_retry=1, pre_ping=False)
-    for wrong in ({"pool": "x"}, {"pool_size": 0}, {"pool_size": "x"}, {"max_retry": None}, {"wait_timeout": "soon"}):
+    for wrong in (
+        {"pool": "x"},
+        {"pool_size": 0},
+        {"pool_size": "x"},
+        {"max_retry": None},
+        {"wait_timeout": "soon"},
+    ):
         with pytest.raises(ParamError):
             made(**wrong)
 
@@ -122,6 +148,8 @@ def test_arguments_of_the_constructor() -> None:
 def test_removed_methods(caplog: pytest.LogCaptureFixture) -> None:
     client = Milvus(transport=FakeTransport(), try_connect=False)
     for name in ("connect", "disconnect", "connected", "set_hook"):
-        with pytest.raises(exceptions.DeprecatedError, match=f"^Function {name} has been deprecated$"):
+        with pytest.raises(
+            exceptions.DeprecatedError, match=f"^Function {name} has been deprecated$"
+        ):
             getattr(client, name)()
     assert {(record.name, record.levelname) for record in caplog.records} == {("milvus", "ERROR")}

@@ -10,7 +10,11 @@ from typing import Any
 import grpc
 
 Answer = Callable[[bytes], bytes]
-_UNLIMITED = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0))
+_UNLIMITED = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.so_reuseport", 0),
+)
 
 
 class _Handlers(grpc.GenericRpcHandler):
@@ -19,7 +23,9 @@ class _Handlers(grpc.GenericRpcHandler):
 
     def service(self, details: Any) -> Any:
         answer = self._answers.get(details.method.rpartition("/")[2])
-        return answer and grpc.unary_unary_rpc_method_handler(lambda request, context: answer(request))
+        return answer and grpc.unary_unary_rpc_method_handler(
+            lambda request, context: answer(request)
+        )
 
 
 @contextmanager

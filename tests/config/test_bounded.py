@@ -1,4 +1,6 @@
-"""Budgets that nobody set fit into what the process may take; those that somebody set stay, with a warning."""
+"""Budgets that nobody set fit into what the process may take; those that somebody set stay, with a
+warning.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +29,10 @@ def configured(monkeypatch: pytest.MonkeyPatch, limit: int, **given: str) -> Con
 def test_defaults_fit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = configured(monkeypatch, SMALL)
     (notice,) = found.notices
-    assert notice == (
-        "This process may take 209715200 bytes of memory. Hence, unless you set them: cache.insert_buffer_size=25MB, "
-        "storage.auto_flush_tail_bytes=25MB, network.request_bytes_max=25MB, cache.cache_size=50MB"
+    assert (
+        notice == "This process may take 209715200 bytes of memory. Hence, unless you set them:"
+        " cache.insert_buffer_size=25MB, storage.auto_flush_tail_bytes=25MB,"
+        " network.request_bytes_max=25MB, cache.cache_size=50MB"
     )
     assert str(found.values["cache.insert_buffer_size"].origin) == "default for 200MB of memory"
     assert found.settings.insert_buffer_size == 25 * MIB
@@ -44,14 +47,21 @@ def test_together_they_leave_room_for_the_program(limit: int) -> None:
     least = 3 * LEAST_BYTES
     assert held <= max(limit - PROGRAM_BYTES, least)
     assert settings.insert_buffer_size + settings.cache_size < max(limit, least)
-    assert min(settings.insert_buffer_size, settings.request_bytes_max, settings.cache_size) >= LEAST_BYTES
+    assert (
+        min(settings.insert_buffer_size, settings.request_bytes_max, settings.cache_size)
+        >= LEAST_BYTES
+    )
 
 
 @pytest.mark.parametrize("limit", [0, 1 << 35])
-def test_where_there_is_enough_defaults_are_defaults(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+def test_where_there_is_enough_defaults_are_defaults(
+    monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
     assert bounded(Configuration.of(Settings()), limit).settings == Settings()
     found = configured(monkeypatch, limit)
-    assert found.notices == () and found.settings.insert_buffer_size == Settings().insert_buffer_size
+    assert (
+        found.notices == () and found.settings.insert_buffer_size == Settings().insert_buffer_size
+    )
     assert str(found.values["cache.insert_buffer_size"].origin) == "default"
 
 

@@ -1,4 +1,6 @@
-"""cache.cache_size and cache.preload_collection: what they bound, and what keeps a server from starting."""
+"""cache.cache_size and cache.preload_collection: what they bound, and what keeps a server from
+starting.
+"""
 
 from __future__ import annotations
 
@@ -40,10 +42,14 @@ def test_loading_brings_in_what_fits_and_tells_what_does_not(folder: Path) -> No
         assert not [event for event in told if isinstance(event, LoadedInPart)]
         loaded = len([event for event in told if isinstance(event, Loaded)])
         database.preload("c")
-        assert [event for event in told if isinstance(event, LoadedInPart)] == [LoadedInPart("c", 1, ANY)]
+        assert [event for event in told if isinstance(event, LoadedInPart)] == [
+            LoadedInPart("c", 1, ANY)
+        ]
         assert len([event for event in told if isinstance(event, Loaded)]) == loaded
         assert database.search("c", Query(ROWS[:1], 1, {})).ids.tolist() == [[0]]
-        with pytest.raises(CacheFull, match=r"cache is full: \d+ bytes are loaded, and \d+ more") as error:
+        with pytest.raises(
+            CacheFull, match=r"cache is full: \d+ bytes are loaded, and \d+ more"
+        ) as error:
             database.preload("c", whole=True)
         assert error.value.code is ErrorCode.CACHE_FAILED
         database.release("a")
@@ -55,7 +61,9 @@ def test_loading_brings_in_what_fits_and_tells_what_does_not(folder: Path) -> No
 
 def test_of_many_segments_those_that_fit_are_loaded(tmp_path: Path) -> None:
     told: list[Event] = []
-    with Database.open(tmp_path / "data", Settings(background=False, cache_size=600_000)) as database:
+    with Database.open(
+        tmp_path / "data", Settings(background=False, cache_size=600_000)
+    ) as database:
         database.create_collection("a", 64, 1024, MetricType.L2)
         for tag in ("one", "two", "three"):
             database.create_partition("a", tag)
@@ -68,7 +76,9 @@ def test_of_many_segments_those_that_fit_are_loaded(tmp_path: Path) -> None:
 
 
 def test_every_door_says_ok_to_a_load_that_does_not_fit(folder: Path) -> None:
-    server = Server.start(folder, Settings(**{**QUIET, "http_enable": True, "http_port": 0, "cache_size": 1_000}))
+    server = Server.start(
+        folder, Settings(**{**QUIET, "http_enable": True, "http_port": 0, "cache_size": 1_000})
+    )
     try:
         with closing(Milvus(*server.address.split(":"))) as grpc:
             assert grpc.load_collection("a").OK() and grpc.load_collection("a", ["_default"]).OK()
@@ -98,10 +108,14 @@ def test_collections_are_loaded_before_the_door_opens(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("given", "reason"),
-    [({"preload_collection": ("a", "none")}, r"Cannot load collection none .*: Collection none does not exist"),
-     ({"preload_collection": ("*",), "cache_size": 300_000}, r"Cannot load collection b .*: cache is full")],
+    [({"preload_collection": ("a", "none")},
+      r"Cannot load collection none .*: Collection none does not exist"),
+     ({"preload_collection": ("*",), "cache_size": 300_000},
+      r"Cannot load collection b .*: cache is full")],
 )  # fmt: skip
-def test_a_server_that_cannot_load_does_not_start(folder: Path, given: dict[str, object], reason: str) -> None:
+def test_a_server_that_cannot_load_does_not_start(
+    folder: Path, given: dict[str, object], reason: str
+) -> None:
     for _ in range(2):  # and leaves the folder free
         with pytest.raises(PreloadFailed, match=reason):
             Server.start(folder, Settings(**{**QUIET, **given}))

@@ -1,4 +1,6 @@
-"""The file: whatever it holds is read or refused in words, and an edit changes one value and nothing else."""
+"""The file: whatever it holds is read or refused in words, and an edit changes one value and
+nothing else.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +25,48 @@ def value(text: str, section: str, item: str) -> object:
     ("section", "item", "new", "old_line", "new_line"),
     [
         ("cache", "cache_size", "8GB", "  cache_size: 4GB", "  cache_size: 8GB"),
-        ("cache", "preload_collection", "a,b", "  preload_collection:", '  preload_collection: "a,b"'),
-        ("gpu", "search_devices", ["gpu0", "gpu1"], "  search_devices:\n    - gpu0", "  search_devices: [gpu0, gpu1]"),
+        (
+            "cache",
+            "preload_collection",
+            "a,b",
+            "  preload_collection:",
+            '  preload_collection: "a,b"',
+        ),
+        (
+            "gpu",
+            "search_devices",
+            ["gpu0", "gpu1"],
+            "  search_devices:\n    - gpu0",
+            "  search_devices: [gpu0, gpu1]",
+        ),
         ("metric", "port", "9092", "  port: 9091", "  port: 9092"),
         ("general", "meta_uri", "*", "  meta_uri: sqlite://:@:/", '  meta_uri: "*"'),
-        ("gpu", "cache_threshold", "0.5", "    - gpu0\n\n# FPGA", "    - gpu0\n  cache_threshold: 0.5\n\n# FPGA"),
-        ("metric", "instance_label", "é:1", "  port: 9091\n", '  port: 9091\n  instance_label: "é:1"\n'),
-        ("engine_config", "simd_type", "avx2", "9091\n", "9091\n\nengine_config:\n  simd_type: avx2\n"),
+        (
+            "gpu",
+            "cache_threshold",
+            "0.5",
+            "    - gpu0\n\n# FPGA",
+            "    - gpu0\n  cache_threshold: 0.5\n\n# FPGA",
+        ),
+        (
+            "metric",
+            "instance_label",
+            "é:1",
+            "  port: 9091\n",
+            '  port: 9091\n  instance_label: "é:1"\n',
+        ),
+        (
+            "engine_config",
+            "simd_type",
+            "avx2",
+            "9091\n",
+            "9091\n\nengine_config:\n  simd_type: avx2\n",
+        ),
     ],
 )
-def test_an_edit_changes_one_value(section: str, item: str, new: str | list[str], old_line: str, new_line: str) -> None:
+def test_an_edit_changes_one_value(
+    section: str, item: str, new: str | list[str], old_line: str, new_line: str
+) -> None:
     expected = TEMPLATE.replace(old_line, new_line, 1)
     assert expected != TEMPLATE
     for newline in ("\n", "\r\n"):
@@ -74,15 +108,37 @@ def test_what_is_written_comes_back() -> None:
     for key in ALL[::5]:
         text = edited(text, key.section, key.item, default_text(key), "c")
         assert value(text, key.section, key.item) == default_text(key)
-    for new in ("1", "null", "~", "# a", "'", '"', "a: b", "- a", "é", "0x1F", "yes", "*", "", "sqlite://:@:/"):
-        assert value(edited(TEMPLATE, "cache", "cache_size", new, "c"), "cache", "cache_size") == new
+    for new in (
+        "1",
+        "null",
+        "~",
+        "# a",
+        "'",
+        '"',
+        "a: b",
+        "- a",
+        "é",
+        "0x1F",
+        "yes",
+        "*",
+        "",
+        "sqlite://:@:/",
+    ):
+        assert (
+            value(edited(TEMPLATE, "cache", "cache_size", new, "c"), "cache", "cache_size") == new
+        )
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), max_size=12))
 @settings(max_examples=60, deadline=None)
 def test_any_text_comes_back_or_is_refused(new: str) -> None:
     assert (
-        value(edited("cache:\n  cache_size: 4GB # x\n", "cache", "cache_size", new, "c"), "cache", "cache_size") == new
+        value(
+            edited("cache:\n  cache_size: 4GB # x\n", "cache", "cache_size", new, "c"),
+            "cache",
+            "cache_size",
+        )
+        == new
     )
 
 
@@ -103,9 +159,12 @@ def test_the_untouched_file_is_kept_and_modes_and_links_stay(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("a: [1", "is no YAML"), ("- 1", "holds no sections"), ("3", "holds no sections"), ("a: 1\n---\nb: 2", "no YAML"),
-     ("a: {b: 1, b: 2}", "gives b twice, in lines 1 and 1"), ("a:\nb:\na:", "gives a twice, in lines 1 and 3"),
-     ("[a]: 1", "no word"), ("a: *x", "is no YAML"), ("[" * 500, "is no YAML"), ("\x00", "is no YAML")],
+    [("a: [1", "is no YAML"), ("- 1", "holds no sections"), ("3", "holds no sections"),
+     ("a: 1\n---\nb: 2", "no YAML"),
+     ("a: {b: 1, b: 2}", "gives b twice, in lines 1 and 1"),
+     ("a:\nb:\na:", "gives a twice, in lines 1 and 3"),
+     ("[a]: 1", "no word"), ("a: *x", "is no YAML"), ("[" * 500, "is no YAML"),
+     ("\x00", "is no YAML")],
 )  # fmt: skip
 def test_files_that_are_no_configuration(text: str, reason: str) -> None:
     with pytest.raises(IllegalArgument, match=reason):
@@ -124,7 +183,20 @@ def test_large_and_binary_files(tmp_path: Path) -> None:
         read_document(tmp_path)
 
 
-_WORDS = ("a", "version: 0.5", "cache", "null", "!!int ", "!t ", "%YAML 1.2\n", "<<: ", "---\n", "...\n", "|\n", ">\n")
+_WORDS = (
+    "a",
+    "version: 0.5",
+    "cache",
+    "null",
+    "!!int ",
+    "!t ",
+    "%YAML 1.2\n",
+    "<<: ",
+    "---\n",
+    "...\n",
+    "|\n",
+    ">\n",
+)
 _SIGNS = (
     ":",
     ": ",
@@ -164,7 +236,8 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["general:\n  meta_uri: 'a://u:s3cret@h\n", "general: {a: b://u:s3cret@h: x}", "a: [s3cret"]
+    "text",
+    ["general:\n  meta_uri: 'a://u:s3cret@h\n", "general: {a: b://u:s3cret@h: x}", "a: [s3cret"],
 )
 def test_a_broken_file_is_told_without_what_stands_in_it(text: str) -> None:
     with pytest.raises(IllegalArgument, match=r"^c is no YAML: .* \(line \d\)$") as error:

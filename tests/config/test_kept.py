@@ -1,4 +1,6 @@
-"""`settings.yaml` in the data folder: what set_config changes while there is no configuration file."""
+"""`settings.yaml` in the data folder: what set_config changes while there is no
+configuration file.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def running(folder: Path) -> Iterator[Running]:
         yield lambda **more: RunningConfiguration(database, configured(folder, **more))
 
 
-def test_every_key_that_can_be_set_is_kept_and_comes_back_as_it_was_set(running: Running, folder: Path) -> None:
+def test_every_key_that_can_be_set_is_kept_and_comes_back_as_it_was_set(
+    running: Running, folder: Path
+) -> None:
     before, told = running(), {"storage.path": str(folder)}
     for key in (key for key in ALL if key.settable and key.name != "storage.path"):
         text = before.get(key.name)
@@ -55,12 +59,20 @@ def test_every_key_that_can_be_set_is_kept_and_comes_back_as_it_was_set(running:
     before.set("cache.cache_insert_data", "YES")
     before.set("storage.auto_flush_interval", "7")
     assert before.restart_required
-    told |= {"storage.mmap": "Off", "cache.cache_insert_data": "YES", "storage.auto_flush_interval": "7"}
+    told |= {
+        "storage.mmap": "Off",
+        "cache.cache_insert_data": "YES",
+        "storage.auto_flush_interval": "7",
+    }
     after = running()
     assert {name: after.get(name) for name in told} == told
     assert {name: before.get(name) for name in told} == told
     settings = configured(folder).settings
-    assert (settings.mmap, settings.cache_insert_data, settings.auto_flush_interval) == (False, True, 7)
+    assert (settings.mmap, settings.cache_insert_data, settings.auto_flush_interval) == (
+        False,
+        True,
+        7,
+    )
     assert stat.S_IMODE((folder / NAME).stat().st_mode) == 0o600
 
 
@@ -69,7 +81,10 @@ def test_what_wins(running: Running, folder: Path, tmp_path: Path) -> None:
     running().set("network.streams_max", "7")
     file = tmp_path / "server_config.yaml"
     file.write_text("network:\n  streams_max: 8\n")
-    assert configured(folder).values["logs.level"].origin.where == f"{folder / NAME}:{_line(folder, 'level')}"
+    assert (
+        configured(folder).values["logs.level"].origin.where
+        == f"{folder / NAME}:{_line(folder, 'level')}"
+    )
     assert configured(folder, file=file).settings.streams_max == 8
     assert configured(folder, file=file).settings.log_level == "error"
     assert configured(folder, file=file, MILVINE_NETWORK_STREAMS_MAX="9").settings.streams_max == 9
@@ -96,7 +111,9 @@ def test_every_range_is_checked_wherever_the_value_comes_from(
             for path, chosen in ((file, file), (folder / NAME, None)):
                 path.write_text(f"{key.section}:\n  {key.item}: {json.dumps(value)}\n")
                 if not (path.name == NAME and key.name == "storage.path"):
-                    with pytest.raises(IllegalArgument, match=rf"Invalid {key.name}: .*{path.name}:2\)$"):
+                    with pytest.raises(
+                        IllegalArgument, match=rf"Invalid {key.name}: .*{path.name}:2\)$"
+                    ):
                         configured(folder, file=chosen)
                 path.unlink()
     assert not (folder / NAME).exists()
@@ -104,13 +121,18 @@ def test_every_range_is_checked_wherever_the_value_comes_from(
 
 @pytest.mark.parametrize("value", [-1.0, 3601.0, float("nan"), float("inf")])
 def test_settings_made_by_hand_are_checked_too(value: float) -> None:
-    with pytest.raises(IllegalArgument, match=r"Invalid storage.auto_flush_interval: .* The range is \[0, 3600\]"):
+    with pytest.raises(
+        IllegalArgument, match=r"Invalid storage.auto_flush_interval: .* The range is \[0, 3600\]"
+    ):
         Settings(auto_flush_interval=value)
 
 
 def test_what_is_not_kept(running: Running, folder: Path) -> None:
     found = running(MILVINE_LOGS_LEVEL="info")
-    with pytest.raises(Unsupported, match="logs.level was given by MILVINE_LOGS_LEVEL, which wins over settings.yaml"):
+    with pytest.raises(
+        Unsupported,
+        match="logs.level was given by MILVINE_LOGS_LEVEL, which wins over settings.yaml",
+    ):
         found.set("logs.level", "debug")
     with pytest.raises(Unsupported, match="storage.path cannot be changed"):
         found.set("storage.path", "/elsewhere")
@@ -126,7 +148,9 @@ def test_a_reader_takes_none_of_the_writers_settings(running: Running, folder: P
     running().set("network.bind.port", "20000")
     assert configured(folder).settings.port == 20000
     reader = configured(folder, MILVINE_CLUSTER_ENABLE="true", MILVINE_CLUSTER_ROLE="ro")
-    assert reader.settings.port == 19530 and reader.values["network.bind.port"].origin.kind == DEFAULT
+    assert (
+        reader.settings.port == 19530 and reader.values["network.bind.port"].origin.kind == DEFAULT
+    )
 
 
 def test_a_secret_that_is_sent_back_as_it_is_shown_stays(running: Running, folder: Path) -> None:
@@ -146,7 +170,9 @@ def test_a_secret_that_is_sent_back_as_it_is_shown_stays(running: Running, folde
         ("version: 2.4\n", "Invalid config version"),
     ],
 )
-def test_a_damaged_file_keeps_a_database_from_opening_with_a_reason(folder: Path, text: str, reason: str) -> None:
+def test_a_damaged_file_keeps_a_database_from_opening_with_a_reason(
+    folder: Path, text: str, reason: str
+) -> None:
     folder.mkdir()
     (folder / NAME).write_text(text)
     with pytest.raises(IllegalArgument, match=reason):
@@ -162,17 +188,24 @@ def test_what_is_no_key_is_told(folder: Path) -> None:
     (folder / NAME).write_text("cache:\n  cach_size: 4GB\nstorage:\n  path: /elsewhere\n")
     found = configured(folder)
     unknown, path = found.notices
-    assert "cache.cach_size (line 2; did you mean cache.cache_size?)" in unknown and "storage.path" in path
+    assert (
+        "cache.cach_size (line 2; did you mean cache.cache_size?)" in unknown
+        and "storage.path" in path
+    )
     assert found.values["storage.path"].text == str(folder)
 
 
-def test_a_disk_that_refuses_changes_nothing(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_refuses_changes_nothing(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
     found = running()
     monkeypatch.setattr("milvine.server.kept_settings.write_file", refuse)
-    with pytest.raises(StorageFailed, match=r"settings.yaml: Permission denied. Nothing was changed"):
+    with pytest.raises(
+        StorageFailed, match=r"settings.yaml: Permission denied. Nothing was changed"
+    ):
         found.set("storage.mmap", "false")
     assert (found.get("storage.mmap"), found.restart_required) == ("true", False)
 
@@ -207,12 +240,16 @@ def test_the_command_shows_it_with_its_source(running: Running, folder: Path) ->
     running().set("storage.mmap", "Off")
     shown = CliRunner().invoke(app, ["config", "show", "--data", str(folder), "--json"])
     value = json.loads(shown.stdout)["storage.mmap"]
-    assert (value["value"], value["source"]) == ("Off", "folder") and str(folder / NAME) in value["where"]
+    assert (value["value"], value["source"]) == ("Off", "folder") and str(folder / NAME) in value[
+        "where"
+    ]
 
 
 def test_tools_for_a_folder_look_into_it(folder: Path) -> None:
     with Database.open(folder, QUIET) as database:
-        RunningConfiguration(database, configured(folder)).set("general.meta_uri", "postgresql://h/db")
+        RunningConfiguration(database, configured(folder)).set(
+            "general.meta_uri", "postgresql://h/db"
+        )
     (folder / "CATALOG").write_text("{}")
     assert catalog_of(folder, None) == "postgresql://h/db"
 
@@ -229,4 +266,8 @@ def test_verify_names_a_file_that_keeps_the_database_from_opening(folder: Path) 
     Database.open(folder, QUIET).close()
     (folder / NAME).write_text("cache: [")
     told = CliRunner().invoke(app, ["verify", str(folder)])
-    assert told.exit_code == 1 and f"DAMAGE: {NAME}: " in told.stdout and "Mend the file, or remove it" in told.stdout
+    assert (
+        told.exit_code == 1
+        and f"DAMAGE: {NAME}: " in told.stdout
+        and "Mend the file, or remove it" in told.stdout
+    )

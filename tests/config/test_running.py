@@ -34,11 +34,17 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 @pytest.fixture
 def running(database: Database, file: Path) -> RunningConfiguration:
-    found = configure({"network.http.port": flag("--http-port", 0, final=True)}, file, {"MILVINE_LOGS_LEVEL": "info"})
+    found = configure(
+        {"network.http.port": flag("--http-port", 0, final=True)},
+        file,
+        {"MILVINE_LOGS_LEVEL": "info"},
+    )
     return RunningConfiguration(database, found)
 
 
-def test_live_keys_act_at_once_and_are_kept(running: RunningConfiguration, database: Database, file: Path) -> None:
+def test_live_keys_act_at_once_and_are_kept(
+    running: RunningConfiguration, database: Database, file: Path
+) -> None:
     running.set("cache.cache_size", "8GB")
     assert (database.settings.cache_size, running.get("cache.cache_size")) == (8 << 30, "8GB")
     running.set("engine_config.max_partition_num", 7)
@@ -48,7 +54,9 @@ def test_live_keys_act_at_once_and_are_kept(running: RunningConfiguration, datab
     expected = TEMPLATE.replace("cache_size: 4GB", "cache_size: 8GB").replace(
         "search_devices:\n    - gpu0", "search_devices: [gpu0, gpu1]", 1
     )
-    expected = expected.replace("preload_collection:\n", "preload_collection:\n  cache_insert_data: YES\n")
+    expected = expected.replace(
+        "preload_collection:\n", "preload_collection:\n  cache_insert_data: YES\n"
+    )
     assert file.read_text() == f"{expected}\nengine_config:\n  max_partition_num: 7\n"
     assert file.with_name(file.name + ".ori").read_text() == TEMPLATE
     assert running.restart_required is False
@@ -57,7 +65,9 @@ def test_live_keys_act_at_once_and_are_kept(running: RunningConfiguration, datab
     assert again.values["gpu.search_devices"].text == "gpu0,gpu1"
 
 
-def test_other_keys_wait_for_the_next_start(running: RunningConfiguration, database: Database, file: Path) -> None:
+def test_other_keys_wait_for_the_next_start(
+    running: RunningConfiguration, database: Database, file: Path
+) -> None:
     running.set("storage.auto_flush_interval", "2")
     assert running.tree()["storage"]["auto_flush_interval"] == "2"
     assert database.settings.auto_flush_interval == 1
@@ -70,13 +80,20 @@ def test_other_keys_wait_for_the_next_start(running: RunningConfiguration, datab
     [("network.http.enable", "false", CallerError, "Config node invalid: network.http.enable"),
      ("fpga.cache_size", "1GB", CallerError, "Config node invalid: fpga.cache_size"),
      ("no.such", "1", CallerError, "Config node invalid: no.such"),
-     ("cache.cache_size", "0", IllegalArgument, "Invalid cache.cache_size: 0. It must be more than 0"),
+     ("cache.cache_size", "0", IllegalArgument,
+      "Invalid cache.cache_size: 0. It must be more than 0"),
      ("gpu.enable", "true", IllegalArgument, "Invalid gpu.enable: true. "),
      ("network.http.port", "2000", Unsupported, "network.http.port was given by --http-port"),
-     ("logs.level", "debug", Unsupported, "logs.level was given by MILVINE_LOGS_LEVEL, which wins over the file")],
+     ("logs.level", "debug", Unsupported,
+      "logs.level was given by MILVINE_LOGS_LEVEL, which wins over the file")],
 )  # fmt: skip
 def test_what_cannot_be_set(
-    running: RunningConfiguration, file: Path, name: str, value: str, error: type[Exception], reason: str
+    running: RunningConfiguration,
+    file: Path,
+    name: str,
+    value: str,
+    error: type[Exception],
+    reason: str,
 ) -> None:
     before = running.tree()
     with pytest.raises(error) as raised:

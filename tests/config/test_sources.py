@@ -1,4 +1,6 @@
-"""Which source wins, what is said about names that are no keys, and the commands that show it all."""
+"""Which source wins, what is said about names that are no keys, and the commands that show
+it all.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,15 @@ def test_flags_win_over_the_environment_that_over_the_file(
     path.write_text("cache:\n  cache_size: 1KB\n" if file else "")
     given_flags = {KEY: flag("--set", "3KB")} if flags else {}
     found = configure(given_flags, path, {VARIABLE: "2KB"} if variable else {}).values[KEY]
-    order = [(flags, "3KB", "--set"), (variable, "2KB", VARIABLE), (file, "1KB", f"{path}:2"), (True, "4GB", "default")]
-    assert (found.text, str(found.origin)) == next((text, where) for there, text, where in order if there)
+    order = [
+        (flags, "3KB", "--set"),
+        (variable, "2KB", VARIABLE),
+        (file, "1KB", f"{path}:2"),
+        (True, "4GB", "default"),
+    ]
+    assert (found.text, str(found.origin)) == next(
+        (text, where) for there, text, where in order if there
+    )
 
 
 def test_every_key_has_a_variable_of_its_own() -> None:
@@ -52,7 +61,9 @@ def test_the_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
 
 
 def test_bad_values_say_where_they_stand(tmp_path: Path) -> None:
-    with pytest.raises(IllegalArgument, match=r"Invalid wal.enable: maybe. Expected true or false \(.*c.yaml:3\)"):
+    with pytest.raises(
+        IllegalArgument, match=r"Invalid wal.enable: maybe. Expected true or false \(.*c.yaml:3\)"
+    ):
         configured(tmp_path, "\nwal:\n  enable: maybe\n", {"MILVINE_WAL_ENABLE": "true"})
     with pytest.raises(IllegalArgument, match=r"\(MILVINE_WAL_ENABLE\)"):
         configured(tmp_path, "", {"MILVINE_WAL_ENABLE": "maybe"})
@@ -61,17 +72,26 @@ def test_bad_values_say_where_they_stand(tmp_path: Path) -> None:
 def test_names_that_are_no_keys(tmp_path: Path) -> None:
     text = "cache:\n  cahce_size: 1\nserver_config:\n  port: 1\nodd:\n  x: 1\nloose: 3\nempty: {}\n"
     (notice,) = configured(tmp_path, text).notices
-    assert notice == (
-        "Unknown keys are ignored: cache.cahce_size (line 2; did you mean cache.cache_size?), server_config.port "
-        "(line 4; the old name of network.bind.port), odd.x (line 6), loose (line 7), empty (a section)"
+    assert (
+        notice
+        == "Unknown keys are ignored: cache.cahce_size (line 2; did you mean cache.cache_size?),"
+        " server_config.port (line 4; the old name of network.bind.port), odd.x (line 6), loose"
+        " (line 7), empty (a section)"
     )
-    (notice,) = configured(tmp_path, "", {"MILVINE_CACHE_SIZE": "1", "MILVINE_SERVICE_HOST": "x"}).notices
+    (notice,) = configured(
+        tmp_path, "", {"MILVINE_CACHE_SIZE": "1", "MILVINE_SERVICE_HOST": "x"}
+    ).notices
     assert notice == "Unknown variables of the environment are ignored: MILVINE_CACHE_SIZE"
 
 
 def test_keys_without_meaning_are_told_once(tmp_path: Path) -> None:
-    (notice,) = configured(tmp_path, "gpu: {cache_size: 1GB}\ndb_config: {archive_disk_threshold: 0}").notices
-    assert notice == "Accepted, and without effect in Milvine: gpu.cache_size, db_config.archive_disk_threshold"
+    (notice,) = configured(
+        tmp_path, "gpu: {cache_size: 1GB}\ndb_config: {archive_disk_threshold: 0}"
+    ).notices
+    assert (
+        notice == "Accepted, and without effect in Milvine: gpu.cache_size,"
+        " db_config.archive_disk_threshold"
+    )
 
 
 def test_more_memory_than_there_is(tmp_path: Path) -> None:
@@ -103,7 +123,9 @@ def test_pairs() -> None:
 def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     inherited = {**os.environ, "PYTHONPATH": str(Path(milvine.__file__).parents[1])}
     command = [sys.executable, "-m", "milvine", "config", *map(str, arguments)]
-    return subprocess.run(command, env={**inherited, **environment}, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        command, env={**inherited, **environment}, capture_output=True, text=True, timeout=120
+    )
 
 
 def test_show() -> None:
@@ -112,7 +134,10 @@ def test_show() -> None:
     rows = {line.split()[0]: line.split() for line in done.stdout.splitlines()[1:]}
     assert set(rows) == {key.name for key in ALL}
     assert rows["network.bind.address"][1:4] == ["0.0.0.0", f"{TEMPLATE}:19", "restart"]
-    assert rows["wal.sync"][1:4] == ["off", "MILVINE_WAL_SYNC", "restart"] or rows["wal.sync"][1] == "false"
+    assert (
+        rows["wal.sync"][1:4] == ["off", "MILVINE_WAL_SYNC", "restart"]
+        or rows["wal.sync"][1] == "false"
+    )
     assert rows["cache.cache_size"][3] == "live"
     assert rows["network.http.enable"][3:5] == ["file", "only"]
     assert "without effect" in done.stderr
@@ -127,6 +152,8 @@ def test_check(tmp_path: Path) -> None:
     path.write_text("version: 0.5\nlogs:\n  level: loud\n")
     done = run("check", path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        f"milvine: Invalid logs.level: loud. Expected one of debug, info, warning, error, fatal ({path}:3)\n"
+    assert (
+        done.stderr
+        == "milvine: Invalid logs.level: loud. Expected one of debug, info, warning, error, fatal"
+        f" ({path}:3)\n"
     )

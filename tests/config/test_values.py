@@ -23,7 +23,13 @@ _BAD: dict[str, tuple[str, ...]] = {
     "cluster.role": ("", "readonly"),
     "storage.auto_flush_interval": ("3601",),
     "general.timezone": ("UTC+15", "UTC+8:60", "GMT", "+8", "Europe/Berlin"),
-    "general.meta_uri": ("", "mysql://u:p@h:1/db", "postgresql://u:p@h", "postgres://u:p@h/db", "sqlite:///a.db"),
+    "general.meta_uri": (
+        "",
+        "mysql://u:p@h:1/db",
+        "postgresql://u:p@h",
+        "postgres://u:p@h/db",
+        "sqlite:///a.db",
+    ),
     "network.bind.address": ("", "256.1.1.1", "1.2.3", "a b", "http://x"),
     "network.http.address": ("256.1.1.1", "-"),
     "network.door": ("", "http"),
@@ -67,20 +73,38 @@ _BAD_BY_PARSER = {
 
 
 def _bad(key: Key) -> tuple[str, ...]:
-    ports = ("80", "1024", "65535") if key.name.endswith("port") and key.name != "storage.s3_port" else ()
+    ports = (
+        ("80", "1024", "65535")
+        if key.name.endswith("port") and key.name != "storage.s3_port"
+        else ()
+    )
     return _BAD.get(key.name, ()) + _BAD_BY_PARSER.get(key.parse.__qualname__, ()) + ports
 
 
 def test_the_template_of_1x_is_read_as_it_is() -> None:
     found = configure(file=TEMPLATE, environment={})
-    assert [notice for notice in found.notices if "Accepted" not in notice and "memory" not in notice] == []
+    assert [
+        notice for notice in found.notices if "Accepted" not in notice and "memory" not in notice
+    ] == []
     accepted = next(notice for notice in found.notices if "Accepted" in notice)
     assert accepted.count("gpu.") == 5
     given_here = found.values["network.bind.address"]
-    assert (given_here.parsed, given_here.origin.kind, given_here.origin.where) == ("0.0.0.0", FILE, f"{TEMPLATE}:19")
+    assert (given_here.parsed, given_here.origin.kind, given_here.origin.where) == (
+        "0.0.0.0",
+        FILE,
+        f"{TEMPLATE}:19",
+    )
     told = found.settings
-    assert (told.log_level, told.log_path, told.wal_path) == ("debug", "/var/lib/milvus/logs", "/var/lib/milvus/wal")
-    assert (told.cache_size, told.insert_buffer_size, told.preload_collection) == (4 << 30, 1 << 30, ())
+    assert (told.log_level, told.log_path, told.wal_path) == (
+        "debug",
+        "/var/lib/milvus/logs",
+        "/var/lib/milvus/wal",
+    )
+    assert (told.cache_size, told.insert_buffer_size, told.preload_collection) == (
+        4 << 30,
+        1 << 30,
+        (),
+    )
     assert found.values["gpu.search_devices"].text == "gpu0"
 
 
@@ -107,13 +131,19 @@ def test_bad_values_are_refused_with_key_value_and_range(key: Key) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value", "parsed"),
-    [("cache.cache_size", "4gb", 4 << 30), ("cache.cache_size", "1024", 1024), ("cache.cache_size", 7, 7),
-     ("cache.cache_size", "3K", 3072), ("wal.buffer_size", "1mb", 64 << 20), ("wal.buffer_size", "9GB", 4 << 30),
-     ("wal.enable", "OFF", False), ("wal.enable", None, False), ("wal.enable", True, True), ("wal.enable", 1, True),
+    [("cache.cache_size", "4gb", 4 << 30), ("cache.cache_size", "1024", 1024),
+     ("cache.cache_size", 7, 7),
+     ("cache.cache_size", "3K", 3072), ("wal.buffer_size", "1mb", 64 << 20),
+     ("wal.buffer_size", "9GB", 4 << 30),
+     ("wal.enable", "OFF", False), ("wal.enable", None, False), ("wal.enable", True, True),
+     ("wal.enable", 1, True),
      ("general.timezone", "UTC-3:30", "UTC-3:30"), ("network.bind.address", "::1", "::1"),
-     ("network.bind.address", "localhost", "localhost"), ("cache.preload_collection", ["a", "b"], ("a", "b")),
-     ("cache.preload_collection", "*", ("*",)), ("cache.preload_collection", None, ()), ("logs.path", "", None),
-     ("storage.auto_flush_interval", "0.5", 0.5), ("logs.level", "INFO", "info"), ("gpu.enable", "no", False)],
+     ("network.bind.address", "localhost", "localhost"),
+     ("cache.preload_collection", ["a", "b"], ("a", "b")),
+     ("cache.preload_collection", "*", ("*",)), ("cache.preload_collection", None, ()),
+     ("logs.path", "", None),
+     ("storage.auto_flush_interval", "0.5", 0.5), ("logs.level", "INFO", "info"),
+     ("gpu.enable", "no", False)],
 )  # fmt: skip
 def test_values(name: str, value: object, parsed: Any) -> None:
     found = BY_NAME[name].parse(name, value)
@@ -121,7 +151,13 @@ def test_values(name: str, value: object, parsed: Any) -> None:
 
 
 @given(
-    st.one_of(st.text(max_size=20), st.integers(), st.floats(), st.none(), st.lists(st.text(max_size=3), max_size=3))
+    st.one_of(
+        st.text(max_size=20),
+        st.integers(),
+        st.floats(),
+        st.none(),
+        st.lists(st.text(max_size=3), max_size=3),
+    )
 )
 @settings(max_examples=60, deadline=None)
 def test_a_value_is_taken_or_refused_and_nothing_else(value: object) -> None:
@@ -151,12 +187,24 @@ def test_fields_and_keys() -> None:
     [
         ("sqlite://:@:/", "sqlite://:@:/"),
         ("postgresql://u:s3cret@h:5432/db", "postgresql://u:***@h:5432/db"),
-        ("postgresql+psycopg://u:s3c@cret@h/db?sslmode=require", "postgresql+psycopg://u:***@h/db?sslmode=require"),
-        ("postgresql:///db?host=/run&password=s3cret&user=u", "postgresql:///db?host=/run&password=***&user=u"),
+        (
+            "postgresql+psycopg://u:s3c@cret@h/db?sslmode=require",
+            "postgresql+psycopg://u:***@h/db?sslmode=require",
+        ),
+        (
+            "postgresql:///db?host=/run&password=s3cret&user=u",
+            "postgresql:///db?host=/run&password=***&user=u",
+        ),
         ("postgresql://u@h/db", "postgresql://u@h/db"),
-        ("postgresql://h/db?sslpassword=s3cret&sslkey=/k.pem", "postgresql://h/db?sslpassword=***&sslkey=/k.pem"),
+        (
+            "postgresql://h/db?sslpassword=s3cret&sslkey=/k.pem",
+            "postgresql://h/db?sslpassword=***&sslkey=/k.pem",
+        ),
         ("postgresql://h/db?%73slpassword=s3cret", "postgresql://h/db?%73slpassword=***"),
-        ("postgresql://h/db?scram_client_key=s3cret&new=s3", "postgresql://h/db?scram_client_key=***&new=***"),
+        (
+            "postgresql://h/db?scram_client_key=s3cret&new=s3",
+            "postgresql://h/db?scram_client_key=***&new=***",
+        ),
         ("postgresql://u:s3c?ret@h/db?sslmode=require", "postgresql://u:***@h/db?sslmode=require"),
     ],
 )
@@ -170,7 +218,8 @@ def test_the_catalog_is_told_without_its_password(uri: str, told: str) -> None:
 
 @pytest.mark.parametrize(
     "uri",
-    ["postgresql://u:s3cret@h", "postgres://u:s3cret@h/db", "mysql://u:s3cret@h/db", "host=h password=s3cret",
+    ["postgresql://u:s3cret@h", "postgres://u:s3cret@h/db", "mysql://u:s3cret@h/db",
+     "host=h password=s3cret",
      "postgres://h/db?sslpassword=s3cret", "postgresql://u:s3\ncret@h/db"],
 )  # fmt: skip
 def test_a_refused_catalog_is_told_without_its_password(uri: str) -> None:
@@ -201,7 +250,13 @@ def test_keys_that_are_secrets_are_never_told() -> None:
 
 
 def test_passwords_of_libpq_are_hidden_whatever_their_name() -> None:
-    """Whoever adds a parameter to the list of harmless ones must look at it: libpq marks those that are secret."""
+    """Whoever adds a parameter to the list of harmless ones must look at it: libpq marks those that
+    are secret.
+    """
     psycopg = pytest.importorskip("psycopg")
-    marked = {each.keyword.decode() for each in psycopg.pq.Conninfo.get_defaults() if each.dispchar == b"*"}
+    marked = {
+        each.keyword.decode()
+        for each in psycopg.pq.Conninfo.get_defaults()
+        if each.dispchar == b"*"
+    }
     assert marked and not marked & redaction._HARMLESS

@@ -1,4 +1,6 @@
-"""The compiled tracer, once per run. In CI a missing compiler is a failure, elsewhere a reason to skip."""
+"""The compiled tracer, once per run. In CI a missing compiler is a failure, elsewhere a reason to
+skip.
+"""
 
 from __future__ import annotations
 

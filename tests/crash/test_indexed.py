@@ -1,4 +1,5 @@
-"""The engine with every index type agrees with exact search, whatever is done to it, under several settings.
+"""The engine with every index type agrees with exact search, whatever is done to it, under several
+settings.
 
 MILVINE_SOAK_EXAMPLES=2000 for a longer run.
 """
@@ -27,7 +28,8 @@ CASES = {
     "ivf-flat-all-lists": IndexCase(T.IVF_FLAT, LISTS, ALL, M.IP, exact=True),
     "ivf-sq8": IndexCase(T.IVF_SQ8, LISTS, ALL, exact_distances=False, floor=0.9),
     "ivf-sq8h": IndexCase(T.IVF_SQ8H, LISTS, ALL, M.IP, exact_distances=False, floor=0.9),
-    "ivf-pq": IndexCase(T.IVF_PQ, ({"nlist": 4, "m": 16}, {"nlist": 4, "m": 8, "nbits": 4}), ALL, exact_distances=False,
+    "ivf-pq": IndexCase(T.IVF_PQ, ({"nlist": 4, "m": 16}, {"nlist": 4, "m": 8, "nbits": 4}), ALL,
+                        exact_distances=False,
                         floor=0.3),
     "hnsw": IndexCase(T.HNSW, ({"M": 8, "efConstruction": 40},), {"ef": 10}, floor=0.85),
     "hnsw-ip": IndexCase(T.HNSW, ({"M": 8, "efConstruction": 40},), {"ef": 10}, M.IP, floor=0.85),
@@ -36,13 +38,15 @@ CASES = {
     "annoy": IndexCase(T.ANNOY, ({"n_trees": 4}, {"n_trees": 1}), {"search_k": 100}, floor=0.6),
     "annoy-ip": IndexCase(T.ANNOY, ({"n_trees": 8},), {"search_k": 100}, M.IP, floor=0.6),
     "ivf-sq8-refined": IndexCase(T.IVF_SQ8, LISTS, {"nprobe": 16, "refine": 3}, floor=0.9),
-    "ivf-pq-refined-ip": IndexCase(T.IVF_PQ, ({"nlist": 4, "m": 16},), {"nprobe": 16, "refine": 30}, M.IP, floor=0.8),
+    "ivf-pq-refined-ip": IndexCase(T.IVF_PQ, ({"nlist": 4, "m": 16},), {"nprobe": 16, "refine": 30},
+        M.IP, floor=0.8),
     "ivf-pqfs": IndexCase(T.IVF_PQFS, (*LISTS, {"nlist": 4, "m": 8}), ALL, floor=0.85),
     "ivf-pqfs-ip": IndexCase(T.IVF_PQFS, LISTS, ALL, M.IP, floor=0.85),
     "ivf-rabitq": IndexCase(T.IVF_RABITQ, LISTS, ALL, floor=0.8),
     "ivf-rabitq-ip": IndexCase(T.IVF_RABITQ, LISTS, FEW, M.IP, floor=0.5),
     "hnsw-sq8": IndexCase(T.HNSW_SQ8, ({"M": 8, "efConstruction": 40},), {"ef": 10}, floor=0.85),
-    "hnsw-sq8-ip": IndexCase(T.HNSW_SQ8, ({"M": 8, "efConstruction": 40},), {"ef": 10}, M.IP, floor=0.85),
+    "hnsw-sq8-ip": IndexCase(T.HNSW_SQ8, ({"M": 8, "efConstruction": 40},), {"ef": 10}, M.IP,
+                             floor=0.85),
     "bits-hamming": IndexCase(T.FLAT, ({},), {}, M.HAMMING, exact=True),
     "bits-substructure": IndexCase(T.FLAT, ({},), {}, M.SUBSTRUCTURE, exact=True),
     "bits-ivf-jaccard": IndexCase(T.IVF_FLAT, LISTS, ALL, M.JACCARD, exact=True),
@@ -53,7 +57,8 @@ WAYS = {
     "tiny buffer": replace(SETTINGS, insert_buffer_size=4096, wal_file_bytes=4096),
     "in memory": replace(SETTINGS, mmap=False, open_files_max=2),
     "background": replace(
-        SETTINGS, background=True, auto_flush_interval=0.02, auto_flush_tail_bytes=1, file_cleanup_timeout=0,
+        SETTINGS, background=True, auto_flush_interval=0.02, auto_flush_tail_bytes=1,
+        file_cleanup_timeout=0,
         unindexed_rows_max=100,
     ),
 }  # fmt: skip
@@ -61,7 +66,9 @@ WAYS = {
 
 def run(case: IndexCase, ways: object = SETTINGS, examples: int = EXAMPLES) -> None:
     machine = type("Machine", (IndexMachine,), {"case": case, "settings": ways})
-    run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=12))
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=examples, stateful_step_count=12)
+    )
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,4 +1,6 @@
-"""`kill -9` at random moments: nothing acknowledged is lost. MILVINE_CRASH_CYCLES=50 for a longer run."""
+"""`kill -9` at random moments: nothing acknowledged is lost. MILVINE_CRASH_CYCLES=50 for a longer
+run.
+"""
 
 from __future__ import annotations
 

@@ -54,7 +54,10 @@ def test_options_pin_what_is_mixed() -> None:
     assert Mix.from_json(pinned.to_json()) == pinned
     assert {pinned.shape(Random(n)) for n in range(9)} == {(9, MetricType.L2), (9, MetricType.IP)}
     assert str(pinned) == "dimensions 9; rows zeros plain; log elsewhere"
-    assert {metric.is_binary for _, metric in (EVERYTHING.shape(Random(n)) for n in range(50))} == {True, False}
+    assert {metric.is_binary for _, metric in (EVERYTHING.shape(Random(n)) for n in range(50))} == {
+        True,
+        False,
+    }
 
 
 def test_a_copied_disk_is_one_that_was_always_there(tmp_path: Path) -> None:
@@ -98,7 +101,11 @@ def test_a_journal_tells_what_was_tried(tmp_path: Path) -> None:
         journal.done(action, None)
     journal.close()
     text = (tmp_path / "journal").read_bytes()
-    assert tried_in(text) == {"calls interrupted": 2, "collections made": 1, "inserts of zeros rows": 1}
+    assert tried_in(text) == {
+        "calls interrupted": 2,
+        "collections made": 1,
+        "inserts of zeros rows": 1,
+    }
     history = History.read(text)
     assert history.acknowledged == 2
     assert history.model.get("c", np.array([6]))[1].tolist() == [[0, 0]]

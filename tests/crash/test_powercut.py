@@ -1,4 +1,5 @@
-"""Power cuts: storage that forgets, tears and reorders what was not synced. MILVINE_CRASH_STATES=200 for a longer run.
+"""Power cuts: storage that forgets, tears and reorders what was not synced.
+MILVINE_CRASH_STATES=200 for a longer run.
 
 The last two tests break the promise on purpose, to show that the harness would notice.
 """
@@ -32,8 +33,17 @@ def test_a_log_without_syncs_loses_acknowledged_rows(tmp_path: Path, tracer: Pat
 
 @pytest.mark.parametrize(
     ("log", "lies"),
-    [("home", "*"), ("elsewhere", "logs/*"), ("home", "data/segments/*"), ("elsewhere", "data/catalog.sqlite-wal")],
+    [
+        ("home", "*"),
+        ("elsewhere", "logs/*"),
+        ("home", "data/segments/*"),
+        ("elsewhere", "data/catalog.sqlite-wal"),
+    ],
 )
-def test_storage_that_ignores_syncs_is_noticed(log: str, lies: str, tmp_path: Path, tracer: Path) -> None:
-    report = PowerCuts(tmp_path, tracer, seed=3, actions=80, lies=lies, mix=Mix(logs=(log,))).run(10)
+def test_storage_that_ignores_syncs_is_noticed(
+    log: str, lies: str, tmp_path: Path, tracer: Path
+) -> None:
+    report = PowerCuts(tmp_path, tracer, seed=3, actions=80, lies=lies, mix=Mix(logs=(log,))).run(
+        10
+    )
     assert report.acknowledged and not report.ok

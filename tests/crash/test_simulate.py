@@ -1,4 +1,6 @@
-"""The tracer sees every change, the simulated disk keeps exactly what was synced, and SQLite survives on it."""
+"""The tracer sees every change, the simulated disk keeps exactly what was synced, and SQLite
+survives on it.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,8 @@ for life in range(3):
     db.execute("CREATE TABLE IF NOT EXISTS t (n INTEGER PRIMARY KEY, pad TEXT)")
     if not life: os.write(log, b"0\\n")
     for n in range(life * 40 + 1, life * 40 + 41):
-        db.execute("BEGIN"); db.execute("INSERT INTO t VALUES (?, ?)", (2 * n, "x" * (n * 37 % 3000)))
+        db.execute("BEGIN")
+        db.execute("INSERT INTO t VALUES (?, ?)", (2 * n, "x" * (n * 37 % 3000)))
         db.execute("INSERT INTO t VALUES (?, '')", (2 * n + 1,)); db.execute("COMMIT")
         os.write(log, b"%d\\n" % n)
     db.close()
@@ -64,7 +67,9 @@ def record(script: str, folder: Path, tracer: Path) -> list[Record]:
     root = folder / "root"
     root.mkdir()
     command = [sys.executable, "-c", script, str(root), str(folder / "ack")]
-    subprocess.run(under_tracer(tracer, root, folder / "trace", folder / "ack", command), check=True)
+    subprocess.run(
+        under_tracer(tracer, root, folder / "trace", folder / "ack", command), check=True
+    )
     return read_trace(folder / "trace")
 
 
@@ -104,7 +109,9 @@ def test_what_cannot_be_followed_is_refused(script: str, tmp_path: Path, tracer:
 def test_sqlite_is_seen_whole(tmp_path: Path, tracer: Path) -> None:
     records = record(SQLITE, tmp_path, tracer)
     assert replay(records).files() == contents(tmp_path / "root")
-    assert {Op.SYNC_END, Op.TRUNCATE, Op.UNLINK, Op.WRITE} <= {one.op for one in records if "catalog.db" in one.path}
+    assert {Op.SYNC_END, Op.TRUNCATE, Op.UNLINK, Op.WRITE} <= {
+        one.op for one in records if "catalog.db" in one.path
+    }
 
 
 def surviving(folder: Path) -> list[int]:
@@ -118,7 +125,9 @@ def surviving(folder: Path) -> list[int]:
 
 
 def lost_by_sqlite(records: list[Record], folder: Path, disk: Disk) -> int:
-    """Crashes at 60 points in all modes; returns how many acknowledged transactions were missing afterwards."""
+    """Crashes at 60 points in all modes; returns how many acknowledged transactions were missing
+    afterwards.
+    """
     random, lost, at = np.random.default_rng(7), 0, 0
     modes = list(Mode)
     for number, point in enumerate(crash_points(records, 60, random)):
@@ -127,7 +136,9 @@ def lost_by_sqlite(records: list[Record], folder: Path, disk: Disk) -> int:
         target = folder / f"state{number}"
         disk.crash(target, modes[number % len(modes)], random)
         rows = surviving(target)
-        assert len(rows) % 2 == 0 and rows == list(range(2, 2 + len(rows))), "half a transaction, or one out of order"
+        assert len(rows) % 2 == 0 and rows == list(range(2, 2 + len(rows))), (
+            "half a transaction, or one out of order"
+        )
         acks = acknowledged(records[:point]).split()
         lost += max(0, int(acks[-1] if acks else 0) - len(rows) // 2)
     return lost
@@ -159,7 +170,15 @@ SYNCED = [Record(Op.SYNC_BEGIN, "", number=1), Record(Op.SYNC_END, "", number=1)
 
 def test_a_write_during_a_sync_is_not_covered(tmp_path: Path) -> None:
     begin, end = Record(Op.SYNC_BEGIN, "f", number=1), Record(Op.SYNC_END, "f", number=1)
-    records = [Record(Op.CREATE, "f"), *SYNCED, wrote("f", b"a"), begin, wrote("f", b"b", 1), end, wrote("f", b"c", 2)]
+    records = [
+        Record(Op.CREATE, "f"),
+        *SYNCED,
+        wrote("f", b"a"),
+        begin,
+        wrote("f", b"b", 1),
+        end,
+        wrote("f", b"c", 2),
+    ]
     assert crashed(records, Mode.FORGET, tmp_path) == {"f": b"a"}
     assert crashed(records, Mode.KEEP, tmp_path) == {"f": b"abc"}
 
@@ -181,10 +200,20 @@ def test_a_name_needs_its_folder_synced(tmp_path: Path) -> None:
 
 def test_torn_and_reordered_writes_mix_old_and_new(tmp_path: Path) -> None:
     old = [Record(Op.CREATE, "f"), wrote("f", b"o" * 8192), Record(Op.SYNC_BEGIN, "f", number=1)]
-    records = [*old, Record(Op.SYNC_END, "f", number=1), *SYNCED, wrote("f", b"n" * 8192), wrote("f", b"t" * 100, 8192)]
+    records = [
+        *old,
+        Record(Op.SYNC_END, "f", number=1),
+        *SYNCED,
+        wrote("f", b"n" * 8192),
+        wrote("f", b"t" * 100, 8192),
+    ]
     torn = {crashed(records, Mode.TORN, tmp_path, seed)["f"] for seed in range(30)}
     assert any(b"o" * 512 in state and b"n" * 512 in state for state in torn)
-    assert all(set(state[start : start + 512]) in ({111}, {110}) for state in torn for start in range(0, 8192, 512))
+    assert all(
+        set(state[start : start + 512]) in ({111}, {110})
+        for state in torn
+        for start in range(0, 8192, 512)
+    )
     whole = {crashed(records, Mode.REORDER, tmp_path, seed)["f"] for seed in range(30)}
     assert whole == {b"o" * 8192, b"n" * 8192, b"o" * 8192 + b"t" * 100, b"n" * 8192 + b"t" * 100}
 

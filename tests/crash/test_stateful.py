@@ -1,4 +1,6 @@
-"""The database against the model, whatever is done to both. MILVINE_SOAK_EXAMPLES=2000 for a longer run."""
+"""The database against the model, whatever is done to both. MILVINE_SOAK_EXAMPLES=2000 for a longer
+run.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ EXAMPLES = int(os.environ.get("MILVINE_SOAK_EXAMPLES", "30"))
 class UnmappedMachine(DatabaseMachine):
     """Files are read into memory, log files are tiny."""
 
-    settings = replace(DatabaseMachine.settings, mmap=False, wal_file_bytes=4096, auto_flush_tail_bytes=1)
+    settings = replace(
+        DatabaseMachine.settings, mmap=False, wal_file_bytes=4096, auto_flush_tail_bytes=1
+    )
 
 
 class LogElsewhereMachine(DatabaseMachine):

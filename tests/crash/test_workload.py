@@ -18,8 +18,12 @@ class _Killed(BaseException):
 
 
 @pytest.mark.parametrize("what", ["one backup", "all of them"])
-def test_a_kill_while_backups_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
-    """Once it was: a backup half removed, with its manifest, was taken for one that had lost a log file."""
+def test_a_kill_while_backups_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Once it was: a backup half removed, with its manifest, was taken for one that had lost a log
+    file.
+    """
     folder = tmp_path / "db"
     place = backups_of(folder)
     with Database.open(folder, Settings()) as db:

@@ -1,4 +1,6 @@
-"""What deploy/ says is what the program takes: every flag, path and port of it. Nothing here needs a container."""
+"""What deploy/ says is what the program takes: every flag, path and port of it. Nothing here needs
+a container.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ DATA = "/var/lib/milvine"
 
 def dockerfile() -> list[tuple[str, str]]:
     """(instruction, argument) in order, continued lines joined."""
-    text = re.sub(r"^#.*\n", "", (DEPLOY / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    text = re.sub(
+        r"^#.*\n", "", (DEPLOY / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
     lines = [line for line in re.sub(r"\\\n\s*", "", text).splitlines() if line.strip()]
     return [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1]) for line in lines]
 
@@ -112,12 +116,18 @@ def test_the_image_is_built_from_what_exists_and_what_its_ignore_file_lets_throu
         if name == "COPY" and "--from" not in argument
         for word in argument.split()[:-1]
     ]
-    allowed = [line[1:] for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines() if line[:1] == "!"]
+    allowed = [
+        line[1:]
+        for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+        if line[:1] == "!"
+    ]
     assert sorted(Path(word).name for word in copied) == sorted(allowed)
     assert all((ROOT / word).exists() for word in allowed)
     extras = re.search(r"\.\[([a-z,]+)\]", " ".join(argument for _, argument in dockerfile()))
     assert extras
-    declared = re.findall(r"^([a-z]+) = \[", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    declared = re.findall(
+        r"^([a-z]+) = \[", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert set(extras[1].split(",")) == {"server", "native", "annoy"} <= set(declared)
 
 
@@ -126,23 +136,37 @@ def test_compose() -> None:
     assert set(services) == {"milvine", "prometheus", "grafana", "pushgateway"}
     assert {name for name, service in services.items() if "profiles" not in service} == {"milvine"}
     database = services["milvine"]
-    assert (DEPLOY / database["build"]["context"] / database["build"]["dockerfile"]).samefile(DEPLOY / "Dockerfile")
-    assert database["ports"] == [f"127.0.0.1:{port}:{port}" for port in (settings.port, settings.http_port)]
+    assert (DEPLOY / database["build"]["context"] / database["build"]["dockerfile"]).samefile(
+        DEPLOY / "Dockerfile"
+    )
+    assert database["ports"] == [
+        f"127.0.0.1:{port}:{port}" for port in (settings.port, settings.http_port)
+    ]
     assert database["volumes"] == [f"data:{DATA}"]
     volumes = [volume for service in services.values() for volume in service.get("volumes", ())]
     named = {volume.split(":")[0] for volume in volumes if not volume.startswith(".")}
     assert named == set(compose()["volumes"])
-    assert [v for v in volumes if v.startswith(".") and not (DEPLOY / v.split(":")[0]).exists()] == []
+    assert [
+        v for v in volumes if v.startswith(".") and not (DEPLOY / v.split(":")[0]).exists()
+    ] == []
     configs = compose()["configs"]
-    used = {config["source"] for service in services.values() for config in service.get("configs", ())}
+    used = {
+        config["source"] for service in services.values() for config in service.get("configs", ())
+    }
     assert used == set(configs)
     scrape = YAML(typ="safe").load(configs["scrape"]["content"])
-    assert scrape["scrape_configs"][0]["static_configs"] == [{"targets": [f"milvine:{settings.http_port}"]}]
+    assert scrape["scrape_configs"][0]["static_configs"] == [
+        {"targets": [f"milvine:{settings.http_port}"]}
+    ]
     assert all((DEPLOY / "prometheus" / name).exists() for name in scrape["rule_files"])
-    provisioning = [YAML(typ="safe").load(configs[name]["content"]) for name in ("datasource", "dashboards")]
+    provisioning = [
+        YAML(typ="safe").load(configs[name]["content"]) for name in ("datasource", "dashboards")
+    ]
     assert [each["apiVersion"] for each in provisioning] == [1, 1]
     images = [service["image"] for name, service in services.items() if name != "milvine"]
-    assert all(re.search(r":v?\d+\.\d+\.\d+$", image) for image in images), "a release, not whatever is latest"
+    assert all(re.search(r":v?\d+\.\d+\.\d+$", image) for image in images), (
+        "a release, not whatever is latest"
+    )
 
 
 def test_the_unit() -> None:
@@ -150,14 +174,22 @@ def test_the_unit() -> None:
     assert service["Restart"] == "on-failure"
     assert (service["DynamicUser"], service["ProtectSystem"]) == ("yes", "strict")
     assert f"/var/lib/{service['StateDirectory']}" == DATA
-    assert int(service["TimeoutStopSec"]) > 30, "calls in flight get 30 seconds, then rows are flushed"
+    assert int(service["TimeoutStopSec"]) > 30, (
+        "calls in flight get 30 seconds, then rows are flushed"
+    )
     assert int(service["LimitNOFILE"]) > 4 * Settings().open_files_max
     assert unit()["Install"]["WantedBy"] == "multi-user.target"
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not here")
 def test_systemd_finds_no_fault(tmp_path: Path) -> None:
-    text = (DEPLOY / "milvine.service").read_text(encoding="utf-8").replace("/opt/milvine/bin/milvine", "/bin/true")
+    text = (
+        (DEPLOY / "milvine.service")
+        .read_text(encoding="utf-8")
+        .replace("/opt/milvine/bin/milvine", "/bin/true")
+    )
     (tmp_path / "milvine.service").write_text(text, encoding="utf-8")
-    done = subprocess.run(["systemd-analyze", "verify", tmp_path / "milvine.service"], capture_output=True, text=True)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", tmp_path / "milvine.service"], capture_output=True, text=True
+    )
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,4 +1,6 @@
-"""The pages of docs/: examples print what the page says, tables are those of the code, links lead somewhere."""
+"""The pages of docs/: examples print what the page says, tables are those of the code, links lead
+somewhere.
+"""
 
 from __future__ import annotations
 
@@ -57,13 +59,23 @@ def test_examples(page: Path, database: Milvus) -> None:
 
 
 def test_the_tasks_have_examples() -> None:
-    tasks = {"connect", "collections", "partitions", "indexes", "insert-and-delete", "flush-and-compact", "search"}
+    tasks = {
+        "connect",
+        "collections",
+        "partitions",
+        "indexes",
+        "insert-and-delete",
+        "flush-and-compact",
+        "search",
+    }
     assert tasks | {"limits", "errors"} <= {page.stem for page in WITH_EXAMPLES}
 
 
 def test_tables_of_index_parameters_are_those_of_the_code() -> None:
     script = runpy.run_path(str(ROOT / "scripts" / "index_tables.py"))
-    assert text_of("indexes.md") == script["page"](text_of("indexes.md")), "run scripts/index_tables.py"
+    assert text_of("indexes.md") == script["page"](text_of("indexes.md")), (
+        "run scripts/index_tables.py"
+    )
     assert "| HNSW | `ef` | `top_k` | 32768 | required |" in text_of("indexes.md")
     assert all(f"\n| {kind} | " in script["tables"]() for kind in script["BUILD_RANGES"])
 
@@ -87,7 +99,9 @@ def test_limits_are_those_of_the_code() -> None:
 def test_codes_are_those_of_the_code() -> None:
     rows = re.findall(r"^\| (\d+) \| `([A-Z_]+)` \|", text_of("errors.md"), re.MULTILINE)
     assert len(rows) > 10
-    assert {(int(code), name) for code, name in rows} <= {(code.value, code.name) for code in ErrorCode}
+    assert {(int(code), name) for code, name in rows} <= {
+        (code.value, code.name) for code in ErrorCode
+    }
 
 
 def anchors(page: Path) -> set[str]:
@@ -106,5 +120,9 @@ def test_links(page: Path) -> None:
 
 def test_the_index_names_every_page() -> None:
     index = text_of("index.md")
-    missing = [page.name for page in PAGES if page.name != "index.md" and f"({page.relative_to(DOCS)})" not in index]
+    missing = [
+        page.name
+        for page in PAGES
+        if page.name != "index.md" and f"({page.relative_to(DOCS)})" not in index
+    ]
     assert missing == []

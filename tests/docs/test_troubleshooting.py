@@ -20,11 +20,15 @@ ELSEWHERE = ("client", "testing", "sizing")
 MAKER = "refusal"
 """Makes the error for what the operating system refused: `Cannot ...`."""
 CLASSES = re.compile(r"^class (\w+)\((\w+)", re.MULTILINE)
-MODULES = [p for p in sorted(SOURCE.rglob("*.py")) if p.relative_to(SOURCE).parts[0] not in ELSEWHERE]
+MODULES = [
+    p for p in sorted(SOURCE.rglob("*.py")) if p.relative_to(SOURCE).parts[0] not in ELSEWHERE
+]
 
 
 def operator_errors() -> set[str]:
-    """Names of OperatorError and what is derived from it, found in the source: no optional package is needed."""
+    """Names of OperatorError and what is derived from it, found in the source: no optional package
+    is needed.
+    """
     pairs = [pair for path in MODULES for pair in CLASSES.findall(path.read_text(encoding="utf-8"))]
     found = {OperatorError.__name__}
     while True:
@@ -47,8 +51,12 @@ def stems(path: Path, names: set[str]) -> Iterator[str]:
         if not isinstance(node, ast.Call):
             continue
         called = node.func.value if isinstance(node.func, ast.Attribute) else node.func
-        if isinstance(called, ast.Name) and (called.id in names or (called.id == "cls" and id(node) in own)):
-            pieces = [c.value for a in node.args for c in ast.walk(a) if isinstance(c, ast.Constant)]
+        if isinstance(called, ast.Name) and (
+            called.id in names or (called.id == "cls" and id(node) in own)
+        ):
+            pieces = [
+                c.value for a in node.args for c in ast.walk(a) if isinstance(c, ast.Constant)
+            ]
             words = [piece.strip(" .;:,()") for piece in pieces if isinstance(piece, str)]
             if words and len(max(words, key=len)) > 7:
                 yield max(words, key=len)
@@ -60,14 +68,18 @@ def flat(text: str) -> str:
 
 @pytest.mark.parametrize("name", sorted(operator_errors() - {"OperatorError"}))
 def test_every_class_is_named(name: str) -> None:
-    assert f"`{name}`" in PAGE.read_text(encoding="utf-8"), f"docs/operations/troubleshooting.md says nothing of {name}"
+    assert f"`{name}`" in PAGE.read_text(encoding="utf-8"), (
+        f"docs/operations/troubleshooting.md says nothing of {name}"
+    )
 
 
 def test_every_text_has_an_entry() -> None:
     pages = [PAGE, *(page for name in BESIDE if (page := PAGE.with_name(name)).exists())]
     page = flat("".join(each.read_text(encoding="utf-8") for each in pages))
     names = {*operator_errors(), MAKER}
-    missing = {stem: path.name for path in MODULES for stem in stems(path, names) if flat(stem) not in page}
+    missing = {
+        stem: path.name for path in MODULES for stem in stems(path, names) if flat(stem) not in page
+    }
     assert missing == {}, "docs/operations/troubleshooting.md: add text, cause and cure"
 
 

@@ -1,4 +1,6 @@
-"""create_index while it runs: ended by drop_index, drop_collection and another create_index, not by a deadline."""
+"""create_index while it runs: ended by drop_index, drop_collection and another create_index, not by
+a deadline.
+"""
 
 import threading
 import time
@@ -33,12 +35,18 @@ sys.exit(builder.main())
 
 @pytest.fixture
 def building(tmp_path, monkeypatch):
-    """A database in which create_index("c") runs in a thread and would not end; (database, thread, its errors)."""
+    """A database in which create_index("c") runs in a thread and would not end; (database, thread,
+    its errors).
+    """
     monkeypatch.setattr(process, "_START", ENDLESS)
     seen, errors = [], []
-    with Database.open(tmp_path, Settings(background=False, build_threads=1), Events(seen.append)) as database:
+    with Database.open(
+        tmp_path, Settings(background=False, build_threads=1), Events(seen.append)
+    ) as database:
         database.create_collection("c", 8, 1024, MetricType.L2)
-        database.insert("c", np.random.default_rng(1).random((4200, 8), dtype=np.float32), np.arange(4200))
+        database.insert(
+            "c", np.random.default_rng(1).random((4200, 8), dtype=np.float32), np.arange(4200)
+        )
 
         def run():
             try:
@@ -49,7 +57,9 @@ def building(tmp_path, monkeypatch):
         thread = threading.Thread(target=run)
         thread.start()
         end = time.monotonic() + 60
-        while not any(isinstance(event, BuildProgressed) and event.stage == "training" for event in seen):
+        while not any(
+            isinstance(event, BuildProgressed) and event.stage == "training" for event in seen
+        ):
             assert time.monotonic() < end
             time.sleep(0.02)
         yield database, thread, errors
@@ -105,16 +115,23 @@ def test_when_the_clients_deadline_passes_the_build_goes_on(tmp_path, monkeypatc
     late = "import time;time.sleep(1.5);"
     run = "from milvine.maintenance.builder import main;sys.exit(main())"
     monkeypatch.setattr(process, "_START", late + run)
-    settings = Settings(background=False, build_threads=1, port=0, http_enable=False, metric_enable=False, door=door)
+    settings = Settings(
+        background=False, build_threads=1, port=0, http_enable=False, metric_enable=False, door=door
+    )
     server = Server.start(tmp_path, settings)
     try:
         client = Milvus(*server.address.rsplit(":", 1))
         client.create_collection({"collection_name": "c", "dimension": 8})
-        client.insert("c", np.random.default_rng(1).random((4200, 8), dtype=np.float32), ids=list(range(4200)))
+        client.insert(
+            "c", np.random.default_rng(1).random((4200, 8), dtype=np.float32), ids=list(range(4200))
+        )
         status = client.create_index("c", Types.IVF_FLAT, {"nlist": 16}, timeout=0.7)
         assert status.code == grpc.StatusCode.DEADLINE_EXCEEDED
         end = time.monotonic() + 60
-        while client.get_collection_stats("c")[1]["partitions"][0]["segments"][0]["index_name"] != "IVFFLAT":
+        while (
+            client.get_collection_stats("c")[1]["partitions"][0]["segments"][0]["index_name"]
+            != "IVFFLAT"
+        ):
             assert time.monotonic() < end
             time.sleep(0.05)
         client.close()

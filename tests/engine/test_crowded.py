@@ -28,7 +28,9 @@ def answers(folder: Path) -> list[Any]:
                 hits = database.search(name, Query(queries[:nq], 10, {"nprobe": 3, "ef": 40}))
                 found += [hits.ids, hits.distances]
             found += database.get(name, np.array([5, ROWS - 1, 77, ROWS + 5]))
-            found.append(database.search_by_id(name, np.array([9, 3000]), 4, {"nprobe": 3, "ef": 40}).ids)
+            found.append(
+                database.search_by_id(name, np.array([9, 3000]), 4, {"nprobe": 3, "ef": 40}).ids
+            )
     return found
 
 
@@ -73,7 +75,9 @@ def test_answers_are_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert np.array_equal(left, right)
 
 
-def test_files_read_into_memory_are_never_read_twice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_read_into_memory_are_never_read_twice(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cache, "within", lambda most, part: 1 << 10)
     with Database.open(folder, Settings(background=False, mmap=False)) as database:
         database.search("lists", Query(np.zeros((1, 24), np.float32), 1, {"nprobe": 1}))

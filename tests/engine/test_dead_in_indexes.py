@@ -1,4 +1,6 @@
-"""Deleted rows leave an index: a build leaves them out, and what holds many of them is built anew."""
+"""Deleted rows leave an index: a build leaves them out, and what holds many of them is
+built anew.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ def found(database: Database, rows: Floats) -> set[int]:
     return set(database.search("c", Query(rows[::50].copy(), 5, {"ef": 64})).ids.ravel().tolist())
 
 
-@pytest.mark.parametrize("database", [False, True], indirect=True, ids=["in process", "in a process"])
+@pytest.mark.parametrize(
+    "database", [False, True], indirect=True, ids=["in process", "in a process"]
+)
 def test_a_build_leaves_deleted_rows_out(database: Database, rows: Floats) -> None:
     delete(database, 0.3)
     database.create_index("c", HNSW)
@@ -59,8 +63,12 @@ def test_a_build_leaves_deleted_rows_out(database: Database, rows: Floats) -> No
 
 
 @pytest.mark.parametrize("again", ["create_index", "drop_index", "compact", "background"])
-@pytest.mark.parametrize(("share", "by"), [(0.04, "drop_index"), (0.08, "all but background"), (0.3, "all")])
-def test_what_builds_an_index_anew(database: Database, rows: Floats, again: str, share: float, by: str) -> None:
+@pytest.mark.parametrize(
+    ("share", "by"), [(0.04, "drop_index"), (0.08, "all but background"), (0.3, "all")]
+)
+def test_what_builds_an_index_anew(
+    database: Database, rows: Floats, again: str, share: float, by: str
+) -> None:
     database.create_index("c", HNSW)
     before = only(database).segment.record
     delete(database, share)
@@ -85,7 +93,9 @@ def test_what_builds_an_index_anew(database: Database, rows: Floats, again: str,
     assert not maintain(database._stores, database._state("c")), "built anew once, not for ever"
 
 
-def test_rows_deleted_while_an_index_is_built_are_not_found(database: Database, rows: Floats) -> None:
+def test_rows_deleted_while_an_index_is_built_are_not_found(
+    database: Database, rows: Floats
+) -> None:
     delete(database, 0.1)
     database.create_index("c", HNSW)
     database.delete("c", np.arange(600, 700))
@@ -108,7 +118,9 @@ def test_it_is_as_before_after_the_next_start(tmp_path: Path, rows: Floats) -> N
 
 
 def test_an_index_that_leaves_out_live_rows_is_not_used(tmp_path: Path, rows: Floats) -> None:
-    """As it would be with a tombstone file of another moment: the rows are compared, and the index is made anew."""
+    """As it would be with a tombstone file of another moment: the rows are compared, and the index
+    is made anew.
+    """
     with Database.open(tmp_path, SETTINGS) as database:
         database.create_collection("c", 8, 1024, MetricType.L2)
         database.insert("c", rows, np.arange(ROWS))
@@ -127,4 +139,8 @@ def test_an_index_that_leaves_out_live_rows_is_not_used(tmp_path: Path, rows: Fl
 def test_masks_cover_others() -> None:
     mask = RowMask.all_live(20).without(np.array([3, 9]))
     assert mask.covers(mask) and mask.covers(mask.without(np.array([4])))
-    assert not mask.covers(None) and not mask.covers(RowMask.all_live(20)) and RowMask.all_live(20).covers(None)
+    assert (
+        not mask.covers(None)
+        and not mask.covers(RowMask.all_live(20))
+        and RowMask.all_live(20).covers(None)
+    )

@@ -38,7 +38,8 @@ def test_explain_tells_the_plan(layered, vectors):
     assert (exact.rows, exact.masked, len(exact.segments)) == (40, 3, 1)
     assert (tail.rows, tail.masked, tail.segments) == (20, 0, ())
     assert 0 < exact.began <= tail.began and exact.seconds > 0
-    assert sum(scan.seconds for scan in steps.scans) <= steps.scan_seconds  # one after the other, being small
+    # One after the other, being small.
+    assert sum(scan.seconds for scan in steps.scans) <= steps.scan_seconds
     assert min(steps.plan_seconds, steps.reduce_seconds) > 0
 
 
@@ -69,9 +70,12 @@ def test_explain_names_the_index_and_its_parameters(database):
     database.create_collection("c", 4, 1024, MetricType.L2)
     database.insert("c", rows, None)
     database.create_index("c", IndexSetting.of(IndexType.IVF_SQ8, {"nlist": 8}))
-    steps = database.explain("c", ask(rows, params={"nprobe": 3, "note": [1.0, 2.0], "metric_type": 1}))
+    steps = database.explain(
+        "c", ask(rows, params={"nprobe": 3, "note": [1.0, 2.0], "metric_type": 1})
+    )
     assert kinds(steps) == ["IVF_SQ8"]
-    assert steps.params == {"nprobe": 3, "metric_type": 1}  # what else a caller sends is not repeated
+    # What else a caller sends is not repeated.
+    assert steps.params == {"nprobe": 3, "metric_type": 1}
 
 
 def test_many_scans_side_by_side_are_each_timed(tmp_path):
@@ -91,7 +95,10 @@ def test_searches_are_told_to_listeners(layered, events, vectors):
     first, second = [event for event in events if isinstance(event, Searched)]
     assert (first.collection, first.nq, first.topk) == ("c", 3, 5) and hits.nq == 3
     assert kinds(first.steps) == ["exact", "tail"]
-    assert first.seconds >= first.steps.plan_seconds + first.steps.scan_seconds + first.steps.reduce_seconds
+    assert (
+        first.seconds
+        >= first.steps.plan_seconds + first.steps.scan_seconds + first.steps.reduce_seconds
+    )
     assert (second.nq, second.topk, second.steps.params) == (2, 4, {"nprobe": 1})
 
 

@@ -15,7 +15,13 @@ import pytest
 from milvine.config import Settings
 from milvine.engine import indexing
 from milvine.engine.database import Database
-from milvine.errors import CollectionNotFound, CorruptFile, ReadOnly, StorageFailed, UnsupportedFormat
+from milvine.errors import (
+    CollectionNotFound,
+    CorruptFile,
+    ReadOnly,
+    StorageFailed,
+    UnsupportedFormat,
+)
 from milvine.maintenance.reclaim import reclaim
 from milvine.server.app import Server
 from milvine.types import IndexSetting, MetricType, Query
@@ -25,7 +31,10 @@ ROWS = np.eye(8, dtype=np.float32)
 
 
 def test_a_reader_sees_what_was_flushed(tmp_path: Path) -> None:
-    with Database.open(tmp_path, QUIET) as writer, Database.open(tmp_path, QUIET, read_only=True) as reader:
+    with (
+        Database.open(tmp_path, QUIET) as writer,
+        Database.open(tmp_path, QUIET, read_only=True) as reader,
+    ):
         writer.refresh()
         for name in ("a", "b"):
             writer.create_collection(name, 8, 1024, MetricType.L2)
@@ -82,7 +91,9 @@ def merged(writer: Database) -> None:
     writer.insert("a", ROWS, np.arange(8))
     writer.delete("a", np.arange(4))
     writer.flush()
-    indexing.create_index(writer._stores, writer._stores.names["a"], IndexSetting(), writer._parts.builders)
+    indexing.create_index(
+        writer._stores, writer._stores.names["a"], IndexSetting(), writer._parts.builders
+    )
     writer.compact("a")
     reclaim(writer._stores, 0)
 
@@ -92,7 +103,10 @@ def files(reader: Database) -> set[str]:
 
 
 def test_files_that_no_version_names_are_let_go(tmp_path: Path) -> None:
-    with Database.open(tmp_path, QUIET) as writer, follow(writer, tmp_path, cache_size=4096) as reader:
+    with (
+        Database.open(tmp_path, QUIET) as writer,
+        follow(writer, tmp_path, cache_size=4096) as reader,
+    ):
         for _ in range(10):
             reader.refresh()
             reader.preload("a")  # the files of before have left their room
@@ -122,7 +136,9 @@ def test_a_search_keeps_its_files_and_the_next_look_lets_them_go(tmp_path: Path)
         assert name not in reader._stores.files.opened()
 
 
-def test_a_folder_that_is_renamed_is_told_and_followed_again_when_it_is_back(tmp_path: Path) -> None:
+def test_a_folder_that_is_renamed_is_told_and_followed_again_when_it_is_back(
+    tmp_path: Path,
+) -> None:
     root, away = tmp_path / "data", tmp_path / "away"
     with Database.open(root, QUIET) as writer, follow(writer, root) as reader:
         reader.refresh()
@@ -181,13 +197,16 @@ def test_a_folder_that_a_newer_version_writes_is_followed_no_further(tmp_path: P
         assert reader.collections() == ["a", "b"]
 
 
-def test_a_segment_whose_deletes_could_not_be_read_comes_back_with_those_that_took_their_place(tmp_path: Path) -> None:
+def test_a_segment_whose_deletes_could_not_be_read_comes_back_with_those_that_took_their_place(
+    tmp_path: Path,
+) -> None:
     with Database.open(tmp_path, QUIET) as writer, follow(writer, tmp_path) as reader:
         reader.refresh()
         writer.delete("a", np.arange(2))
         writer.flush()
         (dead,) = (tmp_path / "segments").glob("dead-*")
-        away = dead.rename(tmp_path / "segments" / "away")  # as the writer removes it behind a slow reader
+        # As the writer removes it behind a slow reader.
+        away = dead.rename(tmp_path / "segments" / "away")
         reader.refresh()
         with pytest.raises(CorruptFile):
             reader.search("a", Query(ROWS[:1], 1))

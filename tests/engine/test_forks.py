@@ -1,4 +1,6 @@
-"""A process with an open database is forked: the child shares nothing of it that would keep others from the folder."""
+"""A process with an open database is forked: the child shares nothing of it that would keep others
+from the folder.
+"""
 
 from __future__ import annotations
 
@@ -51,14 +53,17 @@ database.create_collection("a", 4, 64, MetricType.L2)
 database.insert("a", row, np.array([1]))
 """
 RUNS = {
-    "closed by the parent": """
+    "closed by the parent": (
+        """
 end = in_child(lambda: None)
 database.close()
 with Database.open(folder) as again:
     assert again.count("a") == 1
 end()
-""",
-    "used in the child": """
+"""
+    ),
+    "used in the child": (
+        """
 def work():
     calls = [
         lambda: database.insert("a", row, np.array([2])),
@@ -91,8 +96,10 @@ end()
 database.close()
 with Database.open(folder) as again:
     assert again.count("a") == 2
-""",
-    "opened by the child once it is free": """
+"""
+    ),
+    "opened by the child once it is free": (
+        """
 database.close()
 
 
@@ -105,15 +112,18 @@ def work():
 in_child(work)()
 with Database.open(folder) as again:
     assert again.count("a") == 2
-""",
-    "files of the parent": """
+"""
+    ),
+    "files of the parent": (
+        """
 database.flush()
 database.search("a", Query(row, 1, {}))
 
 
 def work():
     held = {os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")}
-    ours = {name for name in held if name.startswith(os.path.realpath(folder)) and "catalog.sqlite" not in name}
+    place = os.path.realpath(folder)
+    ours = {name for name in held if name.startswith(place) and "catalog.sqlite" not in name}
     assert not ours, ours
     with open("/proc/self/maps") as maps:
         mapped = [line for line in maps if "/segments/" in line]
@@ -122,8 +132,10 @@ def work():
 
 in_child(work)()
 database.close()
-""",
-    "the child ends as programs do": """
+"""
+    ),
+    "the child ends as programs do": (
+        """
 child = os.fork()
 if child == 0:
     sys.exit(7)
@@ -133,7 +145,8 @@ database.create_collection("b", 4, 64, MetricType.L2)
 database.close()
 with Database.open(folder) as again:
     assert again.count("a") == 2 and again.collections() == ["a", "b"]
-""",
+"""
+    ),
 }
 CRASH = """
 if os.fork() == 0:
@@ -156,7 +169,8 @@ def test_forked(tmp_path: Path, what: str) -> None:
 def test_the_parent_crashes_and_a_child_lives_on(tmp_path: Path) -> None:
     command = [sys.executable, "-c", OPEN + CRASH, str(tmp_path / "data")]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as parent:  # the child holds both pipes
+    # The child holds both pipes.
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as parent:
         assert parent.stdout is not None and parent.stdout.readline() == "forked\n"
         assert parent.wait() == 9
         with Database.open(tmp_path / "data") as again:

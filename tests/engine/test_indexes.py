@@ -181,7 +181,8 @@ def test_interrupted_builds_are_done_again_after_a_restart(tmp_path, rows):
         from milvine.engine.indexing import store_setting
 
         store_setting(database._stores, database._state("c"), setting(IndexType.IVF_FLAT))
-        shutil.copytree(tmp_path / "a", tmp_path / "b")  # as a kill in the middle of the build leaves it
+        # As a kill in the middle of the build leaves it.
+        shutil.copytree(tmp_path / "a", tmp_path / "b")
     (tmp_path / "b" / "segments" / "index-1.mlv.tmp").write_bytes(b"half")
     with Database.open(tmp_path / "b", replace(SETTINGS, background=True)) as database:
         assert names(database) in (["IDMAP"], ["IVFFLAT"])
@@ -228,7 +229,9 @@ def test_a_failed_build_says_why_and_rows_stay_searchable(tmp_path, rows, monkey
         assert recall(database, rows, IndexType.IVF_FLAT) == 1.0
 
 
-def test_a_failing_background_build_is_reported_and_not_repeated_at_once(tmp_path, rows, monkeypatch):
+def test_a_failing_background_build_is_reported_and_not_repeated_at_once(
+    tmp_path, rows, monkeypatch
+):
     from milvine.maintenance import process
 
     monkeypatch.setattr(process, "_START", "raise SystemExit('broken')")

@@ -1,4 +1,6 @@
-"""An insert that comes again with its key stores its rows once: live, in one group, after flush, trim and restart."""
+"""An insert that comes again with its key stores its rows once: live, in one group, after flush,
+trim and restart.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ def test_without_a_key_rows_double(db: Database) -> None:
 def test_one_key_is_for_one_insert(db: Database) -> None:
     db.insert("auto", ROWS, None, key="a")
     db.insert("given", ROWS, GIVEN, key="a")
-    with pytest.raises(IllegalArgument, match="insert of 3 rows with generated ids; one key is for one insert"):
+    with pytest.raises(
+        IllegalArgument, match="insert of 3 rows with generated ids; one key is for one insert"
+    ):
         db.insert("auto", ROWS[:2], None, key="a")
     with pytest.raises(IllegalArgument, match="insert of 3 rows with given ids"):
         db.insert("given", ROWS, GIVEN + 1, key="a")
@@ -89,7 +93,9 @@ def test_both_in_one_group(db: Database) -> None:
     state, writer, go = db._stores.names["auto"], db._stores.writer, threading.Event()
     holder = threading.Thread(target=lambda: writer.call(go.wait))
     holder.start()
-    answers = [writer.submit(InsertRequest(state, "_default", ROWS, None, key_of("a"))) for _ in range(3)]
+    answers = [
+        writer.submit(InsertRequest(state, "_default", ROWS, None, key_of("a"))) for _ in range(3)
+    ]
     other = writer.submit(InsertRequest(state, "_default", ROWS[:1], None, key_of("a")))
     go.set()
     holder.join()
@@ -101,7 +107,9 @@ def test_both_in_one_group(db: Database) -> None:
 
 @pytest.mark.parametrize("flushed", [False, True])
 def test_a_key_outlives_a_crash(tmp_path: Path, flushed: bool) -> None:
-    """Copied as it lies while open, which is what a kill leaves; with a flush, the log no longer has the record."""
+    """Copied as it lies while open, which is what a kill leaves; with a flush, the log no longer
+    has the record.
+    """
     with made(tmp_path / "db") as db:
         first = db.insert("auto", ROWS, None, key="a")
         db.insert("given", ROWS, GIVEN, key="a")
@@ -145,13 +153,17 @@ def test_the_catalog_keeps_as_many_as_are_remembered(tmp_path: Path) -> None:
             store_keys(connection, 1, [key(number := number + 1) for _ in range(size)])
         store_keys(connection, 2, [key(1)])
         kept = stored_keys(connection)
-        assert INSERT_KEYS_MAX <= len(kept[1]) < INSERT_KEYS_MAX + 4000 and kept[1][-1] == key(number)
+        assert INSERT_KEYS_MAX <= len(kept[1]) < INSERT_KEYS_MAX + 4000 and kept[1][-1] == key(
+            number
+        )
         drop_keys(connection, 1)
         assert stored_keys(connection) == {2: (key(1),)}
     catalog.close()
 
 
-STEPS = st.lists(st.tuples(st.sampled_from(["insert", "insert", "insert", "flush", "reopen"]), st.integers(0, 5)))
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["insert", "insert", "insert", "flush", "reopen"]), st.integers(0, 5))
+)
 
 
 @settings(max_examples=15, deadline=None)
@@ -159,7 +171,9 @@ STEPS = st.lists(st.tuples(st.sampled_from(["insert", "insert", "insert", "flush
 def test_however_often_an_insert_is_sent(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
 ) -> None:
-    """Inserts of six keys in any order, with flushes and restarts between: each is stored once, under the same ids."""
+    """Inserts of six keys in any order, with flushes and restarts between: each is stored once,
+    under the same ids.
+    """
     folder = tmp_path_factory.mktemp("keys")
     db, told = made(folder), {}
     for step, number in steps:

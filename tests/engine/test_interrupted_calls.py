@@ -1,4 +1,6 @@
-"""An exception of a signal's handler, anywhere in a call, keeps nobody else waiting and takes nothing for good."""
+"""An exception of a signal's handler, anywhere in a call, keeps nobody else waiting and takes
+nothing for good.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ def test_an_insert_is_stored_or_not_and_the_next_one_is_stored(database: Databas
 
     def after() -> None:
         nonlocal count
-        elsewhere(lambda: database._stores.writer.call(int))  # what was interrupted is stored by then, or never
+        elsewhere(
+            lambda: database._stores.writer.call(int)
+        )  # what was interrupted is stored by then, or never
         before = database.count("c")
         assert before % len(ROWS) == 0  # never a part
         elsewhere(lambda: database.insert("c", ROWS, None))
@@ -77,7 +81,9 @@ def test_an_insert_is_stored_or_not_and_the_next_one_is_stored(database: Databas
 def test_a_delete(database: Database) -> None:
     ids = np.arange(3)
     elsewhere(lambda: database.insert("c", ROWS, np.arange(len(ROWS))))
-    at_every_place(lambda: database.delete("c", ids), lambda: elsewhere(lambda: database.delete("c", ids)))
+    at_every_place(
+        lambda: database.delete("c", ids), lambda: elsewhere(lambda: database.delete("c", ids))
+    )
     assert database.count("c") == len(ROWS) - 3
 
 
@@ -94,7 +100,9 @@ def test_a_flush(database: Database) -> None:
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_a_search_over_the_pool(database: Database, monkeypatch: pytest.MonkeyPatch, shared: bool) -> None:
+def test_a_search_over_the_pool(
+    database: Database, monkeypatch: pytest.MonkeyPatch, shared: bool
+) -> None:
     monkeypatch.setattr(executor, "_POOL_WORK_MIN", 1)
     monkeypatch.setattr(sharing, "SHARED_BYTES_MIN", 1 if shared else 1 << 60)
     for _ in range(3):
@@ -104,7 +112,9 @@ def test_a_search_over_the_pool(database: Database, monkeypatch: pytest.MonkeyPa
     wanted = database.search("c", query)
 
     def after() -> None:
-        elsewhere(lambda: np.testing.assert_array_equal(database.search("c", query).ids, wanted.ids))
+        elsewhere(
+            lambda: np.testing.assert_array_equal(database.search("c", query).ids, wanted.ids)
+        )
 
     assert at_every_place(lambda: database.search("c", query), after) > 20
     assert not database._shared._groups
@@ -225,6 +235,7 @@ def test_opening_leaves_nothing_behind(tmp_path: Path) -> None:
     def after() -> None:
         while opened:
             opened.pop().close()
-        Database.open(tmp_path / "db", Settings(background=False)).close()  # as many files as before
+        # As many files as before.
+        Database.open(tmp_path / "db", Settings(background=False)).close()
 
     assert at_every_place(work, after, step=11) > 20

@@ -1,4 +1,6 @@
-"""A collection that is dropped and made anew between the checks of a request and its work: never a mixture of both."""
+"""A collection that is dropped and made anew between the checks of a request and its work: never a
+mixture of both.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,13 @@ import pytest
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.engine.sharing import SharedScans
-from milvine.errors import CollectionNotFound, IllegalArgument, IllegalDimension, IllegalTopk, MilvineError
+from milvine.errors import (
+    CollectionNotFound,
+    IllegalArgument,
+    IllegalDimension,
+    IllegalTopk,
+    MilvineError,
+)
 from milvine.server.operations import known, rows
 from milvine.server.operations.indexes import set_index
 from milvine.types import IndexSetting, IndexType, MetricType, Query
@@ -36,7 +44,11 @@ def make(database: Database, dimension: int, metric: MetricType) -> None:
         database.drop_collection("c")
     database.create_collection("c", dimension, 1024, metric)
     width = metric.width(dimension)
-    vectors = (FLOATS[:200, :width] * 255).astype(np.uint8) if metric.is_binary else FLOATS[:200, :width].copy()
+    vectors = (
+        (FLOATS[:200, :width] * 255).astype(np.uint8)
+        if metric.is_binary
+        else FLOATS[:200, :width].copy()
+    )
     database.insert("c", vectors, np.arange(200))
 
 
@@ -54,7 +66,9 @@ ANEW: dict[str, Callable[[Database], None]] = {
 
 @pytest.mark.parametrize("anew", ANEW)
 @pytest.mark.parametrize("nq", [1, 2, 40])
-def test_a_search_checked_before_is_refused_by_another_width(database: Database, anew: str, nq: int) -> None:
+def test_a_search_checked_before_is_refused_by_another_width(
+    database: Database, anew: str, nq: int
+) -> None:
     for _ in range(2):  # the second is known
         make(database, 8, MetricType.L2)
         with rows.nearest(database, searched(8, nq), {}) as hits:
@@ -71,7 +85,9 @@ def test_one_that_fits_is_answered_by_the_new_one(database: Database) -> None:
     database.create_collection("c", 8, 1024, MetricType.IP)
     database.insert("c", FLOATS[:1, :8].copy(), np.array([7]))
     with answer as hits:
-        assert hits.ids[0, 0] == 7 and hits.distances[0, 0] == pytest.approx(float(FLOATS[0, :8] @ FLOATS[0, :8]))
+        assert hits.ids[0, 0] == 7 and hits.distances[0, 0] == pytest.approx(
+            float(FLOATS[0, :8] @ FLOATS[0, :8])
+        )
 
 
 def test_parameters_are_held_against_the_index_that_is_there_now(database: Database) -> None:
@@ -170,7 +186,11 @@ def test_readers_beside_one_who_makes_it_anew(database: Database) -> None:
                     with rows.nearest(
                         database, SearchRequest("c", (), Rows(2, wanted.size, wanted), 3, None), {}
                     ) as hits:
-                        if hits.ids.size and hits.ids.shape[1] == 3 and (hits.distances[:, 0] != 0).any():
+                        if (
+                            hits.ids.size
+                            and hits.ids.shape[1] == 3
+                            and (hits.distances[:, 0] != 0).any()
+                        ):
                             wrong.append(f"{width}: {hits}")
                 except MilvineError:
                     continue
@@ -182,7 +202,11 @@ def test_readers_beside_one_who_makes_it_anew(database: Database) -> None:
         reader.start()
     try:
         for turn in range(12):
-            make(database, (4, 8, 64)[turn % 3], MetricType.HAMMING if turn % 4 == 3 and turn % 3 else MetricType.L2)
+            make(
+                database,
+                (4, 8, 64)[turn % 3],
+                MetricType.HAMMING if turn % 4 == 3 and turn % 3 else MetricType.L2,
+            )
     finally:
         over.set()
         for reader in readers:

@@ -1,5 +1,5 @@
-"""The folder is moved, removed or replaced while the database is open: nothing is acknowledged that is lost, and no
-other folder is touched."""
+"""The folder is moved, removed or replaced while the database is open: nothing is acknowledged that
+is lost, and no other folder is touched."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from milvine.errors import DataFolderLocked, FolderGone, MilvineError
 from milvine.maintenance.build import build_segment
 from milvine.types import IndexSetting, IndexType, MetricType, Query
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows lets nobody move a folder with open files")
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows lets nobody move a folder with open files"
+)
 ROWS = np.random.default_rng(0).random((5000, 4), dtype=np.float32)
 LISTS = IndexSetting(IndexType.IVF_FLAT, '{"nlist": 4}')
 WRITES: dict[str, Callable[[Database], object]] = {
@@ -69,7 +71,9 @@ def unlocked(folder: Path) -> None:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.endswith("-shm")]
+    files = [
+        path for path in folder.rglob("*") if path.is_file() and not path.name.endswith("-shm")
+    ]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
@@ -80,11 +84,15 @@ def numbers(database: Database) -> set[int]:
 
 @pytest.mark.parametrize("move", [removed, renamed, replaced, unlocked])
 @pytest.mark.parametrize("write", WRITES)
-def test_every_write_is_refused_and_touches_nothing(tmp_path: Path, move: Callable[..., None], write: str) -> None:
+def test_every_write_is_refused_and_touches_nothing(
+    tmp_path: Path, move: Callable[..., None], write: str
+) -> None:
     database = filled(tmp_path / "data")
     move(tmp_path / "data")
     there = content(tmp_path / "data")
-    with pytest.raises(FolderGone, match="was moved, removed or replaced while the database was open"):
+    with pytest.raises(
+        FolderGone, match="was moved, removed or replaced while the database was open"
+    ):
         WRITES[write](database)
     assert content(tmp_path / "data") == there
     assert database.search("a", Query(ROWS[4999:], 1, {})).ids[0, 0] == 4999
@@ -96,7 +104,9 @@ def test_every_write_is_refused_and_touches_nothing(tmp_path: Path, move: Callab
 
 
 @pytest.mark.parametrize("move", [renamed, replaced, unlocked])
-def test_what_was_stored_before_is_where_the_folder_went(tmp_path: Path, move: Callable[..., None]) -> None:
+def test_what_was_stored_before_is_where_the_folder_went(
+    tmp_path: Path, move: Callable[..., None]
+) -> None:
     database = filled(tmp_path / "data")
     move(tmp_path / "data")
     with pytest.raises(FolderGone):
@@ -117,7 +127,9 @@ def test_a_new_database_at_the_old_path_is_left_alone_by_the_old_one(tmp_path: P
         assert numbers(again) == set(range(3000, 5000))
 
 
-def test_files_that_are_no_longer_needed_are_removed_from_its_own_folder_alone(tmp_path: Path) -> None:
+def test_files_that_are_no_longer_needed_are_removed_from_its_own_folder_alone(
+    tmp_path: Path,
+) -> None:
     database = filled(tmp_path / "data")
     database.flush()
     database._stores.obsolete = dict.fromkeys(database._stores.storage.names(), 0.0)
@@ -130,7 +142,9 @@ def test_files_that_are_no_longer_needed_are_removed_from_its_own_folder_alone(t
     database.close()
 
 
-@pytest.mark.parametrize("which", ["folder removed", "folder renamed", "folder replaced", "file removed"])
+@pytest.mark.parametrize(
+    "which", ["folder removed", "folder renamed", "folder replaced", "file removed"]
+)
 def test_a_log_elsewhere_that_is_gone(tmp_path: Path, which: str) -> None:
     log = tmp_path / "log"
     database = filled(tmp_path / "data", wal_path=str(log))
@@ -138,7 +152,9 @@ def test_a_log_elsewhere_that_is_gone(tmp_path: Path, which: str) -> None:
         for file in log.glob("*.wal"):
             file.unlink()
     else:
-        {"folder removed": removed, "folder renamed": renamed, "folder replaced": replaced}[which](log)
+        {"folder removed": removed, "folder renamed": renamed, "folder replaced": replaced}[which](
+            log
+        )
     there = content(log)
     for write in ("insert", "delete", "ready"):
         with pytest.raises(FolderGone, match="The log file"):
@@ -160,7 +176,13 @@ def test_a_catalog_that_is_gone_takes_no_commits(tmp_path: Path, file: str, agai
     path.unlink()
     if again:
         path.write_bytes(content)
-    for write in ("create a collection", "drop a collection", "create a partition", "flush", "set an index"):
+    for write in (
+        "create a collection",
+        "drop a collection",
+        "create a partition",
+        "flush",
+        "set an index",
+    ):
         with pytest.raises(FolderGone, match="The catalog"):
             WRITES[write](database)
     assert database.collections() == ["a"]

@@ -128,14 +128,20 @@ def test_verify_names_the_segment(database: Database, tmp_path: Path) -> None:
     report = verify(tmp_path / "data")
     assert report.clean and report.nonfinite_rows == 5
     (note,) = [finding for finding in report.findings if "no search finds them" in finding.what]
-    assert "5 rows of segment" in note.what and " of c " in note.what and note.file.startswith("segments/rows-")
+    assert (
+        "5 rows of segment" in note.what
+        and " of c " in note.what
+        and note.file.startswith("segments/rows-")
+    )
 
 
 def test_they_are_kept_and_never_found(database: Database) -> None:
     database.insert("c", odd_rows(), np.arange(100))
     for _ in range(2):
         hits = database.search("c", Query(ROWS[:2].copy(), 100))
-        assert not set(ODD) & set(hits.ids[0].tolist()) and np.isfinite(hits.distances[:, :95]).all()
+        assert (
+            not set(ODD) & set(hits.ids[0].tolist()) and np.isfinite(hits.distances[:, :95]).all()
+        )
         found, vectors = database.get("c", np.array([3, 41]))
         assert found.all() and np.isnan(vectors[0, 3]) and vectors[1, 1] == np.float32(-3e38)
         database.flush()
@@ -143,7 +149,9 @@ def test_they_are_kept_and_never_found(database: Database) -> None:
 
 def test_they_are_refused_where_that_is_wanted(database: Database) -> None:
     database.configure("insert.refuse_nonfinite", "true")
-    with pytest.raises(IllegalRowRecord, match=r"Vector 3 of 100, counted from 0, .*\(5 such vectors in all\)"):
+    with pytest.raises(
+        IllegalRowRecord, match=r"Vector 3 of 100, counted from 0, .*\(5 such vectors in all\)"
+    ):
         database.insert("c", odd_rows(), None)
     assert database.count("c") == 0
     database.insert("c", ROWS.copy(), None)
@@ -156,7 +164,9 @@ def test_a_file_of_before_does_not_say(database: Database, monkeypatch: pytest.M
     finish = ComponentWriter.finish
 
     def of_before(self: ComponentWriter, kind: str, entries: list[Any]) -> None:
-        finish(self, kind, [{key: each[key] for key in each if key != "nonfinite"} for each in entries])
+        finish(
+            self, kind, [{key: each[key] for key in each if key != "nonfinite"} for each in entries]
+        )
 
     monkeypatch.setattr(ComponentWriter, "finish", of_before)
     database.insert("c", odd_rows(), np.arange(100))

@@ -1,4 +1,6 @@
-"""Searches whose partial hits do not fit into memory at once: portions of their queries, with the same answer."""
+"""Searches whose partial hits do not fit into memory at once: portions of their queries, with the
+same answer.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,9 @@ def test_what_a_search_took_is_told_for_all_portions(
     for tag in ("", "other"):
         if tag:
             database.create_partition("c", tag)
-        database.insert("c", np.random.default_rng(1).random((6_000, 4), dtype=np.float32), None, tag)
+        database.insert(
+            "c", np.random.default_rng(1).random((6_000, 4), dtype=np.float32), None, tag
+        )
         database.flush(["c"])
     events.clear()
     database.search("c", Query(np.zeros((20, 4), np.float32), 1_000))
@@ -78,7 +82,9 @@ def test_what_a_search_took_is_told_for_all_portions(
     whole = steps.scan_seconds + steps.reduce_seconds
     assert min(steps.scan_seconds, steps.reduce_seconds) > 0
     assert steps.plan_seconds + whole <= told.seconds
-    assert len(steps.scans) == 2 and all(steps.scan_seconds / 20 < scan.seconds <= whole for scan in steps.scans)
+    assert len(steps.scans) == 2 and all(
+        steps.scan_seconds / 20 < scan.seconds <= whole for scan in steps.scans
+    )
 
 
 def test_small_searches_are_not_counted() -> None:

@@ -43,7 +43,9 @@ def test_after_a_failed_sync_the_log_is_tried_again(database, monkeypatch):
 
 def test_a_full_disk_is_told_before_a_write_fails(database, monkeypatch):
     monkeypatch.setattr(durable, "free_and_total", lambda folder: (3 << 20, 1 << 30))
-    with pytest.raises(StorageFailed, match=r"The disk of the log folder .* is full: 3 MB are free"):
+    with pytest.raises(
+        StorageFailed, match=r"The disk of the log folder .* is full: 3 MB are free"
+    ):
         database.check_ready()
 
 
@@ -62,10 +64,14 @@ def test_a_writer_that_died_is_told(database, monkeypatch):
     monkeypatch.setattr(writer, "apply", fail)
     with pytest.raises(StorageFailed, match="not known whether this was stored"):
         database.insert("c", ROW, None)
-    with pytest.raises(StorageFailed, match="Nothing can be stored until the database is opened anew"):
+    with pytest.raises(
+        StorageFailed, match="Nothing can be stored until the database is opened anew"
+    ):
         database.insert("c", ROW, None)
     assert database.count("c") == 0
-    with pytest.raises(StorageFailed, match="Nothing can be stored until the database is opened anew"):
+    with pytest.raises(
+        StorageFailed, match="Nothing can be stored until the database is opened anew"
+    ):
         database.check_ready()
 
 

@@ -209,7 +209,9 @@ def test_drop_and_create_again(database, vectors):
     with pytest.raises(CollectionExists):
         database.create_collection("c", 8, 1, MetricType.L2)
     database.drop_collection("c")
-    with pytest.raises(CollectionNotFound, match="Collection c does not exist. Use milvus.has_collection"):
+    with pytest.raises(
+        CollectionNotFound, match="Collection c does not exist. Use milvus.has_collection"
+    ):
         database.count("c")
     database.create_collection("c", 4, 1, MetricType.IP)
     assert database.count("c") == 0 and database.collections() == ["c"]
@@ -233,7 +235,10 @@ def test_everything_comes_back(database, vectors, tmp_path, closed):
         folder = tmp_path / "copy"
     for _ in range(2):
         with Database.open(folder, QUIET) as again:
-            assert again.collections() == ["c", "other"] and again.partitions("c") == ["_default", "a"]
+            assert again.collections() == ["c", "other"] and again.partitions("c") == [
+                "_default",
+                "a",
+            ]
             assert again.count("c") == 52
             found, got = again.get("c", np.arange(60))
             gone = [0, 1, 2, 3, 4, 30, 31, 32]
@@ -313,7 +318,11 @@ def test_read_only_sees_what_is_flushed_while_another_writes(database, vectors, 
     with Database.open(tmp_path / "db", QUIET, read_only=True) as reader:
         assert reader.count("c") == 10
         assert nearest(reader, vectors[:1]) == [[0]]
-        for change in (lambda: fill(reader, vectors), lambda: reader.drop_collection("c"), reader.flush):
+        for change in (
+            lambda: fill(reader, vectors),
+            lambda: reader.drop_collection("c"),
+            reader.flush,
+        ):
             with pytest.raises(ReadOnly):
                 change()
 
@@ -323,13 +332,16 @@ def test_a_lost_catalog_is_no_empty_database(database, vectors, tmp_path):
     database.close()
     files = sorted((tmp_path / "db" / "segments").iterdir())
     (tmp_path / "db" / "catalog.sqlite").unlink()
-    with pytest.raises(CorruptFile, match="catalog.sqlite is damaged at byte 0: it is missing, though"):
+    with pytest.raises(
+        CorruptFile, match="catalog.sqlite is damaged at byte 0: it is missing, though"
+    ):
         Database.open(tmp_path / "db", QUIET)
     assert sorted((tmp_path / "db" / "segments").iterdir()) == files
 
 
 def test_damage_is_never_merged_into_a_new_file(database, vectors, tmp_path):
-    fill(database, np.tile(vectors, (800, 1)))  # more than one block, so that the ids are in a sound one
+    # More than one block, so that the ids are in a sound one.
+    fill(database, np.tile(vectors, (800, 1)))
     database.flush()
     database.close()
     (path,) = (tmp_path / "db" / "segments").iterdir()
@@ -338,7 +350,9 @@ def test_damage_is_never_merged_into_a_new_file(database, vectors, tmp_path):
     path.write_bytes(data)
     with Database.open(tmp_path / "db", QUIET) as again:
         again.delete("c", np.arange(10_000))
-        with pytest.raises(CorruptFile, match=f"{path.name} is damaged at byte 0: a block's checksum is wrong"):
+        with pytest.raises(
+            CorruptFile, match=f"{path.name} is damaged at byte 0: a block's checksum is wrong"
+        ):
             again.compact("c")
         assert [p.name for p in path.parent.glob("rows-*")] == [path.name]
 
@@ -367,7 +381,9 @@ def test_wal_off_and_on_again(tmp_path, vectors):
         fill(database, vectors[:10])
         shutil.copytree(folder, tmp_path / "crashed")
     for enabled in (False, True, False):
-        with Database.open(tmp_path / "crashed", Settings(background=False, wal_enable=enabled)) as database:
+        with Database.open(
+            tmp_path / "crashed", Settings(background=False, wal_enable=enabled)
+        ) as database:
             count = database.count("c")
             fill(database, vectors[:10], 100 + count)
     with Database.open(tmp_path / "crashed", QUIET) as database:

@@ -72,7 +72,12 @@ def test_searching_by_id_equals_searching_with_the_stored_vectors(database, vect
 def test_a_search_in_all_segments_is_a_search_of_what_is_flushed(database, vectors):
     database.create_partition("c", "t")
     for number in range(6):
-        database.insert("c", vectors[10 * number :][:10], np.arange(10 * number, 10 * number + 10), "t" * (number % 2))
+        database.insert(
+            "c",
+            vectors[10 * number :][:10],
+            np.arange(10 * number, 10 * number + 10),
+            "t" * (number % 2),
+        )
         database.flush()
     query = Query(vectors, 7)
     every = frozenset(int(name) for name in names(database))
@@ -86,12 +91,16 @@ def test_a_search_in_all_segments_is_a_search_of_what_is_flushed(database, vecto
         database.search("c", query, frozenset([7]))
     listed = [segment.name for part in database.stats("c").partitions for segment in part.segments]
     for number, name in enumerate(listed, 1):
-        by_number, by_name = (database.search("c", query, frozenset([each])) for each in (number, int(name)))
+        by_number, by_name = (
+            database.search("c", query, frozenset([each])) for each in (number, int(name))
+        )
         assert np.array_equal(by_number.ids, by_name.ids)
 
 
 def resident(folder):
-    """Bytes of the mapped files under `folder` that this process has in memory, by name; from the kernel's books."""
+    """Bytes of the mapped files under `folder` that this process has in memory, by name; from the
+    kernel's books.
+    """
     found, name = {}, None
     for line in Path("/proc/self/smaps").read_text().splitlines():
         if "-" in line.split(" ", 1)[0]:

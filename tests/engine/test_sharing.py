@@ -1,4 +1,6 @@
-"""Exact searches that share a pass are answered as if each had come alone, and none is ever left waiting."""
+"""Exact searches that share a pass are answered as if each had come alone, and none is ever left
+waiting.
+"""
 
 import ctypes
 import threading
@@ -43,10 +45,17 @@ def events():
 
 
 class Gate:
-    """Stands in for `find`: every pass waits until it is let go, and is noted with what it was asked."""
+    """Stands in for `find`: every pass waits until it is let go, and is noted with what it was
+    asked.
+    """
 
     def __init__(self, find):
-        self.find, self.open, self.passes, self.began = find, threading.Event(), [], threading.Semaphore(0)
+        self.find, self.open, self.passes, self.began = (
+            find,
+            threading.Event(),
+            [],
+            threading.Semaphore(0),
+        )
 
     def __call__(self, state, query):
         self.passes.append(len(query.vectors))
@@ -128,7 +137,11 @@ def test_a_pass_takes_a_bounded_number(database):
 
 def test_those_that_ask_differently_do_not_wait_for_each_other(database):
     gate = held(database)
-    for query in (Query(QUERIES[:1], 5), Query(QUERIES[:1], 6), Query(QUERIES[:1], 5, {}, ("_default",))):
+    for query in (
+        Query(QUERIES[:1], 5),
+        Query(QUERIES[:1], 6),
+        Query(QUERIES[:1], 5, {}, ("_default",)),
+    ):
         Caller(lambda query=query: database.search("c", query))
         assert gate.began.acquire(timeout=WATCHDOG)
     gate.open.set()
@@ -215,7 +228,9 @@ def test_closing_ends_those_that_wait(database):
 
 
 def test_answers_equal_those_of_single_searches_while_rows_come_and_go(database):
-    """Every answer is that of some moment of its call: rows that stay are in it, those gone before are not."""
+    """Every answer is that of some moment of its call: rows that stay are in it, those gone before
+    are not.
+    """
     stop = threading.Event()
     fixed = [database.search("c", Query(vector[None], 5)) for vector in QUERIES]
 
@@ -223,7 +238,8 @@ def test_answers_equal_those_of_single_searches_while_rows_come_and_go(database)
         number = 10_000
         while not stop.is_set():
             ids = np.arange(number, number + 3)
-            database.insert("c", 100 + RNG.random((3, 8)).astype(np.float32), ids)  # far from every query
+            # Far from every query.
+            database.insert("c", 100 + RNG.random((3, 8)).astype(np.float32), ids)
             database.delete("c", ids)
             number += 3
 
@@ -251,7 +267,9 @@ def test_own_rows_are_found_at_once_by_everybody(database):
             database.delete("c", name)
             assert database.search("c", Query(row, 1)).ids[0, 0] != name[0]
 
-    assert [caller.ended().error for caller in [Caller(lambda n=n: work(n)) for n in range(1, 9)]] == [None] * 8
+    assert [
+        caller.ended().error for caller in [Caller(lambda n=n: work(n)) for n in range(1, 9)]
+    ] == [None] * 8
 
 
 class Shot(Exception):
@@ -280,7 +298,9 @@ def test_no_interrupt_at_any_moment_leaves_another_waiting(passes):
             if caught[at] < shots[at]:
                 continue  # one search is hit once at most
             shots[at] += 1
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(caller.ident), ctypes.py_object(Shot))
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(caller.ident), ctypes.py_object(Shot)
+            )
         time.sleep(0.001)
     before = list(done)
     assert sum(caught) > 100
@@ -300,6 +320,7 @@ def test_only_long_exact_searches_of_one_query_share(database, monkeypatch):
     assert not pays(state, Query(QUERIES[:1], 5))
     monkeypatch.setattr(sharing, "SHARED_BYTES_MIN", 1)
     database.delete("c", np.array([5]))
-    assert not pays(state, Query(QUERIES[:1], 5))  # with a dead row each query is compared for itself
+    # With a dead row each query is compared for itself.
+    assert not pays(state, Query(QUERIES[:1], 5))
     database.create_index("c", IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 4}))
     assert not pays(state, Query(QUERIES[:1], 5))

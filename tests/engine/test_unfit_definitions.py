@@ -1,4 +1,6 @@
-"""What no collection, partition or index can have is refused by the engine itself: the catalog is read back by all."""
+"""What no collection, partition or index can have is refused by the engine itself: the catalog is
+read back by all.
+"""
 
 from __future__ import annotations
 

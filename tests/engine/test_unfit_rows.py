@@ -1,4 +1,6 @@
-"""What does not fit its collection is refused before it is logged, whoever sends it and whatever comes between."""
+"""What does not fit its collection is refused before it is logged, whoever sends it and whatever
+comes between.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,13 @@ import pytest
 
 from milvine.config import Settings
 from milvine.engine.database import Database
-from milvine.errors import CallerError, CollectionNotFound, IllegalDimension, IllegalRowRecord, IllegalVectorId
+from milvine.errors import (
+    CallerError,
+    CollectionNotFound,
+    IllegalDimension,
+    IllegalRowRecord,
+    IllegalVectorId,
+)
 from milvine.ingest.writer import DeleteRequest, InsertRequest
 from milvine.server.operations import rows as operations
 from milvine.types import MetricType
@@ -86,7 +94,9 @@ def test_the_writer_refuses_and_the_rest_of_the_group_is_stored(db, tmp_path, ca
         assert again.count("c") == db.count("c") == 4
 
 
-@pytest.mark.parametrize("ids", [np.arange(2.0), np.arange(2, dtype=np.int32), np.ones((1, 2), np.int64), [1, 2], 3])
+@pytest.mark.parametrize(
+    "ids", [np.arange(2.0), np.arange(2, dtype=np.int32), np.ones((1, 2), np.int64), [1, 2], 3]
+)
 def test_deletes_of_what_is_no_id(db, tmp_path, ids):
     db.insert("c", GOOD, np.arange(2))
     with pytest.raises(IllegalVectorId):
@@ -108,8 +118,12 @@ def test_strided_vectors_and_ids_are_stored_as_they_are(db, tmp_path):
         assert (again.get("c", np.array([4, 6]))[1] == vectors[2:]).all() and again.count("c") == 2
 
 
-@pytest.mark.parametrize(("dimension", "metric"), [(8, MetricType.L2), (2, MetricType.IP), (128, MetricType.JACCARD)])
-def test_a_collection_made_anew_between_check_and_insert(db, tmp_path, monkeypatch, dimension, metric):
+@pytest.mark.parametrize(
+    ("dimension", "metric"), [(8, MetricType.L2), (2, MetricType.IP), (128, MetricType.JACCARD)]
+)
+def test_a_collection_made_anew_between_check_and_insert(
+    db, tmp_path, monkeypatch, dimension, metric
+):
     insert = db.insert
 
     def after_another(*arguments):

@@ -21,7 +21,9 @@ Pair = tuple[Milvus, Milvus, list[str]]
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     settings = Settings(port=0, http_enable=False, build_in_subprocess=False)
-    running = [Server.start(tmp_path_factory.mktemp(name), settings) for name in ("source", "target")]
+    running = [
+        Server.start(tmp_path_factory.mktemp(name), settings) for name in ("source", "target")
+    ]
     clients = [Milvus(host="127.0.0.1", port=str(server.port)) for server in running]
     yield clients[0], clients[1], [f"tcp://127.0.0.1:{server.port}" for server in running]
     for client, server in zip(clients, running, strict=True):
@@ -30,11 +32,18 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 
 def create(source: Milvus, name: str, metric: MetricType, dimension: int) -> None:
-    parameters = {"collection_name": name, "dimension": dimension, "index_file_size": 64, "metric_type": metric}
+    parameters = {
+        "collection_name": name,
+        "dimension": dimension,
+        "index_file_size": 64,
+        "metric_type": metric,
+    }
     assert source.create_collection(parameters).OK()
 
 
-def test_rows_partitions_and_index_arrive(servers: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rows_partitions_and_index_arrive(
+    servers: Pair, capsys: pytest.CaptureFixture[str]
+) -> None:
     source, target, addresses = servers
     create(source, "floats", MetricType.IP, 8)
     source.create_partition("floats", "2019")
@@ -59,10 +68,14 @@ def test_rows_partitions_and_index_arrive(servers: Pair, capsys: pytest.CaptureF
     assert target.get_entity_by_id("floats", [7344], partition_tag="2019")[1][0]
 
 
-def test_binary_rows_arrive_and_twins_are_told_of(servers: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+def test_binary_rows_arrive_and_twins_are_told_of(
+    servers: Pair, capsys: pytest.CaptureFixture[str]
+) -> None:
     source, target, addresses = servers
     create(source, "bits", MetricType.JACCARD, 64)
-    rows = [bytes(row) for row in np.random.default_rng(1).integers(0, 256, (50, 8), dtype=np.uint8)]
+    rows = [
+        bytes(row) for row in np.random.default_rng(1).integers(0, 256, (50, 8), dtype=np.uint8)
+    ]
     source.insert("bits", rows, ids=[*range(49), 0])
     assert SCRIPT["main"](["bits", *addresses]) == 0
     assert "1 rows have the id of another row" in capsys.readouterr().err

@@ -13,7 +13,13 @@ from milvine.engine.database import Database
 from milvine.events import Event, Events
 from milvine.types import MetricType
 
-QUIET = Settings(background=False, build_in_subprocess=False, search_threads=1, build_threads=1, index_rows_min=64)
+QUIET = Settings(
+    background=False,
+    build_in_subprocess=False,
+    search_threads=1,
+    build_threads=1,
+    index_rows_min=64,
+)
 Open = Callable[..., Database]
 
 

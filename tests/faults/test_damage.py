@@ -14,10 +14,15 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="each case is a 
 
 
 @pytest.mark.parametrize(("what", "count"), [("flips", "12"), ("cuts", "8"), ("removals", "6")])
-def test_damage_is_named_and_nothing_is_answered_wrongly(what: str, count: str, tmp_path: Path) -> None:
+def test_damage_is_named_and_nothing_is_answered_wrongly(
+    what: str, count: str, tmp_path: Path
+) -> None:
     arguments = [what, "--count", count, "--seed", "3", "--work", str(tmp_path)]
     done = subprocess.run(
-        module_command("milvine.testing.faults", arguments), capture_output=True, text=True, check=False
+        module_command("milvine.testing.faults", arguments),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "wrong or silent 0" in done.stdout

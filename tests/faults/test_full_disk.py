@@ -46,7 +46,9 @@ def insert_until_full(database: Database) -> int:
         try:
             database.insert("c", batch(number), np.arange(number * ROWS, (number + 1) * ROWS))
         except DiskFull as error:
-            assert "Nothing is inserted until there is room; searches and deletes go on" in str(error)
+            assert "Nothing is inserted until there is room; searches and deletes go on" in str(
+                error
+            )
             return number
     raise AssertionError("the disk was never full")
 
@@ -87,7 +89,9 @@ def test_a_full_disk_is_read_only_until_there_is_room(small_disk: Path) -> None:
 
 
 def test_not_a_byte_is_left(small_disk: Path) -> None:
-    """Somebody else filled the disk: nothing works that writes, and everything does when he is gone."""
+    """Somebody else filled the disk: nothing works that writes, and everything does when he is
+    gone.
+    """
     with Database.open(small_disk / "db", QUIET) as database:
         database.create_collection("c", DIMENSION, 1024, MetricType.L2)
         database.insert("c", batch(0), np.arange(ROWS))

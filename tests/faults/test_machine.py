@@ -1,4 +1,6 @@
-"""What a machine does to a database: clocks that jump back, folders that may not be read, reads that fail, stops."""
+"""What a machine does to a database: clocks that jump back, folders that may not be read, reads
+that fail, stops.
+"""
 
 from __future__ import annotations
 
@@ -60,11 +62,15 @@ def test_ids_increase_though_the_clock_jumps_back(open_database, monkeypatch):
     assert len(set(given)) == len(given)
     database = open_database()
     assert database.count("kept") == 50
-    names = [int(name.partition("-")[2].partition(".")[0]) for name in database._stores.storage.names()]
+    names = [
+        int(name.partition("-")[2].partition(".")[0]) for name in database._stores.storage.names()
+    ]
     assert len(set(names)) == len(names)
 
 
-def test_no_file_gets_a_name_that_a_builder_of_before_still_writes(open_database, tmp_path, monkeypatch):
+def test_no_file_gets_a_name_that_a_builder_of_before_still_writes(
+    open_database, tmp_path, monkeypatch
+):
     database = open_database()
     database.create_collection("c", 8, 1, MetricType.L2)
     database.close()
@@ -91,7 +97,9 @@ def test_what_may_not_be_read_is_named(open_database, tmp_path, monkeypatch, wha
     else:
         _forbid(monkeypatch, os.path.normpath(root / what))
     try:
-        with pytest.raises(OperatorError, match="(?i)permission denied|unable to open|not permitted"):
+        with pytest.raises(
+            OperatorError, match="(?i)permission denied|unable to open|not permitted"
+        ):
             open_database()
     finally:
         if os.geteuid():
@@ -118,11 +126,19 @@ def _forbid(monkeypatch: pytest.MonkeyPatch, below: str) -> None:
 
         return call
 
-    for owner, name in ((os, "open"), (builtins, "open"), (io, "open"), (os, "scandir"), (replay.np, "fromfile")):
+    for owner, name in (
+        (os, "open"),
+        (builtins, "open"),
+        (io, "open"),
+        (os, "scandir"),
+        (replay.np, "fromfile"),
+    ):
         monkeypatch.setattr(owner, name, guarded(getattr(owner, name)))
     make = sql.create_engine
     monkeypatch.setattr(
-        sql, "create_engine", lambda url, **rest: (check(url.removeprefix("sqlite:///")), make(url, **rest))[1]
+        sql,
+        "create_engine",
+        lambda url, **rest: (check(url.removeprefix("sqlite:///")), make(url, **rest))[1],
     )
 
 

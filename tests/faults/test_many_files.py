@@ -22,10 +22,16 @@ def test_more_files_are_loaded_than_may_be_open(open_database):
             database.insert(name, vectors[number : number + 1], np.array([number]))
         database.flush()
     database.preload("loaded")
-    files = {name for each in database._stores.names["loaded"].version.segments for name in each.segment.record.files}
+    files = {
+        name
+        for each in database._stores.names["loaded"].version.segments
+        for name in each.segment.record.files
+    }
     assert len(files) == 6 and files <= set(database.inspect().open_files)
     for name in ("other", "loaded", "other"):
-        assert database.search(name, Query(vectors[:6], 1, {})).ids.ravel().tolist() == list(range(6))
+        assert database.search(name, Query(vectors[:6], 1, {})).ids.ravel().tolist() == list(
+            range(6)
+        )
     assert files <= set(database.inspect().open_files)
     assert len(set(database.inspect().open_files) - files) <= 2
     database.release("loaded")
@@ -51,7 +57,8 @@ wrong = []
 def look(database, kind="many", number=0):
     try:
         for start in range(0, SEGMENTS, 64):
-            found = database.search(kind, Query(rows[start : start + 8], 1, {})).ids.ravel().tolist()
+            hits = database.search(kind, Query(rows[start : start + 8], 1, {}))
+            found = hits.ids.ravel().tolist()
             if found != list(range(start, start + 8)):
                 raise AssertionError(found)
     except Exception as error:
@@ -80,7 +87,8 @@ database.insert("many", rows[:1], np.array([1000]))
 database.delete("many", np.array([1000]))
 database.backup(folder + "-backup")
 database.create_collection("large", 8, 1024, MetricType.L2)
-database.insert("large", np.random.default_rng(1).random((5000, 8), dtype=np.float32), np.arange(5000))
+rows = np.random.default_rng(1).random((5000, 8), dtype=np.float32)
+database.insert("large", rows, np.arange(5000))
 database.create_index("large", IndexSetting(IndexType.IVF_FLAT, '{"nlist": 4}'))
 database.compact("many")
 look(database)
@@ -117,5 +125,7 @@ assert soft == hard, (soft, hard)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="others say more than they allow")
 def test_every_command_may_open_what_its_user_may() -> None:
-    done = subprocess.run([sys.executable, "-c", RAISED], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", RAISED], capture_output=True, text=True, check=False, timeout=60
+    )
     assert done.returncode == 0, done.stderr

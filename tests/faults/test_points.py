@@ -1,4 +1,6 @@
-"""A kill and a refusal at every place of the write path, once each; `make faults` tries every time it is passed."""
+"""A kill and a refusal at every place of the write path, once each; `make faults` tries every time
+it is passed.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="each case is a 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("what", "each"), [("kill", EACH), ("refuse", EACH), ("full", "7")])
 def test_at_every_place(what: str, each: str, tmp_path: Path) -> None:
-    command = module_command("milvine.testing.faults", [what, "--each", each, "--work", str(tmp_path)])
+    command = module_command(
+        "milvine.testing.faults", [what, "--each", each, "--work", str(tmp_path)]
+    )
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"lost 0, .* failures 0", done.stdout)

@@ -55,7 +55,9 @@ def test_damaged_vectors_are_refused_and_the_rest_goes_on(open_database, told, m
         lambda: database.get("bad", np.arange(3)),
         lambda: database.compact("bad") or search(database, "bad", vectors),
     ):
-        with pytest.raises(CorruptFile, match=rf"{path.name} is damaged at byte 0: .* see `milvine repair`"):
+        with pytest.raises(
+            CorruptFile, match=rf"{path.name} is damaged at byte 0: .* see `milvine repair`"
+        ):
             read()
     assert search(database, "good", other).ids[0, 0] == 0
     assert database.count("bad") == 500
@@ -83,7 +85,11 @@ def test_each_damaged_block_is_named(open_database, told):
     for at in (5, BLOCK + 9, 2 * BLOCK + 77):
         flip(path, at)
     pass_over(database)
-    assert [event.offset for event in told if isinstance(event, DamageFound)] == [0, BLOCK, 2 * BLOCK]
+    assert [event.offset for event in told if isinstance(event, DamageFound)] == [
+        0,
+        BLOCK,
+        2 * BLOCK,
+    ]
 
 
 def test_a_graph_that_shares_damaged_rows_is_not_asked(open_database):

@@ -65,7 +65,9 @@ def test_ignoring_damage_drops_what_comes_after_it_and_not_what_was_before(tmp_p
     paths = log_of(tmp_path / "log")
     first = len(frames_of(paths[0].read_bytes()))
     paths[1].write_bytes(b"x" * 32 + paths[1].read_bytes()[32:])
-    assert [lsn for lsn, _ in Replay(paths[0].parent, 0, ignore_errors=True)] == list(range(1, first + 1))
+    assert [lsn for lsn, _ in Replay(paths[0].parent, 0, ignore_errors=True)] == list(
+        range(1, first + 1)
+    )
 
 
 def test_files_of_other_names_are_no_log(tmp_path: Path) -> None:
@@ -91,29 +93,72 @@ def component(footer: Any, body: bytes = b"x" * 4096) -> np.ndarray[Any, Any]:
 
 def entry(**changed: Any) -> dict[str, Any]:
     sections = {"ids": [64, 80], "vectors": [192, 160], "lsn_starts": [384, 4], "lsns": [448, 8]}
-    whole = {"id": 1, "rows": 10, "collection": {"id": 1}, "partition": {"id": 1, "tag": ""}, "sections": sections}
+    whole = {
+        "id": 1,
+        "rows": 10,
+        "collection": {"id": 1},
+        "partition": {"id": 1, "tag": ""},
+        "sections": sections,
+    }
     return {**whole, "lsn_range": [1, 1], "id_range": [-5, 9], "replaces": [], **changed}
 
 
 def test_an_honest_footer_is_taken() -> None:
-    file = ComponentFile("rows-1.mlv", component({"kind": "rows", "segments": [entry()], "crcs": [1]}))
+    file = ComponentFile(
+        "rows-1.mlv", component({"kind": "rows", "segments": [entry()], "crcs": [1]})
+    )
     assert file.span(1, "ids") == (64, 80)
 
 
 @pytest.mark.parametrize(
     "footer",
     [
-        *(b"[" * 100_000, b"null", b"{}", b"\xff", b'{"segments":[],"crcs":7}', b'{"segments":{},"crcs":[1]}'),
-        *({"segments": [], "crcs": []}, {"segments": [], "crcs": [1, 2]}, {"segments": [], "crcs": [-1]}),
+        *(
+            b"[" * 100_000,
+            b"null",
+            b"{}",
+            b"\xff",
+            b'{"segments":[],"crcs":7}',
+            b'{"segments":{},"crcs":[1]}',
+        ),
+        *(
+            {"segments": [], "crcs": []},
+            {"segments": [], "crcs": [1, 2]},
+            {"segments": [], "crcs": [-1]},
+        ),
         *({"segments": [7], "crcs": [1]}, {"segments": [{"id": 1}], "crcs": [1]}),
         *(
             {"kind": "rows", "segments": [changed], "crcs": [1]}
             for changed in (
-                *(entry(id="1"), entry(id=-1), entry(id=True), entry(rows=11), entry(rows=None), entry(rows=1 << 63)),
-                *(entry(id_range=[1]), entry(lsn_range=[1, None]), entry(collection=1), entry(partition={"id": "x"})),
-                *(entry(sections=[]), entry(sections={"ids": [0, 1 << 62]}), entry(sections={"ids": [-8, 80]})),
-                *(entry(sections={"ids": [4096, 80]}), entry(sections={"ids": [64]}), entry(sections={"ids": 1})),
-                *(entry(sections={"vectors": [64, 15]}), entry(sections={"lsns": [64, 8]}), {"id": 1, "sections": {}}),
+                *(
+                    entry(id="1"),
+                    entry(id=-1),
+                    entry(id=True),
+                    entry(rows=11),
+                    entry(rows=None),
+                    entry(rows=1 << 63),
+                ),
+                *(
+                    entry(id_range=[1]),
+                    entry(lsn_range=[1, None]),
+                    entry(collection=1),
+                    entry(partition={"id": "x"}),
+                ),
+                *(
+                    entry(sections=[]),
+                    entry(sections={"ids": [0, 1 << 62]}),
+                    entry(sections={"ids": [-8, 80]}),
+                ),
+                *(
+                    entry(sections={"ids": [4096, 80]}),
+                    entry(sections={"ids": [64]}),
+                    entry(sections={"ids": 1}),
+                ),
+                *(
+                    entry(sections={"vectors": [64, 15]}),
+                    entry(sections={"lsns": [64, 8]}),
+                    {"id": 1, "sections": {}},
+                ),
             )
         ),
     ],
@@ -145,9 +190,14 @@ def test_lying_footers_are_corrupt_files(footer: Any) -> None:
     ],
     ids=lambda header: header[:60],
 )
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::SyntaxWarning")
+@pytest.mark.filterwarnings(
+    "ignore::UserWarning", "ignore::DeprecationWarning", "ignore::SyntaxWarning"
+)
 def test_npy_files_that_lie_are_unparsable(header: str) -> None:
-    bulk, errors = pytest.importorskip("milvine.server.rest.bulk"), pytest.importorskip("milvine.server.rest.errors")
+    bulk, errors = (
+        pytest.importorskip("milvine.server.rest.bulk"),
+        pytest.importorskip("milvine.server.rest.errors"),
+    )
     for version in (1, 2):
         size = len(header).to_bytes(2 * version, "little")
         raw = bytearray(b"\x93NUMPY" + bytes((version, 0)) + size + header.encode() + bytes(48))
@@ -156,7 +206,10 @@ def test_npy_files_that_lie_are_unparsable(header: str) -> None:
 
 
 def test_arrow_offsets_outside_the_body_are_refused() -> None:
-    arrow, errors = pytest.importorskip("pyarrow"), pytest.importorskip("milvine.server.rest.errors")
+    arrow, errors = (
+        pytest.importorskip("pyarrow"),
+        pytest.importorskip("milvine.server.rest.errors"),
+    )
     bulk = pytest.importorskip("milvine.server.rest.bulk")
     marks = np.array([0, 4, 8, 12], np.int32)
     lists = arrow.ListArray.from_arrays(arrow.array(marks), arrow.array(np.ones(12, np.float32)))
@@ -181,10 +234,17 @@ def test_arrow_offsets_outside_the_body_are_refused() -> None:
 @pytest.mark.parametrize("codec", ["lz4", "zstd"])
 @pytest.mark.parametrize("dictionary", [False, True])
 def test_compressed_arrow_bodies_are_refused_before_they_grow(codec: str, dictionary: bool) -> None:
-    arrow, errors = pytest.importorskip("pyarrow"), pytest.importorskip("milvine.server.rest.errors")
+    arrow, errors = (
+        pytest.importorskip("pyarrow"),
+        pytest.importorskip("milvine.server.rest.errors"),
+    )
     bulk = pytest.importorskip("milvine.server.rest.bulk")
     values = arrow.array(np.zeros(1 << 20, np.float32))
-    column = values.dictionary_encode() if dictionary else arrow.FixedSizeListArray.from_arrays(values, 4)
+    column = (
+        values.dictionary_encode()
+        if dictionary
+        else arrow.FixedSizeListArray.from_arrays(values, 4)
+    )
     table = arrow.table({"vector": column})
     for compression in (None, codec):
         out = arrow.BufferOutputStream()
@@ -203,18 +263,25 @@ def test_compressed_arrow_bodies_are_refused_before_they_grow(codec: str, dictio
     ["[" * 500 + "]" * 500, "1e999", "-" + "9" * 400, '"' + "y" * 70_000 + '"'],
     ids=lambda said: said[:24],
 )
-def test_index_parameters_that_others_could_not_read_are_not_stored(said: str, tmp_path: Path) -> None:
+def test_index_parameters_that_others_could_not_read_are_not_stored(
+    said: str, tmp_path: Path
+) -> None:
     with Database.open(tmp_path / "db", SETTINGS) as database:
         database.create_collection("c", 4, 1, MetricType.L2)
         pairs = [schema.KeyValuePair(key="params", value=f'{{"nlist":4,"x":{said}}}')]
-        request = schema.IndexParam(collection_name="c", index_type=2, extra_params=pairs).SerializeToString()
-        reply = schema.Status.FromString(Operations(database, SETTINGS).call("CreateIndex", request))
+        request = schema.IndexParam(
+            collection_name="c", index_type=2, extra_params=pairs
+        ).SerializeToString()
+        reply = schema.Status.FromString(
+            Operations(database, SETTINGS).call("CreateIndex", request)
+        )
         assert reply.error_code == 5 and reply.reason.startswith("The index parameters ")
         assert database.collection("c").index.params_json == "{}"
 
 
 @pytest.mark.parametrize(
-    "said", ["[" * 100_000, '{"milvine_format": 1e999}', '{"milvine_format": "٣x"}', "NaN", "\0", '"']
+    "said",
+    ["[" * 100_000, '{"milvine_format": 1e999}', '{"milvine_format": "٣x"}', "NaN", "\0", '"'],
 )
 def test_a_format_file_of_nonsense_is_corrupt(said: str, tmp_path: Path) -> None:
     Database.open(tmp_path / "db", SETTINGS).close()
@@ -279,14 +346,18 @@ def test_a_manifest_that_lies_is_a_corrupt_file(changed: dict[str, Any], tmp_pat
     made = Path(backup(tmp_path / "db", tmp_path / "backups").folder)
     held = json.loads((made / "MANIFEST.json").read_text())
     held["body"]["files"][0].update(changed)
-    held["crc32c"] = crc32c(json.dumps(held["body"], sort_keys=True, separators=(",", ":")).encode())
+    held["crc32c"] = crc32c(
+        json.dumps(held["body"], sort_keys=True, separators=(",", ":")).encode()
+    )
     (made / "MANIFEST.json").write_text(json.dumps(held))
     with pytest.raises(CorruptFile, match="MANIFEST.json is damaged at byte 0"):
         restore(made, tmp_path / "new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["backups", "db"]
 
 
-def test_a_footer_that_puts_the_lsns_elsewhere_is_damage_for_readers_and_for_repair(tmp_path: Path) -> None:
+def test_a_footer_that_puts_the_lsns_elsewhere_is_damage_for_readers_and_for_repair(
+    tmp_path: Path,
+) -> None:
     with Database.open(tmp_path / "db", SETTINGS) as db:
         db.create_collection("c", 4, 1, MetricType.L2)
         for start in (0, 10):
@@ -297,9 +368,14 @@ def test_a_footer_that_puts_the_lsns_elsewhere_is_damage_for_readers_and_for_rep
     length, _, version, magic = TRAILER.unpack(data[start:])
     footer = json.loads(data[start - length : start])
     sections = footer["segments"][0]["sections"]
-    sections["lsn_starts"], sections["lsns"] = [sections["vectors"][0], 8], [sections["vectors"][0], 16]
+    sections["lsn_starts"], sections["lsns"] = (
+        [sections["vectors"][0], 8],
+        [sections["vectors"][0], 16],
+    )
     said = json.dumps(footer).encode()
-    path.write_bytes(data[: start - length] + said + TRAILER.pack(len(said), crc32c(said), version, magic))
+    path.write_bytes(
+        data[: start - length] + said + TRAILER.pack(len(said), crc32c(said), version, magic)
+    )
     with Database.open(tmp_path / "db", SETTINGS) as db:
         name = db.stats("c").partitions[0].segments[0].name
         with pytest.raises(CorruptFile, match="the LSNs are of other rows"):

@@ -26,7 +26,9 @@ NEEDS = {"rest": ("fastapi", "uvicorn"), "native": ("pygrpc_native",)}
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::SyntaxWarning")
+@pytest.mark.filterwarnings(
+    "ignore::UserWarning", "ignore::DeprecationWarning", "ignore::SyntaxWarning"
+)
 def test_no_case_is_a_finding(name: str, tmp_path: Path) -> None:
     for package in NEEDS.get(name, ()):
         pytest.importorskip(package)

@@ -1,4 +1,6 @@
-"""Hits of faiss's own searches are told as they are only where a second look would not change a bit."""
+"""Hits of faiss's own searches are told as they are only where a second look would not change a
+bit.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ def test_a_second_look_changes_nothing(
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda m: m.name)
-def test_another_order_of_additions_is_noticed(metric: MetricType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_order_of_additions_is_noticed(
+    metric: MetricType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def backwards(queries: Floats, vectors: Floats, rows: np.ndarray, metric: MetricType) -> Floats:
         turned = np.ascontiguousarray(queries[:, ::-1]), np.ascontiguousarray(vectors[:, ::-1])
         return exact_distances(*turned, rows, metric)

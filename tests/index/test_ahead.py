@@ -1,4 +1,6 @@
-"""Lists that are asked for before a search reads them: the right ones, and the answers stay what they were."""
+"""Lists that are asked for before a search reads them: the right ones, and the answers stay what
+they were.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ BUILD: Mapping[IndexType, Mapping[str, Any]] = {
 
 def image_of(kind: IndexType, vectors: Floats) -> Bytes:
     parts: list[bytes] = []
-    kernel(kind, False).build(vectors, MetricType.L2, BUILD[kind], 1, lambda part: parts.append(bytes(part)))
+    kernel(kind, False).build(
+        vectors, MetricType.L2, BUILD[kind], 1, lambda part: parts.append(bytes(part))
+    )
     return np.frombuffer(b"".join(parts), np.uint8)
 
 

@@ -37,7 +37,9 @@ def test_rows_that_differ_are_in_no_group() -> None:
 @pytest.mark.parametrize("share", [0.002, 0.5, 0.99])
 def test_copies_are_one_group_with_the_first_at_its_head(share: float) -> None:
     rows = RANDOM.copy()
-    copies = np.sort(np.random.default_rng(5).choice(len(rows), int(share * len(rows)), replace=False))
+    copies = np.sort(
+        np.random.default_rng(5).choice(len(rows), int(share * len(rows)), replace=False)
+    )
     rows[copies] = rows[copies[0]]
     groups = alike(rows, EVERY)
     assert groups.heads.tolist() == [copies[0]] and groups.radii.tolist() == [0.0]
@@ -84,7 +86,9 @@ def test_in_few_dimensions_the_middle_is_no_hub(dimension: int) -> None:
     assert not len(hubs(np.ascontiguousarray(RANDOM[:, :dimension]), EVERY))
 
 
-@pytest.mark.parametrize("kind", [IndexType.HNSW, IndexType.HNSW_SQ8, IndexType.RNSG], ids=lambda t: t.name)
+@pytest.mark.parametrize(
+    "kind", [IndexType.HNSW, IndexType.HNSW_SQ8, IndexType.RNSG], ids=lambda t: t.name
+)
 def test_one_row_of_zeros_hides_no_other(kind: IndexType) -> None:
     rows = UNIT.copy()
     rows[1] = 0
@@ -111,7 +115,9 @@ def test_groups_are_searched_as_if_all_rows_were_compared(
     queries = np.ascontiguousarray(near(UNIT[:40], 0.1))
     for k in (1, 10, 60):
         every = np.tile(heads, (len(queries), 1))
-        found = expanded(queries, rows, metric, k, nearest_of(queries, rows, every, metric, k), groups)
+        found = expanded(
+            queries, rows, metric, k, nearest_of(queries, rows, every, metric, k), groups
+        )
         truth = nearest_of(queries, rows, np.tile(EVERY, (len(queries), 1)), metric, k)
         if apart:  # the k nearest heads are not quite those of the k nearest rows
             assert np.allclose(found[0], truth[0], atol=2e-5)
@@ -127,15 +133,21 @@ def test_of_a_large_group_only_so_many_rows_are_compared(monkeypatch: pytest.Mon
     head = np.array([[groups.largest(900, 1)[0]]])
     asked = []
     real = members.nearest_of
-    monkeypatch.setattr(members, "nearest_of", lambda *a: asked.append(np.count_nonzero(a[2] >= 0)) or real(*a))
+    monkeypatch.setattr(
+        members, "nearest_of", lambda *a: asked.append(np.count_nonzero(a[2] >= 0)) or real(*a)
+    )
     for k in (1, 60):
-        heads = nearest_of(rows[:1], rows, np.pad(head, ((0, 0), (0, k - 1)), constant_values=-1), MetricType.L2, k)
+        heads = nearest_of(
+            rows[:1], rows, np.pad(head, ((0, 0), (0, k - 1)), constant_values=-1), MetricType.L2, k
+        )
         assert (expanded(rows[:1], rows, MetricType.L2, k, heads, groups)[1] >= 0).all()
     assert asked == [50, 60]
 
 
 def test_an_image_of_before_is_opened() -> None:
-    """Version 1 knew neither groups nor rows beside the index; its header had zeros in their place."""
+    """Version 1 knew neither groups nor rows beside the index; its header had zeros in
+    their place.
+    """
     image = built(IndexType.HNSW, RANDOM, MetricType.L2, HNSW).copy()
     assert image[8] == 2 and not image[32:64].any()
     image[8] = 1
@@ -150,7 +162,13 @@ def test_vectors_are_not_stored_again_where_rows_are_left_out() -> None:
     rows[2500, 3] = np.nan
     live = RowMask.all_live(len(rows)).without(np.arange(3000, 3500))
     for kind in (IndexType.HNSW, IndexType.RNSG):
-        params = {**HNSW, "search_length": 40, "out_degree": 24, "candidate_pool_size": 60, "knng": 24}
+        params = {
+            **HNSW,
+            "search_length": 40,
+            "out_degree": 24,
+            "candidate_pool_size": 60,
+            "knng": 24,
+        }
         image = built(kind, rows, MetricType.L2, params, live)
         assert read_image(image).row_map is None and image.size < len(rows) * (4 * 48 + 32)
         index = kernel(kind).open(image, flat_image(rows, MetricType.L2), MetricType.L2)
@@ -160,4 +178,6 @@ def test_vectors_are_not_stored_again_where_rows_are_left_out() -> None:
         pairs[:, 2500] = np.inf
         pairs[:, 3000:3500] = np.inf
         truth = np.sort(pairs, axis=1)[:, :10]
-        assert live.contains(found).all() and oracle.recall(found, pairs, truth, MetricType.L2) > 0.97
+        assert (
+            live.contains(found).all() and oracle.recall(found, pairs, truth, MetricType.L2) > 0.97
+        )

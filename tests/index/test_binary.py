@@ -1,4 +1,6 @@
-"""Binary metrics: exact search against plain counting, IVF_FLAT against exact search, both with deleted rows."""
+"""Binary metrics: exact search against plain counting, IVF_FLAT against exact search, both with
+deleted rows.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def sparse(rows: int, width: int, seed: int, density: float = 0.2) -> Bytes:
     return bits
 
 
-def expected(queries: Bytes, rows: Bytes, metric: MetricType, k: int, live: np.ndarray) -> tuple[np.ndarray, Bytes]:
+def expected(
+    queries: Bytes, rows: Bytes, metric: MetricType, k: int, live: np.ndarray
+) -> tuple[np.ndarray, Bytes]:
     """The k nearest by sorting everything, ties by row."""
     pairs = oracle.pair_bits(queries, rows, metric).astype(np.float32)
     pairs[:, ~live] = np.nan
@@ -61,7 +65,14 @@ def expected(queries: Bytes, rows: Bytes, metric: MetricType, k: int, live: np.n
     seed=st.integers(0, 1 << 20),
 )
 def test_agrees_with_counting(
-    metric: MetricType, rows: int, width: int, nq: int, k: int, dead: float, density: float, seed: int
+    metric: MetricType,
+    rows: int,
+    width: int,
+    nq: int,
+    k: int,
+    dead: float,
+    density: float,
+    seed: int,
 ) -> None:
     vectors, queries = sparse(rows, width, seed, density), sparse(nq, width, seed + 1, density / 2)
     queries[0] = vectors[0]
@@ -90,7 +101,8 @@ def test_the_edges_of_each_metric() -> None:
     assert distances(M.TANIMOTO) == [(0, 0.0), (1, 1.0), (2, np.inf), (3, np.inf)]
     assert distances(M.SUBSTRUCTURE) == [(0, 0.0)]
     assert distances(M.SUPERSTRUCTURE) == [(0, 0.0), (1, 0.0), (2, 0.0)]
-    assert distances(M.JACCARD, rows[2:3]) == [(2, 0.0), (0, 1.0), (1, 1.0), (3, 1.0)]  # the empty row is itself
+    # The empty row is itself.
+    assert distances(M.JACCARD, rows[2:3]) == [(2, 0.0), (0, 1.0), (1, 1.0), (3, 1.0)]
     assert distances(M.TANIMOTO, rows[2:3]) == [(2, 0.0), (0, np.inf), (1, np.inf), (3, np.inf)]
     assert distances(M.HAMMING, rows[2:3])[0] == (2, 0.0)
     assert distances(M.SUPERSTRUCTURE, rows[2:3]) == [(2, 0.0)]
@@ -138,7 +150,9 @@ def over_clustered(metric: MetricType) -> OpenIndex:
 @pytest.mark.parametrize("dead", [0.0, 0.3, 0.95, 1.0])
 def test_lists_find_what_all_rows_hold(metric: MetricType, dead: float) -> None:
     vectors, queries = clustered()
-    mask = RowMask.from_bool(np.random.default_rng(1).random(len(vectors)) >= dead) if dead else None
+    mask = (
+        RowMask.from_bool(np.random.default_rng(1).random(len(vectors)) >= dead) if dead else None
+    )
     distances, rows = over_clustered(metric).search(queries, 10, {"nprobe": 12}, mask)
     near, _ = search_bits(queries, vectors, metric, 10, mask)
     assert (rows >= 0).all() if dead < 1 else (rows == -1).all() and (distances == FILLER).all()
@@ -164,7 +178,9 @@ def test_all_lists_are_all_rows(metric: MetricType) -> None:
 def test_more_wanted_than_the_lists_hold() -> None:
     _, queries = clustered()
     distances, rows = over_clustered(M.HAMMING).search(queries[:2], 6000, {"nprobe": 2}, None)
-    assert rows.shape == (2, 6000) and (rows[:, -1] == -1).all() and (distances[:, -1] == FILLER).all()
+    assert (
+        rows.shape == (2, 6000) and (rows[:, -1] == -1).all() and (distances[:, -1] == FILLER).all()
+    )
     held = rows[0][rows[0] >= 0]
     assert len(np.unique(held)) == len(held) > 0
 
@@ -172,7 +188,9 @@ def test_more_wanted_than_the_lists_hold() -> None:
 def test_few_rows() -> None:
     for count in (1, 30):
         vectors = sparse(count, 8, 1)
-        assert opened(vectors, M.JACCARD, 64).search(vectors[:1], 1, {"nprobe": 1}, None)[1][0, 0] >= 0
+        assert (
+            opened(vectors, M.JACCARD, 64).search(vectors[:1], 1, {"nprobe": 1}, None)[1][0, 0] >= 0
+        )
 
 
 def test_substructures_have_no_lists() -> None:
@@ -205,8 +223,14 @@ def test_other_types_are_for_float_vectors() -> None:
 def test_real_fingerprints() -> None:
     """FLAT is exact, IVF_FLAT reaches 0.95, on molecules and their stored truth."""
     with np.load(MOLECULES) as arrays:
-        vectors, queries = np.ascontiguousarray(arrays["train"]), np.ascontiguousarray(arrays["queries"][:100])
-        truth = {M.JACCARD: arrays["dist_tanimoto"][:100, 9:10], M.HAMMING: arrays["dist_hamming"][:100, 9:10]}
+        vectors, queries = (
+            np.ascontiguousarray(arrays["train"]),
+            np.ascontiguousarray(arrays["queries"][:100]),
+        )
+        truth = {
+            M.JACCARD: arrays["dist_tanimoto"][:100, 9:10],
+            M.HAMMING: arrays["dist_hamming"][:100, 9:10],
+        }
     for metric, farthest in truth.items():
         distances, _ = search_bits(queries, vectors, metric, 10)
         np.testing.assert_allclose(distances[:, 9:10], farthest, rtol=1e-6)
@@ -215,7 +239,9 @@ def test_real_fingerprints() -> None:
         assert np.mean(distances <= farthest + 1e-6) >= 0.95, metric
 
 
-@pytest.mark.parametrize("metric", [MetricType.HAMMING, MetricType.JACCARD, MetricType.TANIMOTO], ids=lambda m: m.name)
+@pytest.mark.parametrize(
+    "metric", [MetricType.HAMMING, MetricType.JACCARD, MetricType.TANIMOTO], ids=lambda m: m.name
+)
 @pytest.mark.parametrize("different", [2, 8, 60])
 def test_lists_over_copies_hold_what_a_search_reads(metric: MetricType, different: int) -> None:
     """Equal centroids would be probed together, though all rows are in the list of one of them."""
@@ -224,7 +250,9 @@ def test_lists_over_copies_hold_what_a_search_reads(metric: MetricType, differen
     out = io.BytesIO()
     kernel(IndexType.IVF_FLAT, True).build(rows, metric, {"nlist": 100}, 1, out.write)
     flat = np.frombuffer(flat_header(128, len(rows), MetricType.L2) + rows.tobytes(), np.uint8)
-    index = kernel(IndexType.IVF_FLAT, True).open(np.frombuffer(out.getvalue(), np.uint8), flat, metric)
+    index = kernel(IndexType.IVF_FLAT, True).open(
+        np.frombuffer(out.getvalue(), np.uint8), flat, metric
+    )
     distances, found = index.search(some, 3, {"nprobe": 1}, None)
     assert (found >= 0).all() and (distances == search_bits(some, rows, metric, 3)[0]).all()
 

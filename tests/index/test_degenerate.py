@@ -74,7 +74,9 @@ def test_a_build_ends_and_a_search_is_right(index_type, name):
     finite = np.isfinite(vectors).all(axis=1)
     sound = vectors[finite]
     for metric in (MetricType.L2, MetricType.IP):
-        opened = kernel(index_type).open(built(index_type, vectors, metric, build), flat_image(vectors, metric), metric)
+        opened = kernel(index_type).open(
+            built(index_type, vectors, metric, build), flat_image(vectors, metric), metric
+        )
         queries = (sound if len(sound) else RANDOM)[:3]
         distances, rows = opened.search(queries, 5, search, None)
         hit = rows >= 0
@@ -82,10 +84,24 @@ def test_a_build_ends_and_a_search_is_right(index_type, name):
         assert all(len(np.unique(each[each >= 0])) == np.count_nonzero(each >= 0) for each in rows)
         if not len(sound):
             assert not hit.any()
-        if name in ("all equal", "all zero", "two distinct", "one other", "on a line", "tiny", "one number among nan"):
+        if name in (
+            "all equal",
+            "all zero",
+            "two distinct",
+            "one other",
+            "on a line",
+            "tiny",
+            "one number among nan",
+        ):
             assert hit.sum() == len(queries) * min(5, len(sound))
-        if metric is MetricType.L2 and index_type not in (IndexType.IVF_PQ, IndexType.IVF_SQ8, IndexType.IVF_SQ8H):
-            true = np.take_along_axis(oracle.pair_distances(queries, np.nan_to_num(vectors), metric), rows, axis=1)
+        if metric is MetricType.L2 and index_type not in (
+            IndexType.IVF_PQ,
+            IndexType.IVF_SQ8,
+            IndexType.IVF_SQ8H,
+        ):
+            true = np.take_along_axis(
+                oracle.pair_distances(queries, np.nan_to_num(vectors), metric), rows, axis=1
+            )
             assert np.allclose(distances[hit], true[hit], rtol=1e-4, atol=1e-30)
 
 
@@ -107,7 +123,9 @@ def test_no_squared_distance_is_below_zero(index_type):
         assert (np.diff(rows, axis=1)[tied] > 0).all()
 
 
-@pytest.mark.parametrize("metric", [MetricType.HAMMING, MetricType.JACCARD, MetricType.TANIMOTO], ids=lambda m: m.name)
+@pytest.mark.parametrize(
+    "metric", [MetricType.HAMMING, MetricType.JACCARD, MetricType.TANIMOTO], ids=lambda m: m.name
+)
 @pytest.mark.parametrize("name", ["empty", "full", "two", "one other"])
 def test_bits(metric, name):
     rows = np.zeros((ROWS, 8), np.uint8)
@@ -115,10 +133,14 @@ def test_bits(metric, name):
         rows[{"full": slice(None), "two": slice(0, None, 2), "one other": slice(7, 8)}[name]] = 255
     image = built_bits(rows, metric)
     distances, found = (
-        kernel(IndexType.IVF_FLAT, True).open(image, flat_bits(rows), metric).search(rows[:9], 5, {"nprobe": 10}, None)
+        kernel(IndexType.IVF_FLAT, True)
+        .open(image, flat_bits(rows), metric)
+        .search(rows[:9], 5, {"nprobe": 10}, None)
     )
     expected, _ = search_bits(rows[:9], rows, metric, 5)
-    assert (found >= 0).all() and np.array_equal(distances, expected) and (distances[:, 0] == 0).all()
+    assert (
+        (found >= 0).all() and np.array_equal(distances, expected) and (distances[:, 0] == 0).all()
+    )
 
 
 def built_bits(rows, metric):

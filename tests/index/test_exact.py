@@ -1,4 +1,6 @@
-"""Exact search agrees with float64 arithmetic: whatever the batch, the place of the data, the deletes and the k."""
+"""Exact search agrees with float64 arithmetic: whatever the batch, the place of the data, the
+deletes and the k.
+"""
 
 from __future__ import annotations
 
@@ -23,21 +25,31 @@ SIZES = pytest.mark.parametrize("nq", [1, 7, 8, 100])
 
 @pytest.fixture(autouse=True, scope="module", params=["products", "as measured", "blocks"])
 def way(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Products from 8 queries on even where they do not pay; where the costs say so; few queries by small blocks."""
+    """Products from 8 queries on even where they do not pay; where the costs say so; few queries by
+    small blocks.
+    """
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "blocks":
             patch.setattr(direct, "_SHARED_BYTES_MIN", 0)
             patch.setattr(direct, "_BLOCK_BYTES", 4096)
         if request.param == "products":
-            patch.setattr(exact, "_products_pay", lambda nq, rows, dimension: nq > exact.FEW_QUERIES)
+            patch.setattr(
+                exact, "_products_pay", lambda nq, rows, dimension: nq > exact.FEW_QUERIES
+            )
         yield
 
 
-def points(rows: int, dimension: int, seed: int = 0, centre: float = 0.0, spread: float = 1.0) -> Floats:
-    return (centre + spread * np.random.default_rng(seed).standard_normal((rows, dimension))).astype(np.float32)
+def points(
+    rows: int, dimension: int, seed: int = 0, centre: float = 0.0, spread: float = 1.0
+) -> Floats:
+    return (
+        centre + spread * np.random.default_rng(seed).standard_normal((rows, dimension))
+    ).astype(np.float32)
 
 
-def assert_exact(queries: Floats, vectors: Floats, metric: MetricType, k: int, live: Ids | None = None) -> None:
+def assert_exact(
+    queries: Floats, vectors: Floats, metric: MetricType, k: int, live: Ids | None = None
+) -> None:
     """Right distances, right order, each row once, only live ones, and no nearer row left out."""
     mask = None if live is None else RowMask.from_bool(live)
     distances, rows = search_exact(queries, vectors, metric, k, mask)
@@ -45,9 +57,13 @@ def assert_exact(queries: Floats, vectors: Floats, metric: MetricType, k: int, l
     truth, _ = oracle.nearest(queries, vectors, metric, k, live)
     width = truth.shape[1]
     assert (rows[:, :width] >= 0).all()
-    assert (rows[:, width:] == -1).all() and (distances[:, width:] == np.float32(FILLER_DISTANCE)).all()
+    assert (rows[:, width:] == -1).all() and (
+        distances[:, width:] == np.float32(FILLER_DISTANCE)
+    ).all()
     distances, rows = distances[:, :width], rows[:, :width]
-    pairs = np.take_along_axis(oracle.pair_distances(queries, np.nan_to_num(vectors), metric), rows, axis=1)
+    pairs = np.take_along_axis(
+        oracle.pair_distances(queries, np.nan_to_num(vectors), metric), rows, axis=1
+    )
     slack = _rounding(queries, vectors, metric, truth)
     assert (np.abs(distances - pairs) <= slack).all(), "distances"
     assert (np.abs(pairs - truth) <= slack).all(), "a nearer row was left out"
@@ -58,12 +74,16 @@ def assert_exact(queries: Floats, vectors: Floats, metric: MetricType, k: int, l
     assert (ties >= 0).all() and (np.diff(rows, axis=1)[ties == 0] > 0).all(), "order"
 
 
-def _rounding(queries: Floats, vectors: Floats, metric: MetricType, truth: np.ndarray) -> np.ndarray:
+def _rounding(
+    queries: Floats, vectors: Floats, metric: MetricType, truth: np.ndarray
+) -> np.ndarray:
     """What float32 may lose in one distance computed on its own."""
     g = 2.0**-23 * (queries.shape[1] + 4)
     if metric is L2:
         return g * truth + 1e-30
-    lengths = np.linalg.norm(np.nan_to_num(vectors, posinf=0, neginf=0).astype(np.float64), axis=1).max()
+    lengths = np.linalg.norm(
+        np.nan_to_num(vectors, posinf=0, neginf=0).astype(np.float64), axis=1
+    ).max()
     return g * np.linalg.norm(queries.astype(np.float64), axis=1)[:, None] * lengths + 1e-30
 
 
@@ -92,7 +112,9 @@ def test_agrees_with_float64(
     live_share: float | None,
     seed: int,
 ) -> None:
-    vectors = np.repeat(points(-(-rows // copies), dimension, seed, centre, spread), copies, axis=0)[:rows]
+    vectors = np.repeat(
+        points(-(-rows // copies), dimension, seed, centre, spread), copies, axis=0
+    )[:rows]
     rng = np.random.default_rng(seed)
     queries = points(nq, dimension, seed + 1, centre, spread)
     queries[::3] = vectors[rng.integers(0, rows, len(queries[::3]))]
@@ -104,12 +126,18 @@ def test_agrees_with_float64(
 @given(
     metric=st.sampled_from([L2, IP]),
     nq=st.sampled_from([1, 9, 20]),
-    lengths=st.lists(st.sampled_from([0.0, 1e-25, 1e-12, 1.0, 1e3, 1e9, 1e15]), min_size=2, max_size=6),
+    lengths=st.lists(
+        st.sampled_from([0.0, 1e-25, 1e-12, 1.0, 1e3, 1e9, 1e15]), min_size=2, max_size=6
+    ),
     seed=st.integers(0, 1 << 20),
 )
-def test_lengths_of_all_sizes_side_by_side(metric: MetricType, nq: int, lengths: list[float], seed: int) -> None:
+def test_lengths_of_all_sizes_side_by_side(
+    metric: MetricType, nq: int, lengths: list[float], seed: int
+) -> None:
     rng = np.random.default_rng(seed)
-    vectors = (rng.choice(lengths, 300)[:, None] * rng.standard_normal((300, 12))).astype(np.float32)
+    vectors = (rng.choice(lengths, 300)[:, None] * rng.standard_normal((300, 12))).astype(
+        np.float32
+    )
     queries = (rng.choice(lengths, nq)[:, None] * rng.standard_normal((nq, 12))).astype(np.float32)
     assert_exact(queries, vectors, metric, 5)
 
@@ -122,7 +150,9 @@ def test_far_from_the_origin(metric: MetricType, nq: int) -> None:
 
 
 def test_far_from_the_origin_needs_no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Products stay sharp there because the data is centred first; comparing pairs would be right, but slow."""
+    """Products stay sharp there because the data is centred first; comparing pairs would be right,
+    but slow.
+    """
     monkeypatch.setattr(direct, "scan", None)
     vectors, queries = points(5000, 128, 1, 100.0, 0.1), points(100, 128, 2, 100.0, 0.1)
     for metric in (L2, IP):
@@ -140,7 +170,9 @@ def test_one_enormous_row_spoils_no_proof(monkeypatch: pytest.MonkeyPatch) -> No
 def test_near_ties_beyond_the_candidates_are_looked_at_again(metric: MetricType) -> None:
     """5,000 rows that products cannot tell apart: only comparing pairs finds the nearest."""
     vectors = np.ones((5000, 64), dtype=np.float32)
-    vectors[:, 0] += np.random.default_rng(0).permutation(5000).astype(np.float32) * np.float32(2**-23)
+    vectors[:, 0] += np.random.default_rng(0).permutation(5000).astype(np.float32) * np.float32(
+        2**-23
+    )
     assert_exact(np.ones((20, 64), dtype=np.float32), vectors, metric, 10)
 
 
@@ -165,7 +197,9 @@ def test_batch_size_changes_no_bit(metric: MetricType) -> None:
 
 @BOTH
 @SIZES
-def test_portions_of_large_batches_and_large_k(metric: MetricType, nq: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_portions_of_large_batches_and_large_k(
+    metric: MetricType, nq: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(exact, "_CANDIDATES", 20_000)
     assert_exact(points(nq, 16, 1), points(1500, 16, 2), metric, 1200)
 
@@ -175,7 +209,9 @@ def test_portions_of_large_batches_and_large_k(metric: MetricType, nq: int, monk
 @pytest.mark.parametrize("live_share", [1.0, 0.9, 0.3, 0.05])
 def test_rows_that_are_no_numbers(metric: MetricType, nq: int, live_share: float) -> None:
     vectors, rng = points(900, 24, 7), np.random.default_rng(8)
-    vectors[rng.integers(0, 900, 60), rng.integers(0, 24, 60)] = rng.choice([np.nan, np.inf, -np.inf], 60)
+    vectors[rng.integers(0, 900, 60), rng.integers(0, 24, 60)] = rng.choice(
+        [np.nan, np.inf, -np.inf], 60
+    )
     live = None if live_share == 1.0 else rng.random(900) < live_share
     assert_exact(points(nq, 24, 9), vectors, metric, 10, live)
     assert_exact(points(nq, 24, 9), vectors, metric, 1000, live)
@@ -186,13 +222,19 @@ def test_queries_that_are_no_numbers_find_nothing(nq: int) -> None:
     vectors, queries = points(900, 24, 7), points(nq, 24, 9)
     queries[0, 3] = np.nan
     distances, rows = search_exact(queries, vectors, L2, 4)
-    assert (rows[0] == -1).all() and (distances[0] == np.float32(FILLER_DISTANCE)).all() and (rows[1:] >= 0).all()
+    assert (
+        (rows[0] == -1).all()
+        and (distances[0] == np.float32(FILLER_DISTANCE)).all()
+        and (rows[1:] >= 0).all()
+    )
 
 
 @BOTH
 @SIZES
 def test_rows_too_long_for_float32(metric: MetricType, nq: int) -> None:
-    """Finite rows whose squares overflow: found where the distance can be told, never a crash or a NaN."""
+    """Finite rows whose squares overflow: found where the distance can be told, never a crash or a
+    NaN.
+    """
     vectors, queries = points(900, 24, 7), points(nq, 24, 9)
     vectors[5] = 1e25
     distances, rows = search_exact(queries, vectors, metric, 3)
@@ -226,7 +268,10 @@ def test_unaligned_rows() -> None:
     held = np.frombuffer(b"x" * 45 + vectors.tobytes(), dtype=np.uint8)
     view = np.frombuffer(held[45:], dtype=np.float32).reshape(700, 20)
     for nq in (1, 30):
-        assert (search_exact(queries[:nq], view, L2, 5)[1] == search_exact(queries[:nq], vectors, L2, 5)[1]).all()
+        assert (
+            search_exact(queries[:nq], view, L2, 5)[1]
+            == search_exact(queries[:nq], vectors, L2, 5)[1]
+        ).all()
 
 
 def test_the_thresholds_of_the_process_are_left_alone() -> None:

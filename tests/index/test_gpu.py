@@ -1,4 +1,6 @@
-"""IVF_SQ8H: its coarse half goes to a GPU where faiss can use one, and the answers are those of the CPU."""
+"""IVF_SQ8H: its coarse half goes to a GPU where faiss can use one, and the answers are those of the
+CPU.
+"""
 
 import numpy as np
 import pytest
@@ -44,7 +46,9 @@ def _resources_are_looked_up_anew():
 
 def answers(index_type, metric, mask=None):
     vectors, queries = clustered()
-    opened = kernel(index_type).open(built(index_type, vectors, metric, BUILD), flat_image(vectors, metric), metric)
+    opened = kernel(index_type).open(
+        built(index_type, vectors, metric, BUILD), flat_image(vectors, metric), metric
+    )
     return opened.search(queries, 10, SEARCH, mask)
 
 

@@ -14,7 +14,13 @@ from milvine.index.ivf import effective_nbits, effective_nlist
 from milvine.index.native import faiss
 from milvine.index.registry import kernel
 from milvine.testing import oracle
-from milvine.testing.index_contract import ImageContract, IndexContract, built, clustered, flat_image
+from milvine.testing.index_contract import (
+    ImageContract,
+    IndexContract,
+    built,
+    clustered,
+    flat_image,
+)
 from milvine.types import Floats, IndexType, MetricType, RowMask
 
 WORDNET = Path(__file__).parents[3] / "shared" / "data" / "wordnet_minilm384.npz"
@@ -75,7 +81,10 @@ class TestHnsw(ImageContract):
         vectors, queries = clustered()
         _, rows = self.index(metric).search(queries, 10, {"ef": 200}, None)
         truth, _ = oracle.nearest(queries, vectors, metric, 10)
-        assert oracle.recall(rows, oracle.pair_distances(queries, vectors, metric), truth, metric) == 1.0
+        assert (
+            oracle.recall(rows, oracle.pair_distances(queries, vectors, metric), truth, metric)
+            == 1.0
+        )
 
 
 class TestIvfPqfs(ImageContract):
@@ -149,14 +158,25 @@ def test_types_that_are_not_built_are_refused_with_what_to_use() -> None:
             kernel(index_type)
 
 
-@pytest.mark.parametrize(("nlist", "rows", "built"), [(100, 4000, 100), (101, 4000, 100), (16384, 20, 1), (1, 1, 1)])
+@pytest.mark.parametrize(
+    ("nlist", "rows", "built"), [(100, 4000, 100), (101, 4000, 100), (16384, 20, 1), (1, 1, 1)]
+)
 def test_effective_nlist(nlist: int, rows: int, built: int) -> None:
     assert effective_nlist(nlist, rows) == built
 
 
 @pytest.mark.parametrize(
     ("nbits", "rows", "built"),
-    [(8, 256, 8), (8, 255, 4), (16, 65536, 16), (16, 65535, 8), (5, 31, 4), (4, 15, 2), (2, 3, 1), (3, 8, 3)],
+    [
+        (8, 256, 8),
+        (8, 255, 4),
+        (16, 65536, 16),
+        (16, 65535, 8),
+        (5, 31, 4),
+        (4, 15, 2),
+        (2, 3, 1),
+        (3, 8, 3),
+    ],
 )
 def test_effective_nbits(nbits: int, rows: int, built: int) -> None:
     assert effective_nbits(nbits, rows) == built
@@ -170,7 +190,8 @@ def wordnet() -> tuple[Floats, Floats]:
     with np.load(WORDNET) as arrays:
         rows, queries = arrays["train_i8"][::14][:8_000], arrays["queries_i8"][:200]
     unit = [
-        part.astype(np.float32) / np.linalg.norm(part.astype(np.float32), axis=1)[:, None] for part in (rows, queries)
+        part.astype(np.float32) / np.linalg.norm(part.astype(np.float32), axis=1)[:, None]
+        for part in (rows, queries)
     ]
     return unit[0].astype(np.float32), unit[1].astype(np.float32)
 
@@ -185,7 +206,9 @@ def _bare(index_type: IndexType, metric: int) -> tuple[faiss.Index, faiss.Search
     if index_type is IndexType.IVF_FLAT:
         return faiss.IndexIVFFlat(quantizer, 384, 100, metric), probe
     if index_type is IndexType.IVF_SQ8:
-        return faiss.IndexIVFScalarQuantizer(quantizer, 384, 100, faiss.ScalarQuantizer.QT_8bit, metric), probe
+        return faiss.IndexIVFScalarQuantizer(
+            quantizer, 384, 100, faiss.ScalarQuantizer.QT_8bit, metric
+        ), probe
     return faiss.IndexIVFPQ(quantizer, 384, 100, 16, 8, metric), probe
 
 
@@ -200,19 +223,31 @@ REAL = {
 
 @pytest.mark.parametrize(
     ("index_type", "metric"),
-    [(t, m) for t in REAL for m in (L2, IP) if m is L2 or t in (IndexType.IVF_FLAT, IndexType.IVF_SQ8)],
+    [
+        (t, m)
+        for t in REAL
+        for m in (L2, IP)
+        if m is L2 or t in (IndexType.IVF_FLAT, IndexType.IVF_SQ8)
+    ],
     ids=lambda v: v.name,
 )
-def test_real_vectors_are_found_as_bare_faiss_finds_them(index_type: IndexType, metric: MetricType) -> None:
+def test_real_vectors_are_found_as_bare_faiss_finds_them(
+    index_type: IndexType, metric: MetricType
+) -> None:
     build, search, floor = REAL[index_type]
     vectors, queries = wordnet()
-    opened = kernel(index_type).open(built(index_type, vectors, metric, build), flat_image(vectors, metric), metric)
+    opened = kernel(index_type).open(
+        built(index_type, vectors, metric, build), flat_image(vectors, metric), metric
+    )
     _, rows = opened.search(queries, 10, search, None)
-    index, parameters = _bare(index_type, faiss.METRIC_L2 if metric is L2 else faiss.METRIC_INNER_PRODUCT)
+    index, parameters = _bare(
+        index_type, faiss.METRIC_L2 if metric is L2 else faiss.METRIC_INNER_PRODUCT
+    )
     index.train(vectors)
     index.add(vectors)
     _, bare_rows = index.search(queries, 10, params=parameters)
-    pairs = queries.astype(np.float64) @ vectors.T.astype(np.float64)  # of unit length, so both metrics rank alike
+    # Of unit length, so both metrics rank alike.
+    pairs = queries.astype(np.float64) @ vectors.T.astype(np.float64)
     truth = -np.sort(-pairs, axis=1)[:, :10]
     recall = oracle.recall(rows, pairs, truth, IP)
     assert recall >= floor

@@ -19,10 +19,13 @@ from milvine.types import Bytes, Floats, IndexType, MetricType
 
 IVF = (IndexType.IVF_FLAT, IndexType.IVF_SQ8, IndexType.IVF_PQ)
 PARAMS = {"nlist": 50, "m": 13, "nbits": 6}
-ROWS = np.ascontiguousarray(clustered()[0][:5000, :13])  # a width that codes of a byte are widened from
+# A width that codes of a byte are widened from.
+ROWS = np.ascontiguousarray(clustered()[0][:5000, :13])
 
 
-def image(kind: IndexType, vectors: Floats, metric: MetricType, params: Mapping[str, Any], memory: int = 0) -> Bytes:
+def image(
+    kind: IndexType, vectors: Floats, metric: MetricType, params: Mapping[str, Any], memory: int = 0
+) -> Bytes:
     out = io.BytesIO()
     kernel(kind).build(vectors, metric, params, 1, out.write, memory=memory)
     return np.frombuffer(out.getvalue(), dtype=np.uint8)
@@ -62,7 +65,8 @@ def test_the_bytes_are_those_of_faiss(
     vectors = CASES[case]
     data = image(kind, vectors, metric, PARAMS)
     assert read_image(data).body.tobytes() == rewritten(data, vectors)
-    monkeypatch.setattr(lists, "BUFFER_BYTES_MIN", 20_000)  # many passes, lists that fit none, pieces of a list
+    # Many passes, lists that fit none, pieces of a list.
+    monkeypatch.setattr(lists, "BUFFER_BYTES_MIN", 20_000)
     monkeypatch.setattr(lists, "PIECE_BYTES", 10_000)
     monkeypatch.setattr(ivf, "_PORTION", 600)
     monkeypatch.setattr(ivf, "TRAINING_ROWS_PER_LIST_LEAST", 100)
@@ -112,7 +116,8 @@ def test_a_buffer_takes_what_memory_there_is() -> None:
 
 def test_a_row_too_far_from_every_centroid_is_in_no_list() -> None:
     made = lists.Lists.empty(6, 3)
-    made.put(slice(0, 6), np.array([2, -1, 0, 2, -1, 0]))  # as faiss says where every distance overflows
+    # As faiss says where every distance overflows.
+    made.put(slice(0, 6), np.array([2, -1, 0, 2, -1, 0]))
     (portion,) = made.portions(100)
     assert portion.in_order().tolist() == [2, 5, 0, 3] and made.sizes.tolist() == [2, 0, 2]
 

@@ -1,4 +1,6 @@
-"""The k-NN graph under RNSG: right neighbours, never the row itself, and ways between clusters far apart."""
+"""The k-NN graph under RNSG: right neighbours, never the row itself, and ways between clusters far
+apart.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,14 @@ PARAMS = {"search_length": 60, "out_degree": 24, "candidate_pool_size": 100, "kn
 
 
 def islands(rows: int = 4800, size: int = 100) -> tuple[Floats, Floats]:
-    """Clusters larger than the lists of neighbours and far apart; rows, and 100 queries among them."""
+    """Clusters larger than the lists of neighbours and far apart; rows, and 100 queries
+    among them.
+    """
     rng = np.random.default_rng(3)
     centres = 3 * rng.standard_normal((rows // size, 24))
-    points = centres[np.arange(rows + 100) % len(centres)] + 0.2 * rng.standard_normal((rows + 100, 24))
+    points = centres[np.arange(rows + 100) % len(centres)] + 0.2 * rng.standard_normal(
+        (rows + 100, 24)
+    )
     return points[:rows].astype(np.float32), points[rows:].astype(np.float32)
 
 
@@ -37,7 +43,9 @@ def test_neighbours_and_bridges(monkeypatch: pytest.MonkeyPatch, exact_rows: int
     assert not (graph == np.arange(1600)[:, None]).any()
     pairs = oracle.pair_distances(points[:50], points, MetricType.L2)
     truth = np.argsort(pairs, axis=1, kind="stable")[:, 1:11]
-    assert np.mean([np.isin(a, b).mean() for a, b in zip(graph[:50, :10], truth, strict=True)]) >= 0.98
+    assert (
+        np.mean([np.isin(a, b).mean() for a, b in zip(graph[:50, :10], truth, strict=True)]) >= 0.98
+    )
 
 
 def test_twins_in_crowds_have_neighbours_too() -> None:
@@ -45,7 +53,9 @@ def test_twins_in_crowds_have_neighbours_too() -> None:
     graph = np.concatenate(neighbour_graph(points, 20, 1)[0], axis=1)
     assert ((graph >= 0) & (graph < 800)).all()
     index = kernel(IndexType.RNSG).open(
-        built(IndexType.RNSG, points, MetricType.L2, PARAMS), flat_image(points, MetricType.L2), MetricType.L2
+        built(IndexType.RNSG, points, MetricType.L2, PARAMS),
+        flat_image(points, MetricType.L2),
+        MetricType.L2,
     )
     distances, rows = index.search(points[::100], 1, {"search_length": 20}, None)
     assert (rows >= 0).all() and np.mean(distances == 0) >= 0.5
@@ -80,4 +90,5 @@ def test_rows_of_all_lengths_are_found_by_inner_product() -> None:
     _, rows = index.search(queries, 10, {"search_length": 60}, None)
     truth, _ = oracle.nearest(queries, points, MetricType.IP, 10)
     pairs = oracle.pair_distances(queries, points, MetricType.IP)
-    assert oracle.recall(rows, pairs, truth, MetricType.IP) >= 0.7  # 0.57 when all are brought to the greatest length
+    # 0.57 when all are brought to the greatest length.
+    assert oracle.recall(rows, pairs, truth, MetricType.IP) >= 0.7

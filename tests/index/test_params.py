@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from milvine.errors import IllegalArgument, IllegalDimension
-from milvine.index.params import check_build_params, check_search_params, integer, scoring_metric, subspaces
+from milvine.index.params import (
+    check_build_params,
+    check_search_params,
+    integer,
+    scoring_metric,
+    subspaces,
+)
 from milvine.types import IndexType, MetricType
 
 T = IndexType
@@ -47,7 +53,11 @@ def test_good_build_params(index_type: IndexType, params: Any) -> None:
         (T.IVF_FLAT, None, "Parameter list must contain: nlist"),
         (T.IVF_FLAT, [16384], "Parameter list must contain: nlist"),
         (T.IVF_FLAT, {"nlist": 0}, "Invalid nlist value: 0. Valid range is [1, 999999]"),
-        (T.IVF_FLAT, {"nlist": 1_000_000}, "Invalid nlist value: 1000000. Valid range is [1, 999999]"),
+        (
+            T.IVF_FLAT,
+            {"nlist": 1_000_000},
+            "Invalid nlist value: 1000000. Valid range is [1, 999999]",
+        ),
         (T.IVF_FLAT, {"nlist": 0.9}, "Invalid nlist value: 0. Valid range is [1, 999999]"),
         (
             T.IVF_SQ8,
@@ -64,11 +74,27 @@ def test_good_build_params(index_type: IndexType, params: Any) -> None:
             {"nlist": None},
             "Invalid nlist: [json.exception.type_error.302] type must be number, but is null",
         ),
-        (T.IVF_SQ8, {"nlist": []}, "Invalid nlist: [json.exception.type_error.302] type must be number, but is array"),
-        (T.IVF_SQ8, {"nlist": {}}, "Invalid nlist: [json.exception.type_error.302] type must be number, but is object"),
+        (
+            T.IVF_SQ8,
+            {"nlist": []},
+            "Invalid nlist: [json.exception.type_error.302] type must be number, but is array",
+        ),
+        (
+            T.IVF_SQ8,
+            {"nlist": {}},
+            "Invalid nlist: [json.exception.type_error.302] type must be number, but is object",
+        ),
         (T.IVF_SQ8, {"nlist": float("nan")}, "Invalid nlist value: nan"),
-        (T.IVF_PQ, {"nlist": 0, "nbits": 0, "m": 0}, "Invalid nlist value: 0. Valid range is [1, 999999]"),
-        (T.IVF_PQ, {"nlist": 1, "nbits": 17, "m": 0}, "Invalid nbits value: 17. Valid range is [1, 16]"),
+        (
+            T.IVF_PQ,
+            {"nlist": 0, "nbits": 0, "m": 0},
+            "Invalid nlist value: 0. Valid range is [1, 999999]",
+        ),
+        (
+            T.IVF_PQ,
+            {"nlist": 1, "nbits": 17, "m": 0},
+            "Invalid nbits value: 17. Valid range is [1, 16]",
+        ),
         (T.IVF_PQ, {"nlist": 1, "m": 0}, "Invalid m value: 0"),
         (T.IVF_PQ, {"nlist": 1, "m": -4}, "Invalid m value: -4"),
         (T.IVF_PQ, {"nlist": 1}, "Parameter list must contain: m"),
@@ -77,7 +103,11 @@ def test_good_build_params(index_type: IndexType, params: Any) -> None:
             {**GOOD_NSG, "search_length": 9, "knng": 1},
             "Invalid search_length value: 9. Valid range is [10, 300]",
         ),
-        (T.RNSG, {**GOOD_NSG, "out_degree": 301, "knng": 1}, "Invalid out_degree value: 301. Valid range is [5, 300]"),
+        (
+            T.RNSG,
+            {**GOOD_NSG, "out_degree": 301, "knng": 1},
+            "Invalid out_degree value: 301. Valid range is [5, 300]",
+        ),
         (
             T.RNSG,
             {**GOOD_NSG, "candidate_pool_size": 49, "knng": 1},
@@ -86,7 +116,11 @@ def test_good_build_params(index_type: IndexType, params: Any) -> None:
         (T.RNSG, {**GOOD_NSG, "knng": 4}, "Invalid knng value: 4. Valid range is [5, 300]"),
         (T.HNSW, {"efConstruction": 1}, "Parameter list must contain: M"),
         (T.HNSW, {"M": 3, "efConstruction": 1}, "Invalid M value: 3. Valid range is [4, 64]"),
-        (T.HNSW, {"M": 16, "efConstruction": 513}, "Invalid efConstruction value: 513. Valid range is [8, 512]"),
+        (
+            T.HNSW,
+            {"M": 16, "efConstruction": 513},
+            "Invalid efConstruction value: 513. Valid range is [8, 512]",
+        ),
         (T.ANNOY, {"n_trees": 1025}, "Invalid n_trees value: 1025. Valid range is [1, 1024]"),
     ],
 )
@@ -120,7 +154,11 @@ def test_m_must_divide_the_dimension() -> None:
         (T.IVF_PQFS, {"nprobe": 1}),
         (T.IVF_RABITQ, {"nprobe": 1, "refine": 1}),
         (T.HNSW_SQ8, {"ef": 10, "refine": 1000}),
-        *((kind, {"nprobe": 1, "refine": n}) for kind in (T.IVF_SQ8, T.IVF_SQ8H, T.IVF_PQ) for n in (1, 1000, 1000.9)),
+        *(
+            (kind, {"nprobe": 1, "refine": n})
+            for kind in (T.IVF_SQ8, T.IVF_SQ8H, T.IVF_PQ)
+            for n in (1, 1000, 1000.9)
+        ),
         (T.RNSG, {"search_length": 100}),
         (T.HNSW, {"ef": 10}),
         (T.HNSW, {"ef": 32768}),
@@ -138,8 +176,16 @@ def test_good_search_params(index_type: IndexType, params: Any) -> None:
         (T.IVF_FLAT, {}, "Parameter list must contain: nprobe"),
         (T.IVF_PQ, {"nprobe": 0}, "Invalid nprobe value: 0. Valid range is [1, 999999]"),
         (T.IVF_PQ, {"nprobe": 1, "refine": 0}, "Invalid refine value: 0. Valid range is [1, 1000]"),
-        (T.IVF_SQ8, {"nprobe": 1, "refine": 1001}, "Invalid refine value: 1001. Valid range is [1, 1000]"),
-        (T.IVF_PQFS, {"nprobe": 1, "refine": 0}, "Invalid refine value: 0. Valid range is [1, 1000]"),
+        (
+            T.IVF_SQ8,
+            {"nprobe": 1, "refine": 1001},
+            "Invalid refine value: 1001. Valid range is [1, 1000]",
+        ),
+        (
+            T.IVF_PQFS,
+            {"nprobe": 1, "refine": 0},
+            "Invalid refine value: 0. Valid range is [1, 1000]",
+        ),
         (T.IVF_RABITQ, {"refine": 1}, "Parameter list must contain: nprobe"),
         (T.HNSW_SQ8, {"ef": 9}, "Invalid ef value: 9. Valid range is [10, 32768]"),
         (
@@ -147,7 +193,11 @@ def test_good_search_params(index_type: IndexType, params: Any) -> None:
             {"nprobe": 1, "refine": None},
             "Invalid refine: [json.exception.type_error.302] type must be number, but is null",
         ),
-        (T.RNSG, {"search_length": 301}, "Invalid search_length value: 301. Valid range is [10, 300]"),
+        (
+            T.RNSG,
+            {"search_length": 301},
+            "Invalid search_length value: 301. Valid range is [10, 300]",
+        ),
         (T.HNSW, {"ef": 9}, "Invalid ef value: 9. Valid range is [10, 32768]"),
         (T.ANNOY, {}, "Parameter list must contain: search_k"),
         (
@@ -168,7 +218,12 @@ def test_metric_override() -> None:
     assert scoring_metric(None, MetricType.IP) is MetricType.IP
     assert scoring_metric({"metric_type": 2}, MetricType.L2) is MetricType.IP
     assert scoring_metric({"metric_type": 3}, MetricType.JACCARD) is MetricType.HAMMING
-    for metric, other in ((MetricType.L2, 3), (MetricType.HAMMING, 1), (MetricType.L2, "IP"), (MetricType.L2, 0)):
+    for metric, other in (
+        (MetricType.L2, 3),
+        (MetricType.HAMMING, 1),
+        (MetricType.L2, "IP"),
+        (MetricType.L2, 0),
+    ):
         with pytest.raises(IllegalArgument):
             scoring_metric({"metric_type": other}, metric)
 

@@ -1,4 +1,6 @@
-"""Tables that faiss precomputes for IVF_PQ: made where there is room for all; without them answers are the same."""
+"""Tables that faiss precomputes for IVF_PQ: made where there is room for all; without them answers
+are the same.
+"""
 
 from __future__ import annotations
 
@@ -49,12 +51,17 @@ def room(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(precomputed, "within", lambda most, part: min(most, size))
 
 
-def test_with_room_it_is_made_and_as_large_as_sizing_says(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_room_it_is_made_and_as_large_as_sizing_says(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
     room(monkeypatch, SIZE)
     index = opened()
     assert table_of(index) == tables.bytes == SIZE
     rows, dimension = clustered()[0].shape
-    one, other = (open_bytes(Load(rows, dimension, metric, IndexType.IVF_PQ, PARAMS), rows) for metric in (L2, IP))
+    one, other = (
+        open_bytes(Load(rows, dimension, metric, IndexType.IVF_PQ, PARAMS), rows)
+        for metric in (L2, IP)
+    )
     assert one - other == SIZE
 
 
@@ -76,7 +83,9 @@ def test_without_room_there_is_none_and_answers_are_the_same(
     assert np.mean(moved) < 0.01 and (np.sort(same_rows) == np.sort(rows)).mean() > 0.99
 
 
-def test_tables_of_several_indexes_have_one_bound(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_of_several_indexes_have_one_bound(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
     room(monkeypatch, 2 * SIZE + 1)
     indexes = [opened() for _ in range(3)]
     assert [table_of(index) for index in indexes] == [SIZE, SIZE, 0]
@@ -91,7 +100,9 @@ def test_under_ip_there_is_none_and_it_takes_no_room(tables: Tables) -> None:
     assert table_of(index) == tables.bytes == 0
 
 
-def test_faiss_makes_none_above_its_own_bound(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_faiss_makes_none_above_its_own_bound(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """So none is counted, whatever room there is."""
     room(monkeypatch, 1 << 62)
     monkeypatch.setattr(precomputed, "TABLE_BYTES_MAX", SIZE - 1)
@@ -99,7 +110,9 @@ def test_faiss_makes_none_above_its_own_bound(tables: Tables, monkeypatch: pytes
     assert faiss.cvar.precomputed_table_max_bytes == TABLE_BYTES_MAX
 
 
-def test_the_bound_is_a_part_of_what_the_process_may_take(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bound_is_a_part_of_what_the_process_may_take(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[int] = []
     monkeypatch.setattr(precomputed, "within", lambda most, part: asked.append(part) or SIZE)
     assert table_of(opened()) == SIZE and asked == [TABLES_SHARE]

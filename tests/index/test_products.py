@@ -1,4 +1,6 @@
-"""The bound that makes candidates from matrix products trustworthy holds for every row they leave out."""
+"""The bound that makes candidates from matrix products trustworthy holds for every row they leave
+out.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def test_no_row_left_out_beats_the_bound(
     rng = np.random.default_rng(seed)
     vectors = (centre + spread * rng.standard_normal((400, dimension))).astype(np.float32)
     vectors[::50] *= 100
-    queries = (query_scale * (centre + spread * rng.standard_normal((9, dimension)))).astype(np.float32)
+    queries = (query_scale * (centre + spread * rng.standard_normal((9, dimension)))).astype(
+        np.float32
+    )
     live = rng.random(400) >= dead
     frame = Frame.around(vectors) if centred else Frame(None, 1.0)
     nominees = nominate(queries, vectors, metric, 12, RowMask.from_bool(live), frame)
@@ -67,7 +71,9 @@ def test_the_bound_is_tight_enough_to_be_of_use(metric: MetricType) -> None:
 
 def test_fewer_rows_than_places_leave_nothing_out() -> None:
     vectors = np.eye(5, dtype=np.float32)
-    nominees = nominate(np.ones((2, 5), dtype=np.float32), vectors, L2, 8, None, Frame.around(vectors))
+    nominees = nominate(
+        np.ones((2, 5), dtype=np.float32), vectors, L2, 8, None, Frame.around(vectors)
+    )
     assert nominees is not None
     assert (nominees.rows >= 0).sum() == 10 and (nominees.bound == np.inf).all()
 

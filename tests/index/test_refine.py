@@ -29,7 +29,10 @@ def recall(rows: np.ndarray) -> float:
 
 def test_more_candidates_find_more_and_all_of_them_find_all() -> None:
     index, (_, queries) = opened(IndexType.IVF_PQ), clustered()
-    found = [recall(index.search(queries, 10, {"nprobe": 16} | more, None)[1]) for more in ({}, {"refine": 5.9})]
+    found = [
+        recall(index.search(queries, 10, {"nprobe": 16} | more, None)[1])
+        for more in ({}, {"refine": 5.9})
+    ]
     assert found[0] + 0.1 < found[1] < 1.0
     assert recall(index.search(queries, 10, {"nprobe": 16, "refine": 1000}, None)[1]) == 1.0
 
@@ -37,7 +40,9 @@ def test_more_candidates_find_more_and_all_of_them_find_all() -> None:
 def test_without_it_distances_are_those_of_the_codes() -> None:
     index, (vectors, _) = opened(IndexType.IVF_SQ8), clustered()
     told = index.search(vectors[:20], 1, {"nprobe": 16}, None)[0]
-    assert (told > 0).all() and (index.search(vectors[:20], 1, {"nprobe": 16, "refine": 1}, None)[0] == 0).all()
+    assert (told > 0).all() and (
+        index.search(vectors[:20], 1, {"nprobe": 16, "refine": 1}, None)[0] == 0
+    ).all()
 
 
 def test_portions_answer_as_the_whole_and_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +51,9 @@ def test_portions_answer_as_the_whole_and_are_small(monkeypatch: pytest.MonkeyPa
     whole = index.search(queries, 7, params, None)
     asked: list[int] = []
     find = index._find
-    monkeypatch.setattr(index, "_find", lambda some, *rest: asked.append(len(some)) or find(some, *rest))
+    monkeypatch.setattr(
+        index, "_find", lambda some, *rest: asked.append(len(some)) or find(some, *rest)
+    )
     monkeypatch.setattr(refine, "CANDIDATES_MAX", 7 * 20 * 5 + 1)
     in_portions = index.search(queries, 7, params, None)
     assert all((a == b).all() for a, b in zip(whole, in_portions, strict=True))

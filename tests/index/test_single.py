@@ -32,12 +32,17 @@ PARAMS = {
 }
 
 
-@pytest.fixture(scope="module", params=[(kind, metric) for kind in PARAMS for metric in (MetricType.L2, MetricType.IP)])
+@pytest.fixture(
+    scope="module",
+    params=[(kind, metric) for kind in PARAMS for metric in (MetricType.L2, MetricType.IP)],
+)
 def opened(request: pytest.FixtureRequest) -> tuple[OpenIndex, IndexType]:
     kind, metric = request.param
     image = flat_header(ROWS.shape[1], len(ROWS), metric) + ROWS.tobytes()
     pieces: list[bytes] = []
-    kernel(kind, False).build(ROWS, metric, PARAMS[kind][0], 1, lambda piece: pieces.append(bytes(piece)))
+    kernel(kind, False).build(
+        ROWS, metric, PARAMS[kind][0], 1, lambda piece: pieces.append(bytes(piece))
+    )
     data, flat = (np.frombuffer(each, np.uint8) for each in (b"".join(pieces), image))
     return kernel(kind, False).open(data, flat, metric), kind
 
@@ -50,7 +55,9 @@ def masks() -> list[RowMask | None]:
 
 
 @pytest.mark.parametrize("k", [1, 10, 64, 65, 300])
-def test_one_query_finds_what_it_finds_among_many(opened: tuple[OpenIndex, IndexType], k: int) -> None:
+def test_one_query_finds_what_it_finds_among_many(
+    opened: tuple[OpenIndex, IndexType], k: int
+) -> None:
     index, kind = opened
     for mask in masks():
         distances, rows = index.search(QUERIES, k, PARAMS[kind][1], mask)
@@ -90,7 +97,12 @@ def test_few_parameters_are_kept_with_a_mask() -> None:
     assert native.parameters("IVF", "nprobe", 3, RowMask.all_live(100)).sel is None
 
 
-@given(arrays.arrays(np.float32, st.tuples(st.just(1), st.integers(0, 6)), elements=st.floats(width=32)), st.booleans())
+@given(
+    arrays.arrays(
+        np.float32, st.tuples(st.just(1), st.integers(0, 6)), elements=st.floats(width=32)
+    ),
+    st.booleans(),
+)
 def test_rises(distances: np.ndarray, falling: bool) -> None:
     pairs = list(zip(distances[0].tolist(), distances[0].tolist()[1:], strict=False))
     farther = all(b < a if falling else b > a for a, b in pairs)

@@ -1,4 +1,6 @@
-"""Codes of a byte over dimensions that are no multiple of 8: zeros stand behind the rows, and nobody notices."""
+"""Codes of a byte over dimensions that are no multiple of 8: zeros stand behind the rows, and
+nobody notices.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +37,16 @@ def test_widened() -> None:
 
 
 @pytest.mark.parametrize("metric", [MetricType.L2, MetricType.IP], ids=lambda m: m.name)
-@pytest.mark.parametrize("index_type", [IndexType.IVF_SQ8, IndexType.HNSW_SQ8], ids=lambda t: t.name)
-def test_any_dimension(index_type: IndexType, metric: MetricType, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "index_type", [IndexType.IVF_SQ8, IndexType.HNSW_SQ8], ids=lambda t: t.name
+)
+def test_any_dimension(
+    index_type: IndexType, metric: MetricType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     params = {"nlist": 4, "M": 16, "efConstruction": 100}
     assert recall(index_type, built(index_type, ROWS, metric, params), metric) >= 0.95
-    monkeypatch.setattr(ivf, "TRAINING_CODES", 300)  # and with fewer rows to learn from than there are
+    # And with fewer rows to learn from than there are.
+    monkeypatch.setattr(ivf, "TRAINING_CODES", 300)
     monkeypatch.setattr(faiss.ClusteringParameters, "max_points_per_centroid", 50, raising=False)
     with_a_hole: Floats = ROWS.copy()
     with_a_hole[3, 4] = np.nan

@@ -15,13 +15,18 @@ BUDGET_BYTES = 32 << 20
 DOORS = [
     "grpc",
     pytest.param(
-        "native", marks=pytest.mark.skipif(not importlib.util.find_spec("pygrpc_native"), reason="no pygrpc-native")
+        "native",
+        marks=pytest.mark.skipif(
+            not importlib.util.find_spec("pygrpc_native"), reason="no pygrpc-native"
+        ),
     ),
 ]
 
 
 @pytest.fixture(scope="module", params=DOORS)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
     folder = tmp_path_factory.mktemp("server")
     settings = {"network.door": request.param, "network.request_bytes_max": str(BUDGET_BYTES)}
     server = ServerProcess(folder / "data", settings, folder / "server.err", sample=False)

@@ -1,4 +1,6 @@
-"""As much of HTTP/2 as it takes to be a rude gRPC client: what a library would not send is the point."""
+"""As much of HTTP/2 as it takes to be a rude gRPC client: what a library would not send is the
+point.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,12 @@ CANCEL = struct.pack(">I", 8)
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    return struct.pack(">I", len(payload))[1:] + bytes((kind, flags)) + struct.pack(">I", stream) + payload
+    return (
+        struct.pack(">I", len(payload))[1:]
+        + bytes((kind, flags))
+        + struct.pack(">I", stream)
+        + payload
+    )
 
 
 def call_headers(rpc: str, stream: int = 1, **more: str) -> bytes:
@@ -44,7 +51,8 @@ def data(payload: bytes, stream: int = 1, end: bool = False) -> bytes:
     """DATA frames of at most 16 KiB."""
     pieces = [payload[at : at + 16384] for at in range(0, len(payload), 16384)] or [b""]
     return b"".join(
-        frame(DATA, END_STREAM if end and n == len(pieces) - 1 else 0, stream, piece) for n, piece in enumerate(pieces)
+        frame(DATA, END_STREAM if end and n == len(pieces) - 1 else 0, stream, piece)
+        for n, piece in enumerate(pieces)
     )
 
 
@@ -64,7 +72,9 @@ def frames(connection: socket.socket) -> Iterator[tuple[int, int, int, bytes]]:
 
 
 def end_of_call(connection: socket.socket) -> bytes:
-    """Everything the server says on stream 1, until it ends it or hangs up; pings and settings are answered."""
+    """Everything the server says on stream 1, until it ends it or hangs up; pings and settings are
+    answered.
+    """
     said = b""
     for kind, flags, stream, payload in frames(connection):
         if kind in (SETTINGS, PING) and not flags & ACK:

@@ -1,4 +1,6 @@
-"""A full insert buffer: writers wait for a flush, nobody fails, memory does not grow; a failing flush is an error."""
+"""A full insert buffer: writers wait for a flush, nobody fails, memory does not grow; a failing
+flush is an error.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,9 @@ def test_a_flush_that_fails_is_told_to_the_writer_and_tried_again(
     assert (db.count("a"), db.count("b")) == (stored, len(ROWS))
 
 
-def test_a_damaged_collection_does_not_keep_rows_from_others(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_collection_does_not_keep_rows_from_others(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     db.insert("b", ROWS, None)
     insert_until_full(db, "a")
 

@@ -80,7 +80,9 @@ def test_short_requests_pass_the_queue_in_a_bounded_spare_part() -> None:
 
 def test_larger_than_all_is_refused_at_once_and_nothing_stays_counted() -> None:
     budget = ByteBudget(1000, 30)
-    with pytest.raises(OutOfMemory, match="the limit is 1000 .network.request_bytes_max.. Send less") as caught:
+    with pytest.raises(
+        OutOfMemory, match="the limit is 1000 .network.request_bytes_max.. Send less"
+    ) as caught:
         budget.take(1001)
     assert caught.value.code == 24
     assert (budget.used, budget.waiting) == (0, 0)
@@ -116,7 +118,9 @@ def test_who_gives_up_lets_those_behind_in() -> None:
 def test_who_waited_in_vain_is_told_and_holds_nothing() -> None:
     budget = ByteBudget(LARGE, 0.05)
     budget.take(LARGE // 2)
-    with pytest.raises(OutOfMemory, match=f"A request of {LARGE} bytes does not fit beside .* It waited 0.05 s"):
+    with pytest.raises(
+        OutOfMemory, match=f"A request of {LARGE} bytes does not fit beside .* It waited 0.05 s"
+    ):
         budget.take(LARGE)
     assert (budget.used, budget.waiting) == (LARGE // 2, 0)
 

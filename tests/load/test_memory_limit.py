@@ -1,4 +1,6 @@
-"""A server with its defaults in a control group with less memory than it is given rows: it lives, and starts again."""
+"""A server with its defaults in a control group with less memory than it is given rows: it lives,
+and starts again.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,14 @@ def test_more_rows_than_memory(tmp_path: Path) -> None:
 
 def live(tmp_path: Path, folder: Path) -> None:
     rows = np.random.default_rng(1).random((ROWS, DIMENSION), dtype=np.float32)
-    server = Serving(tmp_path / "data", 1, ("sh", "-c", f'echo $$ > {folder}/cgroup.procs && exec "$@"', "sh"))
+    server = Serving(
+        tmp_path / "data", 1, ("sh", "-c", f'echo $$ > {folder}/cgroup.procs && exec "$@"', "sh")
+    )
     try:
-        client = connect(server.place, {"collection": "c", "create": True, "dimension": DIMENSION, "metric": "L2"})
+        client = connect(
+            server.place,
+            {"collection": "c", "create": True, "dimension": DIMENSION, "metric": "L2"},
+        )
         for start in range(0, ROWS, BATCH):
             client.insert(np.arange(start, start + BATCH), rows[start : start + BATCH])
         client.loaded()
@@ -52,7 +59,9 @@ def live(tmp_path: Path, folder: Path) -> None:
 
 
 def answer_many_hits(place: str, rows: np.ndarray) -> None:
-    """Searches whose partial hits do not fit into memory together, and one whose answer alone does not."""
+    """Searches whose partial hits do not fit into memory together, and one whose answer alone does
+    not.
+    """
 
     def ask(caller: int) -> None:
         some = np.arange(caller, ROWS, ROWS // 8)[:8]

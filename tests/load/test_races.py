@@ -1,4 +1,6 @@
-"""The races command: what it shows in minutes must hold in seconds, and what it finds must be told."""
+"""The races command: what it shows in minutes must hold in seconds, and what it finds must
+be told.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ FEW = ["--processes", "1", "--threads", "2", "--minutes", "0.06"]
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_some_seconds_of_changing_definitions(door: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_some_seconds_of_changing_definitions(
+    door: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     status = main([*FEW, "--door", door, "--work", str(tmp_path / "races")])
     assert status == 0, capsys.readouterr().out
 
@@ -61,7 +65,11 @@ def test_a_wrong_answer_is_told(tmp_path: Path) -> None:
         of_wide = milvus.search("wide", 3, vectors_of(wide[:1], WIDE))
         refused = milvus.search("plain", 3, vectors_of(wide, WIDE))
         unknown = milvus.search("nowhere", 3, vectors_of(wide, WIDE))
-    for answer, said in ((of_wide, "of another shape"), (refused, "which fits"), (unknown, "which fits")):
+    for answer, said in (
+        (of_wide, "of another shape"),
+        (refused, "which fits"),
+        (unknown, "which fits"),
+    ):
         lives = Lives(["plain"])
         lives.begins("plain", Life(PLAIN, MetricType.L2, {"_default": Part()}))
         racer = Racer("reader0", 1, lives, Answers(answer))  # type: ignore[arg-type]

@@ -1,4 +1,6 @@
-"""Idle by the thousand, silent in the middle of a message, gone, greedy, lying: others are served, nothing is kept."""
+"""Idle by the thousand, silent in the middle of a message, gone, greedy, lying: others are served,
+nothing is kept.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,16 @@ from milvine.testing.load.serving import MIB, ServerProcess
 from milvine.wire import packed
 from milvine.wire.schema import method_path
 from tests.load.conftest import BUDGET_BYTES, anonymous, until
-from tests.load.http2 import CANCEL, RESET, call_headers, connection, data, end_of_call, frame, message_head
+from tests.load.http2 import (
+    CANCEL,
+    RESET,
+    call_headers,
+    connection,
+    data,
+    end_of_call,
+    frame,
+    message_head,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 IDLE = 2000
@@ -48,7 +59,9 @@ def insert_of(rows: int, dimension: int = 64) -> bytes:
 
 def in_flight(server: ServerProcess) -> bool:
     """Whether some bytes are still counted: a request of the whole budget tells."""
-    channel = grpc.insecure_channel(f"127.0.0.1:{server.port}", options=[("grpc.max_send_message_length", -1)])
+    channel = grpc.insecure_channel(
+        f"127.0.0.1:{server.port}", options=[("grpc.max_send_message_length", -1)]
+    )
     with channel:
         request = b"\x0a" + bytes(BUDGET_BYTES - 1)  # no such message: refused after it was counted
         try:
@@ -74,23 +87,31 @@ def test_thousands_of_idle_connections(server: ServerProcess, milvus: Milvus) ->
     assert milvus.server_version()[1] == "1.1.1"
 
 
-def test_half_a_message_stores_nothing_and_is_forgotten(server: ServerProcess, milvus: Milvus) -> None:
+def test_half_a_message_stores_nothing_and_is_forgotten(
+    server: ServerProcess, milvus: Milvus
+) -> None:
     milvus.create_collection({"collection_name": "c", "dimension": 64})
     request = insert_of(40_000)
     memory = anonymous(server)
     for _ in range(50):
         with connection(server.port) as gone:
-            gone.sendall(call_headers("Insert") + data(message_head(len(request)) + request[:60_000]))
+            gone.sendall(
+                call_headers("Insert") + data(message_head(len(request)) + request[:60_000])
+            )
     assert milvus.count_entities("c")[1] == 0
     assert not in_flight(server)
     until(lambda: anonymous(server) < memory + 64 * MIB)
 
 
-def test_cancelled_in_mid_call_leaves_the_connection_in_order(server: ServerProcess, milvus: Milvus) -> None:
+def test_cancelled_in_mid_call_leaves_the_connection_in_order(
+    server: ServerProcess, milvus: Milvus
+) -> None:
     milvus.create_collection({"collection_name": "c", "dimension": 64})
     with connection(server.port) as made:
         for stream in range(1, 41, 2):
-            made.sendall(call_headers("Insert", stream) + data(message_head(5000) + bytes(100), stream))
+            made.sendall(
+                call_headers("Insert", stream) + data(message_head(5000) + bytes(100), stream)
+            )
             made.sendall(frame(RESET, 0, stream, CANCEL))
     assert milvus.count_entities("c")[1] == 0
     assert not in_flight(server)
@@ -107,7 +128,9 @@ def test_a_lying_length_costs_nothing(server: ServerProcess, milvus: Milvus, len
     assert not in_flight(server)
 
 
-def test_more_than_the_budget_is_refused_and_given_back(server: ServerProcess, milvus: Milvus) -> None:
+def test_more_than_the_budget_is_refused_and_given_back(
+    server: ServerProcess, milvus: Milvus
+) -> None:
     milvus.create_collection({"collection_name": "c", "dimension": 64})
     before = anonymous(server)
     status, _ = milvus.insert("c", np.ones((BUDGET_BYTES // 256 + 1, 64), np.float32), timeout=60)
@@ -127,7 +150,9 @@ def test_a_bomb_is_not_unpacked(server: ServerProcess, milvus: Milvus) -> None:
         pytest.raises(grpc.RpcError, match="larger than max"),
     ):
         bomb = bytes(8 * BUDGET_BYTES)
-        channel.unary_unary(method_path("Insert"))(bomb, compression=grpc.Compression.Gzip, timeout=60)
+        channel.unary_unary(method_path("Insert"))(
+            bomb, compression=grpc.Compression.Gzip, timeout=60
+        )
     assert anonymous(server) < before + 2 * BUDGET_BYTES
     assert milvus.server_version()[1] == "1.1.1"
 
@@ -149,7 +174,9 @@ def test_who_does_not_read_holds_up_nobody(server: ServerProcess, milvus: Milvus
             deaf = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             deaf.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0))
-            deaf.sendall(call_headers("Search") + data(message_head(len(request)) + request, end=True))
+            deaf.sendall(
+                call_headers("Search") + data(message_head(len(request)) + request, end=True)
+            )
         for _ in range(20):
             status, hits = milvus.search("c", 3, [[0.0] * 4], timeout=60)
             assert status.OK() and len(hits[0]) == 3

@@ -10,7 +10,14 @@ import pytest
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import BuildFailed, BuildStarved, DiskFull, StorageFailed
-from milvine.events import BuildGivenUp, BuildProgressed, BuildStalled, Events, IndexBuilt, JobFailed
+from milvine.events import (
+    BuildGivenUp,
+    BuildProgressed,
+    BuildStalled,
+    Events,
+    IndexBuilt,
+    JobFailed,
+)
 from milvine.maintenance import build, process
 from milvine.maintenance.attempts import ATTEMPTS_MAX, BACKOFF_SECONDS, Attempts
 from milvine.maintenance.build import stall_seconds
@@ -53,12 +60,20 @@ def test_progress_is_told_stage_by_stage(tmp_path, in_subprocess):
     settings = Settings(background=False, build_threads=1, build_in_subprocess=in_subprocess)
     with filled(tmp_path, seen, settings) as database:
         running = []
-        database._stores.events.subscribe(lambda _: running.extend(database._stores.builds.values()))
+        database._stores.events.subscribe(
+            lambda _: running.extend(database._stores.builds.values())
+        )
         database.create_index("c", IVF)
         (segment,) = database._state("c").segments
         assert not database._stores.builds
     told = of(BuildProgressed, seen)
-    assert [event.stage for event in told] == ["starting", "reading", "training", "adding", "writing"]
+    assert [event.stage for event in told] == [
+        "starting",
+        "reading",
+        "training",
+        "adding",
+        "writing",
+    ]
     assert {(e.segment_id, e.index_type, e.rows) for e in told} == {(segment, "IVF_FLAT", ROWS)}
     assert set(told) <= set(running)
     assert all(0 <= event.done <= ROWS and event.seconds >= 0 for event in told)
@@ -76,7 +91,11 @@ def test_a_builder_that_loops_is_ended_and_rows_stay_exact(tmp_path, monkeypatch
         (event,) = of(BuildStalled, seen)
         assert (event.index_type, event.stage) == ("IVF_FLAT", "training")
         assert not database._stores.builds
-        assert database.search("c", Query(rows()[:3], 1, {"nprobe": 1})).ids[:, 0].tolist() == [0, 1, 2]
+        assert database.search("c", Query(rows()[:3], 1, {"nprobe": 1})).ids[:, 0].tolist() == [
+            0,
+            1,
+            2,
+        ]
         monkeypatch.undo()
         database.create_index("c", IVF)  # asked once more, it is tried once more
         assert of(IndexBuilt, seen)
@@ -85,13 +104,20 @@ def test_a_builder_that_loops_is_ended_and_rows_stay_exact(tmp_path, monkeypatch
 
 def test_a_stage_may_take_as_long_as_its_work_needs():
     million = stall_seconds(1_000_000, 128, IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 16384}))
-    assert million > 10 * 3600 > stall_seconds(1_000_000, 128, IndexSetting.of(IndexType.HNSW, {"M": 16}))
+    assert (
+        million
+        > 10 * 3600
+        > stall_seconds(1_000_000, 128, IndexSetting.of(IndexType.HNSW, {"M": 16}))
+    )
     odd = IndexSetting(IndexType.HNSW, '{"M":16,"note":"text","huge":1e999,"less":-5}')
     assert 120 < stall_seconds(4096, 8, IVF) < 180 < stall_seconds(4096, 8, odd) < 50_000
 
 
 def test_what_libraries_print_does_no_harm(tmp_path, monkeypatch):
-    noise = "print('3');print('warning');print('[1]');print('x'*200000);print('y'*200000,file=sys.stderr);"
+    noise = (
+        "print('3');print('warning');print('[1]');"
+        "print('x'*200000);print('y'*200000,file=sys.stderr);"
+    )
     monkeypatch.setattr(process, "_START", noise + process._START)
     seen = []
     with filled(tmp_path, seen) as database:
@@ -108,7 +134,9 @@ def test_what_libraries_print_does_no_harm(tmp_path, monkeypatch):
         (True, "run_builder", OSError(11, "no more processes")),
     ],
 )
-def test_whatever_a_build_fails_of_it_is_a_failed_build(tmp_path, monkeypatch, in_subprocess, place, error):
+def test_whatever_a_build_fails_of_it_is_a_failed_build(
+    tmp_path, monkeypatch, in_subprocess, place, error
+):
     def fail(*_):
         raise error
 
@@ -116,7 +144,9 @@ def test_whatever_a_build_fails_of_it_is_a_failed_build(tmp_path, monkeypatch, i
     with filled(tmp_path, [], settings) as database:
         monkeypatch.setattr(build, place, fail)
         monkeypatch.setattr(process.Builders, "run", lambda self, *_, another=False: fail())
-        with pytest.raises(BuildFailed, match=f"Cannot build the index of segment.*{type(error).__name__}") as failed:
+        with pytest.raises(
+            BuildFailed, match=f"Cannot build the index of segment.*{type(error).__name__}"
+        ) as failed:
             database.create_index("c", IVF)
         assert (failed.value.code, failed.value.__cause__) == (21, error)
         assert not database._stores.builds
@@ -135,7 +165,9 @@ def test_a_failed_build_waits_longer_each_time_and_is_given_up(tmp_path):
             attempts.failed(state, "build", (segment,), ValueError("cannot"))
             assert not attempts.due(state, (segment,))
             now[0] += BACKOFF_SECONDS * 2**attempt - 1
-            assert not attempts.due(state, (segment,)) and attempts.waiting(state) == (attempt < ATTEMPTS_MAX - 1)
+            assert not attempts.due(state, (segment,)) and attempts.waiting(state) == (
+                attempt < ATTEMPTS_MAX - 1
+            )
             now[0] += 1
         assert not attempts.due(state, (segment,))
         (event,) = of(BuildGivenUp, seen)
@@ -165,7 +197,9 @@ def test_a_full_disk_never_gives_a_build_up(tmp_path):
 def test_a_builder_says_that_the_disk_is_full(tmp_path, monkeypatch):
     from milvine.maintenance import process
 
-    monkeypatch.setattr(process, "_START", "sys.exit('DiskFull: Cannot write f: No space left on device')")
+    monkeypatch.setattr(
+        process, "_START", "sys.exit('DiskFull: Cannot write f: No space left on device')"
+    )
     with filled(tmp_path, []) as database, pytest.raises(DiskFull, match="No space left on device"):
         database.create_index("c", IVF)
 
@@ -177,10 +211,17 @@ def test_a_build_that_cannot_fit_is_refused_before_it_begins(tmp_path, monkeypat
     monkeypatch.setattr(build, "memory_left", lambda: build._BUILDER_BYTES + (100 << 10))
     seen = []
     with filled(tmp_path, seen) as database:
-        with pytest.raises(BuildFailed, match=r"HNSW over 4200 rows takes about \d+ MB of memory, and 0 MB are left"):
+        with pytest.raises(
+            BuildFailed,
+            match=r"HNSW over 4200 rows takes about \d+ MB of memory, and 0 MB are left",
+        ):
             database.create_index("c", HNSW)
         assert not of(BuildProgressed, seen) and not database._stores.builds
-        assert database.search("c", Query(rows()[:3], 1, {"ef": 10})).ids[:, 0].tolist() == [0, 1, 2]
+        assert database.search("c", Query(rows()[:3], 1, {"ef": 10})).ids[:, 0].tolist() == [
+            0,
+            1,
+            2,
+        ]
         state, now = database._state("c"), [0.0]
         attempts = Attempts(database._stores.events, lambda: now[0])
         assert maintain(database._stores, state, True, attempts) is False
@@ -192,12 +233,15 @@ def test_a_build_that_cannot_fit_is_refused_before_it_begins(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("left", "allowed"), [(0, 0), (1 << 30, (768 << 20) - build._BUILDER_BYTES), (build._BUILDER_BYTES + (2 << 20), 1)]
+    ("left", "allowed"),
+    [(0, 0), (1 << 30, (768 << 20) - build._BUILDER_BYTES), (build._BUILDER_BYTES + (2 << 20), 1)],
 )
 def test_a_builder_is_told_what_it_may_use(tmp_path, monkeypatch, left, allowed):
     told, real = [], process._run
     monkeypatch.setattr(build, "memory_left", lambda: left)
-    monkeypatch.setattr(process, "_run", lambda by, spec, *more: told.append(spec.memory) or real(by, spec, *more))
+    monkeypatch.setattr(
+        process, "_run", lambda by, spec, *more: told.append(spec.memory) or real(by, spec, *more)
+    )
     with filled(tmp_path, seen := []) as database:
         database.create_index("c", IVF)
     assert told == [allowed] and of(IndexBuilt, seen)
@@ -232,7 +276,9 @@ def test_one_segment_that_fails_does_not_keep_back_the_others(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("caller", ["create_index", "maintain"])
-def test_an_index_that_is_dropped_just_before_its_build_fails_nothing(tmp_path, monkeypatch, caller):
+def test_an_index_that_is_dropped_just_before_its_build_fails_nothing(
+    tmp_path, monkeypatch, caller
+):
     from milvine.engine import indexing
     from milvine.maintenance import worker
 
@@ -251,7 +297,9 @@ def test_an_index_that_is_dropped_just_before_its_build_fails_nothing(tmp_path, 
             database.create_index("c", IVF)
         else:
             state.set_index(IVF)
-            assert maintain(database._stores, state, True, Attempts(database._stores.events)) is False
+            assert (
+                maintain(database._stores, state, True, Attempts(database._stores.events)) is False
+            )
     assert dropped and not of(JobFailed, seen) and not of(IndexBuilt, seen)
 
 
@@ -262,7 +310,11 @@ def test_an_interrupted_build_is_resumed_though_somebody_was_at_work_at_first(tm
         state = database._state("c")
         state.set_index(IVF)
         idle = Worker.__new__(Worker)  # the rounds without the threads
-        idle._stores, idle._attempts, idle._not_before = database._stores, Attempts(database._stores.events), {}
+        idle._stores, idle._attempts, idle._not_before = (
+            database._stores,
+            Attempts(database._stores.events),
+            {},
+        )
         idle._resuming = {state.id}
         stop_waiting = hold(state.maintaining)
         assert not idle._maintain(state)

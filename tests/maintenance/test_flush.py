@@ -1,4 +1,6 @@
-"""Many collections are flushed together: one commit and one sync of names; what one meets holds back no other."""
+"""Many collections are flushed together: one commit and one sync of names; what one meets holds
+back no other.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,9 @@ def test_many_collections_are_one_commit(tmp_path: Path) -> None:
     assert not verify(tmp_path).findings
 
 
-def test_a_large_tail_is_a_commit_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_tail_is_a_commit_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(flushing, "_TOGETHER_BYTES", 600)
     with Database.open(tmp_path, QUIET) as db:
         filled(db, 4)
@@ -91,7 +95,9 @@ def test_a_large_tail_is_a_commit_of_its_own(tmp_path: Path, monkeypatch: pytest
         assert db._stores.catalog.commits - commits == 2
 
 
-def test_what_one_collection_meets_holds_back_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_one_collection_meets_holds_back_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write = steps.write_rows
 
     def refused(storage: Any, name: str, collection: Any, *rest: Any) -> None:
@@ -122,9 +128,15 @@ def test_a_collection_dropped_meanwhile_holds_back_no_other(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("place", "error"),
-    [("file.renamed", StorageFailed), ("catalog.begin", CatalogFull), ("catalog.commit", CatalogFull)],
+    [
+        ("file.renamed", StorageFailed),
+        ("catalog.begin", CatalogFull),
+        ("catalog.commit", CatalogFull),
+    ],
 )
-def test_a_refusal_to_all_leaves_the_rows_in_the_log(tmp_path: Path, place: str, error: type[Exception]) -> None:
+def test_a_refusal_to_all_leaves_the_rows_in_the_log(
+    tmp_path: Path, place: str, error: type[Exception]
+) -> None:
     with Database.open(tmp_path, QUIET) as db:
         filled(db, 5)
         failpoints.armed[place] = partial(refuse, errno.ENOSPC)
@@ -138,7 +150,9 @@ def test_a_refusal_to_all_leaves_the_rows_in_the_log(tmp_path: Path, place: str,
     assert not verify(tmp_path).findings
 
 
-def test_damaged_entries_of_one_collection_hold_back_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_entries_of_one_collection_hold_back_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Database.open(tmp_path, QUIET) as db:
         filled(db, 5)
         catalog, damaged = db._stores.catalog, db._stores.names["c2"].id
@@ -158,7 +172,9 @@ def test_damaged_entries_of_one_collection_hold_back_no_other(tmp_path: Path, mo
         assert not unflushed(db) and not leftovers(db)
 
 
-def test_one_that_somebody_else_flushes_is_waited_for_when_the_others_are_done(tmp_path: Path) -> None:
+def test_one_that_somebody_else_flushes_is_waited_for_when_the_others_are_done(
+    tmp_path: Path,
+) -> None:
     with Database.open(tmp_path, QUIET) as db:
         filled(db, 4)
         busy = db._stores.names["c1"]
@@ -185,7 +201,9 @@ def test_deletes_while_many_are_flushed_stay(tmp_path: Path) -> None:
         assert [db.count(name) for name in names(3)] == [8, 5, 8]
 
 
-def test_closing_flushes_all_that_can_be_and_tells_of_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_flushes_all_that_can_be_and_tells_of_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write, told = steps.write_rows, []
 
     def refused(storage: Any, name: str, collection: Any, *rest: Any) -> None:
@@ -200,7 +218,9 @@ def test_closing_flushes_all_that_can_be_and_tells_of_the_rest(tmp_path: Path, m
     monkeypatch.setattr(steps, "write_rows", refused)
     db.close()
     monkeypatch.undo()
-    assert [(event.job, event.reason) for event in told] == [("flush of collection c1", "a bad block")]
+    assert [(event.job, event.reason) for event in told] == [
+        ("flush of collection c1", "a bad block")
+    ]
     with Database.open(tmp_path, QUIET) as db:
         assert db._parts.replayed == 1 and [db.count(name) for name in names(4)] == [8] * 4
 
@@ -251,7 +271,9 @@ def test_rows_of_many_partitions_go_to_their_own_segments(tmp_path: Path) -> Non
         of = {partition.id: partition.tag for partition in version.partitions}
         segments = [each.segment for each in version.segments]
         found = {of[each.record.partition_id]: each.ids().tolist() for each in segments}
-        assert found == {tag: sorted(set(ids) - set(gone.tolist())) for tag, ids in wanted.items() if ids}
+        assert found == {
+            tag: sorted(set(ids) - set(gone.tolist())) for tag, ids in wanted.items() if ids
+        }
 
 
 def test_a_flush_by_names_refuses_an_unknown_one_first(tmp_path: Path) -> None:

@@ -26,7 +26,9 @@ def test_four_of_a_class_are_merged_three_are_not():
 
 
 def test_partitions_classes_and_indexed_segments_are_kept_apart():
-    mixed = [segment(i, partition=i % 2) for i in range(6)] + [segment(10 + i, mib=8) for i in range(3)]
+    mixed = [segment(i, partition=i % 2) for i in range(6)] + [
+        segment(10 + i, mib=8) for i in range(3)
+    ]
     assert merges(mixed, 1024 * MIB) == []
     assert merges([segment(i, indexed=i < 2) for i in range(5)], 1024 * MIB) == []
 
@@ -39,7 +41,10 @@ def test_segments_at_the_target_are_left_alone():
 def test_forced_merges_pack_to_the_target():
     assert forced_merges([segment(1), segment(2)], 1024 * MIB) == [(1, 2)]
     assert forced_merges([segment(i, mib=4) for i in range(5)], 10 * MIB) == [(0, 1, 2), (3, 4)]
-    assert forced_merges([segment(1), segment(2, partition=2), segment(3, indexed=True)], 1024 * MIB) == []
+    assert (
+        forced_merges([segment(1), segment(2, partition=2), segment(3, indexed=True)], 1024 * MIB)
+        == []
+    )
 
 
 @given(st.lists(st.integers(1, 40), max_size=40), st.integers(1, 64))
@@ -49,7 +54,10 @@ def test_forced_merges_converge(sizes, target):
     used = [key for group in groups for key in group]
     assert len(used) == len(set(used))
     by_id = {s.id: s for s in segments}
-    merged = [segment(1000 + n, mib=sum(by_id[k].data_bytes for k in g) // MIB) for n, g in enumerate(groups)]
+    merged = [
+        segment(1000 + n, mib=sum(by_id[k].data_bytes for k in g) // MIB)
+        for n, g in enumerate(groups)
+    ]
     remaining = [s for s in segments if s.id not in used] + merged
     assert len([s for s in remaining if s.data_bytes < target * MIB]) <= 2
     assert sum(s.data_bytes for s in remaining) == sum(s.data_bytes for s in segments)

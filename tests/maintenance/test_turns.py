@@ -1,4 +1,6 @@
-"""Where memory is short one index is built at a time in a process; who waits can be stopped and holds up nobody."""
+"""Where memory is short one index is built at a time in a process; who waits can be stopped and
+holds up nobody.
+"""
 
 from __future__ import annotations
 
@@ -40,9 +42,13 @@ def short() -> int:
 
 
 class Asker:
-    """A thread that asks for a turn, and holds it until it is told to end. `asked`: it has looked at what is left."""
+    """A thread that asks for a turn, and holds it until it is told to end. `asked`: it has looked
+    at what is left.
+    """
 
-    def __init__(self, turns: Turns, left: Callable[[], int], stop: Callable[[], bool] = never, need: int = 0) -> None:
+    def __init__(
+        self, turns: Turns, left: Callable[[], int], stop: Callable[[], bool] = never, need: int = 0
+    ) -> None:
         self.asked, self.inside, self.over = threading.Event(), threading.Event(), threading.Event()
         self.granted: bool | None = None
         self._turns, self._left, self._stop, self._need = turns, left, stop, need
@@ -190,7 +196,12 @@ def rows(count: int = ROWS) -> Any:
 def filled(
     folder: Path, seen: Seen, in_subprocess: bool = False, names: tuple[str, ...] = ("c",)
 ) -> Iterator[Database]:
-    settings = Settings(background=False, build_threads=1, build_in_subprocess=in_subprocess, index_rows_min=ROWS // 2)
+    settings = Settings(
+        background=False,
+        build_threads=1,
+        build_in_subprocess=in_subprocess,
+        index_rows_min=ROWS // 2,
+    )
     with Database.open(folder, settings, Events(seen.take)) as database:
         for name in names:
             database.create_collection(name, 8, 1024, MetricType.L2)
@@ -240,13 +251,17 @@ def test_short_of_memory_two_builds_never_overlap(
         nonlocal left
         specs.append(spec)
         assert seen.waiting.wait(PATIENCE)  # the other wants to build by now
-        others = [now.stage for key, now in database._stores.builds.items() if key != spec.segment_id]
+        others = [
+            now.stage for key, now in database._stores.builds.items() if key != spec.segment_id
+        ]
         overlapped.extend(stage for stage in others if stage != "waiting")
         left = SHORT // 2
 
     instead_of_builds(monkeypatch, step)
     with filled(tmp_path, seen, in_subprocess, ("c", "d")) as database:
-        assert ended(in_threads(*(lambda n=name: database.create_index(n, IVF) for name in ("c", "d"))))
+        assert ended(
+            in_threads(*(lambda n=name: database.create_index(n, IVF) for name in ("c", "d")))
+        )
         assert len(seen.of(IndexBuilt)) == 2 and not database._stores.builds
     assert not overlapped
     assert [spec.memory for spec in specs] == [
@@ -262,12 +277,16 @@ def test_with_much_memory_two_builds_overlap(
     monkeypatch.setattr(build, "memory_left", lambda: PLENTY)
     instead_of_builds(monkeypatch, lambda _: both.wait() and None)
     with filled(tmp_path, seen, in_subprocess, ("c", "d")) as database:
-        assert ended(in_threads(*(lambda n=name: database.create_index(n, IVF) for name in ("c", "d"))))
+        assert ended(
+            in_threads(*(lambda n=name: database.create_index(n, IVF) for name in ("c", "d")))
+        )
         assert len(seen.of(IndexBuilt)) == 2 and not both.broken
     assert not seen.waiting.is_set()
 
 
-def test_a_build_that_fails_hands_the_turn_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_that_fails_hands_the_turn_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen, failed, first = Seen(), [], []
     monkeypatch.setattr(build, "memory_left", short)
 
@@ -290,7 +309,9 @@ def test_a_build_that_fails_hands_the_turn_on(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("end", ["close", "drop_index", "drop_collection"])
-def test_who_waits_can_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+def test_who_waits_can_be_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
     """While somebody else in this process goes on building."""
     seen = Seen()
     monkeypatch.setattr(build, "memory_left", short)
@@ -311,7 +332,9 @@ def test_who_waits_can_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert not database._stores.builds and not seen.of(IndexBuilt)
 
 
-def test_a_build_that_is_stopped_before_its_turn_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_that_is_stopped_before_its_turn_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = Seen()
     monkeypatch.setattr(build, "memory_left", short)
     with filled(tmp_path, seen) as database, TURNS.turn(0, short, never):
@@ -319,12 +342,19 @@ def test_a_build_that_is_stopped_before_its_turn_says_so(tmp_path: Path, monkeyp
         (segment,) = state.segments.values()
         with pytest.raises(BuildStopped):
             build_index(
-                database._stores, replace(state.collection, index=IVF), segment.segment.record, seen.waiting.is_set
+                database._stores,
+                replace(state.collection, index=IVF),
+                segment.segment.record,
+                seen.waiting.is_set,
             )
 
 
-def test_the_thread_for_all_collections_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It leaves builds, and merges that end with one, for later, and does what else there is to do."""
+def test_the_thread_for_all_collections_does_not_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leaves builds, and merges that end with one, for later, and does what else there
+    is to do.
+    """
     seen = Seen()
     monkeypatch.setattr(build, "memory_left", lambda: PLENTY)
     with filled(tmp_path, seen) as database:

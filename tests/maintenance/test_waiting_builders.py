@@ -109,7 +109,10 @@ def test_one_build_after_the_other_finds_a_builder_that_waits(tmp_path, ran):
         assert [each.pid for each in ran][1] == following.pid
         assert len({each.pid for each in ran}) == 2 and all(each.returncode == 0 for each in ran)
         assert waiting(database).pid not in {each.pid for each in ran}
-    assert [event.index_type for event in seen if isinstance(event, IndexBuilt)] == ["IVF_FLAT", "IVF_SQ8"]
+    assert [event.index_type for event in seen if isinstance(event, IndexBuilt)] == [
+        "IVF_FLAT",
+        "IVF_SQ8",
+    ]
 
 
 def test_the_builder_of_the_next_segment_starts_beside_the_first(tmp_path, monkeypatch):
@@ -147,8 +150,15 @@ def test_a_builder_that_died_while_it_waited_is_replaced(tmp_path, monkeypatch, 
 
             monkeypatch.setattr(process, "_run", killing)
         database.create_index("c", SQ8)
-        assert doomed.returncode == -signal.SIGKILL and ran[-1] is not doomed and ran[-1].returncode == 0
-    assert [event.index_type for event in seen if isinstance(event, IndexBuilt)] == ["IVF_FLAT", "IVF_SQ8"]
+        assert (
+            doomed.returncode == -signal.SIGKILL
+            and ran[-1] is not doomed
+            and ran[-1].returncode == 0
+        )
+    assert [event.index_type for event in seen if isinstance(event, IndexBuilt)] == [
+        "IVF_FLAT",
+        "IVF_SQ8",
+    ]
 
 
 def test_a_build_that_is_stopped_ends_the_builder_that_waited_for_it(builders, ran):
@@ -214,7 +224,8 @@ from milvine.types import IndexSetting, IndexType, MetricType
 import numpy as np
 database = Database.open({str(tmp_path)!r})
 database.create_collection("c", 8, 1024, MetricType.L2)
-database.insert("c", np.random.default_rng(1).random(({ROWS}, 8), dtype=np.float32), np.arange({ROWS}))
+rows = np.random.default_rng(1).random(({ROWS}, 8), dtype=np.float32)
+database.insert("c", rows, np.arange({ROWS}))
 database.create_index("c", IndexSetting.of(IndexType.IVF_FLAT, {{"nlist": 16}}))
 print(database._parts.builders._spare.pid, flush=True)
 {end}
@@ -224,7 +235,9 @@ print(database._parts.builders._spare.pid, flush=True)
 
 
 @pytest.mark.parametrize(
-    "settings", [SETTINGS, Settings(background=False, build_threads=1, build_in_subprocess=False)], ids=["own", "ours"]
+    "settings",
+    [SETTINGS, Settings(background=False, build_threads=1, build_in_subprocess=False)],
+    ids=["own", "ours"],
 )
 def test_none_waits_where_nothing_would_be_built(tmp_path, monkeypatch, settings):
     prepared = []
@@ -261,7 +274,9 @@ def test_where_no_process_can_be_started_none_waits(builders, monkeypatch):
 @pytest.mark.parametrize("given", [None, "3"])
 def test_the_threads_of_numpy_are_bounded_and_those_of_faiss_as_they_were(given):
     name = "OPENBLAS_NUM_THREADS"
-    around = {key: value for key, value in os.environ.items() if key != name} | ({name: given} if given else {})
+    around = {key: value for key, value in os.environ.items() if key != name} | (
+        {name: given} if given else {}
+    )
     seen = process._START.replace("import numpy\n", "import numpy\nprint(os.environ[name])\n")
     code = seen.replace("sys.exit(main())", "print(os.environ.get(name))")
     told = subprocess.run(running(code), env=around, stdout=subprocess.PIPE)
@@ -280,10 +295,17 @@ def test_a_builder_that_is_killed_says_what_it_may_be_and_hurts_nothing(tmp_path
     killed = INSTEAD.format("os.kill(os.getpid(), signal.SIGKILL)")
     monkeypatch.setattr(process, "_START", killed)
     with filled(tmp_path) as database:
-        with pytest.raises(BuildFailed, match=r"^Cannot build .*: the builder ended with code -9 \(out of memory\?\)$"):
+        with pytest.raises(
+            BuildFailed,
+            match=r"^Cannot build .*: the builder ended with code -9 \(out of memory\?\)$",
+        ):
             database.create_index("c", IVF)
         assert not database._stores.builds
-        assert database.search("c", Query(vectors()[:3], 1, {"nprobe": 1})).ids[:, 0].tolist() == [0, 1, 2]
+        assert database.search("c", Query(vectors()[:3], 1, {"nprobe": 1})).ids[:, 0].tolist() == [
+            0,
+            1,
+            2,
+        ]
         monkeypatch.undo()
         database.create_index("c", IVF)
         (segment,) = database.stats("c").partitions[0].segments
@@ -313,25 +335,33 @@ def test_an_interrupted_build_is_ended_and_not_waited_for(monkeypatch):
     monkeypatch.setattr(process, "_wait", interrupted)
     started = process._started()
     with pytest.raises(KeyboardInterrupt):
-        process._run(started, BuildSpec("", "", 1, "", 1, 8, 1, 2, "{}", 1, 60), untold, lambda: False)
+        process._run(
+            started, BuildSpec("", "", 1, "", 1, 8, 1, 2, "{}", 1, 60), untold, lambda: False
+        )
     assert started.returncode == -signal.SIGKILL
 
 
 @pytest.fixture
 def no_children_to_wait_for():
-    """As programs set it that start processes and never ask how they ended: every code is 0 then."""
+    """As programs set it that start processes and never ask how they ended: every code is
+    0 then.
+    """
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     yield
     signal.signal(signal.SIGCHLD, before)
 
 
-def test_a_build_is_known_by_its_word_not_by_its_code(tmp_path, monkeypatch, no_children_to_wait_for):
+def test_a_build_is_known_by_its_word_not_by_its_code(
+    tmp_path, monkeypatch, no_children_to_wait_for
+):
     seen = []
     with filled(tmp_path, seen=seen) as database:
         database.create_index("c", IVF)
         built = [event for event in seen if isinstance(event, IndexBuilt)]
         assert len(built) == 1
-        monkeypatch.setattr(process, "_START", INSTEAD.format("os.kill(os.getpid(), signal.SIGKILL)"))
+        monkeypatch.setattr(
+            process, "_START", INSTEAD.format("os.kill(os.getpid(), signal.SIGKILL)")
+        )
         process.Builders.close(database._parts.builders)
         with pytest.raises(BuildFailed):
             database.create_index("c", SQ8)

@@ -14,7 +14,9 @@ from milvine.maintenance import worker
 from milvine.types import MetricType
 
 
-def test_an_unforeseen_error_ends_neither_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unforeseen_error_ends_neither_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[Event] = []
     broken = True
     due = worker._due
@@ -29,7 +31,11 @@ def test_an_unforeseen_error_ends_neither_thread(tmp_path: Path, monkeypatch: py
     with Database.open(tmp_path / "db", settings, Events(seen.append)) as database:
         database.create_collection("c", 4, 1024, MetricType.L2)
         database.insert("c", np.ones((3, 4), np.float32), None)
-        _until(lambda: any(isinstance(event, JobFailed) and "KeyError" in event.reason for event in seen))
+        _until(
+            lambda: any(
+                isinstance(event, JobFailed) and "KeyError" in event.reason for event in seen
+            )
+        )
         broken = False
         _until(lambda: any(isinstance(event, Flushed) for event in seen))
 

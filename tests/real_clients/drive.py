@@ -1,6 +1,8 @@
-"""Drives `from milvus import Milvus` through its paces and prints what every call returned, as JSON.
+"""Drives `from milvus import Milvus` through its paces and prints what every call returned, as
+JSON.
 
-Runs by itself, in whatever environment has a `milvus` package: pymilvus 1.1.2, 0.2.14 or Milvine's own client.
+Runs by itself, in whatever environment has a `milvus` package: pymilvus 1.1.2, 0.2.14 or Milvine's
+own client.
 
     drive.py life PORT          create, index, insert, search, delete, ..., drop
     drive.py page PORT < JSON   a list of lines, typed one after another
@@ -41,7 +43,13 @@ def told(value: Any) -> Any:
         rows = [[(hit.id, round(hit.distance, 4)) for hit in row] for row in value]
         lengths = [len(row) for row in value]
         shown = " ".join(repr(value).split())
-        return {"shape": list(value.shape), "rows": rows, "ids": value.id_array, "lengths": lengths, "repr": shown}
+        return {
+            "shape": list(value.shape),
+            "rows": rows,
+            "ids": value.id_array,
+            "lengths": lengths,
+            "repr": shown,
+        }
     return repr(value)
 
 
@@ -58,7 +66,12 @@ def rows_of(seed: int, count: int) -> list[list[float]]:
 
 
 def collections(m: Any, answers: Answers) -> None:
-    param = {"collection_name": NAME, "dimension": DIMENSION, "index_file_size": 32, "metric_type": MetricType.L2}
+    param = {
+        "collection_name": NAME,
+        "dimension": DIMENSION,
+        "index_file_size": 32,
+        "metric_type": MetricType.L2,
+    }
     answers["no collection yet"] = attempt(m.has_collection, NAME)
     answers["create"] = attempt(m.create_collection, param)
     answers["create again"] = attempt(m.create_collection, param)
@@ -87,7 +100,9 @@ def partitions(m: Any, answers: Answers) -> None:
 def rows(m: Any, answers: Answers) -> None:
     vectors = rows_of(2, ROWS)
     answers["insert"] = attempt(m.insert, NAME, vectors, list(range(ROWS)))[0]
-    answers["insert into tag01"] = attempt(m.insert, NAME, rows_of(3, 50), list(range(ROWS, ROWS + 50)), "tag01")
+    answers["insert into tag01"] = attempt(
+        m.insert, NAME, rows_of(3, 50), list(range(ROWS, ROWS + 50)), "tag01"
+    )
     answers["insert without ids"] = attempt(m.insert, NAME, vectors[:2])
     answers["insert another width"] = attempt(m.insert, NAME, [[1.0, 2.0]], [1])
     answers["insert into tag09"] = attempt(m.insert, NAME, vectors[:1], [1], "tag09")
@@ -97,14 +112,22 @@ def rows(m: Any, answers: Answers) -> None:
     status, found = m.get_entity_by_id(NAME, [7, 999_999, 7, ROWS + 1])
     answers["get"] = [told(status), [[round(number, 5) for number in vector] for vector in found]]
     answers["get from tag01"] = attempt(m.get_entity_by_id, NAME, [7], partition_tag="tag01")
-    wanted = [[round(number, 5) for number in vectors[7]], [], [round(number, 5) for number in vectors[7]]]
+    wanted = [
+        [round(number, 5) for number in vectors[7]],
+        [],
+        [round(number, 5) for number in vectors[7]],
+    ]
     answers["got what was stored"] = answers["get"][1][:3] == wanted
 
 
 def stats(m: Any) -> Any:
     """Statistics without what depends on the moment: segments, their names and sizes."""
     status, value = m.get_collection_stats(NAME)
-    return [told(status), value["row_count"], [(part["tag"], part["row_count"]) for part in value["partitions"]]]
+    return [
+        told(status),
+        value["row_count"],
+        [(part["tag"], part["row_count"]) for part in value["partitions"]],
+    ]
 
 
 def built(m: Any) -> list[str]:
@@ -125,7 +148,9 @@ def indexes(m: Any, answers: Answers) -> None:
     answers["search with ef below topk"] = attempt(m.search, NAME, 50, queries, params={"ef": 10})
     answers["nlist 0"] = attempt(m.create_index, NAME, IndexType.IVF_FLAT, {"nlist": 0})
     answers["nlist missing"] = attempt(m.create_index, NAME, IndexType.IVF_FLAT, {})
-    answers["m that does not divide"] = attempt(m.create_index, NAME, IndexType.IVF_PQ, {"nlist": 64, "m": 7})
+    answers["m that does not divide"] = attempt(
+        m.create_index, NAME, IndexType.IVF_PQ, {"nlist": 64, "m": 7}
+    )
     answers["SQ8H"] = attempt(m.create_index, NAME, IndexType.IVF_SQ8H, {"nlist": 64})
     answers["drop index"] = attempt(m.drop_index, NAME)
     answers["setting after drop"] = attempt(m.get_index_info, NAME)
@@ -135,7 +160,12 @@ def searches(m: Any, answers: Answers) -> None:
     queries = rows_of(3, 2)
     answers["search all"] = attempt(m.search, NAME, 3, queries, params={"nprobe": 16})
     answers["search tag01"] = attempt(
-        m.search, collection_name=NAME, query_records=queries, top_k=3, partition_tags=["tag01"], params={}
+        m.search,
+        collection_name=NAME,
+        query_records=queries,
+        top_k=3,
+        partition_tags=["tag01"],
+        params={},
     )
     answers["search by pattern"] = attempt(m.search, NAME, 1, queries, ["tag0.", "nothing"], {})
     answers["search more than there is"] = attempt(m.search, NAME, 60, queries[:1], ["tag01"], {})
@@ -161,12 +191,16 @@ def deletes(m: Any, answers: Answers) -> None:
 
 def generated_ids(m: Any, answers: Answers) -> None:
     name = "generated"
-    answers["create generated"] = attempt(m.create_collection, {"collection_name": name, "dimension": DIMENSION})
+    answers["create generated"] = attempt(
+        m.create_collection, {"collection_name": name, "dimension": DIMENSION}
+    )
     status, ids = m.insert(name, rows_of(4, 30))
     answers["generated"] = [told(status), len(ids), ids == sorted(set(ids)), min(ids) > 1 << 59]
     answers["given after generated"] = attempt(m.insert, name, rows_of(4, 1), [1])
     answers["flush generated"] = attempt(m.flush, [name])
-    answers["find generated"] = m.search(name, 1, rows_of(4, 30), params={})[1].id_array == [[id] for id in ids]
+    answers["find generated"] = m.search(name, 1, rows_of(4, 30), params={})[1].id_array == [
+        [id] for id in ids
+    ]
     answers["drop generated"] = attempt(m.drop_collection, name)
 
 
@@ -182,7 +216,9 @@ def binary(m: Any, answers: Answers) -> None:
     answers["search binary"] = attempt(m.search, name, 3, [b"\x07\x00", b"\xff\x01"], params={})
     answers["search binary for floats"] = attempt(m.search, name, 3, [[1.0, 2.0]], params={})
     answers["binary IVF_FLAT"] = attempt(m.create_index, name, IndexType.IVF_FLAT, {"nlist": 16})
-    answers["binary HNSW"] = attempt(m.create_index, name, IndexType.HNSW, {"M": 16, "efConstruction": 200})
+    answers["binary HNSW"] = attempt(
+        m.create_index, name, IndexType.HNSW, {"M": 16, "efConstruction": 200}
+    )
     answers["delete binary"] = attempt(m.delete_entity_by_id, name, [7])
     answers["drop binary"] = attempt(m.drop_collection, name)
     odd = {"collection_name": name, "dimension": 12, "metric_type": MetricType.HAMMING}
@@ -212,8 +248,12 @@ def errors(m: Any, answers: Answers) -> None:
         answers[f"{label} of missing"] = attempt(call, name, *args)
     answers["flush of missing"] = attempt(m.flush, [name])
     for label, change in [("0", 0), ("32769", 32769)]:
-        answers[f"dimension {label}"] = attempt(m.create_collection, {"collection_name": "bad", "dimension": change})
-    answers["illegal name"] = attempt(m.create_collection, {"collection_name": "9bad", "dimension": 4})
+        answers[f"dimension {label}"] = attempt(
+            m.create_collection, {"collection_name": "bad", "dimension": change}
+        )
+    answers["illegal name"] = attempt(
+        m.create_collection, {"collection_name": "9bad", "dimension": 4}
+    )
     tiny = {"collection_name": "bad", "dimension": 4, "index_file_size": 0}
     answers["illegal file size"] = attempt(m.create_collection, tiny)
     answers["no dimension"] = attempt(m.create_collection, {"collection_name": "bad"})
@@ -227,7 +267,17 @@ def errors(m: Any, answers: Answers) -> None:
 def life(m: Any) -> Answers:
     answers: Answers = {"version": attempt(m.server_version), "status": attempt(m.server_status)}
     answers["command"] = attempt(m._cmd, "no such command")
-    for part in (collections, partitions, rows, indexes, searches, deletes, generated_ids, binary, errors):
+    for part in (
+        collections,
+        partitions,
+        rows,
+        indexes,
+        searches,
+        deletes,
+        generated_ids,
+        binary,
+        errors,
+    ):
         part(m, answers)
     answers["drop"] = attempt(m.drop_collection, NAME)
     answers["gone"] = attempt(m.has_collection, NAME)

@@ -1,4 +1,5 @@
-"""Drives `from milvus import Milvus` over its HTTP handler and prints what every call returned, as JSON.
+"""Drives `from milvus import Milvus` over its HTTP handler and prints what every call returned, as
+JSON.
 
 Runs by itself, in an environment that has pymilvus 1.1.2:
 
@@ -34,7 +35,12 @@ def told(value: Any) -> Any:
 def life(m: Any) -> dict[str, Any]:
     numbers = random.Random(1)
     rows = [[numbers.random() for _ in range(DIMENSION)] for _ in range(300)]
-    param = {"collection_name": NAME, "dimension": DIMENSION, "index_file_size": 32, "metric_type": MetricType.L2}
+    param = {
+        "collection_name": NAME,
+        "dimension": DIMENSION,
+        "index_file_size": 32,
+        "metric_type": MetricType.L2,
+    }
     bits = {"collection_name": "bits", "dimension": 16, "metric_type": MetricType.HAMMING}
     answers: dict[str, Any] = {}
 
@@ -62,13 +68,20 @@ def life(m: Any) -> dict[str, Any]:
     do("flush", m.flush, [NAME])
     do("count", m.count_entities, NAME)
     stats = m.get_collection_stats(NAME)
-    answers["stats"] = [told(stats[0]), stats[1]["row_count"], [part["tag"] for part in stats[1]["partitions"]]]
+    answers["stats"] = [
+        told(stats[0]),
+        stats[1]["row_count"],
+        [part["tag"] for part in stats[1]["partitions"]],
+    ]
     segment = stats[1]["partitions"][1]["segments"][0]["name"]
     do("ids in segment", m.list_id_in_segment, NAME, segment)
     do("search in segment", m.search_in_segment, NAME, [segment], rows[:1], 1, params={"nprobe": 1})
     status, found = m.get_entity_by_id(NAME, [7, 999])
     answers["get"] = [told(status), [[round(number, 5) for number in vector] for vector in found]]
-    answers["got what was stored"] = answers["get"][1] == [[round(number, 5) for number in rows[7]], []]
+    answers["got what was stored"] = answers["get"][1] == [
+        [round(number, 5) for number in rows[7]],
+        [],
+    ]
     do("index", m.create_index, NAME, IndexType.IVF_FLAT, {"nlist": 16})
     do("index info", m.get_index_info, NAME)
     do("index that cannot be", m.create_index, NAME, IndexType.IVF_FLAT, {"nlist": 0})

@@ -1,4 +1,5 @@
-"""The calls about segments, memory and configuration, and the types of index that `drive.py` leaves out.
+"""The calls about segments, memory and configuration, and the types of index that `drive.py` leaves
+out.
 
 drive_segments.py PORT
 """
@@ -16,7 +17,11 @@ from milvus import IndexType, MetricType, Milvus
 NAME, DIMENSION, ROWS = "parts", 16, 4200
 TYPES: list[tuple[str, dict[str, int], dict[str, int]]] = [
     ("IVF_SQ8H", {"nlist": 16}, {"nprobe": 16}),
-    ("RNSG", {"search_length": 40, "out_degree": 20, "candidate_pool_size": 50, "knng": 20}, {"search_length": 50}),
+    (
+        "RNSG",
+        {"search_length": 40, "out_degree": 20, "candidate_pool_size": 50, "knng": 20},
+        {"search_length": 50},
+    ),
     ("ANNOY", {"n_trees": 8}, {"search_k": -1}),
 ]
 BITS = ("HAMMING", "JACCARD", "TANIMOTO", "SUBSTRUCTURE", "SUPERSTRUCTURE")
@@ -30,7 +35,10 @@ def names_of(m: Any, name: str) -> list[str]:
 
 def segments(m: Any, answers: Answers) -> None:
     vectors = rows_of(5, ROWS)
-    attempt(m.create_collection, {"collection_name": NAME, "dimension": DIMENSION, "metric_type": MetricType.L2})
+    attempt(
+        m.create_collection,
+        {"collection_name": NAME, "dimension": DIMENSION, "metric_type": MetricType.L2},
+    )
     attempt(m.insert, NAME, vectors, list(range(ROWS)))
     attempt(m.flush, [NAME])
     name = names_of(m, NAME)[0]
@@ -40,10 +48,14 @@ def segments(m: Any, answers: Answers) -> None:
     answers["ids of an illegal segment"] = attempt(m.list_id_in_segment, NAME, "")
     answers["ids, no collection"] = attempt(m.list_id_in_segment, "missing", name)
     answers["in the segment"] = attempt(m.search_in_segment, NAME, [int(name)], vectors[3:5], 2, {})
-    answers["in the segment, by text"] = attempt(m.search_in_segment, NAME, [name], vectors[3:4], 1, {})
+    answers["in the segment, by text"] = attempt(
+        m.search_in_segment, NAME, [name], vectors[3:4], 1, {}
+    )
     answers["in no segment"] = attempt(m.search_in_segment, NAME, [7], vectors[:1], 1, {})
     answers["in an illegal segment"] = attempt(m.search_in_segment, NAME, ["x"], vectors[:1], 1, {})
-    answers["in the segment, topk 0"] = attempt(m.search_in_segment, NAME, [int(name)], vectors[:1], 0, {})
+    answers["in the segment, topk 0"] = attempt(
+        m.search_in_segment, NAME, [int(name)], vectors[:1], 0, {}
+    )
     future = m.search_in_segment(NAME, [int(name)], vectors[3:4], 1, {}, _async=True)
     answers["in the segment, later"] = told(future.result())
 
@@ -91,14 +103,22 @@ def bits(m: Any, answers: Answers) -> None:
     vectors = [bytes([at % 251 + 1, at // 16 % 256]) for at in range(ROWS)]
     for metric in BITS:
         name = metric.lower()
-        param = {"collection_name": name, "dimension": 16, "metric_type": getattr(MetricType, metric)}
+        param = {
+            "collection_name": name,
+            "dimension": 16,
+            "metric_type": getattr(MetricType, metric),
+        }
         answers[f"create {metric}"] = attempt(m.create_collection, param)
         answers[f"insert {metric}"] = attempt(m.insert, name, vectors, list(range(ROWS)))[0]
         attempt(m.flush, [name])
         answers[f"exact {metric}"] = attempt(m.search, name, 3, vectors[100:102], params={})
         answers[f"build {metric}"] = attempt(m.create_index, name, IndexType.IVF_FLAT, {"nlist": 8})
-        answers[f"IVF_FLAT {metric}"] = attempt(m.search, name, 3, vectors[100:102], params={"nprobe": 8})
-        answers[f"HNSW {metric}"] = attempt(m.create_index, name, IndexType.HNSW, {"M": 16, "efConstruction": 200})
+        answers[f"IVF_FLAT {metric}"] = attempt(
+            m.search, name, 3, vectors[100:102], params={"nprobe": 8}
+        )
+        answers[f"HNSW {metric}"] = attempt(
+            m.create_index, name, IndexType.HNSW, {"M": 16, "efConstruction": 200}
+        )
         attempt(m.drop_collection, name)
 
 

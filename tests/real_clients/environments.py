@@ -11,8 +11,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache" / "real-clients"
-# What the old clients import. Their own pins name a grpcio that no current Python has wheels for. Beside the pins:
-# their generated code needs the old protobuf, and pkg_resources is no longer in setuptools.
+# What the old clients import. Their own pins name a grpcio that no current Python has wheels for.
+# Beside the pins: their generated code needs the old protobuf, and pkg_resources is no longer in
+# setuptools.
 _IMPORTS = ("protobuf<3.21", "grpcio", "ujson", "requests", "numpy", "setuptools<81")
 _BEST_FIRST = ("3.11", "3.10", "3.12", "3.13")
 
@@ -43,18 +44,31 @@ def python_with(client: str) -> Path:
 
 def _interpreters() -> Iterator[tuple[str, str]]:
     listing = subprocess.run(
-        ["sh", str(ROOT / "scripts" / "pythons")], capture_output=True, text=True, timeout=60, check=False
+        ["sh", str(ROOT / "scripts" / "pythons")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     ).stdout
     found = dict(line.split(" ", 1) for line in listing.splitlines())
     return ((version, found[version]) for version in _BEST_FIRST if version in found)
 
 
 def _make(folder: Path, interpreter: str, client: str) -> None:
-    """Made aside and moved into place whole, so that an interrupted run leaves nothing half done."""
+    """Made aside and moved into place whole, so that an interrupted run leaves nothing
+    half done.
+    """
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as aside:
         _run(interpreter, "-m", "venv", f"{aside}/env")
-        pip = (f"{aside}/env/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+        pip = (
+            f"{aside}/env/bin/python",
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        )
         _run(*pip, "--no-deps", client)
         _run(*pip, *_IMPORTS)
         _run(f"{aside}/env/bin/python", "-c", "import milvus")
@@ -63,8 +77,14 @@ def _make(folder: Path, interpreter: str, client: str) -> None:
 
 
 def _run(*command: str) -> None:
-    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-    subprocess.run(command, check=True, capture_output=True, text=True, timeout=600, env=environment)
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONPATH", "PYTHONHOME")
+    }
+    subprocess.run(
+        command, check=True, capture_output=True, text=True, timeout=600, env=environment
+    )
 
 
 def _last_lines(error: Exception) -> str:

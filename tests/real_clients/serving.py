@@ -11,14 +11,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SET = {"MILVINE_CACHE_INSERT_BUFFER_SIZE": "1GB"}  # the default, which limited memory would make smaller
+# The default, which limited memory would make smaller.
+SET = {"MILVINE_CACHE_INSERT_BUFFER_SIZE": "1GB"}
 HERE = {**os.environ, **SET, "PYTHONPATH": str(ROOT / "src")}
 
 
 @contextmanager
 def serving(folder: Path, *options: str) -> Iterator[int]:
     """The port of a server with its data in `folder`, stopped when the block ends."""
-    command = [sys.executable, "-m", "milvine", "serve", "--port", "0", "--data", str(folder), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "milvine",
+        "serve",
+        "--port",
+        "0",
+        "--data",
+        str(folder),
+        *options,
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=HERE) as server:
         try:
             yield _port(server)

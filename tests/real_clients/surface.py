@@ -1,4 +1,5 @@
-"""Prints the public surface of whatever `milvus` package is installed, as JSON: one flat dict, path -> what is there.
+"""Prints the public surface of whatever `milvus` package is installed, as JSON: one flat dict, path
+-> what is there.
 
 Runs by itself, in the environment of pymilvus and in Milvine's own.
 """
@@ -14,13 +15,28 @@ from typing import Any
 import milvus
 
 MODULES = ("exceptions", "abstract", "types", "asynch", "prepare", "hooks", "stub")
-RESULTS = ("CollectionSchema", "IndexParam", "PartitionParam", "QueryResult", "RowQueryResult", "TopKQueryResult")
+RESULTS = (
+    "CollectionSchema",
+    "IndexParam",
+    "PartitionParam",
+    "QueryResult",
+    "RowQueryResult",
+    "TopKQueryResult",
+)
 
 
 def parameters(function: Any) -> list[str]:
     """Names and defaults of what may be given by position; keywords alone are not seen."""
-    given = [p for p in inspect.signature(function).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    return [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in given if p.name != "self"]
+    given = [
+        p
+        for p in inspect.signature(function).parameters.values()
+        if p.kind is p.POSITIONAL_OR_KEYWORD
+    ]
+    return [
+        p.name if p.default is p.empty else f"{p.name}={p.default!r}"
+        for p in given
+        if p.name != "self"
+    ]
 
 
 def takes_any_keyword(function: Any) -> bool:
@@ -32,7 +48,11 @@ def public(thing: Any) -> list[str]:
 
 
 def methods(kind: Any) -> dict[str, Any]:
-    names = [name for name in [*public(kind), "_cmd", "__init__"] if inspect.isroutine(getattr(kind, name, None))]
+    names = [
+        name
+        for name in [*public(kind), "_cmd", "__init__"]
+        if inspect.isroutine(getattr(kind, name, None))
+    ]
     return {name: getattr(kind, name) for name in names}
 
 
@@ -44,7 +64,9 @@ def surface() -> dict[str, Any]:
     found: dict[str, Any] = {f"milvus.{name}": True for name in milvus.__all__}
     for name, method in methods(milvus.Milvus).items():
         found[f"Milvus.{name}"] = parameters(method)
-    found["Milvus, any keyword"] = [n for n, method in methods(milvus.Milvus).items() if takes_any_keyword(method)]
+    found["Milvus, any keyword"] = [
+        n for n, method in methods(milvus.Milvus).items() if takes_any_keyword(method)
+    ]
     for name in public(milvus.Milvus):
         if isinstance(inspect.getattr_static(milvus.Milvus, name), property):
             found[f"Milvus.{name}"] = "property"
@@ -67,7 +89,9 @@ def module_surface(module: Any, short: str) -> dict[str, Any]:
     """Classes that a module of pymilvus defines; of those that one of Milvine's passes on, all."""
     found: dict[str, Any] = {}
     for name, kind in vars(module).items():
-        if not inspect.isclass(kind) or not kind.__module__.startswith((module.__name__, "milvine")):
+        if not inspect.isclass(kind) or not kind.__module__.startswith(
+            (module.__name__, "milvine")
+        ):
             continue
         path = f"milvus.client.{short}.{name}"
         found[path] = bases(kind) if issubclass(kind, Exception) else True
@@ -77,7 +101,9 @@ def module_surface(module: Any, short: str) -> dict[str, Any]:
             found[f"{path}."] = public(kind)
         if short == "hooks":
             found[f"{path}."] = {
-                hook: parameters(method) for hook, method in methods(kind).items() if hook != "__init__"
+                hook: parameters(method)
+                for hook, method in methods(kind).items()
+                if hook != "__init__"
             }
     return found
 

@@ -22,15 +22,26 @@ pytestmark = pytest.mark.real_client
 DRIVE = Path(__file__).with_name("drive_http.py")
 SUCCESS = [0, "Success"]
 GONE = (
-    "Collection {} does not exist. Use milvus.has_collection to verify whether the collection exists. "
-    "You also can check whether the collection name exists."
+    "Collection {} does not exist. Use milvus.has_collection to verify whether the collection"
+    " exists. You also can check whether the collection name exists."
 )
 
 
 @contextmanager
 def serving_http(folder: Path) -> Iterator[int]:
     """The HTTP port of a server with its data in `folder`."""
-    command = [sys.executable, "-m", "milvine", "serve", "--port", "0", "--http-port", "0", "--data", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "milvine",
+        "serve",
+        "--port",
+        "0",
+        "--http-port",
+        "0",
+        "--data",
+        str(folder),
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=HERE) as server:
         try:
             assert server.stdout is not None
@@ -54,7 +65,9 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Any:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with serving_http(tmp_path_factory.mktemp("http")) as port:
         command = [str(python), str(DRIVE), str(port)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=240, env=environment, check=False
+        )
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout)
 
@@ -69,10 +82,16 @@ def test_collections(life: Any) -> None:
     assert life["create"] == [0, "Create table successfully!"]
     assert life["create again"] == [9, "Collection already exists"]
     assert life["has"] == [SUCCESS, True] and life["has none"] == [SUCCESS, False]
-    assert life["list"] == [SUCCESS, ["over_http"]] and "dimension=16, index_file_size=32" in life["info"][1]
+    assert (
+        life["list"] == [SUCCESS, ["over_http"]]
+        and "dimension=16, index_file_size=32" in life["info"][1]
+    )
     assert life["stats"] == [SUCCESS, 302, ["_default", "p"]]
     assert life["no such collection"] == [[4, GONE.format("none")], None]
-    assert life["drop"] == [0, "Delete successfully!"] and life["drop again"] == [4, GONE.format("over_http")]
+    assert life["drop"] == [0, "Delete successfully!"] and life["drop again"] == [
+        4,
+        GONE.format("over_http"),
+    ]
 
 
 def test_partitions(life: Any) -> None:
@@ -107,4 +126,7 @@ def test_indexes(life: Any) -> None:
 
 def test_binary(life: Any) -> None:
     assert life["create binary"][0] == 0 and life["insert binary"][1] == [1, 2]
-    assert life["get binary"] == [SUCCESS, ["00ff"]] and life["search binary"] == [SUCCESS, [[[1, 0.0]]]]
+    assert life["get binary"] == [SUCCESS, ["00ff"]] and life["search binary"] == [
+        SUCCESS,
+        [[[1, 0.0]]],
+    ]

@@ -1,4 +1,5 @@
-"""The public surface of our `milvus` package beside that of pymilvus 1.1.2: everything it has is here, alike.
+"""The public surface of our `milvus` package beside that of pymilvus 1.1.2: everything it has is
+here, alike.
 
 Of 0.2.14 every method and argument is here but for the hybrid ones, which no server of 1.x takes.
 """
@@ -66,7 +67,9 @@ MORE = {
 def surface(python: str | Path, **more: str) -> Any:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | more
     command = [str(python), str(Path(__file__).with_name("surface.py"))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env=environment, check=False
+    )
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout)
 
@@ -99,14 +102,18 @@ def differs(path: str, their: Any, our: Any) -> bool:
 def test_everything_they_have_is_here(theirs: Any, ours: Any) -> None:
     assert len(theirs) > 150
     different = {
-        path: (their, ours.get(path)) for path, their in theirs.items() if differs(path, their, ours.get(path))
+        path: (their, ours.get(path))
+        for path, their in theirs.items()
+        if differs(path, their, ours.get(path))
     }
     assert {path: pair for path, pair in different.items() if path not in DIFFERENT} == {}
     assert set(DIFFERENT) - set(different) == set(), "allowed, but no longer different"
 
 
 def test_what_is_here_besides_is_known(theirs: Any, ours: Any) -> None:
-    besides = {path for path in ours if path not in theirs and not path.startswith("milvus.client.")}
+    besides = {
+        path for path in ours if path not in theirs and not path.startswith("milvus.client.")
+    }
     assert besides == set(MORE)
 
 
@@ -114,4 +121,6 @@ def test_arguments_of_0_2_are_taken(ours: Any) -> None:
     old = surface_of("pymilvus==0.2.14")
     calls = {path: given for path, given in old.items() if path.startswith(("Milvus.", "Prepare."))}
     assert len(calls) > 50
-    assert {path for path, given in calls.items() if not set(given) <= set(ours.get(path, ()))} == HYBRID_OR_INTERNAL
+    assert {
+        path for path, given in calls.items() if not set(given) <= set(ours.get(path, ()))
+    } == HYBRID_OR_INTERNAL

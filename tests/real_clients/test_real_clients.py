@@ -1,4 +1,6 @@
-"""pymilvus from PyPI against `milvine serve`, and Milvine's own client beside it: same calls, same answers."""
+"""pymilvus from PyPI against `milvine serve`, and Milvine's own client beside it: same calls, same
+answers.
+"""
 
 from __future__ import annotations
 
@@ -20,19 +22,29 @@ pytestmark = pytest.mark.real_client
 DRIVE = Path(__file__).with_name("drive.py")
 OWN = {"PYTHONPATH": str(ROOT / "src")}
 GONE = (
-    "Collection missing does not exist. Use milvus.has_collection to verify whether the collection exists. "
-    "You also can check whether the collection name exists."
+    "Collection missing does not exist. Use milvus.has_collection to verify whether the collection"
+    " exists. You also can check whether the collection name exists."
 )
 SERVERS = {"pymilvus==1.1.2": [], "pymilvus==0.2.14": ["--report-version", "0.10.6"]}
 # 0.2.14 prints the index type by its older name, and cannot name a partition to get rows from.
 DIFFERENT = {"pymilvus==1.1.2": set(), "pymilvus==0.2.14": {"setting IVF_FLAT", "get from tag01"}}
 
 
-def drive(python: str | Path, what: str, port: int, text: str = "", more: dict[str, str] | None = None) -> Any:
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | (more or {})
+def drive(
+    python: str | Path, what: str, port: int, text: str = "", more: dict[str, str] | None = None
+) -> Any:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | (
+        more or {}
+    )
     command = [str(python), str(DRIVE), what, str(port)]
     done = subprocess.run(
-        command, input=text, capture_output=True, text=True, timeout=240, env=environment, check=False
+        command,
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=environment,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout)
@@ -56,7 +68,9 @@ def python(client: str) -> Path:
 
 @pytest.fixture(scope="module")
 def lives(client: str, python: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
-    """The answers to the same life, led through pymilvus and through Milvine's client, on one server each."""
+    """The answers to the same life, led through pymilvus and through Milvine's client, on one
+    server each.
+    """
     with serving(tmp_path_factory.mktemp("theirs"), *SERVERS[client]) as port:
         theirs = drive(python, "life", port)
     with serving(tmp_path_factory.mktemp("ours"), *SERVERS[client]) as port:
@@ -77,15 +91,28 @@ def test_collections(life: Any) -> None:
     assert life["no collection yet"] == [ok("Success"), False]
     assert life["create"] == ok("Create collection successfully!")
     assert life["create again"] == [9, "Collection already exists"]
-    assert life["has"] == [ok("Success"), True] and life["list"] == [ok("Show collections successfully!"), ["life"]]
-    assert life["info"][1] == (
-        "CollectionSchema(collection_name='life', dimension=16, index_file_size=32, metric_type=<MetricType: L2>)"
+    assert life["has"] == [ok("Success"), True] and life["list"] == [
+        ok("Show collections successfully!"),
+        ["life"],
+    ]
+    assert (
+        life["info"][1]
+        == "CollectionSchema(collection_name='life', dimension=16, index_file_size=32,"
+        " metric_type=<MetricType: L2>)"
     )
     empty = {"partitions": [{"row_count": 0, "segments": None, "tag": "_default"}], "row_count": 0}
-    assert life["empty stats"] == [ok("Success"), empty] and life["empty count"] == [ok("Success!"), 0]
-    assert life["empty search"][0] == ok("Search vectors successfully!") and life["empty search"][1]["shape"] == [0, 0]
+    assert life["empty stats"] == [ok("Success"), empty] and life["empty count"] == [
+        ok("Success!"),
+        0,
+    ]
+    assert life["empty search"][0] == ok("Search vectors successfully!") and life["empty search"][
+        1
+    ]["shape"] == [0, 0]
     assert life["empty get"] == [[1, "Collection or partition is empty"], []]
-    assert life["drop"] == ok("Delete collection successfully!") and life["gone"] == [ok("Success"), False]
+    assert life["drop"] == ok("Delete collection successfully!") and life["gone"] == [
+        ok("Success"),
+        False,
+    ]
 
 
 def test_partitions(life: Any) -> None:
@@ -103,7 +130,10 @@ def test_rows(life: Any) -> None:
     assert life["insert"] == ok("Add vectors successfully!")
     assert life["insert into tag01"] == [ok("Add vectors successfully!"), list(range(4500, 4550))]
     assert life["insert without ids"] == [
-        [12, "Entities IDs are user-defined. Please provide IDs for all entities of the collection."],
+        [
+            12,
+            "Entities IDs are user-defined. Please provide IDs for all entities of the collection.",
+        ],
         [],
     ]
     assert life["insert another width"] == [
@@ -131,12 +161,21 @@ def test_indexes(life: Any) -> None:
         assert found[0] == ok("Search vectors successfully!") and found[1]["shape"] == [3, 5]
         assert [row[0] for row in found[1]["ids"]] == [10, 11, 12], name
         if name in ("FLAT", "IVF_FLAT", "HNSW"):
-            assert found[1]["rows"] == life["search FLAT"][1]["rows"] and found[1]["rows"][0][0][1] == 0.0
+            assert (
+                found[1]["rows"] == life["search FLAT"][1]["rows"]
+                and found[1]["rows"][0][0][1] == 0.0
+            )
     assert life["search without ef"] == [[5, "Parameter list must contain: ef"], []]
-    assert life["search with ef below topk"] == [[5, "Invalid ef value: 10. Valid range is [50, 32768]"], []]
+    assert life["search with ef below topk"] == [
+        [5, "Invalid ef value: 10. Valid range is [50, 32768]"],
+        [],
+    ]
     assert life["nlist 0"] == [5, "Invalid nlist value: 0. Valid range is [1, 999999]"]
     assert life["nlist missing"] == [5, "Parameter list must contain: nlist"]
-    assert life["m that does not divide"] == [7, "Invalid collection dimension, dimension can not be divided by m"]
+    assert life["m that does not divide"] == [
+        7,
+        "Invalid collection dimension, dimension can not be divided by m",
+    ]
     assert life["SQ8H"] == ok("Build index successfully!")
     assert life["drop index"] == ok()
 
@@ -146,10 +185,17 @@ def test_searches(life: Any) -> None:
     assert all(4500 <= id < 4550 for row in life["search tag01"][1]["ids"] for id in row)
     assert life["search by pattern"][1]["ids"] == [[4500], [4501]]
     more = life["search more than there is"][1]
-    assert more["shape"] == [1, 51] and more["lengths"] == [50] and sorted(more["ids"][0]) == list(range(4500, 4550))
+    assert (
+        more["shape"] == [1, 51]
+        and more["lengths"] == [50]
+        and sorted(more["ids"][0]) == list(range(4500, 4550))
+    )
     assert life["search tag09"] == [[1, "The specified partition does not exist"], []]
     for k in (0, 16385):
-        assert life[f"topk {k}"] == [[10, f"Invalid topk: {k}. The topk must be within the range of 1 ~ 16384."], []]
+        assert life[f"topk {k}"] == [
+            [10, f"Invalid topk: {k}. The topk must be within the range of 1 ~ 16384."],
+            [],
+        ]
     assert life["search another width"] == [
         [7, "The vector dimension must be equal to the collection dimension."],
         [],
@@ -159,15 +205,27 @@ def test_searches(life: Any) -> None:
 def test_deletes(life: Any) -> None:
     assert life["delete"] == life["flush deletes"] == life["compact"] == life["flush anew"] == ok()
     assert life["count after delete"] == [ok("Success!"), 4548]
-    assert life["get deleted"] == [ok("Obtain vector successfully"), [[], []]] and life["search deleted"]
+    assert (
+        life["get deleted"] == [ok("Obtain vector successfully"), [[], []]]
+        and life["search deleted"]
+    )
     assert life["stats after compact"] == [ok("Success"), 4548, [["_default", 4498], ["tag01", 50]]]
     assert life["search anew"] == [[10]]
 
 
 def test_generated_ids(life: Any) -> None:
-    assert life["generated"] == [ok("Add vectors successfully!"), 30, True, True] and life["find generated"]
+    assert (
+        life["generated"] == [ok("Add vectors successfully!"), 30, True, True]
+        and life["find generated"]
+    )
     assert life["given after generated"] == [
-        [12, "Entities IDs are auto-generated. All vectors of this collection must use auto-generated IDs."],
+        [
+            12,
+            (
+                "Entities IDs are auto-generated. All vectors of this collection must use"
+                " auto-generated IDs."
+            ),
+        ],
         [],
     ]
 
@@ -183,7 +241,9 @@ def test_binary_vectors(life: Any) -> None:
     assert found[1]["rows"][0][0] == [7, 0.0] and found[1]["rows"][1][0] == [255, 0.1111]
     assert life["binary IVF_FLAT"] == ok("Build index successfully!")
     assert life["binary HNSW"] == [8, "Invalid index type for collection metric type"]
-    assert life["delete binary"] == ok() and life["drop binary"] == ok("Delete collection successfully!")
+    assert life["delete binary"] == ok() and life["drop binary"] == ok(
+        "Delete collection successfully!"
+    )
     assert life["binary dimension 12"][0] == 7
 
 
@@ -194,11 +254,17 @@ def test_errors(life: Any) -> None:
         status = answer[0] if isinstance(answer[0], list) else answer
         assert status == [4, GONE], label
     for size in (0, 32769):
-        text = f"Invalid collection dimension: {size}. The collection dimension must be within the range of 1 ~ 32768."
+        text = (
+            f"Invalid collection dimension: {size}. The collection dimension must be within the"
+            " range of 1 ~ 32768."
+        )
         assert life[f"dimension {size}"] == [7, text]
     assert life["illegal name"] == [
         9,
-        "Invalid collection name: 9bad. The first character of a collection name must be an underscore or letter.",
+        (
+            "Invalid collection name: 9bad. The first character of a collection name must be an"
+            " underscore or letter."
+        ),
     ]
     assert life["illegal file size"] == [
         5,
@@ -215,7 +281,9 @@ def test_own_client_answers_the_same(client: str, lives: tuple[Any, Any]) -> Non
 
 
 def test_the_page(client: str, python: Path, tmp_path: Path) -> None:
-    """Line by line as on the page; only compact's timeout is a number, which is all that 1.1.2 takes."""
+    """Line by line as on the page; only compact's timeout is a number, which is all that 1.1.2
+    takes.
+    """
     text = json.dumps([line.replace("timeout='1'", "timeout=1") for line in page.lines()])
     with serving(tmp_path / "theirs", *SERVERS[client]) as port:
         theirs = drive(python, "page", port, text)
@@ -228,11 +296,22 @@ def test_the_page(client: str, python: Path, tmp_path: Path) -> None:
 
 
 def test_the_page_with_its_collection_kept(client: str, python: Path, tmp_path: Path) -> None:
-    lines = [line.replace("timeout='1'", "timeout=1") for line in page.lines() if "drop_collection" not in line]
+    lines = [
+        line.replace("timeout='1'", "timeout=1")
+        for line in page.lines()
+        if "drop_collection" not in line
+    ]
     with serving(tmp_path / "data", *SERVERS[client]) as port:
         answers = dict(zip(lines, drive(python, "page", port, json.dumps(lines)), strict=True))
-    refused = {line.partition("(")[0]: answer for line, answer in answers.items() if answer and _code(answer) != 0}
-    assert {call: _code(answer) for call, answer in refused.items()} == {"milvus.insert": 1, "milvus.search": 1}
+    refused = {
+        line.partition("(")[0]: answer
+        for line, answer in answers.items()
+        if answer and _code(answer) != 0
+    }
+    assert {call: _code(answer) for call, answer in refused.items()} == {
+        "milvus.insert": 1,
+        "milvus.search": 1,
+    }
 
 
 def _code(answer: Any) -> Any:

@@ -1,4 +1,6 @@
-"""The table of rpcs by client in docs/compatibility.md says what the scripts of those clients call."""
+"""The table of rpcs by client in docs/compatibility.md says what the scripts of those
+clients call.
+"""
 
 from __future__ import annotations
 
@@ -46,14 +48,17 @@ NODE = {"DeleteByIds": "DeleteByID", "ShowCollectionsInfo": "ShowCollectionInfo"
 
 def driven() -> set[str]:
     """Rpcs that the drives make pymilvus and Milvine's client call."""
-    text = "".join((HERE / name).read_text(encoding="utf-8") for name in ("drive.py", "drive_segments.py"))
+    text = "".join(
+        (HERE / name).read_text(encoding="utf-8") for name in ("drive.py", "drive_segments.py")
+    )
     return {METHODS[name].method for name in re.findall(r"\bm\.(\w+)", text) if name in METHODS}
 
 
 def called() -> dict[str, set[str]]:
     node = (HERE.parent / "sdk" / "node" / "life.js").read_text(encoding="utf-8")
     names = {name[0].upper() + name[1:] for name in re.findall(r"\bmilvus\.(\w+)\(", node)}
-    names |= {"SearchByID" for _ in re.findall(r"\bmilvus\.search\([^)]*\bid_array", node)}  # what its search does then
+    # What its search does then.
+    names |= {"SearchByID" for _ in re.findall(r"\bmilvus\.search\([^)]*\bid_array", node)}
     ruby = json.loads((HERE.parent / "sdk" / "ruby" / "outcome.json").read_text(encoding="utf-8"))
     return {
         "pymilvus 1.1.2": driven(),

@@ -1,4 +1,6 @@
-"""A script in another language, and what it printed when it was recorded. MILVINE_RECORD=1 records it anew."""
+"""A script in another language, and what it printed when it was recorded. MILVINE_RECORD=1 records
+it anew.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""@zilliz/milvus-sdk-node 1.0.0 from npm against `milvine serve`: the page's life through a client in another language.
+"""@zilliz/milvus-sdk-node 1.0.0 from npm against `milvine serve`: the page's life through a client
+in another language.
 
-`node/outcome.json` is what it printed, kept for machines without node. To record it anew, run this file with
-MILVINE_RECORD=1 and read the difference.
+`node/outcome.json` is what it printed, kept for machines without node. To record it anew, run this
+file with MILVINE_RECORD=1 and read the difference.
 """
 
 from __future__ import annotations
@@ -30,7 +31,16 @@ def modules() -> Path:
         pytest.skip("node and npm are not installed")
     if not (MODULES / "@zilliz").exists():
         aside = MODULES.parent.with_suffix(".aside")
-        npm = ["npm", "install", "--prefix", str(aside), "--no-audit", "--no-fund", "--ignore-scripts", PACKAGE]
+        npm = [
+            "npm",
+            "install",
+            "--prefix",
+            str(aside),
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            PACKAGE,
+        ]
         done = subprocess.run(npm, capture_output=True, text=True, timeout=240, check=False)
         if done.returncode:
             pytest.skip(f"npm could not install {PACKAGE}: {done.stderr[-300:]}")
@@ -53,12 +63,26 @@ def test_what_was_recorded_is_what_1_x_answers() -> None:
     assert refused["create again"]["error_code"] == "ILLEGAL_COLLECTION_NAME"
     assert refused["count after drop"]["status"]["error_code"] == "COLLECTION_NOT_EXISTS"
     assert outcome["count"]["collection_row_count"] == "4501"
-    assert outcome["stats"] == {"status": ok, "row_count": 4501, "partitions": [["_default", 4500], ["tag01", 1]]}
-    found = [reply["first"] for label, reply in outcome.items() if label == "search" or label.endswith("searched")]
-    assert len(found) == 4 and all(hits == [{"id": str(id), "distance": 0} for id in (11, 12, 13)] for hits in found)
-    assert outcome["search tag01"]["ids"] == ["9001", "-1"] * 3 and outcome["search by id"]["ids"] == ["11", "12"]
+    assert outcome["stats"] == {
+        "status": ok,
+        "row_count": 4501,
+        "partitions": [["_default", 4500], ["tag01", 1]],
+    }
+    found = [
+        reply["first"]
+        for label, reply in outcome.items()
+        if label == "search" or label.endswith("searched")
+    ]
+    assert len(found) == 4 and all(
+        hits == [{"id": str(id), "distance": 0} for id in (11, 12, 13)] for hits in found
+    )
+    assert outcome["search tag01"]["ids"] == ["9001", "-1"] * 3 and outcome["search by id"][
+        "ids"
+    ] == ["11", "12"]
     assert outcome["count after delete"]["collection_row_count"] == "4500"
     assert outcome["get deleted"]["vectors_data"] == [{"float_data": [], "binary_data": ""}]
-    assert outcome["search bits"]["distances"] == [0.11111, 0.4375] and outcome["search bits"]["ids"] == ["1", "2"]
+    assert outcome["search bits"]["distances"] == [0.11111, 0.4375] and outcome["search bits"][
+        "ids"
+    ] == ["1", "2"]
     assert outcome["get bits"]["vectors_data"][0]["binary_data"] == "ffff"
     assert outcome["has after drop"]["bool_reply"] is False

@@ -37,7 +37,19 @@ def test_whole_tags_match(pattern: str, matching: list[str], others: list[str]) 
 @pytest.mark.parametrize(
     "pattern",
     [
-        *("[a", "(", "a**", r"(a)\1", "a(?=b)b", "(?<=a)b", "(?=a)a|b", "(?!a", r"\xZZ", r"\N{nope}", r"\p{Nope}"),
+        *(
+            "[a",
+            "(",
+            "a**",
+            r"(a)\1",
+            "a(?=b)b",
+            "(?<=a)b",
+            "(?=a)a|b",
+            "(?!a",
+            r"\xZZ",
+            r"\N{nope}",
+            r"\p{Nope}",
+        ),
         *("a{1,100000}", "((a{1000}){1000}){1000}", "(?R)", "a?" * 3000, "\ud800"),
     ],
     ids=lambda pattern: ascii(pattern[:20]),
@@ -51,7 +63,14 @@ def test_what_is_not_taken_is_refused(pattern: str) -> None:
 @pytest.mark.parametrize(
     "pattern",
     [
-        *("(a+)+b", "(a|a)*b", "(a|aa)+b", "(.*)(.*)(.*)(.*)b", "(?:a?){200}a{200}b", "(((a?){30}){30})b"),
+        *(
+            "(a+)+b",
+            "(a|a)*b",
+            "(a|aa)+b",
+            "(.*)(.*)(.*)(.*)b",
+            "(?:a?){200}a{200}b",
+            "(((a?){30}){30})b",
+        ),
         *(".*" * 120 + "b", "(?!(a+)+b)(a+)+b", "[ab]*a[ab]{90}c"),
     ],
 )
@@ -64,12 +83,16 @@ def test_patterns_that_ruin_a_backtracking_matcher_are_matched_at_once(pattern: 
 
 def test_time_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("milvine.search.patterns.SECONDS_MAX", -1)
-    with pytest.raises(IllegalPartition, match="^Invalid partition tag pattern: a.*b. It takes more than"):
+    with pytest.raises(
+        IllegalPartition, match="^Invalid partition tag pattern: a.*b. It takes more than"
+    ):
         PatternClock().check("a.*b")
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.text(alphabet="ab|().*+?[]^$\\{},1=!:-", max_size=24), st.text(alphabet="ab1-", max_size=8))
+@given(
+    st.text(alphabet="ab|().*+?[]^$\\{},1=!:-", max_size=24), st.text(alphabet="ab1-", max_size=8)
+)
 def test_any_text_is_a_pattern_or_refused(pattern: str, tag: str) -> None:
     try:
         assert matcher(pattern)(tag) in (True, False)

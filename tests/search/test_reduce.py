@@ -15,7 +15,9 @@ from milvine.types import Collection, Hits, MetricType, Partition
 HIT = st.tuples(st.integers(-5, 50), st.integers(0, 6))
 
 
-@given(st.lists(st.lists(HIT, min_size=1, max_size=30), max_size=4), st.integers(1, 20), st.booleans())
+@given(
+    st.lists(st.lists(HIT, min_size=1, max_size=30), max_size=4), st.integers(1, 20), st.booleans()
+)
 def test_equal_to_sorting_everything(parts, width, larger):
     metric = MetricType.IP if larger else MetricType.L2
     sign = -1 if larger else 1
@@ -26,10 +28,15 @@ def test_equal_to_sorting_everything(parts, width, larger):
         distances = np.array([[float(hit[1]) for hit in ordered] + [FILLER_DISTANCE]], np.float32)
         partials.append(Hits(ids, distances))
     found = reduce(partials, 1, width, metric)
-    every = sorted((hit for part in parts for hit in part), key=lambda hit: (sign * hit[1], hit[0]))[:width]
+    every = sorted(
+        (hit for part in parts for hit in part), key=lambda hit: (sign * hit[1], hit[0])
+    )[:width]
     missing = width - len(every)
     assert found.ids[0].tolist() == [hit[0] for hit in every] + [-1] * missing
-    assert found.distances[0].tolist() == [float(hit[1]) for hit in every] + [FILLER_DISTANCE] * missing
+    assert (
+        found.distances[0].tolist()
+        == [float(hit[1]) for hit in every] + [FILLER_DISTANCE] * missing
+    )
 
 
 def test_fillers():
@@ -39,7 +46,9 @@ def test_fillers():
 
 def version(*tags):
     partitions = tuple(Partition(number, 1, tag) for number, tag in enumerate(("_default", *tags)))
-    return Version(Collection(1, "c", 4, MetricType.L2, 1), PartitionSet(partitions), SegmentSet(()), ())
+    return Version(
+        Collection(1, "c", 4, MetricType.L2, 1), PartitionSet(partitions), SegmentSet(()), ()
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,12 +83,19 @@ def test_a_pattern_that_is_neither_tag_nor_expression():
 
 
 def test_hits_at_infinity_come_before_fillers_and_a_stored_id_of_minus_one_is_a_hit():
-    near = Hits(np.array([[9, 4, -1]], np.int64), np.array([[1, np.inf, FILLER_DISTANCE]], np.float32))
-    far = Hits(np.array([[-1, 2, -1]], np.int64), np.array([[np.inf, np.inf, FILLER_DISTANCE]], np.float32))
+    near = Hits(
+        np.array([[9, 4, -1]], np.int64), np.array([[1, np.inf, FILLER_DISTANCE]], np.float32)
+    )
+    far = Hits(
+        np.array([[-1, 2, -1]], np.int64), np.array([[np.inf, np.inf, FILLER_DISTANCE]], np.float32)
+    )
     for width in (1, 5, 6):
         found = reduce([near, far], 1, width, MetricType.TANIMOTO)
         assert found.ids[0].tolist() == [9, -1, 2, 4, -1, -1][:width]
-        assert found.distances[0].tolist() == [1, np.inf, np.inf, np.inf, FILLER_DISTANCE, FILLER_DISTANCE][:width]
+        assert (
+            found.distances[0].tolist()
+            == [1, np.inf, np.inf, np.inf, FILLER_DISTANCE, FILLER_DISTANCE][:width]
+        )
 
 
 def test_narrowing_keeps_enough_for_every_query():

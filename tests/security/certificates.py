@@ -1,4 +1,6 @@
-"""Certificates of an authority made for the tests, as the files a server and its clients are given."""
+"""Certificates of an authority made for the tests, as the files a server and its clients
+are given.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class Authority:
         self._ca.cert_pem.write_to_path(self.file)
 
     def issue(self, name: str, *hosts: str, **more: Any) -> Pair:
-        """A certificate for `hosts` (localhost and 127.0.0.1 where none is named); one of the name is replaced."""
+        """A certificate for `hosts` (localhost and 127.0.0.1 where none is named); one of the name
+        is replaced.
+        """
         made = self._ca.issue_cert(*(hosts or ("localhost", "127.0.0.1")), **more)
         pair = Pair(str(self._folder / f"{name}.pem"), str(self._folder / f"{name}.key"))
         chain = b"".join(pem.bytes() for pem in made.cert_chain_pems)

@@ -1,4 +1,6 @@
-"""What the tests of security share: an authority with certificates, and a file of tokens of every kind."""
+"""What the tests of security share: an authority with certificates, and a file of tokens of every
+kind.
+"""
 
 from __future__ import annotations
 

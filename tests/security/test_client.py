@@ -29,7 +29,10 @@ def client_pair(authority: Authority) -> Pair:
 
 @pytest.fixture(scope="module")
 def server(
-    authority: Authority, tokens_file: Path, known: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    authority: Authority,
+    tokens_file: Path,
+    known: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Server]:
     """Mutual TLS and tokens, for `db.example` and localhost."""
     pair = authority.issue("db", "db.example", "localhost")
@@ -78,7 +81,10 @@ def test_a_life_behind_tls_and_tokens(
         status, hits = made["read"].search("c", 1, [[0, 1]], params={})
         assert status.OK() and hits[0][0].id == 1
         status, _ = made["read"].insert("c", [[0, 1]], [3])
-        assert not status.OK() and "needs a token of role write; this one has role read" in status.message
+        assert (
+            not status.OK()
+            and "needs a token of role write; this one has role read" in status.message
+        )
         status = made["write"].drop_collection("c")
         assert not status.OK() and "role admin" in status.message
         assert made["admin"].drop_collection("c").OK()
@@ -100,7 +106,11 @@ def test_who_has_no_token_is_told(
 
 @pytest.mark.parametrize("handler", HANDLERS)
 def test_who_trusts_another_or_is_not_trusted_does_not_connect(
-    server: Server, arguments: dict[str, Any], known: dict[str, str], stranger: Authority, handler: str
+    server: Server,
+    arguments: dict[str, Any],
+    known: dict[str, str],
+    stranger: Authority,
+    handler: str,
 ) -> None:
     other = stranger.issue("client", "somebody")
     wrong: list[dict[str, Any]] = [
@@ -111,10 +121,18 @@ def test_who_trusts_another_or_is_not_trusted_does_not_connect(
     ]
     for each in wrong:
         with pytest.raises(NotConnectError):
-            Milvus("localhost", port_of(server, handler), handler=handler, token=known["read"], **arguments | each)
+            Milvus(
+                "localhost",
+                port_of(server, handler),
+                handler=handler,
+                token=known["read"],
+                **arguments | each,
+            )
 
 
-def test_a_server_of_another_name(server: Server, arguments: dict[str, Any], known: dict[str, str]) -> None:
+def test_a_server_of_another_name(
+    server: Server, arguments: dict[str, Any], known: dict[str, str]
+) -> None:
     for handler in HANDLERS:
         more: dict[str, Any] = {**arguments, "token": known["read"], "handler": handler}
         with pytest.raises(NotConnectError):
@@ -126,7 +144,10 @@ def test_a_server_of_another_name(server: Server, arguments: dict[str, Any], kno
 
 def test_uris(server: Server, arguments: dict[str, Any], known: dict[str, str]) -> None:
     del arguments["secure"]
-    for uri, handler in ((f"tcps://localhost:{server.port}", "GRPC"), (f"https://{_http(server)}", "HTTP")):
+    for uri, handler in (
+        (f"tcps://localhost:{server.port}", "GRPC"),
+        (f"https://{_http(server)}", "HTTP"),
+    ):
         client = Milvus(uri=uri, handler=handler, token=known["read"], **arguments)
         assert client.server_status()[0].OK()
         client.close()
@@ -139,7 +160,9 @@ def _http(server: Server) -> str:
 def test_an_idle_connection_that_the_server_ended_is_made_anew(
     server: Server, arguments: dict[str, Any], known: dict[str, str]
 ) -> None:
-    client = Milvus("localhost", port_of(server, "HTTP"), handler="HTTP", token=known["read"], **arguments)
+    client = Milvus(
+        "localhost", port_of(server, "HTTP"), handler="HTTP", token=known["read"], **arguments
+    )
     transport: Any = client._transport
     connection = next(iter(transport._connections))
     assert client.server_status()[0].OK() and not _is_stale(connection)
@@ -158,7 +181,9 @@ def test_asyncio(server: Server, arguments: dict[str, Any], known: dict[str, str
     import asyncio
 
     async def ask() -> Any:
-        async with AsyncMilvus("localhost", server.port, token=known["read"], **arguments) as client:
+        async with AsyncMilvus(
+            "localhost", server.port, token=known["read"], **arguments
+        ) as client:
             return await client.server_status()
 
     assert asyncio.run(ask())[0].OK()

@@ -38,15 +38,25 @@ def file(tmp_path: Path) -> Path:
 
 def test_create_list_revoke(run: Milvine, file: Path) -> None:
     there = ("--tokens", str(file))
-    code, token, err = run("create", "--name", "app1", "--role", "write", "--expires", "30d", *there)
+    code, token, err = run(
+        "create", "--name", "app1", "--role", "write", "--expires", "30d", *there
+    )
     assert (code, err) == (0, "") and re.fullmatch(r"milvine_[0-9a-f]{8}_[\w-]{43}\n", token)
     assert run("create", "--name", "app2", "--role", "read", *there)[0] == 0
     code, out, _ = run("list", *there)
     lines = out.splitlines()
-    assert code == 0 and [line.split()[:2] for line in lines] == [["NAME", "ROLE"], ["app1", "write"], ["app2", "read"]]
+    assert code == 0 and [line.split()[:2] for line in lines] == [
+        ["NAME", "ROLE"],
+        ["app1", "write"],
+        ["app2", "read"],
+    ]
     assert "never" in lines[2] and token.strip()[17:] not in out
     assert run("revoke", "app1", *there) == (0, "app1 is revoked\n", "")
-    assert run("revoke", "app1", *there) == (1, "", f"milvine: There is no token named app1 in {file}\n")
+    assert run("revoke", "app1", *there) == (
+        1,
+        "",
+        f"milvine: There is no token named app1 in {file}\n",
+    )
     assert "app1" not in run("list", *there)[1]
 
 
@@ -74,14 +84,24 @@ def test_the_file_may_be_named_by_the_configuration(
         (("list",), "Which file of tokens?"),
         (("list", "--tokens", "none.json"), "Cannot read the tokens"),
         (("create", "--name", "a", "--role", "read", "--expires", "0d"), "Invalid --expires 0d"),
-        (("create", "--name", "a", "--role", "read", "--expires", "tomorrow"), "Invalid --expires tomorrow"),
+        (
+            ("create", "--name", "a", "--role", "read", "--expires", "tomorrow"),
+            "Invalid --expires tomorrow",
+        ),
         (("create", "--name", "a b", "--role", "read"), "is no name for a token"),
     ],
 )
-def test_errors_are_one_sentence(run: Milvine, file: Path, arguments: tuple[str, ...], text: str) -> None:
+def test_errors_are_one_sentence(
+    run: Milvine, file: Path, arguments: tuple[str, ...], text: str
+) -> None:
     more = ("--tokens", str(file)) if arguments[0] == "create" else ()
     code, out, err = run(*arguments, *more)
-    assert (code, out) == (1, "") and err.startswith("milvine: ") and text in err and err.count("\n") == 1
+    assert (
+        (code, out) == (1, "")
+        and err.startswith("milvine: ")
+        and text in err
+        and err.count("\n") == 1
+    )
     assert not file.exists()
 
 
@@ -103,7 +123,12 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
             *arguments,
         ]
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            cwd=tmp_path,
         )
         started.append(process)
         return process
@@ -129,7 +154,16 @@ def test_a_server_with_tokens_logs_who_was_refused_and_no_token(
     serve: Callable[..., subprocess.Popen[str]], file: Path, run: Milvine
 ) -> None:
     token = run("create", "--name", "app1", "--role", "read", "--tokens", str(file))[1].strip()
-    process = serve("--tokens", file.name, "--host", "0.0.0.0", "--log-level", "debug", "--set", "logs.format=json")
+    process = serve(
+        "--tokens",
+        file.name,
+        "--host",
+        "0.0.0.0",
+        "--log-level",
+        "debug",
+        "--set",
+        "logs.format=json",
+    )
     assert process.stdout is not None
     ready = process.stdout.readline()
     port = re.search(r"grpc \S+:(\d+)", ready)
@@ -140,7 +174,11 @@ def test_a_server_with_tokens_logs_who_was_refused_and_no_token(
     process.terminate()
     out, err = process.communicate(timeout=60)
     told = [line for line in err.splitlines() if "access_refused" in line]
-    assert len(told) == 1 and '"host": "127.0.0.1"' in told[0].replace('":"', '": "') and "unknown token" in told[0]
+    assert (
+        len(told) == 1
+        and '"host": "127.0.0.1"' in told[0].replace('":"', '": "')
+        and "unknown token" in told[0]
+    )
     assert err.count("open_to_others") == 1 and "in the clear" in err
     assert token[17:] not in ready + out + err
 
@@ -149,6 +187,10 @@ def test_a_server_does_not_start_without_its_tokens(
     serve: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     out, err = serve("--tokens", "none.json").communicate(timeout=60)
-    said = [line for line in err.splitlines() if " WARNING milvine: This process may take" not in line]
-    assert out == "" and said == [f"milvine: Cannot read the tokens in {tmp_path}/none.json: No such file or directory"]
+    said = [
+        line for line in err.splitlines() if " WARNING milvine: This process may take" not in line
+    ]
+    assert out == "" and said == [
+        f"milvine: Cannot read the tokens in {tmp_path}/none.json: No such file or directory"
+    ]
     assert not (tmp_path / "data").exists()

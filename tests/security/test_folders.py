@@ -32,7 +32,9 @@ def mode(path: Path) -> int:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other rights")
 def test_folders_that_are_made_are_private(tmp_path: Path) -> None:
-    data, log, copies, again = (tmp_path / "deep" / name for name in ("data", "log", "copies", "again"))
+    data, log, copies, again = (
+        tmp_path / "deep" / name for name in ("data", "log", "copies", "again")
+    )
     with Database.open(data, Settings(background=False, search_threads=1, wal_path=str(log))):
         assert (mode(data), mode(log), mode(data.parent)) == (0o700, 0o700, 0o755)
     backup(data, copies)

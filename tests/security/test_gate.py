@@ -58,7 +58,9 @@ def test_hosts_of_peers(peer: str, host: str) -> None:
 
 
 def test_a_network_of_ipv6_is_one_caller() -> None:
-    assert network_of("2001:db8::1") == network_of("2001:db8::ffff:1") != network_of("2001:db8:0:1::1")
+    assert (
+        network_of("2001:db8::1") == network_of("2001:db8::ffff:1") != network_of("2001:db8:0:1::1")
+    )
     assert network_of("::ffff:1.2.3.4") == network_of("1.2.3.4") == "1.2.3.4"
     assert network_of("somebody") == "somebody"
 
@@ -95,7 +97,9 @@ def test_requests_are_counted_for_each_address_and_probes_are_not() -> None:
         assert gate.admit_call("Search", (), "ipv4:1.1.1.1:1").role is Role.ADMIN
     with pytest.raises(Refused) as error:
         gate.admit_call("Search", (), "ipv4:1.1.1.1:2")
-    assert error.value.status is GrpcStatus.RESOURCE_EXHAUSTED and "5 in a second" in str(error.value)
+    assert error.value.status is GrpcStatus.RESOURCE_EXHAUSTED and "5 in a second" in str(
+        error.value
+    )
     gate.admit_call("Search", (), "ipv4:1.1.1.2:1")
     for _ in range(20):
         gate.admit("probe", Role.OPEN, "", "1.1.1.1")
@@ -126,14 +130,20 @@ def test_loopback(host: str) -> None:
     ("settings", "count", "text"),
     [
         (Settings(), 0, ""),
-        (Settings(address="0.0.0.0"), 1, "whoever reaches this address may read, change and drop everything"),
+        (
+            Settings(address="0.0.0.0"),
+            1,
+            "whoever reaches this address may read, change and drop everything",
+        ),
         (Settings(address="0.0.0.0", tls_certificate="c", tls_key="k"), 1, "whoever reaches"),
         (Settings(address="0.0.0.0", tokens_file="t"), 1, "in the clear"),
         (Settings(address="0.0.0.0", tokens_file="t", tls_certificate="c", tls_key="k"), 0, ""),
         (Settings(address="0.0.0.0", tls_client_ca="a", tls_certificate="c", tls_key="k"), 0, ""),
     ],
 )
-def test_it_is_told_once_for_an_address_what_strangers_may_do(settings: Settings, count: int, text: str) -> None:
+def test_it_is_told_once_for_an_address_what_strangers_may_do(
+    settings: Settings, count: int, text: str
+) -> None:
     told: list[Event] = []
     tell_if_open(settings, Events(told.append), settings.address, settings.http_address)
     assert len(told) == count

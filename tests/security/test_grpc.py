@@ -40,12 +40,16 @@ class Door:
         self.reached.append(rpc)
         return rpc.encode()
 
-    def ask(self, rpc: str, token: str | None, request: bytes = b"", *more: tuple[str, str]) -> tuple[Any, str]:
+    def ask(
+        self, rpc: str, token: str | None, request: bytes = b"", *more: tuple[str, str]
+    ) -> tuple[Any, str]:
         """Status and its text of a call; what is answered must be the answer."""
         shown = () if token is None else (("authorization", f"Bearer {token}"),)
         before = len(self.reached)
         try:
-            reply = self.channel.unary_unary(method_path(rpc))(request, metadata=(*shown, *more), timeout=TIMEOUT)
+            reply = self.channel.unary_unary(method_path(rpc))(
+                request, metadata=(*shown, *more), timeout=TIMEOUT
+            )
         except grpc.RpcError as error:
             assert len(self.reached) == before, "refused, and done all the same"
             return error.code(), error.details()
@@ -63,7 +67,9 @@ def told() -> list[Event]:
 
 
 @pytest.fixture(scope="module", params=["grpc", "native"])
-def door(request: Any, tokens_file: Path, known: dict[str, str], told: list[Event]) -> Iterator[Door]:
+def door(
+    request: Any, tokens_file: Path, known: dict[str, str], told: list[Event]
+) -> Iterator[Door]:
     make: Any = GrpcDoor
     if request.param == "native":
         pytest.importorskip("pygrpc_native")
@@ -77,7 +83,9 @@ def door(request: Any, tokens_file: Path, known: dict[str, str], told: list[Even
 
 @pytest.mark.parametrize("rpc", SERVED)
 def test_every_rpc_for_every_role(door: Door, known: dict[str, str], rpc: str) -> None:
-    assert rpc in RPCS, "an rpc without a role: decide, and add it to the table and to docs/security.md"
+    assert rpc in RPCS, (
+        "an rpc without a role: decide, and add it to the table and to docs/security.md"
+    )
     least = RPCS[rpc]
     for role in ("read", "write", "admin"):
         status, text = door.ask(rpc, known[role])
@@ -91,7 +99,9 @@ def test_every_rpc_for_every_role(door: Door, known: dict[str, str], rpc: str) -
         assert status is (OK if least is Role.OPEN else grpc.StatusCode.UNAUTHENTICATED), token
 
 
-@pytest.mark.parametrize("command", ["get_config *", "get_config cache.cache_size", "set_config cache.cache_size 1"])
+@pytest.mark.parametrize(
+    "command", ["get_config *", "get_config cache.cache_size", "set_config cache.cache_size 1"]
+)
 def test_commands_about_the_configuration_are_an_administrators(
     door: Door, known: dict[str, str], command: str
 ) -> None:
@@ -104,20 +114,38 @@ def test_commands_about_the_configuration_are_an_administrators(
 
 def test_the_texts_tell_what_is_wrong(door: Door, known: dict[str, str]) -> None:
     denied = grpc.StatusCode.UNAUTHENTICATED
-    assert door.ask("Search", None) == (denied, "A token is needed: send it as `authorization: Bearer TOKEN`")
+    assert door.ask("Search", None) == (
+        denied,
+        "A token is needed: send it as `authorization: Bearer TOKEN`",
+    )
     assert door.ask("Search", known["expired"]) == (denied, "The token has expired")
     assert door.ask("Search", known["revoked"]) == (denied, "The token is not valid")
-    assert door.ask("Search", known["read"], b"", ("authorization", f"Bearer {known['read']}"))[0] is denied
+    assert (
+        door.ask("Search", known["read"], b"", ("authorization", f"Bearer {known['read']}"))[0]
+        is denied
+    )
     assert door.ask("Search", "x" * 2000)[0] is denied
 
 
 def test_other_ways_to_write_the_header(door: Door, known: dict[str, str]) -> None:
     assert door.ask("Search", None, b"", ("authorization", f"bearer  {known['read']} "))[0] is OK
-    for wrong in (known["read"], f"Basic {known['read']}", f"Bearer{known['read']}", "Bearer", "Bearer ", ""):
-        assert door.ask("Search", None, b"", ("authorization", wrong))[0] is grpc.StatusCode.UNAUTHENTICATED
+    for wrong in (
+        known["read"],
+        f"Basic {known['read']}",
+        f"Bearer{known['read']}",
+        "Bearer",
+        "Bearer ",
+        "",
+    ):
+        assert (
+            door.ask("Search", None, b"", ("authorization", wrong))[0]
+            is grpc.StatusCode.UNAUTHENTICATED
+        )
 
 
-def test_a_large_request_of_nobody_is_refused_and_of_somebody_taken(door: Door, known: dict[str, str]) -> None:
+def test_a_large_request_of_nobody_is_refused_and_of_somebody_taken(
+    door: Door, known: dict[str, str]
+) -> None:
     large = bytes(3 << 20)
     assert door.ask("Insert", None, large)[0] is grpc.StatusCode.UNAUTHENTICATED
     assert door.ask("Insert", known["write"], large)[0] is OK
@@ -145,7 +173,9 @@ def test_a_damaged_file_lets_nobody_in_and_is_told(
     assert [type(event) for event in told].count(TokensRefused) == 1
 
 
-def test_events_tell_who_and_why_and_no_token(door: Door, known: dict[str, str], told: list[Event]) -> None:
+def test_events_tell_who_and_why_and_no_token(
+    door: Door, known: dict[str, str], told: list[Event]
+) -> None:
     gate_told = [event for event in told if isinstance(event, AccessRefused)]
     for token in known.values():
         assert token[17:] not in repr(told)
@@ -186,7 +216,9 @@ def test_without_settings_a_door_has_no_gate() -> None:
     assert DoorSecurity().gate is None
 
 
-def test_searches_that_share_a_pass_are_looked_at_one_by_one(tokens_file: Path, known: dict[str, str]) -> None:
+def test_searches_that_share_a_pass_are_looked_at_one_by_one(
+    tokens_file: Path, known: dict[str, str]
+) -> None:
     module = pytest.importorskip("milvine.server.native_door", exc_type=ImportError)
     shared: list[int] = []
 
@@ -200,7 +232,9 @@ def test_searches_that_share_a_pass_are_looked_at_one_by_one(tokens_file: Path, 
 
     gate = Gate(Tokens(tokens_file), 0, Events())
     gate._failures._burst = 10_000
-    door = module.NativeDoor(alone, SERVED, "127.0.0.1", 0, None, (), None, DoorSecurity(gate), together)
+    door = module.NativeDoor(
+        alone, SERVED, "127.0.0.1", 0, None, (), None, DoorSecurity(gate), together
+    )
     door.start()
     try:
         with grpc.insecure_channel(f"127.0.0.1:{door.port}") as channel:

@@ -65,17 +65,28 @@ def family(request: Any) -> str:
 
 
 @pytest.fixture
-def caller(open_door: Open, tokens_file: Path, known: dict[str, str], family: str) -> Iterator[Caller]:
+def caller(
+    open_door: Open, tokens_file: Path, known: dict[str, str], family: str
+) -> Iterator[Caller]:
     with calling(where(open_door(tokens_file), family)) as caller:
         yield caller
 
 
-def test_every_call_for_every_role_and_nobody(caller: Caller, known: dict[str, str], reached: list[str]) -> None:
+def test_every_call_for_every_role_and_nobody(
+    caller: Caller, known: dict[str, str], reached: list[str]
+) -> None:
     for rpc in sorted(CALLS):
         for role in ("read", "write", "admin"):
             assert caller.ask(rpc, b"", f"Bearer {known[role]}") == rpc.encode()
         reached.clear()
-        for shown in ("", known["read"], f"Basic {known['read']}", f"Bearer {known['revoked']}", "Bearer x", "Bearer"):
+        for shown in (
+            "",
+            known["read"],
+            f"Basic {known['read']}",
+            f"Bearer {known['revoked']}",
+            "Bearer x",
+            "Bearer",
+        ):
             assert caller.ask(rpc, b"", shown) == UNAUTHENTICATED
             assert not shown or shown.split()[-1] not in caller.reason.replace("Bearer TOKEN", "")
         assert caller.ask(rpc, b"", f"Bearer {known['expired']}") == UNAUTHENTICATED
@@ -83,7 +94,9 @@ def test_every_call_for_every_role_and_nobody(caller: Caller, known: dict[str, s
         assert reached == []
 
 
-def test_a_role_that_may_not(caller: Caller, known: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_role_that_may_not(
+    caller: Caller, known: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(RPCS, "CountCollection", Role.WRITE)
     assert caller.ask("CountCollection", b"", f"Bearer {known['read']}") == DENIED
     assert caller.ask("CountCollection", b"", f"Bearer {known['write']}") == b"CountCollection"
@@ -111,7 +124,9 @@ def test_one_address_may_call_so_often_by_all_its_lanes(open_door: Open, family:
     assert set(told[15:]) <= {OFTEN, b"CountCollection"} and told.count(OFTEN) >= 5
 
 
-def test_refusals_say_nothing_of_how_long_calls_take(open_door: Open, tokens_file: Path, family: str) -> None:
+def test_refusals_say_nothing_of_how_long_calls_take(
+    open_door: Open, tokens_file: Path, family: str
+) -> None:
     door = open_door(tokens_file)
     with calling(where(door, family)) as stranger:
         assert stranger.ask("Search", b"\x0a\x01c") == UNAUTHENTICATED
@@ -120,7 +135,12 @@ def test_refusals_say_nothing_of_how_long_calls_take(open_door: Open, tokens_fil
 
 @pytest.mark.parametrize("rpc", ["Search", "CountCollection"])
 def test_a_gate_that_breaks_lets_nobody_in(
-    open_door: Open, tokens_file: Path, monkeypatch: pytest.MonkeyPatch, reached: list[str], rpc: str, family: str
+    open_door: Open,
+    tokens_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reached: list[str],
+    rpc: str,
+    family: str,
 ) -> None:
     ends: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", ends.append)

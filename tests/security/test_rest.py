@@ -27,7 +27,9 @@ from milvine.server.security.gate import Gate
 from milvine.server.security.roles import ROUTES, Role
 from milvine.server.security.tokens import Tokens
 
-SETTINGS = Settings(background=False, search_threads=1, http_body_bytes_max=1 << 20, http_receive_seconds=1.0)
+SETTINGS = Settings(
+    background=False, search_threads=1, http_body_bytes_max=1 << 20, http_receive_seconds=1.0
+)
 ALLOW = "access-control-allow-origin"
 Made = tuple[FastAPI, httpx.Client, Gate, list[Event]]
 
@@ -36,7 +38,13 @@ def _app(database: Database, settings: Settings, gate: Gate | None, events: Even
     operations = Operations(database, settings, events)
     metrics = open_metrics(database, operations.in_flight, settings, events, 0)
     routers = metrics.routers if metrics else ()
-    return create_app(operations, database, settings, (health_router(Health(database.check_ready)), *routers), gate)
+    return create_app(
+        operations,
+        database,
+        settings,
+        (health_router(Health(database.check_ready)), *routers),
+        gate,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +62,9 @@ def made(database: Database, tokens_file: Path, known: dict[str, str]) -> Iterat
     app = _app(database, SETTINGS, gate, events)
     door = HttpDoor(app, "127.0.0.1", 0)
     door.start()
-    with httpx.Client(base_url=f"http://127.0.0.1:{door.port}", timeout=60, trust_env=False) as client:
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{door.port}", timeout=60, trust_env=False
+    ) as client:
         yield app, client, gate, told
     door.stop(1)
 
@@ -62,19 +72,28 @@ def made(database: Database, tokens_file: Path, known: dict[str, str]) -> Iterat
 def routes(app: FastAPI) -> list[tuple[str, str]]:
     """Method and path of every route that the application has."""
     parts = [each for part in app.routes for each in getattr(part, "original_router", app).routes]
-    found = [(m, r.path) for r in (*app.routes, *parts) if isinstance(r, Route) for m in sorted(r.methods or ())]
+    found = [
+        (m, r.path)
+        for r in (*app.routes, *parts)
+        if isinstance(r, Route)
+        for m in sorted(r.methods or ())
+    ]
     return [(method, path) for method, path in found if method not in ("HEAD", "OPTIONS")]
 
 
 def test_every_route_has_a_role_and_every_role_a_route(made: Made) -> None:
     found = set(routes(made[0]))
     assert len(found) > 30
-    assert found - set(ROUTES) == set(), "a route without a role: decide, and add it to the table and docs/security.md"
+    assert found - set(ROUTES) == set(), (
+        "a route without a role: decide, and add it to the table and docs/security.md"
+    )
     assert set(ROUTES) - found == set()
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(ROUTES))
-def test_every_route_for_every_role(made: Made, known: dict[str, str], method: str, path: str) -> None:
+def test_every_route_for_every_role(
+    made: Made, known: dict[str, str], method: str, path: str
+) -> None:
     least, client = ROUTES[method, path], made[1]
     filled = path.format(collection_name="none", segment_name="1", info="version", other="other")
 
@@ -82,7 +101,9 @@ def test_every_route_for_every_role(made: Made, known: dict[str, str], method: s
         shown = {} if token is None else {"Authorization": f"Bearer {token}"}
         body = b"{}" if method in ("PUT", "POST") else None
         reply = client.request(method, path, content=body, headers=shown)
-        assert reply.headers[ALLOW] == "*" and "access-control-allow-credentials" not in reply.headers
+        assert (
+            reply.headers[ALLOW] == "*" and "access-control-allow-credentials" not in reply.headers
+        )
         return reply
 
     for role in ("read", "write", "admin"):
@@ -92,7 +113,10 @@ def test_every_route_for_every_role(made: Made, known: dict[str, str], method: s
             assert (reply.status_code not in (401, 403)) or not allowed, (role, each, reply.text)
         if not allowed:
             text = f"{method} {path} needs a token of role {least.word}; this one has role {role}"
-            assert (ask(known[role]).status_code, ask(known[role]).json()) == (403, {"message": text, "code": 3})
+            assert (ask(known[role]).status_code, ask(known[role]).json()) == (
+                403,
+                {"message": text, "code": 3},
+            )
     for token in (None, known["expired"], known["revoked"], "nonsense"):
         reply = ask(token)
         if least is Role.OPEN:
@@ -102,16 +126,24 @@ def test_every_route_for_every_role(made: Made, known: dict[str, str], method: s
         assert reply.json()["code"] == 3 and "oken" in reply.json()["message"]
 
 
-@pytest.mark.parametrize("command", ["get_config *", "set_config cache.cache_size 1", "get_config%20*", "set_config/x"])
+@pytest.mark.parametrize(
+    "command", ["get_config *", "set_config cache.cache_size 1", "get_config%20*", "set_config/x"]
+)
 def test_commands_about_the_configuration_are_an_administrators(
     made: Made, known: dict[str, str], command: str
 ) -> None:
     for role, expected in (("read", 403), ("write", 403), ("admin", 200)):
-        reply = made[1].get(f"/system/{command}", headers={"Authorization": f"Bearer {known[role]}"})
-        assert reply.status_code in (expected, 404, 400) and (reply.status_code != 200 or role == "admin")
+        reply = made[1].get(
+            f"/system/{command}", headers={"Authorization": f"Bearer {known[role]}"}
+        )
+        assert reply.status_code in (expected, 404, 400) and (
+            reply.status_code != 200 or role == "admin"
+        )
 
 
-def test_a_delete_needs_more_than_a_search(made: Made, known: dict[str, str], database: Database) -> None:
+def test_a_delete_needs_more_than_a_search(
+    made: Made, known: dict[str, str], database: Database
+) -> None:
     client = made[1]
 
     def as_(role: str) -> dict[str, Any]:
@@ -150,7 +182,11 @@ def test_a_preflight_needs_no_token(made: Made) -> None:
 def test_nothing_that_is_told_or_counted_holds_a_token(made: Made, known: dict[str, str]) -> None:
     _, client, _, told = made
     shown = {"Authorization": f"Bearer {known['admin']}"}
-    texts = [repr(told), client.get("/metrics", headers=shown).text, client.get("/system/config", headers=shown).text]
+    texts = [
+        repr(told),
+        client.get("/metrics", headers=shown).text,
+        client.get("/system/config", headers=shown).text,
+    ]
     for token in known.values():
         assert all(token[17:] not in text for text in texts)
 
@@ -161,14 +197,20 @@ def closed(database: Database) -> Iterator[httpx.Client]:
     settings = Settings(background=False, cors_origins=("https://a.example",), http_docs=False)
     door = HttpDoor(_app(database, settings, None, Events()), "127.0.0.1", 0, None, 50)
     door.start()
-    with httpx.Client(base_url=f"http://127.0.0.1:{door.port}", timeout=60, trust_env=False) as client:
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{door.port}", timeout=60, trust_env=False
+    ) as client:
         yield client
     door.stop(1)
 
 
 def test_pages_of_other_sites_are_refused(closed: httpx.Client) -> None:
     reply = closed.get("/state", headers={"Origin": "https://a.example"})
-    assert (reply.status_code, reply.headers[ALLOW], reply.headers["vary"]) == (200, "https://a.example", "Origin")
+    assert (reply.status_code, reply.headers[ALLOW], reply.headers["vary"]) == (
+        200,
+        "https://a.example",
+        "Origin",
+    )
     reply = closed.get("/state", headers={"Origin": "https://b.example"})
     assert reply.status_code == 403 and ALLOW not in reply.headers and reply.json()["code"] == 3
     reply = closed.post("/collections", json={}, headers={"Origin": "null"})
@@ -182,7 +224,9 @@ def test_pages_of_other_sites_are_refused(closed: httpx.Client) -> None:
 
 
 def test_documents_can_be_left_out(closed: httpx.Client) -> None:
-    assert [closed.get(path).status_code for path in ("/docs", "/redoc", "/openapi.json")] == [404] * 3
+    assert [closed.get(path).status_code for path in ("/docs", "/redoc", "/openapi.json")] == [
+        404
+    ] * 3
 
 
 def test_a_body_has_a_limit(made: Made, known: dict[str, str]) -> None:
@@ -204,18 +248,26 @@ def _port(client: httpx.Client) -> int:
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(made: Made, known: dict[str, str]) -> None:
-    lines = ["POST /collections HTTP/1.1", "Host: x", f"Authorization: Bearer {known['write']}", "Content-Length: 9"]
+    lines = [
+        "POST /collections HTTP/1.1",
+        "Host: x",
+        f"Authorization: Bearer {known['write']}",
+        "Content-Length: 9",
+    ]
     head = "\r\n".join([*lines, "", "{"])
     with socket.create_connection(("127.0.0.1", _port(made[1])), timeout=60) as slow:
         slow.sendall(head.encode())
         answer = b""
-        while b"network.http.receive_seconds" not in answer:  # head and body may come one after the other
+        # Head and body may come one after the other.
+        while b"network.http.receive_seconds" not in answer:
             part = slow.recv(65536)
             assert part, answer
             answer += part
 
 
-def test_a_head_that_does_not_end_is_not_read(closed: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_head_that_does_not_end_is_not_read(
+    closed: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with socket.create_connection(("127.0.0.1", _port(closed)), timeout=60) as endless:
         sent, ended = 0, False
         endless.sendall(b"GET /state HTTP/1.1\r\nHost: x\r\n")

@@ -1,4 +1,6 @@
-"""TLS and mutual TLS with real clients: who gets in, who does not, and certificates that are replaced."""
+"""TLS and mutual TLS with real clients: who gets in, who does not, and certificates that are
+replaced.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,14 @@ import httpx
 import pytest
 
 from milvine.config import Settings
-from milvine.events import CertificateRefused, CertificateRenewed, Event, Events, OpenToOthers, Serving
+from milvine.events import (
+    CertificateRefused,
+    CertificateRenewed,
+    Event,
+    Events,
+    OpenToOthers,
+    Serving,
+)
 from milvine.server.app import Server
 from milvine.server.door import DoorFailed
 from milvine.server.security.certificates import TlsUnusable, open_certificates
@@ -49,7 +58,9 @@ def tls(pair: Pair, client_ca: str = "") -> dict[str, str]:
 
 def ask_grpc(server: Server, ca: str, pair: Pair | None = None) -> str:
     """The version that a server tells over TLS, or the code of the failure."""
-    own = (Path(pair.key).read_bytes(), Path(pair.certificate).read_bytes()) if pair else (None, None)
+    own = (
+        (Path(pair.key).read_bytes(), Path(pair.certificate).read_bytes()) if pair else (None, None)
+    )
     credentials = grpc.ssl_channel_credentials(Path(ca).read_bytes(), *own)
     with grpc.secure_channel(f"localhost:{server.port}", credentials) as channel:
         try:
@@ -86,16 +97,25 @@ def test_tls_for_both(start: Start, authority: Authority, stranger: Authority) -
 
 def test_the_name_in_the_certificate_counts(start: Start, authority: Authority) -> None:
     server = start(**tls(authority.issue("other", "other.example")))
-    assert (ask_grpc(server, authority.file), ask_http(server, authority.file)) == ("UNAVAILABLE", 0)
+    assert (ask_grpc(server, authority.file), ask_http(server, authority.file)) == (
+        "UNAVAILABLE",
+        0,
+    )
 
 
 def test_mutual_tls_for_both(start: Start, authority: Authority, stranger: Authority) -> None:
     server = start(**tls(authority.issue("server"), authority.file))
     known, unknown = authority.issue("client", "somebody"), stranger.issue("client", "somebody")
     old = authority.issue("old", "somebody", not_after=datetime.datetime(2020, 1, 1))
-    assert (ask_grpc(server, authority.file, known), ask_http(server, authority.file, known)) == ("1.1.1", 200)
+    assert (ask_grpc(server, authority.file, known), ask_http(server, authority.file, known)) == (
+        "1.1.1",
+        200,
+    )
     for pair in (None, unknown, old):
-        assert (ask_grpc(server, authority.file, pair), ask_http(server, authority.file, pair)) == ("UNAVAILABLE", 0)
+        assert (ask_grpc(server, authority.file, pair), ask_http(server, authority.file, pair)) == (
+            "UNAVAILABLE",
+            0,
+        )
 
 
 def test_old_versions_of_tls_are_refused(start: Start, authority: Authority) -> None:
@@ -104,7 +124,10 @@ def test_old_versions_of_tls_are_refused(start: Start, authority: Authority) -> 
     with pytest.warns(DeprecationWarning):
         context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
     port = server.http_address.rpartition(":")[2]
-    with httpx.Client(verify=context, trust_env=False) as client, pytest.raises(httpx.TransportError):
+    with (
+        httpx.Client(verify=context, trust_env=False) as client,
+        pytest.raises(httpx.TransportError),
+    ):
         client.get(f"https://localhost:{port}/state")
 
 
@@ -117,14 +140,23 @@ def test_a_new_certificate_is_taken_without_a_restart(
     first, second = Authority(folder, "first"), Authority(folder, "second")
     pair, client = first.issue("server"), first.issue("client", "somebody") if mutual else None
     server = start(**tls(pair, first.file if mutual else ""))
-    assert (ask_grpc(server, first.file, client), ask_http(server, first.file, client)) == ("1.1.1", 200)
+    assert (ask_grpc(server, first.file, client), ask_http(server, first.file, client)) == (
+        "1.1.1",
+        200,
+    )
 
     Path(pair.key).write_bytes(b"half of a new")
-    assert (ask_grpc(server, first.file, client), ask_http(server, first.file, client)) == ("1.1.1", 200)
+    assert (ask_grpc(server, first.file, client), ask_http(server, first.file, client)) == (
+        "1.1.1",
+        200,
+    )
     assert [type(event) for event in told].count(CertificateRefused) == 1
 
     second.issue("server")
-    assert (ask_grpc(server, second.file, client), ask_http(server, second.file, client)) == ("1.1.1", 200)
+    assert (ask_grpc(server, second.file, client), ask_http(server, second.file, client)) == (
+        "1.1.1",
+        200,
+    )
     assert ask_http(server, first.file, client) == 0
     if mutual:
         assert (ask_grpc(server, second.file), ask_http(server, second.file)) == ("UNAVAILABLE", 0)
@@ -142,7 +174,10 @@ def _broken(authority: Authority, tmp_path: Path) -> dict[str, tuple[dict[str, s
         "no key": ({"tls_certificate": good.certificate}, "TLS needs both"),
         "ca alone": ({"tls_client_ca": authority.file}, "TLS needs both"),
         "mismatch": (tls(Pair(good.certificate, other.key)), "mismatch"),
-        "swapped": (tls(Pair(good.key, good.certificate)), "not in PEM form, or in the wrong order"),
+        "swapped": (
+            tls(Pair(good.key, good.certificate)),
+            "not in PEM form, or in the wrong order",
+        ),
         "expired": (tls(old), "has expired"),
         "early": (tls(early), "not yet valid"),
         "no ca": (tls(good, good.key), "holds no certificate"),
@@ -181,9 +216,14 @@ def test_probes_ask_through_the_port_with_tls_and_no_other_call_passes_there(
     port = server.http_address.rpartition(":")[2]
     context = ssl.create_default_context(cafile=authority.file)
     context.load_cert_chain(pair.certificate, pair.key)
-    with httpx.Client(verify=context, trust_env=False, timeout=30, base_url=f"https://localhost:{port}") as client:
+    with httpx.Client(
+        verify=context, trust_env=False, timeout=30, base_url=f"https://localhost:{port}"
+    ) as client:
         assert [client.get(path).status_code for path in ("/readyz", "/healthz")] == [200, 200]
-    with grpc.insecure_channel(server._door.own_place) as channel, pytest.raises(grpc.RpcError) as caught:  # type: ignore[attr-defined]
+    with (
+        grpc.insecure_channel(server._door.own_place) as channel,
+        pytest.raises(grpc.RpcError) as caught,
+    ):  # type: ignore[attr-defined]
         channel.unary_unary(method_path("Cmd"))(VERSION, timeout=30)
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
     folder = Path(server._door.own_place.removeprefix("unix:")).parent  # type: ignore[attr-defined]

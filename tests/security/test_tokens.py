@@ -1,4 +1,6 @@
-"""The file of the tokens: what it holds and what it does not, who may write it, and that a change acts at once."""
+"""The file of the tokens: what it holds and what it does not, who may write it, and that a change
+acts at once.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,16 @@ def test_a_token_is_told_once_and_kept_as_a_hash(file: Path) -> None:
     token = tokens.create(file, "app1", "write")
     text = file.read_text()
     secret = token.split("_", 2)[2]  # which may have underscores of its own
-    assert len(secret) > 20 and secret not in text and secret[:20] not in text and secret[-20:] not in text
+    assert (
+        len(secret) > 20
+        and secret not in text
+        and secret[:20] not in text
+        and secret[-20:] not in text
+    )
     assert file.stat().st_mode & 0o777 == 0o600
-    assert [(e.name, e.role, e.expires) for e in tokens.read_tokens(file)] == [("app1", "write", "")]
+    assert [(e.name, e.role, e.expires) for e in tokens.read_tokens(file)] == [
+        ("app1", "write", "")
+    ]
     found = Tokens(file).find(token)
     assert (found.role, found.name, found.trouble) == (Role.WRITE, "app1", "")
 
@@ -42,8 +51,10 @@ def test_no_wrong_token_is_let_in(file: Path) -> None:
     known = Tokens(file)
     other = "B" if token[-5] == "A" else "A"
     wrong = [
-        "", " ", "milvine_", token[:-1], token + "A", token[:-5] + other + token[-4:], token.upper(), f" {token}",
-        f"{token}\n", token.replace("milvine", "milvinf"), f"milvine_00000000_{token[17:]}", "é" * 60, "\udc80" * 60,
+        "", " ", "milvine_", token[:-1], token + "A", token[:-5] + other + token[-4:],
+        token.upper(), f" {token}",
+        f"{token}\n", token.replace("milvine", "milvinf"), f"milvine_00000000_{token[17:]}",
+        "é" * 60, "\udc80" * 60,
         tokens.read_tokens(file)[0].sha256,
     ]  # fmt: skip
     for each in wrong:
@@ -101,7 +112,13 @@ def test_what_is_no_file_of_tokens_is_refused(file: Path, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("role", "root"), ("sha256", "x"), ("name", "a b"), ("expires", "tomorrow"), ("expires", "2030-01-01T00:00:00")],
+    [
+        ("role", "root"),
+        ("sha256", "x"),
+        ("name", "a b"),
+        ("expires", "tomorrow"),
+        ("expires", "2030-01-01T00:00:00"),
+    ],
 )
 def test_an_entry_that_makes_no_sense_is_refused(file: Path, key: str, value: str) -> None:
     tokens.create(file, "app1", "read")
@@ -122,7 +139,8 @@ def test_a_missing_file_is_refused_at_the_start(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "role"), [("", "read"), ("a b", "read"), ("x" * 65, "read"), ("a\n", "read"), ("a", "root")]
+    ("name", "role"),
+    [("", "read"), ("a b", "read"), ("x" * 65, "read"), ("a\n", "read"), ("a", "root")],
 )
 def test_names_and_roles_are_checked(file: Path, name: str, role: str) -> None:
     with pytest.raises(TokensUnusable):
@@ -146,7 +164,9 @@ def test_secrets_are_compared_in_constant_time_also_where_there_is_no_such_token
     assert compared == [(64, 64)] * 3
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="for root, who may give files away")
+@pytest.mark.skipif(
+    os.name == "nt" or os.geteuid() != 0, reason="for root, who may give files away"
+)
 def test_what_root_writes_is_readable_for_the_server(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     folder.mkdir()
@@ -154,11 +174,17 @@ def test_what_root_writes_is_readable_for_the_server(tmp_path: Path) -> None:
     file = folder / "tokens.json"
     for n in range(2):
         tokens.create(file, f"app{n}", "read")
-        assert (file.stat().st_uid, file.stat().st_gid, file.stat().st_mode & 0o777) == (19530, 19530, 0o600)
+        assert (file.stat().st_uid, file.stat().st_gid, file.stat().st_mode & 0o777) == (
+            19530,
+            19530,
+            0o600,
+        )
 
 
 def test_two_who_write_at_once_lose_nothing(file: Path) -> None:
-    threads = [threading.Thread(target=tokens.create, args=(file, f"app{n}", "read")) for n in range(12)]
+    threads = [
+        threading.Thread(target=tokens.create, args=(file, f"app{n}", "read")) for n in range(12)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,4 +1,6 @@
-"""Component files: views of what was written; every damaged byte is noticed, and named by file and offset."""
+"""Component files: views of what was written; every damaged byte is noticed, and named by file and
+offset.
+"""
 
 import numpy as np
 import pytest
@@ -44,10 +46,18 @@ def test_files_describe_themselves(tmp_path):
     entry = ComponentFile("rows-1.mlv", LocalStorage(tmp_path).read("rows-1.mlv")).describe(11)
     assert entry["collection"]["name"] == "c" and entry["collection"]["dimension"] == 8
     assert entry["partition"] == {"id": 5, "tag": "t"}
-    assert (entry["rows"], entry["lsn_range"], entry["id_range"], entry["replaces"]) == (2, [2, 6], [3, 5], [7])
+    assert (entry["rows"], entry["lsn_range"], entry["id_range"], entry["replaces"]) == (
+        2,
+        [2, 6],
+        [3, 5],
+        [7],
+    )
 
 
-@given(st.lists(st.integers(-20, 20), min_size=1, max_size=40), st.lists(st.integers(-25, 25), max_size=10))
+@given(
+    st.lists(st.integers(-20, 20), min_size=1, max_size=40),
+    st.lists(st.integers(-25, 25), max_size=10),
+)
 def test_find_agrees_with_a_loop(tmp_path_factory, ids, wanted):
     segment, _ = write(tmp_path_factory.mktemp("find"), ids)
     rows = segment.find(np.unique(np.array(wanted, np.int64)))

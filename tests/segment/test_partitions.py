@@ -1,4 +1,6 @@
-"""The partitions that a version shows: a newer set shares with the older ones and changes none of them."""
+"""The partitions that a version shows: a newer set shares with the older ones and changes none of
+them.
+"""
 
 from __future__ import annotations
 

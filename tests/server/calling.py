@@ -12,13 +12,15 @@ from milvine.wire import packed, schema
 from milvine.wire.status import read_status
 
 NOT_EXIST = (
-    "Collection {} does not exist. Use milvus.has_collection to verify whether the collection exists. "
-    "You also can check whether the collection name exists."
+    "Collection {} does not exist. Use milvus.has_collection to verify whether the collection"
+    " exists. You also can check whether the collection name exists."
 )
 
 
 class Caller:
-    """`caller.Insert(field=value, ...)` is the reply message; `caller.fails("Insert", ...)` its code and reason."""
+    """`caller.Insert(field=value, ...)` is the reply message; `caller.fails("Insert", ...)` its
+    code and reason.
+    """
 
     def __init__(self, operations: Operations) -> None:
         self.operations = operations
@@ -26,7 +28,9 @@ class Caller:
     def __getattr__(self, rpc: str) -> Any:
         def call(**fields: Any) -> Any:
             request_class, reply_class = schema.METHODS[rpc]
-            return reply_class.FromString(self.operations.call(rpc, request_class(**fields).SerializeToString()))
+            return reply_class.FromString(
+                self.operations.call(rpc, request_class(**fields).SerializeToString())
+            )
 
         return call
 
@@ -45,8 +49,16 @@ class Caller:
                 assert field.name == "status", (field.name, value)
         return code, reason
 
-    def create(self, name: str = "c", dimension: int = 4, metric: int = 1, size: int = 1024) -> None:
-        self.ok("CreateCollection", collection_name=name, dimension=dimension, index_file_size=size, metric_type=metric)
+    def create(
+        self, name: str = "c", dimension: int = 4, metric: int = 1, size: int = 1024
+    ) -> None:
+        self.ok(
+            "CreateCollection",
+            collection_name=name,
+            dimension=dimension,
+            index_file_size=size,
+            metric_type=metric,
+        )
 
     def insert(self, vectors: Any, ids: Any = None, name: str = "c", tag: str = "") -> list[int]:
         raw = packed.encode_insert(name, np.asarray(vectors, dtype=np.float32), ids, tag, "{}")
@@ -54,7 +66,9 @@ class Caller:
         assert (reply.code, reply.reason) == (0, "OK")
         return reply.ids.tolist()
 
-    def search(self, vectors: Any, topk: int = 2, params: Any = None, name: str = "c", tags: Any = ()) -> Any:
+    def search(
+        self, vectors: Any, topk: int = 2, params: Any = None, name: str = "c", tags: Any = ()
+    ) -> Any:
         text = None if params is None else json.dumps(params)
         raw = packed.encode_search(name, np.asarray(vectors, dtype=np.float32), topk, tags, text)
         return packed.decode_hits(self.operations.call("Search", raw))

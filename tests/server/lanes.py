@@ -17,7 +17,9 @@ from milvine.wire.schema import method_path
 
 HELLO = (
     http2.PREFACE
-    + http2.settings({http2.TABLE_SIZE: 0, http2.ENABLE_PUSH: 0, http2.INITIAL_WINDOW: http2.WINDOW_MAX})
+    + http2.settings(
+        {http2.TABLE_SIZE: 0, http2.ENABLE_PUSH: 0, http2.INITIAL_WINDOW: http2.WINDOW_MAX}
+    )
     + http2.window_update(http2.WINDOW_MAX - http2.WINDOW_DEFAULT)
 )
 PING = frame(http2.PING, 0, 0, b"8 bytes!")
@@ -32,7 +34,10 @@ def where(door: LaneDoor, family: str) -> Where:
 
 def headers(rpc: str, stream: int = 1, authorization: str = "") -> bytes:
     return frame(
-        http2.HEADERS, http2.END_HEADERS, stream, http2.request_block(method_path(rpc), "localhost:1", authorization)
+        http2.HEADERS,
+        http2.END_HEADERS,
+        stream,
+        http2.request_block(method_path(rpc), "localhost:1", authorization),
     )
 
 
@@ -46,7 +51,9 @@ def asking(rpc: str, text: bytes, stream: int = 1, authorization: str = "") -> b
 
 
 class Caller:
-    """One connection, to a port or a Unix socket; it has said hello, unless told to say something else."""
+    """One connection, to a port or a Unix socket; it has said hello, unless told to say something
+    else.
+    """
 
     def __init__(self, where: Where, hello: bytes = HELLO, host: str = "127.0.0.1") -> None:
         if isinstance(where, str):
@@ -57,7 +64,8 @@ class Caller:
         self.socket.settimeout(30)
         try:
             self.socket.connect(address)
-            with suppress(BrokenPipeError):  # hung up on already, which a Unix socket tells whoever says something
+            # Hung up on already, which a Unix socket tells whoever says something.
+            with suppress(BrokenPipeError):
                 self.say(hello)
         except OSError:
             self.socket.close()
@@ -91,7 +99,10 @@ class Caller:
                 body += payload
             elif flags & http2.END_STREAM:
                 told = http2.read_block(payload.removeprefix(b"\x88"))
-                status, self.reason = int(told["grpc-status"]), unquote(told.get("grpc-message", ""))
+                status, self.reason = (
+                    int(told["grpc-status"]),
+                    unquote(told.get("grpc-message", "")),
+                )
                 assert status or PREFIX.unpack_from(body) == (0, len(body) - PREFIX.size)
                 return status or bytes(body[PREFIX.size :])
         return None

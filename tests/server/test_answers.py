@@ -1,4 +1,6 @@
-"""Room for answers: what is counted, who waits, who is refused, and that all of it is given back."""
+"""Room for answers: what is counted, who waits, who is refused, and that all of it is
+given back.
+"""
 
 from __future__ import annotations
 
@@ -56,14 +58,18 @@ def test_an_answer_is_counted_until_it_is_done_with(budget: AnswerBudget) -> Non
 
 
 def test_who_finds_no_room_waits_and_is_refused(budget: AnswerBudget) -> None:
-    with pytest.raises(OutOfMemory, match=r"would take 2 MB; the limit is 1 MB\. Send fewer"), Answer(2 * MIB, int):
+    with (
+        pytest.raises(OutOfMemory, match=r"would take 2 MB; the limit is 1 MB\. Send fewer"),
+        Answer(2 * MIB, int),
+    ):
         pass
     with Answer(MIB, int), ThreadPoolExecutor(1) as other:
         refused = other.submit(Answer(MIB, int).__enter__).exception(TIMEOUT)
     assert isinstance(refused, OutOfMemory)
-    assert refused.message == (
-        "An answer of 1048576 bytes does not fit beside 1048576 bytes of others; the limit is 1048576. "
-        "Ask for less at a time or try again later. It waited 0.05 s for room"
+    assert (
+        refused.message
+        == "An answer of 1048576 bytes does not fit beside 1048576 bytes of others; the limit is"
+        " 1048576. Ask for less at a time or try again later. It waited 0.05 s for room"
     )
     assert budget.used == 0
 
@@ -116,13 +122,17 @@ def test_every_call_with_a_long_answer_is_counted(
     assert budget.used == 0
 
 
-def test_answers_too_long_for_all_together_are_refused_in_words(stocked: Caller, budget: AnswerBudget) -> None:
+def test_answers_too_long_for_all_together_are_refused_in_words(
+    stocked: Caller, budget: AnswerBudget
+) -> None:
     vectors = np.zeros((20, 4), np.float32)
     refused = stocked.search(vectors, 5_000)
     assert (refused.code, refused.reason) == (
         24,
-        "The answer to 20 queries with 5000 hits each would take 1 MB; the limit is 1 MB. "
-        "Send fewer queries at a time or ask for fewer hits",
+        (
+            "The answer to 20 queries with 5000 hits each would take 1 MB; the limit is 1 MB. "
+            "Send fewer queries at a time or ask for fewer hits"
+        ),
     )
     assert stocked.search(vectors, 4_000).code == 0
     with Answer(MIB, int):

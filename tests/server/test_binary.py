@@ -1,4 +1,6 @@
-"""Binary collections through the seam: every metric, before and after a flush, with and without an index."""
+"""Binary collections through the seam: every metric, before and after a flush, with and without an
+index.
+"""
 
 from __future__ import annotations
 
@@ -39,12 +41,16 @@ def bits() -> np.ndarray:
 
 
 def insert(caller: Caller, rows: np.ndarray, ids: np.ndarray) -> None:
-    reply = packed.decode_ids(caller.operations.call("Insert", packed.encode_insert("c", rows, ids, "", "{}")))
+    reply = packed.decode_ids(
+        caller.operations.call("Insert", packed.encode_insert("c", rows, ids, "", "{}"))
+    )
     assert (reply.code, reply.reason) == (0, "OK")
 
 
 def search(caller: Caller, queries: np.ndarray, topk: int, wanted: Any = None) -> Any:
-    raw = packed.encode_search("c", queries, topk, (), None if wanted is None else json.dumps(wanted))
+    raw = packed.encode_search(
+        "c", queries, topk, (), None if wanted is None else json.dumps(wanted)
+    )
     reply = packed.decode_hits(caller.operations.call("Search", raw))
     assert (reply.code, reply.reason) == (0, "OK")
     width = len(reply.ids) // len(queries)
@@ -52,7 +58,9 @@ def search(caller: Caller, queries: np.ndarray, topk: int, wanted: Any = None) -
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda m: m.name)
-def test_rows_are_found_in_tail_and_segments(caller: Caller, bits: np.ndarray, metric: MetricType) -> None:
+def test_rows_are_found_in_tail_and_segments(
+    caller: Caller, bits: np.ndarray, metric: MetricType
+) -> None:
     caller.create(dimension=64, metric=int(metric))
     rows, queries = bits[:600], np.concatenate([bits[:3], np.zeros((1, 8), np.uint8)])
     insert(caller, rows[:500], np.arange(500))
@@ -92,7 +100,9 @@ def test_ivf_flat_is_built_and_used(caller: Caller, bits: np.ndarray, metric: Me
     exact, _ = search_bits(bits[:50], bits[1:], metric, 10)
     ids, distances = search(caller, bits[:50], 10, {"nprobe": 16})
     assert np.mean(distances <= exact[:, -1:]) >= 0.95 and not (ids == 0).any()
-    reply = caller.Search(collection_name="c", topk=1, query_record_array=[], extra_params=params(nprobe=0))
+    reply = caller.Search(
+        collection_name="c", topk=1, query_record_array=[], extra_params=params(nprobe=0)
+    )
     assert reply.status.error_code == 5
 
 
@@ -101,13 +111,26 @@ def test_which_indexes_are_accepted(caller: Caller, metric: MetricType) -> None:
     caller.create(dimension=8, metric=int(metric))
     caller.ok("CreateIndex", collection_name="c", index_type=1)
     caller.ok("CreateIndex", collection_name="c", index_type=2, extra_params=params(nlist=4))
-    good = {3: {"nlist": 4}, 6: {"nlist": 4, "m": 1}, 11: {"M": 8, "efConstruction": 100}, 12: {"n_trees": 1}}
+    good = {
+        3: {"nlist": 4},
+        6: {"nlist": 4, "m": 1},
+        11: {"M": 8, "efConstruction": 100},
+        12: {"n_trees": 1},
+    }
     for index_type, accepted in good.items():
         refusal = caller.fails(
-            "CreateIndex", collection_name="c", index_type=index_type, extra_params=params(**accepted)
+            "CreateIndex",
+            collection_name="c",
+            index_type=index_type,
+            extra_params=params(**accepted),
         )
         assert refusal == (8, "Invalid index type for collection metric type")
-    assert caller.fails("CreateIndex", collection_name="c", index_type=3, extra_params=params(nlist=0))[0] == 5
+    assert (
+        caller.fails(
+            "CreateIndex", collection_name="c", index_type=3, extra_params=params(nlist=0)
+        )[0]
+        == 5
+    )
 
 
 @pytest.mark.parametrize("metric", [M.SUBSTRUCTURE, M.SUPERSTRUCTURE], ids=lambda m: m.name)
@@ -116,7 +139,9 @@ def test_substructures_on_lists_fail_where_lists_would_be_built(
 ) -> None:
     caller.create(dimension=64, metric=int(metric))
     insert(caller, bits, np.arange(len(bits)))
-    refusal = caller.fails("CreateIndex", collection_name="c", index_type=2, extra_params=params(nlist=4))
+    refusal = caller.fails(
+        "CreateIndex", collection_name="c", index_type=2, extra_params=params(nlist=4)
+    )
     assert refusal[0] == 21 and "Illegal index params" in refusal[1]
     ids, _ = search(caller, bits[:1], 1, {"nprobe": 1})
     assert ids[0, 0] >= 0
@@ -127,7 +152,11 @@ def test_bytes_come_back_as_they_went(caller: Caller, bits: np.ndarray) -> None:
     insert(caller, bits[:4], np.arange(4))
     for _ in ("tail", "segment"):
         reply = caller.ok("GetVectorsByID", collection_name="c", id_array=[2, 99, 0])
-        assert [each.binary_data for each in reply.vectors_data] == [bits[2].tobytes(), b"", bits[0].tobytes()]
+        assert [each.binary_data for each in reply.vectors_data] == [
+            bits[2].tobytes(),
+            b"",
+            bits[0].tobytes(),
+        ]
         assert not any(each.float_data for each in reply.vectors_data)
         caller.ok("Flush", collection_name_array=["c"])
 
@@ -145,7 +174,11 @@ def test_another_metric_of_the_family(caller: Caller, bits: np.ndarray) -> None:
 
 def test_sizes_and_kinds(caller: Caller, bits: np.ndarray) -> None:
     assert caller.fails(
-        "CreateCollection", collection_name="c", dimension=12, index_file_size=1, metric_type=M.HAMMING
+        "CreateCollection",
+        collection_name="c",
+        dimension=12,
+        index_file_size=1,
+        metric_type=M.HAMMING,
     ) == (7, "Invalid collection dimension: 12. The collection dimension must be a multiple of 8")
     caller.create(dimension=64, metric=M.HAMMING)
     for rows in (bits[:2, :7], bits[:2].astype(np.float32)):
@@ -160,7 +193,9 @@ def test_rows_and_lists_outlive_the_process(tmp_path: Path, bits: np.ndarray) ->
             if not round_number:
                 caller.create(dimension=64, metric=M.JACCARD)
                 insert(caller, bits, np.arange(len(bits)))
-                caller.ok("CreateIndex", collection_name="c", index_type=2, extra_params=params(nlist=64))
+                caller.ok(
+                    "CreateIndex", collection_name="c", index_type=2, extra_params=params(nlist=64)
+                )
                 insert(caller, bits[:10], np.arange(10_000, 10_010))
             ids, distances = search(caller, bits[:5], 3, {"nprobe": 16})
             assert (distances[:, 0] == 0).all() and (ids[:, 0] < 10_000).all()

@@ -22,7 +22,9 @@ from tests.server.calling import Caller
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    with Database.open(tmp_path / "data", Settings(background=False, auto_flush_interval=2.5)) as database:
+    with Database.open(
+        tmp_path / "data", Settings(background=False, auto_flush_interval=2.5)
+    ) as database:
         yield database
 
 
@@ -38,7 +40,8 @@ def told(caller: Caller, command: str) -> str:
 @pytest.mark.parametrize(
     ("command", "answer"),
     [("version", "1.1.1"), ("status", "OK"), ("mode", "CPU"), ("build_commit_id", "Unknown")]
-    + [(other, "Unknown command") for other in ("", " ", "Version", "nonsense", "get_confi", "requests ", "Status")],
+    + [(other, "Unknown command") for other in ("", " ", "Version", "nonsense", "get_confi",
+        "requests ", "Status")],
 )  # fmt: skip
 def test_words(caller: Caller, command: str, answer: str) -> None:
     assert told(caller, command) == answer
@@ -51,8 +54,8 @@ def test_reported_version_is_a_setting() -> None:
 
 
 def test_task_table(caller: Caller) -> None:
-    assert told(caller, "tasktable") == (
-        ">>>>>>>>>>>>>>>ResourceMgr::DumpTaskTable<<<<<<<<<<<<<<<\n"
+    assert (
+        told(caller, "tasktable") == ">>>>>>>>>>>>>>>ResourceMgr::DumpTaskTable<<<<<<<<<<<<<<<\n"
         'disk\n{"error.message":"not support yet."}disk\n\n'
         'cpu\n{"error.message":"not support yet."}cpu\n\n'
     )
@@ -97,7 +100,11 @@ def test_requests_in_progress(database: Database, monkeypatch: pytest.MonkeyPatc
 
 def test_every_setting_is_told(caller: Caller, database: Database) -> None:
     everything = json.loads(told(caller, "get_config *"))
-    flat = {f"{section}.{key}": value for section, items in everything.items() for key, value in items.items()}
+    flat = {
+        f"{section}.{key}": value
+        for section, items in everything.items()
+        for key, value in items.items()
+    }
     assert set(flat) == {key.name for key in ALL}
     for key, value in flat.items():
         assert told(caller, f"get_config {key}") == value
@@ -114,8 +121,10 @@ INVALID = "Invalid command: "
 
 @pytest.mark.parametrize(
     ("command", "reason"),
-    [(text, INVALID + text) for text in ("get_config", "get_config ", "get_config  *", "get_config cache", "set_config",
-     "set_config cache.insert_buffer_size", "set_config cache 1GB", "set_config cache.insert_buffer_size 1 GB",
+    [(text, INVALID + text) for text in ("get_config", "get_config ", "get_config  *",
+        "get_config cache", "set_config",
+     "set_config cache.insert_buffer_size", "set_config cache 1GB",
+     "set_config cache.insert_buffer_size 1 GB",
      "get_config storage.mmap now")]
     + [("get_config cache.nothing", "Config node invalid: cache.nothing"),
        ("get_config Cache.insert_buffer_size", "Config node invalid: Cache.insert_buffer_size"),
@@ -147,5 +156,8 @@ def test_settings_that_cannot_change(caller: Caller) -> None:
     code, reason = caller.fails("Cmd", cmd="set_config network.bind.port 80")
     assert (code, reason) == (5, "Invalid network.bind.port: 80. The range is [1025, 65534]")
     code, reason = caller.fails("Cmd", cmd="set_config network.bind.port 2000")
-    assert (code, reason.startswith("network.bind.port cannot be changed while the server runs")) == (1, True)
+    assert (
+        code,
+        reason.startswith("network.bind.port cannot be changed while the server runs"),
+    ) == (1, True)
     assert told(caller, "get_config network.bind.port") == "19530"

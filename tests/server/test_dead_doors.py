@@ -1,4 +1,6 @@
-"""A door that dies of an error: it comes back, or every probe says so and the process ends for its supervisor."""
+"""A door that dies of an error: it comes back, or every probe says so and the process ends for its
+supervisor.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,9 @@ def ask(channel: grpc.Channel, rpc: str = "Cmd", seconds: float = TIMEOUT) -> An
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")])
-def test_the_grpc_door_lives_on(monkeypatch: pytest.MonkeyPatch, unforeseen: list[Any], error: Exception) -> None:
+def test_the_grpc_door_lives_on(
+    monkeypatch: pytest.MonkeyPatch, unforeseen: list[Any], error: Exception
+) -> None:
     door = GrpcDoor(lambda rpc, request: b"yes", ("Cmd",), "127.0.0.1", 0)
     door.start()
     with grpc.insecure_channel(f"127.0.0.1:{door.port}") as channel:
@@ -89,8 +93,14 @@ def serve(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
     left: list[Any] = []
 
     def make(call: Callable[[str, bytes], bytes], rpcs: tuple[str, ...]) -> grpc.Channel:
-        name = "milvine.server.native_door" if request.param == "native" else "milvine.server.grpc_door"
-        kind = getattr(import_module(name), "NativeDoor" if request.param == "native" else "GrpcDoor")
+        name = (
+            "milvine.server.native_door"
+            if request.param == "native"
+            else "milvine.server.grpc_door"
+        )
+        kind = getattr(
+            import_module(name), "NativeDoor" if request.param == "native" else "GrpcDoor"
+        )
         left.append(kind(call, rpcs, "127.0.0.1", 0))
         left[0].start()
         left.append(grpc.insecure_channel(f"127.0.0.1:{left[0].port}"))
@@ -101,7 +111,9 @@ def serve(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
     left[0].stop(0)
 
 
-def test_errors_that_nobody_foresaw_end_no_door(serve: Callable[..., Any], unforeseen: list[Any]) -> None:
+def test_errors_that_nobody_foresaw_end_no_door(
+    serve: Callable[..., Any], unforeseen: list[Any]
+) -> None:
     def call(rpc: str, request: bytes) -> bytes:
         if rpc == "Search":
             raise ValueError("unforeseen")
@@ -126,7 +138,8 @@ def test_health_is_answered_while_every_thread_waits(serve: Callable[..., Any]) 
 
     channel = serve(call, ("CreateIndex", CHECK))
     waiting = [
-        channel.unary_unary(method_path("CreateIndex")).future(b"", timeout=TIMEOUT) for _ in range(WAITING_CALLS_MAX)
+        channel.unary_unary(method_path("CreateIndex")).future(b"", timeout=TIMEOUT)
+        for _ in range(WAITING_CALLS_MAX)
     ]
     for _ in waiting:
         assert begun.acquire(timeout=TIMEOUT)
@@ -163,7 +176,10 @@ def test_every_probe_names_a_door_that_does_not_come_back(
     with grpc.insecure_channel(server.address) as channel, pytest.raises(grpc.RpcError):
         ask(channel, seconds=1)
     until(lambda: server._door.ended)
-    reason = "The grpc door is dead: grpcio's thread that takes calls has ended, and it cannot be replaced"
+    reason = (
+        "The grpc door is dead: grpcio's thread that takes calls has ended, and it cannot be"
+        " replaced"
+    )
     assert probe(server, "readyz") == probe(server, "healthz") == (503, reason)
     assert server.look_after() and JobFailed("serving", reason) in told
 
@@ -175,7 +191,10 @@ def test_an_http_door_that_ended_is_told_at_the_grpc_port(server: Server) -> Non
     thread.join()
     alive, server._http._thread = server._http._thread, thread  # type: ignore[attr-defined]
     try:
-        assert server._side.health.trouble() == "The http door is dead: the thread milvine-http has ended"
+        assert (
+            server._side.health.trouble()
+            == "The http door is dead: the thread milvine-http has ended"
+        )
     finally:
         server._http._thread = alive  # type: ignore[attr-defined]
 
@@ -185,7 +204,9 @@ def silent_port() -> GrpcDoor:
     return GrpcDoor(lambda rpc, request: b"", (), "127.0.0.1", 0)
 
 
-def test_a_port_that_does_not_answer_is_not_ready_and_after_a_while_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_does_not_answer_is_not_ready_and_after_a_while_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(door_probe, "_DEADLINE_SECONDS", 0.2)
     monkeypatch.setattr(door_probe, "_FRESH_SECONDS", 0.0)
     door = silent_port()
@@ -231,7 +252,18 @@ main()
 
 
 def test_the_process_ends_for_its_supervisor(tmp_path: Path) -> None:
-    command = running(SERVER, "serve", "--port", "0", "--http-port", "0", "--data", str(tmp_path), "--door", "grpc")
+    command = running(
+        SERVER,
+        "serve",
+        "--port",
+        "0",
+        "--http-port",
+        "0",
+        "--data",
+        str(tmp_path),
+        "--door",
+        "grpc",
+    )
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
         try:
@@ -247,5 +279,7 @@ def test_the_process_ends_for_its_supervisor(tmp_path: Path) -> None:
             _, said = process.communicate(timeout=TIMEOUT)
         finally:
             process.kill()
-    assert process.returncode == 1 and "job failed: job=serving reason=The grpc door is dead" in said
+    assert (
+        process.returncode == 1 and "job failed: job=serving reason=The grpc door is dead" in said
+    )
     Database.open(tmp_path, SETTINGS).close()

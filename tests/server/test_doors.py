@@ -81,12 +81,17 @@ def test_bytes_in_bytes_out(channel: grpc.Channel) -> None:
 def test_messages_of_256_mib_both_ways(channel: grpc.Channel, script: Script) -> None:
     script.answers["Insert"] = lambda request: len(request).to_bytes(8, "big")
     script.answers["Search"] = lambda request: bytes(256 << 20)
-    assert int.from_bytes(stub(channel, "Insert")(bytes((256 << 20) + 1), timeout=TIMEOUT), "big") == (256 << 20) + 1
+    assert (
+        int.from_bytes(stub(channel, "Insert")(bytes((256 << 20) + 1), timeout=TIMEOUT), "big")
+        == (256 << 20) + 1
+    )
     assert len(stub(channel, "Search")(b"", timeout=TIMEOUT)) == 256 << 20
 
 
 def test_gzip_requests(channel: grpc.Channel) -> None:
-    answer = stub(channel, "Insert")(b"a" * 100_000, compression=grpc.Compression.Gzip, timeout=TIMEOUT)
+    answer = stub(channel, "Insert")(
+        b"a" * 100_000, compression=grpc.Compression.Gzip, timeout=TIMEOUT
+    )
     assert answer == b"Insert:" + b"a" * 100_000
 
 
@@ -124,7 +129,11 @@ def refuse(error: Exception) -> Callable[[bytes], bytes]:
     [
         (UnknownMethod("Cmd"), grpc.StatusCode.UNIMPLEMENTED, ""),
         (MalformedRequest.bad_json(), grpc.StatusCode.UNKNOWN, "Unexpected error in RPC handling"),
-        (MalformedRequest.undecodable("x"), grpc.StatusCode.INTERNAL, "Exception deserializing request: x"),
+        (
+            MalformedRequest.undecodable("x"),
+            grpc.StatusCode.INTERNAL,
+            "Exception deserializing request: x",
+        ),
     ],
 )
 def test_refusals_are_grpc_statuses(
@@ -165,12 +174,16 @@ def test_waiting_calls_do_not_hold_up_short_ones(channel: grpc.Channel, script: 
 
 def test_many_calls_at_once(channel: grpc.Channel) -> None:
     with ThreadPoolExecutor(16) as pool:
-        replies = pool.map(lambda n: stub(channel, "Search")(str(n).encode(), timeout=TIMEOUT), range(500))
+        replies = pool.map(
+            lambda n: stub(channel, "Search")(str(n).encode(), timeout=TIMEOUT), range(500)
+        )
         assert list(replies) == [f"Search:{n}".encode() for n in range(500)]
 
 
 @pytest.mark.parametrize("rpc", ["Search", "CreateIndex"])
-def test_stopping_lets_calls_in_flight_finish(make: Callable[..., Door], script: Script, rpc: str) -> None:
+def test_stopping_lets_calls_in_flight_finish(
+    make: Callable[..., Door], script: Script, rpc: str
+) -> None:
     begun, release = threading.Event(), threading.Event()
 
     def slow(request: bytes) -> bytes:
@@ -218,7 +231,9 @@ def test_stopping_waits_no_longer_than_its_grace(make: Callable[..., Door], scri
 
 
 def test_a_taken_port_is_refused(make: Callable[..., Door], door: Door, script: Script) -> None:
-    with pytest.raises(DoorFailed, match=rf"^Cannot listen on 127\.0\.0\.1:{door.port}: the address is in use"):
+    with pytest.raises(
+        DoorFailed, match=rf"^Cannot listen on 127\.0\.0\.1:{door.port}: the address is in use"
+    ):
         make(script, RPCS, "127.0.0.1", door.port)
 
 
@@ -261,7 +276,9 @@ def test_what_the_system_promises() -> None:
     assert can_promise(1 << 20) or Path("/proc/sys/vm/overcommit_memory").read_text().strip() == "2"
 
 
-def test_calls_given_up_while_they_wait_for_a_thread_do_not_begin(script: Script, channel: grpc.Channel) -> None:
+def test_calls_given_up_while_they_wait_for_a_thread_do_not_begin(
+    script: Script, channel: grpc.Channel
+) -> None:
     free, begun = threading.Event(), list[bytes]()
 
     def wait(request: bytes) -> bytes:
@@ -270,7 +287,10 @@ def test_calls_given_up_while_they_wait_for_a_thread_do_not_begin(script: Script
         return request
 
     script.answers["CreateIndex"] = wait
-    busy = [stub(channel, "CreateIndex").future(b"busy", timeout=TIMEOUT) for _ in range(WAITING_CALLS_MAX)]
+    busy = [
+        stub(channel, "CreateIndex").future(b"busy", timeout=TIMEOUT)
+        for _ in range(WAITING_CALLS_MAX)
+    ]
     end = time.monotonic() + TIMEOUT
     while len(begun) < WAITING_CALLS_MAX and time.monotonic() < end:
         time.sleep(0.01)

@@ -20,8 +20,14 @@ from milvus import Milvus, NotConnectError
 pytest.importorskip("fastapi")
 PAGE = (Path(__file__).parents[2] / "docs" / "errors.md").read_text(encoding="utf-8")
 ROWS = dict(re.findall(r"^\| (\d+) \| (`[A-Z][a-z].*) \|$", PAGE, re.MULTILINE))
-DOCUMENTED = {name: int(code) for code, names in ROWS.items() for name in re.findall(r"`(\w+)`", names)}
-CLASSES = {name: each for name, each in vars(errors).items() if inspect.isclass(each) and hasattr(each, "message")}
+DOCUMENTED = {
+    name: int(code) for code, names in ROWS.items() for name in re.findall(r"`(\w+)`", names)
+}
+CLASSES = {
+    name: each
+    for name, each in vars(errors).items()
+    if inspect.isclass(each) and hasattr(each, "message")
+}
 HTTP = {"NothingStored": 4, "SegmentNotFound": 4}
 SETTINGS = Settings(background=False, search_threads=1, port=0, door="grpc")
 
@@ -42,7 +48,9 @@ def clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Milv
 
 
 def test_every_error_is_on_the_page() -> None:
-    assert {name: DOCUMENTED.get(name) for name in CLASSES} == {n: int(each.code) for n, each in CLASSES.items()}
+    assert {name: DOCUMENTED.get(name) for name in CLASSES} == {
+        n: int(each.code) for n, each in CLASSES.items()
+    }
     assert set(DOCUMENTED) <= set(CLASSES)
 
 
@@ -52,7 +60,9 @@ def test_every_code_is_on_the_page() -> None:
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_every_door_answers_the_code(clients: dict[str, Milvus], monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_every_door_answers_the_code(
+    clients: dict[str, Milvus], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     def fail(self: Any) -> Any:
         raise CLASSES[name]("why")
 

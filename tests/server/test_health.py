@@ -1,4 +1,6 @@
-"""gRPC's own services on both doors: health, that answers, streams and ends; reflection, that shows both services."""
+"""gRPC's own services on both doors: health, that answers, streams and ends; reflection, that shows
+both services.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ from milvine.wire.health import CHECK, WATCH, HealthCheckRequest, HealthCheckRes
 TIMEOUT = 30
 SETTINGS = Settings(background=False, port=0, http_enable=False)
 DOORS = ("grpc", "native") if find_spec("pygrpc_native") else ("grpc",)
-reflects = pytest.mark.skipif(find_spec("grpc_reflection") is None, reason="grpcio-reflection is not installed")
+reflects = pytest.mark.skipif(
+    find_spec("grpc_reflection") is None, reason="grpcio-reflection is not installed"
+)
 
 
 class Disk:
@@ -40,7 +44,10 @@ class Disk:
 
 
 def statuses(messages: list[bytes | None]) -> list[str | None]:
-    names = [None if m is None else ServingStatus(HealthCheckResponse.FromString(m).status).name for m in messages]
+    names = [
+        None if m is None else ServingStatus(HealthCheckResponse.FromString(m).status).name
+        for m in messages
+    ]
     return names
 
 
@@ -114,7 +121,9 @@ def test_check_over_the_wire(channel: grpc.Channel) -> None:
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-def test_watch_ends_with_the_server_without_holding_it_up(server: Server, channel: grpc.Channel) -> None:
+def test_watch_ends_with_the_server_without_holding_it_up(
+    server: Server, channel: grpc.Channel
+) -> None:
     stream = channel.unary_stream(WATCH)(b"", timeout=TIMEOUT)
     assert statuses([next(stream)]) == ["SERVING"]
     began = time.monotonic()
@@ -133,7 +142,10 @@ def test_a_watcher_that_hangs_up_is_forgotten(server: Server, channel: grpc.Chan
                 assert statuses([next(stream)]) == ["SERVING"]
                 break
             except grpc.RpcError as error:
-                assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and time.monotonic() < deadline
+                assert (
+                    error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+                    and time.monotonic() < deadline
+                )
                 time.sleep(0.01)
         stream.cancel()
 
@@ -142,13 +154,18 @@ def test_the_health_package_of_grpcio_understands_it(channel: grpc.Channel) -> N
     pb2 = pytest.importorskip("grpc_health.v1.health_pb2")
     stub = pytest.importorskip("grpc_health.v1.health_pb2_grpc").HealthStub(channel)
     assert stub.Check(pb2.HealthCheckRequest(service=schema.SERVICE), timeout=TIMEOUT).status == 1
-    assert pb2.DESCRIPTOR.serialized_pb  # the same messages and methods, but for what newer packages add
+    # The same messages and methods, but for what newer packages add.
+    assert pb2.DESCRIPTOR.serialized_pb
     mine = health.file_descriptor()
     theirs = type(mine).FromString(pb2.DESCRIPTOR.serialized_pb)
     for name in ("HealthCheckRequest", "HealthCheckResponse"):
         (a,), (b,) = ([m for m in file.message_type if m.name == name] for file in (mine, theirs))
-        assert [(f.name, f.number, f.type) for f in a.field] == [(f.name, f.number, f.type) for f in b.field]
-        assert [[v.name for v in e.value] for e in a.enum_type] == [[v.name for v in e.value] for e in b.enum_type]
+        assert [(f.name, f.number, f.type) for f in a.field] == [
+            (f.name, f.number, f.type) for f in b.field
+        ]
+        assert [[v.name for v in e.value] for e in a.enum_type] == [
+            [v.name for v in e.value] for e in b.enum_type
+        ]
 
 
 def reflection_stub(channel: grpc.Channel, package: str) -> Any:
@@ -170,12 +187,15 @@ def test_reflection_lists_and_describes(channel: grpc.Channel, package: str) -> 
         messages.ServerReflectionRequest(file_containing_symbol="grpc.health.v1.Health"),
         messages.ServerReflectionRequest(file_by_filename="nothing.proto"),
     ]
-    asked += [messages.ServerReflectionRequest(file_containing_symbol=f"{package}.ServerReflection")]
+    asked += [
+        messages.ServerReflectionRequest(file_containing_symbol=f"{package}.ServerReflection")
+    ]
     listed, milvus, health_file, nothing, itself = ask(iter(asked), timeout=TIMEOUT)
     names = {service.name for service in listed.list_services_response.service}
     assert {schema.SERVICE, health.SERVICE, f"{package}.ServerReflection"} <= names
     files = [
-        type(health.file_descriptor()).FromString(raw) for raw in milvus.file_descriptor_response.file_descriptor_proto
+        type(health.file_descriptor()).FromString(raw)
+        for raw in milvus.file_descriptor_response.file_descriptor_proto
     ]
     service = next(service for file in files for service in file.service)
     assert {method.name for method in service.method} == set(schema.RPCS)
@@ -185,7 +205,9 @@ def test_reflection_lists_and_describes(channel: grpc.Channel, package: str) -> 
 
 
 @reflects
-def test_reflection_left_open_does_not_hold_up_the_end(server: Server, channel: grpc.Channel) -> None:
+def test_reflection_left_open_does_not_hold_up_the_end(
+    server: Server, channel: grpc.Channel
+) -> None:
     messages, ask = reflection_stub(channel, "grpc.reflection.v1alpha")
     requests: SimpleQueue[Any] = SimpleQueue()
     requests.put(messages.ServerReflectionRequest(list_services=""))

@@ -77,4 +77,6 @@ def test_without_the_extra_a_flag_is_refused(tmp_path: Path) -> None:
     key = "network.http.port"
     value = replace(asked.values[key], origin=Origin(FLAG, "--http-port"))
     with pytest.raises(DoorFailed, match="The REST API needs fastapi"):
-        Server.start(tmp_path / "data", QUIET, None, replace(asked, values={**asked.values, key: value}))
+        Server.start(
+            tmp_path / "data", QUIET, None, replace(asked, values={**asked.values, key: value})
+        )

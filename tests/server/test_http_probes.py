@@ -39,7 +39,9 @@ def test_a_process_that_answers_is_alive_and_ready(http: Any) -> None:
     assert (ready.status_code, ready.json()) == (200, {"status": "ready"})
 
 
-def test_not_ready_says_why_and_is_alive(server: Server, http: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_not_ready_says_why_and_is_alive(
+    server: Server, http: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full() -> None:
         raise StorageFailed("The disk of the log folder is full: 3 MB are free")
 
@@ -47,7 +49,10 @@ def test_not_ready_says_why_and_is_alive(server: Server, http: Any, monkeypatch:
         patch.setattr(server._database._stores.writer, "check", full)
         reply = http.get("/readyz")
         assert reply.status_code == 503
-        assert reply.json() == {"status": "not ready", "reason": "The disk of the log folder is full: 3 MB are free"}
+        assert reply.json() == {
+            "status": "not ready",
+            "reason": "The disk of the log folder is full: 3 MB are free",
+        }
         assert http.get("/healthz").status_code == 200
         assert (http.head("/readyz").status_code, http.head("/healthz").status_code) == (503, 200)
     assert http.get("/readyz").status_code == 200
@@ -59,9 +64,14 @@ def test_probes_and_metrics_answer_those_who_want_the_head_alone(http: Any) -> N
 
 
 def test_explain_tells_the_steps(http: Any) -> None:
-    http.post("/collections", json={"collection_name": "films", "dimension": 4, "metric_type": "L2"})
+    http.post(
+        "/collections", json={"collection_name": "films", "dimension": 4, "metric_type": "L2"}
+    )
     ids = [str(n) for n in range(20)]
-    assert http.post("/collections/films/vectors", json={"vectors": ROWS, "ids": ids}).status_code == 201
+    assert (
+        http.post("/collections/films/vectors", json={"vectors": ROWS, "ids": ids}).status_code
+        == 201
+    )
     http.put("/system/task", json={"flush": {"collection_names": ["films"]}})
     http.put("/collections/films/vectors", json={"delete": {"ids": ["3"]}})
     http.post("/collections/films/vectors", json={"vectors": ROWS[:2], "ids": ["98", "99"]})
@@ -70,13 +80,17 @@ def test_explain_tells_the_steps(http: Any) -> None:
     assert reply.status_code == 200
     told = reply.json()
     exact, tail = told["scans"]
-    assert (exact["kind"], exact["rows"], exact["masked"]) == ("exact", 20, 1) and exact["segments"][0].isdigit()
+    assert (exact["kind"], exact["rows"], exact["masked"]) == ("exact", 20, 1) and exact[
+        "segments"
+    ][0].isdigit()
     assert (tail["kind"], tail["rows"], tail["segments"]) == ("tail", 2, [])
     assert (told["nq"], told["topk"], told["rows"], told["metric"]) == (2, 3, 22, "L2")
     assert told["params"] == {"nprobe": 16} and "9.5" not in reply.text
     assert all(told[f"{step}_seconds"] > 0 for step in ("plan", "scan", "reduce"))
     body["search"]["file_ids"] = exact["segments"]
-    assert [scan["kind"] for scan in http.post("/collections/films/explain", json=body).json()["scans"]] == ["exact"]
+    assert [
+        scan["kind"] for scan in http.post("/collections/films/explain", json=body).json()["scans"]
+    ] == ["exact"]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +109,9 @@ def test_explain_refuses_what_a_search_refuses(http: Any, body: Any, code: int) 
 
 
 def test_explain_of_a_collection_that_is_not_there(http: Any) -> None:
-    reply = http.post("/collections/nowhere/explain", json={"search": {"topk": 1, "params": {}, "vectors": ROWS}})
+    reply = http.post(
+        "/collections/nowhere/explain", json={"search": {"topk": 1, "params": {}, "vectors": ROWS}}
+    )
     assert (reply.status_code, reply.json()["code"]) == (404, 4)
     assert http.post("/collections/nowhere/explain").json()["code"] == 34
 

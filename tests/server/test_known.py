@@ -1,4 +1,6 @@
-"""Searches that were checked before are checked again as soon as the answer could be another one."""
+"""Searches that were checked before are checked again as soon as the answer could be
+another one.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def database(tmp_path: Path) -> Iterator[Database]:
         yield opened
 
 
-def code(database: Database, params: Any, vectors: Any = ROWS[:1], tags: tuple[str, ...] = ()) -> int:
+def code(
+    database: Database, params: Any, vectors: Any = ROWS[:1], tags: tuple[str, ...] = ()
+) -> int:
     """Of the same search three times, in this process, which must end alike."""
     wanted = SearchRequest("c", tags, Rows(len(vectors), vectors.size, vectors), 3, None)
     codes = {Operations(database).search(wanted, params).code for _ in range(3)}
@@ -136,10 +140,16 @@ def test_nothing_stays_counted_of_requests_that_ended(database: Database) -> Non
     assert seen == [(1, 1000)] * 4 and operations.in_flight() == (0, 0)
 
 
-def test_answers_do_not_depend_on_the_searches_before(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Searches over many collections, some of whose requests take the same bytes, prepared ones kept and not."""
+def test_answers_do_not_depend_on_the_searches_before(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Searches over many collections, some of whose requests take the same bytes, prepared ones
+    kept and not.
+    """
     drawn = np.random.default_rng(12)
-    names = [(f"{letter}{width:_>4}", width) for width in (2, 8, 16, 32, 50, 256, 300) for letter in "xy"]
+    names = [
+        (f"{letter}{width:_>4}", width) for width in (2, 8, 16, 32, 50, 256, 300) for letter in "xy"
+    ]
     for name, width in names:
         database.create_collection(name, width, 1024, MetricType.L2)
         database.insert(name, drawn.random((20, width), dtype=np.float32), np.arange(20))

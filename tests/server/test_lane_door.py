@@ -1,4 +1,6 @@
-"""The port for lanes: what reaches the operations, what comes back, whom it sends away, and what harms nobody."""
+"""The port for lanes: what reaches the operations, what comes back, whom it sends away, and what
+harms nobody.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,18 @@ from milvine.server.operations import MalformedRequest, Refused
 from milvine.wire import http2, lanes
 from milvine.wire.http2 import PREFIX, frame
 from milvine.wire.lanes import CALLS, REQUEST_BYTES_MAX, Place
-from tests.server.lanes import FAMILIES, HELLO, PING, Caller, Where, asking, calling, headers, message, where
+from tests.server.lanes import (
+    FAMILIES,
+    HELLO,
+    PING,
+    Caller,
+    Where,
+    asking,
+    calling,
+    headers,
+    message,
+    where,
+)
 
 TIMEOUT = 30
 
@@ -73,7 +86,11 @@ def way_to(door: LaneDoor) -> Where:
 
 def listener_at(door: LaneDoor) -> socket.socket:
     address = door.place.unix if _chosen["family"] == "unix" else door.port
-    (found,) = (each for each in door._listeners._sockets.values() if str(address) in str(each.getsockname()))
+    (found,) = (
+        each
+        for each in door._listeners._sockets.values()
+        if str(address) in str(each.getsockname())
+    )
     return found
 
 
@@ -135,7 +152,9 @@ def test_pieces_of_any_size(door: LaneDoor, piece: int) -> None:
 
 def test_words_about_the_connection_between_and_within_calls(door: LaneDoor) -> None:
     around = PING + http2.settings({http2.INITIAL_WINDOW: 1 << 20, 99: 7}) + http2.window_update(10)
-    around += frame(http2.SETTINGS, http2.ACK, 0, b"") + frame(http2.PING, http2.ACK, 0, b"8 bytes!")
+    around += frame(http2.SETTINGS, http2.ACK, 0, b"") + frame(
+        http2.PING, http2.ACK, 0, b"8 bytes!"
+    )
     around += frame(99, 255, 0, b"unheard of") + frame(http2.WINDOW_UPDATE, 0, 1, b"\0\0\0\1")
     with calling(way_to(door)) as caller:
         for stream in (1, 3, 5):
@@ -168,7 +187,9 @@ def test_refusals_are_grpc_statuses(door: LaneDoor, script: Script) -> None:
         assert caller.ask("CountCollection") == b"CountCollection:"
 
 
-def test_a_call_that_breaks_is_told_of_and_the_door_goes_on(door: LaneDoor, script: Script, ends: list[Any]) -> None:
+def test_a_call_that_breaks_is_told_of_and_the_door_goes_on(
+    door: LaneDoor, script: Script, ends: list[Any]
+) -> None:
     script.answers["Search"] = lambda request: bytes(1 // 0)
     with calling(way_to(door)) as caller:
         assert [caller.ask("Search") for _ in range(6)] == [2] * 6
@@ -211,7 +232,8 @@ def test_long_calls_hold_up_nobody_and_each_other_hardly(door: LaneDoor, script:
     workers = len(door._threads) - 1
     with ExitStack() as stack:
         short = stack.enter_context(calling(way_to(door)))
-        assert all(short.ask("HasCollection", b"x") == b"HasCollection:x" for _ in range(20))  # known to be short
+        # Known to be short.
+        assert all(short.ask("HasCollection", b"x") == b"HasCollection:x" for _ in range(20))
         held = Held(script, "CountCollection")
         long = [stack.enter_context(calling(way_to(door))) for _ in range(workers + 3)]
         for number, each in enumerate(long):
@@ -227,7 +249,9 @@ def test_long_calls_hold_up_nobody_and_each_other_hardly(door: LaneDoor, script:
 
 @contextmanager
 def at_once(where: Where, script: Script, count: int) -> Iterator[list[Caller]]:
-    """So many callers; what they say within is heard together at the end, for the leader is kept busy."""
+    """So many callers; what they say within is heard together at the end, for the leader is kept
+    busy.
+    """
     callers = [Caller(where) for _ in range(count)]
     with calling(where) as first:
         for _ in range(20):
@@ -265,14 +289,18 @@ def test_searches_that_arrive_together_share_a_pass(script: Script, ends: list[A
 
     def together(requests: Sequence[bytes]) -> list[bytes | Refused]:
         passes.append(len(requests))
-        return [MalformedRequest.bad_json() if b"bad" in each else b"together:" + each for each in requests]
+        return [
+            MalformedRequest.bad_json() if b"bad" in each else b"together:" + each
+            for each in requests
+        ]
 
     door = LaneDoor(script, together, "127.0.0.1", 0, local=True)
     door.start()
     with at_once(way_to(door), script, 100) as callers:
         for number, each in enumerate(callers):
             each.begin(
-                "Search" if number % 10 else "CountCollection", b"\n\1c" + (b"bad" if number == 5 else b"%03d" % number)
+                "Search" if number % 10 else "CountCollection",
+                b"\n\1c" + (b"bad" if number == 5 else b"%03d" % number),
             )
     for number, each in enumerate(callers):
         with closing(each):
@@ -314,7 +342,9 @@ FOREIGN = {
     "a header block of 10 KB": HELLO
     + frame(1, 4, 1, headers("Search")[9:] + b"\x00\x01x" + http2.text("y" * 10_000))
     + message(b""),
-    "two paths": HELLO + frame(1, 4, 1, headers("Search")[9:] + headers("Search")[11:]) + message(b""),
+    "two paths": HELLO
+    + frame(1, 4, 1, headers("Search")[9:] + headers("Search")[11:])
+    + message(b""),
     "no header block": HELLO + message(b""),
     "an empty header block": HELLO + frame(1, 4, 1, b"") + message(b""),
     "two header blocks": HELLO + headers("Search") + asking("Search", b"", 3),
@@ -327,11 +357,17 @@ FOREIGN = {
     "a message that goes on": HELLO + headers("Search") + frame(0, 0, 1, PREFIX.pack(0, 0)),
     "a padded message": HELLO + headers("Search") + frame(0, 9, 1, b"\0" + PREFIX.pack(0, 0)),
     "a compressed message": HELLO + headers("Search") + frame(0, 1, 1, PREFIX.pack(1, 1) + b"x"),
-    "a message that is longer than it says": HELLO + headers("Search") + frame(0, 1, 1, PREFIX.pack(0, 0) + b"x"),
-    "a message that is shorter than it says": HELLO + headers("Search") + frame(0, 1, 1, PREFIX.pack(0, 9) + b"x"),
+    "a message that is longer than it says": HELLO
+    + headers("Search")
+    + frame(0, 1, 1, PREFIX.pack(0, 0) + b"x"),
+    "a message that is shorter than it says": HELLO
+    + headers("Search")
+    + frame(0, 1, 1, PREFIX.pack(0, 9) + b"x"),
     "no message": HELLO + headers("Search") + frame(0, 1, 1, b""),
     "a frame of 16 MiB": HELLO + b"\xff\xff\xff\0\0\0\0\0\1",
-    "a message that is too long": HELLO + headers("Search") + message(bytes(REQUEST_BYTES_MAX + 1))[:100],
+    "a message that is too long": HELLO
+    + headers("Search")
+    + message(bytes(REQUEST_BYTES_MAX + 1))[:100],
     "settings that are cut off": HELLO + frame(http2.SETTINGS, 0, 0, b"12345"),
     "a window of a kilobyte": HELLO + frame(http2.WINDOW_UPDATE, 0, 0, b"\xff" * 1000),
     "a stream that is reset": HELLO + frame(http2.RST_STREAM, 0, 1, bytes(4)),
@@ -366,7 +402,9 @@ def test_who_hung_up_before_he_greeted_is_forgotten(
     assert ends == []
 
 
-def test_silence_is_not_waited_for(script: Script, ends: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silence_is_not_waited_for(
+    script: Script, ends: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lane_door, "GREETING_SECONDS", 0.3)
     door = LaneDoor(script, None, "127.0.0.1", 0, local=True)
     door.start()
@@ -380,7 +418,9 @@ def test_silence_is_not_waited_for(script: Script, ends: list[Any], monkeypatch:
     assert ends == []
 
 
-def test_a_second_call_before_the_answer_ends_the_connection_alone(door: LaneDoor, script: Script) -> None:
+def test_a_second_call_before_the_answer_ends_the_connection_alone(
+    door: LaneDoor, script: Script
+) -> None:
     held = Held(script, "CountCollection")
     with calling(way_to(door)) as hasty, calling(way_to(door)) as patient:
         hasty.begin("CountCollection")
@@ -409,7 +449,9 @@ def test_callers_who_leave_before_the_answer(door: LaneDoor, script: Script) -> 
 # slow readers
 
 
-def test_megabytes_to_a_slow_reader_come_whole_and_delay_nobody(door: LaneDoor, script: Script) -> None:
+def test_megabytes_to_a_slow_reader_come_whole_and_delay_nobody(
+    door: LaneDoor, script: Script
+) -> None:
     whole = bytes(range(256)) * (24 << 12)  # 24 MiB, more than any socket takes
     script.answers["Search"] = lambda request: whole
     with calling(way_to(door)) as slow, calling(way_to(door)) as other:
@@ -422,7 +464,9 @@ def test_megabytes_to_a_slow_reader_come_whole_and_delay_nobody(door: LaneDoor, 
         assert not any(each.held for each in door._open)
 
 
-def test_who_reads_nothing_is_hung_up_on(script: Script, ends: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_reads_nothing_is_hung_up_on(
+    script: Script, ends: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lane_door, "READING_SECONDS", 0.3)
     door = LaneDoor(script, None, "127.0.0.1", 0, local=True)
     door.start()
@@ -445,7 +489,9 @@ def test_replies_that_nobody_reads_are_bounded_together(
         deaf = [stack.enter_context(calling(way_to(door))) for _ in range(8)]
         for each in deaf:
             each.begin("Search")
-        until(lambda: len(door._open) < 8 and sum(each.held for each in list(door._open)) >= 40 << 20)
+        until(
+            lambda: len(door._open) < 8 and sum(each.held for each in list(door._open)) >= 40 << 20
+        )
         time.sleep(0.1)
         assert sum(each.held for each in list(door._open)) <= (40 + (len(door._threads)) * 25) << 20
         assert answers(door)
@@ -465,7 +511,9 @@ def test_a_deaf_talker_is_hung_up_on(door: LaneDoor, script: Script) -> None:
 # connections
 
 
-def test_no_more_connections_than_there_may_be(door: LaneDoor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_connections_than_there_may_be(
+    door: LaneDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lane_door, "CONNECTIONS_MAX", 3)
     with ExitStack() as stack:
         known = [stack.enter_context(calling(way_to(door))) for _ in range(3)]
@@ -519,7 +567,9 @@ def test_a_process_out_of_files_waits_and_recovers(
     assert ends == []
 
 
-def test_a_connection_that_the_system_will_not_watch(door: LaneDoor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_the_system_will_not_watch(
+    door: LaneDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*arguments: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -533,7 +583,9 @@ def test_a_connection_that_the_system_will_not_watch(door: LaneDoor, monkeypatch
         assert known.ask("Search") == b"Search:"
 
 
-def test_no_room_to_listen_again_is_waited_for(door: LaneDoor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_room_to_listen_again_is_waited_for(
+    door: LaneDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*arguments: Any) -> None:
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
@@ -578,7 +630,8 @@ def test_a_socket_told_of_twice_is_closed_once(door: LaneDoor) -> None:
         assert caller.ask("Search") == b"Search:"
         (connection,) = door._open
     until(lambda: not door._open)
-    door._hang_up(connection)  # as kqueue does, which tells of reading and of writing one after the other
+    # As kqueue does, which tells of reading and of writing one after the other.
+    door._hang_up(connection)
     assert answers(door)
 
 
@@ -661,7 +714,9 @@ def test_stop_while_callers_call(script: Script, ends: list[Any]) -> None:
 
 
 def test_a_taken_port_is_refused(door: LaneDoor, script: Script) -> None:
-    with pytest.raises(DoorFailed, match=rf"^Cannot listen on 127\.0\.0\.1:{door.port}: the address is in use"):
+    with pytest.raises(
+        DoorFailed, match=rf"^Cannot listen on 127\.0\.0\.1:{door.port}: the address is in use"
+    ):
         LaneDoor(script, None, "127.0.0.1", door.port, local=True)
 
 
@@ -726,5 +781,8 @@ def test_no_connection_keeps_much(door: LaneDoor) -> None:
             assert caller.ask("Search", b"", f"{number:01500}") == b"Search:"
         (connection,) = door._open
         assert sum(len(block) for block in connection._blocks) < 32 << 10
-        caller.say(struct.pack(">BHBBI", 0, REQUEST_BYTES_MAX, 0, 1, caller.stream) + bytes(REQUEST_BYTES_MAX - 1))
+        caller.say(
+            struct.pack(">BHBBI", 0, REQUEST_BYTES_MAX, 0, 1, caller.stream)
+            + bytes(REQUEST_BYTES_MAX - 1)
+        )
         until(lambda: len(connection._data) == REQUEST_BYTES_MAX + 8)

@@ -1,4 +1,6 @@
-"""The Unix socket beside the port for lanes: when there is one, whom it takes for whom, and that nothing is left."""
+"""The Unix socket beside the port for lanes: when there is one, whom it takes for whom, and that
+nothing is left.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,9 @@ def test_no_name_where_none_is_wanted() -> None:
 
 
 @pytest.mark.parametrize("refused", ["socket", "listen", "platform"])
-def test_where_the_system_has_no_such_names_there_is_the_port(monkeypatch: pytest.MonkeyPatch, refused: str) -> None:
+def test_where_the_system_has_no_such_names_there_is_the_port(
+    monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
     class Refusing(socket.socket):
         def __init__(self, family: int = socket.AF_INET, *more: Any, **named: Any) -> None:
             if family not in (socket.AF_INET, socket.AF_INET6) and refused == "socket":

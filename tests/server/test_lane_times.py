@@ -25,13 +25,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_the_shortest_is_taken_first(clock: list[float]) -> None:
-    calls, (slow, quick, between) = LongCalls(), (request("SearchByID"), request("GetVectorsByID"), request("Search"))
+    calls, (slow, quick, between) = (
+        LongCalls(),
+        (request("SearchByID"), request("GetVectorsByID"), request("Search")),
+    )
     for one, seconds in ((slow, 3.0), (quick, 0.01), (between, 0.5)):
         calls.add([one], seconds)
     assert [list(calls.take()) for _ in range(4)] == [[quick], [between], [slow], []]
 
 
-def test_searches_alike_are_taken_together_and_count_as_one_that_takes_longer(clock: list[float]) -> None:
+def test_searches_alike_are_taken_together_and_count_as_one_that_takes_longer(
+    clock: list[float],
+) -> None:
     calls, own = LongCalls(), [request("Search", more=bytes((n,))) for n in range(3)]
     other, got = request("Search", b"two"), request("GetVectorsByID")
     calls.add([own[0]], 0.2, alike=True)

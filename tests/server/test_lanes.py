@@ -1,4 +1,6 @@
-"""Whole servers with a port for lanes: answers are those of the gRPC port, and clients find it or do without."""
+"""Whole servers with a port for lanes: answers are those of the gRPC port, and clients find it or
+do without.
+"""
 
 from __future__ import annotations
 
@@ -143,7 +145,11 @@ def requests() -> list[tuple[str, bytes]]:
         ("CountCollection", schema.CollectionName(collection_name="nowhere").SerializeToString()),
         ("GetVectorsByID", packed.encode_ids_request("c", np.empty(0, np.int64))),
     ]
-    return good + wrong + [(rpc, junk) for rpc in sorted(CALLS) for junk in (b"", b"\xff\xff", b"\x0a\x7f")]
+    return (
+        good
+        + wrong
+        + [(rpc, junk) for rpc in sorted(CALLS) for junk in (b"", b"\xff\xff", b"\x0a\x7f")]
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -164,12 +170,16 @@ def test_what_a_lane_answers_is_what_grpc_answers(
         assert answer == expected == transport.call(rpc, request_, TIMEOUT)
 
 
-def test_each_call_is_counted_once(server: Server, transport: RemoteTransport, told: list[Event]) -> None:
+def test_each_call_is_counted_once(
+    server: Server, transport: RemoteTransport, told: list[Event]
+) -> None:
     transport.call("HasCollection", HAS, TIMEOUT)
     told.clear()
     for rpc, request in requests()[:6]:
         transport.call(rpc, request, TIMEOUT)
-    assert [event.rpc for event in told if isinstance(event, Answered)] == [rpc for rpc, _ in requests()[:6]]
+    assert [event.rpc for event in told if isinstance(event, Answered)] == [
+        rpc for rpc, _ in requests()[:6]
+    ]
 
 
 def test_searches_that_share_a_pass_get_each_their_own_hits(server: Server) -> None:
@@ -177,7 +187,9 @@ def test_searches_that_share_a_pass_get_each_their_own_hits(server: Server) -> N
         opened = transport_to(server)
         for row in range(first, first + 40):
             reply = opened.call(
-                "Search", packed.encode_search("c", ROWS[row : row + 1], 1 + row % 3, (), "{}"), TIMEOUT
+                "Search",
+                packed.encode_search("c", ROWS[row : row + 1], 1 + row % 3, (), "{}"),
+                TIMEOUT,
             )
             assert schema.TopKQueryResult.FromString(reply).ids[0] == row
         assert carried_by(opened) == nearest(server)
@@ -219,12 +231,16 @@ def test_a_restarted_server_is_found_again(start: Start, monkeypatch: pytest.Mon
     assert reached == []
 
 
-def test_clients_of_before_are_told_of_the_port_as_ever(server: Server, transport: RemoteTransport) -> None:
+def test_clients_of_before_are_told_of_the_port_as_ever(
+    server: Server, transport: RemoteTransport
+) -> None:
     place = lane_of(server).place
     assert command(transport, "lane") == f"lane {place.port} {place.instance}"
 
 
-def test_servers_of_before_tell_of_their_port(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_servers_of_before_tell_of_their_port(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server = start()
     transport = transport_to(server)
     operations: Any = lane_of(server)._call
@@ -266,7 +282,8 @@ def test_a_way_that_led_nowhere_is_not_tried_again_until_the_server_is_another(
     for _ in range(3):
         assert own.call("CountCollection", HAS, Deadline(TIMEOUT))
         assert way_of(own) == place.port
-        assert own.call("CountCollection", b"\xff\xff", Deadline(TIMEOUT)) is None  # what is no success ends the lane
+        # What is no success ends the lane.
+        assert own.call("CountCollection", b"\xff\xff", Deadline(TIMEOUT)) is None
     assert tried == [told[0], *[told[0]._replace(unix="")] * 3]
     told.append(place)
     assert own.call("CountCollection", HAS, Deadline(TIMEOUT))
@@ -309,7 +326,9 @@ def a_taken_port() -> Iterator[int]:
         yield taken.getsockname()[1]
 
 
-def test_a_stop_is_as_patient_with_both_ports_together(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_is_as_patient_with_both_ports_together(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server, graces = start(), list[float | None]()
     lane, door = lane_of(server), server._door
     stop_lane, stop_door = lane.stop, door.stop
@@ -348,7 +367,9 @@ def no_lanes(server: Server) -> None:
     transport = transport_to(server)
     assert server._lane is None
     assert command(transport, "lane") == command(transport, "lanes") == "Unknown command"
-    assert transport.call("HasCollection", HAS, TIMEOUT) == transport._send("HasCollection", HAS, TIMEOUT)
+    assert transport.call("HasCollection", HAS, TIMEOUT) == transport._send(
+        "HasCollection", HAS, TIMEOUT
+    )
     assert carried_by(transport) == server.port
     transport.close()
 
@@ -357,12 +378,16 @@ def test_no_port_where_none_is_wanted(start: Start) -> None:
     no_lanes(start(lane_port="off"))
 
 
-def test_others_reach_no_port_that_nobody_asked_for(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_others_reach_no_port_that_nobody_asked_for(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(app, "is_loopback", lambda address: False)
     no_lanes(start())
 
 
-def test_a_port_asked_for_is_there_for_others_as_well(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_asked_for_is_there_for_others_as_well(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(app, "is_loopback", lambda address: False)
     with a_taken_port() as free:
         pass
@@ -385,7 +410,9 @@ def test_ipv6_from_end_to_end(start: Start) -> None:
     except DoorFailed:
         pytest.skip("no IPv6 here")
     transport = transport_to(server, "::1")
-    assert transport.call("HasCollection", HAS, TIMEOUT) == transport._send("HasCollection", HAS, TIMEOUT)
+    assert transport.call("HasCollection", HAS, TIMEOUT) == transport._send(
+        "HasCollection", HAS, TIMEOUT
+    )
     assert carried_by(transport) == nearest(server)
     transport.close()
     with Milvus("::1", server.port) as client:

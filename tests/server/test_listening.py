@@ -1,4 +1,6 @@
-"""Every connection that a door accepts sends at once what it has (TCP_NODELAY), whichever door it is."""
+"""Every connection that a door accepts sends at once what it has (TCP_NODELAY), whichever door it
+is.
+"""
 
 from __future__ import annotations
 
@@ -62,9 +64,9 @@ def test_no_door_waits_for_acknowledgements(tmp_path: Path, door: str, address: 
     except DoorFailed:
         pytest.skip("no IPv6 here")
     try:
-        assert {name: sends_at_once(address, port) for name, port in ports(server).items()} == dict.fromkeys(
-            ports(server), True
-        )
+        assert {
+            name: sends_at_once(address, port) for name, port in ports(server).items()
+        } == dict.fromkeys(ports(server), True)
     finally:
         server.stop(5)
 
@@ -87,7 +89,12 @@ def test_what_is_accepted_is_known_to_be_tcp(address: str) -> None:
         listener = listen(address, 0, 4)
     except DoorFailed:
         pytest.skip("no IPv6 here")
-    with listener, socket.create_connection(("127.0.0.1" if address == "::" else address, listener.getsockname()[1])):
+    with (
+        listener,
+        socket.create_connection(
+            ("127.0.0.1" if address == "::" else address, listener.getsockname()[1])
+        ),
+    ):
         accepted, _ = listener.accept()
         with accepted:
             assert (listener.proto, accepted.proto) == (socket.IPPROTO_TCP, socket.IPPROTO_TCP)

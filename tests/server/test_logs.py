@@ -1,4 +1,6 @@
-"""Events as log lines: words and JSON, levels, slow calls, files that roll; and the memory listener on every event."""
+"""Events as log lines: words and JSON, levels, slow calls, files that roll; and the memory listener
+on every event.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,10 @@ from milvine.logs import LogFolderFailed, line, log_events, set_up_logging
 from milvine.server.memory import bound_free_memory, trim_after_flush
 from milvine.types import MetricType, Query, Scanned, WatchedSearch
 
-SCANS = ((Scanned("IVF_FLAT", (7,), 5000, 12), 0.001, 0.251), (Scanned("tail", (), 30, 0), 0.251, 0.261))
+SCANS = (
+    (Scanned("IVF_FLAT", (7,), 5000, 12), 0.001, 0.251),
+    (Scanned("tail", (), 30, 0), 0.251, 0.261),
+)
 WATCHED = WatchedSearch(MetricType.L2, {"nprobe": 16}, 0.001, 0.26, 0.002, SCANS, 1)
 SEARCHED = Searched("c", 2, 10, 0.263, WATCHED)
 
@@ -62,14 +67,18 @@ def test_lines() -> None:
     )
     assert line(Stopping()) == "stopping"
     aside = IndexSetAside(1, 2, "index-3.mlv", "index-3.mlv is damaged at byte 0: ...")
-    assert line(aside).startswith("index set aside: collection_id=1 segment_id=2 file=index-3.mlv reason=index-3")
+    assert line(aside).startswith(
+        "index set aside: collection_id=1 segment_id=2 file=index-3.mlv reason=index-3"
+    )
 
 
 def test_a_line_of_a_search_holds_its_plan() -> None:
-    assert line(SEARCHED) == (
-        "searched: collection=c nq=2 topk=10 seconds=0.263 metric=L2 params={nprobe:16} plan=0.001000 scan=0.260000 "
-        "reduce=0.002000 rows=5030 masked=12 skipped=1 "
-        "scans=[IVF_FLAT segments 7 rows 5000 masked 12 0.250000s; tail rows 30 masked 0 0.010000s]"
+    assert (
+        line(SEARCHED)
+        == "searched: collection=c nq=2 topk=10 seconds=0.263 metric=L2 params={nprobe:16}"
+        " plan=0.001000 scan=0.260000 reduce=0.002000 rows=5030 masked=12 skipped=1"
+        " scans=[IVF_FLAT segments 7 rows 5000 masked 12 0.250000s; tail rows 30 masked 0"
+        " 0.010000s]"
     )
 
 
@@ -87,7 +96,12 @@ def test_levels(caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger("milvine.test")
     with caplog.at_level(logging.INFO, logger.name):
         events = Events(log_events(logger))
-        for event in (JobFailed("merge", "disk full"), TornTailCut("1.log", 0, 1), Stopping(), FilesRemoved(("a",))):
+        for event in (
+            JobFailed("merge", "disk full"),
+            TornTailCut("1.log", 0, 1),
+            Stopping(),
+            FilesRemoved(("a",)),
+        ):
             events.emit(event)
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING", "INFO"]
     assert caplog.messages[0] == "job failed: job=merge reason=disk full"
@@ -108,7 +122,9 @@ def test_slow_calls_are_warnings(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "milvine.test"):
         for event in calls:
             listen(event)
-    told = [(record.levelname, record.getMessage().split(" seconds")[0]) for record in caplog.records]
+    told = [
+        (record.levelname, record.getMessage().split(" seconds")[0]) for record in caplog.records
+    ]
     assert told == [
         ("WARNING", "slow search: collection=c nq=2 topk=10"),
         ("WARNING", "slow call: rpc=Insert code=0 size=100"),
@@ -116,7 +132,9 @@ def test_slow_calls_are_warnings(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
-def test_a_file_of_text(tmp_path: Path, root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_of_text(
+    tmp_path: Path, root: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
     listen = set_up_logging(settings(tmp_path / "logs", log_level="info"), root)
     listen(Stopping())
     listen(TornTailCut("1.log", 0, 1))
@@ -135,16 +153,23 @@ def test_a_file_of_json(tmp_path: Path, root: logging.Logger) -> None:
     root.getChild("library").error("port %d is odd", 7)
     search, foreign = map(json.loads, emitted(tmp_path))
     assert search["time"].endswith("-03:30") and search["time"][10] == "T"
-    assert (search["level"], search["event"], search["collection"]) == ("WARNING", "slow_search", "c")
+    assert (search["level"], search["event"], search["collection"]) == (
+        "WARNING",
+        "slow_search",
+        "c",
+    )
     assert search["steps"]["scans"][0] == {
-        "kind": "IVF_FLAT", "segments": [7], "rows": 5000, "masked": 12, "began": 0.001, "seconds": 0.25,
+        "kind": "IVF_FLAT", "segments": [7], "rows": 5000, "masked": 12, "began": 0.001,
+        "seconds": 0.25,
     }  # fmt: skip
     assert search["steps"]["params"] == {"nprobe": 16}
     assert (foreign["level"], foreign["message"]) == ("ERROR", "port 7 is odd")
 
 
 @pytest.mark.parametrize(("trace", "lines"), [(True, 2), (False, 1)])
-def test_trace_tells_every_call(tmp_path: Path, root: logging.Logger, trace: bool, lines: int) -> None:
+def test_trace_tells_every_call(
+    tmp_path: Path, root: logging.Logger, trace: bool, lines: int
+) -> None:
     listen = set_up_logging(settings(tmp_path, log_level="debug", log_trace_enable=trace), root)
     listen(Answered("Search", 0, 100, 0.1))
     listen(FilesRemoved(("a",)))
@@ -166,7 +191,9 @@ def test_files_roll(tmp_path: Path, root: logging.Logger) -> None:
     for number in range(6):
         listen(TornTailCut(f"{number}.log", 0, 1))
     rolled = sorted(tmp_path.glob("milvine-*.log"), key=lambda path: path.stat().st_mtime_ns)
-    held = [re.findall(r"file=(\d)", path.read_text()) for path in (*rolled, tmp_path / "milvine.log")]
+    held = [
+        re.findall(r"file=(\d)", path.read_text()) for path in (*rolled, tmp_path / "milvine.log")
+    ]
     assert held == [["3"], ["4"], ["5"]]
 
 
@@ -183,15 +210,21 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path, root: logging.Logger) -> N
         set_up_logging(settings(tmp_path / "file" / "logs"), root)
 
 
-def test_a_slow_search_of_a_database_is_logged_without_its_vectors(tmp_path: Path, root: logging.Logger) -> None:
-    listen = set_up_logging(settings(tmp_path / "logs", slow_query_seconds=1e-9, log_format="json"), root)
+def test_a_slow_search_of_a_database_is_logged_without_its_vectors(
+    tmp_path: Path, root: logging.Logger
+) -> None:
+    listen = set_up_logging(
+        settings(tmp_path / "logs", slow_query_seconds=1e-9, log_format="json"), root
+    )
     rows = np.full((5, 4), 0.123456, np.float32)
     with Database.open(tmp_path / "db", Settings(background=False), Events(listen)) as database:
         database.create_collection("c", 4, 1024, MetricType.L2)
         database.insert("c", rows, None)
         database.search("c", Query(rows[:1], 3, {"nprobe": 2, "vector": [0.123456]}, ()))
     text = (tmp_path / "logs" / "milvine.log").read_text()
-    (slow,) = [found for found in map(json.loads, text.splitlines()) if found["event"] == "slow_search"]
+    (slow,) = [
+        found for found in map(json.loads, text.splitlines()) if found["event"] == "slow_search"
+    ]
     assert [scan["kind"] for scan in slow["steps"]["scans"]] == ["tail"] and "0.1234" not in text
 
 

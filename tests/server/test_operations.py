@@ -1,4 +1,6 @@
-"""Each rpc over a real database: what it answers, and what it refuses, in the specification's order and words."""
+"""Each rpc over a real database: what it answers, and what it refuses, in the specification's order
+and words.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,13 @@ from milvine.engine.database import Database
 from milvine.events import Event, Events, RequestFailed
 from milvine.server import answers
 from milvine.server.answers import AnswerBudget
-from milvine.server.operations import NOT_SERVED, SERVED, MalformedRequest, Operations, UnknownMethod
+from milvine.server.operations import (
+    NOT_SERVED,
+    SERVED,
+    MalformedRequest,
+    Operations,
+    UnknownMethod,
+)
 from milvine.server.operations.refusals import GrpcStatus
 from milvine.wire import schema
 from tests.server.calling import NOT_EXIST, Caller, params, records
@@ -34,14 +42,23 @@ def stocked(caller: Caller) -> Caller:
 
 NAMES = [
     ("", "Collection name should not be empty."),
-    (LONG, f"Invalid collection name: {LONG}. The length of a collection name must be less than 255 characters."),
+    (LONG,
+     f"Invalid collection name: {LONG}. The length of a collection name must be less than 255 "
+     "characters."),
     (
         "1a",
-        "Invalid collection name: 1a. The first character of a collection name must be an underscore or letter.",
+        "Invalid collection name: 1a. The first character of a collection name must be an "
+        "underscore or letter.",
     ),
-    ("é", "Invalid collection name: é. The first character of a collection name must be an underscore or letter."),
-    ("a-b", "Invalid collection name: a-b. Collection name can only contain numbers, letters, and underscores."),
-    ("a\n", "Invalid collection name: a\n. Collection name can only contain numbers, letters, and underscores."),
+    ("é",
+     "Invalid collection name: é. The first character of a collection name must be an "
+     "underscore or letter."),
+    ("a-b",
+     "Invalid collection name: a-b. Collection name can only contain numbers, letters, and "
+     "underscores."),
+    ("a\n",
+     "Invalid collection name: a\n. Collection name can only contain numbers, letters, and "
+     "underscores."),
     ("é" * 128, f"Invalid collection name: {'é' * 128}. "  # 256 bytes in 128 characters
      "The length of a collection name must be less than 255 characters."),
 ]  # fmt: skip
@@ -76,7 +93,10 @@ def test_names_and_existence(caller: Caller, rpc: str, fields: dict[str, Any]) -
     for name, reason in NAMES:
         assert caller.fails(rpc, collection_name=name, **fields) == (9, reason)
     if rpc not in ("CreateCollection", "HasCollection"):
-        assert caller.fails(rpc, collection_name="missing", **fields) == (4, NOT_EXIST.format("missing"))
+        assert caller.fails(rpc, collection_name="missing", **fields) == (
+            4,
+            NOT_EXIST.format("missing"),
+        )
 
 
 def test_every_rpc_is_served_or_said_not_to_be() -> None:
@@ -104,15 +124,25 @@ def test_malformed_json(stocked: Caller, text: str) -> None:
     for rpc, fields in (
         ("Search", {"topk": 1, "query_record_array": records([1, 2, 3, 4])}),
         ("SearchByID", {"topk": 1, "id_array": [1]}),
-        ("SearchInFiles", {"search_param": {"collection_name": "c", "topk": 1, "extra_params": pair}}),
+        (
+            "SearchInFiles",
+            {"search_param": {"collection_name": "c", "topk": 1, "extra_params": pair}},
+        ),
         ("CreateIndex", {"index_type": 1}),
     ):
         with pytest.raises(MalformedRequest) as caught:
             inner = {} if rpc == "SearchInFiles" else {"collection_name": "c", "extra_params": pair}
             getattr(stocked, rpc)(**inner, **fields)
-        assert (caught.value.status, str(caught.value)) == (GrpcStatus.UNKNOWN, "Unexpected error in RPC handling")
+        assert (caught.value.status, str(caught.value)) == (
+            GrpcStatus.UNKNOWN,
+            "Unexpected error in RPC handling",
+        )
     stocked.ok(
-        "Insert", collection_name="c", row_record_array=records([1, 2, 3, 4]), row_id_array=[9], extra_params=pair
+        "Insert",
+        collection_name="c",
+        row_record_array=records([1, 2, 3, 4]),
+        row_id_array=[9],
+        extra_params=pair,
     )
     made = {"dimension": 4, "index_file_size": 1, "metric_type": 1}
     stocked.ok("CreateCollection", collection_name="other", extra_params=pair, **made)
@@ -122,16 +152,28 @@ def test_malformed_json(stocked: Caller, text: str) -> None:
 
 
 def dimension_range(dimension: int) -> tuple[int, str]:
-    text = f"Invalid collection dimension: {dimension}. The collection dimension must be within the range of 1 ~ 32768."
+    text = (
+        f"Invalid collection dimension: {dimension}. The collection dimension must be within the"
+        " range of 1 ~ 32768."
+    )
     return 7, text
 
 
 def file_size_range(size: int) -> tuple[int, str]:
-    return 5, f"Invalid index file size: {size}. The index file size must be within the range of 1 ~ 4096."
+    return (
+        5,
+        (
+            f"Invalid index file size: {size}. The index file size must be within the range of 1 ~"
+            " 4096."
+        ),
+    )
 
 
 def metric_range(metric: int) -> tuple[int, str]:
-    return 23, f"Invalid index metric type: {metric}. Make sure the metric type is in MetricType list."
+    return (
+        23,
+        f"Invalid index metric type: {metric}. Make sure the metric type is in MetricType list.",
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,7 +182,18 @@ def metric_range(metric: int) -> tuple[int, str]:
         (0, 0, 0, dimension_range(0)),
         (-5, 1, 1, dimension_range(-5)),
         (32769, 1, 1, dimension_range(32769)),
-        (12, 0, 3, (7, "Invalid collection dimension: 12. The collection dimension must be a multiple of 8")),
+        (
+            12,
+            0,
+            3,
+            (
+                7,
+                (
+                    "Invalid collection dimension: 12. The collection dimension must be a multiple"
+                    " of 8"
+                ),
+            ),
+        ),
         (12, 0, 9, file_size_range(0)),
         (12, 4097, 1, file_size_range(4097)),
         (12, 1, 0, metric_range(0)),
@@ -198,20 +251,33 @@ def test_stats(stocked: Caller) -> None:
         (" _default\n", (1, "'_default' is built-in partition tag")),
         (" \t\r\n", (1, "Invalid partition tag: . Partition tag should not be empty.")),
         ("", (1, "Invalid partition tag: . Partition tag should not be empty.")),
-        ("é" * 128, (1, f"Invalid partition tag: {'é' * 128}. Partition tag exceed max length(255).")),
+        (
+            "é" * 128,
+            (1, f"Invalid partition tag: {'é' * 128}. Partition tag exceed max length(255)."),
+        ),
         ("a b", (1, "Duplicate partition is not allowed")),
     ],
 )
 def test_create_partition_refuses(stocked: Caller, tag: str, expected: tuple[int, str]) -> None:
     stocked.ok("CreatePartition", collection_name="c", tag="\ta b ")
     assert stocked.fails("CreatePartition", collection_name="c", tag=tag) == expected
-    assert list(stocked.ok("ShowPartitions", collection_name="c").partition_tag_array) == ["_default", "a b"]
+    assert list(stocked.ok("ShowPartitions", collection_name="c").partition_tag_array) == [
+        "_default",
+        "a b",
+    ]
 
 
 def test_partitions(stocked: Caller) -> None:
     stocked.ok("CreatePartition", collection_name="c", tag=" t ")
     stocked.ok("CreatePartition", collection_name="c", tag="n" * 255)
-    for tag, there in (("t", True), (" t\n", True), ("_default", True), (" _default", True), ("u", False), ("", False)):
+    for tag, there in (
+        ("t", True),
+        (" t\n", True),
+        ("_default", True),
+        (" _default", True),
+        ("u", False),
+        ("", False),
+    ):
         assert stocked.ok("HasPartition", collection_name="c", tag=tag).bool_reply is there
     assert stocked.fails("DropPartition", collection_name="c", tag="_default") == (
         9,
@@ -221,7 +287,10 @@ def test_partitions(stocked: Caller) -> None:
         1,
         "Invalid partition tag: . Partition tag should not be empty.",
     )
-    assert stocked.fails("DropPartition", collection_name="c", tag="u") == (1, "Collection c's partition u not found")
+    assert stocked.fails("DropPartition", collection_name="c", tag="u") == (
+        1,
+        "Collection c's partition u not found",
+    )
     stocked.ok("DropPartition", collection_name="c", tag="t ")
     assert not stocked.ok("HasPartition", collection_name="c", tag="t").bool_reply
 
@@ -239,18 +308,35 @@ def test_partitions(stocked: Caller) -> None:
         (10, {}, (8, "Unsupported index type: 10")),
         (2, {}, (5, "Parameter list must contain: nlist")),
         (2, {"nlist": 0}, (5, "Invalid nlist value: 0. Valid range is [1, 999999]")),
-        (2, {"nlist": "8"}, (5, "Invalid nlist: [json.exception.type_error.302] type must be number, but is string")),
-        (6, {"nlist": 8, "m": 3}, (7, "Invalid collection dimension, dimension can not be divided by m")),
+        (
+            2,
+            {"nlist": "8"},
+            (
+                5,
+                "Invalid nlist: [json.exception.type_error.302] type must be number, but is string",
+            ),
+        ),
+        (
+            6,
+            {"nlist": 8, "m": 3},
+            (7, "Invalid collection dimension, dimension can not be divided by m"),
+        ),
         (6, {"nlist": 8, "m": 0}, (5, "Invalid m value: 0")),
         (1000, {}, (8, "Invalid index type: 1000. Make sure the index type is in IndexType list.")),
         (1004, {}, (8, "Invalid index type: 1004. Make sure the index type is in IndexType list.")),
-        (1001, {"nlist": 8, "m": 3}, (7, "Invalid collection dimension, dimension can not be divided by m")),
+        (
+            1001,
+            {"nlist": 8, "m": 3},
+            (7, "Invalid collection dimension, dimension can not be divided by m"),
+        ),
         (1001, {}, (5, "Parameter list must contain: nlist")),
         (1002, {"nlist": 0}, (5, "Invalid nlist value: 0. Valid range is [1, 999999]")),
         (1003, {"M": 3, "efConstruction": 8}, (5, "Invalid M value: 3. Valid range is [4, 64]")),
     ],
 )
-def test_create_index_refuses(stocked: Caller, index_type: int, values: Any, expected: tuple[int, str]) -> None:
+def test_create_index_refuses(
+    stocked: Caller, index_type: int, values: Any, expected: tuple[int, str]
+) -> None:
     fields = {"collection_name": "c", "index_type": index_type, "extra_params": params(**values)}
     assert stocked.fails("CreateIndex", **fields) == expected
     assert stocked.ok("DescribeIndex", collection_name="c").index_type == 1
@@ -258,11 +344,18 @@ def test_create_index_refuses(stocked: Caller, index_type: int, values: Any, exp
 
 def test_indexes(stocked: Caller) -> None:
     described = stocked.ok("DescribeIndex", collection_name="c")
-    assert (described.index_type, [(p.key, p.value) for p in described.extra_params]) == (1, [("params", "{}")])
-    stocked.ok("CreateIndex", collection_name="c", index_type=2, extra_params=params(zz=1, nlist=16384))
+    assert (described.index_type, [(p.key, p.value) for p in described.extra_params]) == (
+        1,
+        [("params", "{}")],
+    )
+    stocked.ok(
+        "CreateIndex", collection_name="c", index_type=2, extra_params=params(zz=1, nlist=16384)
+    )
     described = stocked.ok("DescribeIndex", collection_name="c")
     assert described.extra_params[0].value == '{"nlist":16384,"zz":1}'
-    assert stocked.fails("Search", collection_name="c", topk=1, query_record_array=records([1, 2, 3, 4])) == (
+    assert stocked.fails(
+        "Search", collection_name="c", topk=1, query_record_array=records([1, 2, 3, 4])
+    ) == (
         5,
         "Parameter list must contain: nprobe",
     )
@@ -306,7 +399,9 @@ INSERT_REFUSALS: list[tuple[dict[str, Any], tuple[int, str]]] = [
 
 
 @pytest.mark.parametrize(("fields", "expected"), INSERT_REFUSALS)
-def test_insert_refuses_and_writes_nothing(stocked: Caller, fields: Any, expected: tuple[int, str]) -> None:
+def test_insert_refuses_and_writes_nothing(
+    stocked: Caller, fields: Any, expected: tuple[int, str]
+) -> None:
     assert stocked.fails("Insert", collection_name="c", **fields) == expected
     assert stocked.ok("CountCollection", collection_name="c").collection_row_count == 5
 
@@ -317,7 +412,10 @@ def test_insert_without_ids(caller: Caller) -> None:
     assert ids == sorted(set(ids))
     assert len(str(ids[0])) == 19
     fields = {"row_record_array": records([1, 2, 3, 4]), "row_id_array": [1]}
-    reason = "Entities IDs are auto-generated. All vectors of this collection must use auto-generated IDs."
+    reason = (
+        "Entities IDs are auto-generated. All vectors of this collection must use auto-generated"
+        " IDs."
+    )
     assert caller.fails("Insert", collection_name="c", **fields) == (12, reason)
 
 
@@ -327,7 +425,9 @@ def test_insert_of_256_mib_and_a_row(caller: Caller, surplus: int) -> None:
     caller.create(dimension=dimension)
     rows = (256 << 20) // (4 * dimension) + surplus
     raw_row = b"\x12" + b"\x84\x80\x08" + b"\x0a" + b"\x80\x80\x08" + bytes(4 * dimension)
-    reply = schema.VectorIds.FromString(caller.operations.call("Insert", b"\x0a\x01c" + raw_row * rows))
+    reply = schema.VectorIds.FromString(
+        caller.operations.call("Insert", b"\x0a\x01c" + raw_row * rows)
+    )
     if surplus:
         assert reply.status.error_code == 11
         assert reply.status.reason == "The amount of data inserted each time cannot exceed 256 MB"
@@ -362,10 +462,15 @@ def test_get_refuses(stocked: Caller, fields: Any, expected: tuple[int, str]) ->
 
 
 def test_get_of_many_and_of_an_empty_collection(stocked: Caller) -> None:
-    reply = stocked.ok("GetVectorsByID", collection_name="c", id_array=[4] * 1000, partition_tag=" _default ")
+    reply = stocked.ok(
+        "GetVectorsByID", collection_name="c", id_array=[4] * 1000, partition_tag=" _default "
+    )
     assert {tuple(record.float_data) for record in reply.vectors_data} == {tuple(VECTORS[4])}
     stocked.create("d")
-    assert stocked.fails("GetVectorsByID", collection_name="d", id_array=[1]) == (1, "Collection or partition is empty")
+    assert stocked.fails("GetVectorsByID", collection_name="d", id_array=[1]) == (
+        1,
+        "Collection or partition is empty",
+    )
 
 
 def topk_range(topk: int) -> tuple[int, str]:
@@ -390,7 +495,9 @@ QUERY = records([1, 2, 3, 4])
         ({"topk": 1, "query_record_array": QUERY, "partition_tag_array": ["t"]},
          (1, "The specified partition does not exist")),
         ({"topk": 1, "query_record_array": QUERY, "extra_params": params(metric_type="L2")},
-         (5, "Invalid metric_type: [json.exception.type_error.302] type must be number, but is string")),
+         (5,
+          "Invalid metric_type: [json.exception.type_error.302] type must be number, but is "
+          "string")),
     ],
 )  # fmt: skip
 def test_search_refuses(stocked: Caller, fields: Any, expected: tuple[int, str]) -> None:
@@ -424,7 +531,9 @@ def test_search_by_tags(stocked: Caller) -> None:
     assert stocked.search(VECTORS[:1], 1, tags=["_default"]).ids.tolist() == [0]
 
 
-def test_an_answer_larger_than_there_is_memory_for_is_refused(stocked: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_larger_than_there_is_memory_for_is_refused(
+    stocked: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = AnswerBudget(100)
     monkeypatch.setattr(answers, "budget", lambda: small)
     hits = stocked.search(VECTORS, 5)
@@ -451,7 +560,10 @@ def test_delete(stocked: Caller) -> None:
 
 def test_flush(stocked: Caller) -> None:
     stocked.ok("Flush")
-    assert stocked.fails("Flush", collection_name_array=["c", "a b", "d"]) == (4, NOT_EXIST.format("a b"))
+    assert stocked.fails("Flush", collection_name_array=["c", "a b", "d"]) == (
+        4,
+        NOT_EXIST.format("a b"),
+    )
 
 
 class Broken:
@@ -483,7 +595,9 @@ def test_requests_over_the_budget_are_refused_undecoded(tmp_path: Path) -> None:
     with Database.open(tmp_path, settings) as database:
         caller = Caller(Operations(database, settings))
         caller.create()
-        code, reason = caller.fails("Insert", collection_name="c", row_record_array=records(*[[1, 2, 3, 4]] * 60))
+        code, reason = caller.fails(
+            "Insert", collection_name="c", row_record_array=records(*[[1, 2, 3, 4]] * 60)
+        )
         assert code == 24
         assert "the limit is 1000 (network.request_bytes_max)" in reason
         caller.insert(VECTORS)

@@ -42,7 +42,9 @@ def test_tags_narrow_the_search_and_not_the_lookup(stocked: Caller) -> None:
     assert found(stocked, [3], 1, partition_tag_array=[" t "]) == [[5]]
     assert found(stocked, [4], 1, partition_tag_array=["_default", "nope"]) == [[2]]
     stocked.ok("CreatePartition", collection_name="c", tag="empty")
-    reply = stocked.ok("SearchByID", collection_name="c", id_array=[4], topk=1, partition_tag_array=["empty"])
+    reply = stocked.ok(
+        "SearchByID", collection_name="c", id_array=[4], topk=1, partition_tag_array=["empty"]
+    )
     assert (reply.row_num, len(reply.ids)) == (0, 0)
 
 
@@ -50,16 +52,21 @@ def test_tags_narrow_the_search_and_not_the_lookup(stocked: Caller) -> None:
     ("fields", "expected"),
     [
         ({"collection_name": "", "topk": 0}, (5, "No vector id specified")),
-        ({"collection_name": "", "topk": 0, "id_array": [1]}, (9, "Collection name should not be empty.")),
+        ({"collection_name": "", "topk": 0, "id_array": [1]},
+         (9, "Collection name should not be empty.")),
         ({"collection_name": "x", "topk": 0, "id_array": [1]},
          (10, "Invalid topk: 0. The topk must be within the range of 1 ~ 16384.")),
         ({"collection_name": "x", "topk": 1, "id_array": [1], "partition_tag_array": [""]},
          (4, NOT_EXIST.format("x"))),
         ({"collection_name": "c", "topk": 1, "id_array": [1], "partition_tag_array": [""]},
          (1, "The specified partition does not exist")),
-        ({"collection_name": "c", "topk": 1, "id_array": [1], "extra_params": params(metric_type="L2")},
-         (5, "Invalid metric_type: [json.exception.type_error.302] type must be number, but is string")),
-        ({"collection_name": "e", "topk": 1, "id_array": [1]}, (1, "Collection or partition is empty")),
+        ({"collection_name": "c", "topk": 1, "id_array": [1],
+          "extra_params": params(metric_type="L2")},
+         (5,
+          "Invalid metric_type: [json.exception.type_error.302] type must be number, but is "
+          "string")),
+        ({"collection_name": "e", "topk": 1, "id_array": [1]},
+         (1, "Collection or partition is empty")),
     ],
 )  # fmt: skip
 def test_refuses(stocked: Caller, fields: Any, expected: tuple[int, str]) -> None:
@@ -74,7 +81,9 @@ def test_parameters_of_the_index_setting_are_checked(stocked: Caller) -> None:
     assert found(stocked, [3], 1, extra_params=params(nprobe=1)) == [[3]]
 
 
-def test_an_answer_larger_than_there_is_memory_for_is_refused(stocked: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_larger_than_there_is_memory_for_is_refused(
+    stocked: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = AnswerBudget(100)
     monkeypatch.setattr(answers, "budget", lambda: small)
     assert stocked.fails("SearchByID", collection_name="c", id_array=[1, 2, 3], topk=3)[0] == 24

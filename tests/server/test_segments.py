@@ -18,7 +18,9 @@ VECTORS = np.arange(24, dtype=np.float32).reshape(6, 4)
 
 @pytest.fixture
 def stocked(caller: Caller) -> Caller:
-    """Ids 0 to 3 in `_default`, 4 and 5 in `t`, all flushed; another collection `d` with ids 8 and 9."""
+    """Ids 0 to 3 in `_default`, 4 and 5 in `t`, all flushed; another collection `d` with ids 8 and
+    9.
+    """
     caller.create()
     caller.insert(VECTORS[:4], np.array([3, 1, 0, 2]))
     caller.ok("CreatePartition", collection_name="c", tag="t")
@@ -35,7 +37,9 @@ def segments(caller: Caller, name: str = "c", partition: int = 0) -> list[str]:
 
 
 def ids_of(caller: Caller, segment: str) -> list[int]:
-    return list(caller.ok("GetVectorIDs", collection_name="c", segment_name=segment).vector_id_array)
+    return list(
+        caller.ok("GetVectorIDs", collection_name="c", segment_name=segment).vector_id_array
+    )
 
 
 def test_ids_of_a_segment(stocked: Caller) -> None:
@@ -58,7 +62,12 @@ def test_segments_that_are_not_there(stocked: Caller) -> None:
 
 
 def search(caller: Caller, files: list[str], topk: int = 2, name: str = "c", **fields: Any) -> Any:
-    asked = {"collection_name": name, "topk": topk, "query_record_array": records(VECTORS[0]), **fields}
+    asked = {
+        "collection_name": name,
+        "topk": topk,
+        "query_record_array": records(VECTORS[0]),
+        **fields,
+    }
     return caller.SearchInFiles(file_id_array=files, search_param=asked)
 
 
@@ -84,8 +93,10 @@ def test_search_in_files_of_deleted_rows(stocked: Caller) -> None:
     ("files", "fields", "expected"),
     [
         (["x"], {"name": ""}, (9, "Collection name should not be empty.")),
-        (["x"], {"topk": 0}, (10, "Invalid topk: 0. The topk must be within the range of 1 ~ 16384.")),
-        (["x"], {"partition_tag_array": [" "]}, (1, "Invalid partition tag: . Partition tag should not be empty.")),
+        (["x"], {"topk": 0},
+         (10, "Invalid topk: 0. The topk must be within the range of 1 ~ 16384.")),
+        (["x"], {"partition_tag_array": [" "]},
+         (1, "Invalid partition tag: . Partition tag should not be empty.")),
         (["x"], {"name": "x"}, (4, NOT_EXIST.format("x"))),
         (["x"], {"query_record_array": []},
          (11, "The vector array is empty. Make sure you have entered vector records.")),
@@ -98,7 +109,9 @@ def test_search_in_files_of_deleted_rows(stocked: Caller) -> None:
         ([], {"partition_tag_array": ["nope"]}, (1, "The specified partition does not exist")),
     ],
 )  # fmt: skip
-def test_search_in_files_refuses(stocked: Caller, files: list[str], fields: Any, expected: tuple[int, str]) -> None:
+def test_search_in_files_refuses(
+    stocked: Caller, files: list[str], fields: Any, expected: tuple[int, str]
+) -> None:
     reply = search(stocked, files, **fields)
     assert (reply.status.error_code, reply.status.reason) == expected
 
@@ -121,7 +134,9 @@ def test_loading_and_releasing(stocked: Caller, rpc: str) -> None:
         assert stocked.fails(rpc, collection_name="c", partition_tag_array=tags) == expected
 
 
-@pytest.mark.parametrize("fields", [{}, {"collection_name": "missing"}, {"segment_id_array": ["x", ""]}])
+@pytest.mark.parametrize(
+    "fields", [{}, {"collection_name": "missing"}, {"segment_id_array": ["x", ""]}]
+)
 def test_reloading_looks_at_nothing(stocked: Caller, fields: Any) -> None:
     assert read_status(stocked.ReloadSegments(**fields)) == (0, "")
 
@@ -144,7 +159,9 @@ def test_binary_rows(caller: Caller) -> None:
 
 
 def test_segments_have_small_numbers_too(stocked: Caller) -> None:
-    """As the files of 1.x: from 1, in the order of the statistics; what there is none of is passed over."""
+    """As the files of 1.x: from 1, in the order of the statistics; what there is none of is passed
+    over.
+    """
     stocked.insert(VECTORS[:1], np.array([6]))  # a younger segment, of the older partition
     stocked.ok("Flush", collection_name_array=["c"])
     names = [*segments(stocked), *segments(stocked, partition=1)]
@@ -152,6 +169,8 @@ def test_segments_have_small_numbers_too(stocked: Caller) -> None:
     for number, name in enumerate(names, 1):
         assert list(search(stocked, [str(number)]).ids) == list(search(stocked, [name]).ids)
     assert list(search(stocked, ["3", "0", "9"]).ids) == [5, 4]
-    assert list(search(stocked, ["1", names[2]], topk=6).ids) == list(search(stocked, ["1", "3"], topk=6).ids)
+    assert list(search(stocked, ["1", names[2]], topk=6).ids) == list(
+        search(stocked, ["1", "3"], topk=6).ids
+    )
     for none in (["0"], ["4"], ["0", "99"]):
         assert read_status(search(stocked, none)) == (1, "Invalid file id")

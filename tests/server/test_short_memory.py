@@ -1,4 +1,6 @@
-"""grpcio's door where memory is short: few inserts are read at a time, and nothing else waits for them."""
+"""grpcio's door where memory is short: few inserts are read at a time, and nothing else waits for
+them.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,9 @@ def test_a_call_without_a_message_is_refused(channel: grpc.Channel) -> None:
         nothing(iter(()), TIMEOUT)
 
 
-def test_who_does_not_send_loses_the_turn(channel: grpc.Channel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_does_not_send_loses_the_turn(
+    channel: grpc.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(grpc_door, "SENDING_SECONDS", 0.3)
     never = threading.Event()
 
@@ -87,7 +91,9 @@ def test_who_does_not_send_loses_the_turn(channel: grpc.Channel, monkeypatch: py
         never.wait(TIMEOUT)
         yield from ()
 
-    calls = [channel.stream_unary(method_path("Insert")).future(silent(), TIMEOUT) for _ in range(6)]
+    calls = [
+        channel.stream_unary(method_path("Insert")).future(silent(), TIMEOUT) for _ in range(6)
+    ]
     try:
         insert: Any = channel.unary_unary(method_path("Insert"))
         assert insert(b"good", TIMEOUT) == b"done good"

@@ -1,4 +1,6 @@
-"""Signals: whichever thread gets one, at whatever moment, the server ends in order, or at once when told twice."""
+"""Signals: whichever thread gets one, at whatever moment, the server ends in order, or at once when
+told twice.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +36,13 @@ lock.acquire()
 def start() -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
 
-    def run(command: list[str], before: Callable[[], object] | None = None) -> subprocess.Popen[str]:
+    def run(
+        command: list[str], before: Callable[[], object] | None = None
+    ) -> subprocess.Popen[str]:
         pipe = subprocess.PIPE
-        started.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=before))
+        started.append(
+            subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=before)
+        )
         return started[-1]
 
     yield run
@@ -45,7 +51,9 @@ def start() -> Iterator[Start]:
         process.communicate()
 
 
-def serving(start: Start, folder: Path, before: Callable[[], object] | None = None) -> subprocess.Popen[str]:
+def serving(
+    start: Start, folder: Path, before: Callable[[], object] | None = None
+) -> subprocess.Popen[str]:
     options = ["--port", "0", "--set", "network.http.enable=false", "--data", str(folder)]
     process = start(running_module("milvine", "serve", *options), before)
     assert process.stdout and READY.match(process.stdout.readline())
@@ -54,15 +62,24 @@ def serving(start: Start, folder: Path, before: Callable[[], object] | None = No
 
 def others(process: subprocess.Popen[str]) -> list[int]:
     """The threads that are not the main one."""
-    return [int(task) for task in os.listdir(f"/proc/{process.pid}/task") if int(task) != process.pid]
+    return [
+        int(task) for task in os.listdir(f"/proc/{process.pid}/task") if int(task) != process.pid
+    ]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="says to Linux which thread gets a signal")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_that_another_thread_gets_ends_the_server(start: Start, tmp_path: Path, number: int) -> None:
+def test_a_signal_that_another_thread_gets_ends_the_server(
+    start: Start, tmp_path: Path, number: int
+) -> None:
     process = serving(start, tmp_path)
-    told = ctypes.CDLL(None, use_errno=True).syscall(234 if os.uname().machine == "x86_64" else 131,
-                                                     process.pid, others(process)[-1], int(number))  # fmt: skip
+    told = ctypes.CDLL(None, use_errno=True).syscall(
+        234 if os.uname().machine == "x86_64" else 131,
+        # Fmt: skip.
+        process.pid,
+        others(process)[-1],
+        int(number),
+    )
     assert told == 0
     assert process.communicate(timeout=TIMEOUT) == ("", "") and process.returncode == 0
 
@@ -85,7 +102,11 @@ def test_a_start_is_cut_off_whatever_it_waits_for(start: Start, number: int) -> 
 
 
 def test_a_second_signal_ends_an_end_that_is_stuck(start: Start) -> None:
-    process = start(running(STUCK.format("stops.serving(); print('up', flush=True)\nwhile not stops.wait(60): pass")))
+    process = start(
+        running(
+            STUCK.format("stops.serving(); print('up', flush=True)\nwhile not stops.wait(60): pass")
+        )
+    )
     assert process.stdout and process.stdout.readline() == "up\n"
     process.send_signal(signal.SIGTERM)
     assert process.stdout.readline() == "now\n"

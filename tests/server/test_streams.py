@@ -1,4 +1,6 @@
-"""Standard streams that are full, closed or not read: what has to be said is lost, and nothing else."""
+"""Standard streams that are full, closed or not read: what has to be said is lost, and nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +30,15 @@ def ended(command: list[str], out: str, err: str) -> tuple[int, str]:
 
 
 def served(tmp_path: Path, out: str, err: str, *more: str) -> tuple[int, str, list[str]]:
-    """The same of a server that is stopped once it listens, and where its standard streams led to on Linux."""
+    """The same of a server that is stopped once it listens, and where its standard streams led to
+    on Linux.
+    """
     log = tmp_path / "logs"
     arguments = [*LOUD, "--data", str(tmp_path / "data"), "--set", f"logs.path={log}", *more]
     words = ["sh", "-c", f'exec "$@" {out} {err}', "sh", *running_module("milvine", *arguments)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         try:
             _await_line(log / "milvine.log", "serving: address=", 3)
             streams = [os.path.realpath(f"/proc/{process.pid}/fd/{number}") for number in range(3)]
@@ -55,7 +61,9 @@ def _await_line(path: Path, words: str, count: int) -> None:
 def test_a_ready_line_that_cannot_be_written_is_no_end(tmp_path: Path, out: str) -> None:
     code, said, _ = served(tmp_path, out, "")
     assert code == 0 and "Traceback" not in said
-    assert ("standard output cannot be written (No space left on device)" in said) == (out == ">/dev/full")
+    assert ("standard output cannot be written (No space left on device)" in said) == (
+        out == ">/dev/full"
+    )
 
 
 @has_full
@@ -80,7 +88,9 @@ def test_nobody_is_told_of_a_reader_who_has_read_enough() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     command = running_module("milvine", "version")
-    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT)
+    done = subprocess.run(
+        command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT
+    )
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, "")
 
@@ -104,7 +114,9 @@ def test_lost_lines_are_told_once_and_counted(capfd: pytest.CaptureFixture[str])
     disk = Disk()
     handler = LossyStream(disk)
     for number in range(3):
-        handler.handle(logging.LogRecord("milvine", logging.INFO, "", 0, f"line {number}", None, None))
+        handler.handle(
+            logging.LogRecord("milvine", logging.INFO, "", 0, f"line {number}", None, None)
+        )
     said = capfd.readouterr().err
     reason = "milvine: cannot write the log to standard error: No space left on device."
     assert said.startswith(reason) and said.count("\n") == 1

@@ -36,13 +36,19 @@ def operations(tmp_path_factory: pytest.TempPathFactory, seen: list[Event]) -> A
         database.insert("flat", _RNG.standard_normal((3000, DIMENSION)).astype(np.float32), None)
         database.insert("flat", _RNG.standard_normal((20, DIMENSION)).astype(np.float32), None, "a")
         database.insert("graph", _RNG.standard_normal((5000, DIMENSION)).astype(np.float32), None)
-        database.create_index("graph", IndexSetting.of(IndexType.HNSW, {"M": 8, "efConstruction": 40}))
+        database.create_index(
+            "graph", IndexSetting.of(IndexType.HNSW, {"M": 8, "efConstruction": 40})
+        )
         yield Operations(database, events=events)
 
 
-def request(name: str, topk: int, tag: str, query: int, rows: int, params: str, width: int) -> bytes:
+def request(
+    name: str, topk: int, tag: str, query: int, rows: int, params: str, width: int
+) -> bytes:
     vectors = np.resize(QUERIES[query : query + rows], (max(1, min(rows, 6 - query)), width))
-    return packed.encode_search(name, vectors.astype(np.float32), topk, (tag,) if tag else (), params)
+    return packed.encode_search(
+        name, vectors.astype(np.float32), topk, (tag,) if tag else (), params
+    )
 
 
 REQUESTS = st.builds(
@@ -64,15 +70,21 @@ def alone(operations: Operations, each: bytes) -> bytes | str:
         return f"{refused.status} {refused}"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(REQUESTS, max_size=8))
-def test_each_gets_the_reply_that_it_would_get_alone(operations: Operations, requests: list[bytes]) -> None:
+def test_each_gets_the_reply_that_it_would_get_alone(
+    operations: Operations, requests: list[bytes]
+) -> None:
     together = search_together(operations, requests)
     told = [f"{r.status} {r}" if isinstance(r, Refused) else r for r in together]
     assert told == [alone(operations, each) for each in requests]
 
 
-def test_alike_searches_share_one_pass_and_count_each(operations: Operations, seen: list[Event]) -> None:
+def test_alike_searches_share_one_pass_and_count_each(
+    operations: Operations, seen: list[Event]
+) -> None:
     seen.clear()
     same = [request("graph", 3, "", n, 1, '{"ef":32}', DIMENSION) for n in range(4)]
     search_together(operations, [*same, request("flat", 3, "", 0, 1, "{}", DIMENSION)])

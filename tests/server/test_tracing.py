@@ -1,4 +1,6 @@
-"""Spans of calls by every door, with the caller's trace as parent; nothing of it without an endpoint."""
+"""Spans of calls by every door, with the caller's trace as parent; nothing of it without an
+endpoint.
+"""
 
 from __future__ import annotations
 
@@ -47,8 +49,13 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
 
 
 @pytest.fixture(params=DOORS)
-def server(request: pytest.FixtureRequest, tmp_path: Path, exported: InMemorySpanExporter) -> Iterator[Server]:
-    server = Server.start(tmp_path, replace(SETTINGS, door=request.param, http_enable=find_spec("fastapi") is not None))
+def server(
+    request: pytest.FixtureRequest, tmp_path: Path, exported: InMemorySpanExporter
+) -> Iterator[Server]:
+    server = Server.start(
+        tmp_path,
+        replace(SETTINGS, door=request.param, http_enable=find_spec("fastapi") is not None),
+    )
     yield server
     server.stop(1)
 
@@ -58,14 +65,18 @@ def call(server: Server) -> Iterator[Callable[..., bytes]]:
     with grpc.insecure_channel(server.address) as channel:
 
         def send(rpc: str, request: bytes, *metadata: tuple[str, str]) -> bytes:
-            reply: bytes = channel.unary_unary(method_path(rpc))(request, timeout=TIMEOUT, metadata=metadata)
+            reply: bytes = channel.unary_unary(method_path(rpc))(
+                request, timeout=TIMEOUT, metadata=metadata
+            )
             return reply
 
         yield send
 
 
 def created(call: Callable[..., bytes]) -> None:
-    schema_of_c = schema.CollectionSchema(collection_name="c", dimension=4, index_file_size=1024, metric_type=1)
+    schema_of_c = schema.CollectionSchema(
+        collection_name="c", dimension=4, index_file_size=1024, metric_type=1
+    )
     call("CreateCollection", schema_of_c.SerializeToString())
     call("Insert", packed.encode_insert("c", ROWS, None, "", "{}"))
 
@@ -78,16 +89,22 @@ def tree(exporter: InMemorySpanExporter, rpc: str) -> tuple[Any, dict[str, Any]]
     """The last call of `rpc`, and the spans of its trace by name."""
     finished = exporter.get_finished_spans()
     root = [span for span in finished if span.name == rpc][-1]
-    return root, {span.name: span for span in finished if span.context.trace_id == root.context.trace_id}
+    return root, {
+        span.name: span for span in finished if span.context.trace_id == root.context.trace_id
+    }
 
 
 def inside(child: Any, parent: Any) -> bool:
     slack = 2_000_000  # the clocks of seconds and of moments are two
-    spans_it = parent.start_time - slack <= child.start_time <= child.end_time <= parent.end_time + slack
+    spans_it = (
+        parent.start_time - slack <= child.start_time <= child.end_time <= parent.end_time + slack
+    )
     return bool(child.parent.span_id == parent.context.span_id and spans_it)
 
 
-def test_a_search_from_the_wire_to_the_kernel(call: Callable[..., bytes], exported: InMemorySpanExporter) -> None:
+def test_a_search_from_the_wire_to_the_kernel(
+    call: Callable[..., bytes], exported: InMemorySpanExporter
+) -> None:
     created(call)
     call("Search", search(), HEADER)
     root, found = tree(exported, "Search")
@@ -141,11 +158,15 @@ def test_calls_by_a_lane_have_spans_of_their_own(
 def test_a_refusal_is_an_error(call: Callable[..., bytes], exported: InMemorySpanExporter) -> None:
     call("Search", search(name="nowhere"))
     root, found = tree(exported, "Search")
-    assert root.attributes["milvine.code"] == 4 and not root.status.is_ok and not root.status.is_unset
+    assert (
+        root.attributes["milvine.code"] == 4 and not root.status.is_ok and not root.status.is_unset
+    )
     assert found.keys() == {"Search"}
 
 
-def test_a_search_over_http(server: Server, call: Callable[..., bytes], exported: InMemorySpanExporter) -> None:
+def test_a_search_over_http(
+    server: Server, call: Callable[..., bytes], exported: InMemorySpanExporter
+) -> None:
     httpx = pytest.importorskip("httpx")
     if not server.http_address:
         pytest.skip("the REST API is not installed")
@@ -160,7 +181,10 @@ def test_a_search_over_http(server: Server, call: Callable[..., bytes], exported
 
 def test_no_span_holds_a_vector(call: Callable[..., bytes], exported: InMemorySpanExporter) -> None:
     created(call)
-    call("Search", packed.encode_search("c", ROWS[:1] + np.float32(0.12345), 3, (), '{"x": [0.12345]}'))
+    call(
+        "Search",
+        packed.encode_search("c", ROWS[:1] + np.float32(0.12345), 3, (), '{"x": [0.12345]}'),
+    )
     assert "0.1234" not in "".join(span.to_json() for span in exported.get_finished_spans())
 
 

@@ -1,7 +1,8 @@
-"""Run as a process of its own: opens a database, loads one collection after another, and prints what each took.
+"""Run as a process of its own: opens a database, loads one collection after another, and prints
+what each took.
 
-For each collection: bytes of its files that are resident in mappings of this process, and bytes that are not files:
-allocated ones (RssAnon) and those of files that lie in memory.
+For each collection: bytes of its files that are resident in mappings of this process, and bytes
+that are not files: allocated ones (RssAnon) and those of files that lie in memory.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ def main(folder: str, warm: list[str], names: list[str]) -> None:
         for name in names:
             before = allocated()
             look(database, name)
-            files = tuple(f for s in database._state(name).version.segments for f in s.segment.needed)
+            files = tuple(
+                f for s in database._state(name).version.segments for f in s.segment.needed
+            )
             found[name] = {"mapped": mapped(files), "anonymous": allocated() - before}
     print(json.dumps(found))
 

@@ -20,7 +20,8 @@ def test_people_read_lines_and_programs_json() -> None:
     code, text, _ = run(*load)
     assert code == 0
     assert "10,000,000 vectors of 128 dimensions, L2, IVF_SQ8 nlist=4096" in text
-    assert "memory                          1.202 GiB" in text  # of the 1.x tool's own worked example
+    # Of the 1.x tool's own worked example.
+    assert "memory                          1.202 GiB" in text
     assert "5.97 GiB" in text
     code, text, _ = run(*load, "--json")
     found = json.loads(text)
@@ -31,7 +32,10 @@ def test_people_read_lines_and_programs_json() -> None:
 
 
 def test_types_without_a_formula_of_1x_say_so() -> None:
-    assert "had no formula for HNSW" in run("-n", "200000", "-d", "128", "--index-type", "HNSW", "--M", "8")[1]
+    assert (
+        "had no formula for HNSW"
+        in run("-n", "200000", "-d", "128", "--index-type", "HNSW", "--M", "8")[1]
+    )
 
 
 @pytest.mark.parametrize(

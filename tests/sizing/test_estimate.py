@@ -1,4 +1,6 @@
-"""The estimates, held against databases of each index type, and the official tool's against its worked example."""
+"""The estimates, held against databases of each index type, and the official tool's against its
+worked example.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ class Kind:
         return BITS if self.metric.is_binary else DIMENSION
 
     def estimate(self, rows: int = ROWS) -> Estimate:
-        return estimate(Load(rows, self.dimension, self.metric, self.type, self.params, rows_per_insert=BATCH))
+        return estimate(
+            Load(rows, self.dimension, self.metric, self.type, self.params, rows_per_insert=BATCH)
+        )
 
 
 _RNSG = {"search_length": 20, "out_degree": 16, "candidate_pool_size": 50, "knng": 12}
@@ -99,7 +103,9 @@ def _files(folder: Path, name: str) -> int:
     with Database.open(folder, Settings(background=False)) as database:
         segments = database._state(name).version.segments
         assert len(segments) == 1
-        return sum((folder / "segments" / file).stat().st_size for file in segments[0].segment.needed)
+        return sum(
+            (folder / "segments" / file).stat().st_size for file in segments[0].segment.needed
+        )
 
 
 @by_name
@@ -118,9 +124,12 @@ def residency(folder: Path) -> dict[str, dict[str, int]]:
         json.dumps(names),
     ]
     script, source = Path(__file__).with_name("residency.py"), Path(milvine.__file__).parents[1]
-    # Python's own allocator takes and gives back a MiB at a time, which would be counted with whatever came just then.
+    # Python's own allocator takes and gives back a MiB at a time, which would be counted with
+    # whatever came just then.
     environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONMALLOC": "malloc"}
-    done = subprocess.run([sys.executable, script, *arguments], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, script, *arguments], env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     found: dict[str, dict[str, int]] = json.loads(done.stdout)
     return found
@@ -128,11 +137,14 @@ def residency(folder: Path) -> dict[str, dict[str, int]]:
 
 @by_name
 def test_memory_is_what_is_resident(residency: dict[str, dict[str, int]], kind: Kind) -> None:
-    """Mapped pages of its files after load_collection, and what was allocated to open and search it."""
+    """Mapped pages of its files after load_collection, and what was allocated to open and search
+    it.
+    """
     memory, found = kind.estimate().memory, residency[kind.name]
     assert memory.mapped == pytest.approx(found["mapped"], rel=SHARE)
     assert memory.loaded == pytest.approx(found["mapped"] + found["anonymous"], rel=SHARE)
-    assert memory.anonymous == pytest.approx(found["anonymous"], rel=SHARE, abs=384 << 10)  # the objects around it
+    # The objects around it.
+    assert memory.anonymous == pytest.approx(found["anonymous"], rel=SHARE, abs=384 << 10)
 
 
 def test_the_log_is_as_large_as_estimated(tmp_path: Path) -> None:
@@ -147,14 +159,30 @@ def test_the_official_tool_by_its_worked_example() -> None:
     said = official(Load(10_000_000, 128, MetricType.L2, IndexType.IVF_SQ8, {"nlist": 4096}))
     assert said is not None
     assert (said.memory, said.disk) == (1_290_485_760, 6_410_485_760)
-    assert official(Load(1000, 8, MetricType.L2, IndexType.HNSW, {"M": 16, "efConstruction": 200})) is None
+    assert (
+        official(Load(1000, 8, MetricType.L2, IndexType.HNSW, {"M": 16, "efConstruction": 200}))
+        is None
+    )
 
 
 def test_segments_are_those_of_the_target_size() -> None:
-    found = estimate(Load(1_000_000, 128, index_file_size_mb=64, index_type=IndexType.IVF_FLAT, params={"nlist": 100}))
+    found = estimate(
+        Load(
+            1_000_000,
+            128,
+            index_file_size_mb=64,
+            index_type=IndexType.IVF_FLAT,
+            params={"nlist": 100},
+        )
+    )
     assert (found.segments, found.indexed_segments) == (8, 8)
     small = estimate(Load(4095, 128, index_type=IndexType.IVF_FLAT, params={"nlist": 100}))
-    assert (small.segments, small.indexed_segments, small.disk.indexes, small.build_anonymous) == (1, 0, 0, 0)
+    assert (small.segments, small.indexed_segments, small.disk.indexes, small.build_anonymous) == (
+        1,
+        0,
+        0,
+        0,
+    )
 
 
 _HNSW = {"M": 16, "efConstruction": 200}
@@ -166,15 +194,33 @@ _HNSW = {"M": 16, "efConstruction": 200}
         (Load(0, 8), IllegalArgument, "Invalid vectors value: 0. Valid range is [1, "),
         (Load(1, 0), IllegalDimension, "Invalid dimension: 0. Valid range is [1, 32768]"),
         (Load(1, 12, MetricType.HAMMING), IllegalDimension, "a multiple of 8"),
-        (Load(1, 8, index_file_size_mb=5000), IllegalArgument, "Invalid index_file_size value: 5000"),
-        (Load(1, 8, MetricType.HAMMING, IndexType.HNSW, _HNSW), IllegalIndexType, "HNSW does not serve HAMMING"),
+        (
+            Load(1, 8, index_file_size_mb=5000),
+            IllegalArgument,
+            "Invalid index_file_size value: 5000",
+        ),
+        (
+            Load(1, 8, MetricType.HAMMING, IndexType.HNSW, _HNSW),
+            IllegalIndexType,
+            "HNSW does not serve HAMMING",
+        ),
         (Load(1, 8, index_type=IndexType.SPTAG_BKT), IllegalIndexType, "SPTAG_BKT"),
-        (Load(1, 8, index_type=IndexType.HNSW, params={**_HNSW, "M": 65}), IllegalArgument, "range is [4, 64]"),
-        (Load(1, 10, index_type=IndexType.IVF_PQ, params={"nlist": 1, "m": 4}), IllegalDimension, "divided by m"),
+        (
+            Load(1, 8, index_type=IndexType.HNSW, params={**_HNSW, "M": 65}),
+            IllegalArgument,
+            "range is [4, 64]",
+        ),
+        (
+            Load(1, 10, index_type=IndexType.IVF_PQ, params={"nlist": 1, "m": 4}),
+            IllegalDimension,
+            "divided by m",
+        ),
         (Load(1, 8, rows_per_insert=0), IllegalArgument, "rows_per_insert"),
     ],
 )
-def test_what_no_collection_can_be_is_refused(load: Load, error: type[MilvineError], text: str) -> None:
+def test_what_no_collection_can_be_is_refused(
+    load: Load, error: type[MilvineError], text: str
+) -> None:
     with pytest.raises(error) as told:
         estimate(load)
     assert text in str(told.value)

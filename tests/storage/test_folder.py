@@ -1,4 +1,6 @@
-"""The data folder: one writer at a time, versions that are known, files that appear whole or not at all."""
+"""The data folder: one writer at a time, versions that are known, files that appear whole or not at
+all.
+"""
 
 import json
 import os
@@ -21,7 +23,11 @@ def test_a_second_process_gets_a_clear_error(tmp_path):
     with Database.open(tmp_path):
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         second = subprocess.run(
-            [sys.executable, "-c", OPEN, str(tmp_path)], capture_output=True, text=True, env=environment, check=False
+            [sys.executable, "-c", OPEN, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
         )
     assert second.returncode == 1
     assert f"is in use by another process (pid {os.getpid()})" in second.stderr
@@ -51,7 +57,9 @@ time.sleep(float(sys.argv[2]))
 def test_a_lock_that_is_about_to_go_is_waited_for(tmp_path, end):
     seconds = "0.3" if end == "slowly" else "60"
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path / "LOCK"), seconds], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, str(tmp_path / "LOCK"), seconds],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     with holder:
         assert holder.stdout.readline() == "held\n"

@@ -56,7 +56,9 @@ def test_a_log_elsewhere_is_written_and_read_there(tmp_path: Path) -> None:
 
 def test_a_log_is_not_left_behind(home: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with pytest.raises(StorageFailed, match=r"move .*/data/wal/\*.wal to .*/log; or set wal.path to"):
+    with pytest.raises(
+        StorageFailed, match=r"move .*/data/wal/\*.wal to .*/log; or set wal.path to"
+    ):
         count(home, log)
     log.mkdir()
     for each in (home / "wal").iterdir():
@@ -76,7 +78,9 @@ def test_two_logs_are_not_put_into_one_folder(home: Path, tmp_path: Path) -> Non
     """As after a restore, where `wal.path` still has the log of the database before."""
     (tmp_path / "log").mkdir()
     (tmp_path / "log" / "0000000000000007.wal").touch()
-    with pytest.raises(StorageFailed, match=r"clear .*/log, which holds files of another log, and "):
+    with pytest.raises(
+        StorageFailed, match=r"clear .*/log, which holds files of another log, and "
+    ):
         count(home, tmp_path / "log")
 
 
@@ -96,7 +100,8 @@ def test_a_log_that_is_not_mounted_is_missed(home: Path, tmp_path: Path) -> None
         with pytest.raises(StorageFailed, match=r"Is it mounted\?"):
             count(home, elsewhere)
     log.rmdir()
-    assert count(home, tmp_path / "away") == 4  # the whole folder was moved, and is known by its owner
+    # The whole folder was moved, and is known by its owner.
+    assert count(home, tmp_path / "away") == 4
 
 
 def test_a_log_belongs_to_one_database(tmp_path: Path) -> None:
@@ -188,10 +193,14 @@ def test_a_note_that_was_removed_is_made_anew_from_the_log(tmp_path: Path) -> No
     assert count(tmp_path / "data", log) == 4 and note.read_bytes() == before
 
 
-def test_a_network_file_system_under_the_log_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_file_system_under_the_log_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = tmp_path / "log"
     seen: list[object] = []
     told = Events(seen.append)
-    monkeypatch.setattr("milvine.engine.opening.network_kind", lambda folder: "nfs4" if folder == log else "")
+    monkeypatch.setattr(
+        "milvine.engine.opening.network_kind", lambda folder: "nfs4" if folder == log else ""
+    )
     Database.open(tmp_path / "data", settings(log), told).close()
     assert NetworkFolder(str(log), "nfs4") in seen

@@ -1,4 +1,6 @@
-"""Arrays in files that the system may write out; and a log of more rows than the insert buffer, read back into them."""
+"""Arrays in files that the system may write out; and a log of more rows than the insert buffer,
+read back into them.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ def test_systems_that_reserve_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("batch", [100, 5000])  # rows that share a block, rows that are one
-def test_a_log_larger_than_the_insert_buffer(tmp_path: Path, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_larger_than_the_insert_buffer(
+    tmp_path: Path, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = np.random.default_rng(1).random((10_000, 64), dtype=np.float32)
     plenty = Settings(background=False)
     with Database.open(tmp_path / "data", plenty) as database:
@@ -59,14 +63,17 @@ def test_a_log_larger_than_the_insert_buffer(tmp_path: Path, batch: int, monkeyp
         shutil.copytree(tmp_path / "data", tmp_path / "killed")  # the end of the block flushes
     made: list[int] = []
     empty = SwappedMemory.empty
-    monkeypatch.setattr(SwappedMemory, "empty", lambda self, *how: made.append(1) or empty(self, *how))
+    monkeypatch.setattr(
+        SwappedMemory, "empty", lambda self, *how: made.append(1) or empty(self, *how)
+    )
     monkeypatch.setattr(swapped, "_REGION_BYTES", MIB)
     with Database.open(tmp_path / "killed", replace(plenty, insert_buffer_size=MIB)) as database:
         assert made and database.count("c") == len(rows) - 10
         made.clear()
         found, vectors = database.get("c", np.arange(len(rows)))
         assert found.sum() == len(rows) - 10 and (vectors[10:] == rows[10:]).all()
-        database.insert("c", rows[:10], np.arange(10))  # flushes what was read back; new rows are in memory
+        # Flushes what was read back; new rows are in memory.
+        database.insert("c", rows[:10], np.arange(10))
         assert not made and database.stats("c").partitions[0].segments
         hits = database.search("c", Query(rows[[3, 9000]], 1))
         assert hits.ids.tolist() == [[3], [9000]]

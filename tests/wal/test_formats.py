@@ -15,7 +15,9 @@ from milvine.wal.record import InsertRecord, decode, decode_file_header, decode_
 from milvine.wal.replay import Replay
 
 FORMAT_1 = Path(__file__).with_name("format-1.wal")
-"""Recorded before keys: five rows of `old`, a delete of 1 and 3, three rows of `made` with generated ids."""
+"""Recorded before keys: five rows of `old`, a delete of 1 and 3, three rows of `made` with
+generated ids.
+"""
 QUIET = Settings(background=False)
 
 
@@ -46,7 +48,9 @@ def test_a_database_opens_with_a_log_of_format_1(tmp_path: Path) -> None:
 def test_a_key_comes_back(key: bytes) -> None:
     rows = np.arange(15, dtype=np.uint8).reshape(3, 5)
     record = InsertRecord(1, 2, np.array([7, 8, 9], np.int64), rows, False, key)
-    frame = decode_frame(np.frombuffer(b"".join(bytes(part) for part in encode(record, 4, 3)), np.uint8), 0)
+    frame = decode_frame(
+        np.frombuffer(b"".join(bytes(part) for part in encode(record, 4, 3)), np.uint8), 0
+    )
     back = decode(frame)
     assert isinstance(back, InsertRecord) and back.key == key
     assert back.rows.tolist() == rows.tolist() and back.ids.tolist() == [7, 8, 9]

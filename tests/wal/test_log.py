@@ -1,4 +1,6 @@
-"""The log on disk: what was acknowledged comes back; a torn end is cut; damage below an acknowledgement is reported."""
+"""The log on disk: what was acknowledged comes back; a torn end is cut; damage below an
+acknowledgement is reported.
+"""
 
 import errno
 
@@ -13,7 +15,9 @@ from milvine.wal.replay import Replay
 
 
 def record(number, size=16):
-    return InsertRecord(1, 1, np.array([number], np.int64), np.full((1, size), number % 256, np.uint8), False)
+    return InsertRecord(
+        1, 1, np.array([number], np.int64), np.full((1, size), number % 256, np.uint8), False
+    )
 
 
 def open_log(folder, file_bytes=1 << 20, sync=True):
@@ -97,7 +101,9 @@ def test_damage_below_an_acknowledged_record_is_corruption(tmp_path):
     data = bytearray(path.read_bytes())
     data[32 + 44] ^= 1  # inside the first frame
     path.write_bytes(data)
-    with pytest.raises(CorruptFile, match=r"\.wal is damaged at byte 32: .*LSN 1 had been acknowledged"):
+    with pytest.raises(
+        CorruptFile, match=r"\.wal is damaged at byte 32: .*LSN 1 had been acknowledged"
+    ):
         replayed(tmp_path)
     found, _ = replayed(tmp_path, ignore=True)
     assert found == []
@@ -148,7 +154,11 @@ def test_a_failed_record_that_reached_the_disk_is_superseded(tmp_path, monkeypat
     ghost = b"".join(bytes(part) for part in encode(record(99), 2, 1))
     old = last_file(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(log_module, "write_all", lambda fd, buffers: (_ for _ in ()).throw(OSError(28, "No space left")))
+        patch.setattr(
+            log_module,
+            "write_all",
+            lambda fd, buffers: (_ for _ in ()).throw(OSError(28, "No space left")),
+        )
         with pytest.raises(StorageFailed, match="No space left"):
             log.append([record(2)])
     log.append([record(3)])
@@ -167,7 +177,9 @@ def test_trim_removes_what_is_flushed_and_a_file_brought_back_is_ignored(tmp_pat
     log.close()
     assert [lsn for lsn, _ in replayed(tmp_path, durable=3)[0]] == [4]
     oldest.write_bytes(kept)  # its removal was not durable, that of its successor was
-    assert [lsn for lsn, _ in replayed(tmp_path, durable=3, needed=lambda lsn, record: lsn > 3)[0]] == [4]
+    assert [
+        lsn for lsn, _ in replayed(tmp_path, durable=3, needed=lambda lsn, record: lsn > 3)[0]
+    ] == [4]
     assert not oldest.exists()
 
 
@@ -178,7 +190,9 @@ def test_a_missing_file_behind_a_needed_one_is_damage(tmp_path):
     log.close()
     before = sorted(tmp_path.glob("*.wal"))
     before.pop(2).unlink()
-    with pytest.raises(CorruptFile, match=r"0000000000000003\.wal .*missing, though LSN 2 in 0000000000000002\.wal"):
+    with pytest.raises(
+        CorruptFile, match=r"0000000000000003\.wal .*missing, though LSN 2 in 0000000000000002\.wal"
+    ):
         replayed(tmp_path, needed=lambda lsn, record: lsn > 1)
     assert sorted(tmp_path.glob("*.wal")) == before
     assert [lsn for lsn, _ in replayed(tmp_path, ignore=True)[0]] == [4, 5]

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from milvine.wal.record import BadFrame, DeleteRecord, InsertRecord, decode, decode_frame, encode, next_frame
+from milvine.wal.record import (
+    BadFrame,
+    DeleteRecord,
+    InsertRecord,
+    decode,
+    decode_frame,
+    encode,
+    next_frame,
+)
 
 IDS = st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=5)
 

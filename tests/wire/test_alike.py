@@ -1,4 +1,6 @@
-"""Requests that were decoded by what a like one was decoded to are decoded as by the protobuf runtime."""
+"""Requests that were decoded by what a like one was decoded to are decoded as by the protobuf
+runtime.
+"""
 
 from typing import Any
 
@@ -22,8 +24,20 @@ def told(data: bytes) -> Any:
     except Malformed:
         return "malformed"
     vectors = wanted.rows.vectors
-    numbers = None if vectors is None else (vectors.dtype.str, vectors.shape, np.nan_to_num(vectors).tobytes())
-    return wanted.collection, wanted.tags, wanted.topk, wanted.params, wanted.rows.count, wanted.rows.elements, numbers
+    numbers = (
+        None
+        if vectors is None
+        else (vectors.dtype.str, vectors.shape, np.nan_to_num(vectors).tobytes())
+    )
+    return (
+        wanted.collection,
+        wanted.tags,
+        wanted.topk,
+        wanted.params,
+        wanted.rows.count,
+        wanted.rows.elements,
+        numbers,
+    )
 
 
 def unaided(data: bytes) -> Any:
@@ -31,7 +45,9 @@ def unaided(data: bytes) -> Any:
     return told(data)
 
 
-def request(name: str, tags: tuple[str, ...], topk: int, params: str | None, vector: list[float], rows: int) -> bytes:
+def request(
+    name: str, tags: tuple[str, ...], topk: int, params: str | None, vector: list[float], rows: int
+) -> bytes:
     vectors = np.array([vector] * rows, dtype=np.float32)
     return packed.encode_search(name, vectors, topk, tags, params)
 
@@ -59,7 +75,8 @@ def streams(draw: Any) -> list[bytes]:
             made.append(data[:at] + bytes((draw(st.integers(0, 255)),)) + data[at + 1 :])
         if draw(st.booleans()):
             made.append(
-                data[: draw(st.integers(0, len(data)))] + draw(st.sampled_from([b"", b"\x20\x05", b"\x1a\x00"]))
+                data[: draw(st.integers(0, len(data)))]
+                + draw(st.sampled_from([b"", b"\x20\x05", b"\x1a\x00"]))
             )
     return made * 2
 
@@ -91,13 +108,25 @@ def test_what_is_kept_is_bounded() -> None:
 
 def test_bytes_of_the_runtime_and_ours_are_alike() -> None:
     record = schema.RowRecord(float_data=[1.0, 2.0])
-    official = schema.SearchParam(collection_name="c", query_record_array=[record], topk=3).SerializeToString()
+    official = schema.SearchParam(
+        collection_name="c", query_record_array=[record], topk=3
+    ).SerializeToString()
     packed.decode_search(official)
     assert requests._SINGLE.find(request("c", (), 3, None, [5.0, 6.0], 1)) is not None
 
 
-# n queries of one dimension take the bytes of one query of another where n * a + (n - 1) * header / 4 is the other.
-_COLLIDING = ((2, 8, 3), (50, 256, 5), (32, 300, 9), (127, 384, 3), (255, 768, 3), (16, 50, 3), (4, 14, 3), (4, 19, 4))
+# n queries of one dimension take the bytes of one query of another where n * a + (n - 1) * header /
+# 4 is the other.
+_COLLIDING = (
+    (2, 8, 3),
+    (50, 256, 5),
+    (32, 300, 9),
+    (127, 384, 3),
+    (255, 768, 3),
+    (16, 50, 3),
+    (4, 14, 3),
+    (4, 19, 4),
+)
 _WIDTHS = sorted({width for pair in _COLLIDING for width in pair[:2]})
 _COLLECTIONS = st.tuples(st.sampled_from(("a", "b", "a__", "b__")), st.sampled_from(_WIDTHS))
 

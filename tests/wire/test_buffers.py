@@ -13,7 +13,9 @@ from milvine.wire.schema import InsertParam
 
 @pytest.mark.parametrize("ids", [None, np.arange(3000) * 10**15 - 7])
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])
-def test_large_and_small_are_the_same_bytes(monkeypatch: pytest.MonkeyPatch, ids: Any, dtype: Any) -> None:
+def test_large_and_small_are_the_same_bytes(
+    monkeypatch: pytest.MonkeyPatch, ids: Any, dtype: Any
+) -> None:
     vectors = np.random.default_rng(3).integers(0, 255, (3000, 128)).astype(dtype)
     small = packed.encode_insert("c", vectors, ids, "tag", "{}")
     monkeypatch.setattr(buffers, "_LARGE", 1)

@@ -11,7 +11,10 @@ from milvine.wire.http2 import Foreign, frame, read_block, request_block, respon
 
 
 def test_a_frame_as_the_rfc_draws_it() -> None:
-    assert frame(http2.DATA, http2.END_STREAM, 0x01020304, b"abc") == bytes.fromhex("000003 00 01 01020304") + b"abc"
+    assert (
+        frame(http2.DATA, http2.END_STREAM, 0x01020304, b"abc")
+        == bytes.fromhex("000003 00 01 01020304") + b"abc"
+    )
     assert frame(http2.PING, 0, 0, bytes(70_000))[:9] == bytes.fromhex("011170 06 00 00000000")
     assert http2.settings({http2.INITIAL_WINDOW: 1, http2.INSTANCE: 2})[9:] == bytes.fromhex(
         "000400000001 4d5600000002"
@@ -48,7 +51,10 @@ def test_a_status_is_text_that_any_client_can_read(status: int, reason: str) -> 
 
 
 def test_a_reason_is_encoded_as_grpc_does() -> None:
-    assert read_block(response_blocks(2, "100% \n é <a>")[1])["grpc-message"] == "100%25 %0A %C3%A9 <a>"
+    assert (
+        read_block(response_blocks(2, "100% \n é <a>")[1])["grpc-message"]
+        == "100%25 %0A %C3%A9 <a>"
+    )
 
 
 @pytest.mark.parametrize(

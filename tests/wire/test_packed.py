@@ -1,4 +1,6 @@
-"""Each hot message four ways: whole, cut at every byte, with unknown fields, against the official runtime's bytes."""
+"""Each hot message four ways: whole, cut at every byte, with unknown fields, against the official
+runtime's bytes.
+"""
 
 import resource
 import time
@@ -22,9 +24,13 @@ BINARY = hnp.arrays(np.uint8, SHAPES)
 PARAMS = st.none() | st.text(max_size=20)
 
 
-@pytest.fixture(scope="module", autouse=True, params=["small messages by the runtime", "all messages by hand"])
+@pytest.fixture(
+    scope="module", autouse=True, params=["small messages by the runtime", "all messages by hand"]
+)
 def _both_ways(request: Any) -> Iterator[None]:
-    """Small messages go through the protobuf runtime; what is tried here on small ones must hold for large ones."""
+    """Small messages go through the protobuf runtime; what is tried here on small ones must hold
+    for large ones.
+    """
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "all messages by hand":
             patch.setattr(walk, "SMALL", -1)
@@ -33,7 +39,11 @@ def _both_ways(request: Any) -> Iterator[None]:
 
 
 def record(row: Any) -> Any:
-    return schema.RowRecord(binary_data=row.tobytes()) if row.dtype == np.uint8 else schema.RowRecord(float_data=row)
+    return (
+        schema.RowRecord(binary_data=row.tobytes())
+        if row.dtype == np.uint8
+        else schema.RowRecord(float_data=row)
+    )
 
 
 def insert_message(vectors: Any, ids: Any = (), tag: str = "", params: str | None = None) -> Any:
@@ -52,9 +62,15 @@ def same(one: Any, two: Any) -> bool:
 
 
 def comparable(value: Any) -> Any:
-    """A decoded message with its arrays as (dtype, shape, bytes); the runtime quiets signalling NaNs, we keep them."""
+    """A decoded message with its arrays as (dtype, shape, bytes); the runtime quiets signalling
+    NaNs, we keep them.
+    """
     if isinstance(value, np.ndarray):
-        value = np.where(np.isnan(value), np.float32(np.nan), value) if value.dtype == np.float32 else value
+        value = (
+            np.where(np.isnan(value), np.float32(np.nan), value)
+            if value.dtype == np.float32
+            else value
+        )
         return value.dtype.str, value.shape, value.tobytes()
     if hasattr(value, "__slots__"):
         return tuple(comparable(getattr(value, name)) for name in value.__slots__)
@@ -62,8 +78,12 @@ def comparable(value: Any) -> Any:
 
 
 @given(FLOATS | BINARY, st.data(), st.text(max_size=12), PARAMS)
-def test_insert_round_trip_and_official_bytes(vectors: Any, data: Any, tag: str, params: str | None) -> None:
-    ids = np.array(data.draw(st.lists(INT64, min_size=len(vectors), max_size=len(vectors))), dtype=np.int64)
+def test_insert_round_trip_and_official_bytes(
+    vectors: Any, data: Any, tag: str, params: str | None
+) -> None:
+    ids = np.array(
+        data.draw(st.lists(INT64, min_size=len(vectors), max_size=len(vectors))), dtype=np.int64
+    )
     raw = packed.encode_insert("test01", vectors, ids, tag, params)
     assert raw == insert_message(vectors, ids.tolist(), tag, params).SerializeToString()
     for bytes_ in (raw, raw + UNKNOWN):
@@ -75,7 +95,9 @@ def test_insert_round_trip_and_official_bytes(vectors: Any, data: Any, tag: str,
 
 
 @given(FLOATS | BINARY, st.lists(st.text(max_size=5), max_size=3), INT64, PARAMS)
-def test_search_round_trip_and_official_bytes(vectors: Any, tags: list[str], topk: int, params: str | None) -> None:
+def test_search_round_trip_and_official_bytes(
+    vectors: Any, tags: list[str], topk: int, params: str | None
+) -> None:
     raw = packed.encode_search("c", vectors, topk, tags, params)
     official = schema.SearchParam(
         collection_name="c",
@@ -95,20 +117,30 @@ def test_search_round_trip_and_official_bytes(vectors: Any, tags: list[str], top
 def test_ids_request_round_trip_and_official_bytes(ids: list[int], tag: str) -> None:
     raw = packed.encode_ids_request("c", np.array(ids, dtype=np.int64), tag)
     for message_class in (schema.VectorsIdentity, schema.DeleteByIDParam):
-        assert raw == message_class(collection_name="c", id_array=ids, partition_tag=tag).SerializeToString()
+        assert (
+            raw
+            == message_class(
+                collection_name="c", id_array=ids, partition_tag=tag
+            ).SerializeToString()
+        )
     for bytes_ in (raw, raw + UNKNOWN):
         got = packed.decode_ids_request(bytes_)
         assert (got.collection, got.ids.tolist(), got.tag) == ("c", ids, tag)
 
 
 @given(FLOATS, st.integers(0, 3), st.integers(0, 4))
-def test_hits_round_trip_and_official_bytes(distances: Any, drop_rows: int, drop_columns: int) -> None:
+def test_hits_round_trip_and_official_bytes(
+    distances: Any, drop_rows: int, drop_columns: int
+) -> None:
     distances = distances[drop_rows:, drop_columns:]
     ids = np.arange(distances.size, dtype=np.int64).reshape(distances.shape) * -12345678901
     raw = packed.encode_hits(ids, distances)
     rows = len(ids) if ids.size else 0
     official = schema.TopKQueryResult(
-        status=schema.Status(reason="OK"), row_num=rows, ids=ids.reshape(-1), distances=distances.reshape(-1)
+        status=schema.Status(reason="OK"),
+        row_num=rows,
+        ids=ids.reshape(-1),
+        distances=distances.reshape(-1),
     )
     assert raw == official.SerializeToString()
     for bytes_ in (raw, raw + UNKNOWN):
@@ -121,7 +153,12 @@ def test_hits_round_trip_and_official_bytes(distances: Any, drop_rows: int, drop
 @given(st.lists(INT64))
 def test_vector_ids_round_trip_and_official_bytes(ids: list[int]) -> None:
     raw = packed.encode_ids(np.array(ids, dtype=np.int64))
-    assert raw == schema.VectorIds(status=schema.Status(reason="OK"), vector_id_array=ids).SerializeToString()
+    assert (
+        raw
+        == schema.VectorIds(
+            status=schema.Status(reason="OK"), vector_id_array=ids
+        ).SerializeToString()
+    )
     for bytes_ in (raw, raw + UNKNOWN):
         got = packed.decode_ids(bytes_)
         assert (got.code, got.reason, got.ids.tolist()) == (0, "OK", ids)
@@ -131,7 +168,10 @@ def test_vector_ids_round_trip_and_official_bytes(ids: list[int]) -> None:
 def test_vectors_round_trip_and_official_bytes(vectors: Any, data: Any) -> None:
     vectors = np.where(np.isnan(vectors), 1, vectors) if vectors.dtype == np.float32 else vectors
     found = data.draw(hnp.arrays(bool, len(vectors)))
-    records = [record(row) if there else schema.RowRecord() for row, there in zip(vectors, found, strict=True)]
+    records = [
+        record(row) if there else schema.RowRecord()
+        for row, there in zip(vectors, found, strict=True)
+    ]
     raw = packed.encode_vectors(found, vectors)
     official = schema.VectorsData(status=schema.Status(reason="OK"), vectors_data=records)
     assert raw == official.SerializeToString()
@@ -159,14 +199,25 @@ def test_failed_replies_decode() -> None:
 VECTORS = np.arange(12, dtype=np.float32).reshape(4, 3)
 IN_FILES = schema.SearchInFilesParam(
     file_id_array=["7", "é"],
-    search_param=schema.SearchParam.FromString(packed.encode_search("ab", VECTORS[:2], 7, ["x"], "{}")),
+    search_param=schema.SearchParam.FromString(
+        packed.encode_search("ab", VECTORS[:2], 7, ["x"], "{}")
+    ),
 ).SerializeToString()
 SAMPLES = [
-    (packed.decode_insert, packed.encode_insert("ab", VECTORS, np.array([1, -1, 300, 4]), "t", "{}")),
-    (packed.decode_insert, packed.encode_insert("ab", VECTORS.astype(np.uint8), np.array([1, -1, 300, 4]), "t", "{}")),
+    (
+        packed.decode_insert,
+        packed.encode_insert("ab", VECTORS, np.array([1, -1, 300, 4]), "t", "{}"),
+    ),
+    (
+        packed.decode_insert,
+        packed.encode_insert("ab", VECTORS.astype(np.uint8), np.array([1, -1, 300, 4]), "t", "{}"),
+    ),
     (packed.decode_search, packed.encode_search("ab", VECTORS, 7, ["x", ""], '{"nprobe":16}')),
     (packed.decode_search_in_files, IN_FILES),
-    (packed.decode_ids_request, packed.encode_ids_request("ab", np.array([1, -1, 300, 1 << 60]), "t")),
+    (
+        packed.decode_ids_request,
+        packed.encode_ids_request("ab", np.array([1, -1, 300, 1 << 60]), "t"),
+    ),
     (packed.decode_hits, packed.encode_hits(np.arange(12).reshape(4, 3), VECTORS)),
     (packed.decode_ids, packed.encode_ids(np.array([1, -1, 300, 1 << 60]))),
     (packed.decode_vectors, packed.encode_vectors(np.array([1, 1, 0, 1], bool), VECTORS)),
@@ -203,7 +254,10 @@ def test_cut_at_every_byte_and_with_any_byte_changed(decode: Any, raw: bytes) ->
             check_against_runtime(decode, raw[:at] + bytes((byte,)) + raw[at + 1 :])
 
 
-@given(st.sampled_from(SAMPLES), st.lists(st.tuples(st.integers(0, 200), st.integers(0, 30), st.binary(max_size=6))))
+@given(
+    st.sampled_from(SAMPLES),
+    st.lists(st.tuples(st.integers(0, 200), st.integers(0, 30), st.binary(max_size=6))),
+)
 def test_fuzz_mutations(sample: Any, edits: list[tuple[int, int, bytes]]) -> None:
     decode, raw = sample
     for at, width, replacement in edits:
@@ -240,21 +294,27 @@ def unpacked_record(row: Any) -> bytes:
 
 
 def test_unpacked_numbers() -> None:
-    raw = b"".join(unpacked_record(row) for row in VECTORS) + b"".join(b"\x18" + write_varint(i) for i in (9, -9, 8, 7))
+    raw = b"".join(unpacked_record(row) for row in VECTORS) + b"".join(
+        b"\x18" + write_varint(i) for i in (9, -9, 8, 7)
+    )
     got = packed.decode_insert(raw)
     assert same(got.rows.vectors, VECTORS)
     assert got.ids.tolist() == [9, -9, 8, 7]
 
 
 def test_floats_win_over_binary_as_in_the_specification() -> None:
-    records = [schema.RowRecord(float_data=[1, 2], binary_data=b"xyz"), schema.RowRecord(float_data=[3, 4])]
+    records = [
+        schema.RowRecord(float_data=[1, 2], binary_data=b"xyz"),
+        schema.RowRecord(float_data=[3, 4]),
+    ]
     got = packed.decode_insert(schema.InsertParam(row_record_array=records).SerializeToString())
     assert got.rows.vectors is not None
     assert got.rows.vectors.tolist() == [[1, 2], [3, 4]]
 
 
 @pytest.mark.parametrize(
-    ("sizes", "count", "elements"), [([3, 2, 4], 3, 9), ([0, 0], 2, 0), ([], 0, 0), ([0, 2], 2, 2), ([2, 0], 2, 2)]
+    ("sizes", "count", "elements"),
+    [([3, 2, 4], 3, 9), ([0, 0], 2, 0), ([], 0, 0), ([0, 2], 2, 2), ([2, 0], 2, 2)],
 )
 def test_ragged_or_empty_rows_have_no_vectors(sizes: list[int], count: int, elements: int) -> None:
     raw = insert_message([np.ones(size, np.float32) for size in sizes]).SerializeToString()
@@ -264,7 +324,9 @@ def test_ragged_or_empty_rows_have_no_vectors(sizes: list[int], count: int, elem
 
 def test_last_params_win_and_other_keys_are_ignored() -> None:
     pairs = [("params", "a"), ("other", "x"), ("params", "b"), ("more", "y")]
-    message = schema.InsertParam(extra_params=[schema.KeyValuePair(key=key, value=value) for key, value in pairs])
+    message = schema.InsertParam(
+        extra_params=[schema.KeyValuePair(key=key, value=value) for key, value in pairs]
+    )
     assert packed.decode_insert(message.SerializeToString()).params == "b"
 
 

@@ -14,7 +14,13 @@ PROTO = Path(str(importlib.resources.files("milvine.wire") / "proto"))
 
 def test_proto_files_compile_to_the_same_descriptors(tmp_path: Path) -> None:
     out = tmp_path / "set.bin"
-    arguments = ["protoc", f"-I{PROTO}", "--include_imports", f"-o{out}", str(PROTO / "milvus.proto")]
+    arguments = [
+        "protoc",
+        f"-I{PROTO}",
+        "--include_imports",
+        f"-o{out}",
+        str(PROTO / "milvus.proto"),
+    ]
     assert protoc.main(arguments) == 0
     compiled = descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes())
     for ours, theirs in zip(schema.file_descriptors(), compiled.file, strict=True):

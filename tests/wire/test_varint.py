@@ -8,7 +8,20 @@ from hypothesis import strategies as st
 from milvine.wire import schema, varint
 
 INT64S = st.integers(-(1 << 63), (1 << 63) - 1)
-EDGES = [0, 1, -1, 127, 128, 16383, 16384, (1 << 56) - 1, 1 << 56, (1 << 63) - 1, -(1 << 63), 1618909876543210000]
+EDGES = [
+    0,
+    1,
+    -1,
+    127,
+    128,
+    16383,
+    16384,
+    (1 << 56) - 1,
+    1 << 56,
+    (1 << 63) - 1,
+    -(1 << 63),
+    1618909876543210000,
+]
 
 
 @pytest.fixture(params=[0, 32], autouse=True)
@@ -51,7 +64,14 @@ def test_arrays_longer_than_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", [b"\x80", b"\x01\xff", b"\x80" * 10 + b"\x01", b"\x80" * 4_000_000, b"\x80" * 5_000_000 + b"\1"]
+    "raw",
+    [
+        b"\x80",
+        b"\x01\xff",
+        b"\x80" * 10 + b"\x01",
+        b"\x80" * 4_000_000,
+        b"\x80" * 5_000_000 + b"\1",
+    ],
 )
 def test_endless_varints_are_malformed(raw: bytes) -> None:
     with pytest.raises(varint.Malformed):

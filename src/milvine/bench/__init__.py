@@ -1,1 +1,3 @@
-"""Milvine beside raw faiss on this machine: `milvine bench`. Each contender runs in a process of its own."""
+"""Milvine beside raw faiss on this machine: `milvine bench`. Each contender runs in a process of
+its own.
+"""

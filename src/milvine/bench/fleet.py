@@ -1,4 +1,6 @@
-"""The processes of a run: a worker for each contender, more where clients are processes, and Milvine's server."""
+"""The processes of a run: a worker for each contender, more where clients are processes, and
+Milvine's server.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ class Worker:
     """A process of `worker.py`. Calls are answered in order."""
 
     def __init__(self, adapter: Path, python: Path | str | None = None) -> None:
-        interpreter = [str(python), "-E"] if python else [sys.executable]  # -E: PYTHONPATH is about this one's packages
+        # -E: PYTHONPATH is about this one's packages.
+        interpreter = [str(python), "-E"] if python else [sys.executable]
         command = [*interpreter, str(WORKER), str(adapter)]
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self.process = subprocess.Popen(
@@ -128,10 +131,23 @@ class Serving:
             ContenderFailed: it ended instead.
         """
         config = self.folder.with_suffix(".yaml")
-        config.write_text(f"version: 0.5\nengine_config:\n  omp_thread_num: {self.threads}\n", encoding="utf-8")
-        options = ["--data", self.folder, "--port", self.port, "--http-port", free_port(), "--config", config]
+        config.write_text(
+            f"version: 0.5\nengine_config:\n  omp_thread_num: {self.threads}\n", encoding="utf-8"
+        )
+        options = [
+            "--data",
+            self.folder,
+            "--port",
+            self.port,
+            "--http-port",
+            free_port(),
+            "--config",
+            config,
+        ]
         command = [*self.wrapping, *running_module("milvine", "serve", *map(str, options))]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
         line = self.process.stdout.readline() if self.process.stdout else ""
         if not line:
             raise ContenderFailed(f"the server ended with exit code {self.process.wait()}")
@@ -164,7 +180,8 @@ class Serving:
 
 @dataclass
 class Team:
-    """The workers of one contender: the first loads and builds; the others are further client processes.
+    """The workers of one contender: the first loads and builds; the others are further client
+    processes.
 
     `served`: clients are processes of their own, else threads of the first worker.
     """
@@ -216,7 +233,9 @@ class Team:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process and of its children, those that ended included where the system says so."""
+    """User and system time of a process and of its children, those that ended included where the
+    system says so.
+    """
     times = (each.cpu_times() for each in _living(pid))
     return float(sum(t.user + t.system + t.children_user + t.children_system for t in times))
 

@@ -15,7 +15,9 @@ from milvine.bench.vectors import Dataset
 
 
 def measure(sets: Iterable[Dataset], plan: Plan, work: Path) -> Results:
-    """Every set after the other; `work` is where the databases lie meanwhile, all on the same disk."""
+    """Every set after the other; `work` is where the databases lie meanwhile, all on the
+    same disk.
+    """
     results = Results({**asdict(plan), "entries": [entry.name for entry in plan.entries]})
     work.mkdir(parents=True, exist_ok=True)
     for data in sets:

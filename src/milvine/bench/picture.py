@@ -1,4 +1,6 @@
-"""Recall against queries per second as an SVG, drawn by hand: one panel for each data set and index kind."""
+"""Recall against queries per second as an SVG, drawn by hand: one panel for each data set and index
+kind.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,10 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[Point]
         if single and row["kind"] != "exact":
             panel = panels.setdefault(f"{row['data']}, {row['kind']}", {})
             panel.setdefault(row["contender"], []).append((row["recall"], row["rate"]))
-    return {title: {name: sorted(points) for name, points in lines.items()} for title, lines in panels.items()}
+    return {
+        title: {name: sorted(points) for name, points in lines.items()}
+        for title, lines in panels.items()
+    }
 
 
 def draw(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -45,13 +50,16 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> str:
     legend = 26 + 18 * math.ceil(len(names) / 4)
     parts = [_legend(names, colours)]
     for number, (title, lines) in enumerate(panels.items()):
-        x, y = _GAP + (number % columns) * (_WIDE + _GAP), legend + (number // columns) * (_HIGH + _GAP)
+        x, y = (
+            _GAP + (number % columns) * (_WIDE + _GAP),
+            legend + (number // columns) * (_HIGH + _GAP),
+        )
         parts.append(f'<g transform="translate({x} {y})">{_panel(title, lines, colours)}</g>')
     height = legend + lines_of_panels * (_HIGH + _GAP)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        'font-family="sans-serif" font-size="12" fill="#222222">'
-        f'<rect width="100%" height="100%" fill="#ffffff"/>{"".join(parts)}</svg>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}"'
+        f' height="{height}" font-family="sans-serif" font-size="12" fill="#222222"><rect'
+        f' width="100%" height="100%" fill="#ffffff"/>{"".join(parts)}</svg>\n'
     )
 
 
@@ -59,7 +67,9 @@ def _legend(names: Sequence[str], colours: Mapping[str, str]) -> str:
     parts = []
     for number, name in enumerate(names):
         x, y = _GAP + 215 * (number % 4), 20 + 18 * (number // 4)
-        parts.append(f'<circle cx="{x}" cy="{y - 4}" r="4" fill="{colours[name]}"/>{_text(x + 10, y, name)}')
+        parts.append(
+            f'<circle cx="{x}" cy="{y - 4}" r="4" fill="{colours[name]}"/>{_text(x + 10, y, name)}'
+        )
     return "".join(parts)
 
 
@@ -89,7 +99,9 @@ def _panel(title: str, lines: Mapping[str, Sequence[Point]], colours: Mapping[st
         y = place((low, rate))[1]
         parts.append(f'<path d="M{_LEFT} {y}H{_WIDE - 10}" stroke="#dddddd"/>')
         parts.append(_text(_LEFT - 6, y + 4, f"{rate:,.0f}", "text-anchor='end'"))
-    parts += [_line([place(point) for point in points], colours[name]) for name, points in lines.items()]
+    parts += [
+        _line([place(point) for point in points], colours[name]) for name, points in lines.items()
+    ]
     return "".join(parts)
 
 

@@ -13,7 +13,9 @@ RAW = "raw faiss"
 
 @dataclass(frozen=True)
 class Kind:
-    """An index with its build and search parameters; `breadths` are further values of `breadth` for the picture."""
+    """An index with its build and search parameters; `breadths` are further values of `breadth` for
+    the picture.
+    """
 
     name: str
     build: Mapping[str, int] = field(default_factory=dict)
@@ -22,7 +24,9 @@ class Kind:
     breadths: tuple[int, ...] = ()
 
     def text(self) -> str:
-        return " ".join([self.name, *(f"{key}={value}" for key, value in {**self.build, **self.search}.items())])
+        return " ".join(
+            [self.name, *(f"{key}={value}" for key, value in {**self.build, **self.search}.items())]
+        )
 
 
 KINDS = {
@@ -36,9 +40,9 @@ KINDS = {
 class Entry:
     """One contender of a run.
 
-    `served`: clients are processes, not threads. `own_server`: `milvine serve` is started for it. `guest_of`: another
-    entry whose server and collection it uses; it then loads and builds nothing. `kinds`: the indexes that it has.
-    `rows_max`: it is left out of larger sets.
+    `served`: clients are processes, not threads. `own_server`: `milvine serve` is started for it.
+    `guest_of`: another entry whose server and collection it uses; it then loads and builds nothing.
+    `kinds`: the indexes that it has. `rows_max`: it is left out of larger sets.
     """
 
     name: str
@@ -61,7 +65,9 @@ OWN_ENTRIES = (
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how often. Threads are those of raw faiss's builds and batches and of a server's pool."""
+    """How long and how often. Threads are those of raw faiss's builds and batches and of a server's
+    pool.
+    """
 
     threads: int
     rounds: int = 5

@@ -1,4 +1,6 @@
-"""All contenders on one set of vectors: loaded, then index by index built, checked and timed in turns."""
+"""All contenders on one set of vectors: loaded, then index by index built, checked and timed in
+turns.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from milvine.bench.fleet import HEAD_START, ContenderFailed, Serving, Team, cpu_seconds, resident_bytes
+from milvine.bench.fleet import (
+    HEAD_START,
+    ContenderFailed,
+    Serving,
+    Team,
+    cpu_seconds,
+    resident_bytes,
+)
 from milvine.bench.plan import RAW, Entry, K, Kind, Plan
 from milvine.bench.vectors import Dataset, recall
 
@@ -21,7 +30,9 @@ MIB = 1 << 20
 
 
 class Race:
-    """The contenders of a plan on one data set. A contender that fails is noted and takes no further part."""
+    """The contenders of a plan on one data set. A contender that fails is noted and takes no
+    further part.
+    """
 
     def __init__(self, data: Dataset, plan: Plan, folder: Path, tell: Tell) -> None:
         self.data, self.plan, self.folder, self.tell = data, plan, folder, tell
@@ -57,7 +68,9 @@ class Race:
         able = [entry for entry in self._in_race() if kind.name in entry.kinds]
         self._each(lambda entry: self._build(entry, kind), able)
         found: dict[str, float] = {}
-        self._each(lambda entry: found.update({entry.name: self._recall(entry, kind, kind.search)}), able)
+        self._each(
+            lambda entry: found.update({entry.name: self._recall(entry, kind, kind.search)}), able
+        )
         self._clients(kind, [entry for entry in able if entry.name in found], found)
         self._many(kind, [entry for entry in able if entry.name in found])
         if self.plan.curve and kind.breadths:
@@ -75,9 +88,11 @@ class Race:
             except (ContenderFailed, OSError, RuntimeError) as error:
                 self._drop(entry, str(error))
 
-    def _in_turns(self, rounds: int, able: list[Entry], action: Callable[[Entry], Row]) -> dict[str, list[Row]]:
-        """What `action` gave for each entry in each round, by name. Entries take turns, so that a busy machine slows
-        all of them alike."""
+    def _in_turns(
+        self, rounds: int, able: list[Entry], action: Callable[[Entry], Row]
+    ) -> dict[str, list[Row]]:
+        """What `action` gave for each entry in each round, by name. Entries take turns, so that a
+        busy machine slows all of them alike."""
         given: dict[str, list[Row]] = {entry.name: [] for entry in able}
 
         def turn(entry: Entry) -> None:
@@ -94,7 +109,15 @@ class Race:
             team.close()
 
     def _row(self, what: str, entry: Entry, **figures: Any) -> None:
-        self.tell({"what": what, "data": self.data.name, "rows": self.data.rows, "contender": entry.name, **figures})
+        self.tell(
+            {
+                "what": what,
+                "data": self.data.name,
+                "rows": self.data.rows,
+                "contender": entry.name,
+                **figures,
+            }
+        )
 
     # before the clock
 
@@ -124,7 +147,9 @@ class Race:
         if entry.guest_of:
             return
         team, before = self.teams[entry.name], self._server_cpu(entry)
-        told = team.first.ask("load", vectors=str(self.vectors), batch=entry.batch, rows=self.data.rows)
+        told = team.first.ask(
+            "load", vectors=str(self.vectors), batch=entry.batch, rows=self.data.rows
+        )
         used = self._server_cpu(entry) - before
         self._row(
             "ingest",
@@ -138,7 +163,9 @@ class Race:
 
     def _build(self, entry: Entry, kind: Kind) -> None:
         if entry.guest_of is None:
-            told = self.teams[entry.name].first.ask("build", kind=kind.name, params=dict(kind.build))
+            told = self.teams[entry.name].first.ask(
+                "build", kind=kind.name, params=dict(kind.build)
+            )
             self._row("build", entry, kind=kind.name, seconds=told["seconds"], mib=self._mib(entry))
 
     def _mib(self, entry: Entry) -> float:
@@ -167,10 +194,19 @@ class Race:
             cells = {name: [each[str(clients)] for each in rows] for name, rows in rounds.items()}
             for name, each in cells.items():
                 figures = _spread(each, cells.get(RAW, []))
-                self._row("search", self.entries[name], kind=kind.name, clients=clients, recall=found[name], **figures)
+                self._row(
+                    "search",
+                    self.entries[name],
+                    kind=kind.name,
+                    clients=clients,
+                    recall=found[name],
+                    **figures,
+                )
 
     def search(self, entry: Entry, clients: int, seconds: float) -> Row:
-        """Calls a second of all clients together, their latencies in microseconds, and CPU on both sides per call."""
+        """Calls a second of all clients together, their latencies in microseconds, and CPU on both
+        sides per call.
+        """
         team = self.teams[entry.name]
         processes = clients if entry.served else 1
         before, at = self._server_cpu(entry), time.time() + HEAD_START
@@ -210,10 +246,14 @@ class Race:
             rates = self._in_turns(self.plan.rounds, able, ask)
             limit = median(rates[RAW], "rate") if RAW in rates else None
             for name, rounds in rates.items():
-                self._row("many", self.entries[name], kind=kind.name, nq=count, **_rates(rounds, limit))
+                self._row(
+                    "many", self.entries[name], kind=kind.name, nq=count, **_rates(rounds, limit)
+                )
 
     def _ask_many(self, entry: Entry, count: int, out: str) -> Row:
-        told = self.teams[entry.name].first.ask("many", queries=str(self.queries), count=count, k=K, out=out)
+        told = self.teams[entry.name].first.ask(
+            "many", queries=str(self.queries), count=count, k=K, out=out
+        )
         return {"rate": count / told["seconds"]}
 
     def _curve(self, entry: Entry, kind: Kind) -> None:
@@ -228,7 +268,8 @@ class Race:
     def _cold_start(self, entry: Entry, kind: Kind) -> None:
         """From the start of a process on files that are there to the first answer.
 
-        The process is the server, whose client waits with everything imported, or the program with the database in it.
+        The process is the server, whose client waits with everything imported, or the program with
+        the database in it.
         """
         if entry.own_server or entry.in_a_folder:
             np.save(self.folder / "one.npy", self.data.queries[:1])
@@ -248,20 +289,29 @@ class Race:
             team.server_pid = server.pid
         team.open()
         team.first.ask("tune", kind=kind.name, params=dict(kind.search))
-        team.first.ask("answers", queries=str(self.folder / "one.npy"), k=K, out=str(self.folder / "first.npy"))
+        team.first.ask(
+            "answers", queries=str(self.folder / "one.npy"), k=K, out=str(self.folder / "first.npy")
+        )
         return time.perf_counter() - began
 
     def _load_lists(self, entry: Entry) -> None:
         """The first rows once more, as lists of Python numbers, into a collection of its own."""
         if not entry.served or not self.plan.lists or entry.adapter.name != "milvus_1x.py":
             return
-        setup = {**self.teams[entry.name].setup, "collection": "lists", "lists": True, "create": True}
+        setup = {
+            **self.teams[entry.name].setup,
+            "collection": "lists",
+            "lists": True,
+            "create": True,
+        }
         team = Team(entry.adapter, setup, self._place(entry), entry.python)
         try:
             team.open()
             rows = min(self.plan.lists, self.data.rows)
             told = team.first.ask("load", vectors=str(self.vectors), batch=5_000, rows=rows)
-            self._row("ingest lists", entry, rate=told["rows"] / told["seconds"], seconds=told["seconds"])
+            self._row(
+                "ingest lists", entry, rate=told["rows"] / told["seconds"], seconds=told["seconds"]
+            )
         finally:
             team.close()
 
@@ -277,12 +327,17 @@ def _rates(rounds: list[Row], limit: float | None) -> Row:
     """Median, least and most of the rates, and the median beside that of raw faiss."""
     rates = [each["rate"] for each in rounds]
     middle = float(statistics.median(rates))
-    return {"rate": middle, "least": min(rates), "most": max(rates), "of_raw": middle / limit if limit else None}
+    return {
+        "rate": middle,
+        "least": min(rates),
+        "most": max(rates),
+        "of_raw": middle / limit if limit else None,
+    }
 
 
 def _spread(rounds: list[Row], raw: list[Row]) -> Row:
-    """Medians over the rounds. What a call takes over raw faiss is told by the median calls, which others' work on the
-    machine moves least."""
+    """Medians over the rounds. What a call takes over raw faiss is told by the median calls, which
+    others' work on the machine moves least."""
     figures = {name: median(rounds, name) for name in ("p50", "p99", "client_cpu")}
     server = None if rounds[0]["server_cpu"] is None else median(rounds, "server_cpu")
     over = figures["p50"] - median(raw, "p50") if raw else None

@@ -1,4 +1,6 @@
-"""What a run found: printed as it comes, then written as JSON with the machine, the targets and the picture."""
+"""What a run found: printed as it comes, then written as JSON with the machine, the targets and the
+picture.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ class Results:
         return judge(self.rows)
 
     def save(self, folder: Path, name: str) -> list[Path]:
-        """`name`.json, `name`.md with the tables, and `name`.svg where there is something to draw."""
+        """`name`.json, `name`.md with the tables, and `name`.svg where there is something
+        to draw.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         for target in self.targets():
             print(target.text(), flush=True)
@@ -78,13 +82,18 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+        platform.machine(),
+    )
 
 
 def shown(row: Row) -> str:
     """One line: what it is about in columns, then the figures by name."""
     head = " ".join(f"{row.get(name, ''):<{_WIDTHS[name]}}" for name in _COLUMNS)
-    figures = (f"{name} {_figure(value)}" for name, value in row.items() if name not in (*_COLUMNS, "rows"))
+    figures = (
+        f"{name} {_figure(value)}" for name, value in row.items() if name not in (*_COLUMNS, "rows")
+    )
     return f"{head} {'  '.join(figures)}"
 
 

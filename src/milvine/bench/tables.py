@@ -20,15 +20,32 @@ _SEARCH = (
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """A table of searches, one of many queries in a call, one of the rest; those without rows are left out."""
+    """A table of searches, one of many queries in a call, one of the rest; those without rows are
+    left out.
+    """
     searches = [_search(row) for row in rows if row["what"] == "search"]
     many = [
-        (row["data"], row["kind"], row["contender"], f"{row['nq']:,}", _number(row["rate"]), _ratio(row["of_raw"]))
+        (
+            row["data"],
+            row["kind"],
+            row["contender"],
+            f"{row['nq']:,}",
+            _number(row["rate"]),
+            _ratio(row["of_raw"]),
+        )
         for row in rows
         if row["what"] == "many"
     ]
-    rest = [_once(row) for row in rows if row["what"] in ("ingest", "ingest lists", "build", "cold start")]
-    failed = [f"{row['contender']} failed on {row['data']}: {row['why']}" for row in rows if row["what"] == "failed"]
+    rest = [
+        _once(row)
+        for row in rows
+        if row["what"] in ("ingest", "ingest lists", "build", "cold start")
+    ]
+    failed = [
+        f"{row['contender']} failed on {row['data']}: {row['why']}"
+        for row in rows
+        if row["what"] == "failed"
+    ]
     tables = [
         _table(_SEARCH, searches),
         _table(("data", "index", "contender", "queries in a call", "queries/s", "of raw"), many),

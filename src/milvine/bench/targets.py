@@ -29,7 +29,10 @@ class Target:
 
     def text(self) -> str:
         side = "at most" if self.at_most else "at least"
-        return f"{'met   ' if self.met else 'MISSED'} {self.name}: {self.value:.3g}, {side} {self.goal:g}"
+        return (
+            f"{'met   ' if self.met else 'MISSED'} {self.name}: {self.value:.3g}, {side}"
+            f" {self.goal:g}"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "met": self.met}
@@ -45,19 +48,30 @@ def _embedded(row: Row, rows: Sequence[Row]) -> Iterable[Target]:
         return
     if row["clients"] == 1:
         yield Target(
-            f"{_of(row)}: microseconds of an embedded search over raw faiss", row["over_raw_us"], OVERHEAD_US_MAX, True
+            f"{_of(row)}: microseconds of an embedded search over raw faiss",
+            row["over_raw_us"],
+            OVERHEAD_US_MAX,
+            True,
         )
     elif row["clients"] == 8:
-        yield Target(f"{_of(row)}: eight embedded threads as a share of raw faiss", row["of_raw"], 0.7)
+        yield Target(
+            f"{_of(row)}: eight embedded threads as a share of raw faiss", row["of_raw"], 0.7
+        )
 
 
 def _batches(row: Row, rows: Sequence[Row]) -> Iterable[Target]:
     if not _is(row, "many") or row["of_raw"] is None:
         return
     if row["contender"] == "embedded" and row["nq"] == 1000:
-        yield Target(f"{_of(row)}: 1,000 in one embedded call, share of raw faiss", row["of_raw"], 0.97)
+        yield Target(
+            f"{_of(row)}: 1,000 in one embedded call, share of raw faiss", row["of_raw"], 0.97
+        )
     if row["contender"] == "server" and row["kind"] == "exact":
-        yield Target(f"{_of(row)}: {row['nq']:,} in one call to the server, share of raw faiss", row["of_raw"], 0.9)
+        yield Target(
+            f"{_of(row)}: {row['nq']:,} in one call to the server, share of raw faiss",
+            row["of_raw"],
+            0.9,
+        )
 
 
 def _server(row: Row, rows: Sequence[Row]) -> Iterable[Target]:
@@ -69,7 +83,11 @@ def _server(row: Row, rows: Sequence[Row]) -> Iterable[Target]:
         name = f"{_of(row)}: microseconds of server CPU over raw faiss, {row['clients']} clients"
         yield Target(name, row["server_cpu"] - raw["client_cpu"], SERVER_CPU_US_MAX, True)
     if raw and row["kind"] == "exact" and row["clients"] == 8:
-        yield Target(f"{_of(row)}: 8 clients exact, times raw faiss one at a time", row["rate"] / raw["rate"], 1.5)
+        yield Target(
+            f"{_of(row)}: 8 clients exact, times raw faiss one at a time",
+            row["rate"] / raw["rate"],
+            1.5,
+        )
 
 
 def _peers(row: Row, rows: Sequence[Row]) -> Iterable[Target]:
@@ -79,7 +97,9 @@ def _peers(row: Row, rows: Sequence[Row]) -> Iterable[Target]:
     others = [
         each["rate"]
         for each in rows
-        if _is(each, "search") and each["contender"] in SERVER_PEERS and _alike(each, row, "clients")
+        if _is(each, "search")
+        and each["contender"] in SERVER_PEERS
+        and _alike(each, row, "clients")
     ]
     if others and row["clients"] in (1, 8):
         goal = 2.0 if row["clients"] == 1 else 2.5
@@ -91,13 +111,27 @@ def _ingest(row: Row, rows: Sequence[Row]) -> Iterable[Target]:
     if not _is(row, "ingest"):
         return
     if row["contender"] == "server":
-        copies = [each["rate"] for each in rows if _is(each, "ingest", "pgvector") and each["data"] == row["data"]]
+        copies = [
+            each["rate"]
+            for each in rows
+            if _is(each, "ingest", "pgvector") and each["data"] == row["data"]
+        ]
         if copies:
-            yield Target(f"{row['data']}: ingest, times pgvector's COPY", row["rate"] / max(copies), 1.0)
+            yield Target(
+                f"{row['data']}: ingest, times pgvector's COPY", row["rate"] / max(copies), 1.0
+            )
     if row["contender"] == "embedded":
-        raw = [each["rate"] for each in rows if _is(each, "ingest", RAW) and each["data"] == row["data"]]
+        raw = [
+            each["rate"]
+            for each in rows
+            if _is(each, "ingest", RAW) and each["data"] == row["data"]
+        ]
         if raw:
-            yield Target(f"{row['data']}: embedded ingest, share of write and fsync", row["rate"] / raw[0], 0.5)
+            yield Target(
+                f"{row['data']}: embedded ingest, share of write and fsync",
+                row["rate"] / raw[0],
+                0.5,
+            )
 
 
 def _builds(row: Row, rows: Sequence[Row]) -> Iterable[Target]:

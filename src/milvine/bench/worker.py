@@ -1,13 +1,15 @@
-"""The process of one contender: takes commands as lines of JSON on its standard input and answers each with one line.
+"""The process of one contender: takes commands as lines of JSON on its standard input and answers
+each with one line.
 
-It is started by its path and imports nothing of Milvine, so that it also runs in the environment of another database,
-next to an adapter that is given by its path as well:
+It is started by its path and imports nothing of Milvine, so that it also runs in the environment of
+another database, next to an adapter that is given by its path as well:
 
     python worker.py ADAPTER.py
 
-An adapter has `connect(place, setup)`, which gives a `Contender`. What it may leave out, and how that is then done
-without: `prepare(query)` and `prepare_rows(ids, vectors)` (as they are), `enter_thread()` (nothing), `server_pid()`
-(there is no server), `search_many`, `delete` and `get` (answered as not offered).
+An adapter has `connect(place, setup)`, which gives a `Contender`. What it may leave out, and how
+that is then done without: `prepare(query)` and `prepare_rows(ids, vectors)` (as they are),
+`enter_thread()` (nothing), `server_pid()` (there is no server), `search_many`, `delete` and `get`
+(answered as not offered).
 """
 
 from __future__ import annotations
@@ -29,18 +31,24 @@ Answer = dict[str, Any]
 
 
 class Contender(Protocol):
-    """A database, or a library, that holds one set of vectors. `place` is where further clients find it."""
+    """A database, or a library, that holds one set of vectors. `place` is where further clients
+    find it.
+    """
 
     place: str
 
     def insert(self, ids: Any, vectors: Any) -> None:
-        """One batch: int64 (rows,) and float32 (rows, dimension). Durable on return, where the library can."""
+        """One batch: int64 (rows,) and float32 (rows, dimension). Durable on return, where the
+        library can.
+        """
 
     def loaded(self) -> None:
         """After the last batch: wait until every row is searched."""
 
     def build(self, kind: str, params: dict[str, int]) -> None:
-        """Replace the index: "HNSW", "IVF_FLAT" or "exact", which needs none. Returns when it is used."""
+        """Replace the index: "HNSW", "IVF_FLAT" or "exact", which needs none. Returns when it is
+        used.
+        """
 
     def tune(self, kind: str, params: dict[str, int]) -> None:
         """Parameters of the searches that follow."""
@@ -83,17 +91,25 @@ class Session:
         }
 
     def do_load(self, vectors: str, batch: int, rows: int) -> Answer:
-        """Insert the first `rows` rows of a .npy file under their row numbers. Reading it is outside the clock."""
+        """Insert the first `rows` rows of a .npy file under their row numbers. Reading it is
+        outside the clock.
+        """
         base = np.load(vectors)[:rows]
         ids = np.arange(len(base), dtype=np.int64)
-        batches = [(ids[at : at + batch], base[at : at + batch]) for at in range(0, len(base), batch)]
+        batches = [
+            (ids[at : at + batch], base[at : at + batch]) for at in range(0, len(base), batch)
+        ]
         if prepare := getattr(self.contender, "prepare_rows", None):
             batches = [prepare(*each) for each in batches]
         began, used = time.perf_counter(), cpu_seconds()
         for each in batches:
             self.contender.insert(*each)
         self.contender.loaded()
-        return {"seconds": time.perf_counter() - began, "cpu": cpu_seconds() - used, "rows": len(base)}
+        return {
+            "seconds": time.perf_counter() - began,
+            "cpu": cpu_seconds() - used,
+            "rows": len(base),
+        }
 
     def do_build(self, kind: str, params: dict[str, int]) -> Answer:
         return _timed(lambda: self.contender.build(kind, params))
@@ -103,14 +119,19 @@ class Session:
         return {}
 
     def do_answers(self, queries: str, k: int, out: str) -> Answer:
-        """Write the ids found for each query, one call each, to `out`: int64 (queries, k), -1 where fewer."""
+        """Write the ids found for each query, one call each, to `out`: int64 (queries, k), -1 where
+        fewer.
+        """
         rows = self._prepared(queries)
         self._enter_thread()
         np.save(out, filled([self.contender.search(row, k) for row in rows], k))
         return {}
 
-    def do_search(self, queries: str, k: int, clients: int, seconds: float, at: float, out: str) -> Answer:
-        """Search one query after another from `clients` threads for `seconds`, beginning at the Unix time `at`.
+    def do_search(
+        self, queries: str, k: int, clients: int, seconds: float, at: float, out: str
+    ) -> Answer:
+        """Search one query after another from `clients` threads for `seconds`, beginning at the
+        Unix time `at`.
 
         The seconds of every call go to `out`, float32 (calls,).
         """
@@ -123,7 +144,9 @@ class Session:
         def run(number: int) -> None:
             try:
                 self._enter_thread()
-                rates[number] = self._loop(rows, number * len(rows) // clients, k, seconds, at, latencies[number])
+                rates[number] = self._loop(
+                    rows, number * len(rows) // clients, k, seconds, at, latencies[number]
+                )
             except BaseException as error:  # goes to the parent as the answer
                 failed.append(error)
 
@@ -142,7 +165,9 @@ class Session:
         np.save(out, np.concatenate([np.asarray(each, np.float32) for each in latencies]))
         return {"rate": sum(rates), "calls": sum(map(len, latencies)), "cpu": cpu_seconds() - used}
 
-    def _loop(self, rows: list[Any], first: int, k: int, seconds: float, at: float, latencies: list[float]) -> float:
+    def _loop(
+        self, rows: list[Any], first: int, k: int, seconds: float, at: float, latencies: list[float]
+    ) -> float:
         """Calls a second of one client."""
         search, clock, number, count = self.contender.search, time.perf_counter, first, len(rows)
         time.sleep(max(0.0, at - time.time()))
@@ -180,7 +205,9 @@ class Session:
         return {}
 
     def _prepared(self, queries: str) -> list[Any]:
-        """Single queries, (1, dimension) each, in the form the contender likes best; made outside every clock."""
+        """Single queries, (1, dimension) each, in the form the contender likes best; made outside
+        every clock.
+        """
         rows = np.load(queries)
         prepare = getattr(self.contender, "prepare", None)
         singles = [rows[number : number + 1] for number in range(len(rows))]
@@ -228,7 +255,9 @@ def _adapter(path: str) -> Any:
 
 
 def main(path: str) -> None:
-    """Answers go to the standard output as it was at the start; what libraries print goes to standard error."""
+    """Answers go to the standard output as it was at the start; what libraries print goes to
+    standard error.
+    """
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     session: Session | None = None

@@ -1,1 +1,3 @@
-"""Looking after a database that nobody trusts: verify, repair, backup, restore. Works on files, not on services."""
+"""Looking after a database that nobody trusts: verify, repair, backup, restore. Works on files, not
+on services.
+"""

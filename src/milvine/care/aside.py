@@ -1,4 +1,5 @@
-"""How a repair changes files: what goes gets a second name first, and the catalog is swapped in one step.
+"""How a repair changes files: what goes gets a second name first, and the catalog is swapped in one
+step.
 
 Files are named as they are in a data folder: those of the log `wal/...`, wherever it is.
 """
@@ -48,7 +49,9 @@ def _link_or_copy(source: Path, target: Path) -> None:
         copy_file(source, target)
 
 
-def swap_catalog(folder: DataFolder, contents: Contents, last_ids: tuple[int, int], sound: bool) -> None:
+def swap_catalog(
+    folder: DataFolder, contents: Contents, last_ids: tuple[int, int], sound: bool
+) -> None:
     """Put a new catalog with `contents` in the place of the old one, which is
     `sound` or not to be believed.
 

@@ -52,7 +52,9 @@ class _Moved(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _LogFile:
-    """A file of the log, held open, and how many of its bytes there were at the moment of the backup."""
+    """A file of the log, held open, and how many of its bytes there were at the moment of the
+    backup.
+    """
 
     file: BinaryIO
     size: int
@@ -66,14 +68,18 @@ def backup(
     meta_uri: str = IN_FOLDER,
     log: Path | None = None,
 ) -> Manifest:
-    """Make a backup of the database in `root`, which may be in use, as a new folder in `destination`.
+    """Make a backup of the database in `root`, which may be in use, as a new folder in
+    `destination`.
 
-    Files that an earlier backup in `destination` has, and that still say the same, are shared with it by hard link.
+    Files that an earlier backup in `destination` has, and that still say the same, are shared with
+    it by hard link.
 
     Args:
-        link: share files with the database, too, where the file system can: quick, and no help against a failing disk.
+        link: share files with the database, too, where the file system can: quick, and no help
+            against a failing disk.
         indexes: copy index files as well, so that a restore need not build them.
-        meta_uri: where the catalog is (`general.meta_uri`). The backup has it as SQLite, wherever it was.
+        meta_uri: where the catalog is (`general.meta_uri`). The backup has it as SQLite, wherever
+            it was.
         log: where the log is, if it was moved together with the folder. The
             backup has it in itself.
 
@@ -136,7 +142,9 @@ class _Source:
 
 
 class _Backup:
-    def __init__(self, source: _Source, staging: Path, earlier: Manifest | None, link: bool, indexes: bool) -> None:
+    def __init__(
+        self, source: _Source, staging: Path, earlier: Manifest | None, link: bool, indexes: bool
+    ) -> None:
         self._root, self._log, self._meta_uri = source.root, source.log, source.meta_uri
         self._staging, self._link, self._indexes = staging, link, indexes
         self._earlier = earlier
@@ -149,7 +157,12 @@ class _Backup:
             try:
                 with ExitStack() as held:
                     contents, log = self._moment(held)
-                    names = {name for each in contents.collections for record in each.segments for name in record.files}
+                    names = {
+                        name
+                        for each in contents.collections
+                        for record in each.segments
+                        for name in record.files
+                    }
                     files = self._held(names - self._taken(), held)
                     self._copy_log(log, contents.durable_lsn)
                     for name in sorted(names - self._taken()):
@@ -159,7 +172,9 @@ class _Backup:
                 time.sleep(_PAUSE_SECONDS)
                 continue
             return self._finish(contents, names)
-        raise StorageFailed(f"{self._root} changed faster than it could be copied, {_ROUNDS} times over; try again")
+        raise StorageFailed(
+            f"{self._root} changed faster than it could be copied, {_ROUNDS} times over; try again"
+        )
 
     # one moment: catalog and log
 
@@ -173,7 +188,10 @@ class _Backup:
         try:
             catalog.copy_to(copy)
             self._hold_log(logs, held)
-            log = {name: _LogFile(file, os.fstat(file.fileno()).st_size) for name, file in sorted(logs.items())}
+            log = {
+                name: _LogFile(file, os.fstat(file.fileno()).st_size)
+                for name, file in sorted(logs.items())
+            }
             after = catalog.contents()
         finally:
             catalog.close()
@@ -199,7 +217,9 @@ class _Backup:
         numbers = sorted(int(name.partition(".")[0]) for name in logs)
         if numbers and numbers[-1] - numbers[0] + 1 != len(numbers):
             if {path.name for path in log_files(self._log)} == logs.keys():
-                raise CorruptFile(f"A file is missing in the middle of the log {self._log}. See `milvine verify`")
+                raise CorruptFile(
+                    f"A file is missing in the middle of the log {self._log}. See `milvine verify`"
+                )
             raise _Moved  # one was made and went again
         for name in sorted(logs):
             data = logs[name].file.read(logs[name].size)
@@ -226,17 +246,27 @@ class _Backup:
 
     def _held(self, names: Collection[str], held: ExitStack) -> dict[str, BinaryIO]:
         """Files of segments, open: as many as may be."""
-        return {name: held.enter_context(self._open(name)) for name in sorted(names)[:_HELD_FILES_MAX]}
+        return {
+            name: held.enter_context(self._open(name)) for name in sorted(names)[:_HELD_FILES_MAX]
+        }
 
     def _open(self, name: str) -> BinaryIO:
         return (self._root / "segments" / name).open("rb")
 
     def _take(self, name: str, file: BinaryIO) -> None:
         """Have a component in the backup, checked."""
-        key, source, target = f"segments/{name}", self._root / "segments" / name, self._staging / "segments" / name
+        key, source, target = (
+            f"segments/{name}",
+            self._root / "segments" / name,
+            self._staging / "segments" / name,
+        )
         size, mark = _mark(file)
         known = self._earlier.by_name().get(key) if self._earlier else None
-        if known is not None and self._earlier is not None and (known.bytes, known.mark) == (size, mark):
+        if (
+            known is not None
+            and self._earlier is not None
+            and (known.bytes, known.mark) == (size, mark)
+        ):
             old = Path(self._earlier.folder) / "segments" / name
             if old.is_file() and old.stat().st_size == size and _linked(old, target):
                 self._done[key] = known
@@ -245,7 +275,9 @@ class _Backup:
             self._copy(file, name)
             self._written += size
         for finding in examine(target).findings:
-            raise CorruptFile(f"{source} is damaged at byte {finding.offset}: {finding.what}. No backup was made")
+            raise CorruptFile(
+                f"{source} is damaged at byte {finding.offset}: {finding.what}. No backup was made"
+            )
         self._done[key] = BackedUp(key, size, checksum(target), mark)
 
     def _copy(self, file: BinaryIO, name: str) -> None:
@@ -288,16 +320,28 @@ class _Backup:
         )
 
     def _others(self) -> Iterator[BackedUp]:
-        paths = [self._staging / "FORMAT", self._staging / "catalog.sqlite", *sorted((self._staging / "wal").iterdir())]
+        paths = [
+            self._staging / "FORMAT",
+            self._staging / "catalog.sqlite",
+            *sorted((self._staging / "wal").iterdir()),
+        ]
         for path in paths:
             name = path.relative_to(self._staging).as_posix()
             yield BackedUp(name, path.stat().st_size, checksum(path))
 
 
 def _defined(contents: Contents) -> list[object]:
-    """What is defined, and what ever was: one that came and went meanwhile has left records in the log."""
+    """What is defined, and what ever was: one that came and went meanwhile has left records in the
+    log.
+    """
     made = contents.last_collection_id, contents.last_partition_id
-    return [made, *((each.collection.id, each.collection.name, each.partitions) for each in contents.collections)]
+    return [
+        made,
+        *(
+            (each.collection.id, each.collection.name, each.partitions)
+            for each in contents.collections
+        ),
+    ]
 
 
 def _mark(file: BinaryIO) -> tuple[int, int]:

@@ -1,4 +1,6 @@
-"""One component file, read with plain reads (a bad sector is an error here, not the end of the process)."""
+"""One component file, read with plain reads (a bad sector is an error here, not the end of the
+process).
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def pace(bytes_per_second: float | None) -> Pace:
 
 @dataclass
 class Component:
-    """What was found in a file. `footer` is None when it cannot be trusted; `bad` holds numbers of damaged blocks."""
+    """What was found in a file. `footer` is None when it cannot be trusted; `bad` holds numbers of
+    damaged blocks.
+    """
 
     path: Path
     size: int
@@ -63,9 +67,18 @@ class Component:
         return next((entry for entry in self.entries if entry["id"] == segment_id), None)
 
     def sound(self, entry: Footer, *sections: str) -> bool:
-        """Whether every block of these sections is as it was written; a section that is not there is sound."""
-        spans = [entry["sections"][name] for name in sections or entry["sections"] if name in entry["sections"]]
-        return not any(self.bad & set(range(start // BLOCK, -(-(start + size) // BLOCK))) for start, size in spans)
+        """Whether every block of these sections is as it was written; a section that is not there
+        is sound.
+        """
+        spans = [
+            entry["sections"][name]
+            for name in sections or entry["sections"]
+            if name in entry["sections"]
+        ]
+        return not any(
+            self.bad & set(range(start // BLOCK, -(-(start + size) // BLOCK)))
+            for start, size in spans
+        )
 
     def section(self, entry: Footer, name: str, dtype: Any = np.uint8) -> NDArray[Any] | None:
         """A section as a 1-D array of `dtype`, read from disk; None when there is none."""
@@ -93,7 +106,9 @@ def examine(path: Path, pace: Pace = lambda count: None) -> Component:
                 _check_blocks(component, file, pace)
         except OSError as error:
             component.footer = None
-            component.findings.append(damage(component.file, file.tell(), f"it cannot be read: {error}"))
+            component.findings.append(
+                damage(component.file, file.tell(), f"it cannot be read: {error}")
+            )
     return component
 
 
@@ -107,13 +122,21 @@ def _read_footer(component: Component, file: BinaryIO) -> None:
     file.seek(start)
     length, checksum, version, magic = TRAILER.unpack(file.read(TRAILER.size))
     if magic != MAGIC or length > start - len(MAGIC):
-        return broken(start, "the trailer is missing or damaged: the file is cut short or its end was overwritten")
+        return broken(
+            start,
+            "the trailer is missing or damaged: the file is cut short or its end was overwritten",
+        )
     if version != FORMAT_VERSION:
-        return broken(start, f"it says that it has format {version}; this Milvine writes and reads {FORMAT_VERSION}")
+        return broken(
+            start,
+            f"it says that it has format {version}; this Milvine writes and reads {FORMAT_VERSION}",
+        )
     file.seek(start - length)
     text = file.read(length)
     if crc32c(text) != checksum:
-        return broken(start - length, "the footer's checksum is wrong, so what lies in the file is not known")
+        return broken(
+            start - length, "the footer's checksum is wrong, so what lies in the file is not known"
+        )
     component.body_end = start - length
     try:
         footer = parse_footer(component.file, text, component.body_end)
@@ -148,6 +171,7 @@ def _hit(component: Component, start: int, end: int) -> list[str]:
             if at < end and start < at + size and name != "flat":
                 found.setdefault(name, []).append(str(entry["id"]))
     return [
-        f"{name} of segment{'s' if len(ids) > 1 else ''} {', '.join(ids[:3])}{' and more' if len(ids) > 3 else ''}"
+        f"{name} of segment{'s' if len(ids) > 1 else ''}"
+        f" {', '.join(ids[:3])}{' and more' if len(ids) > 3 else ''}"
         for name, ids in found.items()
     ]

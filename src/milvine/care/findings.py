@@ -15,7 +15,8 @@ class Finding:
         file: relative to the data folder.
         offset: in bytes from its beginning, None where no byte can be named.
         what: a sentence for whoever runs the database.
-        damage: False for what a crash leaves behind, or what costs only time: the next start deals with it.
+        damage: False for what a crash leaves behind, or what costs only time: the next start deals
+            with it.
         segment: the segment it is about.
     """
 

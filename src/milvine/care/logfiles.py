@@ -33,13 +33,15 @@ Needed = Callable[[int, Record], bool]
 
 
 class LogScan:
-    """Iterate over (lsn, record) of every whole record, oldest first; `findings` are complete afterwards.
+    """Iterate over (lsn, record) of every whole record, oldest first; `findings` are complete
+    afterwards.
 
     Args:
         folder: where the log files are.
         root: the data folder, relative to which findings name them.
         durable_lsn: an LSN that the catalog proves to have been durable.
-        needed: whether a record is not in segments yet, to tell a missing file from one that has been trimmed.
+        needed: whether a record is not in segments yet, to tell a missing file from one that has
+            been trimmed.
         misfit: why an undamaged record cannot be applied; empty when it can. Those
             that cannot are passed over.
     """
@@ -83,25 +85,38 @@ class LogScan:
             return None  # trimmed meanwhile
         except BadFrame as error:
             if last and path.stat().st_size <= FILE_HEADER.size:
-                self.findings.append(note(self._name(path), f"{error}: a crash came before its first record", 0))
+                self.findings.append(
+                    note(self._name(path), f"{error}: a crash came before its first record", 0)
+                )
             else:
                 self._damaged(path, 0, None, f"{error}; its records are read all the same")
             return None
         if not 1 <= version <= FORMAT_VERSION:
             self._damaged(
-                path, 8, None, f"it says that it has log format {version}, this Milvine reads up to {FORMAT_VERSION}"
+                path,
+                8,
+                None,
+                f"it says that it has log format {version}, this Milvine reads up to"
+                f" {FORMAT_VERSION}",
             )
         return first
 
     def _gap(self, path: Path, wanted: bool) -> None:
         before = f"{_sequence(path) - 1:016d}{SUFFIX}"
         if wanted:
-            self._damaged(self._folder / before, None, None, "a log file is missing between two with needed records")
+            self._damaged(
+                self._folder / before,
+                None,
+                None,
+                "a log file is missing between two with needed records",
+            )
         else:
             what = "the files before it are older than a missing one, and not needed"
             self.findings.append(note(self._name(path), what))
 
-    def _records(self, path: Path, first: int | None, limit: int | None) -> Iterator[tuple[int, Record]]:
+    def _records(
+        self, path: Path, first: int | None, limit: int | None
+    ) -> Iterator[tuple[int, Record]]:
         try:
             data = np.fromfile(path, np.uint8)
         except FileNotFoundError:
@@ -110,7 +125,12 @@ class LogScan:
         while limit is None or expected is None or expected < limit:
             if offset >= len(data):
                 if limit is not None and expected is not None:
-                    self._damaged(path, len(data), expected, f"it ends before LSN {limit}, with which the next begins")
+                    self._damaged(
+                        path,
+                        len(data),
+                        expected,
+                        f"it ends before LSN {limit}, with which the next begins",
+                    )
                 return
             try:
                 frame = _frame(data, offset, expected)
@@ -137,7 +157,9 @@ class LogScan:
             return record
         self.misfits[frame.lsn] = why
         self.last_lsn = max(self.last_lsn, frame.lsn)
-        self.findings.append(damage(self._name(path), offset, f"LSN {frame.lsn} cannot be applied: {why}"))
+        self.findings.append(
+            damage(self._name(path), offset, f"LSN {frame.lsn} cannot be applied: {why}")
+        )
         return None
 
     def _step_over(
@@ -145,15 +167,22 @@ class LogScan:
     ) -> Frame | None:
         """The next whole record behind damage; None at a torn end, or when nothing follows."""
         following = next_frame(data, offset + 1)
-        durable = limit is not None or lsn is None or _was_durable(data, offset, lsn, self._durable_lsn)
+        durable = (
+            limit is not None or lsn is None or _was_durable(data, offset, lsn, self._durable_lsn)
+        )
         if not durable:
-            cut = f"{what}: {len(data) - offset} bytes of calls that never returned, the torn end of a crash"
+            cut = (
+                f"{what}: {len(data) - offset} bytes of calls that never returned, the torn end of"
+                " a crash"
+            )
             self.findings.append(note(self._name(path), cut, offset))
             return None
         while following is not None and lsn is not None and following.lsn < lsn:
             following = next_frame(data, following.end)
         acknowledged = "" if lsn is None else f" (LSN {lsn} had been acknowledged)"
-        behind = "nothing can be read behind it" if following is None else f"LSN {following.lsn} follows"
+        behind = (
+            "nothing can be read behind it" if following is None else f"LSN {following.lsn} follows"
+        )
         self._damaged(path, offset, lsn or 0, f"{what}{acknowledged}; {behind}")
         return following
 
@@ -217,7 +246,9 @@ def whole_records(data: Bytes, durable_lsn: int) -> int:
             frame = _frame(data, offset, expected)
         except BadFrame as error:
             if _was_durable(data, offset, expected, durable_lsn):
-                raise CorruptFile.at("the log", offset, f"{error} (LSN {expected} had been acknowledged)") from None
+                raise CorruptFile.at(
+                    "the log", offset, f"{error} (LSN {expected} had been acknowledged)"
+                ) from None
             break
         offset, expected = frame.end, frame.lsn + 1
     return min(offset, len(data))

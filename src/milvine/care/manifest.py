@@ -1,4 +1,6 @@
-"""What a backup holds: MANIFEST.json, written last, with a checksum of every file and one of its own."""
+"""What a backup holds: MANIFEST.json, written last, with a checksum of every file and one of its
+own.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,11 @@ class BackedUp:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A whole backup. `new_bytes` counts what was written for it; the rest is shared with others by hard link.
+    """A whole backup. `new_bytes` counts what was written for it; the rest is shared with others by
+    hard link.
 
-    `rows` counts live rows in segments; what was not flushed comes with the log, `log_records` of it.
+    `rows` counts live rows in segments; what was not flushed comes with the log, `log_records` of
+    it.
     """
 
     folder: str
@@ -110,8 +114,15 @@ def backups(destination: Path) -> list[Manifest]:
     Raises:
         CorruptFile: one of them has a damaged manifest.
     """
-    folders = [path.parent for path in destination.glob(f"*/{MANIFEST}") if not path.parent.name.endswith(PARTIAL)]
-    return sorted((read_manifest(folder) for folder in folders), key=lambda manifest: Path(manifest.folder).name)
+    folders = [
+        path.parent
+        for path in destination.glob(f"*/{MANIFEST}")
+        if not path.parent.name.endswith(PARTIAL)
+    ]
+    return sorted(
+        (read_manifest(folder) for folder in folders),
+        key=lambda manifest: Path(manifest.folder).name,
+    )
 
 
 def checksum(path: Path) -> int:

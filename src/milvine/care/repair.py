@@ -1,8 +1,9 @@
-"""Makes a database open again: what is sound stays, what is damaged is set aside, nothing is deleted.
+"""Makes a database open again: what is sound stays, what is damaged is set aside, nothing is
+deleted.
 
-Steps, each of which may be the last before a power cut: new files are written; what will go gets a second name under
-`set-aside`; the new catalog takes the place of the old one; the first names of what was set aside go. Before the third
-step the folder is as it was, after it the repair is done.
+Steps, each of which may be the last before a power cut: new files are written; what will go gets a
+second name under `set-aside`; the new catalog takes the place of the old one; the first names of
+what was set aside go. Before the third step the folder is as it was, after it the repair is done.
 """
 
 from __future__ import annotations
@@ -48,9 +49,10 @@ from milvine.wal.record import InsertRecord, Record
 class Outcome:
     """What repair did, or with `dry_run` would do.
 
-    `lost_rows`: live rows that nothing holds any more. `returning_rows`: deleted ones that may come back, at most.
-    `lost_records`: inserts and deletes of the log that cannot be read. `unused_records`: those behind the damage, which
-    can, but are set aside unless `skip_log_damage` is given.
+    `lost_rows`: live rows that nothing holds any more. `returning_rows`: deleted ones that may come
+    back, at most. `lost_records`: inserts and deletes of the log that cannot be read.
+    `unused_records`: those behind the damage, which can, but are set aside unless `skip_log_damage`
+    is given.
     """
 
     dry_run: bool
@@ -77,7 +79,8 @@ def repair(
     """Repair the database in `root`, which nobody may have open.
 
     Args:
-        skip_log_damage: use the log's records behind damaged ones, too. A delete among the damaged ones is forgotten.
+        skip_log_damage: use the log's records behind damaged ones, too. A delete among the damaged
+            ones is forgotten.
         dry_run: only say what would be done.
         ignore_format: go on although FORMAT says that a newer Milvine wrote the folder.
         log: where the log is, if it was moved together with the folder.
@@ -91,8 +94,9 @@ def repair(
     _check_format(root, ignore_format)
     if folder_id(root):
         raise Unsupported(
-            f"{root} has its catalog in PostgreSQL, which milvine repair does not rebuild. Restore the database from "
-            "its pg_dump and the folder together, or both from a milvine backup; milvine verify says what is damaged"
+            f"{root} has its catalog in PostgreSQL, which milvine repair does not rebuild. Restore"
+            " the database from its pg_dump and the folder together, or both from a milvine"
+            " backup; milvine verify says what is damaged"
         )
     if not root.is_dir():
         raise StorageFailed(f"{root} holds no Milvine database")
@@ -118,16 +122,23 @@ def _check_format(root: Path, ignore: bool) -> None:
         return
     if isinstance(version, int) and version > FORMAT_VERSION and not ignore:
         raise UnsupportedFormat(
-            f"{root} has format {version}; this Milvine reads up to {FORMAT_VERSION}. Install a newer Milvine, or say "
-            "--ignore-format if the file FORMAT is damaged."
+            f"{root} has format {version}; this Milvine reads up to {FORMAT_VERSION}. Install a"
+            " newer Milvine, or say --ignore-format if the file FORMAT is damaged."
         )
 
 
 class _Work:
     """One repair: first all of the plan in memory, then all of the writing."""
 
-    def __init__(self, survey: Survey, folder: DataFolder, outcome: Outcome, skip_log_damage: bool) -> None:
-        self.survey, self.folder, self.outcome, self._skip = survey, folder, outcome, skip_log_damage
+    def __init__(
+        self, survey: Survey, folder: DataFolder, outcome: Outcome, skip_log_damage: bool
+    ) -> None:
+        self.survey, self.folder, self.outcome, self._skip = (
+            survey,
+            folder,
+            outcome,
+            skip_log_damage,
+        )
         self.definitions = {definition[0].id: definition for definition in definitions_of(survey)}
         self.logged: dict[int, Logged] = {}
         self.resolved: list[Resolved] = []
@@ -152,7 +163,9 @@ class _Work:
 
     def _read_log(self) -> None:
         undefined: dict[str, int] = {}
-        scan = LogScan(self.folder.wal, self.folder.root, self.last_lsn, misfit=self._fitting().misfit)
+        scan = LogScan(
+            self.folder.wal, self.folder.root, self.last_lsn, misfit=self._fitting().misfit
+        )
         taken: set[int] = set()
         first = self.last_lsn
         for lsn, record in scan:
@@ -164,25 +177,41 @@ class _Work:
             if what := self._undefined(record):
                 undefined[what] = undefined.get(what, 0) + 1
             self.logged.setdefault(record.collection_id, Logged()).add(lsn, record)
-            self.ids = [max(self.ids[0], record.collection_id), max(self.ids[1], record.partition_id)]
+            self.ids = [
+                max(self.ids[0], record.collection_id),
+                max(self.ids[1], record.partition_id),
+            ]
             if isinstance(record, InsertRecord) and record.generated and len(record.ids):
                 self.last_id = max(self.last_id, int(record.ids.max()))
         self.last_lsn = max(self.last_lsn, scan.last_lsn)
         if scan.first_damage is not None:
-            gaps = scan.last_lsn - min(taken, default=scan.last_lsn) + 1 - len(taken) - self.outcome.unused_records
+            gaps = (
+                scan.last_lsn
+                - min(taken, default=scan.last_lsn)
+                + 1
+                - len(taken)
+                - self.outcome.unused_records
+            )
             gaps -= sum(lsn >= min(taken, default=0) for lsn in scan.misfits)
             self.outcome.lost_records = max(gaps, 0) + (scan.first_damage >= scan.last_lsn)
         self.outcome.lost_records += len(scan.misfits) + sum(undefined.values())
-        self.outcome.steps += [f"leave out LSN {lsn} in the log: {why}" for lsn, why in scan.misfits.items()]
+        self.outcome.steps += [
+            f"leave out LSN {lsn} in the log: {why}" for lsn, why in scan.misfits.items()
+        ]
         for what, records in undefined.items():
-            self.outcome.steps.append(f"leave out {records} records in the log: {what} is defined nowhere")
+            self.outcome.steps.append(
+                f"leave out {records} records in the log: {what} is defined nowhere"
+            )
 
     def _undefined(self, record: Record) -> str:
         """A collection or partition of which the log alone knows, for the catalog lost it and
         no definition has it."""
         contents, known = self.survey.contents, self.definitions.get(record.collection_id)
         what = never_made(contents, record) if contents else ""
-        defined = known is not None and record.partition_id in (0, *(partition.id for partition in known[1]))
+        defined = known is not None and record.partition_id in (
+            0,
+            *(partition.id for partition in known[1]),
+        )
         return "" if defined else what
 
     def _fitting(self) -> Fitting:
@@ -194,8 +223,13 @@ class _Work:
             self.last_id = max(self.last_id, int(component.name.split("-")[1].removesuffix(".mlv")))
             for entry in component.entries:
                 self.last_id = max(self.last_id, entry["id"])
-                self.last_lsn = max(self.last_lsn, entry.get("lsn", 0), *entry.get("lsn_range", [0]))
-                self.ids = [max(self.ids[0], entry["collection"]["id"]), max(self.ids[1], _partition(entry))]
+                self.last_lsn = max(
+                    self.last_lsn, entry.get("lsn", 0), *entry.get("lsn_range", [0])
+                )
+                self.ids = [
+                    max(self.ids[0], entry["collection"]["id"]),
+                    max(self.ids[1], _partition(entry)),
+                ]
                 if entry["collection"].get("id_mode") == IdMode.GENERATED and "id_range" in entry:
                     self.last_id = max(self.last_id, entry["id_range"][1])
 
@@ -213,13 +247,19 @@ class _Work:
             if saved:
                 say(f"collection {each.collection.name}: save {saved} rows of damaged segments")
             if given:
-                say(f"collection {each.collection.name}: write the rows of {len(given)} inserts in the log to segments")
+                say(
+                    f"collection {each.collection.name}: write the rows of {len(given)} inserts in"
+                    " the log to segments"
+                )
             self.outcome.lost_rows += each.lost
             self.outcome.returning_rows += each.returning
             each.unreadable.clear()
             each.given = given
         if self.outcome.unused_records:
-            say(f"leave out {self.outcome.unused_records} records behind the damage in the log: see --skip-log-damage")
+            say(
+                f"leave out {self.outcome.unused_records} records behind the damage in the log: see"
+                " --skip-log-damage"
+            )
         self.outcome.set_aside = sorted(self._going())
         for name in self.outcome.set_aside:
             say(f"set aside {name}")
@@ -228,11 +268,15 @@ class _Work:
         """Files that will not stay where they are, relative to the folder."""
         survey, root = self.survey, self.folder.root
         broken = {
-            f.file for f in survey.findings if f.damage and f.file.startswith(("segments/", DEFINITIONS, "FORMAT"))
+            f.file
+            for f in survey.findings
+            if f.damage and f.file.startswith(("segments/", DEFINITIONS, "FORMAT"))
         }
         if not survey.catalog_sound:
             broken |= {path.name for path in root.glob("catalog.sqlite*")} - {"catalog.sqlite-shm"}
-            staying = {name for each in self.resolved for record, _ in each.whole for name in record.files}
+            staying = {
+                name for each in self.resolved for record, _ in each.whole for name in record.files
+            }
             broken |= {f"segments/{name}" for name in survey.components if name not in staying}
         else:
             broken |= {"catalog.sqlite"}
@@ -246,14 +290,19 @@ class _Work:
         storage = LocalStorage.made(self.folder.segments, use_mmap=False)
         stored = [self._stored(storage, each) for each in self.resolved]
         durable = max(self.last_lsn, self.known.durable_lsn)
-        contents = Contents(tuple(stored), durable, max(self.last_id, time.time_ns() // 1000 * 1000))
+        contents = Contents(
+            tuple(stored), durable, max(self.last_id, time.time_ns() // 1000 * 1000)
+        )
         needed = {name for each in stored for record in each.segments for name in record.files}
-        going = [name for name in self.outcome.set_aside if name.removeprefix("segments/") not in needed]
+        going = [
+            name for name in self.outcome.set_aside if name.removeprefix("segments/") not in needed
+        ]
         self.outcome.set_aside = going
         aside = give_second_names(self.folder, going)
         write_format(self.folder.root)  # before there is a catalog that older ones do not know
         swap_catalog(self.folder, contents, self._last_ids(contents), self.survey.catalog_sound)
-        note_log(self.folder.root, self.folder.wal)  # with its files set aside it is known by nothing else
+        # With its files set aside it is known by nothing else.
+        note_log(self.folder.root, self.folder.wal)
         remove_first_names(self.folder, going)
         self.outcome.folder = str(aside) if going else ""
 
@@ -271,8 +320,15 @@ class _Work:
         if self.keep_log:
             contents = self.survey.contents
             assert contents is not None
-            before = next(stored for stored in contents.collections if stored.collection.id == each.collection.id)
-            return replace(before, segments=tuple(self._sound_index(each, record) for record in before.segments))
+            before = next(
+                stored
+                for stored in contents.collections
+                if stored.collection.id == each.collection.id
+            )
+            return replace(
+                before,
+                segments=tuple(self._sound_index(each, record) for record in before.segments),
+            )
         collection = self._with_id_mode(each)
         each.collection = collection
         sets = list(self._row_sets(each))
@@ -280,9 +336,16 @@ class _Work:
         if sets:
             name = f"rows-{self._new_id()}.mlv"
             write_rows(storage, name, collection, sets)
-            records = [_new_record(collection.row_bytes, collection.id, rows, name) for rows in sets]
+            records = [
+                _new_record(collection.row_bytes, collection.id, rows, name) for rows in sets
+            ]
         segments = (*self._marked(storage, each), *records)
-        known = [key for one in self.known.collections if one.collection.id == collection.id for key in one.keys]
+        known = [
+            key
+            for one in self.known.collections
+            if one.collection.id == collection.id
+            for key in one.keys
+        ]
         keys = self.logged.get(collection.id, Logged()).keys(known)
         return StoredCollection(collection, self.last_lsn, each.partitions, segments, keys)
 
@@ -301,7 +364,9 @@ class _Work:
                 vectors = [piece.vectors(each.collection, chosen)]
                 where = partitions[piece.partition]
                 replaces = (piece.number,)
-                yield RowSet(self._new_id(), where, piece.ids[chosen], piece.lsns[chosen], vectors, replaces)
+                yield RowSet(
+                    self._new_id(), where, piece.ids[chosen], piece.lsns[chosen], vectors, replaces
+                )
         logged = self.logged.get(each.collection.id, Logged())
         for partition in each.partitions:
             yield from self._from_log(each, logged, partition)
@@ -316,12 +381,18 @@ class _Work:
                 continue
             when = np.full(len(record.ids), lsn, np.int64)
             live = ~logged.killed(record.ids, when, partition.id)
-            rows = record.rows.reshape(-1).view(collection.dtype).reshape(len(record.ids), collection.width)
+            rows = (
+                record.rows.reshape(-1)
+                .view(collection.dtype)
+                .reshape(len(record.ids), collection.width)
+            )
             ids.append(record.ids[live])
             lsns.append(when[live])
             vectors.append(rows[live])
         if sum(len(part) for part in ids):
-            yield RowSet(self._new_id(), partition, np.concatenate(ids), np.concatenate(lsns), vectors)
+            yield RowSet(
+                self._new_id(), partition, np.concatenate(ids), np.concatenate(lsns), vectors
+            )
 
     def _marked(self, storage: LocalStorage, each: Resolved) -> list[SegmentRecord]:
         """The segments that stay, with a new file for the tombstones that are in none yet."""
@@ -387,5 +458,7 @@ def _new_record(row_bytes: int, collection_id: int, rows: RowSet, name: str) -> 
 def summary(outcome: Outcome) -> str:
     """One paragraph for a terminal."""
     lost = f"{outcome.lost_rows} rows and {outcome.lost_records} log records are lost"
-    kept = f"what was damaged lies in {outcome.folder}" if outcome.folder else "nothing was set aside"
+    kept = (
+        f"what was damaged lies in {outcome.folder}" if outcome.folder else "nothing was set aside"
+    )
     return f"{'nothing was changed' if outcome.dry_run else kept}; {lost}"

@@ -1,4 +1,6 @@
-"""What the catalog should say: from itself where it is sound, else from definitions, footers and the log."""
+"""What the catalog should say: from itself where it is sound, else from definitions, footers and
+the log.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +23,13 @@ from milvine.types import Collection, IndexType, Partition
 
 @dataclass
 class Resolved:
-    """One collection: segments that stay as they are, pieces of damaged ones, and what the log adds.
+    """One collection: segments that stay as they are, pieces of damaged ones, and what the log
+    adds.
 
-    `whole` pairs each segment with the rows that are live; `parts` gives for each damaged segment the rows to save;
-    `unreadable` has live rows and range of LSNs of segments of which nothing can be read; `lost` counts live rows that
-    nothing holds any more. `given`: LSNs of the inserts that are taken from the log.
+    `whole` pairs each segment with the rows that are live; `parts` gives for each damaged segment
+    the rows to save; `unreadable` has live rows and range of LSNs of segments of which nothing can
+    be read; `lost` counts live rows that nothing holds any more. `given`: LSNs of the inserts that
+    are taken from the log.
     """
 
     collection: Collection
@@ -42,12 +46,14 @@ class Resolved:
 
     def held_lsns(self) -> set[int]:
         """LSNs of the inserts that segments hold, whole or as far as anything does."""
-        held = [piece.lsns for _, piece in self.whole] + [piece.lsns[piece.sound] for piece, _ in self.parts]
+        held = [piece.lsns for _, piece in self.whole] + [
+            piece.lsns[piece.sound] for piece, _ in self.parts
+        ]
         return set(np.unique(np.concatenate(held)).tolist()) if held else set()
 
     def supplement(self, logged: Logged) -> set[int]:
-        """Leave to the log what it has whole and a damaged segment has in part; count what is lost. Returns the LSNs
-        that the log has to give."""
+        """Leave to the log what it has whole and a damaged segment has in part; count what is lost.
+        Returns the LSNs that the log has to give."""
         held, there = self.held_lsns(), {lsn: len(each.ids) for lsn, each in logged.inserts.items()}
         for piece, rows in self.parts:
             broken = set(np.unique(piece.lsns[~piece.sound]).tolist()) & there.keys()
@@ -56,13 +62,19 @@ class Resolved:
             rows &= ~known
             self.lost += int((piece.live & ~piece.sound & ~known).sum())
         for rows_there, first, last in self.unreadable:
-            given = sum(count for lsn, count in there.items() if first <= lsn <= last and lsn not in held)
+            given = sum(
+                count for lsn, count in there.items() if first <= lsn <= last and lsn not in held
+            )
             self.lost += max(rows_there - given, 0)
-        return {lsn for lsn in there if lsn not in held and (self.damaged or lsn > self.flushed_lsn)}
+        return {
+            lsn for lsn in there if lsn not in held and (self.damaged or lsn > self.flushed_lsn)
+        }
 
 
 def definitions_of(survey: Survey) -> list[Definition]:
-    """Collections and partitions: of the catalog, of the definitions beside it, or of the footers."""
+    """Collections and partitions: of the catalog, of the definitions beside it, or of the
+    footers.
+    """
     if survey.trusted is not None:
         return [(each.collection, each.partitions) for each in survey.trusted.collections]
     known, damaged = read_definitions(survey.root / DEFINITIONS)
@@ -71,11 +83,15 @@ def definitions_of(survey: Survey) -> list[Definition]:
     if not known and not damaged:
         return list(described.values())
     # a collection without a file was dropped, unless its file is the damaged one
-    return known + [described[number] for number in sorted(damaged.keys() - ids) if number in described]
+    return known + [
+        described[number] for number in sorted(damaged.keys() - ids) if number in described
+    ]
 
 
 def _described(survey: Survey) -> dict[int, Definition]:
-    """What the newest footers say, by collection id; of two collections of one name the older one was dropped."""
+    """What the newest footers say, by collection id; of two collections of one name the older one
+    was dropped.
+    """
     newest: dict[int, Footer] = {}
     partitions: dict[int, dict[int, str]] = defaultdict(dict)
     for component in survey.components.values():
@@ -90,13 +106,18 @@ def _described(survey: Survey) -> dict[int, Definition]:
         collection = collection_of(newest[number]["collection"])
         by_name[collection.name] = collection
     return {
-        each.id: (each, tuple(Partition(p, each.id, tag) for p, tag in sorted(partitions[each.id].items())))
+        each.id: (
+            each,
+            tuple(Partition(p, each.id, tag) for p, tag in sorted(partitions[each.id].items())),
+        )
         for each in by_name.values()
     }
 
 
 def resolve(survey: Survey, definition: Definition, logged: Logged) -> Resolved:
-    """The segments of one collection, damaged ones in pieces, with every row that is known to be dead marked so."""
+    """The segments of one collection, damaged ones in pieces, with every row that is known to be
+    dead marked so.
+    """
     collection, partitions = definition
     known = survey.trusted.collections if survey.trusted else ()
     stored = next((each for each in known if each.collection.id == collection.id), None)
@@ -124,7 +145,10 @@ def _take_record(survey: Survey, record: SegmentRecord, out: Resolved) -> None:
     if piece is None:
         out.damaged = True
         out.unreadable.append((record.rows - record.dead, record.min_lsn, record.max_lsn))
-        out.notes.append(f"segment {record.id} in {record.rows_file} cannot be read: {record.rows - record.dead} rows")
+        out.notes.append(
+            f"segment {record.id} in {record.rows_file} cannot be read: {record.rows - record.dead}"
+            " rows"
+        )
         return
     if not known:
         out.damaged = True
@@ -132,7 +156,9 @@ def _take_record(survey: Survey, record: SegmentRecord, out: Resolved) -> None:
 
 
 def _live(survey: Survey, record: SegmentRecord, out: Resolved) -> tuple[Live | None, bool]:
-    """The live rows as tombstone files have them (None: all), and whether that is what the catalog meant."""
+    """The live rows as tombstone files have them (None: all), and whether that is what the catalog
+    meant.
+    """
     if record.tombstone_file is None:
         return None, True
     component = survey.components.get(record.tombstone_file)
@@ -144,7 +170,10 @@ def _live(survey: Survey, record: SegmentRecord, out: Resolved) -> tuple[Live | 
     joined = np.logical_and.reduce(others) if others else None
     missing = record.dead - (0 if joined is None else int((~joined).sum()))
     out.returning += max(missing, 0)
-    out.notes.append(f"{record.tombstone_file} cannot be read: up to {max(missing, 0)} deleted rows may come back")
+    out.notes.append(
+        f"{record.tombstone_file} cannot be read: up to {max(missing, 0)} deleted rows may come"
+        " back"
+    )
     return joined, False
 
 
@@ -162,12 +191,17 @@ def _take(piece: Piece, record: SegmentRecord, out: Resolved) -> None:
         return
     out.damaged = True
     lost = int((piece.live & ~piece.sound).sum())
-    out.notes.append(f"segment {piece.number} in {piece.component.name} is damaged: {lost} of its rows cannot be read")
+    out.notes.append(
+        f"segment {piece.number} in {piece.component.name} is damaged: {lost} of its rows cannot be"
+        " read"
+    )
     out.parts.append((piece, piece.sound & piece.live))
 
 
 def _take_footers(survey: Survey, out: Resolved) -> None:
-    """Without a catalog: the newest sound segments, and of those they replaced what they do not hold."""
+    """Without a catalog: the newest sound segments, and of those they replaced what they do not
+    hold.
+    """
     partitions = {partition.id for partition in out.partitions}
     pieces: list[Piece] = []
     unreadable: list[tuple[Component, Footer]] = []
@@ -200,7 +234,9 @@ def _take_footers(survey: Survey, out: Resolved) -> None:
         if entry["id"] not in replaced:
             out.damaged = True
             out.unreadable.append((entry["rows"], *entry["lsn_range"]))
-            out.notes.append(f"segment {entry['id']} in {component.name} cannot be read: {entry['rows']} rows")
+            out.notes.append(
+                f"segment {entry['id']} in {component.name} cannot be read: {entry['rows']} rows"
+            )
     out.whole.sort(key=lambda pair: pair[0].id)
 
 
@@ -221,7 +257,9 @@ def _record(survey: Survey, piece: Piece, collection: Collection) -> SegmentReco
 
 
 def indexed(survey: Survey, record: SegmentRecord, collection: Collection) -> SegmentRecord:
-    """The record with the newest sound index over it that has the collection's setting, if there is one."""
+    """The record with the newest sound index over it that has the collection's setting, if there is
+    one.
+    """
     found: list[Component] = []
     for component in survey.components.values():
         entry = component.entry(record.id) if component.name.startswith("index-") else None

@@ -1,7 +1,9 @@
-"""A backup becomes a data folder again; nothing of it is believed that its checksum does not confirm.
+"""A backup becomes a data folder again; nothing of it is believed that its checksum does not
+confirm.
 
-Index files are loaded by code that trusts their content, so they are left behind and built anew, unless whoever
-restores says that nobody else could have written to the backup: a checksum shows decay, not malice.
+Index files are loaded by code that trusts their content, so they are left behind and built anew,
+unless whoever restores says that nobody else could have written to the backup: a checksum shows
+decay, not malice.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ _STAGING = ".restoring"
 
 
 def restore(source: Path, root: Path, indexes: bool = False) -> Manifest:
-    """Make a data folder `root` from a backup: `source` is the backup, or a folder of backups, of which the newest.
+    """Make a data folder `root` from a backup: `source` is the backup, or a folder of backups, of
+    which the newest.
 
     Args:
         indexes: take the index files over as well, instead of building them anew.
@@ -38,10 +41,13 @@ def restore(source: Path, root: Path, indexes: bool = False) -> Manifest:
     staging = root.with_name(root.name + _STAGING)
     try:
         if root.exists() and (not root.is_dir() or any(root.iterdir())):
-            raise StorageFailed(f"{root} is not empty; a backup is restored into a folder of its own")
+            raise StorageFailed(
+                f"{root} is not empty; a backup is restored into a folder of its own"
+            )
         make_folder(staging, private=True)
         folder = DataFolder(staging)
-        folder.lock()  # it keeps another restore out of this folder, and a server until all is there
+        # It keeps another restore out of this folder, and a server until all is there.
+        folder.lock()
         try:
             _clear(staging)  # of a restore that did not end
             for file in manifest.files:
@@ -98,7 +104,9 @@ def _copy(folder: Path, file: BackedUp, staging: Path) -> None:
                 total, size = crc32c(data, start=total), size + len(data)
                 sink.write(data)
     except FileNotFoundError:
-        raise CorruptFile(f"{path} is missing, though the manifest of the backup names it") from None
+        raise CorruptFile(
+            f"{path} is missing, though the manifest of the backup names it"
+        ) from None
     if (total, size) != (file.crc32c, file.bytes):
         raise CorruptFile(f"{path} is damaged: it is not what the manifest of the backup says")
 

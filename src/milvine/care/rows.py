@@ -1,8 +1,9 @@
 """Which rows there are: in undamaged parts of segments and in the log, and which of them are dead.
 
-A row is known by the LSN of its insert and its id. Segments say which LSN each row has, so that a row that lies in a
-segment and in the log, or in a merged segment and in one that it replaced, is taken once. A row that any tombstone file
-or any later delete of the log calls dead is dead: rows do not rise again.
+A row is known by the LSN of its insert and its id. Segments say which LSN each row has, so that a
+row that lies in a segment and in the log, or in a merged segment and in one that it replaced, is
+taken once. A row that any tombstone file or any later delete of the log calls dead is dead: rows do
+not rise again.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ Live = NDArray[np.bool_]
 
 @dataclass
 class Piece:
-    """A segment as far as it can be read. `sound` (rows,): which rows are; `live` (rows,): which are not deleted."""
+    """A segment as far as it can be read. `sound` (rows,): which rows are; `live` (rows,): which
+    are not deleted.
+    """
 
     component: Component
     entry: Footer
@@ -82,7 +85,11 @@ def live_bits(component: Component, entry: Footer) -> Live | None:
     if component.footer is None or not component.sound(entry, "live"):
         return None
     bits = component.section(entry, "live")
-    return None if bits is None else np.unpackbits(bits, count=entry["rows"], bitorder="little").view(np.bool_)
+    return (
+        None
+        if bits is None
+        else np.unpackbits(bits, count=entry["rows"], bitorder="little").view(np.bool_)
+    )
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """Reads every byte of a database and says what is wrong, changing nothing.
 
-Beside a running server it is a reader like any other: what a merge or a drop took away meanwhile is no finding.
+Beside a running server it is a reader like any other: what a merge or a drop took away meanwhile is
+no finding.
 """
 
 from __future__ import annotations
@@ -34,7 +35,14 @@ from milvine.types import Collection
 from milvine.wal.log import log_files
 
 _LOOKS = 4
-_EXPECTED = {"FORMAT", "LOCK", "catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm", "catalog.sqlite-journal"}
+_EXPECTED = {
+    "FORMAT",
+    "LOCK",
+    "catalog.sqlite",
+    "catalog.sqlite-wal",
+    "catalog.sqlite-shm",
+    "catalog.sqlite-journal",
+}
 _EXPECTED |= {"wal", "segments", DEFINITIONS, "set-aside", NOTE, LOG_NOTE, KEPT_FILE}
 
 
@@ -83,8 +91,12 @@ def look(
     meta_uri: str = IN_FOLDER,
     log: Path | None = None,
 ) -> Survey:
-    """Read everything once. `running` says whether a server works on it, None: find out. Raises as `verify`."""
-    if not root.is_dir() or not any((root / name).exists() for name in ("FORMAT", "catalog.sqlite", "segments")):
+    """Read everything once. `running` says whether a server works on it, None: find out. Raises as
+    `verify`.
+    """
+    if not root.is_dir() or not any(
+        (root / name).exists() for name in ("FORMAT", "catalog.sqlite", "segments")
+    ):
         raise StorageFailed(f"{root} holds no Milvine database")
     own = in_folder(root, meta_uri)
     survey = Survey(root, meta_uri=meta_uri)
@@ -112,9 +124,13 @@ def _format(folder: DataFolder) -> Iterator[Finding]:
     try:
         version = json.loads(path.read_bytes())["milvine_format"]
         if version not in range(OLDEST_READABLE, FORMAT_VERSION + 1):
-            yield damage("FORMAT", None, f"it says {version}; this Milvine reads up to {FORMAT_VERSION}")
+            yield damage(
+                "FORMAT", None, f"it says {version}; this Milvine reads up to {FORMAT_VERSION}"
+            )
     except FileNotFoundError:
-        yield damage("FORMAT", None, "the file is missing: nothing says which format the folder has")
+        yield damage(
+            "FORMAT", None, "the file is missing: nothing says which format the folder has"
+        )
     except (ValueError, KeyError, TypeError) as error:
         yield damage("FORMAT", 0, f"it does not say a format ({error})")
 
@@ -147,7 +163,9 @@ def _read_catalog(survey: Survey, folder: DataFolder, own: bool) -> None:
             survey.findings.append(Finding(name + "-wal", at, what, certain))
     if own and not is_there(folder.catalog):
         what = "is empty" if folder.catalog.exists() else "is missing"
-        survey.findings.append(damage(name, None, f"the catalog {what}; `milvine repair` rebuilds it"))
+        survey.findings.append(
+            damage(name, None, f"the catalog {what}; `milvine repair` rebuilds it")
+        )
         survey.findings += _damaged_definitions(survey.root)
         return
     sound = not any(finding.damage and finding.file.startswith(name) for finding in survey.findings)
@@ -235,7 +253,11 @@ def _read_components(survey: Survey, folder: Path, pace: Pace) -> None:
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if not COMPONENT_NAME.fullmatch(path.name):
             half = COMPONENT_NAME.fullmatch(path.name.removesuffix(TEMPORARY))
-            what = "half written; the next start removes it" if half else "no component; Milvine leaves it alone"
+            what = (
+                "half written; the next start removes it"
+                if half
+                else "no component; Milvine leaves it alone"
+            )
             survey.findings.append(note(f"segments/{path.name}", what))
             continue
         try:
@@ -247,7 +269,9 @@ def _read_components(survey: Survey, folder: Path, pace: Pace) -> None:
 def _compare(survey: Survey) -> Iterator[Finding]:
     """What components say of themselves, and of each other through the catalog."""
     collections = (
-        {each.collection.id: each.collection for each in survey.contents.collections} if survey.contents else {}
+        {each.collection.id: each.collection for each in survey.contents.collections}
+        if survey.contents
+        else {}
     )
     named = {name for record, _ in survey.records() for name in record.files}
     for component in survey.components.values():
@@ -255,9 +279,15 @@ def _compare(survey: Survey) -> Iterator[Finding]:
         reason = _forgotten(survey, component) if orphan and not survey.running else None
         if reason:
             survey.catalog_sound, orphan = False, False
-            yield damage("catalog.sqlite", None, f"it has lost commits: {component.name} is in none, but {reason}")
+            yield damage(
+                "catalog.sqlite",
+                None,
+                f"it has lost commits: {component.name} is in none, but {reason}",
+            )
         elif orphan:
-            yield note(component.file, "no segment of the catalog needs it; the next start removes it")
+            yield note(
+                component.file, "no segment of the catalog needs it; the next start removes it"
+            )
         for finding in component.findings:
             yield Finding(finding.file, finding.offset, finding.what, not orphan)
         if not orphan:
@@ -276,16 +306,21 @@ def _nonfinite(survey: Survey, record: SegmentRecord, collection: Collection) ->
     if count:
         survey.nonfinite_rows += count
         what = (
-            f"{count} rows of segment {record.id} of {collection.name} hold NaN or infinity or are too long for float32"
+            f"{count} rows of segment {record.id} of {collection.name} hold NaN or infinity or are"
+            " too long for float32"
         )
-        yield Finding(f"segments/{record.rows_file}", None, f"{what}: no search finds them", False, record.id)
+        yield Finding(
+            f"segments/{record.rows_file}", None, f"{what}: no search finds them", False, record.id
+        )
 
 
 def _forgotten(survey: Survey, component: Component) -> str | None:
     """Why a file that the catalog does not name proves that it should."""
     if survey.contents is None or component.footer is None or component.name.startswith("index-"):
         return None
-    missing = {record.id for record, _ in survey.records() if record.rows_file not in survey.components}
+    missing = {
+        record.id for record, _ in survey.records() if record.rows_file not in survey.components
+    }
     oldest = None if survey.log is None else first_lsn(survey.log)
     return forgotten(component.footer, survey.contents.flushed, missing, oldest)
 
@@ -298,7 +333,12 @@ def _contents(component: Component, collections: dict[int, Collection]) -> Itera
             elif "live" in entry["sections"]:
                 yield from check_tombstones(component, entry)
         except (OSError, ValueError, KeyError, AssertionError) as error:
-            yield damage(component.file, None, f"segment {entry['id']}: it cannot be read: {error}", entry["id"])
+            yield damage(
+                component.file,
+                None,
+                f"segment {entry['id']}: it cannot be read: {error}",
+                entry["id"],
+            )
 
 
 def _catalog_references(survey: Survey) -> Iterator[Finding]:
@@ -306,29 +346,51 @@ def _catalog_references(survey: Survey) -> Iterator[Finding]:
     for stored in survey.contents.collections if survey.contents else ():
         partitions = {partition.id for partition in stored.partitions}
         if stored.collection.name in names:
-            yield damage("catalog.sqlite", None, f"two collections are named {stored.collection.name}")
+            yield damage(
+                "catalog.sqlite", None, f"two collections are named {stored.collection.name}"
+            )
         names.add(stored.collection.name)
         for record in stored.segments:
             where = f"segment {record.id} of {stored.collection.name}"
             if record.partition_id not in partitions:
-                yield damage("catalog.sqlite", None, f"{where} is of a partition that is not there", record.id)
+                yield damage(
+                    "catalog.sqlite",
+                    None,
+                    f"{where} is of a partition that is not there",
+                    record.id,
+                )
             if record.max_lsn > stored.flushed_lsn:
-                what = f"{where} has LSN {record.max_lsn}, though only {stored.flushed_lsn} is flushed"
+                what = (
+                    f"{where} has LSN {record.max_lsn}, though only {stored.flushed_lsn} is flushed"
+                )
                 yield damage("catalog.sqlite", None, what, record.id)
             for name in record.files:
                 if not COMPONENT_NAME.fullmatch(name):
-                    yield damage("catalog.sqlite", None, f"{where} names {name!r}, which is no component", record.id)
+                    yield damage(
+                        "catalog.sqlite",
+                        None,
+                        f"{where} names {name!r}, which is no component",
+                        record.id,
+                    )
 
 
 def _open_indexes(survey: Survey, folder: Path) -> Iterator[Finding]:
-    """Load every index of which file and vectors are sound: a damaged image would be a risk to this process."""
+    """Load every index of which file and vectors are sound: a damaged image would be a risk to this
+    process.
+    """
     if not folder.is_dir():
         return
     files = FileCache(LocalStorage(folder), 8)
     for record, collection in survey.records():
         component = survey.components.get(record.index_file or "")
         rows = survey.components.get(record.rows_file)
-        if component is None or rows is None or component.footer is None or component.bad or rows.footer is None:
+        if (
+            component is None
+            or rows is None
+            or component.footer is None
+            or component.bad
+            or rows.footer is None
+        ):
             continue
         entry = rows.entry(record.id)
         if entry is None or not rows.sound(entry, "flat", "vectors"):
@@ -343,14 +405,21 @@ def _open_indexes(survey: Survey, folder: Path) -> Iterator[Finding]:
             why = files.damaged.get(component.name, "unknown")
             yield damage(component.file, 0, f"the index cannot be opened: {why}", record.id)
         elif opened.rows != record.rows:
-            yield damage(component.file, 0, f"the index has {opened.rows} rows, segment {record.rows}", record.id)
+            yield damage(
+                component.file,
+                0,
+                f"the index has {opened.rows} rows, segment {record.rows}",
+                record.id,
+            )
 
 
 # Beside a running server
 
 
 def _without_races(survey: Survey, findings: list[Finding], folder: DataFolder) -> list[Finding]:
-    """Those that still hold for the catalog as it is now: segments come and go while they are read."""
+    """Those that still hold for the catalog as it is now: segments come and go while they
+    are read.
+    """
     again = _again(survey, folder)
     if again is None:
         return findings

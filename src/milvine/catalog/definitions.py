@@ -1,15 +1,17 @@
-"""Definitions a second time, outside the catalog: one small file for each collection, so that a lost catalog can be
-rebuilt with names, partitions and settings, also of collections without a segment, and without those that were dropped.
+"""Definitions a second time, outside the catalog: one small file for each collection, so that a
+lost catalog can be rebuilt with names, partitions and settings, also of collections without a
+segment, and without those that were dropped.
 
     DATA/definitions/collection-N.json   lines of {"body": {...}, "crc32c": of the body's text}
 
-The first line is the collection as it was when the file was written whole, with "partitions": [[id, tag], ...].
-Each of the others is a change: {"created": [id, tag]}, {"dropped": id}, or {"set": {...}} with the collection as it
-is then. So a change costs the same however many partitions there are. A file is written whole again when most of it
-is of the past.
+The first line is the collection as it was when the file was written whole, with "partitions": [[id,
+tag], ...]. Each of the others is a change: {"created": [id, tag]}, {"dropped": id}, or {"set":
+{...}} with the collection as it is then. So a change costs the same however many partitions there
+are. A file is written whole again when most of it is of the past.
 
-They are written after the commit they tell of. Nothing reads them but `milvine verify` and `milvine repair`. A last
-line without its end is that of a crash, and is passed over; the first may end without, as files of format 1 do.
+They are written after the commit they tell of. Nothing reads them but `milvine verify` and `milvine
+repair`. A last line without its end is that of a crash, and is passed over; the first may end
+without, as files of format 1 do.
 """
 
 from __future__ import annotations
@@ -105,15 +107,24 @@ class Definitions:
         is known from now on."""
         wanted = {definition[0].id: definition for definition in definitions}
         self._files, self._owed = {}, set()
-        self._directory = None  # this is how a database is opened: the folder that is there now is its own
+        # This is how a database is opened: the folder that is there now is its own.
+        self._directory = None
         paths = {number: self._folder / _name(number) for number in wanted} | _paths(self._folder)
-        return {n: path for n, path in paths.items() if n not in wanted or not self._says(n, path, wanted[n])}
+        return {
+            n: path
+            for n, path in paths.items()
+            if n not in wanted or not self._says(n, path, wanted[n])
+        }
 
     def replace(self, definitions: Iterable[Definition], differing: Iterable[int]) -> None:
         """Have files for exactly these: the `differing` ones are written or removed."""
         wanted = {definition[0].id: definition for definition in definitions}
         for number in differing:
-            write = partial(self._write_whole, wanted[number]) if number in wanted else partial(self._remove, number)
+            write = (
+                partial(self._write_whole, wanted[number])
+                if number in wanted
+                else partial(self._remove, number)
+            )
             self._try(number, write)
 
     def _says(self, number: int, path: Path, wanted: Definition) -> bool:
@@ -211,7 +222,10 @@ def read_files(paths: Mapping[int, Path]) -> tuple[list[Definition], dict[int, s
 
 
 def ids_beyond(
-    definitions: list[Definition], damaged: Iterable[int], last_collection_id: int, last_partition_id: int
+    definitions: list[Definition],
+    damaged: Iterable[int],
+    last_collection_id: int,
+    last_partition_id: int,
 ) -> list[str]:
     """Which collections and partitions have ids above those that a catalog ever
     gave, as a text each."""

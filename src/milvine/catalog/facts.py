@@ -1,4 +1,6 @@
-"""Numbers that only ever grow: the LSN up to which the log had been durable, and the last id that was generated."""
+"""Numbers that only ever grow: the LSN up to which the log had been durable, and the last id that
+was generated.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""Idempotency keys of inserts whose log records are gone: a flush stores those of the rows it takes out of the log.
+"""Idempotency keys of inserts whose log records are gone: a flush stores those of the rows it takes
+out of the log.
 
-One row for each flush, with the keys packed, so that a flush of thousands of small inserts stays one short commit.
+One row for each flush, with the keys packed, so that a flush of thousands of small inserts stays
+one short commit.
 """
 
 from __future__ import annotations
@@ -23,8 +25,12 @@ def store_keys(connection: Connection, collection_id: int, keys: Sequence[Insert
     if not keys:
         return
     of_collection = INSERT_KEYS.c.collection_id == collection_id
-    before = connection.execute(select(func.max(INSERT_KEYS.c.total)).where(of_collection)).scalar() or 0
-    packed = b"".join(_ENTRY.pack(each.key, each.lsn, each.told, each.count, each.generated) for each in keys)
+    before = (
+        connection.execute(select(func.max(INSERT_KEYS.c.total)).where(of_collection)).scalar() or 0
+    )
+    packed = b"".join(
+        _ENTRY.pack(each.key, each.lsn, each.told, each.count, each.generated) for each in keys
+    )
     values = {"collection_id": collection_id, "total": before + len(keys), "packed": packed}
     connection.execute(insert(INSERT_KEYS).values(**values))
     too_old = INSERT_KEYS.c.total <= before + len(keys) - INSERT_KEYS_MAX
@@ -36,11 +42,15 @@ def drop_keys(connection: Connection, collection_id: int) -> None:
 
 
 def stored_keys(connection: Connection) -> dict[int, tuple[InsertKey, ...]]:
-    """Keys by collection, oldest first; nothing in a catalog of before there were any, opened for reading."""
+    """Keys by collection, oldest first; nothing in a catalog of before there were any, opened for
+    reading.
+    """
     if not inspect(connection).has_table(INSERT_KEYS.name):
         return {}
     found: dict[int, list[InsertKey]] = defaultdict(list)
-    for row in connection.execute(select(INSERT_KEYS).order_by(INSERT_KEYS.c.collection_id, INSERT_KEYS.c.total)):
+    for row in connection.execute(
+        select(INSERT_KEYS).order_by(INSERT_KEYS.c.collection_id, INSERT_KEYS.c.total)
+    ):
         for key, lsn, told, count, generated in _ENTRY.iter_unpack(row.packed):
             found[row.collection_id].append(InsertKey(key, lsn, told, count, bool(generated)))
     return {number: tuple(keys) for number, keys in found.items()}

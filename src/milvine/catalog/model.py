@@ -11,8 +11,8 @@ from milvine.types import Collection, IdMode, IndexSetting, Partition
 class SegmentRecord:
     """One immutable segment and the files that belong to it.
 
-    `rows_file` may hold other segments too; its footer tells where this one lies. `index_file` is set once built.
-    `dead` counts the rows that `tombstone_file` marks as deleted.
+    `rows_file` may hold other segments too; its footer tells where this one lies. `index_file` is
+    set once built. `dead` counts the rows that `tombstone_file` marks as deleted.
     """
 
     id: int
@@ -41,7 +41,8 @@ class SegmentRecord:
 class InsertKey:
     """An insert that came with an idempotency key (16 bytes).
 
-    `told` is the first of its ids if they were generated, else a checksum of the ids that were given.
+    `told` is the first of its ids if they were generated, else a checksum of the ids that were
+    given.
     """
 
     key: bytes
@@ -53,7 +54,9 @@ class InsertKey:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One change to one collection, committed in one transaction. `changed` replaces records of the same id."""
+    """One change to one collection, committed in one transaction. `changed` replaces records of the
+    same id.
+    """
 
     collection_id: int
     added: tuple[SegmentRecord, ...] = ()

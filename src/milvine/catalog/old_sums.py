@@ -1,4 +1,5 @@
-"""Checksums of collections as catalogs of format 1 have them: one over all the rows of a collection.
+"""Checksums of collections as catalogs of format 1 have them: one over all the rows of a
+collection.
 
 They are read and never written. A collection gets a sum by rows (see `sums`) with its next change.
 """

@@ -1,7 +1,9 @@
-"""The `-wal` file of SQLite, which holds the newest commits: where SQLite stops reading it without a word.
+"""The `-wal` file of SQLite, which holds the newest commits: where SQLite stops reading it without
+a word.
 
-SQLite takes the first frame whose checksum is wrong for the end. After a power cut that is right; after a flipped bit
-it forgets commits, so somebody has to look (https://www.sqlite.org/fileformat2.html, section 4).
+SQLite takes the first frame whose checksum is wrong for the end. After a power cut that is right;
+after a flipped bit it forgets commits, so somebody has to look
+(https://www.sqlite.org/fileformat2.html, section 4).
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ _Sum = tuple[int, int]
 
 
 def unread_commits(path: Path) -> list[tuple[int, str, bool]]:
-    """(offset, what, certain) where SQLite stops before the end: not certain where a power cut would look the same."""
+    """(offset, what, certain) where SQLite stops before the end: not certain where a power cut
+    would look the same.
+    """
     data = path.read_bytes() if path.exists() else b""
     if not data:
         return []
@@ -27,9 +31,16 @@ def unread_commits(path: Path) -> list[tuple[int, str, bool]]:
     order = ">" if magic & 1 else "<"
     salts, total = (salts_and_sum[0], salts_and_sum[1]), (salts_and_sum[2], salts_and_sum[3])
     if magic & ~1 != _MAGIC or _checksum(data[:24], (0, 0), order) != total:
-        first = _FRAME.unpack_from(data, _HEADER.size) if len(data) >= _HEADER.size + _FRAME.size else (0,) * 6
-        belongs = first[2] == salts[0] or first[3] == salts[1]  # else the frames are of the round before
-        return [(0, "the header's checksum is wrong, so none of the commits in it is read", belongs)]
+        first = (
+            _FRAME.unpack_from(data, _HEADER.size)
+            if len(data) >= _HEADER.size + _FRAME.size
+            else (0,) * 6
+        )
+        # Else the frames are of the round before.
+        belongs = first[2] == salts[0] or first[3] == salts[1]
+        return [
+            (0, "the header's checksum is wrong, so none of the commits in it is read", belongs)
+        ]
     size = _FRAME.size + page
     for at in range(_HEADER.size, len(data), size):
         frame = data[at : at + size]
@@ -40,18 +51,29 @@ def unread_commits(path: Path) -> list[tuple[int, str, bool]]:
     return []
 
 
-def _stopped(data: bytes, at: int, size: int, salts: _Sum, order: str) -> list[tuple[int, str, bool]]:
-    """What lies from the first frame on that is not read: leftovers of an earlier round, a torn end, or commits."""
+def _stopped(
+    data: bytes, at: int, size: int, salts: _Sum, order: str
+) -> list[tuple[int, str, bool]]:
+    """What lies from the first frame on that is not read: leftovers of an earlier round, a torn
+    end, or commits.
+    """
     head = _FRAME.unpack(data[at : at + _FRAME.size]) if len(data) - at >= _FRAME.size else (0,) * 6
     before, ours, ended = (head[4], head[5]), salts[0] in head[2:4] or salts[1] in head[2:4], False
     for later in range(at + size, len(data), size):
         frame = data[later : later + size]
         if _frame_sum(frame, size, salts, before, order) is not None:
-            if ended:  # a commit is synced before the next begins, so what is damaged had been durable
-                return [(at, "a frame is damaged, and SQLite reads none of the commits behind it", True)]
+            # A commit is synced before the next begins, so what is damaged had been durable.
+            if ended:
+                return [
+                    (at, "a frame is damaged, and SQLite reads none of the commits behind it", True)
+                ]
             ours, ended = True, _FRAME.unpack_from(frame)[1] > 0
         before = _sum_of(frame)
-    return [(at, "the last commit is damaged, or is the torn end of a power cut", False)] if ours else []
+    return (
+        [(at, "the last commit is damaged, or is the torn end of a power cut", False)]
+        if ours
+        else []
+    )
 
 
 def _sum_of(frame: bytes) -> _Sum:

@@ -1,8 +1,10 @@
-"""Where the catalog of a data folder is: SQLite in it, or PostgreSQL, and then the folder says which is its own.
+"""Where the catalog of a data folder is: SQLite in it, or PostgreSQL, and then the folder says
+which is its own.
 
     DATA/CATALOG   {"catalog": "postgresql", "folder": "<32 hex digits>"}
 
-The database has a schema of the same name, so neither another database nor an empty one is taken for the catalog.
+The database has a schema of the same name, so neither another database nor an empty one is taken
+for the catalog.
 """
 
 from __future__ import annotations
@@ -31,16 +33,21 @@ def in_folder(root: Path, uri: str) -> bool:
     """
     noted = folder_id(root)
     if uri == IN_FOLDER and noted:
-        raise CatalogFailed(f"{root} has its catalog in PostgreSQL. Set general.meta_uri to the database it is in")
+        raise CatalogFailed(
+            f"{root} has its catalog in PostgreSQL. Set general.meta_uri to the database it is in"
+        )
     if uri != IN_FOLDER and not noted and _used(root):
         raise CatalogFailed(
-            f"{root} is in use with a catalog of its own: {NOTE}, which would name one in PostgreSQL, is not there. "
-            f"Set general.meta_uri to {IN_FOLDER}, or take an empty folder"
+            f"{root} is in use with a catalog of its own: {NOTE}, which would name one in"
+            f" PostgreSQL, is not there. Set general.meta_uri to {IN_FOLDER}, or take an empty"
+            " folder"
         )
     return uri == IN_FOLDER
 
 
-def open_catalog(path: Path, uri: str, read_only: bool = False, events: Events | None = None) -> Catalog:
+def open_catalog(
+    path: Path, uri: str, read_only: bool = False, events: Events | None = None
+) -> Catalog:
     """Open the catalog of the folder in which `path` is or would be the SQLite file.
 
     Raises:
@@ -81,5 +88,9 @@ def folder_id(root: Path) -> str:
 
 
 def _used(root: Path) -> bool:
-    found = (root / "catalog.sqlite", *(root / "segments").glob("rows-*"), *(root / DEFINITIONS).glob("collection-*"))
+    found = (
+        root / "catalog.sqlite",
+        *(root / "segments").glob("rows-*"),
+        *(root / DEFINITIONS).glob("collection-*"),
+    )
     return any(path.exists() for path in found)

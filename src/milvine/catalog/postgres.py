@@ -1,9 +1,9 @@
 """The catalog in PostgreSQL (extra `postgresql`): a schema for each data folder.
 
-One writer: its session holds an advisory lock, which the database gives back when the session ends. Whoever connects
-again therefore knows how the last commit of the lost session ended. Each commit counts up in one row, on the condition
-that nobody else did: a commit that was told as failed and yet was made, or another writer in between, is noticed
-before anything is written on top of it.
+One writer: its session holds an advisory lock, which the database gives back when the session ends.
+Whoever connects again therefore knows how the last commit of the lost session ended. Each commit
+counts up in one row, on the condition that nobody else did: a commit that was told as failed and
+yet was made, or another writer in between, is noticed before anything is written on top of it.
 """
 
 from __future__ import annotations
@@ -55,11 +55,16 @@ _LOCK_SECONDS = 5.0
 """How long to wait for the session of a killed or lost writer to end."""
 _DOUBT_SECONDS = 5.0
 """How long to try to find out whether a commit was made whose answer was lost."""
-_CONNECTION = {"connect_timeout": "10", "keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3",
+_CONNECTION = {"connect_timeout": "10", "keepalives_idle": "10", "keepalives_interval": "5",
+               "keepalives_count": "3",
                "tcp_user_timeout": "30000"}  # fmt: skip
-_SESSION = ("SET lock_timeout = '10s'", "SET tcp_keepalives_idle = 10", "SET tcp_keepalives_interval = 5",
+_SESSION = ("SET lock_timeout = '10s'", "SET tcp_keepalives_idle = 10",
+            "SET tcp_keepalives_interval = 5",
             "SET tcp_keepalives_count = 3")  # fmt: skip
-_READING = ("SET default_transaction_isolation = 'repeatable read'", "SET default_transaction_read_only = on")
+_READING = (
+    "SET default_transaction_isolation = 'repeatable read'",
+    "SET default_transaction_read_only = on",
+)
 _CURE = "restore the database as it was, or the whole folder from a backup"
 _NO_ROOM = "53100"
 
@@ -72,7 +77,9 @@ class PostgresCatalog(Catalog):
         DataFolderLocked: another writer has it open.
     """
 
-    def __init__(self, path: Path, uri: str, folder_id: str, read_only: bool, events: Events | None) -> None:
+    def __init__(
+        self, path: Path, uri: str, folder_id: str, read_only: bool, events: Events | None
+    ) -> None:
         self._events = Events() if events is None else events
         self._definitions = Definitions(path.parent / DEFINITIONS, self._definition)
         self._identities = {}  # its files are looked after elsewhere
@@ -86,7 +93,11 @@ class PostgresCatalog(Catalog):
         let_go_in_children(self)
         try:
             self._engine = create_engine(
-                "postgresql+psycopg://", creator=self._connect, pool_size=1, max_overflow=0, pool_pre_ping=True
+                "postgresql+psycopg://",
+                creator=self._connect,
+                pool_size=1,
+                max_overflow=0,
+                pool_pre_ping=True,
             )
         except ImportError:
             raise _missing() from None
@@ -94,7 +105,11 @@ class PostgresCatalog(Catalog):
             if not read_only:
                 with self._transaction() as connection:
                     METADATA.create_all(connection)
-                    began = change(WRITER).values(epoch=WRITER.c.epoch + 1).returning(WRITER.c.epoch, WRITER.c.commits)
+                    began = (
+                        change(WRITER)
+                        .values(epoch=WRITER.c.epoch + 1)
+                        .returning(WRITER.c.epoch, WRITER.c.commits)
+                    )
                     self._epoch, self._made = connection.execute(began).one()
             self._opened = True
         except BaseException:
@@ -108,7 +123,9 @@ class PostgresCatalog(Catalog):
             os.close(self._session.fileno())
 
     def _last(self, connection: Connection, table: Table) -> int:
-        value, called = connection.execute(text(f"SELECT last_value, is_called FROM {table.name}_id_seq")).one()
+        value, called = connection.execute(
+            text(f"SELECT last_value, is_called FROM {table.name}_id_seq")
+        ).one()
         return int(value) if called else 0
 
     def mark(self) -> Mark:
@@ -159,14 +176,20 @@ class PostgresCatalog(Catalog):
 
     def _count(self, connection: Connection) -> None:
         ours = (WRITER.c.epoch == self._epoch) & (WRITER.c.commits == self._made)
-        if connection.execute(change(WRITER).where(ours).values(commits=self._made + 1)).rowcount != 1:
+        if (
+            connection.execute(change(WRITER).where(ours).values(commits=self._made + 1)).rowcount
+            != 1
+        ):
             raise CatalogFailed(
-                "Nothing can be changed until the database is opened anew, which loses nothing: the catalog in "
-                f"{self._server.name} has a commit of which the answer was lost, or of another writer"
+                "Nothing can be changed until the database is opened anew, which loses nothing:"
+                f" the catalog in {self._server.name} has a commit of which the answer was lost, or"
+                " of another writer"
             )
 
     def _was_made(self) -> bool:
-        """Whether the commit was made whose answer was an error; False also where nobody can be asked."""
+        """Whether the commit was made whose answer was an error; False also where nobody can be
+        asked.
+        """
         deadline = monotonic() + _DOUBT_SECONDS
         while True:
             try:
@@ -196,11 +219,14 @@ class PostgresCatalog(Catalog):
         return connection
 
     def _prepare(self, connection: Any) -> None:
-        there = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{schema(self._folder_id)}.writer",))
+        there = connection.execute(
+            "SELECT to_regclass(%s) IS NOT NULL", (f"{schema(self._folder_id)}.writer",)
+        )
         if not there.fetchone()[0]:
             raise CatalogFailed(
-                f"The database {self._server.name} does not hold the catalog of this folder: it has no schema "
-                f"{schema(self._folder_id)}. Set general.meta_uri to the database it is in, or restore that"
+                f"The database {self._server.name} does not hold the catalog of this folder: it has"
+                f" no schema {schema(self._folder_id)}. Set general.meta_uri to the database it is"
+                " in, or restore that"
             )
         for statement in (*_SESSION, *(_READING if self._read_only else ())):
             connection.execute(statement)
@@ -220,12 +246,16 @@ class PostgresCatalog(Catalog):
             if monotonic() > deadline:
                 what = f"The catalog in {self._server.name} is in use by another server or program"
                 kind = CatalogFailed if self._opened else DataFolderLocked
-                raise kind(f"{what}. Stop it first: a data folder has one writer, on whatever machine")
+                raise kind(
+                    f"{what}. Stop it first: a data folder has one writer, on whatever machine"
+                )
             sleep(0.05)
 
 
 class _Server:
-    """The database that a `general.meta_uri` names. `name` is host and database, without the password."""
+    """The database that a `general.meta_uri` names. `name` is host and database, without the
+    password.
+    """
 
     def __init__(self, uri: str) -> None:
         try:
@@ -241,11 +271,18 @@ class _Server:
         if "@" in given.get("host", ""):  # a part of the password, then
             raise CatalogFailed("The password in general.meta_uri holds an @. Write it as %40")
         host, port = given.get("host", "this machine"), given.get("port", 5432)
-        self.name = f"PostgreSQL at {host}:{port}, database {given.get('dbname', given.get('user', ''))}"
+        self.name = (
+            f"PostgreSQL at {host}:{port}, database {given.get('dbname', given.get('user', ''))}"
+        )
 
     def connect(self, client: str, folder_id: str = "") -> Any:
         """A session outside a transaction, in the schema of the folder."""
-        parameters = {**_CONNECTION, **self._parameters, "application_name": client, "client_encoding": "utf8"}
+        parameters = {
+            **_CONNECTION,
+            **self._parameters,
+            "application_name": client,
+            "client_encoding": "utf8",
+        }
         connection = self._psycopg.connect(**parameters, autocommit=True)
         if folder_id:
             connection.execute(f"SET search_path TO {schema(folder_id)}")
@@ -264,7 +301,8 @@ class _Server:
 
 
 def create(uri: str) -> str:
-    """Make an empty catalog; returns the folder id. One that no folder comes to name stays empty, and does no harm.
+    """Make an empty catalog; returns the folder id. One that no folder comes to name stays empty,
+    and does no harm.
 
     Raises:
         CatalogFailed: the database cannot be reached or refuses.
@@ -273,11 +311,14 @@ def create(uri: str) -> str:
     try:
         with server.connect("milvine") as connection, connection.transaction():
             if connection.execute("SHOW server_encoding").fetchone()[0] != "UTF8":
-                raise CatalogFailed(f"{server.name} has another encoding than UTF8. Make one with ENCODING 'UTF8'")
+                raise CatalogFailed(
+                    f"{server.name} has another encoding than UTF8. Make one with ENCODING 'UTF8'"
+                )
             name = schema(folder_id)
             connection.execute(f"CREATE SCHEMA {name}")
             connection.execute(
-                f"CREATE TABLE {name}.writer (id integer PRIMARY KEY, epoch bigint NOT NULL, commits bigint NOT NULL)"
+                f"CREATE TABLE {name}.writer (id integer PRIMARY KEY, epoch bigint NOT NULL,"
+                " commits bigint NOT NULL)"
             )
             connection.execute(f"INSERT INTO {name}.writer VALUES (1, 0, 0)")
     except server.error as error:
@@ -293,7 +334,9 @@ def schema(folder_id: str) -> str:
 def _make_durable(connection: Any, name: str) -> None:
     """A commit that is answered is on the disk of the database."""
     if connection.execute("SHOW fsync").fetchone()[0] != "on":
-        raise CatalogFailed(f"{name} runs with fsync = off: a power cut would lose the catalog. Turn fsync on")
+        raise CatalogFailed(
+            f"{name} runs with fsync = off: a power cut would lose the catalog. Turn fsync on"
+        )
     if connection.execute("SHOW synchronous_commit").fetchone()[0] not in ("on", "remote_apply"):
         connection.execute("SET synchronous_commit = on")
 

@@ -1,4 +1,6 @@
-"""A collection as plain values, for tables, definitions and footers alike; rows of the tables, and back."""
+"""A collection as plain values, for tables, definitions and footers alike; rows of the tables, and
+back.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def described(collection: Collection) -> Row:
 
 
 def collection_of(values: Mapping[str, Any]) -> Collection:
-    """The collection of a row, of a definition, or of the footer of a component; other values are passed over."""
+    """The collection of a row, of a definition, or of the footer of a component; other values are
+    passed over.
+    """
     return Collection(
         id=values["id"],
         name=values["name"],

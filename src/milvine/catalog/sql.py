@@ -1,4 +1,5 @@
-"""The catalog on SQL: SQLite in the data folder (see `place` for another). Every method is one durable transaction.
+"""The catalog on SQL: SQLite in the data folder (see `place` for another). Every method is one
+durable transaction.
 
 Only the writer thread calls the methods that change something.
 """
@@ -30,10 +31,23 @@ from milvine.catalog.definitions import (
 from milvine.catalog.facts import facts, raise_facts
 from milvine.catalog.keys import drop_keys, store_keys, stored_keys
 from milvine.catalog.model import Contents, Edit, Mark, SegmentRecord, StoredCollection
-from milvine.catalog.rows import collection_changes, collection_of, collection_row, segment_of_row, segment_row
+from milvine.catalog.rows import (
+    collection_changes,
+    collection_of,
+    collection_row,
+    segment_of_row,
+    segment_row,
+)
 from milvine.catalog.sums import SummedRows, store_sums, wrong
 from milvine.catalog.tables import COLLECTIONS, METADATA, PARTITIONS, SEGMENTS
-from milvine.errors import CatalogFailed, CatalogFull, CorruptFile, DiskFull, FolderGone, MilvineError
+from milvine.errors import (
+    CatalogFailed,
+    CatalogFull,
+    CorruptFile,
+    DiskFull,
+    FolderGone,
+    MilvineError,
+)
 from milvine.events import CatalogCommitted, Events
 from milvine.limits import DEFAULT_TAG
 from milvine.storage.directory import Identity, identity
@@ -53,7 +67,8 @@ class Catalog:
     """An open catalog.
 
     Raises:
-        CatalogFailed: from every method, when the database refuses; nothing of the transaction remains.
+        CatalogFailed: from every method, when the database refuses; nothing of the transaction
+            remains.
     """
 
     def __init__(self, path: Path, read_only: bool = False, events: Events | None = None) -> None:
@@ -65,12 +80,16 @@ class Catalog:
         self._file = identity(path) if read_only else None
         where = f"file:{path}?mode=ro&uri=true" if read_only else str(path)
         self._engine = create_engine(
-            f"sqlite:///{where}", poolclass=StaticPool, connect_args={"check_same_thread": False, "timeout": 30}
+            f"sqlite:///{where}",
+            poolclass=StaticPool,
+            connect_args={"check_same_thread": False, "timeout": 30},
         )
         event.listen(self._engine, "connect", _read_pragmas if read_only else _durable_pragmas)
         let_go_in_children(self)
         if read_only:  # several reads of one transaction see one state, whoever writes meanwhile
-            event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+            event.listen(
+                self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN")
+            )
         else:
             new = not path.exists()
             with self._transaction() as connection:
@@ -145,7 +164,9 @@ class Catalog:
         return StoredCollection(collection, lsn, partitions, ())
 
     def drop_collection(self, collection_id: int, last_id: int = 0) -> None:
-        """`last_id`: no generated id up to it is given again, though nothing may remember them now."""
+        """`last_id`: no generated id up to it is given again, though nothing may remember
+        them now.
+        """
         with self._change() as connection:
             SummedRows(connection).drop(collection_id)
             drop_keys(connection, collection_id)
@@ -181,7 +202,9 @@ class Catalog:
             rows.delete_ids(SEGMENTS, [*replaced, *(n for edit in edits for n in edit.removed)])
             kept = [record for edit in edits for record in (*edit.added, *edit.changed)]
             rows.insert(SEGMENTS, [segment_row(record) for record in kept])
-            changed = rows.change_collections({edit.collection_id: collection_changes(edit) for edit in edits})
+            changed = rows.change_collections(
+                {edit.collection_id: collection_changes(edit) for edit in edits}
+            )
             rows.settle()
             for edit in edits:
                 store_keys(connection, edit.collection_id, edit.keys)
@@ -192,7 +215,9 @@ class Catalog:
                 self._definitions.append(now["id"], settled(collection_of(now)))
 
     def check(self) -> list[str]:
-        """What is wrong with the catalog itself: its pages, and entries that are not what was written. Sentences."""
+        """What is wrong with the catalog itself: its pages, and entries that are not what was
+        written. Sentences.
+        """
         with self._transaction() as connection:
             found: list[str] = []
             if self._engine.dialect.name == "sqlite":
@@ -213,7 +238,9 @@ class Catalog:
         differing = self._definitions.differing(known)
         last = contents.last_collection_id, contents.last_partition_id
         for what in ids_beyond(*read_files(differing), *last):
-            raise CorruptFile.at(self._place, 0, f"it has lost commits: {what} is defined beside it; {self._cure}")
+            raise CorruptFile.at(
+                self._place, 0, f"it has lost commits: {what} is defined beside it; {self._cure}"
+            )
         self._definitions.replace(known, differing)
 
     def _last(self, connection: Connection, table: Table) -> int:
@@ -240,12 +267,16 @@ class Catalog:
     def drop_indexes(self) -> None:
         """No segment has an index file any more; the settings stay."""
         for stored in self.contents().collections:
-            changed = tuple(record.without_index() for record in stored.segments if record.index_file)
+            changed = tuple(
+                record.without_index() for record in stored.segments if record.index_file
+            )
             if changed:
                 self.apply(Edit(stored.collection.id, changed=changed))
 
     def copy_to(self, path: Path) -> None:
-        """Write the catalog as it is at this moment into a new SQLite file, while others change it."""
+        """Write the catalog as it is at this moment into a new SQLite file, while others
+        change it.
+        """
         connection = self._engine.raw_connection()
         try:
             with closing(connect(path)) as target:
@@ -256,7 +287,9 @@ class Catalog:
             connection.close()
 
     def fill(self, contents: Contents, last_collection_id: int, last_partition_id: int) -> None:
-        """Put `contents` into an empty catalog. Ids up to the two last ones will not be given again."""
+        """Put `contents` into an empty catalog. Ids up to the two last ones will not be given
+        again.
+        """
         with self._transaction() as connection:
             for table, last in ((COLLECTIONS, last_collection_id), (PARTITIONS, last_partition_id)):
                 if last:
@@ -267,7 +300,9 @@ class Catalog:
                     values = {"id": part.id, "collection_id": part.collection_id, "tag": part.tag}
                     connection.execute(insert(PARTITIONS).values(**values))
                 if stored.segments:
-                    connection.execute(insert(SEGMENTS), [segment_row(record) for record in stored.segments])
+                    connection.execute(
+                        insert(SEGMENTS), [segment_row(record) for record in stored.segments]
+                    )
                 store_keys(connection, stored.collection.id, stored.keys)
             raise_facts(connection, contents.durable_lsn, contents.last_id)
             store_sums(connection, [stored.collection.id for stored in contents.collections])
@@ -275,9 +310,17 @@ class Catalog:
 
     def _definition(self, collection_id: int) -> Definition | None:
         with self._transaction() as connection:
-            row = connection.execute(select(COLLECTIONS).where(COLLECTIONS.c.id == collection_id)).first()
-            chosen = select(PARTITIONS).where(PARTITIONS.c.collection_id == collection_id).order_by(PARTITIONS.c.id)
-            partitions = tuple(Partition(p.id, p.collection_id, p.tag) for p in connection.execute(chosen))
+            row = connection.execute(
+                select(COLLECTIONS).where(COLLECTIONS.c.id == collection_id)
+            ).first()
+            chosen = (
+                select(PARTITIONS)
+                .where(PARTITIONS.c.collection_id == collection_id)
+                .order_by(PARTITIONS.c.id)
+            )
+            partitions = tuple(
+                Partition(p.id, p.collection_id, p.tag) for p in connection.execute(chosen)
+            )
         return None if row is None else (collection_of(row._asdict()), partitions)
 
     @contextmanager
@@ -326,13 +369,17 @@ class Catalog:
 
 
 def is_there(path: Path) -> bool:
-    """Whether a catalog was ever made here: a file without tables, as is left when its content is lost, is none."""
+    """Whether a catalog was ever made here: a file without tables, as is left when its content is
+    lost, is none.
+    """
     if not path.exists():
         return False
     try:
         with closing(connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             return bool(
-                connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (COLLECTIONS.name,)).fetchone()
+                connection.execute(
+                    "SELECT 1 FROM sqlite_master WHERE name = ?", (COLLECTIONS.name,)
+                ).fetchone()
             )
     except SQLiteError:
         return True  # damaged: opening it says how

@@ -1,8 +1,10 @@
-"""Checksums of what the catalog says: SQLite has none, and a flipped bit in a count or an LSN would be believed.
+"""Checksums of what the catalog says: SQLite has none, and a flipped bit in a count or an LSN would
+be believed.
 
-Every row has a hash. The sum of a collection is that of its row, its partitions and its segments, modulo 2^64; number 0
-is the sum of the facts. A change takes the hashes of the rows that go from the sum and adds those of the rows that
-come, so it costs what it changes, however much the collection holds, and what was damaged before stays so.
+Every row has a hash. The sum of a collection is that of its row, its partitions and its segments,
+modulo 2^64; number 0 is the sum of the facts. A change takes the hashes of the rows that go from
+the sum and adds those of the rows that come, so it costs what it changes, however much the
+collection holds, and what was damaged before stays so.
 """
 
 from __future__ import annotations
@@ -13,7 +15,18 @@ from hashlib import blake2b
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Table, bindparam, delete, insert, inspect, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Table,
+    bindparam,
+    delete,
+    insert,
+    inspect,
+    select,
+    update,
+)
 
 from milvine.catalog.old_sums import forget_old, wrong_of_old
 from milvine.catalog.rows import Row
@@ -22,7 +35,9 @@ from milvine.catalog.tables import COLLECTIONS, FACTS, PARTITIONS, SEGMENTS, SUM
 _FACTS = 0
 _AT_ONCE = 5000  # ids in one statement: databases have a bound
 _SOME_SUMS = select(SUMS).where(SUMS.c.collection_id.in_(bindparam("of", expanding=True)))
-_SET_SUM = update(SUMS).where(SUMS.c.collection_id == bindparam("of")).values(value=bindparam("sum"))
+_SET_SUM = (
+    update(SUMS).where(SUMS.c.collection_id == bindparam("of")).values(value=bindparam("sum"))
+)
 """Made once: to build a statement takes longer than to run it."""
 
 
@@ -102,7 +117,9 @@ class SummedRows:
         if fresh:
             store_sums(self._connection, fresh)
 
-    def _count(self, table: Table, rows: Iterable[Mapping[str, Any] | RowMapping], sign: int) -> None:
+    def _count(
+        self, table: Table, rows: Iterable[Mapping[str, Any] | RowMapping], sign: int
+    ) -> None:
         columns = [column.name for column in table.columns]
         for row in rows:
             self._changes[row[_owner(table)]] += sign * _hash(table, map(row.get, columns))
@@ -126,7 +143,9 @@ def wrong(connection: Connection) -> list[str]:
         totals = _totals(connection)
         known = connection.execute(select(SUMS)).all()
         found |= {row.collection_id for row in known if totals.get(row.collection_id) != row.value}
-    whose = (f"of collection {n}" if n else "of the durable LSN and the last id" for n in sorted(found))
+    whose = (
+        f"of collection {n}" if n else "of the durable LSN and the last id" for n in sorted(found)
+    )
     return [f"the entries {what} are not what was written" for what in whose]
 
 

@@ -9,7 +9,10 @@ METADATA = MetaData()
 _BIG: TypeEngine[int] = BigInteger().with_variant(Integer, "sqlite")
 
 FACTS = Table(
-    "facts", METADATA, Column("key", String(64), primary_key=True), Column("value", BigInteger, nullable=False)
+    "facts",
+    METADATA,
+    Column("key", String(64), primary_key=True),
+    Column("value", BigInteger, nullable=False),
 )
 
 COLLECTIONS = Table(
@@ -59,7 +62,8 @@ INSERT_KEYS = Table(
     "insert_keys",
     METADATA,
     Column("collection_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("total", BigInteger, primary_key=True, autoincrement=False),  # keys of the collection up to this row's last
+    # Keys of the collection up to this row's last.
+    Column("total", BigInteger, primary_key=True, autoincrement=False),
     Column("packed", LargeBinary, nullable=False),
 )
 

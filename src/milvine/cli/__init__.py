@@ -59,7 +59,11 @@ def _refused(error: OSError) -> int:
     """A command that could not say what it was asked fails in one sentence. A reader who has
     read enough needs none."""
     if not isinstance(error, BrokenPipeError):
-        what = str(error) if error.filename else f"cannot write to standard output or error: {error.strerror}"
+        what = (
+            str(error)
+            if error.filename
+            else f"cannot write to standard output or error: {error.strerror}"
+        )
         print(f"milvine: {what}", file=sys.stderr)
         unwritten()
     return 1

@@ -20,16 +20,24 @@ if TYPE_CHECKING:
 
 
 def backup(
-    folder: Annotated[Path, typer.Argument(help="Data folder, or with --list the folder of backups.")],
-    destination: Annotated[Path | None, typer.Argument(help="Folder of backups; each gets a folder in it.")] = None,
-    link: Annotated[bool, typer.Option(help="Share files with the database by hard link instead of copying.")] = False,
+    folder: Annotated[
+        Path, typer.Argument(help="Data folder, or with --list the folder of backups.")
+    ],
+    destination: Annotated[
+        Path | None, typer.Argument(help="Folder of backups; each gets a folder in it.")
+    ] = None,
+    link: Annotated[
+        bool, typer.Option(help="Share files with the database by hard link instead of copying.")
+    ] = False,
     indexes: Annotated[bool, typer.Option(help="Copy index files as well.")] = True,
     list_: Annotated[bool, typer.Option("--list", help="List the backups in a folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     config: ConfigFile = None,
     log: LogFolder = None,
 ) -> None:
-    """Back up a data folder while the database is in use. What an earlier backup there has is not copied again."""
+    """Back up a data folder while the database is in use. What an earlier backup there has is not
+    copied again.
+    """
     from milvine.care.backup import backup as make
     from milvine.care.manifest import backups
 
@@ -55,7 +63,7 @@ def backup(
 
 def _line(manifest: Manifest) -> str:
     return (
-        f"{manifest.folder}: {manifest.made}, {manifest.collections} collections, {manifest.rows} rows in segments, "
-        f"{manifest.log_records} log records, {len(manifest.files)} files of {manifest.bytes / MIB:.1f} MiB, "
-        f"{manifest.new_bytes / MIB:.1f} MiB of them new"
+        f"{manifest.folder}: {manifest.made}, {manifest.collections} collections, {manifest.rows}"
+        f" rows in segments, {manifest.log_records} log records, {len(manifest.files)} files of"
+        f" {manifest.bytes / MIB:.1f} MiB, {manifest.new_bytes / MIB:.1f} MiB of them new"
     )

@@ -13,7 +13,8 @@ from typing import Annotated
 
 import typer
 
-_BENDS_BLAS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # they make every figure about another machine
+# They make every figure about another machine.
+_BENDS_BLAS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
 class BenchKind(str, Enum):
@@ -28,19 +29,34 @@ class BenchMetric(str, Enum):
 
 
 def bench(
-    rows: Annotated[int | None, typer.Option(min=1000, help="Rows of the set.", show_default="100000")] = None,
+    rows: Annotated[
+        int | None, typer.Option(min=1000, help="Rows of the set.", show_default="100000")
+    ] = None,
     queries: Annotated[int, typer.Option(min=10, help="Rows held out to search for.")] = 1000,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds that contenders take turns in; medians are told.")] = 5,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Rounds that contenders take turns in; medians are told.")
+    ] = 5,
     seconds: Annotated[float, typer.Option(min=0.05, help="Of each measurement in a round.")] = 2.0,
-    kinds: Annotated[list[BenchKind] | None, typer.Option(help="Once for each.", show_default="all")] = None,
+    kinds: Annotated[
+        list[BenchKind] | None, typer.Option(help="Once for each.", show_default="all")
+    ] = None,
     vectors: Annotated[
-        Path | None, typer.Option(help="Your vectors, a .npy file of floats.", show_default="clustered, 128 wide")
+        Path | None,
+        typer.Option(
+            help="Your vectors, a .npy file of floats.", show_default="clustered, 128 wide"
+        ),
     ] = None,
     metric: Annotated[BenchMetric, typer.Option(help="For your vectors.")] = BenchMetric.l2,
-    threads: Annotated[int | None, typer.Option(min=1, help="Of builds and batches.", show_default="cores")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the JSON and the picture.")] = Path("milvine-bench"),
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Of builds and batches.", show_default="cores")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the JSON and the picture.")] = Path(
+        "milvine-bench"
+    ),
 ) -> None:
-    """Measure raw faiss, Milvine embedded and its server in turns: recall, rates, latency, CPU, ingest, builds."""
+    """Measure raw faiss, Milvine embedded and its server in turns: recall, rates, latency, CPU,
+    ingest, builds.
+    """
     with _plain_environment(), _ends_in_order():
         _measure(rows, queries, rounds, seconds, kinds, vectors, metric, threads, out)
 
@@ -66,7 +82,10 @@ def _measure(
     from milvine.types import MetricType
 
     plan = Plan(
-        threads or os.cpu_count() or 1, rounds, seconds, kinds=tuple(k.value for k in kinds or ()) or tuple(KINDS)
+        threads or os.cpu_count() or 1,
+        rounds,
+        seconds,
+        kinds=tuple(k.value for k in kinds or ()) or tuple(KINDS),
     )
     try:
         data = (

@@ -14,7 +14,9 @@ from milvine.config import ALL, Configuration, Key
 from milvine.errors import MilvineError
 from milvine.redaction import as_shown
 
-config = typer.Typer(help="Show and check the configuration.", no_args_is_help=True, rich_markup_mode=None)
+config = typer.Typer(
+    help="Show and check the configuration.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 @config.command()
@@ -23,15 +25,24 @@ def show(
         Path | None, typer.Option(help="A 1.x server_config.yaml.", show_default="$MILVINE_CONFIG")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Data folder, which keeps settings as well.", show_default="storage.path")
+        Path | None,
+        typer.Option(
+            help="Data folder, which keeps settings as well.", show_default="storage.path"
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
 ) -> None:
-    """Print every key with its value, where that comes from, and whether it can change while the server runs."""
+    """Print every key with its value, where that comes from, and whether it can change while the
+    server runs.
+    """
     found = _configured(config, data)
     rows = [_row(key, found) for key in ALL]
     if as_json:
-        print(json.dumps({row["key"]: {k: v for k, v in row.items() if k != "key"} for row in rows}, indent=2))
+        print(
+            json.dumps(
+                {row["key"]: {k: v for k, v in row.items() if k != "key"} for row in rows}, indent=2
+            )
+        )
     else:
         _print_table(rows)
     _tell(found)
@@ -39,7 +50,9 @@ def show(
 
 @config.command()
 def check(file: Annotated[Path, typer.Argument(help="A 1.x server_config.yaml.")]) -> None:
-    """Read a file as `milvine serve` would, with the environment; ends with 1 when the server would not start."""
+    """Read a file as `milvine serve` would, with the environment; ends with 1 when the server would
+    not start.
+    """
     found = _configured(file)
     _tell(found)
     print(f"{file} is fine")
@@ -75,7 +88,13 @@ def _print_table(rows: list[dict[str, str]]) -> None:
     lines = [("KEY", "VALUE", "FROM", "SET", "MEANING")]
     for row in rows:
         value = row["value"] or '""'
-        lines.append((row["key"], value, row["where"] or row["source"], row["set_config"], row["meaning"]))
+        lines.append(
+            (row["key"], value, row["where"] or row["source"], row["set_config"], row["meaning"])
+        )
     widths = [min(max(len(line[column]) for line in lines), 60) for column in range(4)]
     for line in lines:
-        print("  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[4]]).rstrip())
+        print(
+            "  ".join(
+                [*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[4]]
+            ).rstrip()
+        )

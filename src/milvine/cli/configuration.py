@@ -1,4 +1,6 @@
-"""Flags, environment and file, put together. This is the only place that reads the environment for settings."""
+"""Flags, environment and file, put together. This is the only place that reads the environment for
+settings.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,8 @@ def configure(
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> Configuration:
-    """The values of all keys: flags (by key) win over the environment, that over the file, that over what the data
-    folder keeps (`settings.yaml`), that over the defaults.
+    """The values of all keys: flags (by key) win over the environment, that over the file, that
+    over what the data folder keeps (`settings.yaml`), that over the defaults.
 
     Defaults that would take more memory than there is are made smaller, and a notice says which.
 
@@ -39,7 +41,8 @@ def configure(
         folder: the data folder; when None, the one that `storage.path` names.
 
     Raises:
-        IllegalArgument: a file cannot be read, is for another version, or a value is malformed or out of range.
+        IllegalArgument: a file cannot be read, is for another version, or a value is malformed or
+            out of range.
     """
     environment = os.environ if environment is None else environment
     file = file or (Path(environment[FILE_VARIABLE]) if environment.get(FILE_VARIABLE) else None)
@@ -52,18 +55,25 @@ def configure(
     given = resolve(sources, file)
     root = (folder or Path(given.values["storage.path"].text)).absolute()
     found = with_kept(given, root, *sources).with_path(str(root))
-    return bounded(replace(found, notices=(*notices, *found.notices, *_idle(found))), memory_limit())
+    return bounded(
+        replace(found, notices=(*notices, *found.notices, *_idle(found))), memory_limit()
+    )
 
 
 def catalog_of(folder: Path, file: Path | None) -> str:
-    """The `general.meta_uri` to look at a data folder with: the one configured where its catalog is in PostgreSQL.
+    """The `general.meta_uri` to look at a data folder with: the one configured where its catalog is
+    in PostgreSQL.
 
     Raises:
         IllegalArgument: as `configure`.
     """
     from milvine.catalog.place import IN_FOLDER, NOTE
 
-    return configure(file=file, folder=folder).settings.meta_uri if (folder / NOTE).exists() else IN_FOLDER
+    return (
+        configure(file=file, folder=folder).settings.meta_uri
+        if (folder / NOTE).exists()
+        else IN_FOLDER
+    )
 
 
 def kept_findings(folder: Path) -> list[Finding]:
@@ -76,7 +86,8 @@ def kept_findings(folder: Path) -> list[Finding]:
 
 
 def log_of(folder: Path, file: Path | None, given: Path | None) -> Path | None:
-    """Where to look for the log of a data folder when it is not where that says: `given`, or the configured `wal.path`.
+    """Where to look for the log of a data folder when it is not where that says: `given`, or the
+    configured `wal.path`.
 
     Raises:
         IllegalArgument: as `configure`.
@@ -85,7 +96,11 @@ def log_of(folder: Path, file: Path | None, given: Path | None) -> Path | None:
 
     if given is not None:
         return given.absolute()
-    wanted = configure(file=file, folder=folder).settings.wal_path if (folder / LOG_NOTE).exists() else ""
+    wanted = (
+        configure(file=file, folder=folder).settings.wal_path
+        if (folder / LOG_NOTE).exists()
+        else ""
+    )
     return Path(wanted) if wanted else None
 
 
@@ -105,18 +120,30 @@ def pairs(words: list[str]) -> dict[str, Given]:
         name, equals, value = word.partition("=")
         if not equals or name not in BY_NAME:
             clause = hint(name)
-            raise IllegalArgument(f"Invalid --set {name}. Expected KEY=VALUE{f' ({clause})' if clause else ''}")
+            raise IllegalArgument(
+                f"Invalid --set {name}. Expected KEY=VALUE{f' ({clause})' if clause else ''}"
+            )
         found[name] = flag("--set", value)
     return found
 
 
 def _variables(environment: Mapping[str, str]) -> tuple[dict[str, Given], list[str]]:
-    found = {key: Given(environment[v], Origin(ENVIRONMENT, v)) for v, key in VARIABLES.items() if v in environment}
+    found = {
+        key: Given(environment[v], Origin(ENVIRONMENT, v))
+        for v, key in VARIABLES.items()
+        if v in environment
+    }
     strange = sorted(v for v in environment if v.startswith(_SECTIONS) and v not in VARIABLES)
-    return found, [f"Unknown variables of the environment are ignored: {', '.join(strange)}"] if strange else []
+    return found, [
+        f"Unknown variables of the environment are ignored: {', '.join(strange)}"
+    ] if strange else []
 
 
 def _idle(found: Configuration) -> list[str]:
     """Keys that were given and do nothing here, in one sentence."""
-    names = [name for name, value in found.values.items() if value.origin.kind != DEFAULT and BY_NAME[name].idle]
+    names = [
+        name
+        for name, value in found.values.items()
+        if value.origin.kind != DEFAULT and BY_NAME[name].idle
+    ]
     return [f"Accepted, and without effect in Milvine: {', '.join(names)}"] if names else []

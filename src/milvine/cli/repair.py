@@ -18,19 +18,28 @@ _NOT_REPAIRED, _COULD_NOT = 1, 2
 
 def repair(
     folder: Annotated[Path, typer.Argument(help="Data folder. No server may be running on it.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do it, instead of only saying what would be done.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do it, instead of only saying what would be done.")
+    ] = False,
     skip_log_damage: Annotated[
-        bool, typer.Option("--skip-log-damage", help="Use the log's records behind damaged ones as well.")
+        bool,
+        typer.Option(
+            "--skip-log-damage", help="Use the log's records behind damaged ones as well."
+        ),
     ] = False,
     ignore_format: Annotated[
-        bool, typer.Option("--ignore-format", help="Go on though FORMAT says that a newer Milvine wrote the folder.")
+        bool,
+        typer.Option(
+            "--ignore-format",
+            help="Go on though FORMAT says that a newer Milvine wrote the folder.",
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     config: ConfigFile = None,
     log: LogFolder = None,
 ) -> None:
-    """Rebuild what is lost, set aside what is broken, delete nothing. Ends with 0 when nothing is left to do, 1 when a
-    plan waits for --yes, 2 when it could not be repaired."""
+    """Rebuild what is lost, set aside what is broken, delete nothing. Ends with 0 when nothing is
+    left to do, 1 when a plan waits for --yes, 2 when it could not be repaired."""
     from milvine.care.repair import repair as mend
     from milvine.care.repair import summary
     from milvine.care.verify import verify

@@ -44,9 +44,12 @@ _PORT = {"min": 0, "max": 65535}
 
 
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")
+    ] = None,
     port: Annotated[
-        int | None, typer.Option(**_PORT, help="gRPC port; 0 takes a free one.", show_default="19530")
+        int | None,
+        typer.Option(**_PORT, help="gRPC port; 0 takes a free one.", show_default="19530"),
     ] = None,
     http_port: Annotated[
         int | None,
@@ -58,23 +61,31 @@ def serve(
     config: Annotated[
         Path | None,
         typer.Option(
-            help="A 1.x server_config.yaml. Flags and environment win over it.", show_default="$MILVINE_CONFIG"
+            help="A 1.x server_config.yaml. Flags and environment win over it.",
+            show_default="$MILVINE_CONFIG",
         ),
     ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key, such as cache.cache_size=2GB.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any key, such as cache.cache_size=2GB."),
     ] = None,
     tls_cert: Annotated[
         Path | None, typer.Option(help="PEM file: the server's certificate. TLS alone is served.")
     ] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="PEM file: the key of that certificate.")] = None,
-    tls_client_ca: Annotated[
-        Path | None, typer.Option(help="PEM file: who signs the certificates that clients must have.")
+    tls_key: Annotated[
+        Path | None, typer.Option(help="PEM file: the key of that certificate.")
     ] = None,
-    tokens: Annotated[Path | None, typer.Option(help="File of the tokens that clients must show.")] = None,
+    tls_client_ca: Annotated[
+        Path | None,
+        typer.Option(help="PEM file: who signs the certificates that clients must have."),
+    ] = None,
+    tokens: Annotated[
+        Path | None, typer.Option(help="File of the tokens that clients must show.")
+    ] = None,
     door: Annotated[DoorChoice | None, typer.Option(help="Which gRPC server answers.")] = None,
     report_version: Annotated[
-        str | None, typer.Option(help="Version told to clients, which check it.", show_default="1.1.1")
+        str | None,
+        typer.Option(help="Version told to clients, which check it.", show_default="1.1.1"),
     ] = None,
     log_level: Annotated[
         LogLevel | None, typer.Option(help="Least level that is logged.", show_default="warning")
@@ -107,14 +118,16 @@ def _absolute(path: Path | None) -> str | None:
 
 
 def _run(configuration: Configuration) -> None:
-    from milvine.logs import set_up_logging  # here as below, so that --help and `version` need not wait for numpy
+    # Here as below, so that --help and `version` need not wait for numpy.
+    from milvine.logs import set_up_logging
 
     stops = StopSignals()
     settings, folder = configuration.settings, Path(configuration.values["storage.path"].text)
     listener = set_up_logging(settings)
     for notice in configuration.notices:
         _LOGGER.warning("%s", notice)
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what grpcio's core says on stderr, milvine says in its own words
+    # What grpcio's core says on stderr, milvine says in its own words.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from milvine.server.app import Server  # this waits for faiss
 
     server = Server.start(folder, settings, Events(listener), configuration)
@@ -132,8 +145,11 @@ def _run(configuration: Configuration) -> None:
 def _say_ready(line: str) -> None:
     try:
         write_now(line)
-    except OSError as error:  # whoever waits for the line is gone, or the disk of its file is full: clients come anyhow
-        _LOGGER.warning("standard output cannot be written (%s), so this is said here: %s", error.strerror, line)
+    except OSError as error:
+        # Whoever waits for the line is gone, or the disk of its file is full: clients come anyhow.
+        _LOGGER.warning(
+            "standard output cannot be written (%s), so this is said here: %s", error.strerror, line
+        )
 
 
 def _until_told(stops: StopSignals, server: Server) -> bool:

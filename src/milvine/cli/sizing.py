@@ -17,21 +17,26 @@ if TYPE_CHECKING:
 
 _KIB = 1024.0
 _WHY = (
-    "Milvus 1.x holds a second copy of the vectors in each index file; here HNSW, RNSG and PQ, SQ8 share or leave\n"
-    "them, IVF_FLAT and ANNOY excepted. Its tool counts neither ids nor insertion numbers, and knows no graph or tree."
+    "Milvus 1.x holds a second copy of the vectors in each index file; here HNSW, RNSG and PQ, SQ8"
+    " share or leave\nthem, IVF_FLAT and ANNOY excepted. Its tool counts neither ids nor insertion"
+    " numbers, and knows no graph or tree."
 )
 
 
 def sizing(
     vectors: Annotated[int, typer.Option("--vectors", "-n", help="Rows.")],
-    dimension: Annotated[int, typer.Option("--dimension", "-d", help="Of the vectors; bits of binary ones.")],
+    dimension: Annotated[
+        int, typer.Option("--dimension", "-d", help="Of the vectors; bits of binary ones.")
+    ],
     index_type: Annotated[
         str, typer.Option(help="FLAT, IVF_FLAT, IVF_SQ8, IVF_PQ, HNSW, RNSG, ANNOY, IVF_PQFS, ...")
     ] = "FLAT",
     metric: Annotated[str, typer.Option(help="L2, IP, or a binary one such as HAMMING.")] = "L2",
     index_file_size: Annotated[int, typer.Option(help="Target size of a segment in MB.")] = 1024,
     nlist: Annotated[int, typer.Option(help="IVF types.")] = 1024,
-    m: Annotated[int | None, typer.Option("--m", help="IVF_PQ (needed), IVF_PQFS.", show_default=False)] = None,
+    m: Annotated[
+        int | None, typer.Option("--m", help="IVF_PQ (needed), IVF_PQFS.", show_default=False)
+    ] = None,
     nbits: Annotated[int, typer.Option(help="IVF_PQ.")] = 8,
     links: Annotated[int, typer.Option("--M", help="HNSW, HNSW_SQ8.")] = 16,
     ef_construction: Annotated[
@@ -43,11 +48,15 @@ def sizing(
     search_length: Annotated[int, typer.Option(help="RNSG.")] = 50,
     candidate_pool_size: Annotated[int, typer.Option(help="RNSG.")] = 300,
     rows_per_insert: Annotated[int, typer.Option(help="Rows that one insert brings.")] = 1000,
-    ascending_ids: Annotated[bool, typer.Option(help="Whether ids grow with every row, as generated ones do.")] = True,
+    ascending_ids: Annotated[
+        bool, typer.Option(help="Whether ids grow with every row, as generated ones do.")
+    ] = True,
     search_threads: Annotated[int, typer.Option(help="Searches that run at the same time.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Bytes, as one JSON object.")] = False,
 ) -> None:
-    """Say how much memory and disk a collection takes, and what the sizing tool of Milvus 1.x said."""
+    """Say how much memory and disk a collection takes, and what the sizing tool of Milvus
+    1.x said.
+    """
     every = {
         "nlist": nlist,
         "m": m,
@@ -85,14 +94,19 @@ def _estimate(index_type: str, metric: str, params: dict[str, Any], **load: Any)
     from milvine.sizing.shape import Load
     from milvine.types import IndexType, MetricType
 
-    if index_type.upper() not in IndexType.__members__ or IndexType[index_type.upper()] not in BUILD_RANGES:
+    if (
+        index_type.upper() not in IndexType.__members__
+        or IndexType[index_type.upper()] not in BUILD_RANGES
+    ):
         known = ", ".join(kind.name for kind in BUILD_RANGES)
         raise IllegalIndexType(f"Invalid index type: {index_type}. Expected one of {known}")
     if metric.upper() not in MetricType.__members__ or not MetricType[metric.upper()]:
         known = ", ".join(kind.name for kind in MetricType if kind)
         raise IllegalMetricType(f"Invalid metric: {metric}. Expected one of {known}")
     kind = IndexType[index_type.upper()]
-    keys = {bounds.key for bounds in BUILD_RANGES[kind]} | ({"m"} if kind in WITH_SUBSPACES else set())
+    keys = {bounds.key for bounds in BUILD_RANGES[kind]} | (
+        {"m"} if kind in WITH_SUBSPACES else set()
+    )
     mine = {key: value for key, value in params.items() if key in keys}
     return estimate(Load(metric=MetricType[metric.upper()], index_type=kind, params=mine, **load))
 
@@ -111,15 +125,29 @@ def _lines(found: Estimate) -> Iterator[str]:
 
     load, memory, disk = found.load, found.memory, found.disk
     params = "".join(f" {key}={value}" for key, value in load.params.items())
-    yield f"{load.vectors:,} vectors of {load.dimension} dimensions, {load.metric.name}, {load.index_type.name}{params}"
-    yield f"{found.segments:,} segments of up to {load.index_file_size_mb} MB, {found.indexed_segments:,} with an index"
+    yield (
+        f"{load.vectors:,} vectors of {load.dimension} dimensions, {load.metric.name},"
+        f" {load.index_type.name}{params}"
+    )
+    yield (
+        f"{found.segments:,} segments of up to {load.index_file_size_mb} MB,"
+        f" {found.indexed_segments:,} with an index"
+    )
     yield ""
     yield "memory, beside the process itself"
     yield _line("searched, at full speed", memory.searched, "keep this much free")
-    yield _line("  page cache", memory.mapped_searched, "pages of files; given up under pressure, read again")
+    yield _line(
+        "  page cache",
+        memory.mapped_searched,
+        "pages of files; given up under pressure, read again",
+    )
     yield _line("  allocated by open indexes", memory.indexes)
     yield _line("  allocated by searches", memory.searching)
-    yield _line("all loaded (load_collection)", memory.loaded, "vectors and ids that only hits need included")
+    yield _line(
+        "all loaded (load_collection)",
+        memory.loaded,
+        "vectors and ids that only hits need included",
+    )
     yield _line("unflushed rows", memory.unflushed, "while inserting")
     yield _line("the process itself", PROCESS_BYTES, "about")
     yield ""

@@ -12,7 +12,11 @@ import signal
 import socket
 import threading
 
-_ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
+_ENDING = tuple(
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK")
+    if hasattr(signal, name)
+)
 _BY_SIGNAL = 128  # what shells add to the number of the signal that ended a process
 
 

@@ -1,4 +1,6 @@
-"""The standard streams of a command: closed ones are opened on nothing, and what cannot be written is said once."""
+"""The standard streams of a command: closed ones are opened on nothing, and what cannot be written
+is said once.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`milvine token`: make, list and revoke the tokens of a server. It reads its file anew, so that all act at once."""
+"""`milvine token`: make, list and revoke the tokens of a server. It reads its file anew, so that
+all act at once.
+"""
 
 from __future__ import annotations
 
@@ -32,23 +34,34 @@ class RoleChoice(str, Enum):
 
 
 _Tokens = Annotated[
-    Path | None, typer.Option("--tokens", help="The file of the tokens.", show_default="network.tokens_file")
+    Path | None,
+    typer.Option("--tokens", help="The file of the tokens.", show_default="network.tokens_file"),
 ]
-_Config = Annotated[Path | None, typer.Option(help="A server_config.yaml.", show_default="$MILVINE_CONFIG")]
+_Config = Annotated[
+    Path | None, typer.Option(help="A server_config.yaml.", show_default="$MILVINE_CONFIG")
+]
 
 
 @token.command()
 def create(
-    name: Annotated[str, typer.Option(help="Whose it is: letters, digits, dots, _, @ or -, at most 64.")],
-    role: Annotated[RoleChoice, typer.Option(help="What it allows. Each allows what the ones before it do.")],
-    expires: Annotated[str | None, typer.Option(help="After so long: 90m, 12h or 30d.", show_default="never")] = None,
+    name: Annotated[
+        str, typer.Option(help="Whose it is: letters, digits, dots, _, @ or -, at most 64.")
+    ],
+    role: Annotated[
+        RoleChoice, typer.Option(help="What it allows. Each allows what the ones before it do.")
+    ],
+    expires: Annotated[
+        str | None, typer.Option(help="After so long: 90m, 12h or 30d.", show_default="never")
+    ] = None,
     tokens_file: _Tokens = None,
     config: _Config = None,
 ) -> None:
     """Make a token and print it. It is shown this once: the file keeps its hash alone."""
     from milvine.server.security import tokens
 
-    made = _told(lambda: tokens.create(_file(tokens_file, config), name, role.value, _until(expires)))
+    made = _told(
+        lambda: tokens.create(_file(tokens_file, config), name, role.value, _until(expires))
+    )
     print(made)
 
 
@@ -64,7 +77,9 @@ def list_(tokens_file: _Tokens = None, config: _Config = None) -> None:
         lines.append((entry.name, entry.role, entry.created, until))
     widths = [max(len(line[column]) for line in lines) for column in range(4)]
     for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        )
 
 
 @token.command()
@@ -83,7 +98,9 @@ def revoke(
 def _file(given: Path | None, config: Path | None) -> Path:
     named = str(given) if given else configure(file=config).settings.tokens_file
     if not named:
-        raise IllegalArgument("Which file of tokens? Name it with --tokens FILE, or set network.tokens_file")
+        raise IllegalArgument(
+            "Which file of tokens? Name it with --tokens FILE, or set network.tokens_file"
+        )
     return Path(named).absolute()
 
 
@@ -92,7 +109,9 @@ def _until(expires: str | None) -> datetime | None:
         return None
     match = re.fullmatch(r"([0-9]{1,6})([mhd])", expires)
     if match is None or match[1].strip("0") == "":
-        raise IllegalArgument(f"Invalid --expires {expires}. Expected minutes, hours or days: 90m, 12h or 30d")
+        raise IllegalArgument(
+            f"Invalid --expires {expires}. Expected minutes, hours or days: 90m, 12h or 30d"
+        )
     return datetime.now(timezone.utc) + timedelta(minutes=int(match[1]) * _UNITS[match[2]])
 
 

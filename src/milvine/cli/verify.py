@@ -21,13 +21,15 @@ _DAMAGED, _COULD_NOT_LOOK = 1, 2
 def verify(
     folder: Annotated[Path, typer.Argument(help="Data folder. A server may be running on it.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    rate: Annotated[float | None, typer.Option(help="Read at most so many MiB a second.", min=0.1)] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Read at most so many MiB a second.", min=0.1)
+    ] = None,
     indexes: Annotated[bool, typer.Option(help="Open every index and count its rows.")] = True,
     config: ConfigFile = None,
     log: LogFolder = None,
 ) -> None:
-    """Check a data folder and change nothing. Ends with 0 when it is clean, 1 when something is damaged, 2 when it
-    could not be looked at."""
+    """Check a data folder and change nothing. Ends with 0 when it is clean, 1 when something is
+    damaged, 2 when it could not be looked at."""
     from milvine.care.verify import verify as look
 
     try:

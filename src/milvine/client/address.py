@@ -1,4 +1,6 @@
-"""Where the database is: a server's host and port, or a folder of this machine (specification 5.2)."""
+"""Where the database is: a server's host and port, or a folder of this machine
+(specification 5.2).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,10 @@ from milvine.client.exceptions import ParamError
 from milvine.redaction import without_secrets
 
 _HOST, _PORT, _HTTP_PORT = "127.0.0.1", 19530, 19121
-_INCOMPLETE = "Param is not complete. Please invoke as follow:\n\t(host = ${HOST}, port = ${PORT})\n\t(uri = ${URI})\n"
+_INCOMPLETE = (
+    "Param is not complete. Please invoke as follow:\n\t(host = ${HOST}, port = ${PORT})\n\t(uri ="
+    " ${URI})\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +59,13 @@ class FolderAddress:
         return str(self.folder)
 
 
-def parse_address(host: Any = None, port: Any = None, uri: Any = None) -> ServerAddress | FolderAddress:
+def parse_address(
+    host: Any = None, port: Any = None, uri: Any = None
+) -> ServerAddress | FolderAddress:
     """The address that the arguments of the constructor name; `host` wins over `uri`.
 
-    `uri` is `file:///path` for a folder; with any other scheme, as in `tcp://host:port`, only host and port count here.
+    `uri` is `file:///path` for a folder; with any other scheme, as in `tcp://host:port`, only host
+    and port count here.
 
     Raises:
         ParamError: a port without a host, an illegal host, port or uri.
@@ -71,8 +79,11 @@ def parse_address(host: Any = None, port: Any = None, uri: Any = None) -> Server
     return _parse_uri(uri)
 
 
-def parse_http_address(host: Any = None, port: Any = None, uri: Any = None) -> HttpAddress | FolderAddress:
-    """As `parse_address`, for `handler="HTTP"`: port 19121 if left out, https for an https uri or the port 443.
+def parse_http_address(
+    host: Any = None, port: Any = None, uri: Any = None
+) -> HttpAddress | FolderAddress:
+    """As `parse_address`, for `handler="HTTP"`: port 19121 if left out, https for an https uri or
+    the port 443.
 
     Raises:
         ParamError: as `parse_address`.
@@ -133,14 +144,21 @@ def _parse_uri(uri: Any) -> ServerAddress | FolderAddress:
         return _folder(uri, parts)
     if not host or port is None:
         raise ParamError(
-            f"uri is illegal: {without_secrets(uri)!r} has no host or no port. Expected tcp://host:port or file:///path"
+            f"uri is illegal: {without_secrets(uri)!r} has no host or no port. Expected"
+            " tcp://host:port or file:///path"
         )
     return _server(host, port)
 
 
 def _folder(uri: str, parts: SplitResult) -> FolderAddress:
-    if parts.netloc not in ("", "localhost") or not parts.path.strip("/") or parts.query or parts.fragment:
+    if (
+        parts.netloc not in ("", "localhost")
+        or not parts.path.strip("/")
+        or parts.query
+        or parts.fragment
+    ):
         raise ParamError(
-            f"uri is illegal: {without_secrets(uri)!r} names no folder of this machine. Expected file:///path"
+            f"uri is illegal: {without_secrets(uri)!r} names no folder of this machine. Expected"
+            " file:///path"
         )
     return FolderAddress(Path(url2pathname(parts.path)))

@@ -1,7 +1,7 @@
 """Sending an insert again whose reply was lost, so that it is stored once.
 
-Only a server that remembers the keys of inserts is asked again; one of 1.x would store the rows twice, and its caller
-is told that no reply came, as ever.
+Only a server that remembers the keys of inserts is asked again; one of 1.x would store the rows
+twice, and its caller is told that no reply came, as ever.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from milvine.client.transports import Transport, TransportFailed
 from milvine.wire import packed, schema
 
 _PAUSES = (0.1, 0.4, 1.6)
-"""Seconds before each attempt after the first. The transport waits too, for a server that is being started again."""
+"""Seconds before each attempt after the first. The transport waits too, for a server that is being
+started again.
+"""
 _FEATURES = requests.command(packed.FEATURES)
 _FEATURES_SECONDS = 5.0
 
 
 def insert(transport: Transport, request: bytes, timeout: float | None) -> bytes:
-    """The reply to Insert. `request` has an idempotency key; `timeout` (seconds) bounds all attempts together.
+    """The reply to Insert. `request` has an idempotency key; `timeout` (seconds) bounds all
+    attempts together.
 
     Raises:
         TransportFailed: no reply: of the first attempt, where the others found nobody.

@@ -1,4 +1,6 @@
-"""`AsyncMilvus`: the methods of `Milvus` as coroutines. Each call is the same call, made by a thread of the client."""
+"""`AsyncMilvus`: the methods of `Milvus` as coroutines. Each call is the same call, made by a
+thread of the client.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +33,16 @@ def _awaitable(
     async def call(self: AsyncMilvus, /, *args: P.args, **kwargs: P.kwargs) -> R:
         if kwargs.get("_async") or kwargs.get("_callback"):
             raise ParamError("_async and _callback are for Milvus. Await the call instead")
-        deadline = Deadline(timeout.of(args, kwargs))  # it may have to wait for a thread, and to connect
+        # It may have to wait for a thread, and to connect.
+        deadline = Deadline(timeout.of(args, kwargs))
 
         def work() -> R:
             milvus, left = self._connected(deadline), deadline.left()
-            return method(milvus, *args, **kwargs) if left is None else timeout.cut(left, method, milvus, args, kwargs)
+            return (
+                method(milvus, *args, **kwargs)
+                if left is None
+                else timeout.cut(left, method, milvus, args, kwargs)
+            )
 
         return await self._in_thread(work)
 
@@ -54,10 +61,17 @@ class _Timeout:
     def of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> float | None:
         """Seconds; None: no end."""
         given = self._at is not None and self._at < len(args)
-        return checks.seconds(args[self._at or 0] if given else kwargs.get("timeout", self._default))
+        return checks.seconds(
+            args[self._at or 0] if given else kwargs.get("timeout", self._default)
+        )
 
     def cut(
-        self, left: float, method: Callable[..., R], milvus: Milvus, args: Sequence[Any], kwargs: Mapping[str, Any]
+        self,
+        left: float,
+        method: Callable[..., R],
+        milvus: Milvus,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
     ) -> R:
         """The result of the method, which may take the seconds that are left."""
         if self._at is not None and self._at < len(args):
@@ -68,11 +82,12 @@ class _Timeout:
 class AsyncMilvus:
     """A client for asyncio programs.
 
-    Arguments are those of `Milvus`. Nothing is opened before the first call, or before the block of `async with`, which
-    closes the client when it is left. What the constructor of `Milvus` raises is raised there. A forked process needs a
-    client of its own.
+    Arguments are those of `Milvus`. Nothing is opened before the first call, or before the block of
+    `async with`, which closes the client when it is left. What the constructor of `Milvus` raises
+    is raised there. A forked process needs a client of its own.
 
-    Methods, arguments, results and errors are those of `Milvus`. A call whose task is cancelled is made to its end.
+    Methods, arguments, results and errors are those of `Milvus`. A call whose task is cancelled is
+    made to its end.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

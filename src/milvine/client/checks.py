@@ -1,6 +1,8 @@
-"""Arguments of calls, checked before anything is sent (specification 5.5). Each check returns the value to send.
+"""Arguments of calls, checked before anything is sent (specification 5.5). Each check returns the
+value to send.
 
-1.x takes lists only; here numpy arrays of any real dtype, tuples and whatever numpy can read are as good.
+1.x takes lists only; here numpy arrays of any real dtype, tuples and whatever numpy can read are as
+good.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ from milvine.types import Floats, Ids, IndexType, MetricType, Vectors
 _INT64_MAX = (1 << 63) - 1
 _VALUE_CHARACTERS_MAX = 1000  # of an illegal value in a message; a list of ids can be long
 _NOT_2D = (
-    "A vector must be a non-empty, 2-dimensional array and must contain only elements with the float data type "
-    "or the bytes data type."
+    "A vector must be a non-empty, 2-dimensional array and must contain only elements with the"
+    " float data type or the bytes data type."
 )
 _NOT_ROWS = "Invalid vector: Vector must be list-like object"
 _EMPTY_ROW = "Invalid vector: Check if empty-list exists"
@@ -138,7 +140,9 @@ def collections(value: Any) -> list[str]:
 
 
 def schema_of(param: Any) -> tuple[str, int, int, MetricType, dict[str, Any]]:
-    """(collection_name, dimension, index_file_size in MB, metric, surplus keys) of create_collection's dict."""
+    """(collection_name, dimension, index_file_size in MB, metric, surplus keys) of
+    create_collection's dict.
+    """
     if not isinstance(param, dict):
         raise ParamError(f"Param type incorrect, expect {dict} but get {type(param)} instead")
     rest = dict(param)
@@ -186,7 +190,9 @@ def _id_array(value: Any) -> Any:
     try:
         array = _int64s(listed)
         # True is taken for 1. Of many, only those that may be it are looked at.
-        looked_at = listed if len(listed) <= _FEW else [listed[at] for at in (array <= 1).nonzero()[0]]
+        looked_at = (
+            listed if len(listed) <= _FEW else [listed[at] for at in (array <= 1).nonzero()[0]]
+        )
         if _INTS.issuperset(map(type, looked_at)):
             return array
     except TypeError:  # texts, or what is no id
@@ -205,7 +211,9 @@ def _listed_ids(value: Any) -> Any:
     try:
         array = np.asarray(value)
     except Exception as error:  # the library's own: a tensor on another device, for one
-        raise _no_ids(value, f"{type(value).__name__} cannot be read as an array: {error}") from None
+        raise _no_ids(
+            value, f"{type(value).__name__} cannot be read as an array: {error}"
+        ) from None
     if np.ma.is_masked(value):
         raise _no_ids(value, _MASKED)
     if array.dtype.kind in "iu":
@@ -226,15 +234,24 @@ def _int64s_of_kinds(values: Sequence[Any]) -> Ids:
             wrong = next(each for each in values if type(each) is kind)
             raise _no_ids(values, f"{wrong!r} is {kind.__name__}, {_WHOLE}")
     try:
-        return _int64s([int(each) if type(each) is str and each.isdecimal() else index(each) for each in values])
+        return _int64s(
+            [
+                int(each) if type(each) is str and each.isdecimal() else index(each)
+                for each in values
+            ]
+        )
     except OverflowError:
         raise _no_ids(values, _ID_RANGE) from None
-    except (TypeError, ValueError):  # another text, an array of several numbers, a text of too many digits
+    except (
+        TypeError,
+        ValueError,
+    ):  # another text, an array of several numbers, a text of too many digits
         raise _no_ids(values, f"an element is no whole number, {_WHOLE}") from None
 
 
 def vectors(value: Any) -> Vectors:
-    """Rows as float32 (n, dimension), or as uint8 (n, bytes) when they are bytes or a numpy array of uint8; n > 0.
+    """Rows as float32 (n, dimension), or as uint8 (n, bytes) when they are bytes or a numpy array
+    of uint8; n > 0.
 
     Doubles are rounded to float32; those beyond its range become infinite.
 
@@ -303,7 +320,12 @@ def _packed(rows: Any) -> Floats | None:
         for row in rows:
             pack(into, at, *row)
             at += array.strides[0]
-    except (struct.error, OverflowError, TypeError, ValueError):  # no numbers, another length, beyond float32
+    except (
+        struct.error,
+        OverflowError,
+        TypeError,
+        ValueError,
+    ):  # no numbers, another length, beyond float32
         return None
     return array
 
@@ -322,7 +344,11 @@ def _container(value: Any) -> Any:
         if array.dtype != object:
             return array
         value = array.tolist()  # an array or a column of lists, or of bytes
-    if isinstance(value, str | dict | _Buffer) or not hasattr(value, "__getitem__") or not len(value):
+    if (
+        isinstance(value, str | dict | _Buffer)
+        or not hasattr(value, "__getitem__")
+        or not len(value)
+    ):
         raise ParamError(_NOT_2D)
     return value
 
@@ -340,7 +366,9 @@ def _binary(rows: Any) -> Vectors:
 
 def _irregular(rows: Any) -> Exception:
     """What is wrong with rows that numpy could not put into one array."""
-    lengths = [len(row) if hasattr(row, "__len__") and not isinstance(row, str) else None for row in rows]
+    lengths = [
+        len(row) if hasattr(row, "__len__") and not isinstance(row, str) else None for row in rows
+    ]
     if None in lengths:
         return ParamError(_NOT_ROWS)
     if 0 in lengths:
@@ -354,5 +382,8 @@ def _unusable(array: Any) -> Exception:
     if array.ndim == 2 and len(array) and not array.size:
         return ParamError(_EMPTY_ROW)
     if array.ndim == 2 and array.size:
-        return TypeError(f"Vectors must hold real numbers; these hold {array.dtype} (the first is {array[0, 0]!r})")
+        return TypeError(
+            f"Vectors must hold real numbers; these hold {array.dtype} (the first is"
+            f" {array[0, 0]!r})"
+        )
     return ParamError(_NOT_2D)

@@ -14,7 +14,13 @@ from milvine.client import again, checks, replies, requests
 from milvine.client.address import parse_address, parse_http_address, with_credentials
 from milvine.client.credentials import credentials_of
 from milvine.client.deadline import Deadline
-from milvine.client.exceptions import ClientClosedError, DeprecatedError, NotConnectError, ParamError, VersionError
+from milvine.client.exceptions import (
+    ClientClosedError,
+    DeprecatedError,
+    NotConnectError,
+    ParamError,
+    VersionError,
+)
 from milvine.client.futures import CallFuture, CallThreads
 from milvine.client.keywords import unknown_arguments
 from milvine.client.replies import Rpc, failed
@@ -55,19 +61,25 @@ class Connection:
     Args:
         host: the server's name or address; `uri` is ignored if it is given.
         port: 1 to 65535 as int or text; 19530 if left out.
-        handler: "GRPC", or "HTTP" for the REST API, at port 19121 if left out; it has no `reload_segments`.
-        pool: "SingletonThread", "Singleton" or "QueuePool"; one channel serves all threads whichever it is.
+        handler: "GRPC", or "HTTP" for the REST API, at port 19121 if left out; it has no
+            `reload_segments`.
+        pool: "SingletonThread", "Singleton" or "QueuePool"; one channel serves all threads
+            whichever it is.
         pool_size: at least 1; without effect, for the same reason.
-        uri: `tcp://host:port` for a server, `tcps://host:port` for one with TLS, `file:///path` for a database in this
+        uri: `tcp://host:port` for a server, `tcps://host:port` for one with TLS, `file:///path` for
+            a database in this
             process.
         secure: True for TLS, as `tcps` in the uri. An addition of Milvine, like those below.
-        server_pem_path: file of the authority to trust, or of the server's certificate; that of the system if left out.
-        client_pem_path, client_key_path: files of the client's certificate and its key, for mutual TLS.
+        server_pem_path: file of the authority to trust, or of the server's certificate; that of the
+            system if left out.
+        client_pem_path, client_key_path: files of the client's certificate and its key, for mutual
+            TLS.
         server_name: the name in the server's certificate, where it is not the host.
         token: shown with every call, as `authorization: Bearer TOKEN`.
         wait_timeout: seconds that one attempt to connect may take.
         max_retry: attempts to connect.
-        try_connect: False connects with the first call, and leaves out the check of the server's version.
+        try_connect: False connects with the first call, and leaves out the check of the server's
+            version.
         pre_ping: False fails at once where the server is gone, instead of attempting to reconnect.
         name: kept as `.name`.
         transport: carries the calls instead of one opened for the address.
@@ -75,7 +87,8 @@ class Connection:
     Another keyword changes nothing, as in 1.x, and is warned of.
 
     Raises:
-        ParamError: an address that is none, an unknown pool, a number that is none, or a file that cannot be read.
+        ParamError: an address that is none, an unknown pool, a number that is none, or a file that
+            cannot be read.
         NotConnectError: nobody listens, or the folder cannot be opened.
         VersionError: the server is not of a version this client speaks to.
     """
@@ -113,7 +126,8 @@ class Connection:
                 raise NotConnectError(f"Cannot check server version: {status.message}")
             if not re.match(r"1\.|0\.(9|10)\.", version):
                 raise VersionError(
-                    f"Version of python SDK({__version__}) not match that of server{version}, excepted is {_SERVERS}"
+                    f"Version of python SDK({__version__}) not match that of server{version},"
+                    f" excepted is {_SERVERS}"
                 )
         except BaseException:
             self.close()
@@ -132,7 +146,8 @@ class Connection:
         return __version__
 
     def close(self) -> None:
-        """Lets go of the database; an embedded one is closed with its last client. May be called again.
+        """Lets go of the database; an embedded one is closed with its last client. May be called
+        again.
 
         Calls of other threads that are under way raise ClientClosedError, unless they succeed.
         """
@@ -143,7 +158,8 @@ class Connection:
             threads.close()
         if transport is not None:
             transport.close()
-        self._threads = self._transport = None  # an interrupt may have come before: then it is done again
+        # An interrupt may have come before: then it is done again.
+        self._threads = self._transport = None
 
     def __enter__(self) -> Any:
         return self
@@ -155,7 +171,9 @@ class Connection:
         if getattr(self, "_transport", None) is not None:
             self.close()
 
-    def connect(self, host: Any = None, port: Any = None, uri: Any = None, timeout: Seconds = 2) -> None:
+    def connect(
+        self, host: Any = None, port: Any = None, uri: Any = None, timeout: Seconds = 2
+    ) -> None:
         raise _deprecated("connect")
 
     def disconnect(self) -> None:
@@ -174,7 +192,8 @@ class Connection:
         return transport
 
     def _in_process(self, params: Mapping[str, Any], timeout: Seconds) -> InProcess | None:
-        """The search of a database in this process, which takes arrays as they are; None where bytes must travel.
+        """The search of a database in this process, which takes arrays as they are; None where
+        bytes must travel.
 
         They travel also where JSON would make something else of the parameters.
         """
@@ -183,7 +202,9 @@ class Connection:
         return search if search and _PLAIN.issuperset(map(type, params.values())) else None
 
     def _carried(self, method: str, request: bytes, timeout: float | None) -> bytes:
-        """The reply. Whatever is raised because the client is closed meanwhile is a ClientClosedError."""
+        """The reply. Whatever is raised because the client is closed meanwhile is a
+        ClientClosedError.
+        """
         transport = self._open()
         try:
             if method == replies.INSERT.method:
@@ -218,7 +239,8 @@ class Connection:
         with self._lock:
             self._open()
             threads = self._threads
-            if threads is None or threads.process != os.getpid():  # a forked child has none of the threads
+            # A forked child has none of the threads.
+            if threads is None or threads.process != os.getpid():
                 threads = self._threads = CallThreads()
 
         def call() -> bytes:

@@ -1,4 +1,6 @@
-"""What a client shows of itself and whom it trusts: TLS and tokens, additions of Milvine to the constructor."""
+"""What a client shows of itself and whom it trusts: TLS and tokens, additions of Milvine to the
+constructor.
+"""
 
 from __future__ import annotations
 
@@ -58,11 +60,14 @@ class Credentials:
         """
         try:
             context = ssl.create_default_context(cafile=self.server_pem_path or None)
-            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # trusts a server's own certificate, as gRPC does
+            # Trusts a server's own certificate, as gRPC does.
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
             if self.client_pem_path:
                 context.load_cert_chain(self.client_pem_path, self.client_key_path)
         except (OSError, ValueError) as error:  # an ssl.SSLError is an OSError
-            files = " ".join(filter(None, (self.server_pem_path, self.client_pem_path, self.client_key_path)))
+            files = " ".join(
+                filter(None, (self.server_pem_path, self.client_pem_path, self.client_key_path))
+            )
             raise ParamError(f"{files} cannot be used for TLS: {error}") from None
         return context
 
@@ -71,10 +76,12 @@ NONE = Credentials()
 
 
 def credentials_of(arguments: Mapping[str, Any], host: Any, uri: Any) -> Credentials:
-    """What the constructor's arguments say. `tcps` and `https` in `uri`, and each of the files, ask for TLS.
+    """What the constructor's arguments say. `tcps` and `https` in `uri`, and each of the files, ask
+    for TLS.
 
     Raises:
-        ParamError: an argument of another type, a client's certificate without its key, or files with `secure=False`.
+        ParamError: an argument of another type, a client's certificate without its key, or files
+            with `secure=False`.
     """
     given = {name: arguments[name] for name in _ARGUMENTS if arguments.get(name) is not None}
     secure = given.pop("secure", None)
@@ -103,7 +110,9 @@ def warn_of_clear_token(host: str) -> None:
         near = host == "localhost"
     if not near:
         warnings.warn(
-            f"The token travels to {host} in the clear. Use tcps:// or secure=True", UserWarning, stacklevel=4
+            f"The token travels to {host} in the clear. Use tcps:// or secure=True",
+            UserWarning,
+            stacklevel=4,
         )
 
 

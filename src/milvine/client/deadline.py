@@ -1,4 +1,6 @@
-"""One end for a whole call, whatever it tries on the way: lanes, connecting, waiting, sending again."""
+"""One end for a whole call, whatever it tries on the way: lanes, connecting, waiting, sending
+again.
+"""
 
 from __future__ import annotations
 

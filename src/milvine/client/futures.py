@@ -1,8 +1,8 @@
 """Asynchronous calls (specification 5.10): the same call, made by a thread of the client.
 
-Calls and callbacks have threads of their own, so a callback may wait for other calls however many there are. Everybody
-else waits for a call and its callback; a callback that waits for another call waits for its reply alone, since the
-threads for callbacks may all be waiting so.
+Calls and callbacks have threads of their own, so a callback may wait for other calls however many
+there are. Everybody else waits for a call and its callback; a callback that waits for another call
+waits for its reply alone, since the threads for callbacks may all be waiting so.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ class CallThreads:
 
     def __init__(self) -> None:
         self.process = os.getpid()
-        self.calls, self.callbacks = Pool(_THREADS, "milvus-client"), Pool(_THREADS, "milvus-callback")
+        self.calls, self.callbacks = (
+            Pool(_THREADS, "milvus-client"),
+            Pool(_THREADS, "milvus-callback"),
+        )
         atexit.register(self._finish)
 
     def close(self) -> None:
@@ -49,9 +52,10 @@ class CallThreads:
 class CallFuture:
     """A call under way.
 
-    `call` gets the reply, `read` makes of it what the synchronous call returns. `callback`, if given, is called with
-    that (a pair as two arguments) in a thread of the client, also when the server refused, but not when no reply came.
-    What it raises is logged, and changes nothing about the call.
+    `call` gets the reply, `read` makes of it what the synchronous call returns. `callback`, if
+    given, is called with that (a pair as two arguments) in a thread of the client, also when the
+    server refused, but not when no reply came. What it raises is logged, and changes nothing about
+    the call.
 
     Raises:
         ClientClosedError: the client was closed.

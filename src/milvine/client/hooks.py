@@ -1,4 +1,6 @@
-"""Base classes of hooks (specification 5.11). 1.x removed the method that sets one, so none is ever called."""
+"""Base classes of hooks (specification 5.11). 1.x removed the method that sets one, so none is ever
+called.
+"""
 
 from __future__ import annotations
 

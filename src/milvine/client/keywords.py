@@ -12,9 +12,13 @@ _CALLER = 4  # of the method that warns
 
 
 def unknown_keywords(method: Callable[..., Any], unknown: Collection[str]) -> None:
-    """Warn of each keyword that `method` was given and does not know, with the known one that it looks like."""
+    """Warn of each keyword that `method` was given and does not know, with the known one that it
+    looks like.
+    """
     if unknown:
-        known = [name for name in inspect.signature(method).parameters if name not in ("self", "unknown")]
+        known = [
+            name for name in inspect.signature(method).parameters if name not in ("self", "unknown")
+        ]
         _warn(method.__name__, unknown, known)
 
 
@@ -27,4 +31,6 @@ def _warn(name: str, unknown: Collection[str], known: Collection[str]) -> None:
     for keyword in unknown:
         close = difflib.get_close_matches(keyword, known, 1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        warnings.warn(f"{name}: the keyword {keyword} has no effect{hint}", UserWarning, stacklevel=_CALLER)
+        warnings.warn(
+            f"{name}: the keyword {keyword} has no effect{hint}", UserWarning, stacklevel=_CALLER
+        )

@@ -1,7 +1,9 @@
-"""`Milvus`: one method for each thing a database does, with the names, arguments and results of the 1.x client.
+"""`Milvus`: one method for each thing a database does, with the names, arguments and results of the
+1.x client.
 
-Every method returns a `Status`, or a pair of a `Status` and a value. Errors of the server are in the status; wrong
-arguments raise `ParamError` before anything is sent. Values that are typed Any are None when the status is not OK.
+Every method returns a `Status`, or a pair of a `Status` and a value. Errors of the server are in
+the status; wrong arguments raise `ParamError` before anything is sent. Values that are typed Any
+are None when the status is not OK.
 """
 
 from __future__ import annotations
@@ -14,7 +16,13 @@ from milvine.client import checks, replies, requests
 from milvine.client.connection import Connection, Seconds
 from milvine.client.deadline import Deadline
 from milvine.client.exceptions import ParamError
-from milvine.client.futures import CompactFuture, CreateIndexFuture, FlushFuture, InsertFuture, SearchFuture
+from milvine.client.futures import (
+    CompactFuture,
+    CreateIndexFuture,
+    FlushFuture,
+    InsertFuture,
+    SearchFuture,
+)
 from milvine.client.keywords import unknown_keywords
 from milvine.client.results import PartitionParam
 from milvine.client.status import Status
@@ -27,20 +35,21 @@ Callback = Callable[..., Any] | None
 class Milvus(Connection):
     """A client of a Milvus 1.x server, of a Milvine server, or of a database in this process.
 
-    Arguments of the constructor are those of `Connection`. Names of collections: at most 255 of ASCII letters, digits
-    and underscores, no digit first. Timeouts are in seconds; a database in this process finishes every call, whatever
-    its timeout. May be shared by threads.
+    Arguments of the constructor are those of `Connection`. Names of collections: at most 255 of
+    ASCII letters, digits and underscores, no digit first. Timeouts are in seconds; a database in
+    this process finishes every call, whatever its timeout. May be shared by threads.
 
-    `vectors` are rows of numbers (lists, tuples or anything numpy reads, sent as float32). For binary collections they
-    are rows of `bytes` or a numpy array of uint8, 8 dimensions a byte. `ids` are ints from 0 to 2**63 - 1, in a list,
-    tuple, range or array, a column of pandas or Arrow, or a tensor; floats are refused.
+    `vectors` are rows of numbers (lists, tuples or anything numpy reads, sent as float32). For
+    binary collections they are rows of `bytes` or a numpy array of uint8, 8 dimensions a byte.
+    `ids` are ints from 0 to 2**63 - 1, in a list, tuple, range or array, a column of pandas or
+    Arrow, or a tensor; floats are refused.
 
-    A keyword that `insert`, `create_index`, `search`, `search_in_segment`, `flush` or `compact` does not know changes
-    nothing, as in 1.x, and is warned of.
+    A keyword that `insert`, `create_index`, `search`, `search_in_segment`, `flush` or `compact`
+    does not know changes nothing, as in 1.x, and is warned of.
 
-    `_async=True` returns at once with a future whose `result()` is what the call would have returned; `_callback` is
-    called with the same, unpacked, in a thread of the client for callbacks. It may wait for other
-    calls; what it raises is logged.
+    `_async=True` returns at once with a future whose `result()` is what the call would have
+    returned; `_callback` is called with the same, unpacked, in a thread of the client for
+    callbacks. It may wait for other calls; what it raises is logged.
     """
 
     # collections
@@ -48,15 +57,19 @@ class Milvus(Connection):
     def create_collection(self, param: dict[str, Any], timeout: Seconds = 30) -> Status:
         """A new collection.
 
-        `param`: collection_name; dimension, 1 to 32768; index_file_size in MB, 1 to 4096, default 1024; metric_type,
-        default `MetricType.L2`.
+        `param`: collection_name; dimension, 1 to 32768; index_file_size in MB, 1 to 4096, default
+        1024; metric_type, default `MetricType.L2`.
         """
-        return self._status(replies.CREATE_COLLECTION, requests.collection_schema(*checks.schema_of(param)), timeout)
+        return self._status(
+            replies.CREATE_COLLECTION, requests.collection_schema(*checks.schema_of(param)), timeout
+        )
 
     def has_collection(self, collection_name: str, timeout: Seconds = 30) -> tuple[Status, bool]:
         return self._pair(replies.HAS_COLLECTION, _named(collection_name), timeout)
 
-    def get_collection_info(self, collection_name: str, timeout: Seconds = 30) -> tuple[Status, Any]:
+    def get_collection_info(
+        self, collection_name: str, timeout: Seconds = 30
+    ) -> tuple[Status, Any]:
         """A `CollectionSchema`."""
         return self._pair(replies.DESCRIBE_COLLECTION, _named(collection_name), timeout)
 
@@ -68,7 +81,9 @@ class Milvus(Connection):
         """Names in order of creation."""
         return self._pair(replies.SHOW_COLLECTIONS, requests.command("show_collections"), timeout)
 
-    def get_collection_stats(self, collection_name: str, timeout: Seconds = 30) -> tuple[Status, Any]:
+    def get_collection_stats(
+        self, collection_name: str, timeout: Seconds = 30
+    ) -> tuple[Status, Any]:
         """A dict of rows, partitions and segments with their sizes in bytes."""
         return self._pair(replies.SHOW_COLLECTION_INFO, _named(collection_name), timeout)
 
@@ -76,39 +91,71 @@ class Milvus(Connection):
         return self._status(replies.DROP_COLLECTION, _named(collection_name), timeout)
 
     def load_collection(
-        self, collection_name: str, partition_tags: Sequence[str] | float | None = None, timeout: Seconds = None
+        self,
+        collection_name: str,
+        partition_tags: Sequence[str] | float | None = None,
+        timeout: Seconds = None,
     ) -> Status:
-        """Reads a collection into memory ahead of its first search. In 0.2.14 the second argument was the timeout."""
+        """Reads a collection into memory ahead of its first search. In 0.2.14 the second argument
+        was the timeout.
+        """
         if isinstance(partition_tags, int | float):
-            warnings.warn("load_collection: name the timeout, as in timeout=30", DeprecationWarning, stacklevel=2)
+            warnings.warn(
+                "load_collection: name the timeout, as in timeout=30",
+                DeprecationWarning,
+                stacklevel=2,
+            )
             partition_tags, timeout = None, partition_tags
         return self._status(replies.PRELOAD, _preload(collection_name, partition_tags), timeout)
 
     def release_collection(
-        self, collection_name: str, partition_tags: Sequence[str] | None = None, timeout: Seconds = None
+        self,
+        collection_name: str,
+        partition_tags: Sequence[str] | None = None,
+        timeout: Seconds = None,
     ) -> Status:
         """Lets memory go; searches still work."""
         return self._status(replies.RELEASE, _preload(collection_name, partition_tags), timeout)
 
-    def reload_segments(self, collection_name: str, segment_ids: Sequence[str], timeout: Seconds = None) -> Status:
-        request = requests.segments(checks.name(collection_name), [str(segment) for segment in segment_ids])
+    def reload_segments(
+        self, collection_name: str, segment_ids: Sequence[str], timeout: Seconds = None
+    ) -> Status:
+        request = requests.segments(
+            checks.name(collection_name), [str(segment) for segment in segment_ids]
+        )
         return self._status(replies.RELOAD_SEGMENTS, request, timeout)
 
     # partitions
 
-    def create_partition(self, collection_name: str, partition_tag: str, timeout: Seconds = 30) -> Status:
-        return self._status(replies.CREATE_PARTITION, _partition(collection_name, partition_tag), timeout)
+    def create_partition(
+        self, collection_name: str, partition_tag: str, timeout: Seconds = 30
+    ) -> Status:
+        return self._status(
+            replies.CREATE_PARTITION, _partition(collection_name, partition_tag), timeout
+        )
 
-    def has_partition(self, collection_name: str, partition_tag: str, timeout: Seconds = 30) -> tuple[Status, bool]:
-        return self._pair(replies.HAS_PARTITION, _partition(collection_name, partition_tag), timeout)
+    def has_partition(
+        self, collection_name: str, partition_tag: str, timeout: Seconds = 30
+    ) -> tuple[Status, bool]:
+        return self._pair(
+            replies.HAS_PARTITION, _partition(collection_name, partition_tag), timeout
+        )
 
-    def list_partitions(self, collection_name: str, timeout: Seconds = 30) -> tuple[Status, list[PartitionParam]]:
+    def list_partitions(
+        self, collection_name: str, timeout: Seconds = 30
+    ) -> tuple[Status, list[PartitionParam]]:
         """`_default` first, then in order of creation."""
-        return self._pair(replies.show_partitions(collection_name), _named(collection_name), timeout)
+        return self._pair(
+            replies.show_partitions(collection_name), _named(collection_name), timeout
+        )
 
-    def drop_partition(self, collection_name: str, partition_tag: str, timeout: Seconds = 30) -> Status:
+    def drop_partition(
+        self, collection_name: str, partition_tag: str, timeout: Seconds = 30
+    ) -> Status:
         """Drops a partition with its rows."""
-        return self._status(replies.DROP_PARTITION, _partition(collection_name, partition_tag), timeout)
+        return self._status(
+            replies.DROP_PARTITION, _partition(collection_name, partition_tag), timeout
+        )
 
     # indexes
 
@@ -124,7 +171,9 @@ class Milvus(Connection):
         _callback: Callback = None,
         **unknown: Any,
     ) -> Any:
-        """Sets the index of a collection, FLAT if None, and builds it for the rows that are there. Returns a Status."""
+        """Sets the index of a collection, FLAT if None, and builds it for the rows that are there.
+        Returns a Status.
+        """
         unknown_keywords(Milvus.create_index, unknown)
         kind = checks.index_type(index_type)
         request = requests.index(checks.name(collection_name), kind, checks.params(params))
@@ -162,14 +211,17 @@ class Milvus(Connection):
     ) -> Any:
         """Stores vectors. Returns (Status, ids): those given, or those made for them.
 
-        `insert_param`, of `Prepare.insert_param`, is sent as it is; then everything else about the rows is None.
+        `insert_param`, of `Prepare.insert_param`, is sent as it is; then everything else about the
+        rows is None.
 
-        `split=True` sends more than the 256 MB that one request may hold as several. Each is stored whole or not at
-        all; the first that is not ends the insert, and the ids are then those of the rows stored before.
+        `split=True` sends more than the 256 MB that one request may hold as several. Each is stored
+        whole or not at all; the first that is not ends the insert, and the ids are then those of
+        the rows stored before.
 
-        An insert whose reply is lost with the connection is sent again, to a server of Milvine only, and stored once.
-        With an `idempotency_key`, any text, you may send it again yourself, after a timeout for instance: same rows,
-        same key, and the answer is that of the first. The server knows the last 10,000 keys of a collection.
+        An insert whose reply is lost with the connection is sent again, to a server of Milvine
+        only, and stored once. With an `idempotency_key`, any text, you may send it again yourself,
+        after a timeout for instance: same rows, same key, and the answer is that of the first. The
+        server knows the last 10,000 keys of a collection.
         """
         unknown_keywords(Milvus.insert, unknown)
         key = checks.idempotency_key(idempotency_key) or requests.new_key()
@@ -181,10 +233,14 @@ class Milvus(Connection):
                 return self._insert_parts(requests.insert_parts(*rows, key), _async, timeout)
             request = requests.insert(*rows, key)
         if _async:
-            return self._start(InsertFuture, replies.INSERT, replies.INSERT.pair, request, timeout, _callback)
+            return self._start(
+                InsertFuture, replies.INSERT, replies.INSERT.pair, request, timeout, _callback
+            )
         return self._pair(replies.INSERT, request, timeout)
 
-    def _insert_parts(self, parts: Iterator[bytes], wants_future: bool, timeout: Seconds) -> tuple[Status, list[int]]:
+    def _insert_parts(
+        self, parts: Iterator[bytes], wants_future: bool, timeout: Seconds
+    ) -> tuple[Status, list[int]]:
         if wants_future:
             raise ParamError("split=True does not go with _async=True")
         stored: list[int] = []
@@ -197,21 +253,37 @@ class Milvus(Connection):
         return status, stored
 
     def get_entity_by_id(
-        self, collection_name: str, ids: Any, timeout: Seconds = None, partition_tag: str | None = None
+        self,
+        collection_name: str,
+        ids: Any,
+        timeout: Seconds = None,
+        partition_tag: str | None = None,
     ) -> tuple[Status, list[Any]]:
-        """For each id, at most 1000, its vector as a list of float or as bytes; an empty list if there is none."""
-        return self._pair(replies.GET_ENTITIES, _entities(collection_name, ids, partition_tag), timeout)
+        """For each id, at most 1000, its vector as a list of float or as bytes; an empty list if
+        there is none.
+        """
+        return self._pair(
+            replies.GET_ENTITIES, _entities(collection_name, ids, partition_tag), timeout
+        )
 
     def delete_entity_by_id(
-        self, collection_name: str, id_array: Any, timeout: Seconds = None, partition_tag: str | None = None
+        self,
+        collection_name: str,
+        id_array: Any,
+        timeout: Seconds = None,
+        partition_tag: str | None = None,
     ) -> Status:
         """Deletes every row with one of these ids; ids that do not exist are no error."""
-        return self._status(replies.DELETE, _entities(collection_name, id_array, partition_tag), timeout)
+        return self._status(
+            replies.DELETE, _entities(collection_name, id_array, partition_tag), timeout
+        )
 
     def list_id_in_segment(
         self, collection_name: str, segment_name: str, timeout: Seconds = None
     ) -> tuple[Status, list[int]]:
-        request = requests.segment(checks.name(collection_name), checks.name(segment_name, "segment_name"))
+        request = requests.segment(
+            checks.name(collection_name), checks.name(segment_name, "segment_name")
+        )
         return self._pair(replies.GET_IDS, request, timeout)
 
     def search(
@@ -228,9 +300,11 @@ class Milvus(Connection):
         _callback: Callback = None,
         **unknown: Any,
     ) -> Any:
-        """The `top_k` rows nearest to each query, in all partitions or in those whose tag matches one of the patterns.
+        """The `top_k` rows nearest to each query, in all partitions or in those whose tag matches
+        one of the patterns.
 
-        Returns (Status, `TopKQueryResult`); [] for the result when the server refused, None when it did not answer.
+        Returns (Status, `TopKQueryResult`); [] for the result when the server refused, None when it
+        did not answer.
         """
         if unknown:
             unknown_keywords(Milvus.search, unknown)
@@ -264,7 +338,9 @@ class Milvus(Connection):
         unknown_keywords(Milvus.search_in_segment, unknown)
         files = [str(file) for file in checks.ids(file_ids).tolist()]
         k, vectors = checks.topk(top_k), checks.vectors(query_records)
-        request = requests.search_in_files(checks.name(collection_name), files, vectors, k, checks.params(params))
+        request = requests.search_in_files(
+            checks.name(collection_name), files, vectors, k, checks.params(params)
+        )
         if _async:
             rpc = replies.ASYNC_SEARCH_IN_FILES
             return self._start(SearchFuture, rpc, rpc.pair, request, timeout, _callback)
@@ -282,12 +358,16 @@ class Milvus(Connection):
         _callback: Callback = None,
         **unknown: Any,
     ) -> Any:
-        """Writes what was inserted and deleted into segments; all collections if none is named. Returns a Status."""
+        """Writes what was inserted and deleted into segments; all collections if none is named.
+        Returns a Status.
+        """
         unknown_keywords(Milvus.flush, unknown)
         names = checks.collections(collection_name_array)
         if _async and names:
             rpc = replies.FLUSH
-            return self._start(FlushFuture, rpc, rpc.status, requests.flush(names), timeout, _callback)
+            return self._start(
+                FlushFuture, rpc, rpc.status, requests.flush(names), timeout, _callback
+            )
         return self._status(replies.FLUSH, requests.flush(names), timeout)
 
     def compact(
@@ -339,4 +419,6 @@ def _preload(collection_name: Any, partition_tags: Sequence[str] | None) -> byte
 
 
 def _entities(collection_name: Any, ids: Any, partition_tag: Any) -> bytes:
-    return requests.entities(checks.name(collection_name), checks.ids(ids), checks.tag(partition_tag, optional=True))
+    return requests.entities(
+        checks.name(collection_name), checks.ids(ids), checks.tag(partition_tag, optional=True)
+    )

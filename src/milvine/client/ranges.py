@@ -1,4 +1,6 @@
-"""Enums that 0.2.14 exports for its hybrid collections. The names import; no server takes hybrid calls any more."""
+"""Enums that 0.2.14 exports for its hybrid collections. The names import; no server takes hybrid
+calls any more.
+"""
 
 from __future__ import annotations
 

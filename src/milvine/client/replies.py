@@ -1,4 +1,6 @@
-"""Replies from bytes: one reader for each kind, and for each rpc one row that says what its `Status` tells."""
+"""Replies from bytes: one reader for each kind, and for each rpc one row that says what its
+`Status` tells.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,8 @@ class Reply(Generic[T]):
 class Rpc(Generic[T]):
     """An rpc as its caller sees it (specification 5.4).
 
-    `message` replaces the server's reason on success. Calling `refused` makes the value beside an error of the server,
-    `unanswered` the one beside an error of the call.
+    `message` replaces the server's reason on success. Calling `refused` makes the value beside an
+    error of the server, `unanswered` the one beside an error of the call.
     """
 
     method: str
@@ -46,7 +48,9 @@ class Rpc(Generic[T]):
     def told(self, reply: Reply[T]) -> tuple[Status, Any]:
         if reply.code:
             return Status(reply.code, reply.reason), self.refused()
-        return Status(Status.SUCCESS, reply.reason if self.message is None else self.message), reply.value
+        return Status(
+            Status.SUCCESS, reply.reason if self.message is None else self.message
+        ), reply.value
 
     def status(self, data: bytes) -> Status:
         return self.pair(data)[0]
@@ -75,7 +79,9 @@ def _text(data: bytes) -> Reply[str]:
 
 
 def _count(data: bytes) -> Reply[int]:
-    return _parsed(schema.CollectionRowCount, data, lambda message: int(message.collection_row_count))
+    return _parsed(
+        schema.CollectionRowCount, data, lambda message: int(message.collection_row_count)
+    )
 
 
 def _names(data: bytes) -> Reply[list[str]]:
@@ -83,7 +89,9 @@ def _names(data: bytes) -> Reply[list[str]]:
 
 
 def _stats(data: bytes) -> Reply[dict[str, Any]]:
-    return _parsed(schema.CollectionInfo, data, lambda message: json.loads(message.json_info or "{}"))
+    return _parsed(
+        schema.CollectionInfo, data, lambda message: json.loads(message.json_info or "{}")
+    )
 
 
 def _schema(data: bytes) -> Reply[CollectionSchema]:
@@ -92,7 +100,9 @@ def _schema(data: bytes) -> Reply[CollectionSchema]:
 
 def _schema_of(message: Any) -> CollectionSchema:
     metric = MetricType(message.metric_type)
-    return CollectionSchema(message.collection_name, message.dimension, message.index_file_size, metric)
+    return CollectionSchema(
+        message.collection_name, message.dimension, message.index_file_size, metric
+    )
 
 
 def _index(data: bytes) -> Reply[IndexParam]:
@@ -120,18 +130,27 @@ def _entities(data: bytes) -> Reply[list[Any]]:
     reply = packed.decode_vectors(data)
     binary = reply.vectors.dtype.kind == "u"
     rows: list[Any] = [row.tobytes() for row in reply.vectors] if binary else reply.vectors.tolist()
-    return Reply(reply.code, reply.reason, [row if found else [] for row, found in zip(rows, reply.found, strict=True)])
+    return Reply(
+        reply.code,
+        reply.reason,
+        [row if found else [] for row, found in zip(rows, reply.found, strict=True)],
+    )
 
 
 def hits(reply: packed.HitsReply) -> Reply[TopKQueryResult]:
-    return Reply(reply.code, reply.reason, TopKQueryResult.of(reply.row_num, reply.ids, reply.distances))
+    return Reply(
+        reply.code, reply.reason, TopKQueryResult.of(reply.row_num, reply.ids, reply.distances)
+    )
 
 
 def _hits(data: bytes) -> Reply[TopKQueryResult]:
     if len(data) > SMALL:
         return hits(packed.decode_hits(data))
-    return _parsed(  # lists, which cost less than to begin with arrays, and are mostly what is looked at
-        schema.TopKQueryResult, data, lambda few: TopKQueryResult.of(few.row_num, few.ids[:], few.distances[:])
+    # Lists, which cost less than to begin with arrays, and are mostly what is looked at.
+    return _parsed(
+        schema.TopKQueryResult,
+        data,
+        lambda few: TopKQueryResult.of(few.row_num, few.ids[:], few.distances[:]),
     )
 
 

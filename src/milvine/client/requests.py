@@ -70,7 +70,10 @@ def collection_schema(
 
 def index(name: str, index_type: IndexType, params: Mapping[str, Any]) -> bytes:
     message = schema.IndexParam(
-        status=_client(), collection_name=name, index_type=int(index_type), extra_params=_pairs(params)
+        status=_client(),
+        collection_name=name,
+        index_type=int(index_type),
+        extra_params=_pairs(params),
     )
     return _serialized(message)
 
@@ -84,18 +87,24 @@ def new_key() -> str:
     return os.urandom(16).hex()
 
 
-def insert(name: str, vectors: Vectors, ids: Ids | None, tag: str, params: Mapping[str, Any], key: str = "") -> bytes:
+def insert(
+    name: str, vectors: Vectors, ids: Ids | None, tag: str, params: Mapping[str, Any], key: str = ""
+) -> bytes:
     return packed.encode_insert(name, vectors, ids, tag, params_json(params), key)
 
 
 def insert_parts(
     name: str, vectors: Vectors, ids: Ids | None, tag: str, params: Mapping[str, Any], key: str
 ) -> Iterator[bytes]:
-    """As `insert`, in as many requests as it takes, each made when its turn comes, with a key of its own."""
+    """As `insert`, in as many requests as it takes, each made when its turn comes, with a key of
+    its own.
+    """
     rows = max(1, INSERT_BYTES_MAX // vectors[:1].nbytes)
     for start in range(0, len(vectors), rows):
         part = slice(start, start + rows)
-        yield insert(name, vectors[part], None if ids is None else ids[part], tag, params, f"{key}/{start}")
+        yield insert(
+            name, vectors[part], None if ids is None else ids[part], tag, params, f"{key}/{start}"
+        )
 
 
 def keyed_insert(message: Any, key: str) -> bytes:
@@ -111,11 +120,15 @@ def entities(name: str, ids: Ids, tag: str) -> bytes:
     return packed.encode_ids_request(name, ids, tag)
 
 
-def search(name: str, vectors: Vectors, topk: int, tags: Sequence[str], params: Mapping[str, Any]) -> bytes:
+def search(
+    name: str, vectors: Vectors, topk: int, tags: Sequence[str], params: Mapping[str, Any]
+) -> bytes:
     return packed.encode_search(name, vectors, topk, tags, params_json(params))
 
 
-def search_in_files(name: str, files: Sequence[str], vectors: Vectors, topk: int, params: Mapping[str, Any]) -> bytes:
+def search_in_files(
+    name: str, files: Sequence[str], vectors: Vectors, topk: int, params: Mapping[str, Any]
+) -> bytes:
     parts = [bytes_field(1, file, always=True) for file in files]
     return b"".join([*parts, bytes_field(2, search(name, vectors, topk, (), params))])
 
@@ -125,12 +138,16 @@ def segment(name: str, segment_name: str) -> bytes:
 
 
 def segments(name: str, segment_ids: Sequence[str]) -> bytes:
-    return _serialized(schema.ReLoadSegmentsParam(collection_name=name, segment_id_array=segment_ids))
+    return _serialized(
+        schema.ReLoadSegmentsParam(collection_name=name, segment_id_array=segment_ids)
+    )
 
 
 def preload(name: str, tags: Sequence[str]) -> bytes:
     """For PreloadCollection and ReleaseCollection."""
-    return _serialized(schema.PreloadCollectionParam(collection_name=name, partition_tag_array=tags))
+    return _serialized(
+        schema.PreloadCollectionParam(collection_name=name, partition_tag_array=tags)
+    )
 
 
 def flush(names: Sequence[str]) -> bytes:

@@ -1,4 +1,6 @@
-"""What calls return beside their `Status` (specification 5.9). Hits stay numpy arrays until they are looked at."""
+"""What calls return beside their `Status` (specification 5.9). Hits stay numpy arrays until they
+are looked at.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +42,15 @@ class IndexParam:
 
     def __repr__(self) -> str:
         return (
-            f"IndexParam(_collection_name={self.collection_name!r}, _index_type={self.index_type!r}, "
-            f"_params={self.params!r})"
+            f"IndexParam(_collection_name={self.collection_name!r},"
+            f" _index_type={self.index_type!r}, _params={self.params!r})"
         )
 
     def __str__(self) -> str:
-        return f"(collection_name={self.collection_name!r}, index_type={self.index_type!r}, params={self.params!r})"
+        return (
+            f"(collection_name={self.collection_name!r}, index_type={self.index_type!r},"
+            f" params={self.params!r})"
+        )
 
 
 @dataclass(repr=False)
@@ -113,15 +118,17 @@ def _hits_of_rows(ids: Ids) -> Ids:
     fillers = ids == FILLER_ID
     if not fillers.any():
         return np.full(len(ids), ids.shape[1], dtype=np.int64)
-    counts: Ids = np.where(fillers.any(axis=1), fillers.argmax(axis=1), ids.shape[1]).astype(np.int64)
+    counts: Ids = np.where(fillers.any(axis=1), fillers.argmax(axis=1), ids.shape[1]).astype(
+        np.int64
+    )
     return counts
 
 
 class TopKQueryResult:
     """Hits of a search: a sequence of `RowQueryResult`, one per query.
 
-    `raw_source` is the reply as a protobuf message. A missing hit is a filler with id -1; `shape` counts it, everything
-    else does not show it.
+    `raw_source` is the reply as a protobuf message. A missing hit is a filler with id -1; `shape`
+    counts it, everything else does not show it.
 
     Raises:
         ParamError: the reply has more ids than distances, or fewer.
@@ -133,8 +140,12 @@ class TopKQueryResult:
         self._fill(raw_source.row_num, ids, np.array(raw_source.distances, dtype=np.float32))
 
     @classmethod
-    def of(cls, row_num: int, ids: Ids | list[int], distances: Floats | list[float]) -> TopKQueryResult:
-        """From arrays, flat and query-major: int64 and float32, `row_num` queries long; or from such lists, if few."""
+    def of(
+        cls, row_num: int, ids: Ids | list[int], distances: Floats | list[float]
+    ) -> TopKQueryResult:
+        """From arrays, flat and query-major: int64 and float32, `row_num` queries long; or from
+        such lists, if few.
+        """
         result = cls.__new__(cls)
         result._fill(row_num, ids, distances)
         return result
@@ -197,7 +208,9 @@ class TopKQueryResult:
     def distance_array(self) -> list[list[float]]:
         if self._full:
             return self._rows_of(self._given[1])
-        return [row[:count].tolist() for row, count in zip(self._distances, self._counts, strict=True)]
+        return [
+            row[:count].tolist() for row, count in zip(self._distances, self._counts, strict=True)
+        ]
 
     @property
     def raw(self) -> Any:

@@ -10,8 +10,9 @@ from milvine.errors import ErrorCode
 class Status:
     """Outcome of a call.
 
-    `code` is an int of the constants below, or a `grpc.StatusCode` when the call itself failed (no answer, deadline).
-    Equal to another Status or to an int with the same code. Always true in a condition: use `OK()`.
+    `code` is an int of the constants below, or a `grpc.StatusCode` when the call itself failed (no
+    answer, deadline). Equal to another Status or to an int with the same code. Always true in a
+    condition: use `OK()`.
     """
 
     SUCCESS: ClassVar[int] = 0

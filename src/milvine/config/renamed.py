@@ -67,12 +67,20 @@ def check_version(text: str, names: Iterable[str]) -> None:
     """Refuse a file for another version of the server; one that names no version is taken for 0.5.
 
     Raises:
-        IllegalArgument: says which version is expected, and for an older file the new names of its keys.
+        IllegalArgument: says which version is expected, and for an older file the new names of its
+            keys.
     """
     if text == VERSION:
         return
-    what = f"Invalid config version: {text or '(empty)'}. Expected {VERSION}, the version of Milvus 0.10 to 1.1"
+    what = (
+        f"Invalid config version: {text or '(empty)'}. Expected {VERSION}, the version of Milvus"
+        " 0.10 to 1.1"
+    )
     if not re.fullmatch(r"0\.[0-4](\.\d+)*", text):
         raise IllegalArgument(f"{what}. Milvus 2.x and later read other files")
     renamed = [f"{name} is now {RENAMED[name]}" for name in names if RENAMED.get(name)]
-    raise IllegalArgument("; ".join([f"{what}. Keys were renamed since, change them and write version: 0.5", *renamed]))
+    raise IllegalArgument(
+        "; ".join(
+            [f"{what}. Keys were renamed since, change them and write version: 0.5", *renamed]
+        )
+    )

@@ -79,10 +79,12 @@ class Configuration:
 
 
 def resolve(sources: Sequence[Mapping[str, Given]], file: Path | None = None) -> Configuration:
-    """The values of all keys; earlier sources win over later ones. Names that are no keys are left alone.
+    """The values of all keys; earlier sources win over later ones. Names that are no keys are left
+    alone.
 
     Raises:
-        IllegalArgument: a value is malformed or out of range, even one that another source hides; the text names key,
+        IllegalArgument: a value is malformed or out of range, even one that another source hides;
+            the text names key,
             value, range and where it stands.
     """
     settings, values = Settings(), {}
@@ -113,7 +115,9 @@ def _default(key: Key, settings: Settings) -> Value:
         return Value(key.default, key.default, Origin(DEFAULT))
     parsed = getattr(settings, key.field)
     unset = key.default and parsed == getattr(Settings(), key.field)
-    return Value(key.default if unset else shown(parsed, key.name in SIZES), parsed, Origin(DEFAULT))
+    return Value(
+        key.default if unset else shown(parsed, key.name in SIZES), parsed, Origin(DEFAULT)
+    )
 
 
 VARIABLES = {"MILVINE_" + name.upper().replace(".", "_"): name for name in BY_NAME}

@@ -1,6 +1,8 @@
-"""Values of a configuration file: from what YAML, a flag or the environment gives to what Milvine works with.
+"""Values of a configuration file: from what YAML, a flag or the environment gives to what Milvine
+works with.
 
-A parser takes (key, value) and returns the parsed value, or raises IllegalArgument with key, value and allowed range.
+A parser takes (key, value) and returns the parsed value, or raises IllegalArgument with key, value
+and allowed range.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ _TIMEZONE = re.compile(r"UTC(?:([+-])(\d{1,2})(?::([0-5]\d))?)?")
 
 def bad(key: str, value: object, expected: str) -> IllegalArgument:
     """The error for a value that a key does not take."""
-    return IllegalArgument(f"Invalid {key}: {as_shown(key, raw(key, value)) or '(empty)'}. {expected}")
+    return IllegalArgument(
+        f"Invalid {key}: {as_shown(key, raw(key, value)) or '(empty)'}. {expected}"
+    )
 
 
 def raw(key: str, value: object) -> str:
@@ -45,7 +49,9 @@ def raw(key: str, value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
-        raise IllegalArgument(f"Invalid {key}: it holds keys of its own. The file has two levels, section and key")
+        raise IllegalArgument(
+            f"Invalid {key}: it holds keys of its own. The file has two levels, section and key"
+        )
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         if any(isinstance(item, (Mapping, list)) for item in value):
             raise IllegalArgument(f"Invalid {key}: a list of lists. Expected a list of words")
@@ -54,7 +60,9 @@ def raw(key: str, value: object) -> str:
 
 
 def parse_size(key: str, value: object) -> int:
-    """Bytes of a size such as `4GB` or `256mb`; a bare number is bytes (config specification, section 1)."""
+    """Bytes of a size such as `4GB` or `256mb`; a bare number is bytes (config specification,
+    section 1).
+    """
     match = re.fullmatch(r"([0-9]{1,18})([bkmg]?)b?", raw(key, value).lower())
     if match is None or match[0].endswith("bb"):
         raise bad(key, value, "Expected an integer with an optional unit b, kb, mb or gb")
@@ -102,7 +110,11 @@ def whole(least: int, most: int = _MOST) -> Parser:
     def parse(key: str, value: object) -> int:
         text = raw(key, value)
         if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
-            raise bad(key, value, "Expected a number" if not _is_number(text) else "Expected a whole number")
+            raise bad(
+                key,
+                value,
+                "Expected a number" if not _is_number(text) else "Expected a whole number",
+            )
         if not least <= int(text) <= most:
             raise bad(key, value, f"The range is [{least}, {most}]")
         return int(text)
@@ -125,7 +137,9 @@ def size(least: int, most: int = 1 << 62) -> Parser:
         parsed = parse_size(key, value)
         if not least <= parsed <= most:
             reach = (
-                "It must be more than 0" if least == 1 else f"The range is [{shown_size(least)}, {shown_size(most)}]"
+                "It must be more than 0"
+                if least == 1
+                else f"The range is [{shown_size(least)}, {shown_size(most)}]"
             )
             raise bad(key, value, reach)
         return parsed
@@ -220,7 +234,9 @@ def url_or_none(key: str, value: object) -> str:
 
 
 def origins(key: str, value: object) -> tuple[str, ...]:
-    """Origins of web pages, such as `https://a.example:8443`, joined by commas; or `*` for every one; or nothing."""
+    """Origins of web pages, such as `https://a.example:8443`, joined by commas; or `*` for every
+    one; or nothing.
+    """
     found = tuple(part.strip() for part in raw(key, value).split(",")) if raw(key, value) else ()
     if found != ("*",) and not all(_ORIGIN.fullmatch(each) for each in found):
         raise bad(key, value, "Expected origins such as https://a.example joined by commas, or *")
@@ -237,12 +253,16 @@ def timezone(key: str, value: object) -> str:
 
 
 def meta_uri(key: str, value: object) -> str:
-    """`sqlite://:@:/`: the catalog is a SQLite file in the data folder. Or the URI of a PostgreSQL database."""
+    """`sqlite://:@:/`: the catalog is a SQLite file in the data folder. Or the URI of a PostgreSQL
+    database.
+    """
     found = text(key, value)
     scheme = found.partition("://")[0]
     if re.fullmatch(r"(mysql|mariadb)(\+\w+)?", scheme):
         what = f"Invalid {key}: {scheme}://... is not supported by this release. Use sqlite://:@:/"
-        raise IllegalArgument(f"{what}, which keeps the catalog in the data folder, or postgresql://")
+        raise IllegalArgument(
+            f"{what}, which keeps the catalog in the data folder, or postgresql://"
+        )
     if scheme in ("postgresql", "postgresql+psycopg"):
         if not _POSTGRESQL.fullmatch(found):  # the text may hold a password
             raise IllegalArgument(
@@ -250,7 +270,9 @@ def meta_uri(key: str, value: object) -> str:
             )
         return found
     if found != "sqlite://:@:/":
-        raise bad(key, value, "Expected sqlite://:@:/ or postgresql://user:password@host:port/database")
+        raise bad(
+            key, value, "Expected sqlite://:@:/ or postgresql://user:password@host:port/database"
+        )
     return found
 
 
@@ -270,7 +292,9 @@ def devices(kind: str) -> Parser:
     def parse(key: str, value: object) -> str:
         found = raw(key, value).lower()
         parts = [part.strip() for part in found.split(",")]
-        if not all(re.fullmatch(rf"{kind}[0-9]+", part) for part in parts) or len(set(parts)) != len(parts):
+        if not all(re.fullmatch(rf"{kind}[0-9]+", part) for part in parts) or len(
+            set(parts)
+        ) != len(parts):
             raise bad(key, value, f"Expected {kind}0, {kind}1, ... joined by commas, none twice")
         return found
 

@@ -37,7 +37,16 @@ from milvine.search.run import search, search_by_id
 from milvine.search.stopwatch import Stopwatch
 from milvine.segment.version import Version
 from milvine.storage.forks import let_go_in_children
-from milvine.types import Collection, Hits, Ids, IndexSetting, MetricType, Query, SearchSteps, Vectors
+from milvine.types import (
+    Collection,
+    Hits,
+    Ids,
+    IndexSetting,
+    MetricType,
+    Query,
+    SearchSteps,
+    Vectors,
+)
 
 SearchSampler = Callable[[Version, Query, Hits], None]
 
@@ -45,8 +54,9 @@ SearchSampler = Callable[[Version, Query, Hits], None]
 class Database:
     """One data folder. What would be logged or kept is checked here, whoever checked it before.
 
-    Every method raises DatabaseClosed after `close`, and those that take a collection name CollectionNotFound. Those
-    that change something raise ReadOnly when the folder was opened read-only, StorageFailed when the disk refuses.
+    Every method raises DatabaseClosed after `close`, and those that take a collection name
+    CollectionNotFound. Those that change something raise ReadOnly when the folder was opened
+    read-only, StorageFailed when the disk refuses.
     """
 
     def __init__(self, parts: Opening, settings: Settings) -> None:
@@ -65,7 +75,9 @@ class Database:
 
     def forked(self) -> None:
         """In a child there are none of the threads."""
-        self._closed = "This database was opened before the process was forked. Open it in the child process"
+        self._closed = (
+            "This database was opened before the process was forked. Open it in the child process"
+        )
         self._closing, self._ended = threading.RLock(), True
 
     @classmethod
@@ -76,10 +88,11 @@ class Database:
         events: Events | None = None,
         read_only: bool = False,
     ) -> Database:
-        """Open the database in `folder`, creating it if need be, and recover what a crash left in the log.
+        """Open the database in `folder`, creating it if need be, and recover what a crash left in
+        the log.
 
-        With `read_only` nothing is created or locked: what is flushed can be read while another process writes, and is
-        followed every second.
+        With `read_only` nothing is created or locked: what is flushed can be read while another
+        process writes, and is followed every second.
 
         Raises:
             DataFolderLocked: another process has it open.
@@ -96,7 +109,9 @@ class Database:
             raise
 
     def close(self) -> None:
-        """Flush what is not flushed, stop background work, release the folder. Called again, it goes on."""
+        """Flush what is not flushed, stop background work, release the folder. Called again, it
+        goes on.
+        """
         self._closed = self._closed or "The database is closed"
         with self._closing:
             if self._ended:
@@ -130,7 +145,8 @@ class Database:
         return inspect(self._parts)
 
     def check_ready(self) -> None:
-        """Whether requests can be expected to succeed; inserts and deletes too, unless it was opened read-only.
+        """Whether requests can be expected to succeed; inserts and deletes too, unless it was
+        opened read-only.
 
         Raises:
             DatabaseClosed, StorageFailed: the text says why not.
@@ -139,7 +155,9 @@ class Database:
         check_parts(self._parts, self._worker or self._follower)
 
     def check_place(self) -> None:
-        """Raises FolderGone: another folder, or none, is where this one was opened. It can be read, and closed."""
+        """Raises FolderGone: another folder, or none, is where this one was opened. It can be read,
+        and closed.
+        """
         self._check_open()
         self._parts.folder.check()
 
@@ -154,7 +172,8 @@ class Database:
         set_live(self._stores, key, value)
 
     def refresh(self) -> None:
-        """See at once what another process has flushed, when opened read-only; otherwise there is nothing to do.
+        """See at once what another process has flushed, when opened read-only; otherwise there is
+        nothing to do.
 
         Raises:
             StorageFailed, CorruptFile: the catalog cannot be read.
@@ -165,9 +184,12 @@ class Database:
 
     # collections
 
-    def create_collection(self, name: str, dimension: int, index_file_size_mb: int, metric: MetricType) -> None:
-        """Raises CollectionExists; IllegalCollectionName, IllegalDimension, IllegalArgument, IllegalMetricType: a value
-        that no collection has. With `index_file_size_mb` 0 segments are never merged."""
+    def create_collection(
+        self, name: str, dimension: int, index_file_size_mb: int, metric: MetricType
+    ) -> None:
+        """Raises CollectionExists; IllegalCollectionName, IllegalDimension, IllegalArgument,
+        IllegalMetricType: a value that no collection has. With `index_file_size_mb` 0 segments are
+        never merged."""
         ddl.create_collection(self._writable(), name, dimension, index_file_size_mb, metric)
 
     def drop_collection(self, name: str) -> None:
@@ -188,7 +210,9 @@ class Database:
         return list(self._stores.names)
 
     def pin(self, name: str) -> Version:
-        """What a collection holds now: reads of it are about the same rows and the same definition."""
+        """What a collection holds now: reads of it are about the same rows and the same
+        definition.
+        """
         return self._state(name).pin()
 
     def count(self, name: str) -> int:
@@ -232,18 +256,24 @@ class Database:
 
     # rows
 
-    def insert(self, name: str, vectors: Vectors, ids: Ids | None, tag: str = "", key: str = "") -> Ids:
+    def insert(
+        self, name: str, vectors: Vectors, ids: Ids | None, tag: str = "", key: str = ""
+    ) -> Ids:
         """Store rows; returns their ids, (n,) int64, once they are durable and visible.
 
         Args:
-            vectors: (n, width), float32 or uint8 by metric, C-contiguous; must not be changed afterwards.
+            vectors: (n, width), float32 or uint8 by metric, C-contiguous; must not be changed
+                afterwards.
             ids: (n,) int64, or None to have them generated.
-            key: an idempotency key, any text. Of the last 10,000 keyed inserts of the collection, one that comes
+            key: an idempotency key, any text. Of the last 10,000 keyed inserts of the collection,
+                one that comes
                 again stores nothing and is answered as the first.
 
         Raises:
-            IllegalVectorId: the collection's ids are given the other way, or these are not one for each row.
-            IllegalDimension, IllegalRowRecord: the vectors are not of this collection, or there are none.
+            IllegalVectorId: the collection's ids are given the other way, or these are not one for
+                each row.
+            IllegalDimension, IllegalRowRecord: the vectors are not of this collection, or there are
+                none.
             PartitionNotFound: no such tag.
             IllegalArgument: the key is that of an insert with another number of rows or other ids.
         """
@@ -255,14 +285,17 @@ class Database:
         return insert(stores, request, began)
 
     def delete(self, name: str, ids: Ids, tag: str = "") -> None:
-        """Delete every row with one of `ids` (n,) int64; unknown ones and an unknown tag are no error (3.11).
+        """Delete every row with one of `ids` (n,) int64; unknown ones and an unknown tag are no
+        error (3.11).
 
         Raises:
             IllegalVectorId: these are no ids.
         """
         delete(self._writable(), self._state(name), ids, tag)
 
-    def get(self, name: str, ids: Ids, tags: Sequence[str] = ()) -> tuple[NDArray[np.bool_], Vectors]:
+    def get(
+        self, name: str, ids: Ids, tags: Sequence[str] = ()
+    ) -> tuple[NDArray[np.bool_], Vectors]:
         """Which ids are stored (n,), and their vectors (n, width), zeros where missing.
 
         Raises:
@@ -271,7 +304,8 @@ class Database:
         return fetch(self.pin(name), ids, tags)
 
     def segment_ids(self, name: str, segment: str) -> Ids:
-        """Ids of the live rows of a segment, named as the statistics name it, in insertion order, (rows,) int64.
+        """Ids of the live rows of a segment, named as the statistics name it, in insertion order,
+        (rows,) int64.
 
         Raises:
             SegmentNotFound: no such segment, or one of another collection.
@@ -290,13 +324,17 @@ class Database:
         shares = not segments and pays(state, query)
         found = self._shared.search(state, query) if shares else self._find(state, query, segments)
         if watch := found.watch:
-            event = Searched(name, len(query.vectors), query.k, watch.seconds, watch.watched(query.params))
+            event = Searched(
+                name, len(query.vectors), query.k, watch.seconds, watch.watched(query.params)
+            )
             self._stores.events.emit(event)
         if self._sampler and not segments:
             self._sampler(found.version, query, found.hits)
         return found.hits
 
-    def _find(self, state: CollectionState, query: Query, segments: Set[int] = frozenset()) -> Found:
+    def _find(
+        self, state: CollectionState, query: Query, segments: Set[int] = frozenset()
+    ) -> Found:
         self._check_open()
         version, watch = state.pin(), Stopwatch() if self._stores.events else None
         return Found(version, search(version, query, self._executor, segments, watch), watch)
@@ -304,17 +342,22 @@ class Database:
     def watch_searches(self, sampler: SearchSampler) -> None:
         """`sampler` gets every search that ends well: the version it read, the query, the answer.
 
-        It is called on the thread that searches and must neither raise nor wait; what it keeps stays in memory.
+        It is called on the thread that searches and must neither raise nor wait; what it keeps
+        stays in memory.
         """
         self._sampler = sampler
 
     def explain(self, name: str, query: Query, segments: Set[int] = frozenset()) -> SearchSteps:
-        """Search, and tell what was done instead of what was found. Raises whatever `search` raises."""
+        """Search, and tell what was done instead of what was found. Raises whatever `search`
+        raises.
+        """
         watch = Stopwatch()
         search(self.pin(name), query, self._executor, segments, watch)
         return watch.watched(query.params).steps()
 
-    def search_by_id(self, name: str, ids: Ids, k: int, params: Mapping[str, Any], tags: Sequence[str] = ()) -> Hits:
+    def search_by_id(
+        self, name: str, ids: Ids, k: int, params: Mapping[str, Any], tags: Sequence[str] = ()
+    ) -> Hits:
         """The rows nearest to the rows `ids` (n,); see `milvine.search.run`.
 
         Raises:
@@ -323,11 +366,14 @@ class Database:
         watch = Stopwatch() if self._stores.events else None
         hits = search_by_id(self.pin(name), ids, k, params, tags, self._executor, watch)
         if watch:
-            self._stores.events.emit(Searched(name, len(ids), k, watch.seconds, watch.watched(params)))
+            self._stores.events.emit(
+                Searched(name, len(ids), k, watch.seconds, watch.watched(params))
+            )
         return hits
 
     def flush(self, names: Sequence[str] | None = None) -> None:
-        """Write everything acknowledged before the call to segments; all collections when `names` is empty.
+        """Write everything acknowledged before the call to segments; all collections when `names`
+        is empty.
 
         Raises:
             StorageFailed, CorruptFile: one could not be flushed; the others are.
@@ -338,11 +384,13 @@ class Database:
         self._wake()
 
     def preload(self, name: str, tags: Sequence[str] = (), whole: bool = False) -> None:
-        """Read the segments of a collection, or of the partitions that `tags` match, into memory and check them.
+        """Read the segments of a collection, or of the partitions that `tags` match, into memory
+        and check them.
 
         Raises:
             PartitionNotFound, CorruptFile: no partition matches; names file and offset.
-            CacheFull: with `whole`; else what has no room in `cache.cache_size` is left out, which is told.
+            CacheFull: with `whole`; else what has no room in `cache.cache_size` is left out, which
+                is told.
         """
         preload(self._stores, self.pin(name), tags, whole)
 
@@ -355,7 +403,8 @@ class Database:
         release(self._stores, self.pin(name), tags)
 
     def backup(self, destination: str | Path, link: bool = False, indexes: bool = True) -> Manifest:
-        """Make a backup as a new folder in `destination`, with all that was acknowledged before; others go on.
+        """Make a backup as a new folder in `destination`, with all that was acknowledged before;
+        others go on.
 
         See `milvine.care.backup`.
 

@@ -1,7 +1,9 @@
-"""What a definition must satisfy before the catalog gets it, in the words of the specification (3.0 to 3.20).
+"""What a definition must satisfy before the catalog gets it, in the words of the specification (3.0
+to 3.20).
 
-Doors ask first, to refuse in the right order; the engine asks again, of the collection that it is about to change. What
-the catalog holds can therefore always be read back. Existence and duplicates are checked where nothing races them.
+Doors ask first, to refuse in the right order; the engine asks again, of the collection that it is
+about to change. What the catalog holds can therefore always be read back. Existence and duplicates
+are checked where nothing races them.
 """
 
 from __future__ import annotations
@@ -69,7 +71,9 @@ def checked_tag(tag: str) -> str:
     if not tag:
         raise IllegalPartition("Invalid partition tag: . Partition tag should not be empty.")
     if len(tag.encode()) > NAME_BYTES_MAX:
-        raise IllegalPartition(f"Invalid partition tag: {tag}. Partition tag exceed max length({NAME_BYTES_MAX}).")
+        raise IllegalPartition(
+            f"Invalid partition tag: {tag}. Partition tag exceed max length({NAME_BYTES_MAX})."
+        )
     return tag
 
 
@@ -97,17 +101,18 @@ def checked_metric(dimension: int, index_file_size_mb: int, metric: int) -> Metr
         raise IllegalArgument("Dimension, index file size and metric must be whole numbers")
     if not DIMENSION_MIN <= dimension <= DIMENSION_MAX:
         raise IllegalDimension(
-            f"Invalid collection dimension: {dimension}. "
-            f"The collection dimension must be within the range of {DIMENSION_MIN} ~ {DIMENSION_MAX}."
+            f"Invalid collection dimension: {dimension}. The collection dimension must be within"
+            f" the range of {DIMENSION_MIN} ~ {DIMENSION_MAX}."
         )
     if MetricType.HAMMING <= metric <= MetricType.SUPERSTRUCTURE and dimension % 8:
         raise IllegalDimension(
-            f"Invalid collection dimension: {dimension}. The collection dimension must be a multiple of 8"
+            f"Invalid collection dimension: {dimension}. The collection dimension must be a"
+            " multiple of 8"
         )
     if not INDEX_FILE_SIZE_MIN_MB <= index_file_size_mb <= INDEX_FILE_SIZE_MAX_MB:
         raise IllegalArgument(
-            f"Invalid index file size: {index_file_size_mb}. "
-            f"The index file size must be within the range of {INDEX_FILE_SIZE_MIN_MB} ~ {INDEX_FILE_SIZE_MAX_MB}."
+            f"Invalid index file size: {index_file_size_mb}. The index file size must be within the"
+            f" range of {INDEX_FILE_SIZE_MIN_MB} ~ {INDEX_FILE_SIZE_MAX_MB}."
         )
     if not MetricType.L2 <= metric <= MetricType.SUPERSTRUCTURE:
         raise IllegalMetricType(
@@ -123,7 +128,9 @@ def checked_index_type(index_type: int, params: object, collection: Collection) 
         IllegalIndexType, IllegalArgument, IllegalDimension.
     """
     if not IndexType.FLAT <= index_type <= _INDEX_TYPE_MAX and index_type not in _ADDITIONS:
-        raise IllegalIndexType(f"Invalid index type: {index_type}. Make sure the index type is in IndexType list.")
+        raise IllegalIndexType(
+            f"Invalid index type: {index_type}. Make sure the index type is in IndexType list."
+        )
     if IndexType.SPTAG_KDT <= index_type < IndexType.HNSW:
         raise IllegalIndexType(f"Unsupported index type: {index_type}")
     check_storable(params)
@@ -146,7 +153,9 @@ def check_storable(params: object) -> None:
     try:
         json.dumps(params, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise IllegalArgument("The index parameters hold half of a surrogate pair, which is no text") from None
+        raise IllegalArgument(
+            "The index parameters hold half of a surrogate pair, which is no text"
+        ) from None
     if len(json.dumps(params)) > _PARAMS_BYTES_MAX:
         raise IllegalArgument(f"The index parameters take more than {_PARAMS_BYTES_MAX} bytes")
 
@@ -154,7 +163,9 @@ def check_storable(params: object) -> None:
 def _check_values(value: object, depth: int) -> None:
     if isinstance(value, (dict, list)):
         if not depth:
-            raise IllegalArgument(f"The index parameters nest deeper than {_PARAMS_DEPTH_MAX} levels")
+            raise IllegalArgument(
+                f"The index parameters nest deeper than {_PARAMS_DEPTH_MAX} levels"
+            )
         for each in value.values() if isinstance(value, dict) else value:
             _check_values(each, depth - 1)
     elif isinstance(value, float) and not math.isfinite(value):

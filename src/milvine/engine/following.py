@@ -1,4 +1,6 @@
-"""A reader beside a writer: a database that was opened read-only follows what the writing process commits."""
+"""A reader beside a writer: a database that was opened read-only follows what the writing process
+commits.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +104,11 @@ class Follower:
         while not self._stores.closing.wait(_SECONDS):
             try:
                 self.refresh()
-            except Exception as error:  # whatever it was, as want of memory: the next second is another try
+            except (
+                Exception
+            ) as error:  # whatever it was, as want of memory: the next second is another try
                 if self.trouble != told:  # once, not every second
-                    self._stores.events.emit(JobFailed("follow", str(error) or type(error).__name__))
+                    self._stores.events.emit(
+                        JobFailed("follow", str(error) or type(error).__name__)
+                    )
             told = self.trouble

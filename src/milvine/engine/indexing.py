@@ -19,24 +19,30 @@ from milvine.maintenance.worker import facts
 from milvine.types import IndexSetting, IndexType
 
 
-def create_index(stores: Stores, state: CollectionState, setting: IndexSetting, builders: Builders) -> None:
-    """Flush, store the setting, merge small raw segments, build all that have 4096 rows or more (3.5).
+def create_index(
+    stores: Stores, state: CollectionState, setting: IndexSetting, builders: Builders
+) -> None:
+    """Flush, store the setting, merge small raw segments, build all that have 4096 rows or more
+    (3.5).
 
     An index that holds more deleted rows than INDEX_DEAD_MAX is built anew.
 
     Raises:
         Unsupported: no kernel for this type; nothing changed.
-        IllegalIndexType, IllegalArgument, IllegalDimension: it does not fit the collection; nothing changed.
+        IllegalIndexType, IllegalArgument, IllegalDimension: it does not fit the collection; nothing
+            changed.
         BuildFailed: the setting is stored, segments that could not be built are searched exactly.
         CollectionNotFound: dropped meanwhile.
     """
-    # What cannot be built is refused before anything changes: it may have been checked for another of the name.
+    # What cannot be built is refused before anything changes: it may have been checked for another
+    # of the name.
     check_index(setting, state.collection)
     kernel(setting.type, state.collection.metric.is_binary)
     if _builds(stores, state, setting):
         builders.prepare()  # it starts while this thread flushes, commits and merges
     flush(stores, state)
-    store_setting(stores, state, setting)  # before the lock: a background build of the old setting stops at once
+    # Before the lock: a background build of the old setting stops at once.
+    store_setting(stores, state, setting)
     with state.maintaining:
         merge_small(stores, state)
         if setting.type is IndexType.FLAT:
@@ -52,7 +58,9 @@ def _builds(stores: Stores, state: CollectionState, setting: IndexSetting) -> bo
         return False
     version, indexed = state.version, 0
     if version.collection.index == setting:
-        indexed = sum(each.segment.rows for each in version.segments if each.segment.record.index_file)
+        indexed = sum(
+            each.segment.rows for each in version.segments if each.segment.record.index_file
+        )
     due = rebuilds(facts(state), INDEX_DEAD_MAX) if indexed else []
     return bool(due) or version.live_rows() - indexed >= stores.settings.index_rows_min
 

@@ -1,7 +1,8 @@
-"""What a database holds at this moment, as plain numbers: for metrics and for whoever asks how far a build is.
+"""What a database holds at this moment, as plain numbers: for metrics and for whoever asks how far
+a build is.
 
-Read from published versions, from the names and sizes of files and from their footers: no lock is taken and no vector
-is read, but those of the tail once.
+Read from published versions, from the names and sizes of files and from their footers: no lock is
+taken and no vector is read, but those of the tail once.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class CollectionFacts:
         tombstones: rows that are deleted and not yet removed from segments or tail.
         indexed_segments: of all `segments`, those with a built index.
         built_rows: rows of those.
-        pending_rows: rows of segments that are large enough for the index of the collection and lack it.
+        pending_rows: rows of segments that are large enough for the index of the collection and
+            lack it.
         row_bytes, index_bytes: of the files that the catalog names.
     """
 
@@ -75,7 +77,8 @@ class Inspection:
         unflushed_seconds: age of the oldest row that is in the log only.
         open_files: names of the component files that are open.
         file_accesses: how often one was asked for since the start.
-        disk_bytes: what lies in the data folder, by kind: rows, index, tombstones, log, catalog, other.
+        disk_bytes: what lies in the data folder, by kind: rows, index, tombstones, log, catalog,
+            other.
     """
 
     collections: tuple[CollectionFacts, ...]
@@ -114,7 +117,8 @@ def _collection(version: Version, building: tuple[Building, ...]) -> CollectionF
         rows=version.live_rows(),
         nonfinite_rows=version.nonfinite_rows(),
         tail_rows=tail_rows,
-        tail_bytes=tail_rows * (collection.row_bytes + 24),  # vectors, and id, partition and LSN of each row
+        # Vectors, and id, partition and LSN of each row.
+        tail_bytes=tail_rows * (collection.row_bytes + 24),
         tombstones=dead + sum(each.segment.rows - each.live for each in segments),
         segments=len(segments),
         indexed_segments=len(indexed),
@@ -134,7 +138,9 @@ def _pending(version: Version, each: LiveSegment) -> bool:
 
 def _building(stores: Stores, collection_id: int) -> tuple[Building, ...]:
     return tuple(
-        Building(str(each.segment_id), each.index_type, each.stage, each.done, each.rows, each.seconds)
+        Building(
+            str(each.segment_id), each.index_type, each.stage, each.done, each.rows, each.seconds
+        )
         for each in stores.builds.copy().values()
         if each.collection_id == collection_id
     )
@@ -147,7 +153,9 @@ def _disk_bytes(parts: Opening) -> dict[str, int]:
         sizes[kind] += size
     sizes["log"] = sum(size for _, size in _files(parts.folder.wal))
     catalog = parts.folder.catalog
-    sizes["catalog"] = sum(size for name, size in _files(catalog.parent) if name.startswith(catalog.name))
+    sizes["catalog"] = sum(
+        size for name, size in _files(catalog.parent) if name.startswith(catalog.name)
+    )
     return sizes
 
 

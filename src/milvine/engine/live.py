@@ -21,8 +21,8 @@ def set_live(stores: Stores, key: str, value: str) -> None:
     parsed: Any = known.parse(key, value)
     if not known.live:
         raise Unsupported(
-            f"{key} cannot be changed while the server runs. Set it in the file given to `milvine serve --config` "
-            "and start the server again"
+            f"{key} cannot be changed while the server runs. Set it in the file given to `milvine"
+            " serve --config` and start the server again"
         )
 
     def run() -> None:

@@ -57,7 +57,9 @@ def open_parts(root: Path, settings: Settings, events: Events, read_only: bool) 
     try:
         states = opening.stores.states.values()
         segments = sum(len(state.segments) for state in states)
-        events.emit(Opened(str(root), len(states), segments, opening.replayed, time.monotonic() - began))
+        events.emit(
+            Opened(str(root), len(states), segments, opening.replayed, time.monotonic() - began)
+        )
     except BaseException:
         close_parts(opening)
         raise
@@ -114,7 +116,8 @@ def _open(folder: DataFolder, settings: Settings, events: Events, read_only: boo
 
 
 def _check_commits(folder: DataFolder) -> None:
-    """SQLite takes damage in its newest commits for their end, and what those name would be swept away.
+    """SQLite takes damage in its newest commits for their end, and what those name would be swept
+    away.
 
     Raises:
         CorruptFile: there are commits that it would pass over.
@@ -122,7 +125,9 @@ def _check_commits(folder: DataFolder) -> None:
     pending = folder.catalog.with_name(folder.catalog.name + "-wal")
     for offset, what, certain in unread_commits(pending):
         if certain:
-            raise CorruptFile.at(str(pending), offset, f"{what}; `milvine repair` rebuilds the catalog")
+            raise CorruptFile.at(
+                str(pending), offset, f"{what}; `milvine repair` rebuilds the catalog"
+            )
 
 
 def _check_catalog(folder: DataFolder, storage: LocalStorage) -> None:
@@ -133,10 +138,15 @@ def _check_catalog(folder: DataFolder, storage: LocalStorage) -> None:
     """
     if is_there(folder.catalog):
         return
-    orphans = [name for name in storage.names() if name.startswith("rows-") and name.endswith(".mlv")]
+    orphans = [
+        name for name in storage.names() if name.startswith("rows-") and name.endswith(".mlv")
+    ]
     definitions = list((folder.root / DEFINITIONS).glob("collection-*.json"))
     if orphans or definitions:
-        there = f"there are {len(orphans)} segment files and {len(definitions)} definitions of collections"
+        there = (
+            f"there are {len(orphans)} segment files and {len(definitions)} definitions of"
+            " collections"
+        )
         state = "empty" if folder.catalog.exists() else "missing"
         what = f"it is {state}, though {there}; `milvine repair` rebuilds it from them"
         raise CorruptFile.at(str(folder.catalog), 0, what)

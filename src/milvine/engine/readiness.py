@@ -17,10 +17,14 @@ def check_parts(parts: Opening, background: Worker | Follower | None) -> None:
     """
     ended = background.ended if background else ""
     if ended and not parts.stores.closing.is_set():
-        raise StorageFailed(f"The thread {ended} has ended: open the database anew, which loses nothing")
+        raise StorageFailed(
+            f"The thread {ended} has ended: open the database anew, which loses nothing"
+        )
     if isinstance(background, Follower) and background.trouble:
         reason = background.trouble
-        raise StorageFailed(f"What is read is of before, for the folder cannot be followed: {reason}")
+        raise StorageFailed(
+            f"What is read is of before, for the folder cannot be followed: {reason}"
+        )
     if not parts.read_only:
         parts.stores.writer.check()
         check_room(parts.folder.root, "the data folder")

@@ -1,5 +1,6 @@
-"""Back pressure: with the insert buffer full, whoever inserts flushes first, or waits for one who does; and searches
-that find much wait for each other, so that what they find fits into memory (`search/portions.py`)."""
+"""Back pressure: with the insert buffer full, whoever inserts flushes first, or waits for one who
+does; and searches that find much wait for each other, so that what they find fits into memory
+(`search/portions.py`)."""
 
 from __future__ import annotations
 
@@ -15,7 +16,9 @@ from milvine.waiting import Event
 
 
 class Room:
-    """In the insert buffer of one database. One thread makes it at a time: the others find it made."""
+    """In the insert buffer of one database. One thread makes it at a time: the others find
+    it made.
+    """
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
@@ -39,9 +42,13 @@ class Room:
         return flushed
 
     def _flush_largest(self) -> None:
-        """The largest tail that can be flushed: a damaged file of one collection does not keep rows from the others."""
+        """The largest tail that can be flushed: a damaged file of one collection does not keep rows
+        from the others.
+        """
         failure: MilvineError | None = None
-        for state in sorted(self._stores.states.values(), key=lambda state: state.memtable.bytes, reverse=True):
+        for state in sorted(
+            self._stores.states.values(), key=lambda state: state.memtable.bytes, reverse=True
+        ):
             if not state.memtable.bytes:
                 break
             try:
@@ -68,11 +75,13 @@ class WorkRoom:
 
     def __init__(self, most: int = WORK_BYTES) -> None:
         self._most, self._lock = most, threading.Lock()
-        self._places: list[_Place] = []  # in order of arrival: those granted first, then those that wait
+        # In order of arrival: those granted first, then those that wait.
+        self._places: list[_Place] = []
 
     @contextmanager
     def of(self, size: int) -> Iterator[None]:
-        """Counts `size` bytes; waits until there is room, which for more than there ever is means: alone.
+        """Counts `size` bytes; waits until there is room, which for more than there ever is means:
+        alone.
 
         Whoever has it never waits for room again, so everybody's turn comes, and who wants much is
         not passed for ever by those who want little.

@@ -1,4 +1,6 @@
-"""Inserts and deletes of a caller: checked at once, so that what cannot be stored waits for nothing, then queued."""
+"""Inserts and deletes of a caller: checked at once, so that what cannot be stored waits for
+nothing, then queued.
+"""
 
 from __future__ import annotations
 

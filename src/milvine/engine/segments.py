@@ -1,4 +1,6 @@
-"""Segments by their name, which is the decimal id that the statistics show: it lasts until a merge or a compaction."""
+"""Segments by their name, which is the decimal id that the statistics show: it lasts until a merge
+or a compaction.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +36,11 @@ def segment_ids(stores: Stores, state: CollectionState, name: str) -> Ids:
 
 
 def preload(stores: Stores, version: Version, tags: Sequence[str], whole: bool = False) -> None:
-    """Read the segments of the partitions that `tags` match (none: all) into memory; returns when that is done.
+    """Read the segments of the partitions that `tags` match (none: all) into memory; returns when
+    that is done.
 
-    Those for which `cache.cache_size` has no room are left where they are, and searches read them all the same.
+    Those for which `cache.cache_size` has no room are left where they are, and searches read them
+    all the same.
 
     Args:
         whole: it is an error when some are left out.
@@ -84,7 +88,11 @@ def release(stores: Stores, version: Version, tags: Sequence[str]) -> None:
 
 def _in_scope(version: Version, tags: Sequence[str]) -> list[LiveSegment]:
     partitions = select_partitions(version, tags)
-    return [s for s in version.segments if partitions is None or s.segment.record.partition_id in partitions]
+    return [
+        s
+        for s in version.segments
+        if partitions is None or s.segment.record.partition_id in partitions
+    ]
 
 
 def _named(version: Version, name: str) -> LiveSegment | None:
@@ -92,7 +100,9 @@ def _named(version: Version, name: str) -> LiveSegment | None:
 
 
 def _in_insertion_order(each: LiveSegment) -> Ids:
-    """Merges put segments after one another by id, so rows of a merged segment need not lie by age."""
+    """Merges put segments after one another by id, so rows of a merged segment need not
+    lie by age.
+    """
     ids, lsns = each.segment.ids(), each.segment.lsns()
     if each.mask is not None:
         live = each.mask.to_bool()

@@ -1,11 +1,14 @@
-"""Exact searches of one query that ask alike: while a pass is under way on every core, those that wait share the next.
+"""Exact searches of one query that ask alike: while a pass is under way on every core, those that
+wait share the next.
 
-Such a search spends its time reading rows from memory, so one pass for several costs little more than for one. Nobody
-waits while a core is free, and searches that do not ask alike never wait for each other. Searches of an index do not
-take part: they are over sooner than a thread is put to sleep and woken.
+Such a search spends its time reading rows from memory, so one pass for several costs little more
+than for one. Nobody waits while a core is free, and searches that do not ask alike never wait for
+each other. Searches of an index do not take part: they are over sooner than a thread is put to
+sleep and woken.
 
-A member is told by its mailbox: the answer, that it leads the next pass, or that it is to search alone, which it does
-when the pass that it was in failed. So everybody raises an exception of his own, or gets an answer after all.
+A member is told by its mailbox: the answer, that it leads the next pass, or that it is to search
+alone, which it does when the pass that it was in failed. So everybody raises an exception of his
+own, or gets an answer after all.
 """
 
 from __future__ import annotations
@@ -33,7 +36,9 @@ TOGETHER_MAX = 8
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The hits of one search, the version that it read, and its watch where somebody wants to know."""
+    """The hits of one search, the version that it read, and its watch where somebody wants
+    to know.
+    """
 
     version: Version
     hits: Hits
@@ -54,7 +59,9 @@ class _Turn(Enum):
 
 
 class _Member:
-    """One search. `leads` changes under the lock; `company` are those of its pass that have no answer yet."""
+    """One search. `leads` changes under the lock; `company` are those of its pass that have no
+    answer yet.
+    """
 
     __slots__ = ("company", "leads", "mail", "query")
 
@@ -65,7 +72,9 @@ class _Member:
 
 
 class _Group:
-    """Searches that ask alike: how many passes are under way, and who waits. Kept while there are any."""
+    """Searches that ask alike: how many passes are under way, and who waits. Kept while there are
+    any.
+    """
 
     __slots__ = ("passes", "waiting")
 
@@ -84,9 +93,11 @@ def pays(state: CollectionState, query: Query) -> bool:
 
 
 class SharedScans:
-    """At most `passes` at once of those that ask alike; `find` searches, and pins its version when it is called.
+    """At most `passes` at once of those that ask alike; `find` searches, and pins its version when
+    it is called.
 
-    An interrupt at any moment of a member leaves nobody else without an answer; two within one member may.
+    An interrupt at any moment of a member leaves nobody else without an answer; two within one
+    member may.
     """
 
     def __init__(self, find: Find, passes: int) -> None:
@@ -100,7 +111,14 @@ class SharedScans:
         Raises:
             Whatever `find` raises.
         """
-        key = (state, query.k, query.tags, repr(query.params), query.vectors.dtype.str, query.vectors.shape[1])
+        key = (
+            state,
+            query.k,
+            query.tags,
+            repr(query.params),
+            query.vectors.dtype.str,
+            query.vectors.shape[1],
+        )
         member = _Member(query)
         try:
             if not self._enter(key, member):
@@ -149,7 +167,9 @@ class SharedScans:
         return found.of(0)
 
     def _leave(self, key: Hashable, member: _Member) -> None:
-        """Hand on what the member still has: its pass, its place among those that wait, its company."""
+        """Hand on what the member still has: its pass, its place among those that wait, its
+        company.
+        """
         _dismiss(member)
         with self._lock:
             group = self._groups.get(key)

@@ -1,4 +1,6 @@
-"""Numbers about a collection; reads no vector but those of the tail once, to count what no search finds."""
+"""Numbers about a collection; reads no vector but those of the tail once, to count what no search
+finds.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ _NAMES = {
     IndexType.IVF_RABITQ: "IVFRABITQ",
     IndexType.HNSW_SQ8: "HNSWSQ8",
 }
-"""Index names as get_collection_stats spells them (specification 2.2); additions as the RESTful API does."""
+"""Index names as get_collection_stats spells them (specification 2.2); additions as the RESTful API
+does.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,12 @@ def collection_stats(version: Version) -> CollectionStats:
     segments: dict[int, list[SegmentStats]] = defaultdict(list)
     for each in version.segments:
         segments[each.segment.record.partition_id].append(_segment(each))
-    partitions = tuple(PartitionStats(p.tag, rows.get(p.id, 0), tuple(segments[p.id])) for p in version.partitions)
-    return CollectionStats(partitions, sum(p.row_count for p in partitions), version.nonfinite_rows())
+    partitions = tuple(
+        PartitionStats(p.tag, rows.get(p.id, 0), tuple(segments[p.id])) for p in version.partitions
+    )
+    return CollectionStats(
+        partitions, sum(p.row_count for p in partitions), version.nonfinite_rows()
+    )
 
 
 def _segment(each: LiveSegment) -> SegmentStats:

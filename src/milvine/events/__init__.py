@@ -1,4 +1,6 @@
-"""What the engine tells the world. It calls no logger and no metric: it emits these, and listeners do the rest."""
+"""What the engine tells the world. It calls no logger and no metric: it emits these, and listeners
+do the rest.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ class Opened(Event):
 
 @dataclass(frozen=True, slots=True)
 class TornTailCut(Event):
-    """The log ended in an incomplete group of records that nobody had been told about; it was cut off."""
+    """The log ended in an incomplete group of records that nobody had been told about; it was cut
+    off.
+    """
 
     file: str
     offset: int
@@ -33,7 +37,8 @@ class TornTailCut(Event):
 
 @dataclass(frozen=True, slots=True)
 class LogMissing(Event):
-    """There are collections and no log file: it ran with `wal.enable` off, or somebody took the log away.
+    """There are collections and no log file: it ran with `wal.enable` off, or somebody took the log
+    away.
 
     Then rows that were in no segment yet are lost.
     """
@@ -43,7 +48,9 @@ class LogMissing(Event):
 
 @dataclass(frozen=True, slots=True)
 class LogFailed(Event):
-    """An append or sync failed; nothing of the group was acknowledged and the log went on in a new file."""
+    """An append or sync failed; nothing of the group was acknowledged and the log went on in a new
+    file.
+    """
 
     reason: str
 
@@ -62,7 +69,9 @@ class DiskFreed(Event):
 
 @dataclass(frozen=True, slots=True)
 class WriterEnded(Event):
-    """An error that nobody foresaw ended the thread that stores; what was acknowledged is in the log."""
+    """An error that nobody foresaw ended the thread that stores; what was acknowledged is in the
+    log.
+    """
 
     reason: str
 
@@ -78,7 +87,9 @@ class NetworkFolder(Event):
 
 @dataclass(frozen=True, slots=True)
 class DamageFound(Event):
-    """A file is not what was written. What would come of it is refused; the rest of the database goes on."""
+    """A file is not what was written. What would come of it is refused; the rest of the database
+    goes on.
+    """
 
     file: str
     offset: int
@@ -97,7 +108,9 @@ class Scrubbed(Event):
 
 @dataclass(frozen=True, slots=True)
 class Flushed(Event):
-    """Rows became segments. `size` counts the bytes of their vectors and ids; `seconds` is the writing alone."""
+    """Rows became segments. `size` counts the bytes of their vectors and ids; `seconds` is the
+    writing alone.
+    """
 
     collection_id: int
     rows: int
@@ -138,8 +151,9 @@ class IndexBuilt(Event):
 class BuildProgressed(Event):
     """How far the build of one index has come; told when a stage begins and as rows are done in it.
 
-    `stage` is a word such as `training`, `adding`, `writing`; `done` of `rows` rows have gone through it. A stage whose
-    library does not tell stays at 0 until it ends. `seconds` since the build began.
+    `stage` is a word such as `training`, `adding`, `writing`; `done` of `rows` rows have gone
+    through it. A stage whose library does not tell stays at 0 until it ends. `seconds` since the
+    build began.
     """
 
     collection_id: int
@@ -153,7 +167,9 @@ class BuildProgressed(Event):
 
 @dataclass(frozen=True, slots=True)
 class BuildStalled(Event):
-    """A builder used so much CPU time in one stage without getting any further that it was ended."""
+    """A builder used so much CPU time in one stage without getting any further that it was
+    ended.
+    """
 
     collection_id: int
     segment_id: int
@@ -164,7 +180,9 @@ class BuildStalled(Event):
 
 @dataclass(frozen=True, slots=True)
 class BuildGivenUp(Event):
-    """An index could not be built time and again: its segment is searched exactly until somebody asks once more."""
+    """An index could not be built time and again: its segment is searched exactly until somebody
+    asks once more.
+    """
 
     collection_id: int
     segment_id: int
@@ -174,7 +192,9 @@ class BuildGivenUp(Event):
 
 @dataclass(frozen=True, slots=True)
 class IndexSetAside(Event):
-    """An index file cannot be used; its segment is searched exactly until the index is built anew."""
+    """An index file cannot be used; its segment is searched exactly until the index is
+    built anew.
+    """
 
     collection_id: int
     segment_id: int
@@ -184,7 +204,8 @@ class IndexSetAside(Event):
 
 @dataclass(frozen=True, slots=True)
 class SegmentRefused(Event):
-    """Some deletes of a segment are not known, because `reason`: it is not read until `milvine repair` was there.
+    """Some deletes of a segment are not known, because `reason`: it is not read until `milvine
+    repair` was there.
 
     Searches and look-ups that need it get `reason` as their error; everything else goes on.
     """
@@ -209,7 +230,9 @@ class FilesRemoved(Event):
 
 @dataclass(frozen=True, slots=True)
 class Answered(Event):
-    """A call was answered, by whatever door. `code` is the wire code; `size` counts the bytes of the request."""
+    """A call was answered, by whatever door. `code` is the wire code; `size` counts the bytes of
+    the request.
+    """
 
     rpc: str
     code: int
@@ -219,7 +242,9 @@ class Answered(Event):
 
 @dataclass(frozen=True, slots=True)
 class Inserted(Event):
-    """Rows are durable and visible. `size` counts the bytes of the vectors; `seconds` includes the wait for the log."""
+    """Rows are durable and visible. `size` counts the bytes of the vectors; `seconds` includes the
+    wait for the log.
+    """
 
     collection: str
     rows: int
@@ -253,7 +278,8 @@ class Searched(Event):
 
 @dataclass(frozen=True, slots=True)
 class GroupCommitted(Event):
-    """The log took a group of inserts and deletes with one sync. `size`: bytes of vectors, and of ids to delete.
+    """The log took a group of inserts and deletes with one sync. `size`: bytes of vectors, and of
+    ids to delete.
 
     `seconds` is the append with the sync, `sync_seconds` the sync alone (0 with `wal.sync` off).
     """
@@ -331,7 +357,8 @@ class RequestFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class AccessRefused(Event):
-    """A caller at `host` wanted to do `what` and was refused. `token` is the name of his token, if it is a known one.
+    """A caller at `host` wanted to do `what` and was refused. `token` is the name of his token, if
+    it is a known one.
 
     Of many refusals few are told; `left_out` counts those before this one that were not.
     """
@@ -345,14 +372,18 @@ class AccessRefused(Event):
 
 @dataclass(frozen=True, slots=True)
 class TokensRefused(Event):
-    """The file of the tokens was changed to one that cannot be used: nobody gets in until it is mended."""
+    """The file of the tokens was changed to one that cannot be used: nobody gets in until it is
+    mended.
+    """
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class OpenToOthers(Event):
-    """The server listens where others than this machine may reach it, and lets them do what `reason` says."""
+    """The server listens where others than this machine may reach it, and lets them do what
+    `reason` says.
+    """
 
     address: str
     reason: str
@@ -367,7 +398,9 @@ class CertificateRenewed(Event):
 
 @dataclass(frozen=True, slots=True)
 class CertificateRefused(Event):
-    """The files of the certificate were changed to some that cannot be used; the certificate before is kept."""
+    """The files of the certificate were changed to some that cannot be used; the certificate before
+    is kept.
+    """
 
     file: str
     reason: str

@@ -19,7 +19,9 @@ class Events:
     called on engine threads."""
 
     def __init__(self, *listeners: Listener) -> None:
-        self._listeners: list[tuple[Listener, tuple[type[Event], ...]]] = [(each, (Event,)) for each in listeners]
+        self._listeners: list[tuple[Listener, tuple[type[Event], ...]]] = [
+            (each, (Event,)) for each in listeners
+        ]
         self._by_type: dict[type[Event], list[Listener]] = {}
 
     def subscribe(self, listener: Listener, kinds: tuple[type[Event], ...] = (Event,)) -> None:
@@ -35,7 +37,8 @@ class Events:
     def emit(self, event: Event) -> None:
         listeners = self._by_type.get(type(event))
         if listeners is None:
-            subscribed = self._by_type, self._listeners  # in this order: who subscribes now makes the first a new one
+            # In this order: who subscribes now makes the first a new one.
+            subscribed = self._by_type, self._listeners
             listeners = [listener for listener, kinds in subscribed[1] if isinstance(event, kinds)]
             subscribed[0][type(event)] = listeners
         for listener in listeners:

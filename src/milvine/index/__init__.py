@@ -1,1 +1,3 @@
-"""Kernels: exact search, the index types and their parameters. Nothing here knows file names or collections."""
+"""Kernels: exact search, the index types and their parameters. Nothing here knows file names or
+collections.
+"""

@@ -1,9 +1,11 @@
-"""Whether faiss reports the distances that `score` computes, to the last bit: then hits need no second look.
+"""Whether faiss reports the distances that `score` computes, to the last bit: then hits need no
+second look.
 
-Lists and graphs compare float32 vectors with the very functions that `score` calls, but a graph takes four rows at a
-time, and which instructions that means depends on the processor, the dimension and faiss's release. So nothing is
-taken for granted: a small index is made and searched once for each dimension, and its distances are compared. Another
-order of additions would show in one of ten of them.
+Lists and graphs compare float32 vectors with the very functions that `score` calls, but a graph
+takes four rows at a time, and which instructions that means depends on the processor, the dimension
+and faiss's release. So nothing is taken for granted: a small index is made and searched once for
+each dimension, and its distances are compared. Another order of additions would show in one of ten
+of them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Lists of an inverted file, asked for before they are read, where the file is mapped and much of it not in memory.
+"""Lists of an inverted file, asked for before they are read, where the file is mapped and much of
+it not in memory.
 
-Such a list is a few hundred kilobytes in a row. Read page by page as a search comes to each, it takes as many waits for
-the disk; asked for in one call, and all lists of a search together, it takes about one.
+Such a list is a few hundred kilobytes in a row. Read page by page as a search comes to each, it
+takes as many waits for the disk; asked for in one call, and all lists of a search together, it
+takes about one.
 """
 
 from __future__ import annotations
@@ -18,11 +20,14 @@ from milvine.types import Floats
 
 _AT_ONCE = 128 * MIB
 _SHARE = 8
-"""What one call asks for is at most this part of the memory: more would push out what came first."""
+"""What one call asks for is at most this part of the memory: more would push out what came first.
+"""
 
 
 class ListsAhead:
-    """Where the lists of an IVF index of faiss lie. `index` is kept alive by the caller, whom this belongs to."""
+    """Where the lists of an IVF index of faiss lie. `index` is kept alive by the caller, whom this
+    belongs to.
+    """
 
     def __init__(self, index: Any) -> None:
         self._quantizer = index.quantizer
@@ -38,7 +43,9 @@ class ListsAhead:
         return max(1, within(_AT_ONCE, _SHARE) // (nprobe * self._mean))
 
     def ask(self, queries: Floats, nprobe: int) -> None:
-        """Have the lists that a search of C-contiguous `queries` will read brought into memory, without waiting."""
+        """Have the lists that a search of C-contiguous `queries` will read brought into memory,
+        without waiting.
+        """
         for number in np.unique(self._quantizer.assign(queries, nprobe)).tolist():
             if number >= 0:
                 _will_need(int(self._starts[number]), int(self._ends[number]))

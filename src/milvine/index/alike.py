@@ -1,12 +1,14 @@
-"""Rows that are equal or nearly so, put together: a graph or coded lists are built over one row of each group.
+"""Rows that are equal or nearly so, put together: a graph or coded lists are built over one row of
+each group.
 
-All links of a row among hundreds of its copies lead to other copies: searches that come there stay there, and the rows
-around them are never seen. Rows a few roundings apart do the same, so rows are compared by nearness, not by bytes.
+All links of a row among hundreds of its copies lead to other copies: searches that come there stay
+there, and the rows around them are never seen. Rows a few roundings apart do the same, so rows are
+compared by nearness, not by bytes.
 
-Rows are sorted into cells by where they lie on four random lines. Whatever is near lies in one cell, but for what a
-border happens to divide, which costs a node and no more. In a cell, what is near to its first row is a group; so no
-chain of small steps can make a group wide. A group may well be too large: its rows are compared one by one when a
-search meets it (`members`).
+Rows are sorted into cells by where they lie on four random lines. Whatever is near lies in one
+cell, but for what a border happens to divide, which costs a node and no more. In a cell, what is
+near to its first row is a group; so no chain of small steps can make a group wide. A group may well
+be too large: its rows are compared one by one when a search meets it (`members`).
 """
 
 from __future__ import annotations
@@ -21,13 +23,17 @@ from milvine.types import Floats, Ids
 Doubles = NDArray[np.float64]
 
 CELL = 5e-5
-"""Width of a cell as a part of the usual distance of two rows: float32 keeps differences of a thousandth of it."""
+"""Width of a cell as a part of the usual distance of two rows: float32 keeps differences of a
+thousandth of it.
+"""
 RADIUS = 4 * CELL
 """Of a group around its first row, as a part of the same."""
 _LINES = 4
 _PAIRS = 4096
 _USUAL = 0.995
-"""The quantile of distances that counts as usual: nearly all pairs may be copies, and a few rows may be anywhere."""
+"""The quantile of distances that counts as usual: nearly all pairs may be copies, and a few rows
+may be anywhere.
+"""
 _ROUNDS = 4
 _LOOKED_AT = 256
 _FAR = 20 / CELL
@@ -41,7 +47,8 @@ class Groups(NamedTuple):
         heads: the first row of each, ascending, int64 (groups,).
         starts: where the rows of each begin in `members`, and their total, int64 (groups + 1,).
         members: rows of each group, ascending, the head first, int64.
-        radii: how far from its head the farthest row of each is, float64 (groups,); 0 where all are the same vector.
+        radii: how far from its head the farthest row of each is, float64 (groups,); 0 where all are
+            the same vector.
     """
 
     heads: Ids
@@ -106,9 +113,13 @@ def _portion(vectors: Floats) -> int:
 
 
 def _cells(vectors: Floats, rows: Ids, width: float) -> NDArray[np.uint64]:
-    """A number for the cell of each row, (rows,); those of different cells differ, but for chance."""
+    """A number for the cell of each row, (rows,); those of different cells differ, but for
+    chance.
+    """
     drawn = np.random.default_rng(0)
-    lines = drawn.standard_normal((vectors.shape[1], _LINES)).astype(_precision(vectors, rows, width))
+    lines = drawn.standard_normal((vectors.shape[1], _LINES)).astype(
+        _precision(vectors, rows, width)
+    )
     shifts = drawn.random(_LINES)
     factors = drawn.integers(1 << 62, 1 << 63, _LINES, dtype=np.uint64) | np.uint64(1)
     out = np.empty(len(rows), dtype=np.uint64)
@@ -125,8 +136,8 @@ def _cells(vectors: Floats, rows: Ids, width: float) -> NDArray[np.uint64]:
 
 
 def _precision(vectors: Floats, rows: Ids, width: float) -> type[np.floating[Any]]:
-    """float32, an eighth of the time, unless the rows are so far from the origin that its roundings are no small part
-    of a cell."""
+    """float32, an eighth of the time, unless the rows are so far from the origin that its roundings
+    are no small part of a cell."""
     some = vectors[rows[:: max(1, len(rows) // _LOOKED_AT)]].astype(np.float64)
     return np.float32 if np.sqrt((some**2).sum(axis=1).max()) < _FAR * width else np.float64
 
@@ -142,8 +153,12 @@ def _crowded(cells: NDArray[np.uint64]) -> Ids:
     return np.flatnonzero(again[place] == cells)
 
 
-def _pairs(vectors: Floats, rows: Ids, cells: NDArray[np.uint64], square: float) -> list[tuple[Ids, Ids, Doubles]]:
-    """Heads, the rows that are near to them (themselves included) and the squared distances, in some parts."""
+def _pairs(
+    vectors: Floats, rows: Ids, cells: NDArray[np.uint64], square: float
+) -> list[tuple[Ids, Ids, Doubles]]:
+    """Heads, the rows that are near to them (themselves included) and the squared distances, in
+    some parts.
+    """
     found = []
     for _ in range(_ROUNDS):
         if not len(rows):

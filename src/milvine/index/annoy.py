@@ -1,7 +1,8 @@
-"""ANNOY: a forest of random splits, by the library of that name. It proposes candidates; their distances are exact.
+"""ANNOY: a forest of random splits, by the library of that name. It proposes candidates; their
+distances are exact.
 
-annoy reads and writes paths only, and an index is a section of a file, so it is opened from a copy without a name (on
-Linux in memory). Its image holds the vectors once more; that is its format.
+annoy reads and writes paths only, and an index is a section of a file, so it is opened from a copy
+without a name (on Linux in memory). Its image holds the vectors once more; that is its format.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
 try:
     from annoy import AnnoyIndex
 except ModuleNotFoundError as error:
-    raise Unsupported("Index type ANNOY needs the package annoy. Install milvine with the extra annoy") from error
+    raise Unsupported(
+        "Index type ANNOY needs the package annoy. Install milvine with the extra annoy"
+    ) from error
 
 _METRICS = {MetricType.L2: "euclidean", MetricType.IP: "dot"}
 _SEED = 1
@@ -75,19 +78,27 @@ class AnnoyKernel:
             image = bytes_of(path)
         if not image.size:
             raise BuildFailed("annoy wrote nothing")
-        write_header(write, len(vectors), len(nodes), None if len(nodes) == len(vectors) else nodes, groups=groups)
+        write_header(
+            write,
+            len(vectors),
+            len(nodes),
+            None if len(nodes) == len(vectors) else nodes,
+            groups=groups,
+        )
         write(image.data)
 
     def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:
         image, vectors = read_image(data), vectors_of(flat)
         if image.rows != len(vectors):
-            raise CorruptFile(f"An index file is about {image.rows} rows, its segment has {len(vectors)}")
+            raise CorruptFile(
+                f"An index file is about {image.rows} rows, its segment has {len(vectors)}"
+            )
         return OpenAnnoy(image, vectors, metric) if image.indexed else OpenRaw(vectors, metric)
 
 
 class OpenAnnoy:
-    """A forest over rows of the segment, one of each group of copies. annoy has no selectors: whoever wants live rows
-    asks for more candidates until there are enough."""
+    """A forest over rows of the segment, one of each group of copies. annoy has no selectors:
+    whoever wants live rows asks for more candidates until there are enough."""
 
     def __init__(self, image: Image, vectors: Floats, metric: MetricType) -> None:
         self._nodes, self._indexed = Nodes(image), image.indexed
@@ -96,14 +107,21 @@ class OpenAnnoy:
         with nameless_file(image.body) as path:
             self._forest.load(str(path))  # maps it
         if self._forest.get_n_items() != image.indexed:
-            raise CorruptFile(f"An index file holds {self._forest.get_n_items()} rows instead of {image.indexed}")
+            raise CorruptFile(
+                f"An index file holds {self._forest.get_n_items()} rows instead of {image.indexed}"
+            )
 
     @property
     def rows(self) -> int:
         return len(self._vectors)
 
     def search(
-        self, queries: Floats, k: int, params: Mapping[str, Any], mask: RowMask | None, threads: int = 1
+        self,
+        queries: Floats,
+        k: int,
+        params: Mapping[str, Any],
+        mask: RowMask | None,
+        threads: int = 1,
     ) -> tuple[Floats, Ids]:
         wanted = min(k, self._indexed)
         search_k = integer(params, "search_k")
@@ -127,10 +145,15 @@ class OpenAnnoy:
         return living.answer(queries, self._vectors, self._metric, k, nearest)
 
     def _candidates(self, query: list[float], k: int, search_k: int, living: Living) -> Ids:
-        """At least k rows that stand for live ones, nearest first, or all, and somewhat more where there are."""
+        """At least k rows that stand for live ones, nearest first, or all, and somewhat more where
+        there are.
+        """
         asked = min(self._indexed, (k + SPARE) * self._indexed // max(living.nodes, 1) + SPARE)
         while True:
-            found = np.array(self._forest.get_nns_by_vector(query, asked, min(search_k, _SEARCH_K_MAX)), dtype=np.int64)
+            found = np.array(
+                self._forest.get_nns_by_vector(query, asked, min(search_k, _SEARCH_K_MAX)),
+                dtype=np.int64,
+            )
             got = len(found)
             if living.mask is not None:
                 found = found[living.mask.contains(found)]

@@ -8,7 +8,9 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 from milvine.types import Bytes, Floats, Ids, MetricType, RowMask, Vectors
 
 Write: TypeAlias = Callable[["bytes | memoryview"], object]
-"""Takes the next bytes of an index image. What it raises ends the build and reaches the builder's caller."""
+"""Takes the next bytes of an index image. What it raises ends the build and reaches the builder's
+caller.
+"""
 
 
 Report: TypeAlias = Callable[[str, int], object]
@@ -20,19 +22,27 @@ def untold(stage: str, done: int) -> None:
 
 
 class OpenIndex(Protocol):
-    """An index over one segment. It keeps the buffers it was opened with alive; searches may run at the same time."""
+    """An index over one segment. It keeps the buffers it was opened with alive; searches may run at
+    the same time.
+    """
 
     @property
     def rows(self) -> int:
         """Rows of the segment, found or not."""
 
     def search(
-        self, queries: Vectors, k: int, params: Mapping[str, Any], mask: RowMask | None, threads: int = 1
+        self,
+        queries: Vectors,
+        k: int,
+        params: Mapping[str, Any],
+        mask: RowMask | None,
+        threads: int = 1,
     ) -> tuple[Floats, Ids]:
         """The k (about) nearest live rows of each query.
 
         Args:
-            queries: float32 (nq, dimension); a query with NaN or infinity finds nothing. uint8 (nq, dimension / 8)
+            queries: float32 (nq, dimension); a query with NaN or infinity finds nothing. uint8 (nq,
+                dimension / 8)
                 under a binary metric.
             k: at least 1; may exceed the rows.
             params: search parameters that `check_search_params` passes.
@@ -40,8 +50,9 @@ class OpenIndex(Protocol):
             threads: OpenMP threads for this call.
 
         Returns:
-            float32 distances in the metric's own sense (squared L2, for one) and int64 row numbers, both (nq, k),
-            nearest first, equal distances by row number. Missing hits are row -1 with float32 max.
+            float32 distances in the metric's own sense (squared L2, for one) and int64 row numbers,
+            both (nq, k), nearest first, equal distances by row number. Missing hits are row -1 with
+            float32 max.
         """
 
 
@@ -50,7 +61,9 @@ class ReadsAhead(Protocol):
     """An open index that knows what a search will read of a mapped file."""
 
     def read_ahead(self) -> None:
-        """From now on, ask the system for that before each search: more is mapped than stays in memory."""
+        """From now on, ask the system for that before each search: more is mapped than stays in
+        memory.
+        """
 
 
 class Kernel(Protocol):
@@ -67,21 +80,23 @@ class Kernel(Protocol):
         memory: int = 0,
         live: RowMask | None = None,
     ) -> None:
-        """Build over float32 (rows, dimension) with L2 or IP, and pass the image to `write` in pieces.
+        """Build over float32 (rows, dimension) with L2 or IP, and pass the image to `write` in
+        pieces.
 
         Kernels of binary collections take uint8 (rows, dimension / 8) and a binary metric.
 
-        `params` are build parameters that `check_build_params` passes. Rows with NaN or infinity are left
-        out, and those that are not `live` (of as many rows; None: all are), which no search may want.
-        `memory`: bytes that may be used besides mapped rows, 0 for any number; types that cannot do with so little use
-        what they need.
+        `params` are build parameters that `check_build_params` passes. Rows with NaN or infinity
+        are left out, and those that are not `live` (of as many rows; None: all are), which no
+        search may want. `memory`: bytes that may be used besides mapped rows, 0 for any number;
+        types that cannot do with so little use what they need.
         """
 
     def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:
         """Open what `build` wrote (`data`), without copying it.
 
-        `flat` is the segment's vectors as `milvine.index.flat` describes. Both may be mapped and read-only. Checksums
-        are the caller's: an image that was damaged or made elsewhere is a risk to the process.
+        `flat` is the segment's vectors as `milvine.index.flat` describes. Both may be mapped and
+        read-only. Checksums are the caller's: an image that was damaged or made elsewhere is a risk
+        to the process.
 
         Raises:
             UnsupportedFormat: the image was written by a newer release.

@@ -20,11 +20,18 @@ from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
 _QUERIES = 64
 _ROWS = 16384
 _GATHER_BELOW = 0.5
-"""Below this share of live rows in a block they are gathered first; above it the dead are compared in vain."""
+"""Below this share of live rows in a block they are gathered first; above it the dead are compared
+in vain.
+"""
 
 
 def search_bits(
-    queries: Bytes, vectors: Bytes, metric: MetricType, k: int, mask: RowMask | None = None, threads: int = 1
+    queries: Bytes,
+    vectors: Bytes,
+    metric: MetricType,
+    k: int,
+    mask: RowMask | None = None,
+    threads: int = 1,
 ) -> Found:
     """The k nearest live rows of each query.
 
@@ -37,9 +44,9 @@ def search_bits(
         threads: OpenMP threads for this call.
 
     Returns:
-        float32 distances and int64 row numbers, both (nq, k), nearest first, equal distances by row number. Missing
-        hits are row -1 with float32 max; a TANIMOTO hit may be at infinity. SUBSTRUCTURE and SUPERSTRUCTURE find their
-        hits only, all at distance 0.
+        float32 distances and int64 row numbers, both (nq, k), nearest first, equal distances by row
+        number. Missing hits are row -1 with float32 max; a TANIMOTO hit may be at infinity.
+        SUBSTRUCTURE and SUPERSTRUCTURE find their hits only, all at distance 0.
     """
     use_threads(threads)
     distances, rows = nothing(len(queries), k)
@@ -78,7 +85,12 @@ class OpenBits:
         return len(self._vectors)
 
     def search(
-        self, queries: Bytes, k: int, params: Mapping[str, Any], mask: RowMask | None, threads: int = 1
+        self,
+        queries: Bytes,
+        k: int,
+        params: Mapping[str, Any],
+        mask: RowMask | None,
+        threads: int = 1,
     ) -> tuple[Floats, Ids]:
         return search_bits(queries, self._vectors, self._metric, k, mask, threads)
 

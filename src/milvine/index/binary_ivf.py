@@ -1,11 +1,13 @@
-"""IVF_FLAT of binary collections: rows in lists around centroids, of which a search reads the nearest few.
+"""IVF_FLAT of binary collections: rows in lists around centroids, of which a search reads the
+nearest few.
 
-The lists are made and chosen by the metric they serve: fingerprints have few set bits, and by Hamming distance the
-sparsest centroid is near to everything, so its list is crowded and its rows are far from the query's neighbours. All
-distances are exact.
+The lists are made and chosen by the metric they serve: fingerprints have few set bits, and by
+Hamming distance the sparsest centroid is near to everything, so its list is crowded and its rows
+are far from the query's neighbours. All distances are exact.
 
-The image after its row map (the rows in list order): number of lists u64, width u64, then the rows before each list and
-their total as int64 (lists + 1), the centroids (lists, width) and the rows (indexed, width), uint8.
+The image after its row map (the rows in list order): number of lists u64, width u64, then the rows
+before each list and their total as int64 (lists + 1), the centroids (lists, width) and the rows
+(indexed, width), uint8.
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ class BinaryIvfKernel:
         live: RowMask | None = None,
     ) -> None:
         if metric not in _COARSE:
-            raise Unsupported(f"Illegal index params: IVF_FLAT does not serve {metric.name}, FLAT does")
+            raise Unsupported(
+                f"Illegal index params: IVF_FLAT does not serve {metric.name}, FLAT does"
+            )
         use_threads(threads)
         rows = np.arange(len(vectors)) if live is None else np.flatnonzero(live.to_bool())
         if not len(rows):
@@ -78,7 +82,9 @@ class BinaryIvfKernel:
     def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:
         image, vectors = read_image(data), bits_of(flat)
         if image.rows != len(vectors):
-            raise CorruptFile(f"An index file is about {image.rows} rows, its segment has {len(vectors)}")
+            raise CorruptFile(
+                f"An index file is about {image.rows} rows, its segment has {len(vectors)}"
+            )
         return OpenBinaryIvf(image, vectors, metric) if image.indexed else OpenBits(vectors, metric)
 
 
@@ -89,7 +95,8 @@ def training_rows(rows: int, nlist: int, bits: int, memory: int = 0) -> int:
 
 
 def _train(vectors: Bytes, rows: Ids, nlist: int, memory: int) -> Bytes:
-    """Different centroids, uint8 (about nlist, width), by k-means of faiss over a sample without copies.
+    """Different centroids, uint8 (about nlist, width), by k-means of faiss over a sample without
+    copies.
 
     Centroids that are equal would be read together, and all rows be in the list of one of them.
     """
@@ -107,7 +114,9 @@ def _train(vectors: Bytes, rows: Ids, nlist: int, memory: int) -> Bytes:
     return centroids
 
 
-def _nearest_centroid(vectors: Bytes, rows: Ids, centroids: Bytes, metric: MetricType, report: Report) -> Lists:
+def _nearest_centroid(
+    vectors: Bytes, rows: Ids, centroids: Bytes, metric: MetricType, report: Report
+) -> Lists:
     lists = Lists.empty(len(vectors), len(centroids))
     portion = max(1, _PAIRS // len(centroids))
     for start in range(0, len(rows), portion):
@@ -136,12 +145,20 @@ class OpenBinaryIvf:
         return len(self._vectors)
 
     def search(
-        self, queries: Bytes, k: int, params: Mapping[str, Any], mask: RowMask | None, threads: int = 1
+        self,
+        queries: Bytes,
+        k: int,
+        params: Mapping[str, Any],
+        mask: RowMask | None,
+        threads: int = 1,
     ) -> tuple[Floats, Ids]:
         nlist = len(self._centroids)
         nprobe = min(integer(params, "nprobe"), nlist)
-        if nprobe == nlist or (mask is not None and mask.live * nlist <= len(self._row_map) * nprobe):
-            # All lists, or as few live rows as the lists hold: comparing them all costs no more and finds k of them.
+        if nprobe == nlist or (
+            mask is not None and mask.live * nlist <= len(self._row_map) * nprobe
+        ):
+            # All lists, or as few live rows as the lists hold: comparing them all costs no more and
+            # finds k of them.
             return search_bits(queries, self._vectors, self._metric, k, mask, threads)
         use_threads(threads)
         coarse = bit_distances(queries, self._centroids, _COARSE[self._metric])
@@ -158,11 +175,15 @@ class OpenBinaryIvf:
     def _members(self, lists: Ids) -> tuple[Bytes, Ids]:
         """The vectors and row numbers in some lists."""
         spans = [slice(self._starts[each], self._starts[each + 1]) for each in lists]
-        return np.concatenate([self._listed[s] for s in spans]), np.concatenate([self._row_map[s] for s in spans])
+        return np.concatenate([self._listed[s] for s in spans]), np.concatenate(
+            [self._row_map[s] for s in spans]
+        )
 
 
 def _nearest_lists(coarse: Floats, nprobe: int) -> Ids:
-    """The nearest lists of each query, (nq, nprobe), among them the first of the nearest: equal rows are in that."""
+    """The nearest lists of each query, (nq, nprobe), among them the first of the nearest: equal
+    rows are in that.
+    """
     probed = np.argpartition(coarse, nprobe - 1, axis=1)[:, :nprobe]
     first = coarse.argmin(axis=1)
     without = ~(probed == first[:, None]).any(axis=1)

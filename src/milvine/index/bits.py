@@ -1,7 +1,8 @@
 """Distances between binary vectors, and keeping the nearest of them.
 
-Every binary metric follows from three counts: h, the bits in which two vectors differ, and the bits set in each of
-them, p and q. They share (p + q - h) / 2 bits, and (p + q + h) / 2 are set in either. faiss counts h by SIMD.
+Every binary metric follows from three counts: h, the bits in which two vectors differ, and the bits
+set in each of them, p and q. They share (p + q - h) / 2 bits, and (p + q + h) / 2 are set in
+either. faiss counts h by SIMD.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ def differing_bits(queries: Bytes, rows: Bytes) -> Counts:
     """Hamming distances, int32 (nq, rows), between uint8 (nq, width) and (rows, width)."""
     queries, rows = _words(queries), _words(rows)
     out = np.empty((len(queries), len(rows)), dtype=np.int32)
-    faiss.hammings(pointer(queries), pointer(rows), len(queries), len(rows), queries.shape[1], pointer(out))
+    faiss.hammings(
+        pointer(queries), pointer(rows), len(queries), len(rows), queries.shape[1], pointer(out)
+    )
     return out
 
 
@@ -40,9 +43,9 @@ def set_bits(rows: Bytes) -> Counts:
 def bit_distances(queries: Bytes, rows: Bytes, metric: MetricType) -> Floats:
     """Distance of every pair by a binary metric (specification 2.3), float32 (nq, rows).
 
-    Equal vectors are at 0 by every metric, also two without a set bit, of which 1.x says 1 under JACCARD. TANIMOTO of
-    others that share none is +infinity. NaN says that the pair is no hit of SUBSTRUCTURE (all bits of the query are set
-    in the row) or SUPERSTRUCTURE (the other way round).
+    Equal vectors are at 0 by every metric, also two without a set bit, of which 1.x says 1 under
+    JACCARD. TANIMOTO of others that share none is +infinity. NaN says that the pair is no hit of
+    SUBSTRUCTURE (all bits of the query are set in the row) or SUPERSTRUCTURE (the other way round).
     """
     apart = differing_bits(queries, rows)
     if metric not in _COUNTED:
@@ -52,7 +55,8 @@ def bit_distances(queries: Bytes, rows: Bytes, metric: MetricType) -> Floats:
         return _hits(apart == in_row - in_query)
     if metric is MetricType.SUPERSTRUCTURE:
         return _hits(apart == in_query - in_row)
-    either = in_query + in_row  # twice the shared bits are either - apart, twice those in one or both either + apart
+    # Twice the shared bits are either - apart, twice those in one or both either + apart.
+    either = in_query + in_row
     with np.errstate(divide="ignore", invalid="ignore"):
         if metric is MetricType.TANIMOTO:
             ratio = np.log2((either + apart) / (either - apart))
@@ -69,7 +73,9 @@ def _hits(hit: NDArray[np.bool_]) -> Floats:
 
 
 def _words(vectors: Bytes) -> Bytes:
-    """The vectors with zero bytes at their ends up to a whole word; the same array where there is nothing to add."""
+    """The vectors with zero bytes at their ends up to a whole word; the same array where there is
+    nothing to add.
+    """
     spare = -vectors.shape[1] % _WORD
     return np.pad(vectors, ((0, 0), (0, spare))) if spare else np.ascontiguousarray(vectors)
 

@@ -1,7 +1,8 @@
 """Exact candidates for few queries: every live row is compared with each query, pair by pair.
 
-Few at a time, because faiss answers large calls from matrix products, whose distances are not exact, and decides so by
-thresholds that belong to the whole process (and differ between its releases).
+Few at a time, because faiss answers large calls from matrix products, whose distances are not
+exact, and decides so by thresholds that belong to the whole process (and differ between its
+releases).
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from milvine.index.native import faiss, live_selector, pointer, squared_norms
 from milvine.types import Floats, Ids, MetricType, RowMask
 
 FEW_LIVE = 0.15
-"""Below this share of live rows a list of them is quicker than asking the bitmap about every row."""
+"""Below this share of live rows a list of them is quicker than asking the bitmap about every row.
+"""
 FEW_DEAD = 0.25
-"""Below this share of dead rows it is quicker to compare all rows and leave the dead out of the answer."""
+"""Below this share of dead rows it is quicker to compare all rows and leave the dead out of the
+answer.
+"""
 SPARE = 16
 _BLOCK_BYTES = 2 << 20
 _SHARED_BYTES_MIN = 8 << 20
@@ -26,7 +30,9 @@ _SHARED_K_MAX = 256
 
 
 def scan(queries: Floats, vectors: Floats, metric: MetricType, k: int, mask: RowMask | None) -> Ids:
-    """The k nearest live rows of each query, shape (nq, k), in no promised order; -1 where there are no more."""
+    """The k nearest live rows of each query, shape (nq, k), in no promised order; -1 where there
+    are no more.
+    """
     whole = mask is None or not mask.dead
     if len(queries) > 1 and whole and k <= _SHARED_K_MAX and vectors.nbytes >= _SHARED_BYTES_MIN:
         shared = _in_blocks(queries, vectors, metric, k)
@@ -41,7 +47,8 @@ def scan(queries: Floats, vectors: Floats, metric: MetricType, k: int, mask: Row
 
 
 def _in_blocks(queries: Floats, vectors: Floats, metric: MetricType, k: int) -> Ids | None:
-    """As `scan` of live rows: each block of rows is compared with all queries while it is in the processor's cache.
+    """As `scan` of live rows: each block of rows is compared with all queries while it is in the
+    processor's cache.
 
     None under IP where a row gives infinity, for such rows come first and would hide the others.
     """
@@ -54,9 +61,13 @@ def _in_blocks(queries: Floats, vectors: Floats, metric: MetricType, k: int) -> 
         block = vectors[start : start + size]
         found = (pointer(distances[at]), pointer(rows[at]))
         if metric is MetricType.IP:
-            faiss.knn_inner_product(pointer(queries), pointer(block), dimension, nq, len(block), k, *found, None)
+            faiss.knn_inner_product(
+                pointer(queries), pointer(block), dimension, nq, len(block), k, *found, None
+            )
         else:
-            faiss.knn_L2sqr(pointer(queries), pointer(block), dimension, nq, len(block), k, *found, None, None)
+            faiss.knn_L2sqr(
+                pointer(queries), pointer(block), dimension, nq, len(block), k, *found, None, None
+            )
     missing = rows < 0
     key = np.where(missing, np.inf, -distances if metric is MetricType.IP else distances)
     if metric is MetricType.IP and np.isneginf(key).any():
@@ -72,11 +83,15 @@ def _by_query(hits: NDArray[Any]) -> NDArray[Any]:
     return hits.transpose(1, 0, 2).reshape(hits.shape[1], -1)
 
 
-def _nearest(query: Floats, vectors: Floats, metric: MetricType, k: int, mask: RowMask | None) -> Ids:
+def _nearest(
+    query: Floats, vectors: Floats, metric: MetricType, k: int, mask: RowMask | None
+) -> Ids:
     distances, rows = _live_nearest(query, vectors, metric, k, mask)
     if metric is MetricType.IP and np.isposinf(distances).any():
         # Rows with infinities come first under IP and would hide the others.
-        finite = RowMask.from_bool(finite_rows(vectors) & (True if mask is None else mask.to_bool()))
+        finite = RowMask.from_bool(
+            finite_rows(vectors) & (True if mask is None else mask.to_bool())
+        )
         distances, rows = _live_nearest(query, vectors, metric, k, finite)
     return rows
 
@@ -98,14 +113,20 @@ def _live_nearest(
     return _knn(query, vectors, metric, k, live_selector(mask))
 
 
-def _knn(query: Floats, vectors: Floats, metric: MetricType, k: int, selector: Any) -> tuple[Floats, Ids]:
+def _knn(
+    query: Floats, vectors: Floats, metric: MetricType, k: int, selector: Any
+) -> tuple[Floats, Ids]:
     """faiss's exhaustive search for one query: both (k,), nearest first."""
     distances, rows = np.empty(k, dtype=np.float32), np.empty(k, dtype=np.int64)
     dimension, found = query.shape[1], (pointer(distances), pointer(rows))
     if metric is MetricType.IP:
-        faiss.knn_inner_product(pointer(query), pointer(vectors), dimension, 1, len(vectors), k, *found, selector)
+        faiss.knn_inner_product(
+            pointer(query), pointer(vectors), dimension, 1, len(vectors), k, *found, selector
+        )
     else:
-        faiss.knn_L2sqr(pointer(query), pointer(vectors), dimension, 1, len(vectors), k, *found, None, selector)
+        faiss.knn_L2sqr(
+            pointer(query), pointer(vectors), dimension, 1, len(vectors), k, *found, None, selector
+        )
     return distances, rows
 
 

@@ -1,8 +1,10 @@
-"""Exact search over a segment's rows: the k nearest, whatever the number of queries and wherever the data lies.
+"""Exact search over a segment's rows: the k nearest, whatever the number of queries and wherever
+the data lies.
 
-Few queries are compared with every row (`direct`). Many are answered from matrix products (`products`): candidates with
-a proven bound on all the others, exact distances for the candidates, and where the proof fails (near ties beyond the
-candidates) a wider second round, then `direct`. Both ways end in the same exact distances.
+Few queries are compared with every row (`direct`). Many are answered from matrix products
+(`products`): candidates with a proven bound on all the others, exact distances for the candidates,
+and where the proof fails (near ties beyond the candidates) a wider second round, then `direct`.
+Both ways end in the same exact distances.
 """
 
 from __future__ import annotations
@@ -39,17 +41,20 @@ def search_exact(
 
     Args:
         queries: float32 (nq, dimension). A query with NaN or infinity finds nothing.
-        vectors: float32 (rows, dimension), C-contiguous, may be mapped and read-only. Rows with NaN or infinity, and
+        vectors: float32 (rows, dimension), C-contiguous, may be mapped and read-only. Rows with NaN
+            or infinity, and
             rows whose distance overflows float32, are never found.
         metric: L2 (squared distances) or IP.
         k: at least 1; may exceed the rows.
         mask: of as many rows; None when all are live.
         threads: OpenMP threads for this call; more than one pays for large batches only.
-        picked: the same vectors again, where they are mapped for a reader of a row here and a row there.
+        picked: the same vectors again, where they are mapped for a reader of a row here and a row
+            there.
 
     Returns:
-        float32 distances and int64 row numbers, both (nq, k), nearest first, equal distances by row number. Missing
-        hits are row -1 with float32 max. L2 distances of identical vectors are exactly 0.0.
+        float32 distances and int64 row numbers, both (nq, k), nearest first, equal distances by row
+        number. Missing hits are row -1 with float32 max. L2 distances of identical vectors are
+        exactly 0.0.
     """
     use_threads(threads)
     queries = np.ascontiguousarray(queries, dtype=np.float32)
@@ -68,16 +73,22 @@ class Rows(NamedTuple):
 
 
 def _products_pay(nq: int, rows: int, dimension: int) -> bool:
-    """Whether products are quicker than pairs, by microseconds measured on one core (up to 100,000 rows of 128)."""
+    """Whether products are quicker than pairs, by microseconds measured on one core (up to 100,000
+    rows of 128).
+    """
     floats = rows * dimension
     pairs = nq * (8 + 1e-4 * floats)
     return nq > FEW_QUERIES and 400 + (nq * 3e-5 + 4e-4) * floats < pairs
 
 
-def _search(queries: Floats, rows: Rows, metric: MetricType, k: int, wanted: int, mask: RowMask | None) -> Found:
+def _search(
+    queries: Floats, rows: Rows, metric: MetricType, k: int, wanted: int, mask: RowMask | None
+) -> Found:
     """In portions, so that candidates take bounded memory."""
     count, dimension = rows.scanned.shape
-    if len(queries) == 1 or not _products_pay(len(queries), count if mask is None else mask.live, dimension):
+    if len(queries) == 1 or not _products_pay(
+        len(queries), count if mask is None else mask.live, dimension
+    ):
         return _direct(queries, rows, metric, k, wanted, mask)
     portion = max(FEW_QUERIES, min(_QUERIES, _CANDIDATES // (wanted + SPARE)))
     if len(queries) <= portion:
@@ -89,11 +100,17 @@ def _search(queries: Floats, rows: Rows, metric: MetricType, k: int, wanted: int
     return distances, found
 
 
-def _direct(queries: Floats, rows: Rows, metric: MetricType, k: int, wanted: int, mask: RowMask | None) -> Found:
-    return nearest_of(queries, rows.picked, direct.scan(queries, rows.scanned, metric, wanted, mask), metric, k)
+def _direct(
+    queries: Floats, rows: Rows, metric: MetricType, k: int, wanted: int, mask: RowMask | None
+) -> Found:
+    return nearest_of(
+        queries, rows.picked, direct.scan(queries, rows.scanned, metric, wanted, mask), metric, k
+    )
 
 
-def _batch(queries: Floats, rows: Rows, metric: MetricType, k: int, wanted: int, mask: RowMask | None) -> Found:
+def _batch(
+    queries: Floats, rows: Rows, metric: MetricType, k: int, wanted: int, mask: RowMask | None
+) -> Found:
     distances, numbers = nothing(len(queries), k)
     frame, open_queries = products.Frame.around(rows.picked), np.arange(len(queries))
     narrow = wanted + max(SPARE, wanted // 8)
@@ -101,7 +118,9 @@ def _batch(queries: Floats, rows: Rows, metric: MetricType, k: int, wanted: int,
         if len(open_queries) <= FEW_QUERIES:
             break
         some = queries[open_queries]
-        nominees = products.nominate(some, rows.scanned, metric, min(width, len(rows.scanned)), mask, frame)
+        nominees = products.nominate(
+            some, rows.scanned, metric, min(width, len(rows.scanned)), mask, frame
+        )
         if nominees is None:
             break
         found = nearest_of(some, rows.picked, nominees.rows, metric, k)
@@ -116,9 +135,16 @@ def _batch(queries: Floats, rows: Rows, metric: MetricType, k: int, wanted: int,
 
 
 def _proven(
-    queries: Floats, vectors: Floats, metric: MetricType, wanted: int, found: Found, nominees: products.Nominees
+    queries: Floats,
+    vectors: Floats,
+    metric: MetricType,
+    wanted: int,
+    found: Found,
+    nominees: products.Nominees,
 ) -> NDArray[np.bool_]:
-    """Which queries have an answer that no row outside their candidates can improve: bool, shape (nq,)."""
+    """Which queries have an answer that no row outside their candidates can improve: bool, shape
+    (nq,).
+    """
     last: Ids = found[1][:, wanted - 1]
     proven: NDArray[np.bool_]
     if metric is MetricType.IP:
@@ -126,6 +152,8 @@ def _proven(
         products_of_last = np.einsum("ij,ij->i", queries.astype(np.float64), rows)
         proven = (last >= 0) & (products_of_last >= nominees.bound) | (nominees.bound == -np.inf)
     else:
-        farthest = found[0][:, wanted - 1].astype(np.float64) * (1 + products.unit_error(queries.shape[1]))
+        farthest = found[0][:, wanted - 1].astype(np.float64) * (
+            1 + products.unit_error(queries.shape[1])
+        )
         proven = (last >= 0) & (farthest <= nominees.bound) | (nominees.bound == np.inf)
     return proven

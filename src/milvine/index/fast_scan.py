@@ -1,7 +1,8 @@
 """IVF_PQFS, an addition to Milvus 1.x: IVF_PQ with codes of 4 bits, and exact refinement.
 
-Such codes are compared 32 rows at a time, from tables that fit into registers: quick and coarse. Codes of what is left
-beyond the centroid found no more after refining, on wordnet_minilm384 and glove100, and took longer.
+Such codes are compared 32 rows at a time, from tables that fit into registers: quick and coarse.
+Codes of what is left beyond the centroid found no more after refining, on wordnet_minilm384 and
+glove100, and took longer.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ CODE_BITS = 4
 
 class OpenFastScan(OpenIvf):
     def _search(self, queries: Floats, k: int, nprobe: int, refine: int, living: Living) -> Found:
-        """As all of them do, but faiss loses the rows that are farthest of all by their codes, under IP: none of equal
-        rows is found. That shows where there are fewer than k hits."""
+        """As all of them do, but faiss loses the rows that are farthest of all by their codes,
+        under IP: none of equal rows is found. That shows where there are fewer than k hits."""
         distances, rows = super()._search(queries, k, nprobe, refine, living)
         if self._metric is MetricType.IP and living.nodes:
             for short in np.flatnonzero(rows[:, min(k, living.nodes) - 1] < 0):
@@ -51,7 +52,9 @@ class FastScanKernel(IvfKernel):
 
 def _make(quantizer: Any, shape: Shape) -> Any:
     m = subspaces(IndexType.IVF_PQFS, shape.params, shape.dimension)
-    return faiss.IndexIVFPQFastScan(quantizer, shape.dimension, shape.nlist, m, CODE_BITS, shape.metric)
+    return faiss.IndexIVFPQFastScan(
+        quantizer, shape.dimension, shape.nlist, m, CODE_BITS, shape.metric
+    )
 
 
 IVF_PQFS = FastScanKernel(_make, refine=REFINES[IndexType.IVF_PQFS], packed=True)

@@ -1,6 +1,8 @@
-"""Rows that no search finds: one with NaN or infinity, or so long that its squared length overflows float32.
+"""Rows that no search finds: one with NaN or infinity, or so long that its squared length overflows
+float32.
 
-Milvus 1.x stores them, and so does Milvine. (One that is merely too long is found by a query almost equal to it.)
+Milvus 1.x stores them, and so does Milvine. (One that is merely too long is found by a query almost
+equal to it.)
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ _NONE: Ids = np.empty(0, np.int64)
 
 
 def nonfinite_rows(vectors: Vectors) -> Ids:
-    """The numbers, ascending, of the rows of (n, width) whose squared length is not finite in float32.
+    """The numbers, ascending, of the rows of (n, width) whose squared length is not finite in
+    float32.
 
-    None of uint8. Where all are sound, which is the rule, this is one product of the whole with itself.
+    None of uint8. Where all are sound, which is the rule, this is one product of the whole with
+    itself.
     """
     if vectors.dtype != np.float32:
         return _NONE
@@ -32,13 +36,16 @@ def check_finite(vectors: Vectors) -> None:
     rows = nonfinite_rows(vectors)
     if len(rows):
         raise IllegalRowRecord(
-            f"Vector {rows[0]} of {len(vectors)}, counted from 0, holds NaN or infinity or is longer than float32 can "
-            f"say: no search would find it ({len(rows)} such vectors in all)"
+            f"Vector {rows[0]} of {len(vectors)}, counted from 0, holds NaN or infinity or is"
+            f" longer than float32 can say: no search would find it ({len(rows)} such vectors in"
+            " all)"
         )
 
 
 class NonfiniteRows:
-    """Numbers of such rows in rows that are only ever added to: each is looked at once, when somebody first asks."""
+    """Numbers of such rows in rows that are only ever added to: each is looked at once, when
+    somebody first asks.
+    """
 
     __slots__ = ("_seen",)
 

@@ -1,7 +1,8 @@
 """A segment's vectors as a faiss Flat file: a header of 45 bytes, then the rows as they are.
 
-One file serves both: faiss opens it as an index (the storage of HNSW), numpy maps the rows behind the header. The rows
-are aligned in memory when the image starts at 19 modulo 64; nothing depends on it.
+One file serves both: faiss opens it as an index (the storage of HNSW), numpy maps the rows behind
+the header. The rows are aligned in memory when the image starts at 19 modulo 64; nothing depends on
+it.
 
     offset  bytes  content
          0      4  "IxF2" (L2) or "IxFI" (inner product)
@@ -33,13 +34,16 @@ FLAT_HEADER_BYTES = _HEADER.size
 
 
 def flat_header(dimension: int, rows: int, metric: MetricType) -> bytes:
-    """The first FLAT_HEADER_BYTES bytes of a faiss Flat file of `rows` float32 rows; `metric` is L2 or IP."""
+    """The first FLAT_HEADER_BYTES bytes of a faiss Flat file of `rows` float32 rows; `metric` is L2
+    or IP.
+    """
     magic, number = _MAGIC[metric], METRICS[metric]
     return _HEADER.pack(magic, dimension, rows, _IGNORED, _IGNORED, 1, number, rows * dimension)
 
 
 def vectors_of(image: Bytes) -> Floats:
-    """The rows in a Flat image, shape (rows, dimension), without a copy; read-only where the image is.
+    """The rows in a Flat image, shape (rows, dimension), without a copy; read-only where the image
+    is.
 
     Raises:
         CorruptFile: this is no Flat image, or it is shorter than its header says.
@@ -47,7 +51,9 @@ def vectors_of(image: Bytes) -> Floats:
     dimension, rows = _shape(image)
     payload = image[FLAT_HEADER_BYTES:]
     if payload.size < rows * dimension * 4:
-        raise CorruptFile(f"A vectors file of {image.size} bytes does not hold what its header says")
+        raise CorruptFile(
+            f"A vectors file of {image.size} bytes does not hold what its header says"
+        )
     return np.frombuffer(payload, dtype="<f4", count=rows * dimension).reshape(rows, dimension)
 
 
@@ -62,7 +68,8 @@ def _shape(image: Bytes) -> tuple[int, int]:
 
 
 def bits_of(image: Bytes) -> Bytes:
-    """The rows of a binary collection, uint8 (rows, dimension / 8): behind the same header, which counts dimensions.
+    """The rows of a binary collection, uint8 (rows, dimension / 8): behind the same header, which
+    counts dimensions.
 
     Raises:
         CorruptFile: there is no such header, or the image is shorter than it says.
@@ -70,10 +77,14 @@ def bits_of(image: Bytes) -> Bytes:
     dimension, rows = _shape(image)
     payload = image[FLAT_HEADER_BYTES:]
     if payload.size < rows * dimension // 8:
-        raise CorruptFile(f"A vectors file of {image.size} bytes does not hold what its header says")
+        raise CorruptFile(
+            f"A vectors file of {image.size} bytes does not hold what its header says"
+        )
     return payload[: rows * dimension // 8].reshape(rows, dimension // 8)
 
 
 def open_flat(image: Bytes) -> Any:
-    """The image as a faiss.IndexFlat that points into it: keep `image` alive as long as the index."""
+    """The image as a faiss.IndexFlat that points into it: keep `image` alive as long as
+    the index.
+    """
     return read_image(image)

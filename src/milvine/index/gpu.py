@@ -1,7 +1,8 @@
-"""The coarse half of IVF_SQ8H on a GPU, where there is one: finding the lists nearest to rows and queries.
+"""The coarse half of IVF_SQ8H on a GPU, where there is one: finding the lists nearest to rows and
+queries.
 
-Only a GPU build of faiss has what this asks for. Without one, or without a GPU, nothing here does anything, and
-IVF_SQ8H is IVF_SQ8.
+Only a GPU build of faiss has what this asks for. Without one, or without a GPU, nothing here does
+anything, and IVF_SQ8H is IVF_SQ8.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class CoarseGpu:
         distances = np.empty((len(queries), k), np.float32)
         rows = np.empty((len(queries), k), np.int64)
         self._index.search_preassigned_c(  # the wrapper around it takes no parameters
-            len(queries), pointer(queries), k, pointer(lists), pointer(near), pointer(distances), pointer(rows),
+            len(queries), pointer(queries), k, pointer(lists), pointer(near), pointer(distances),
+            pointer(rows),
             False, params,
         )  # fmt: skip
         return distances, rows

@@ -1,10 +1,11 @@
-"""HNSW: a graph of neighbours over the segment's rows. The file holds the graph, the vectors stay where they are.
+"""HNSW: a graph of neighbours over the segment's rows. The file holds the graph, the vectors stay
+where they are.
 
-The graph is built over one row of each group of copies (`alike`), and links no row that was deleted before, nor one
-with NaN or infinity, which would break it (every comparison with them is false).
+The graph is built over one row of each group of copies (`alike`), and links no row that was deleted
+before, nor one with NaN or infinity, which would break it (every comparison with them is false).
 
-HNSW_SQ8, an addition to Milvus 1.x, walks over codes of a byte per dimension, which its file holds for the rows in the
-graph. The candidates are compared again with the vectors.
+HNSW_SQ8, an addition to Milvus 1.x, walks over codes of a byte per dimension, which its file holds
+for the rows in the graph. The candidates are compared again with the vectors.
 """
 
 from __future__ import annotations
@@ -35,10 +36,14 @@ from milvine.index.widened import wide, widened
 from milvine.types import Bytes, Floats, Ids, IndexType, MetricType, RowMask
 
 FEW_LIVE = 0.12
-"""Below this share of live rows the graph's paths are mostly dead: exact search is quicker, and right."""
+"""Below this share of live rows the graph's paths are mostly dead: exact search is quicker, and
+right.
+"""
 
 ROWS_PER_EF = 32
-"""At most so many rows per unit of ef, comparing all of them is quicker than walking the graph, and right."""
+"""At most so many rows per unit of ef, comparing all of them is quicker than walking the graph, and
+right.
+"""
 
 
 _LINKS_SPARE = 1.02
@@ -49,7 +54,9 @@ _PORTION = 16384
 
 
 class HnswKernel:
-    """One of the two: `refine` 0 is HNSW over the vectors, more is HNSW_SQ8 with so many candidates per wanted hit."""
+    """One of the two: `refine` 0 is HNSW over the vectors, more is HNSW_SQ8 with so many candidates
+    per wanted hit.
+    """
 
     def __init__(self, refine: int = 0) -> None:
         self._refine = refine
@@ -68,11 +75,22 @@ class HnswKernel:
         use_threads(threads)
         report("grouping", 0)
         nodes = Chosen.of(vectors, metric, live)
-        index = self._built(vectors, nodes.linked, metric, params, report) if len(nodes.linked) else None
+        index = (
+            self._built(vectors, nodes.linked, metric, params, report)
+            if len(nodes.linked)
+            else None
+        )
         report("writing", 0)
         write_graph(write, index, len(vectors), nodes, bool(self._refine))
 
-    def _built(self, vectors: Floats, nodes: Ids, metric: MetricType, params: Mapping[str, Any], report: Report) -> Any:
+    def _built(
+        self,
+        vectors: Floats,
+        nodes: Ids,
+        metric: MetricType,
+        params: Mapping[str, Any],
+        report: Report,
+    ) -> Any:
         """The graph over some rows, numbered by their places."""
         width = wide(vectors.shape[1]) if self._refine else vectors.shape[1]
         index = self._empty(width, integer(params, "M"), METRICS[metric])
@@ -96,7 +114,9 @@ class HnswKernel:
 
 
 def _make_room(index: Any, rows: int) -> None:
-    """Let an empty index have room for so many rows: when it has to grow, old and new are in memory together."""
+    """Let an empty index have room for so many rows: when it has to grow, old and new are in memory
+    together.
+    """
     codes = faiss.downcast_index(index.storage).codes
     codes.resize(rows * index.storage.sa_code_size())
     codes.resize(0)  # the room stays
@@ -106,14 +126,19 @@ def _make_room(index: Any, rows: int) -> None:
 
 
 def _extremes(vectors: Floats, rows: Ids) -> Floats:
-    """The least and the largest number in each dimension, shape (2, dimension): what codes of a byte are made from."""
-    portions = (portion_of(vectors, rows, start, _PORTION) for start in range(0, len(rows), _PORTION))
+    """The least and the largest number in each dimension, shape (2, dimension): what codes of a
+    byte are made from.
+    """
+    portions = (
+        portion_of(vectors, rows, start, _PORTION) for start in range(0, len(rows), _PORTION)
+    )
     ends = np.concatenate([(portion.min(axis=0), portion.max(axis=0)) for portion in portions])
     return np.stack([ends.min(axis=0), ends.max(axis=0)])
 
 
 def write_graph(write: Write, index: Any, rows: int, nodes: Chosen, coded: bool = False) -> None:
-    """Pass the image of an HNSW index over `nodes` of `rows` rows to `write`; None over none of them.
+    """Pass the image of an HNSW index over `nodes` of `rows` rows to `write`; None over none of
+    them.
 
     `coded`: it holds codes, not the vectors.
     """
@@ -127,22 +152,35 @@ def write_graph(write: Write, index: Any, rows: int, nodes: Chosen, coded: bool 
     write_image(write, rows, len(linked), index, row_map, flags, nodes.groups, nodes.beside)
 
 
-def open_graph(data: Bytes, flat: Bytes, metric: MetricType, breadth: str, refine: int = 0) -> OpenIndex:
-    """Open such an image. `breadth` names the search parameter that says how many candidates a walk keeps.
+def open_graph(
+    data: Bytes, flat: Bytes, metric: MetricType, breadth: str, refine: int = 0
+) -> OpenIndex:
+    """Open such an image. `breadth` names the search parameter that says how many candidates a walk
+    keeps.
 
-    `refine`: the image holds codes, and so many candidates are compared exactly for each wanted hit where a search does
-    not say how many.
+    `refine`: the image holds codes, and so many candidates are compared exactly for each wanted hit
+    where a search does not say how many.
     """
     image, vectors = read_image(data), vectors_of(flat)
     if image.rows != len(vectors):
-        raise CorruptFile(f"An index file is about {image.rows} rows, its segment has {len(vectors)}")
-    return OpenGraph(image, flat, metric, breadth, refine) if image.indexed else OpenRaw(vectors, metric)
+        raise CorruptFile(
+            f"An index file is about {image.rows} rows, its segment has {len(vectors)}"
+        )
+    return (
+        OpenGraph(image, flat, metric, breadth, refine)
+        if image.indexed
+        else OpenRaw(vectors, metric)
+    )
 
 
 class OpenGraph:
-    """A graph whose storage is the segment's Flat image, or its own: codes, or vectors in files of earlier releases."""
+    """A graph whose storage is the segment's Flat image, or its own: codes, or vectors in files of
+    earlier releases.
+    """
 
-    def __init__(self, image: Image, flat: Bytes, metric: MetricType, breadth: str, refine: int) -> None:
+    def __init__(
+        self, image: Image, flat: Bytes, metric: MetricType, breadth: str, refine: int
+    ) -> None:
         self._breadth, self._refine = breadth, refine
         self._image, self._flat = image, flat  # the index points into both
         self._nodes = Nodes(image)
@@ -163,7 +201,12 @@ class OpenGraph:
         return self._image.rows
 
     def search(
-        self, queries: Floats, k: int, params: Mapping[str, Any], mask: RowMask | None, threads: int = 1
+        self,
+        queries: Floats,
+        k: int,
+        params: Mapping[str, Any],
+        mask: RowMask | None,
+        threads: int = 1,
     ) -> tuple[Floats, Ids]:
         use_threads(threads)
         nodes = self._nodes.count
@@ -179,7 +222,14 @@ class OpenGraph:
     def _search(self, queries: Floats, k: int, wanted: int, ef: int, living: Living) -> Found:
         how = parameters("HNSW", "efSearch", ef, living.mask)
         if self._again:
-            found = refined(queries, self._vectors, self._metric, k, wanted, partial(self._candidates, wanted, how))
+            found = refined(
+                queries,
+                self._vectors,
+                self._metric,
+                k,
+                wanted,
+                partial(self._candidates, wanted, how),
+            )
         else:
             found = ordered(*self._find(queries, wanted, how), self._metric, k)
         return living.answer(queries, self._vectors, self._metric, k, found)

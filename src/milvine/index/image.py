@@ -10,17 +10,18 @@
         40      8  rows in groups
         48      8  rows beside the index
         56      8  zero
-        64         groups, where there are any: int64 the indexed row of each, int64 the places where the rows of each
-                   begin among those of all, and their end, int64 the rows of each, float64 how far from the indexed row
-                   its farthest is
+        64         groups, where there are any: int64 the indexed row of each, int64 the places
+                   where the rows of each begin among those of all, and their end, int64 the rows
+                   of each, float64 how far from the indexed row its farthest is
                    rows beside the index: int64 the number of each
                    row map: int64 per indexed row, its row in the segment
-                   the index as its library writes it (faiss's image, for most); absent when no row is indexed
+                   the index as its library writes it (faiss's image, for most); absent when no
+                   row is indexed
 
-Little endian. A row map is there when the index numbers its rows itself. A row is not indexed when it
-holds NaN or infinity or is too long for the type, when it was deleted before the index was built, when
-another one of its group stands for it, or when it is beside the index: then every query is compared with
-it. Version 1 is the same without groups and rows beside.
+Little endian. A row map is there when the index numbers its rows itself. A row is not indexed when
+it holds NaN or infinity or is too long for the type, when it was deleted before the index was
+built, when another one of its group stands for it, or when it is beside the index: then every query
+is compared with it. Version 1 is the same without groups and rows beside.
 """
 
 from __future__ import annotations
@@ -69,7 +70,11 @@ def write_header(
     """Pass all but the index itself to `write`. `mapped`: the caller passes the row map on."""
     grouped = (0, 0) if groups is None else (len(groups.heads), len(groups.members))
     others = 0 if beside is None else len(beside)
-    write(_HEADER.pack(_MAGIC, _VERSION, mapped or row_map is not None, rows, indexed, *grouped, others))
+    write(
+        _HEADER.pack(
+            _MAGIC, _VERSION, mapped or row_map is not None, rows, indexed, *grouped, others
+        )
+    )
     if groups is not None and grouped[0]:
         for numbers in groups[:3]:
             write(numbers.astype("<i8").tobytes())
@@ -104,15 +109,25 @@ def read_image(data: Bytes) -> Image:
     """
     if data.size < _HEADER.size:
         raise CorruptFile(f"An index file of {data.size} bytes has no header")
-    magic, version, mapped, rows, indexed, groups, members, beside = _HEADER.unpack(data[: _HEADER.size].tobytes())
+    magic, version, mapped, rows, indexed, groups, members, beside = _HEADER.unpack(
+        data[: _HEADER.size].tobytes()
+    )
     if magic != _MAGIC:
         raise CorruptFile(f"An index file does not begin with {magic!r}")
     if version > _VERSION:
-        raise UnsupportedFormat(f"An index file has version {version}; this release reads up to {_VERSION}")
-    sizes = [*([groups, groups + 1, members, groups] if groups else [0] * 4), beside, indexed if mapped else 0]
+        raise UnsupportedFormat(
+            f"An index file has version {version}; this release reads up to {_VERSION}"
+        )
+    sizes = [
+        *([groups, groups + 1, members, groups] if groups else [0] * 4),
+        beside,
+        indexed if mapped else 0,
+    ]
     ends = _HEADER.size + 8 * np.cumsum(sizes)
     if data.size < ends[-1]:
-        raise CorruptFile(f"An index file of {data.size} bytes is too short for what it says of {rows} rows")
+        raise CorruptFile(
+            f"An index file of {data.size} bytes is too short for what it says of {rows} rows"
+        )
     parts = [data[end - 8 * size : end].view("<i8") for end, size in zip(ends, sizes, strict=True)]
     return Image(
         rows,

@@ -1,8 +1,10 @@
-"""IVF_FLAT, IVF_SQ8 (IVF_SQ8H too) and IVF_PQ: rows in lists around centroids, of which a search reads the nearest few.
+"""IVF_FLAT, IVF_SQ8 (IVF_SQ8H too) and IVF_PQ: rows in lists around centroids, of which a search
+reads the nearest few.
 
-Reported distances of IVF_FLAT are exact, and computed again only where faiss's own are not the same to the last bit;
-those of the other two belong to the decoded codes (specification 3.13), but where a search asks to refine: then so many
-times the wanted hits are compared again with the segment's own vectors.
+Reported distances of IVF_FLAT are exact, and computed again only where faiss's own are not the same
+to the last bit; those of the other two belong to the decoded codes (specification 3.13), but where
+a search asks to refine: then so many times the wanted hits are compared again with the segment's
+own vectors.
 """
 
 from __future__ import annotations
@@ -54,8 +56,14 @@ _PORTION_BYTES = 64 << 20
 
 
 def effective_nlist(nlist: int, rows: int) -> int:
-    """Lists that are built when `nlist` are asked for: at least 40 rows each on average (specification 3.5)."""
-    return nlist if nlist * TRAINING_ROWS_PER_LIST_MIN <= rows else max(1, rows // TRAINING_ROWS_PER_LIST_MIN)
+    """Lists that are built when `nlist` are asked for: at least 40 rows each on average
+    (specification 3.5).
+    """
+    return (
+        nlist
+        if nlist * TRAINING_ROWS_PER_LIST_MIN <= rows
+        else max(1, rows // TRAINING_ROWS_PER_LIST_MIN)
+    )
 
 
 def effective_nbits(nbits: int, rows: int) -> int:
@@ -66,7 +74,8 @@ def effective_nbits(nbits: int, rows: int) -> int:
 
 
 def learnt_at_most(most: int, nlist: int, row_bytes: int, exact: bool, memory: int) -> int:
-    """Rows to learn from, of `most` that faiss would look at, where `memory` bytes may be used; 0: any number.
+    """Rows to learn from, of `most` that faiss would look at, where `memory` bytes may be used; 0:
+    any number.
 
     `exact`: there are no codes to learn. For those faiss makes two more copies of rows.
     """
@@ -99,7 +108,9 @@ def _flat(quantizer: Any, shape: Shape) -> Any:
 
 def _sq8(quantizer: Any, shape: Shape) -> Any:
     bits = faiss.ScalarQuantizer.QT_8bit
-    return faiss.IndexIVFScalarQuantizer(quantizer, shape.dimension, shape.nlist, bits, shape.metric)
+    return faiss.IndexIVFScalarQuantizer(
+        quantizer, shape.dimension, shape.nlist, bits, shape.metric
+    )
 
 
 def _pq(quantizer: Any, shape: Shape) -> Any:
@@ -113,9 +124,10 @@ def _pq(quantizer: Any, shape: Shape) -> Any:
 class IvfKernel:
     """One of them, told apart by `make`; `exact` says that its codes are the vectors themselves.
 
-    `hybrid`: lists are found on the GPU where faiss can use one, in building and in searching. `refine`: candidates
-    that are compared exactly for each wanted hit where a search does not say how many; 0 for none. `of_bytes`: codes
-    have a byte for each dimension. `packed`: faiss lays the codes of a list out in blocks, and keeps all in memory.
+    `hybrid`: lists are found on the GPU where faiss can use one, in building and in searching.
+    `refine`: candidates that are compared exactly for each wanted hit where a search does not say
+    how many; 0 for none. `of_bytes`: codes have a byte for each dimension. `packed`: faiss lays the
+    codes of a list out in blocks, and keeps all in memory.
     """
 
     def __init__(
@@ -155,15 +167,28 @@ class IvfKernel:
                 index.add_with_ids(some, rows)
             report("writing", 0)
             return write_image(write, len(vectors), count, index, groups=groups)
-        lists, quantizer = Lists.empty(len(vectors), index.nlist), faiss.downcast_index(index.quantizer)
+        lists, quantizer = (
+            Lists.empty(len(vectors), index.nlist),
+            faiss.downcast_index(index.quantizer),
+        )
         for rows, some in _portions(vectors, sound, index.d, report):
             lists.put(rows, quantizer.assign(some, 1)[:, 0])
         write_header(write, len(vectors), count)
-        write_lists(write, index, lists, 4 * index.d, partial(self._codes, index, vectors, lists), memory, report)
+        write_lists(
+            write,
+            index,
+            lists,
+            4 * index.d,
+            partial(self._codes, index, vectors, lists),
+            memory,
+            report,
+        )
 
-    def _chosen(self, vectors: Floats, live: RowMask | None, report: Report) -> tuple[Ids, Groups | None]:
-        """The rows for the lists, ascending. Codes of few bits take rows for one another, and copies of one would be
-        all the candidates of a search: then one row of each group.
+    def _chosen(
+        self, vectors: Floats, live: RowMask | None, report: Report
+    ) -> tuple[Ids, Groups | None]:
+        """The rows for the lists, ascending. Codes of few bits take rows for one another, and
+        copies of one would be all the candidates of a search: then one row of each group.
 
         faiss ends the process when a row has no nearest centroid since all distances are infinite.
         """
@@ -172,11 +197,19 @@ class IvfKernel:
         report("grouping", 0)
         return distinct(vectors, live, LONGEST)
 
-    def _trained(self, vectors: Floats, nodes: Ids, metric: MetricType, params: Mapping[str, Any], memory: int) -> Any:
-        """An index without rows whose lists are learnt from some of the nodes, and from no row twice.
+    def _trained(
+        self,
+        vectors: Floats,
+        nodes: Ids,
+        metric: MetricType,
+        params: Mapping[str, Any],
+        memory: int,
+    ) -> Any:
+        """An index without rows whose lists are learnt from some of the nodes, and from no row
+        twice.
 
-        Among copies of one row, so many centroids would lie in one place that a search reads none but their lists, of
-        which all but one are empty.
+        Among copies of one row, so many centroids would lie in one place that a search reads none
+        but their lists, of which all but one are empty.
         """
         asked, count = integer(params, "nlist"), len(nodes)
         width = wide(vectors.shape[1]) if self._bytes else vectors.shape[1]
@@ -192,7 +225,8 @@ class IvfKernel:
         if self.hybrid and (assigning := on_gpu(faiss.downcast_index(index.quantizer))) is not None:
             index.clustering_index = assigning  # k-means assigns rows to centroids there
         sample = widened(portion_of(vectors, learnt, 0, len(learnt)), width)
-        codes = _codebook(index)  # which is not learnt from fewer rows than it has entries: they are repeated
+        # Which is not learnt from fewer rows than it has entries: they are repeated.
+        codes = _codebook(index)
         least = 0 if codes is None else codes.ksub
         if codes is not None:
             codes.cp.min_points_per_centroid = 1  # from fewer faiss would warn
@@ -204,14 +238,19 @@ class IvfKernel:
         index = self._make(quantizer, shape)
         quantizer.this.disown()
         index.own_fields = True
-        index.cp.min_points_per_centroid = TRAINING_ROWS_PER_LIST_LEAST  # from fewer faiss would warn
+        # From fewer faiss would warn.
+        index.cp.min_points_per_centroid = TRAINING_ROWS_PER_LIST_LEAST
         return index
 
     def _learnt(self, index: Any, memory: int) -> int:
         """As many rows as faiss looks at, or as there is memory for."""
         most, codes = index.cp.max_points_per_centroid * index.nlist, _codebook(index)
         if not self.exact:  # faiss learns codes from rows, too
-            most = max(most, TRAINING_CODES, 0 if codes is None else codes.cp.max_points_per_centroid * codes.ksub)
+            most = max(
+                most,
+                TRAINING_CODES,
+                0 if codes is None else codes.cp.max_points_per_centroid * codes.ksub,
+            )
         return learnt_at_most(most, index.nlist, 4 * index.d, self.exact, memory)
 
     def _codes(self, index: Any, vectors: Floats, lists: Lists, rows: Ids) -> Bytes:
@@ -223,7 +262,9 @@ class IvfKernel:
     def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:
         image, vectors = read_image(data), vectors_of(flat)
         if image.rows != len(vectors):
-            raise CorruptFile(f"An index file is about {image.rows} rows, its segment has {len(vectors)}")
+            raise CorruptFile(
+                f"An index file is about {image.rows} rows, its segment has {len(vectors)}"
+            )
         if not image.indexed:
             return OpenRaw(vectors, metric)
         return self._opened(image, vectors, metric)
@@ -246,7 +287,9 @@ def _chosen(nodes: Ids, most: int) -> Ids:
     return nodes[np.random.default_rng(0).integers(ends[:-1], ends[1:])]
 
 
-def _portions(vectors: Floats, sound: RowFlags, width: int, report: Report) -> Iterator[tuple[Ids, Floats]]:
+def _portions(
+    vectors: Floats, sound: RowFlags, width: int, report: Report
+) -> Iterator[tuple[Ids, Floats]]:
     """The numbers of the sound rows and those rows, widened, some at a time."""
     count = max(1, min(_PORTION, _PORTION_BYTES // (4 * width)))
     for start in range(0, len(vectors), count):
@@ -260,7 +303,9 @@ def _portions(vectors: Floats, sound: RowFlags, width: int, report: Report) -> I
 class OpenIvf:
     """An IVF index over the segment's rows; faiss's ids in the lists are row numbers."""
 
-    def __init__(self, image: Image, vectors: Floats, metric: MetricType, kernel: IvfKernel) -> None:
+    def __init__(
+        self, image: Image, vectors: Floats, metric: MetricType, kernel: IvfKernel
+    ) -> None:
         self._image = image  # the index points into it
         self._index = read_faiss(image.body, faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
         if isinstance(self._index, faiss.IndexIVFPQ):
@@ -283,16 +328,24 @@ class OpenIvf:
         return self._image.rows
 
     def search(
-        self, queries: Floats, k: int, params: Mapping[str, Any], mask: RowMask | None, threads: int = 1
+        self,
+        queries: Floats,
+        k: int,
+        params: Mapping[str, Any],
+        mask: RowMask | None,
+        threads: int = 1,
     ) -> tuple[Floats, Ids]:
         use_threads(threads)
         nprobe = min(integer(params, "nprobe"), self._nlist)
         living = self._nodes.living(mask)
         if mask is not None and living.nodes * self._nlist <= self._nodes.count * nprobe:
-            # As few rows are live as the lists hold: comparing them all costs no more and finds k of them.
+            # As few rows are live as the lists hold: comparing them all costs no more and finds k
+            # of them.
             return search_exact(queries, self._vectors, self._metric, k, mask, threads)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        refine = int(self._again) if self._kernel.exact else integer(params, REFINE, self._kernel.refine)
+        refine = (
+            int(self._again) if self._kernel.exact else integer(params, REFINE, self._kernel.refine)
+        )
         found = self._search if living.groups is None else self._answer
         return for_finite(queries, k, lambda some: found(some, k, nprobe, refine, living))
 

@@ -1,9 +1,11 @@
-"""The lists of an inverted file, written without being held in memory: which list each row is in, and the rows again.
+"""The lists of an inverted file, written without being held in memory: which list each row is in,
+and the rows again.
 
-A library's own way is to copy every row into a list in memory, and to write the lists when all are full. Here a list is
-a number for each row, four bytes, and is filled when its turn comes to be written: as many lists at a time as a buffer
-holds, each time from one pass over the rows in their order. Where the rows do not fit into memory, that is the order in
-which a disk reads well, and the larger the buffer, the fewer passes there are.
+A library's own way is to copy every row into a list in memory, and to write the lists when all are
+full. Here a list is a number for each row, four bytes, and is filled when its turn comes to be
+written: as many lists at a time as a buffer holds, each time from one pass over the rows in their
+order. Where the rows do not fit into memory, that is the order in which a disk reads well, and the
+larger the buffer, the fewer passes there are.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ _NO_LISTS = b"il00"
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """Lists from `first` up to `last`: their `rows`, ascending, and the place of each in the order of lists."""
+    """Lists from `first` up to `last`: their `rows`, ascending, and the place of each in the order
+    of lists.
+    """
 
     first: int
     last: int
@@ -57,12 +61,16 @@ class Lists:
         return cls(np.full(rows, -1, dtype=np.int32), np.zeros(nlist, dtype=np.int64))
 
     def put(self, rows: slice | Ids, numbers: Ids) -> None:
-        """The lists of some rows, none of which had one; `numbers` is int64 (rows,), -1 for none: as far away."""
+        """The lists of some rows, none of which had one; `numbers` is int64 (rows,), -1 for none:
+        as far away.
+        """
         self.numbers[rows] = numbers
         self.sizes[:] += np.bincount(numbers[numbers >= 0], minlength=len(self.sizes))
 
     def portions(self, rows_max: int) -> Iterator[Portion]:
-        """All lists in their order, as many at a time as have at most so many rows; a longer one comes alone."""
+        """All lists in their order, as many at a time as have at most so many rows; a longer one
+        comes alone.
+        """
         ends = np.cumsum(self.sizes)
         first = 0
         while first < len(ends):
@@ -84,7 +92,8 @@ class Lists:
 
 
 def buffer_rows(row_bytes: int, rows: int, memory: int) -> int:
-    """Rows that a buffer holds at `row_bytes` each, of `rows` in all, where `memory` bytes may be used; 0: any number.
+    """Rows that a buffer holds at `row_bytes` each, of `rows` in all, where `memory` bytes may be
+    used; 0: any number.
 
     Rows that fit into that memory stay there from pass to pass, so that more passes cost nothing.
     """
@@ -103,7 +112,8 @@ def write_lists(
     memory: int = 0,
     report: Report = untold,
 ) -> None:
-    """Pass what `faiss.write_index` writes of a trained, empty IVF index after rows were added to it to `write`.
+    """Pass what `faiss.write_index` writes of a trained, empty IVF index after rows were added to
+    it to `write`.
 
     Args:
         index: an IVF index whose lists are arrays of codes. It loses its own, empty ones.
@@ -126,7 +136,9 @@ def write_lists(
 
 
 class _AllButLists:
-    """Hands on what faiss writes of an index without lists, but for the last word, which says so."""
+    """Hands on what faiss writes of an index without lists, but for the last word, which
+    says so.
+    """
 
     def __init__(self, write: Write) -> None:
         self._write, self._last = write, b""
@@ -140,7 +152,9 @@ class _AllButLists:
 
 
 def _list_header(code_size: int, sizes: Ids) -> bytes:
-    """faiss's words before the lists: their sizes, or the numbers and sizes of those with rows where they are few."""
+    """faiss's words before the lists: their sizes, or the numbers and sizes of those with rows
+    where they are few.
+    """
     filled = np.flatnonzero(sizes)
     many = len(filled) > len(sizes) // 2
     words = sizes if many else np.column_stack([filled, sizes[filled]])
@@ -150,7 +164,12 @@ def _list_header(code_size: int, sizes: Ids) -> bytes:
 
 
 def _write_portion(
-    write: Write, portion: Portion, sizes: Ids, code_size: int, codes_of: Callable[[Ids], Bytes], piece: int
+    write: Write,
+    portion: Portion,
+    sizes: Ids,
+    code_size: int,
+    codes_of: Callable[[Ids], Bytes],
+    piece: int,
 ) -> None:
     rows, pieces = portion.rows, range(0, len(portion.rows), piece)
     if portion.last == portion.first + 1:  # its rows are in order as they are

@@ -1,4 +1,6 @@
-"""Hits that stand for groups of rows, and what a search makes of them: the nearest rows of those groups."""
+"""Hits that stand for groups of rows, and what a search makes of them: the nearest rows of those
+groups.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from milvine.index.score import Found, exact_distances, nearest_of, nothing, ord
 from milvine.types import Floats, Ids, MetricType, RowMask
 
 COMPARED_MAX = 1024
-"""Rows of one group that are compared with a query, at least the wanted hits: they differ by roundings.
+"""Rows of one group that are compared with a query, at least the wanted hits: they differ by
+roundings.
 
 Of equal rows as many as are wanted are enough, as they are all at one distance.
 """
@@ -27,7 +30,8 @@ class Living(NamedTuple):
         mask: of its nodes, as its library numbers them; None where all stand for a live row.
         nodes: how many do.
         groups: with their live rows only; None where each node stands for itself.
-        beside: rows that the library knows nothing of, and that every query is compared with; None for none.
+        beside: rows that the library knows nothing of, and that every query is compared with; None
+            for none.
     """
 
     mask: RowMask | None
@@ -35,8 +39,11 @@ class Living(NamedTuple):
     groups: Groups | None = None
     beside: Ids | None = None
 
-    def answer(self, queries: Floats, vectors: Floats, metric: MetricType, k: int, found: Found) -> Found:
-        """The k nearest live rows, from the nodes that a search `found`: exact distances, (nq, k), nearest first.
+    def answer(
+        self, queries: Floats, vectors: Floats, metric: MetricType, k: int, found: Found
+    ) -> Found:
+        """The k nearest live rows, from the nodes that a search `found`: exact distances, (nq, k),
+        nearest first.
 
         Args:
             queries: float32 (nq, dimension), C-contiguous.
@@ -44,7 +51,11 @@ class Living(NamedTuple):
         """
         if self.beside is not None:
             found = _with(self.beside, queries, vectors, metric, k, found)
-        return found if self.groups is None else expanded(queries, vectors, metric, k, found, self.groups)
+        return (
+            found
+            if self.groups is None
+            else expanded(queries, vectors, metric, k, found, self.groups)
+        )
 
 
 class Nodes:
@@ -58,7 +69,9 @@ class Nodes:
         self.count = image.indexed
 
     def living(self, mask: RowMask | None) -> Living:
-        """Under a mask of the segment's rows. What takes time to find is kept for the mask of last time."""
+        """Under a mask of the segment's rows. What takes time to find is kept for the mask of last
+        time.
+        """
         if mask is None:
             return self._whole
         last = self._last
@@ -68,7 +81,11 @@ class Nodes:
 
     def rows_of(self, nodes: Ids) -> Ids:
         """The segment's row of each node, of any shape; -1 for -1."""
-        return nodes if self._row_map is None else np.where(nodes < 0, -1, self._row_map[np.maximum(nodes, 0)])
+        return (
+            nodes
+            if self._row_map is None
+            else np.where(nodes < 0, -1, self._row_map[np.maximum(nodes, 0)])
+        )
 
     def _found(self, mask: RowMask) -> Living:
         if not mask.dead:
@@ -81,19 +98,30 @@ class Nodes:
             counts = np.add.reduceat(alive, groups.starts[:-1], dtype=np.int64)
             live[groups.heads] = counts > 0
             count += int(np.count_nonzero(counts) - counts.sum())
-            groups = groups._replace(starts=np.append(0, np.cumsum(counts)), members=groups.members[alive])
+            groups = groups._replace(
+                starts=np.append(0, np.cumsum(counts)), members=groups.members[alive]
+            )
         beside = None if self._beside is None else self._beside[live[self._beside]]
-        return Living(RowMask.from_bool(live if self._row_map is None else live[self._row_map]), count, groups, beside)
+        return Living(
+            RowMask.from_bool(live if self._row_map is None else live[self._row_map]),
+            count,
+            groups,
+            beside,
+        )
 
 
-def _with(beside: Ids, queries: Floats, vectors: Floats, metric: MetricType, k: int, found: Found) -> Found:
+def _with(
+    beside: Ids, queries: Floats, vectors: Floats, metric: MetricType, k: int, found: Found
+) -> Found:
     """The k nearest of some rows and of what a search found."""
     each = np.broadcast_to(beside, (len(queries), len(beside)))
     near = exact_distances(queries, vectors, each, metric)
     return ordered(np.column_stack([found[0], near]), np.column_stack([found[1], each]), metric, k)
 
 
-def expanded(queries: Floats, vectors: Floats, metric: MetricType, k: int, heads: Found, groups: Groups) -> Found:
+def expanded(
+    queries: Floats, vectors: Floats, metric: MetricType, k: int, heads: Found, groups: Groups
+) -> Found:
     """The k nearest of the rows that some hits stand for: themselves, or the rows of a group.
 
     Args:
@@ -123,7 +151,9 @@ def expanded(queries: Floats, vectors: Floats, metric: MetricType, k: int, heads
 
 
 def _counts(rows: Ids, places: Ids, groups: Groups, k: int) -> Ids:
-    """How many rows to compare for each hit, the shape of `rows`: one where it stands for itself, none for none."""
+    """How many rows to compare for each hit, the shape of `rows`: one where it stands for itself,
+    none for none.
+    """
     most = np.where(groups.radii > 0, max(k, COMPARED_MAX), k)
     sizes = np.minimum(np.diff(groups.starts), most)
     return np.where(places >= 0, sizes[places], rows >= 0)
@@ -152,7 +182,9 @@ def _portion(counts: Ids) -> int:
 
 
 def _rows_of(rows: Ids, places: Ids, counts: Ids, groups: Groups) -> Ids:
-    """The first `counts` rows of each hit's group, or its own: int64 (nq, most of a query), -1 behind them."""
+    """The first `counts` rows of each hit's group, or its own: int64 (nq, most of a query), -1
+    behind them.
+    """
     each = counts.ravel()
     begins = np.cumsum(each) - each
     within = np.arange(each.sum()) - np.repeat(begins, each)

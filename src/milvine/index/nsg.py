@@ -1,15 +1,15 @@
 """RNSG: a graph of neighbours with one level, from faiss's NSG over a k-NN graph of our own.
 
-NSG prunes what it finds by walking the k-NN graph. On clustered rows that graph falls apart into the clusters, walks
-end in the cluster where they begin, and the pruned graph has few ways between clusters. So every row also gets its
-nearest rows in a sample of a quarter of all, in one of a sixteenth, and so on: bridges of every length, at a third of
-the cost of the k-NN graph.
+NSG prunes what it finds by walking the k-NN graph. On clustered rows that graph falls apart into
+the clusters, walks end in the cluster where they begin, and the pruned graph has few ways between
+clusters. So every row also gets its nearest rows in a sample of a quarter of all, in one of a
+sixteenth, and so on: bridges of every length, at a third of the cost of the k-NN graph.
 
-The pruned graph is kept as the lowest level of an HNSW index. The levels above it are an HNSW graph of a sample, from
-where a walk comes down in the right cluster. faiss searches that with parameters and selectors per call, which its own
-NSG cannot, and the file needs no vectors. Under inner product the graph is made of
-rows with one more dimension, which gives all of them the same length: nearest by L2 and largest by inner product are
-then the same rows.
+The pruned graph is kept as the lowest level of an HNSW index. The levels above it are an HNSW graph
+of a sample, from where a walk comes down in the right cluster. faiss searches that with parameters
+and selectors per call, which its own NSG cannot, and the file needs no vectors. Under inner product
+the graph is made of rows with one more dimension, which gives all of them the same length: nearest
+by L2 and largest by inner product are then the same rows.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ _EXACT_ROWS = 100_000
 _SPARE = 32
 _CONSTRUCTION = 100
 DEGREE_MIN = 16
-"""faiss ties rows that no walk reaches to a row with a place left, and looks until it finds one: there must be some."""
+"""faiss ties rows that no walk reaches to a row with a place left, and looks until it finds one:
+there must be some.
+"""
 _SMALL = 1e-12
 _LENGTHENED = 0.9
 
@@ -74,7 +76,11 @@ class NsgKernel:
 
 
 def _pruned(
-    vectors: Floats, metric: MetricType, params: Mapping[str, Any], threads: int, report: Report = untold
+    vectors: Floats,
+    metric: MetricType,
+    params: Mapping[str, Any],
+    threads: int,
+    report: Report = untold,
 ) -> Any:
     """An HNSW index without its vectors."""
     points = _of_usual_size(vectors)
@@ -97,7 +103,11 @@ def _pruned(
 
 
 def _small(
-    vectors: Floats, metric: MetricType, params: Mapping[str, Any], threads: int, report: Report = untold
+    vectors: Floats,
+    metric: MetricType,
+    params: Mapping[str, Any],
+    threads: int,
+    report: Report = untold,
 ) -> Any:
     """An HNSW index over few vectors."""
     report("linking", 0)
@@ -109,8 +119,11 @@ def _small(
 
 
 def _with_levels_above(hnsw: Any, points: Floats, links: Ids, sample: Ids) -> None:
-    """Fill a graph: `links` (rows, degree) is the lowest level, above it stands an HNSW graph of a sample."""
-    above = faiss.IndexHNSWFlat(points.shape[1], hnsw.nb_neighbors(1) // 2)  # its lowest level has twice the slots
+    """Fill a graph: `links` (rows, degree) is the lowest level, above it stands an HNSW graph of a
+    sample.
+    """
+    # Its lowest level has twice the slots.
+    above = faiss.IndexHNSWFlat(points.shape[1], hnsw.nb_neighbors(1) // 2)
     above.hnsw.efConstruction = _CONSTRUCTION
     above.add(np.ascontiguousarray(points[sample]))
     heights = faiss.vector_to_array(above.hnsw.levels)
@@ -132,7 +145,8 @@ def _with_levels_above(hnsw: Any, points: Floats, links: Ids, sample: Ids) -> No
 def neighbour_graph(
     points: Floats, neighbours: int, threads: int, report: Report = untold
 ) -> tuple[list[Ids], list[Ids]]:
-    """For each row its nearest rows, and its nearest in ever sparser samples: int64 (rows, k) each; and the samples.
+    """For each row its nearest rows, and its nearest in ever sparser samples: int64 (rows, k) each;
+    and the samples.
 
     Never the row itself. Each sample lies within the one before it.
     """
@@ -143,7 +157,9 @@ def neighbour_graph(
     while len(sample) // SPARSER >= SAMPLE_MIN:
         sample = np.sort(np.random.default_rng(len(samples)).permutation(sample)[::SPARSER])
         samples.append(sample)
-        columns.append(_nearest_others(points, sample, min(BRIDGES, len(sample) - 1), threads, report))
+        columns.append(
+            _nearest_others(points, sample, min(BRIDGES, len(sample) - 1), threads, report)
+        )
     return columns, samples
 
 
@@ -158,10 +174,13 @@ def _nearest_others(points: Floats, sample: Ids, k: int, threads: int, report: R
         if graph is None:
             _, found = search_exact(some, chosen, MetricType.L2, k + 1, threads=threads)
         else:
-            _, found = graph.search(some, k + 1, params=faiss.SearchParametersHNSW(efSearch=k + _SPARE))
+            _, found = graph.search(
+                some, k + 1, params=faiss.SearchParametersHNSW(efSearch=k + _SPARE)
+            )
         found = sample[np.maximum(found, 0)]
         itself = found == np.arange(start, start + len(some))[:, None]
-        left_out = np.where(itself.any(axis=1), itself.argmax(axis=1), k)  # twins may crowd a row out of its own list
+        # Twins may crowd a row out of its own list.
+        left_out = np.where(itself.any(axis=1), itself.argmax(axis=1), k)
         others = np.arange(k + 1) != left_out[:, None]
         out[start : start + len(some)] = found[others].reshape(len(some), k)
     return out
@@ -175,7 +194,9 @@ def _hnsw(points: Floats) -> Any:
 
 
 def _of_usual_size(vectors: Floats) -> Floats:
-    """The rows times a power of two, when all are so small that squares of them vanish: else all are in one place."""
+    """The rows times a power of two, when all are so small that squares of them vanish: else all
+    are in one place.
+    """
     largest = float(np.abs(vectors).max())
     if largest == 0 or largest >= _SMALL:
         return vectors
@@ -183,10 +204,11 @@ def _of_usual_size(vectors: Floats) -> Floats:
 
 
 def _of_one_length(vectors: Floats) -> Floats:
-    """The rows with one more dimension, which brings all but the longest tenth to the length of those.
+    """The rows with one more dimension, which brings all but the longest tenth to the length of
+    those.
 
-    To the length of the very longest, the new dimension would outweigh the others: over word vectors of all lengths
-    15 in 100 neighbours were missed, with this 9.
+    To the length of the very longest, the new dimension would outweigh the others: over word
+    vectors of all lengths 15 in 100 neighbours were missed, with this 9.
     """
     squares = squared_norms(vectors)
     missing = np.maximum(np.quantile(squares, _LENGTHENED) - squares, 0)

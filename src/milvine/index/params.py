@@ -1,8 +1,10 @@
-"""The one table of index parameters: what may be built, what may be searched, and the errors when it may not.
+"""The one table of index parameters: what may be built, what may be searched, and the errors when
+it may not.
 
-The ranges are the union of two generations of Milvus 1.x: those of the 1.1 server and those of the "Hello World" page,
-which are older (specification 3.5 and 3.13). Values are read as that server reads them: whatever JSON calls a number is
-truncated to an integer, so 16.9 is 16; true and false are not numbers.
+The ranges are the union of two generations of Milvus 1.x: those of the 1.1 server and those of the
+"Hello World" page, which are older (specification 3.5 and 3.13). Values are read as that server
+reads them: whatever JSON calls a number is truncated to an integer, so 16.9 is 16; true and false
+are not numbers.
 """
 
 from __future__ import annotations
@@ -19,7 +21,14 @@ EF_MAX = 32_768
 INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
 NBITS_DEFAULT = 8
 
-_JSON_NAMES = {type(None): "null", bool: "boolean", str: "string", list: "array", tuple: "array", dict: "object"}
+_JSON_NAMES = {
+    type(None): "null",
+    bool: "boolean",
+    str: "string",
+    list: "array",
+    tuple: "array",
+    dict: "object",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +51,16 @@ _NPROBE = Range("nprobe", 1, NLIST_MAX)
 REFINE = "refine"
 REFINE_MAX = 1000
 _MAY_REFINE = Range(REFINE, 1, REFINE_MAX, optional=True)
-REFINES: Mapping[IndexType, int] = {IndexType.IVF_PQFS: 8, IndexType.IVF_RABITQ: 8, IndexType.HNSW_SQ8: 2}
-"""Types that always compare candidates exactly, and how many for each wanted hit where a search does not say.
+REFINES: Mapping[IndexType, int] = {
+    IndexType.IVF_PQFS: 8,
+    IndexType.IVF_RABITQ: 8,
+    IndexType.HNSW_SQ8: 2,
+}
+"""Types that always compare candidates exactly, and how many for each wanted hit where a search
+does not say.
 
-On 80,000 rows of glove100 and 40,000 of wordnet_minilm384 more of them found nothing more, half as many 0.2 to 0.9 in
-100 less (IVF_RABITQ: 0.5 to 2.5).
+On 80,000 rows of glove100 and 40,000 of wordnet_minilm384 more of them found nothing more, half as
+many 0.2 to 0.9 in 100 less (IVF_RABITQ: 0.5 to 2.5).
 """
 _GRAPH = (Range("M", 4, 64), Range("efConstruction", 8, 512))
 _SEARCH_LENGTH = Range("search_length", 10, 300)
@@ -93,7 +107,10 @@ SEARCH_RANGES: Mapping[IndexType, Callable[[int], tuple[Range, ...]]] = {
 }
 """The search parameters of each type that has any, given topk, in the order of their checks."""
 
-SEARCH_KEYS = (*dict.fromkeys(each.key for bounds in SEARCH_RANGES.values() for each in bounds(1)), "metric_type")
+SEARCH_KEYS = (
+    *dict.fromkeys(each.key for bounds in SEARCH_RANGES.values() for each in bounds(1)),
+    "metric_type",
+)
 """Every key of search parameters that means something."""
 
 
@@ -118,7 +135,8 @@ def check_search_params(index_type: IndexType, params: object, topk: int) -> Non
     """Refuse search parameters that do not fit the collection's index setting.
 
     Args:
-        params: the decoded JSON value, of any kind; unknown keys are allowed, and FLAT takes anything.
+        params: the decoded JSON value, of any kind; unknown keys are allowed, and FLAT takes
+            anything.
         topk: at least 1, checked before.
 
     Raises:
@@ -130,14 +148,20 @@ def check_search_params(index_type: IndexType, params: object, topk: int) -> Non
 
 
 def scoring_metric(params: object, metric: MetricType) -> MetricType:
-    """The metric that raw segments are scored with: `metric`, or the override `metric_type` of the search parameters.
+    """The metric that raw segments are scored with: `metric`, or the override `metric_type` of the
+    search parameters.
 
     Raises:
-        IllegalArgument: the override is no number or belongs to the other family of metrics (float or binary).
+        IllegalArgument: the override is no number or belongs to the other family of metrics (float
+            or binary).
     """
     if not isinstance(params, (dict, Mapping)) or "metric_type" not in params:
         return metric
-    family = (MetricType.HAMMING, MetricType.SUPERSTRUCTURE) if metric.is_binary else (MetricType.L2, MetricType.IP)
+    family = (
+        (MetricType.HAMMING, MetricType.SUPERSTRUCTURE)
+        if metric.is_binary
+        else (MetricType.L2, MetricType.IP)
+    )
     bounds = Range("metric_type", *family)
     _check(params, bounds)
     return MetricType(integer(params, "metric_type"))
@@ -156,7 +180,9 @@ def integer(params: object, key: str, default: int | None = None) -> int:
     value: Any = params[key]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         name = _JSON_NAMES.get(type(value), "object")
-        raise IllegalArgument(f"Invalid {key}: [json.exception.type_error.302] type must be number, but is {name}")
+        raise IllegalArgument(
+            f"Invalid {key}: [json.exception.type_error.302] type must be number, but is {name}"
+        )
     try:
         return int(value)
     except (ValueError, OverflowError):  # NaN and infinity, which JSON proper cannot say
@@ -168,17 +194,24 @@ def _check(params: object, bounds: Range) -> None:
         return
     value = integer(params, bounds.key, bounds.default)
     if not bounds.least <= value <= bounds.most:
-        raise IllegalArgument(f"Invalid {bounds.key} value: {value}. Valid range is [{bounds.least}, {bounds.most}]")
+        raise IllegalArgument(
+            f"Invalid {bounds.key} value: {value}. Valid range is [{bounds.least}, {bounds.most}]"
+        )
 
 
 def subspaces(index_type: IndexType, params: object, dimension: int) -> int:
-    """m: any divisor of the dimension; 0 killed the 1.x server. By default IVF_PQFS has two dimensions in each, or one.
+    """m: any divisor of the dimension; 0 killed the 1.x server. By default IVF_PQFS has two
+    dimensions in each, or one.
 
     Raises:
         IllegalArgument: it is missing where there is no default, no number, or not positive.
         IllegalDimension: it does not divide the dimension.
     """
-    m = integer(params, "m", (dimension // (2 - dimension % 2)) if index_type is IndexType.IVF_PQFS else None)
+    m = integer(
+        params,
+        "m",
+        (dimension // (2 - dimension % 2)) if index_type is IndexType.IVF_PQFS else None,
+    )
     if m <= 0:
         raise IllegalArgument(f"Invalid m value: {m}")
     if dimension % m:

@@ -1,7 +1,9 @@
-"""The tables that faiss precomputes for searches of IVF_PQ under L2: of each list, subspace and centroid a term.
+"""The tables that faiss precomputes for searches of IVF_PQ under L2: of each list, subspace and
+centroid a term.
 
-They save work in every list that is probed and change no answer, but they are allocated, and larger than the codes more
-often than not. faiss looks at each by itself, when it reads an index. Here they have a bound together.
+They save work in every list that is probed and change no answer, but they are allocated, and larger
+than the codes more often than not. faiss looks at each by itself, when it reads an index. Here they
+have a bound together.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from milvine.memory import within
 TABLE_BYTES_MAX = 2 << 30
 """faiss makes no larger one."""
 TABLES_SHARE = 8
-"""The part of what this process may take that tables may have, as a divisor: the budgets of rows and requests
-(`config.bounded`) have most of it.
+"""The part of what this process may take that tables may have, as a divisor: the budgets of rows
+and requests (`config.bounded`) have most of it.
 """
 _ANY = 1 << 62
 
@@ -41,10 +43,11 @@ class Tables:
             return self._sum()
 
     def make(self, index: Any) -> None:
-        """Make that of an `IndexIVFPQ` which was read without one and which nobody searches yet, if there is room.
+        """Make that of an `IndexIVFPQ` which was read without one and which nobody searches yet, if
+        there is room.
 
-        It takes its room for as long as the index is there, and an index that got none does without: to make it later,
-        searches would have to be kept out meanwhile.
+        It takes its room for as long as the index is there, and an index that got none does
+        without: to make it later, searches would have to be kept out meanwhile.
         """
         if index.metric_type != faiss.METRIC_L2:
             return

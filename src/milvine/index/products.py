@@ -1,26 +1,31 @@
-"""Candidates for many queries at once, from matrix products, with proof of which answers are complete.
+"""Candidates for many queries at once, from matrix products, with proof of which answers are
+complete.
 
-A product of a block of rows with all queries is several times quicker than comparing pairs, but it computes a distance
-as a difference of large numbers, and rounding may swap neighbours or invent them. So the products only nominate: each
-query keeps the `width` rows with the best scores, and a bound on all rows that it did not keep. The caller computes the
-exact distances of the kept rows and compares the k-th with the bound.
+A product of a block of rows with all queries is several times quicker than comparing pairs, but it
+computes a distance as a difference of large numbers, and rounding may swap neighbours or invent
+them. So the products only nominate: each query keeps the `width` rows with the best scores, and a
+bound on all rows that it did not keep. The caller computes the exact distances of the kept rows and
+compares the k-th with the bound.
 
-**Scores.** Let y be a row with `origin` subtracted and q a query, with `origin` subtracted under L2. (Distances do not
-depend on where the origin is, but rounding does. Under IP the shift adds one constant to all scores of a query.)
+**Scores.** Let y be a row with `origin` subtracted and q a query, with `origin` subtracted under
+L2. (Distances do not depend on where the origin is, but rounding does. Under IP the shift adds one
+constant to all scores of a query.)
 
     L2   s = q.y - |y|^2 / 2    and the squared distance is |q|^2 - 2 s
     IP   s = q.y                and the inner product is s + q.origin
 
-**The bound.** With unit roundoff u and g = 1.1 (d + 8) u, whatever the order in which the products are summed, the
-computed score differs from the true one by at most (standard forward error analysis, and |q||y| <= (|q|^2 + |y|^2) / 2)
+**The bound.** With unit roundoff u and g = 1.1 (d + 8) u, whatever the order in which the products
+are summed, the computed score differs from the true one by at most (standard forward error
+analysis, and |q||y| <= (|q|^2 + |y|^2) / 2)
 
     L2   g (|q|^2 / 2 + 3/2 |y|^2)
     IP   g (|q|^2 / 2 + 1/2 |y|^2)
 
-The part with |y| is added to the row's score through its bias, which costs nothing; the part with |q| is one number per
-query. So (worst kept score + g |q|^2 / 2) bounds the true score of every row that was not kept, and one row of
-enormous length cannot spoil the proof for the others. Under IP queries are scaled by a power of two to the length of
-the rows, so that the inequality between the means loses little.
+The part with |y| is added to the row's score through its bias, which costs nothing; the part with
+|q| is one number per query. So (worst kept score + g |q|^2 / 2) bounds the true score of every row
+that was not kept, and one row of enormous length cannot spoil the proof for the others. Under IP
+queries are scaled by a power of two to the length of the rows, so that the inequality between the
+means loses little.
 """
 
 from __future__ import annotations
@@ -56,7 +61,9 @@ def unit_error(dimension: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Where the rows lie: the `origin` (dimension,) to subtract, None for zero, and their usual squared length then."""
+    """Where the rows lie: the `origin` (dimension,) to subtract, None for zero, and their usual
+    squared length then.
+    """
 
     origin: Floats | None
     spread: float
@@ -81,9 +88,11 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Nominees:
-    """Rows (nq, width), -1 where there are no more, and per query a bound on every eligible row that is not among them.
+    """Rows (nq, width), -1 where there are no more, and per query a bound on every eligible row
+    that is not among them.
 
-    `bound` is a float64 (nq,): the least squared distance under L2, the largest inner product under IP.
+    `bound` is a float64 (nq,): the least squared distance under L2, the largest inner product under
+    IP.
     """
 
     rows: Ids
@@ -91,7 +100,9 @@ class Nominees:
 
 
 class Block:
-    """Some rows with their biases, in the memory of a faiss linear transform: the way to its matrix product."""
+    """Some rows with their biases, in the memory of a faiss linear transform: the way to its matrix
+    product.
+    """
 
     def __init__(self, dimension: int, rows: int) -> None:
         self.size = rows
@@ -99,7 +110,9 @@ class Block:
         self._transform.A.resize(rows * dimension)
         self._transform.b.resize(rows)
         self._transform.is_trained = True
-        self.rows: Floats = faiss.rev_swig_ptr(self._transform.A.data(), rows * dimension).reshape(rows, dimension)
+        self.rows: Floats = faiss.rev_swig_ptr(self._transform.A.data(), rows * dimension).reshape(
+            rows, dimension
+        )
         self.biases: Floats = faiss.rev_swig_ptr(self._transform.b.data(), rows)
 
     def scores(self, queries: Floats, out: Floats) -> None:
@@ -108,9 +121,13 @@ class Block:
 
 
 class Eligible:
-    """The rows that may be found, loaded block by block. Many dead rows are skipped, few get a bias of -infinity."""
+    """The rows that may be found, loaded block by block. Many dead rows are skipped, few get a bias
+    of -infinity.
+    """
 
-    def __init__(self, vectors: Floats, frame: Frame, metric: MetricType, mask: RowMask | None) -> None:
+    def __init__(
+        self, vectors: Floats, frame: Frame, metric: MetricType, mask: RowMask | None
+    ) -> None:
         self._vectors, self._frame = vectors, frame
         g = unit_error(vectors.shape[1])
         self._bias = 0.5 * g if metric is MetricType.IP else -0.5 * (1 - 3 * g)
@@ -129,7 +146,9 @@ class Eligible:
         return np.where(positions < 0, -1, self._gathered[np.maximum(positions, 0)])
 
     def load(self, block: Block, start: int) -> bool:
-        """Fill `block` from position `start`. False when a finite row is too long for float32 scores."""
+        """Fill `block` from position `start`. False when a finite row is too long for float32
+        scores.
+        """
         rows = self._rows(start, block.size)
         count = len(rows)
         if self._frame.origin is None:
@@ -152,9 +171,16 @@ class Eligible:
 
 
 def nominate(
-    queries: Floats, vectors: Floats, metric: MetricType, width: int, mask: RowMask | None, frame: Frame
+    queries: Floats,
+    vectors: Floats,
+    metric: MetricType,
+    width: int,
+    mask: RowMask | None,
+    frame: Frame,
 ) -> Nominees | None:
-    """The `width` best rows of each finite query by score; None when some row is too long for that."""
+    """The `width` best rows of each finite query by score; None when some row is too long
+    for that.
+    """
     eligible = Eligible(vectors, frame, metric, mask)
     with np.errstate(over="ignore", invalid="ignore"):
         if metric is MetricType.IP:
@@ -166,14 +192,19 @@ def nominate(
             return None
         scores, positions = kept
         worst = np.where(positions[:, -1] < 0, -np.inf, scores[:, -1].astype(np.float64))
-        return Nominees(eligible.numbers(positions), _bound(queries, moved, scale, worst, metric, frame))
+        return Nominees(
+            eligible.numbers(positions), _bound(queries, moved, scale, worst, metric, frame)
+        )
 
 
 def _best_scores(queries: Floats, eligible: Eligible, width: int) -> tuple[Floats, Ids] | None:
     nq, dimension = queries.shape
     size = max(16, min(_BLOCK_ROWS, _BLOCK_FLOATS // dimension, _SCORES // nq, len(eligible)))
     block, out = Block(dimension, size), np.empty((nq, size), dtype=np.float32)
-    scores, positions = np.empty((nq, width), dtype=np.float32), np.empty((nq, width), dtype=np.int64)
+    scores, positions = (
+        np.empty((nq, width), dtype=np.float32),
+        np.empty((nq, width), dtype=np.int64),
+    )
     heaps = faiss.float_minheap_array_t()
     heaps.nh, heaps.k, heaps.val, heaps.ids = nq, width, pointer(scores), pointer(positions)
     heaps.heapify()
@@ -187,7 +218,9 @@ def _best_scores(queries: Floats, eligible: Eligible, width: int) -> tuple[Float
 
 
 def _scaled(queries: Floats, spread: float) -> tuple[Floats, Doubles]:
-    """Queries times a power of two each, so that their squared length is about `spread`; and those powers."""
+    """Queries times a power of two each, so that their squared length is about `spread`; and those
+    powers.
+    """
     squares = np.einsum("ij,ij->i", queries, queries, dtype=np.float64)
     power = np.zeros(len(queries), dtype=np.int32)
     if spread > 0:
@@ -197,7 +230,9 @@ def _scaled(queries: Floats, spread: float) -> tuple[Floats, Doubles]:
     return np.ldexp(queries, power[:, None]).astype(np.float32, copy=False), np.ldexp(1.0, power)
 
 
-def _bound(queries: Floats, moved: Floats, scale: Doubles, worst: Doubles, metric: MetricType, frame: Frame) -> Doubles:
+def _bound(
+    queries: Floats, moved: Floats, scale: Doubles, worst: Doubles, metric: MetricType, frame: Frame
+) -> Doubles:
     g = unit_error(queries.shape[1])
     squares: Doubles = np.einsum("ij,ij->i", moved, moved, dtype=np.float64)
     usable = squares <= _SQUARE_MAX

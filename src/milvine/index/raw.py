@@ -22,7 +22,12 @@ class OpenRaw:
         return len(self._vectors)
 
     def search(
-        self, queries: Floats, k: int, params: Mapping[str, Any], mask: RowMask | None, threads: int = 1
+        self,
+        queries: Floats,
+        k: int,
+        params: Mapping[str, Any],
+        mask: RowMask | None,
+        threads: int = 1,
     ) -> tuple[Floats, Ids]:
         return search_exact(queries, self._vectors, self._metric, k, mask, threads)
 

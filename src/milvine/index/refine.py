@@ -15,12 +15,18 @@ CANDIDATES_MAX = within(96 * MIB, 16) // _CANDIDATE_BYTES
 
 
 def refined(
-    queries: Floats, vectors: Floats, metric: MetricType, k: int, width: int, nominate: Callable[[Floats], Ids]
+    queries: Floats,
+    vectors: Floats,
+    metric: MetricType,
+    k: int,
+    width: int,
+    nominate: Callable[[Floats], Ids],
 ) -> Found:
     """The k nearest of the candidates that `nominate` has for queries, by exact distance.
 
     Args:
-        queries: float32 (nq, dimension), finite and C-contiguous; they go to `nominate` in portions of bounded memory.
+        queries: float32 (nq, dimension), finite and C-contiguous; they go to `nominate` in portions
+            of bounded memory.
         vectors: float32 (rows, dimension), C-contiguous, may be mapped and read-only.
         width: of what `nominate` returns: int64 (queries, width), -1 for none.
     """

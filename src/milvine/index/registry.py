@@ -1,4 +1,6 @@
-"""Index types and their kernels. Kernels are imported on first use: faiss takes a third of a second to load."""
+"""Index types and their kernels. Kernels are imported on first use: faiss takes a third of a second
+to load.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +36,14 @@ def kernel(index_type: IndexType, binary: bool = False) -> Kernel:
     """The kernel of an index type, over float or binary vectors.
 
     Raises:
-        Unsupported: this release does not build the type, or it needs a package that is not installed.
+        Unsupported: this release does not build the type, or it needs a package that is not
+            installed.
     """
     kernels = _BINARY_KERNELS if binary else _KERNELS
     if index_type not in kernels:
         built = ", ".join(known.name for known in kernels)
-        raise Unsupported(f"Index type {index_type.name} is not supported by this release. Use one of {built}")
+        raise Unsupported(
+            f"Index type {index_type.name} is not supported by this release. Use one of {built}"
+        )
     module, name = kernels[index_type]
     return cast(Kernel, getattr(import_module(module), name))

@@ -1,8 +1,9 @@
 """Exact distances of found rows, and their order.
 
-Every kernel whose distances are exact has them computed here, by one function and one pair at a time, but where
-`agreement` has shown that faiss's search reports the same: so the same pair has the same distance, to the last bit,
-whichever kernel or batch size found it, and identical vectors have exactly 0.0.
+Every kernel whose distances are exact has them computed here, by one function and one pair at a
+time, but where `agreement` has shown that faiss's search reports the same: so the same pair has the
+same distance, to the last bit, whichever kernel or batch size found it, and identical vectors have
+exactly 0.0.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ FEW = 64
 """Hits that are looked at one by one in less time than numpy takes to begin."""
 
 Found: TypeAlias = "tuple[Floats, Ids]"
-"""Distances and row numbers, both (nq, k), nearest first; a missing hit is row -1 with FILLER_DISTANCE."""
+"""Distances and row numbers, both (nq, k), nearest first; a missing hit is row -1 with
+FILLER_DISTANCE.
+"""
 
 
 def nothing(nq: int, k: int) -> Found:
@@ -30,17 +33,33 @@ def nothing(nq: int, k: int) -> Found:
 
 
 def exact_distances(queries: Floats, vectors: Floats, rows: Ids, metric: MetricType) -> Floats:
-    """Distance of each query to each of its rows, shape of `rows` (nq, width); not finite where the row is -1."""
+    """Distance of each query to each of its rows, shape of `rows` (nq, width); not finite where the
+    row is -1.
+    """
     rows = np.ascontiguousarray(rows)
     nq, width = rows.shape
     distances = np.empty((nq, width), dtype=np.float32)
-    by_row = compiled.fvec_inner_products_by_idx if metric is MetricType.IP else compiled.fvec_L2sqr_by_idx
-    by_row(pointer(distances), pointer(queries), pointer(vectors), pointer(rows), queries.shape[1], nq, width)
+    by_row = (
+        compiled.fvec_inner_products_by_idx
+        if metric is MetricType.IP
+        else compiled.fvec_L2sqr_by_idx
+    )
+    by_row(
+        pointer(distances),
+        pointer(queries),
+        pointer(vectors),
+        pointer(rows),
+        queries.shape[1],
+        nq,
+        width,
+    )
     return distances
 
 
 def ordered(distances: Floats, rows: Ids, metric: MetricType, k: int) -> Found:
-    """The k nearest of (nq, width) hits, equal distances by row number. Distances that are not finite are no hits."""
+    """The k nearest of (nq, width) hits, equal distances by row number. Distances that are not
+    finite are no hits.
+    """
     nq, width = rows.shape
     if width == k and _settled(distances, rows, metric):
         return distances, rows
@@ -59,9 +78,11 @@ def ordered(distances: Floats, rows: Ids, metric: MetricType, k: int) -> Found:
 
 
 def rises(distances: Floats, falling: bool) -> bool:
-    """Whether the distances of one query, (1, width), are all finite, and each farther than the one before.
+    """Whether the distances of one query, (1, width), are all finite, and each farther than the one
+    before.
 
-    `falling`: farther is smaller. Plain lists, since numpy takes longer to begin than they do for a few numbers.
+    `falling`: farther is smaller. Plain lists, since numpy takes longer to begin than they do for a
+    few numbers.
     """
     (numbers,) = distances.tolist()
     if not isfinite(sum(numbers)) or len(set(numbers)) < len(numbers):
@@ -70,7 +91,9 @@ def rises(distances: Floats, falling: bool) -> bool:
 
 
 def _settled(distances: Floats, rows: Ids, metric: MetricType) -> bool:
-    """All are hits, nearest first and no two alike, as a scan of few queries leaves them: nothing is left to order."""
+    """All are hits, nearest first and no two alike, as a scan of few queries leaves them: nothing
+    is left to order.
+    """
     if len(rows) == 1 and rows.size <= FEW:
         return min(rows[0].tolist(), default=0) >= 0 and rises(distances, metric.larger_is_closer)
     if rows.min(initial=0) < 0:

@@ -18,7 +18,9 @@ def wide(dimension: int) -> int:
 
 
 def widened(vectors: Floats, width: int) -> Floats:
-    """float32 (rows, dimension) as (rows, width): a copy, but where that is the dimension already."""
+    """float32 (rows, dimension) as (rows, width): a copy, but where that is the dimension
+    already.
+    """
     rows, dimension = vectors.shape
     if width == dimension:
         return vectors

@@ -12,10 +12,12 @@ from milvine.wal.record import DeleteRecord, InsertRecord, Record
 
 
 def apply(state: CollectionState, lsn: int, record: Record) -> bool:
-    """Apply one record; True when segments changed (the whole version must be published, not only its tail).
+    """Apply one record; True when segments changed (the whole version must be published, not only
+    its tail).
 
     Raises:
-        CorruptFile, StorageFailed: a delete met a segment that cannot be read. It is applied to all others; that one
+        CorruptFile, StorageFailed: a delete met a segment that cannot be read. It is applied to all
+            others; that one
             is refused to readers from now on, and the log keeps the record.
     """
     if isinstance(record, InsertRecord):
@@ -30,7 +32,11 @@ def _insert(state: CollectionState, lsn: int, record: InsertRecord) -> None:
         return  # dropped since it was logged
     if state.collection.id_mode is IdMode.UNDECIDED:
         state.set_id_mode(IdMode.GENERATED if record.generated else IdMode.GIVEN)
-    vectors = record.rows.reshape(-1).view(state.collection.dtype).reshape(len(record.ids), state.collection.width)
+    vectors = (
+        record.rows.reshape(-1)
+        .view(state.collection.dtype)
+        .reshape(len(record.ids), state.collection.width)
+    )
     state.memtable.append(record.partition_id, record.ids, vectors, lsn)
     state.touch(lsn)
 

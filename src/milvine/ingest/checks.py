@@ -1,7 +1,8 @@
 """Whether rows, ids and records fit the collection that they are for.
 
-Asked before anything is logged, by the writer itself, of the very state that the record will be applied to; and again
-of every record that is read back. What is logged can therefore always be applied.
+Asked before anything is logged, by the writer itself, of the very state that the record will be
+applied to; and again of every record that is read back. What is logged can therefore always be
+applied.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ def check_rows(collection: Collection, vectors: object, ids: object) -> None:
         raise IllegalRowRecord(f"The vectors must be an array of shape (rows, {collection.width})")
     if vectors.dtype != collection.dtype or vectors.shape[1] != collection.width:
         raise IllegalDimension(
-            f"{WRONG_SIZE} A vector of {collection.name} is {collection.width} of {collection.dtype}, these are "
-            f"{vectors.shape[1]} of {vectors.dtype}"
+            f"{WRONG_SIZE} A vector of {collection.name} is {collection.width} of"
+            f" {collection.dtype}, these are {vectors.shape[1]} of {vectors.dtype}"
         )
     if not len(vectors):
         raise IllegalRowRecord(NO_ROWS)
@@ -54,7 +55,9 @@ def check_ids(ids: object) -> None:
         IllegalVectorId: they are not.
     """
     if not isinstance(ids, np.ndarray) or ids.ndim != 1 or ids.dtype != np.int64:
-        raise IllegalVectorId(f"The ids must be an array of int64 of shape (rows,), not {_described(ids)}")
+        raise IllegalVectorId(
+            f"The ids must be an array of int64 of shape (rows,), not {_described(ids)}"
+        )
 
 
 def check_id_mode(mode: IdMode, generated: bool) -> None:
@@ -65,15 +68,22 @@ def check_id_mode(mode: IdMode, generated: bool) -> None:
         IllegalVectorId: this insert does it the other way.
     """
     if mode is IdMode.GIVEN and generated:
-        raise IllegalVectorId("Entities IDs are user-defined. Please provide IDs for all entities of the collection.")
+        raise IllegalVectorId(
+            "Entities IDs are user-defined. Please provide IDs for all entities of the collection."
+        )
     if mode is IdMode.GENERATED and not generated:
         raise IllegalVectorId(
-            "Entities IDs are auto-generated. All vectors of this collection must use auto-generated IDs."
+            "Entities IDs are auto-generated. All vectors of this collection must use"
+            " auto-generated IDs."
         )
 
 
 def _described(value: object) -> str:
-    return f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+    return (
+        f"{value.dtype} of shape {value.shape}"
+        if isinstance(value, np.ndarray)
+        else type(value).__name__
+    )
 
 
 class Fitting:
@@ -104,7 +114,9 @@ class Fitting:
             return f"it names partition {record.partition_id}, which is not of {collection.name}"
         if isinstance(record, InsertRecord) and record.rows.shape[1] != collection.row_bytes:
             has = record.rows.shape[1]
-            return f"its rows have {has} bytes, those of {collection.name} have {collection.row_bytes}"
+            return (
+                f"its rows have {has} bytes, those of {collection.name} have {collection.row_bytes}"
+            )
         return ""
 
 

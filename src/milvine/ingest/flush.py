@@ -6,7 +6,8 @@
 
 Several collections are sealed together and committed together, each with files of its own.
 
-Deletes that arrive between seal and commit stay in the log and are carried over to the new segments by position.
+Deletes that arrive between seal and commit stay in the log and are carried over to the new segments
+by position.
 """
 
 from __future__ import annotations
@@ -82,15 +83,19 @@ class Flush:
 
 
 def seal(state: CollectionState, lsn: int) -> Sealed | None:
-    """Begin a flush of everything up to `lsn`, the last one applied; None when there is nothing to flush.
+    """Begin a flush of everything up to `lsn`, the last one applied; None when there is nothing to
+    flush.
 
     Raises:
-        CorruptFile: a delete waits in the log for a segment that cannot be read, so the log must keep everything.
+        CorruptFile: a delete waits in the log for a segment that cannot be read, so the log must
+            keep everything.
     """
     if state.pending_lsn is None or state.dropped:
         return None
     for key in state.unapplied & state.segments.keys():
-        raise CorruptFile(f"Not flushed, a delete waits for a damaged file: {state.segments[key].segment.refused}")
+        raise CorruptFile(
+            f"Not flushed, a delete waits for a damaged file: {state.segments[key].segment.refused}"
+        )
     blocks = tuple(state.memtable.seal())
     masks = ((key, state.segments[key].mask) for key in sorted(state.dirty))
     tombstones = tuple((key, mask) for key, mask in masks if mask is not None)
@@ -100,8 +105,11 @@ def seal(state: CollectionState, lsn: int) -> Sealed | None:
     return Sealed(state.collection, partitions, state.flushed_lsn, lsn, blocks, live, tombstones)
 
 
-def write(sealed: Sealed, storage: LocalStorage, ids: IdSource, index_rows_min: int = INDEX_ROWS_MIN) -> Written:
-    """Write the sealed rows and tombstones, durably; segments from `index_rows_min` rows on as indexes want them.
+def write(
+    sealed: Sealed, storage: LocalStorage, ids: IdSource, index_rows_min: int = INDEX_ROWS_MIN
+) -> Written:
+    """Write the sealed rows and tombstones, durably; segments from `index_rows_min` rows on as
+    indexes want them.
 
     Raises:
         StorageFailed: nothing changes; the rows stay in the memtable and the log.
@@ -119,12 +127,16 @@ def write(sealed: Sealed, storage: LocalStorage, ids: IdSource, index_rows_min: 
         tombstone_file = f"dead-{ids.one()}.mlv"
         at("flush.rows_written")
         try:
-            write_tombstones(storage, tombstone_file, sealed.collection, sealed.tombstones, sealed.lsn)
+            write_tombstones(
+                storage, tombstone_file, sealed.collection, sealed.tombstones, sealed.lsn
+            )
         except BaseException:
             if records:
                 storage.remove(records[0].rows_file)
             raise
-    return Written(tuple(records), tuple(origins), tombstone_file, time.monotonic() - began, nonfinite)
+    return Written(
+        tuple(records), tuple(origins), tombstone_file, time.monotonic() - began, nonfinite
+    )
 
 
 def new_record(collection: Collection, rows: RowSet, name: str) -> SegmentRecord:
@@ -186,7 +198,9 @@ def _install(flush: Flush, edit: Edit) -> None:
         if now is masks[record.id]:
             state.dirty.discard(record.id)
     died = _died_since(flush.sealed)
-    origins = {r.id: rows for r, rows in zip(flush.written.records, flush.written.origins, strict=True)}
+    origins = {
+        r.id: rows for r, rows in zip(flush.written.records, flush.written.origins, strict=True)
+    }
     for record in edit.added:
         live = ~died[origins[record.id]]
         mask = None if live.all() else RowMask.from_bool(live)
@@ -237,10 +251,14 @@ def _rows_by_partition(sealed: Sealed) -> dict[int, NDArray[np.int64]]:
     return {int(number): part for number, part in zip(found, parts, strict=True)}
 
 
-def _row_set(blocks: Sequence[Block], partition: Partition, rows: NDArray[np.int64], segment_id: int) -> RowSet:
+def _row_set(
+    blocks: Sequence[Block], partition: Partition, rows: NDArray[np.int64], segment_id: int
+) -> RowSet:
     parts, start = [], 0
     for block in blocks:
-        inside = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + block.length)] - start
+        inside = (
+            rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + block.length)] - start
+        )
         start += block.length
         if len(inside):
             parts.append((block, inside))

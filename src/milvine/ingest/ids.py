@@ -1,4 +1,6 @@
-"""Generated ids: microseconds since the epoch times 1000, strictly increasing whatever the clock does."""
+"""Generated ids: microseconds since the epoch times 1000, strictly increasing whatever the clock
+does.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from milvine.types import Ids
 class IdSource:
     """Ids of rows and of segments (specification 3.10). Thread-safe.
 
-    `last` is never given again: the database keeps it across restarts, so a clock that jumps back does no harm.
+    `last` is never given again: the database keeps it across restarts, so a clock that jumps back
+    does no harm.
     """
 
     def __init__(self, last: int = 0) -> None:

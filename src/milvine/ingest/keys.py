@@ -1,8 +1,9 @@
-"""Inserts that came with an idempotency key: one that is sent again is answered as the first was, and stores nothing.
+"""Inserts that came with an idempotency key: one that is sent again is answered as the first was,
+and stores nothing.
 
-Who may send an insert again is whoever got no answer. The key is in the log record of the rows, so it is known exactly
-when they are stored, and it is remembered beyond the log: the flush that takes the rows out of it stores the key in the
-catalog.
+Who may send an insert again is whoever got no answer. The key is in the log record of the rows, so
+it is known exactly when they are stored, and it is remembered beyond the log: the flush that takes
+the rows out of it stores the key in the catalog.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def key_of(text: str) -> bytes:
 
 
 class RecentInserts:
-    """The last INSERT_KEYS_MAX keyed inserts of a collection, oldest first. The writer thread owns it."""
+    """The last INSERT_KEYS_MAX keyed inserts of a collection, oldest first. The writer thread owns
+    it.
+    """
 
     def __init__(self, stored: Sequence[InsertKey] = ()) -> None:
         self._known = {each.key: each for each in stored[-INSERT_KEYS_MAX:]}
@@ -55,7 +58,8 @@ def entry(lsn: int, record: InsertRecord) -> InsertKey:
 
 
 def ids_again(known: InsertKey, ids: Ids | None, count: int) -> Ids:
-    """The ids that the insert `known` was answered with, for one with the same key, of `count` rows with `ids`.
+    """The ids that the insert `known` was answered with, for one with the same key, of `count` rows
+    with `ids`.
 
     Raises:
         IllegalArgument: that is another insert.

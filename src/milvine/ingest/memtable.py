@@ -1,4 +1,6 @@
-"""Rows that are logged but not flushed. The writer thread owns it; readers get views whose length is the snapshot."""
+"""Rows that are logged but not flushed. The writer thread owns it; readers get views whose length
+is the snapshot.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ _OWN_BLOCK_BYTES = 1 << 20
 
 
 class Block:
-    """Append-only buffers of a fixed capacity. `length` rows are in use; those before it never change."""
+    """Append-only buffers of a fixed capacity. `length` rows are in use; those before it never
+    change.
+    """
 
     def __init__(self, vectors: Vectors, ids: Ids, length: int) -> None:
         capacity = len(ids)
@@ -66,7 +70,9 @@ class Block:
     def view(self) -> TailBlock:
         n = self.length
         mask = None if self.dead is None else RowMask.from_bool(self.live())
-        return TailBlock(self.vectors[:n], self.ids[:n], self.partitions[:n], mask, self.nonfinite_rows)
+        return TailBlock(
+            self.vectors[:n], self.ids[:n], self.partitions[:n], mask, self.nonfinite_rows
+        )
 
 
 class TailBytes:
@@ -78,13 +84,19 @@ class TailBytes:
 
 
 class Memtable:
-    """The unflushed rows of one collection, all partitions, oldest first. With `memory`, new ones are put there."""
+    """The unflushed rows of one collection, all partitions, oldest first. With `memory`, new ones
+    are put there.
+    """
 
     memory: SwappedMemory | None = None
     _total: TailBytes | None = None
 
     def __init__(self, collection: Collection) -> None:
-        self._width, self._dtype, self._row_bytes = collection.width, collection.dtype, collection.row_bytes
+        self._width, self._dtype, self._row_bytes = (
+            collection.width,
+            collection.dtype,
+            collection.row_bytes,
+        )
         self.blocks: list[Block] = []
         self._sealed = 0
 
@@ -125,7 +137,9 @@ class Memtable:
         last.stamp(start, partition_id, lsn)
 
     def delete(self, ids: Ids, partition_id: int) -> int:
-        """Kill every row with one of `ids` (in one partition, or anywhere when 0); returns how many."""
+        """Kill every row with one of `ids` (in one partition, or anywhere when 0); returns how
+        many.
+        """
         killed = 0
         for block in self.blocks:
             which = np.isin(block.ids[: block.length], ids)

@@ -1,7 +1,8 @@
-"""Files that no segment of the catalog needs: what a crash left behind, or what a catalog that lost commits forgot.
+"""Files that no segment of the catalog needs: what a crash left behind, or what a catalog that lost
+commits forgot.
 
-A flush that was not committed has all its records in the log still, and a merge that was not has its inputs. Where they
-are gone, the commit was made, and it is the catalog that is of before.
+A flush that was not committed has all its records in the log still, and a merge that was not has
+its inputs. Where they are gone, the commit was made, and it is the catalog that is of before.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Mapping, Set
 from milvine.segment.layout import Footer
 
 
-def forgotten(footer: Footer, flushed: Mapping[int, int], missing: Set[int], first_lsn: int | None) -> str | None:
+def forgotten(
+    footer: Footer, flushed: Mapping[int, int], missing: Set[int], first_lsn: int | None
+) -> str | None:
     """Why an orphan proves that a commit was lost; None when it may go.
 
     Args:
@@ -25,7 +28,13 @@ def forgotten(footer: Footer, flushed: Mapping[int, int], missing: Set[int], fir
             continue  # dropped
         first, last = entry.get("lsn_range", (entry.get("lsn", 0),) * 2)
         if first_lsn is not None and last > known and first < first_lsn:
-            return f"it holds LSN {last}, which is in the log no more, and the catalog knows of {known} only"
+            return (
+                f"it holds LSN {last}, which is in the log no more, and the catalog knows of"
+                f" {known} only"
+            )
         if missing & set(entry.get("replaces", ())):
-            return f"it replaced segments {sorted(missing & set(entry['replaces']))}, which the catalog still names"
+            return (
+                f"it replaced segments {sorted(missing & set(entry['replaces']))}, which the"
+                " catalog still names"
+            )
     return None

@@ -42,7 +42,12 @@ class Recovered:
 
 
 def recover(
-    folder: DataFolder, contents: Contents, files: FileCache, ids: IdSource, settings: Settings, events: Events
+    folder: DataFolder,
+    contents: Contents,
+    files: FileCache,
+    ids: IdSource,
+    settings: Settings,
+    events: Events,
 ) -> Recovered:
     """States of all collections with the log replayed, and the log ready for appending.
 
@@ -51,13 +56,18 @@ def recover(
             named; or the catalog lost commits, or the log a file in its middle.
         StorageFailed: the log is not where `wal.path` says, or cannot be read.
     """
-    states = {stored.collection.id: CollectionState(stored, files) for stored in contents.collections}
+    states = {
+        stored.collection.id: CollectionState(stored, files) for stored in contents.collections
+    }
     ids.seen(contents.last_id)
     folder.wal = place_log(folder.root, settings.wal_path)
     misfit = Fitting.of(contents).misfit
     needed = partial(_needed, states)
-    replay = Replay(folder.wal, contents.durable_lsn, settings.wal_recovery_error_ignore, misfit, needed)
-    if replay.bytes > settings.insert_buffer_size:  # what is flushed counts, too, but is not known yet
+    replay = Replay(
+        folder.wal, contents.durable_lsn, settings.wal_recovery_error_ignore, misfit, needed
+    )
+    # What is flushed counts, too, but is not known yet.
+    if replay.bytes > settings.insert_buffer_size:
         memory = SwappedMemory(folder.root)
         for state in states.values():
             state.memtable.memory = memory
@@ -87,8 +97,8 @@ def _check_made(contents: Contents, lsn: int, record: Record) -> None:
     what = never_made(contents, record)
     if what:
         raise CorruptFile(
-            f"The catalog has lost commits: LSN {lsn} in the log is for {what}, which it never made. "
-            "See `milvine repair`"
+            f"The catalog has lost commits: LSN {lsn} in the log is for {what}, which it never"
+            " made. See `milvine repair`"
         )
 
 
@@ -128,7 +138,9 @@ def _replayed(state: CollectionState | None, lsn: int, record: Record, ids: IdSo
         return 0  # dropped since, or flushed
     try:
         apply(state, lsn, record)
-    except OperatorError:  # the segment it met is refused to readers, and told of when all is replayed
+    except (
+        OperatorError
+    ):  # the segment it met is refused to readers, and told of when all is replayed
         return 1
     return 1
 
@@ -140,14 +152,17 @@ def _tell_refused(state: CollectionState, events: Events) -> None:
 
 
 def newest_number(storage: LocalStorage) -> int:
-    """The highest number that a file is named by: names are not given again, and what a killed builder still writes
-    never gets the name of something newer."""
+    """The highest number that a file is named by: names are not given again, and what a killed
+    builder still writes never gets the name of something newer."""
     numbers = (name.partition("-")[2].partition(".")[0] for name in storage.names())
     known = (int(number) for number in numbers if number.isdecimal())
-    return max((number for number in known if number < _NUMBERS_MAX), default=0)  # not what somebody else put there
+    # Not what somebody else put there.
+    return max((number for number in known if number < _NUMBERS_MAX), default=0)
 
 
-def sweep(storage: LocalStorage, states: dict[int, CollectionState], first_lsn: int | None) -> tuple[str, ...]:
+def sweep(
+    storage: LocalStorage, states: dict[int, CollectionState], first_lsn: int | None
+) -> tuple[str, ...]:
     """Remove the components that no segment of the catalog needs: what a crash left
     behind. Returns their names.
 
@@ -156,7 +171,9 @@ def sweep(storage: LocalStorage, states: dict[int, CollectionState], first_lsn: 
     Raises:
         CorruptFile: one of them proves that the catalog lost a commit; nothing is removed.
     """
-    names = {name for name in storage.names() if COMPONENT_NAME.fullmatch(name.removesuffix(TEMPORARY))}
+    names = {
+        name for name in storage.names() if COMPONENT_NAME.fullmatch(name.removesuffix(TEMPORARY))
+    }
     orphans = sorted(names - {name for state in states.values() for name in state.files()})
     records = [each.segment.record for state in states.values() for each in state.segments.values()]
     missing = {record.id for record in records if record.rows_file not in names}
@@ -164,12 +181,19 @@ def sweep(storage: LocalStorage, states: dict[int, CollectionState], first_lsn: 
     for name in orphans:
         reason = _kept(storage, name, flushed, missing, first_lsn)
         if reason:
-            raise CorruptFile(f"The catalog has lost commits: {name} is in none, but {reason}. See `milvine repair`")
+            raise CorruptFile(
+                f"The catalog has lost commits: {name} is in none, but {reason}. See `milvine"
+                " repair`"
+            )
     return tuple(name for name in orphans if storage.remove(name))
 
 
 def _kept(
-    storage: LocalStorage, name: str, flushed: dict[int, int], missing: set[int], first_lsn: int | None
+    storage: LocalStorage,
+    name: str,
+    flushed: dict[int, int],
+    missing: set[int],
+    first_lsn: int | None,
 ) -> str | None:
     if not name.startswith(("rows-", "dead-")) or name.endswith(TEMPORARY):
         return None

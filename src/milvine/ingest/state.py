@@ -25,10 +25,12 @@ class CollectionState:
         flushed_lsn: records up to it are in segments and tombstone files.
         pending_lsn: the first record that is not, None when there is none.
         since_seal_lsn: the first such record after the last seal.
-        unapplied: ids of segments that a delete could not be applied to, because a file is damaged; the log keeps it.
+        unapplied: ids of segments that a delete could not be applied to, because a file is damaged;
+            the log keeps it.
         nonfinite_told: whether somebody was told of rows that no search finds.
         recent: the last inserts that came with an idempotency key.
-        flushing, maintaining: one flush and one maintenance job at a time (never taken by the writer thread).
+        flushing, maintaining: one flush and one maintenance job at a time (never taken by the
+            writer thread).
     """
 
     def __init__(self, stored: StoredCollection, files: FileCache) -> None:
@@ -76,7 +78,9 @@ class CollectionState:
         """Let a partition go with its rows; `publish` shows it."""
         del self.partitions[partition.id]
         self._partition_set = self._partition_set.without(partition)
-        for key in [k for k, v in self.segments.items() if v.segment.record.partition_id == partition.id]:
+        for key in [
+            k for k, v in self.segments.items() if v.segment.record.partition_id == partition.id
+        ]:
             del self.segments[key]
             self.dirty.discard(key)
         self.memtable.drop_partition(partition.id)
@@ -109,7 +113,9 @@ class CollectionState:
     def publish_tail(self) -> None:
         """Show readers the logged rows; the segment set is shared with the version before."""
         before = self.version
-        self.version = Version(self.collection, before.partition_set, before.segment_set, self.memtable.tail())
+        self.version = Version(
+            self.collection, before.partition_set, before.segment_set, self.memtable.tail()
+        )
 
     def publish(self) -> None:
         """Show readers segments, partitions and tail as they are now, in one assignment."""
@@ -121,7 +127,9 @@ class CollectionState:
 
 
 def _tombstones(segment: Segment) -> RowMask | None:
-    """Its live rows. A segment whose deletes cannot be read is refused to readers; the rest of the database is not."""
+    """Its live rows. A segment whose deletes cannot be read is refused to readers; the rest of the
+    database is not.
+    """
     try:
         return segment.tombstones()
     except OperatorError as error:

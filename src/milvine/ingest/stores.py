@@ -19,7 +19,8 @@ from milvine.waiting import Event
 
 @dataclass(eq=False)
 class Stores:
-    """`states` by collection id, `names` by name: only the writer thread adds and removes. `obsolete`: since when.
+    """`states` by collection id, `names` by name: only the writer thread adds and removes.
+    `obsolete`: since when.
 
     `builds` holds the builds that run now, by the segment they are of: how far each has come.
     `doubtful` holds files of commits that failed, with the commit they wait for (see `commit`).
@@ -51,10 +52,11 @@ class Stores:
         self.states[state.id] = self.names[state.collection.name] = state
 
     def in_doubt(self, names: Iterable[str]) -> None:
-        """The commit that was to name these files failed, so nothing needs them; but not quite surely.
+        """The commit that was to name these files failed, so nothing needs them; but not quite
+        surely.
 
-        A commit whose sync failed may be on the disk all the same, and a crash would then make it real. The next commit
-        takes its place: only then may they go.
+        A commit whose sync failed may be on the disk all the same, and a crash would then make it
+        real. The next commit takes its place: only then may they go.
         """
         for name in names:
             self.doubtful[name] = self.catalog.commits
@@ -73,7 +75,9 @@ class Stores:
 
     def oldest_pending_lsn(self) -> int | None:
         """The LSN that holds back the oldest log file; None when all is flushed."""
-        pending = [lsn for state in list(self.states.values()) if (lsn := state.pending_lsn) is not None]
+        pending = [
+            lsn for state in list(self.states.values()) if (lsn := state.pending_lsn) is not None
+        ]
         return min(pending, default=None)
 
     def trim_log(self) -> None:

@@ -1,7 +1,9 @@
-"""The one writer: a queue and a thread. Everything that changes the database passes here, in one order.
+"""The one writer: a queue and a thread. Everything that changes the database passes here, in one
+order.
 
-Inserts and deletes that queued up while the last group was being synced form the next group: one append, one fsync,
-then apply, publish, answer. Anything else (DDL, seals, commits of background jobs) runs alone between two groups.
+Inserts and deletes that queued up while the last group was being synced form the next group: one
+append, one fsync, then apply, publish, answer. Anything else (DDL, seals, commits of background
+jobs) runs alone between two groups.
 """
 
 from __future__ import annotations
@@ -24,7 +26,15 @@ from milvine.errors import (
     PartitionNotFound,
     StorageFailed,
 )
-from milvine.events import DiskFilled, DiskFreed, Events, GroupCommitted, LogFailed, SegmentRefused, WriterEnded
+from milvine.events import (
+    DiskFilled,
+    DiskFreed,
+    Events,
+    GroupCommitted,
+    LogFailed,
+    SegmentRefused,
+    WriterEnded,
+)
 from milvine.ingest.apply import apply
 from milvine.ingest.checks import check_id_mode, check_ids, check_rows
 from milvine.ingest.ids import IdSource
@@ -103,7 +113,8 @@ class Writer:
         self._ahead: list[_Call | None] = []
         self._closed = False
         self._broken = ""
-        self._wanted = 0  # bytes that a full disk had no room for, as far as they count for readiness
+        # Bytes that a full disk had no room for, as far as they count for readiness.
+        self._wanted = 0
         self._gate = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="milvine-writer", daemon=True)
         self._thread.start()
@@ -119,7 +130,9 @@ class Writer:
         return request.answer
 
     def call(self, function: Callable[[], T]) -> T:
-        """Run `function` on the writer thread, between two groups, and return what it returns or raises."""
+        """Run `function` on the writer thread, between two groups, and return what it returns or
+        raises.
+        """
         request = _Call(function)
         self._put(request)
         result: T = request.answer.result()
@@ -136,7 +149,8 @@ class Writer:
         return self._queue.qsize()
 
     def check(self) -> None:
-        """Whether inserts and deletes can be expected to succeed. After a failed write the log is tried again.
+        """Whether inserts and deletes can be expected to succeed. After a failed write the log is
+        tried again.
 
         Raises:
             DatabaseClosed: after close.
@@ -174,10 +188,13 @@ class Writer:
         try:
             while self._turn():
                 pass
-        except BaseException as error:  # memory may now say something else than the log: nothing more is stored
+        except (
+            BaseException
+        ) as error:  # memory may now say something else than the log: nothing more is stored
             with self._gate:
                 self._broken = (
-                    f"Nothing can be stored until the database is opened anew, which loses nothing: {error!r}"
+                    "Nothing can be stored until the database is opened anew, which loses nothing:"
+                    f" {error!r}"
                 )
             self._events.emit(WriterEnded(self._broken))
             self._refuse_waiting()
@@ -193,7 +210,9 @@ class Writer:
                 request.answer.set_exception(StorageFailed(self._broken))
 
     def _turn(self) -> bool:
-        """Serve what is first in the queue; False at the end. Nothing outlives its turn: requests hold rows."""
+        """Serve what is first in the queue; False at the end. Nothing outlives its turn: requests
+        hold rows.
+        """
         first = self._ahead.pop() if self._ahead else self._queue.get()
         if first is None:
             return False
@@ -238,7 +257,11 @@ class Writer:
         firsts: dict[tuple[int, bytes], tuple[InsertRequest, InsertKey]] = {}
         for request in group:
             try:
-                if isinstance(request, InsertRequest) and request.key and _answered(request, firsts):
+                if (
+                    isinstance(request, InsertRequest)
+                    and request.key
+                    and _answered(request, firsts)
+                ):
                     continue
                 record = self._record(request, modes)
             except Exception as error:  # of this request alone: nothing was changed for it
@@ -248,7 +271,11 @@ class Writer:
                 request.answer.set_result(_NO_IDS)
             else:
                 accepted.append((request, record))
-                if isinstance(request, InsertRequest) and isinstance(record, InsertRecord) and record.key:
+                if (
+                    isinstance(request, InsertRequest)
+                    and isinstance(record, InsertRecord)
+                    and record.key
+                ):
                     firsts[request.state.id, record.key] = request, entry(0, record)
         accepted = self._with_room(accepted)
         if not accepted:
@@ -277,7 +304,9 @@ class Writer:
             call.answer.set_exception(error)
 
     def _with_room(self, accepted: list[tuple[_Data, Record]]) -> list[tuple[_Data, Record]]:
-        """All, or with a full disk the deletes alone: what is left of it is for them, for drops and for flushes."""
+        """All, or with a full disk the deletes alone: what is left of it is for them, for drops and
+        for flushes.
+        """
         size = sum(request.bytes for request, _ in accepted if isinstance(request, InsertRequest))
         if not size:
             return accepted
@@ -330,7 +359,9 @@ class Writer:
             state = request.state
             try:
                 whole = apply(state, lsn, record)
-            except MilvineError as error:  # a damaged segment: logged all the same, and named to the caller
+            except (
+                MilvineError
+            ) as error:  # a damaged segment: logged all the same, and named to the caller
                 failures[lsn] = error
                 whole = True
                 for key in state.unapplied:
@@ -351,8 +382,11 @@ class Writer:
 _NO_IDS: Ids = np.empty(0, np.int64)
 
 
-def _answered(request: InsertRequest, firsts: dict[tuple[int, bytes], tuple[InsertRequest, InsertKey]]) -> bool:
-    """Whether an insert of the same key came before, earlier or in this group: then it is answered as that one is.
+def _answered(
+    request: InsertRequest, firsts: dict[tuple[int, bytes], tuple[InsertRequest, InsertKey]]
+) -> bool:
+    """Whether an insert of the same key came before, earlier or in this group: then it is answered
+    as that one is.
 
     Raises:
         IllegalArgument: it is another insert.

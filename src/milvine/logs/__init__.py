@@ -1,7 +1,8 @@
-"""Events as log lines. The engine emits events and knows no logger; this listens, and decides where lines go.
+"""Events as log lines. The engine emits events and knows no logger; this listens, and decides where
+lines go.
 
-`set_up_logging` is for a process that serves; whoever embeds the database has a logging of their own and gives
-`log_events` a logger.
+`set_up_logging` is for a process that serves; whoever embeds the database has a logging of their
+own and gives `log_events` a logger.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Formatters: lines for people, or one JSON object a line. Both stamp with the configured time zone."""
+"""Formatters: lines for people, or one JSON object a line. Both stamp with the configured time
+zone.
+"""
 
 from __future__ import annotations
 
@@ -39,14 +41,20 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """`{"time": ..., "level": ..., "logger": ..., "event": "torn_tail_cut", "file": ...}`, or `message` for `event`."""
+    """`{"time": ..., "level": ..., "logger": ..., "event": "torn_tail_cut", "file": ...}`, or
+    `message` for `event`.
+    """
 
     def __init__(self, where: tzinfo | None) -> None:
         super().__init__()
         self._zone = where
 
     def format(self, record: logging.LogRecord) -> str:
-        values = {"time": _stamp(record, self._zone, "T"), "level": record.levelname, "logger": record.name}
+        values = {
+            "time": _stamp(record, self._zone, "T"),
+            "level": record.levelname,
+            "logger": record.name,
+        }
         event = getattr(record, "event", None)
         if isinstance(event, Event):
             values |= as_object(event, getattr(record, "title", ""))

@@ -54,9 +54,11 @@ _LONG_BY_NATURE = frozenset({"CreateIndex", "Compact", "PreloadCollection"})
 
 
 def log_events(logger: logging.Logger, slow_seconds: float = 0.0) -> Listener:
-    """A listener that logs each event as words; a record carries the event itself as `record.event`.
+    """A listener that logs each event as words; a record carries the event itself as
+    `record.event`.
 
-    Searches and other calls that took `slow_seconds` or more (0: none) are logged as warnings, a search with its plan.
+    Searches and other calls that took `slow_seconds` or more (0: none) are logged as warnings, a
+    search with its plan.
     """
     slow = _SlowCalls(slow_seconds) if slow_seconds > 0 else None
 
@@ -82,7 +84,9 @@ class _Words:
 
 
 class _SlowCalls:
-    """Calls over a threshold. A search is told once, with its plan, though its call is slow as well."""
+    """Calls over a threshold. A search is told once, with its plan, though its call is slow as
+    well.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds

@@ -1,4 +1,6 @@
-"""What a log does where it cannot be written: it loses lines and goes on, for a server has more to do than to log."""
+"""What a log does where it cannot be written: it loses lines and goes on, for a server has more to
+do than to log.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class LosesLines(logging.Handler):
         if before and self._lost == before:
             self._lost = 0
             text = "the log could not be written: %d lines before this one may be missing"
-            super().emit(logging.LogRecord("milvine", logging.WARNING, "", 0, text, (before,), None))
+            super().emit(
+                logging.LogRecord("milvine", logging.WARNING, "", 0, text, (before,), None)
+            )
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
@@ -35,7 +39,10 @@ class LosesLines(logging.Handler):
         self._lost += 1
         if self._lost == 1:
             reason = error.strerror or type(error).__name__
-            said = f"milvine: cannot write the log to {self.where}: {reason}. Lines are lost until it can be written\n"
+            said = (
+                f"milvine: cannot write the log to {self.where}: {reason}. Lines are lost until it"
+                " can be written\n"
+            )
             with suppress(OSError):
                 os.write(_STANDARD_ERROR, said.encode(errors="replace"))
 

@@ -32,10 +32,11 @@ class LogFolderFailed(OperatorError):
 
 
 def set_up_logging(settings: Settings, root: logging.Logger | None = None) -> Listener:
-    """Send this process's log where the settings say; returns the listener for the events of a database.
+    """Send this process's log where the settings say; returns the listener for the events of a
+    database.
 
-    `root` (the root logger if None) gets the handlers in place of those an earlier call gave it. Libraries that serve
-    with us are heard from ERROR on.
+    `root` (the root logger if None) gets the handlers in place of those an earlier call gave it.
+    Libraries that serve with us are heard from ERROR on.
 
     Raises:
         LogFolderFailed: `logs.path` cannot be made or written to.
@@ -48,7 +49,9 @@ def set_up_logging(settings: Settings, root: logging.Logger | None = None) -> Li
         old.close()
     where = zone(settings.timezone)
     for handler in handlers:
-        handler.setFormatter(JsonFormatter(where) if settings.log_format == "json" else TextFormatter(where))
+        handler.setFormatter(
+            JsonFormatter(where) if settings.log_format == "json" else TextFormatter(where)
+        )
         handler.of_milvine = True  # type: ignore[attr-defined]
         root.addHandler(handler)
     root.setLevel(logging.ERROR)
@@ -63,9 +66,11 @@ def _level(settings: Settings) -> int:
 
 
 def _handlers(settings: Settings, level: int) -> list[LosesLines]:
-    """The whole log goes to files and standard output as told, and to standard error when neither is asked for.
+    """The whole log goes to files and standard output as told, and to standard error when neither
+    is asked for.
 
-    With files alone, warnings and worse are said on standard error too, where systemd and containers look.
+    With files alone, warnings and worse are said on standard error too, where systemd and
+    containers look.
     """
     found: list[LosesLines] = []
     if settings.log_path and settings.log_to_file:
@@ -86,15 +91,17 @@ def _file(folder: Path, settings: Settings) -> RollingFile:
         return RollingFile(folder, settings.log_max_file_size, settings.log_rotate_num)
     except OSError as error:
         raise LogFolderFailed(
-            f"Cannot write logs to {folder}: {error.strerror or error}. Set logs.path to a folder that this user may "
-            "write to, or logs.log_to_file to false"
+            f"Cannot write logs to {folder}: {error.strerror or error}. Set logs.path to a folder"
+            " that this user may write to, or logs.log_to_file to false"
         ) from error
 
 
 class RollingFile(LosesLines, RotatingFileHandler):
-    """`milvine.log` in `folder`, renamed to `milvine-<yy>-<MM>-<dd>-<HH>-<mm>-<ss>.log` when it reaches `size` bytes.
+    """`milvine.log` in `folder`, renamed to `milvine-<yy>-<MM>-<dd>-<HH>-<mm>-<ss>.log` when it
+    reaches `size` bytes.
 
-    The newest `keep` of those stay (0: all). One file holds all levels, in the order of what happened.
+    The newest `keep` of those stay (0: all). One file holds all levels, in the order of what
+    happened.
     """
 
     def __init__(self, folder: Path, size: int, keep: int) -> None:
@@ -103,7 +110,9 @@ class RollingFile(LosesLines, RotatingFileHandler):
         self.where = str(folder / FILE_NAME)
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:
-        """By what the file holds, not by what the record would add: to know that, it would be formatted twice."""
+        """By what the file holds, not by what the record would add: to know that, it would be
+        formatted twice.
+        """
         return self.stream is not None and os.fstat(self.stream.fileno()).st_size >= self.maxBytes
 
     def doRollover(self) -> None:
@@ -119,9 +128,14 @@ class RollingFile(LosesLines, RotatingFileHandler):
     def _free_name(self) -> Path:
         """By the time, and numbered where several are rolled within one second."""
         stem = datetime.now().strftime("milvine-%y-%m-%d-%H-%M-%S")
-        names = (f"{stem}-{number:03d}.log" if number else f"{stem}.log" for number in itertools.count())
+        names = (
+            f"{stem}-{number:03d}.log" if number else f"{stem}.log" for number in itertools.count()
+        )
         return next(path for path in map(self._folder.joinpath, names) if not path.exists())
 
     def _rolled(self) -> list[Path]:
         """Oldest first."""
-        return sorted(self._folder.glob("milvine-*.log"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+        return sorted(
+            self._folder.glob("milvine-*.log"),
+            key=lambda path: (path.stat().st_mtime_ns, path.name),
+        )

@@ -1,4 +1,6 @@
-"""An event as words for people, or as an object for machines. Neither ever holds a vector: events carry none."""
+"""An event as words for people, or as an object for machines. Neither ever holds a vector: events
+carry none.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +16,23 @@ SCANS_MAX = 16
 """Scans of one search that a log lists, the slowest; `explain` lists all."""
 _UNSEEN = (*range(32), *range(127, 160), *range(0x2028, 0x202F), *range(0x2066, 0x206A))
 _ESCAPED = {code: ascii(chr(code))[1:-1] for code in _UNSEEN}
-"""Names come from outside: none of them may begin a line, move a cursor, or turn the reading direction."""
+"""Names come from outside: none of them may begin a line, move a cursor, or turn the reading
+direction.
+"""
 
 
 @cache
 def _named(kind: Any) -> tuple[str, tuple[str, ...]]:
     """`TornTailCut` as `torn tail cut`, and the names of its fields."""
-    return re.sub(r"(?<=.)(?=[A-Z])", " ", kind.__name__).lower(), tuple(field.name for field in fields(kind))
+    return re.sub(r"(?<=.)(?=[A-Z])", " ", kind.__name__).lower(), tuple(
+        field.name for field in fields(kind)
+    )
 
 
 def line(event: Event, title: str = "") -> str:
-    """`TornTailCut(file="1.log", ...)` as `torn tail cut: file=1.log ...`, on one line but for tracebacks."""
+    """`TornTailCut(file="1.log", ...)` as `torn tail cut: file=1.log ...`, on one line but for
+    tracebacks.
+    """
     kind: Any = type(event)  # mypy takes the class of a frozen dataclass for unhashable
     name, keys = _named(kind)
     words = title or name
@@ -33,7 +41,9 @@ def line(event: Event, title: str = "") -> str:
 
 
 def as_object(event: Event, title: str = "") -> dict[str, Any]:
-    """The same as an object that JSON can say: `event`, then the event's fields; times in seconds."""
+    """The same as an object that JSON can say: `event`, then the event's fields; times in
+    seconds.
+    """
     values = _searched(event) if isinstance(event, Searched) else asdict(event)
     kind: Any = type(event)
     return {"event": (title or _named(kind)[0]).replace(" ", "_"), **_rounded(values)}
@@ -63,10 +73,13 @@ def _steps(steps: SearchSteps) -> str:
     masked = sum(scan.masked for scan in steps.scans)
     params = ",".join(f"{key}:{value}" for key, value in steps.params.items())
     shown, left_out = _slowest(steps)
-    scans = "; ".join(_scan(scan) for scan in shown.scans) + (f"; and {left_out} more" if left_out else "")
+    scans = "; ".join(_scan(scan) for scan in shown.scans) + (
+        f"; and {left_out} more" if left_out else ""
+    )
     return (
-        f"metric={steps.metric} params={{{params}}} plan={steps.plan_seconds:.6f} scan={steps.scan_seconds:.6f} "
-        f"reduce={steps.reduce_seconds:.6f} rows={rows} masked={masked} skipped={steps.skipped} scans=[{scans}]"
+        f"metric={steps.metric} params={{{params}}} plan={steps.plan_seconds:.6f}"
+        f" scan={steps.scan_seconds:.6f} reduce={steps.reduce_seconds:.6f} rows={rows}"
+        f" masked={masked} skipped={steps.skipped} scans=[{scans}]"
     )
 
 

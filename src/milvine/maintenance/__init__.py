@@ -1,1 +1,3 @@
-"""What happens behind the requests: automatic flush, merge, compact, index builds, removal of files."""
+"""What happens behind the requests: automatic flush, merge, compact, index builds, removal of
+files.
+"""

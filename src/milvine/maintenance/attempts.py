@@ -27,9 +27,11 @@ class _Failure:
 
 
 class Attempts:
-    """Failed builds and merges by the segments they were about, until those are gone or the index setting changes.
+    """Failed builds and merges by the segments they were about, until those are gone or the index
+    setting changes.
 
-    One job that fails does not keep back the others. Opening the database anew, or create_index, tries again at once.
+    One job that fails does not keep back the others. Opening the database anew, or create_index,
+    tries again at once.
     """
 
     def __init__(self, events: Events, clock: Callable[[], float] = time.monotonic) -> None:
@@ -43,7 +45,9 @@ class Attempts:
             return True
         return failure.count < ATTEMPTS_MAX and self._clock() >= failure.not_before
 
-    def failed(self, state: CollectionState, job: str, segment_ids: Sequence[int], error: Exception) -> None:
+    def failed(
+        self, state: CollectionState, job: str, segment_ids: Sequence[int], error: Exception
+    ) -> None:
         """Remember it and tell."""
         key, setting = tuple(segment_ids), state.collection.index
         before = self._failures.get(key)
@@ -58,9 +62,13 @@ class Attempts:
             self._events.emit(BuildGivenUp(state.id, key[0], count, str(error)))
 
     def waiting(self, state: CollectionState) -> bool:
-        """Whether something of this collection will be tried again. What is gone meanwhile is forgotten."""
+        """Whether something of this collection will be tried again. What is gone meanwhile is
+        forgotten.
+        """
         for key, failure in list(self._failures.items()):
-            if failure.collection_id == state.id and not all(each in state.segments for each in key):
+            if failure.collection_id == state.id and not all(
+                each in state.segments for each in key
+            ):
                 del self._failures[key]
         mine = (each for each in self._failures.values() if each.collection_id == state.id)
         return any(each.count < ATTEMPTS_MAX for each in mine)

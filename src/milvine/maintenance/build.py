@@ -1,4 +1,6 @@
-"""Index builds: in a process of their own, at low priority, so that searches keep their interpreter and their cores."""
+"""Index builds: in a process of their own, at low priority, so that searches keep their interpreter
+and their cores.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +33,17 @@ from milvine.types import Collection, IndexSetting, IndexType
 
 _STALL_SECONDS = 120.0
 _STALL_SECONDS_PER_WORK = 25e-9
-"""Per row, dimension and unit of the build parameters: several times what the slowest stage takes on a slow core."""
+"""Per row, dimension and unit of the build parameters: several times what the slowest stage takes
+on a slow core.
+"""
 _WIDTH_LEAST, _EFFORT_LEAST, _EFFORT_MOST = 64, 2000, 1_000_000
 
 _BUILDER_BYTES = 40 * MIB
 """What a builder with its libraries takes before it has read a row, and what faiss works with."""
 _SHARE = 0.75
-"""Of the memory that is left, for a builder that can do with any; the rest is for pages of files and for others."""
+"""Of the memory that is left, for a builder that can do with any; the rest is for pages of files
+and for others.
+"""
 
 
 Run: TypeAlias = Callable[[BuildSpec, Report, Callable[[], bool]], bool]
@@ -45,16 +51,22 @@ Run: TypeAlias = Callable[[BuildSpec, Report, Callable[[], bool]], bool]
 
 
 class BuildStopped(Exception):
-    """`stop` ended a build. An exception, not a value: nobody may take it for a segment without rows."""
+    """`stop` ended a build. An exception, not a value: nobody may take it for a segment without
+    rows.
+    """
 
 
 def build_segment(
-    stores: Stores, state: CollectionState, segment_id: int, stop: Callable[[], bool], run: Run = run_builder
+    stores: Stores,
+    state: CollectionState,
+    segment_id: int,
+    stop: Callable[[], bool],
+    run: Run = run_builder,
 ) -> bool:
     """Build the index of one segment and show it; False when segment or setting changed meanwhile.
 
-    A segment that has an index is searched with it until the new one takes its place. The new one leaves out the rows
-    that the segment's tombstone file marks as deleted.
+    A segment that has an index is searched with it until the new one takes its place. The new one
+    leaves out the rows that the segment's tombstone file marks as deleted.
 
     Raises:
         BuildFailed: the builder failed; the segment stays as it is. A raw one is searched exactly.
@@ -79,18 +91,26 @@ def build_segment(
     done = stores.writer.call(lambda: _commit(stores, state, before.record, record))
     if done:
         seconds = time.monotonic() - began
-        stores.events.emit(IndexBuilt(state.id, segment_id, setting.type.name, record.rows, seconds))
+        stores.events.emit(
+            IndexBuilt(state.id, segment_id, setting.type.name, record.rows, seconds)
+        )
     return done
 
 
 def build_index(
-    stores: Stores, collection: Collection, record: SegmentRecord, stop: Callable[[], bool], run: Run = run_builder
+    stores: Stores,
+    collection: Collection,
+    record: SegmentRecord,
+    stop: Callable[[], bool],
+    run: Run = run_builder,
 ) -> SegmentRecord:
-    """Write the index file of a segment, durably. Nothing is committed. Where memory is short, it waits for its turn.
+    """Write the index file of a segment, durably. Nothing is committed. Where memory is short, it
+    waits for its turn.
 
     Raises:
         BuildStopped: `stop` said so.
-        BuildFailed: with the builder's own reason, or because there is too little memory to begin with.
+        BuildFailed: with the builder's own reason, or because there is too little memory to begin
+            with.
     """
     try:
         if must_wait(collection, record.rows):
@@ -131,9 +151,14 @@ def _spec(stores: Stores, collection: Collection, record: SegmentRecord, memory:
 
 
 def take_out_indexes(
-    stores: Stores, state: CollectionState, segments: Sequence[LiveSegment], setting: IndexSetting | None = None
+    stores: Stores,
+    state: CollectionState,
+    segments: Sequence[LiveSegment],
+    setting: IndexSetting | None = None,
 ) -> None:
-    """On the writer thread: these segments lose their index files; with `setting`, the collection gets another one."""
+    """On the writer thread: these segments lose their index files; with `setting`, the collection
+    gets another one.
+    """
     before = state.files()
     changed = tuple(each.segment.record.without_index() for each in segments)
     stores.catalog.apply(Edit(state.id, changed=changed, index=setting))
@@ -152,7 +177,8 @@ def in_process_of_its_own(settings: Settings) -> bool:
 
 
 def stall_seconds(rows: int, dimension: int, setting: IndexSetting) -> int:
-    """CPU seconds that a builder may spend without getting any further: many times what its slowest stage takes.
+    """CPU seconds that a builder may spend without getting any further: many times what its slowest
+    stage takes.
 
     Not wall time, which says nothing on a busy machine.
     """
@@ -163,10 +189,12 @@ def stall_seconds(rows: int, dimension: int, setting: IndexSetting) -> int:
 
 
 def _allowance(collection: Collection, record: SegmentRecord, left: int) -> int:
-    """Bytes that the builder of a segment may use where `left` bytes of memory are left; 0, any number, for 0.
+    """Bytes that the builder of a segment may use where `left` bytes of memory are left; 0, any
+    number, for 0.
 
     Raises:
-        BuildFailed: it would have to use more than there are. It would be killed then, or something else would.
+        BuildFailed: it would have to use more than there are. It would be killed then, or something
+            else would.
     """
     if not left:
         return 0
@@ -174,8 +202,8 @@ def _allowance(collection: Collection, record: SegmentRecord, left: int) -> int:
     if least > most:
         name = collection.index.type.name
         raise BuildFailed(
-            f"Cannot build the index of segment {record.id}: {name} over {record.rows} rows takes about "
-            f"{least // MIB} MB of memory, and {most // MIB} MB are left"
+            f"Cannot build the index of segment {record.id}: {name} over {record.rows} rows takes"
+            f" about {least // MIB} MB of memory, and {most // MIB} MB are left"
         )
     return max(int(left * _SHARE) - _BUILDER_BYTES, 1)
 
@@ -183,7 +211,9 @@ def _allowance(collection: Collection, record: SegmentRecord, left: int) -> int:
 def _least(collection: Collection, rows: int) -> int:
     """Bytes that a builder takes however little it may use."""
     index = collection.index
-    return build_bytes(Load(rows, collection.dimension, collection.metric, index.type, index.params), rows, 1)
+    return build_bytes(
+        Load(rows, collection.dimension, collection.metric, index.type, index.params), rows, 1
+    )
 
 
 def _reporting(stores: Stores, collection: Collection, record: SegmentRecord) -> Report:
@@ -192,18 +222,23 @@ def _reporting(stores: Stores, collection: Collection, record: SegmentRecord) ->
 
     def report(stage: str, done: int) -> None:
         seconds = time.monotonic() - began
-        now = BuildProgressed(collection.id, record.id, type_name, stage, min(done, rows), rows, seconds)
+        now = BuildProgressed(
+            collection.id, record.id, type_name, stage, min(done, rows), rows, seconds
+        )
         stores.builds[record.id] = now
         stores.events.emit(now)
 
     return report
 
 
-def _run(stores: Stores, spec: BuildSpec, report: Report, stop: Callable[[], bool], run: Run) -> None:
+def _run(
+    stores: Stores, spec: BuildSpec, report: Report, stop: Callable[[], bool], run: Run
+) -> None:
     """Run the builder; what it left is removed where it did not finish.
 
     Raises:
-        BuildFailed: whatever it failed of, also where it is no process of its own or none could be started.
+        BuildFailed: whatever it failed of, also where it is no process of its own or none could be
+            started.
     """
     report("starting", 0)
     apart = in_process_of_its_own(stores.settings)
@@ -213,7 +248,9 @@ def _run(stores: Stores, spec: BuildSpec, report: Report, stop: Callable[[], boo
         stores.storage.remove(spec.output + TEMPORARY)
         if isinstance(failed, Stalled):
             now = stores.builds[spec.segment_id]
-            stalled = BuildStalled(now.collection_id, now.segment_id, now.index_type, now.stage, spec.stall_seconds)
+            stalled = BuildStalled(
+                now.collection_id, now.segment_id, now.index_type, now.stage, spec.stall_seconds
+            )
             stores.events.emit(stalled)
         raise
     except Exception as error:
@@ -234,17 +271,29 @@ def _build_here(spec: BuildSpec, report: Report) -> bool:
 def _failed(spec: BuildSpec, error: Exception) -> BuildFailed:
     """In the words of a builder that is a process of its own."""
     kind = BuildStarved if isinstance(error, DiskFull) else BuildFailed
-    return kind(f"Cannot build the index of segment {spec.segment_id}: {type(error).__name__}: {error}")
+    return kind(
+        f"Cannot build the index of segment {spec.segment_id}: {type(error).__name__}: {error}"
+    )
 
 
-def _commit(stores: Stores, state: CollectionState, before: SegmentRecord, record: SegmentRecord) -> bool:
+def _commit(
+    stores: Stores, state: CollectionState, before: SegmentRecord, record: SegmentRecord
+) -> bool:
     assert record.index_file is not None
     each = state.segments.get(record.id)
-    if state.dropped or each is None or state.collection.index != record.index or not _as_before(each, before):
+    if (
+        state.dropped
+        or each is None
+        or state.collection.index != record.index
+        or not _as_before(each, before)
+    ):
         retire(stores, (record.index_file,))
         return False
     current = replace(
-        each.segment.record, index=record.index, index_file=record.index_file, index_bytes=record.index_bytes
+        each.segment.record,
+        index=record.index,
+        index_file=record.index_file,
+        index_bytes=record.index_bytes,
     )
     at("build.written")
     try:

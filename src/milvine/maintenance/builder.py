@@ -1,4 +1,6 @@
-"""The body of an index build, run by `build` in a process of its own: raw segment in, index file out."""
+"""The body of an index build, run by `build` in a process of its own: raw segment in, index file
+out.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +38,10 @@ _NICENESS = 10
 class BuildSpec:
     """All a builder needs to know: names, not objects, so that it can run anywhere the files are.
 
-    `folder_identity` tells the folder from another that has taken its place; None: whatever is there.
-    `stall_seconds` of CPU time without a word of progress end the process. `memory`: bytes that the build may use; 0
-    for any number. Rows that `tombstone_file` marks as deleted are left out of the index; empty for none.
+    `folder_identity` tells the folder from another that has taken its place; None: whatever is
+    there. `stall_seconds` of CPU time without a word of progress end the process. `memory`: bytes
+    that the build may use; 0 for any number. Rows that `tombstone_file` marks as deleted are left
+    out of the index; empty for none.
     """
 
     folder: str
@@ -64,7 +67,8 @@ def build(spec: BuildSpec, report: Report = untold) -> None:
     """Write the index of one segment as a component file.
 
     Raises:
-        CorruptFile: the vectors' checksums are wrong: a damaged segment is never copied into an index.
+        CorruptFile: the vectors' checksums are wrong: a damaged segment is never copied into an
+            index.
         StorageFailed: the file cannot be written. FolderGone: the folder is another.
         BuildFailed, ValueError, RuntimeError: the kernel's own complaint.
     """
@@ -74,7 +78,10 @@ def build(spec: BuildSpec, report: Report = untold) -> None:
         raise FolderGone.at("The folder", spec.folder)
     rows = ComponentFile(spec.rows_file, storage.read(spec.rows_file))
     rows.verify(spec.segment_id, "vectors")
-    metric, payload = MetricType(spec.metric), rows.between(*_ends(rows.span(spec.segment_id, "vectors")))
+    metric, payload = (
+        MetricType(spec.metric),
+        rows.between(*_ends(rows.span(spec.segment_id, "vectors"))),
+    )
     vectors = payload.view(metric.dtype).reshape(-1, metric.width(spec.dimension))
     live, params = _live_rows(storage, spec, len(vectors)), json.loads(spec.params_json)
     chosen = kernel(IndexType(spec.index_type), metric.is_binary)
@@ -110,13 +117,14 @@ def _ends(span: SectionSpan) -> tuple[int, int]:
 
 
 def main() -> int:
-    """Entry of the process. Its standard input is a pipe from the parent: a line says what to build, and when the pipe
-    closes, the parent is gone.
+    """Entry of the process. Its standard input is a pipe from the parent: a line says what to
+    build, and when the pipe closes, the parent is gone.
     """
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
     _go_first_when_memory_ends()
-    kernel(IndexType.IVF_FLAT, binary=False)  # loads what nearly all builds need, while there is nothing to do yet
+    # Loads what nearly all builds need, while there is nothing to do yet.
+    kernel(IndexType.IVF_FLAT, binary=False)
     line = _first_line()
     if not line:
         return 0
@@ -137,7 +145,9 @@ def main() -> int:
 
 
 def _go_first_when_memory_ends() -> None:
-    """Linux ends this process before any other, the server above all. Elsewhere there is nothing to say."""
+    """Linux ends this process before any other, the server above all. Elsewhere there is nothing to
+    say.
+    """
     with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write("1000")
 
@@ -154,7 +164,9 @@ def _first_line() -> bytes:
 
 
 def _allow(seconds: int) -> None:
-    """The kernel ends this process after so much more CPU time: whatever loops, and however busy the machine is."""
+    """The kernel ends this process after so much more CPU time: whatever loops, and however busy
+    the machine is.
+    """
     if resource is None:
         return
     until = int(time.process_time()) + 1 + seconds
@@ -165,6 +177,7 @@ def _allow(seconds: int) -> None:
 
 
 def _die_with_parent() -> None:
-    while os.read(0, 1):  # not sys.stdin: a thread inside its buffer makes the interpreter abort at exit
+    # Not sys.stdin: a thread inside its buffer makes the interpreter abort at exit.
+    while os.read(0, 1):
         pass
     os._exit(1)

@@ -1,4 +1,6 @@
-"""Flushes from seal to commit, and the log files that they free: many collections share the steps of one."""
+"""Flushes from seal to commit, and the log files that they free: many collections share the steps
+of one.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ def _portions(states: Iterable[CollectionState]) -> Iterator[list[CollectionStat
         yield portion
 
 
-def _flush_portion(stores: Stores, states: Sequence[CollectionState], failures: list[Failure]) -> None:
+def _flush_portion(
+    stores: Stores, states: Sequence[CollectionState], failures: list[Failure]
+) -> None:
     """Together; one that is being flushed by somebody else is waited for afterwards, when
     nobody waits for this."""
     free: list[CollectionState] = []
@@ -93,7 +97,9 @@ def _tell(stores: Stores, told: Sequence[Event]) -> None:
         stores.events.emit(event)
 
 
-def _flush(stores: Stores, states: Sequence[CollectionState], failures: list[Failure]) -> list[Event]:
+def _flush(
+    stores: Stores, states: Sequence[CollectionState], failures: list[Failure]
+) -> list[Event]:
     sealed = stores.writer.call(lambda: _seal(stores, states, failures)) if states else []
     if not sealed:
         return []
@@ -106,7 +112,10 @@ def _flush(stores: Stores, states: Sequence[CollectionState], failures: list[Fai
 
 def _told(flush: Flush) -> Iterator[Event]:
     records, written = flush.written.records, flush.written
-    rows, size = sum(record.rows for record in records), sum(record.data_bytes for record in records)
+    rows, size = (
+        sum(record.rows for record in records),
+        sum(record.data_bytes for record in records),
+    )
     yield Flushed(flush.state.id, rows, len(records), flush.sealed.lsn, written.seconds, size)
     if written.nonfinite and not flush.state.nonfinite_told:
         flush.state.nonfinite_told = True
@@ -129,7 +138,9 @@ def _seal(
     return found
 
 
-def _write(stores: Stores, sealed: Sequence[tuple[CollectionState, Sealed]], failures: list[Failure]) -> list[Flush]:
+def _write(
+    stores: Stores, sealed: Sequence[tuple[CollectionState, Sealed]], failures: list[Failure]
+) -> list[Flush]:
     """Files of each, and one sync of their names."""
     flushes: list[Flush] = []
     try:

@@ -1,7 +1,7 @@
 """Merge and compact: one or more segments of a partition become one without its deleted rows.
 
-Segments that were indexed are indexed again before the result takes their place, so searches never fall back to an
-exact scan of rows that had an index.
+Segments that were indexed are indexed again before the result takes their place, so searches never
+fall back to an exact scan of rows that had an index.
 """
 
 from __future__ import annotations
@@ -52,8 +52,11 @@ class _Plan:
         return sum(each.segment.rows if kept is None else len(kept) for each, kept in self.pairs)
 
 
-def merge(stores: Stores, state: CollectionState, segment_ids: Sequence[int], stop: Callable[[], bool]) -> bool:
-    """Merge these segments; False when they changed meanwhile or `stop` said so, and nothing happened.
+def merge(
+    stores: Stores, state: CollectionState, segment_ids: Sequence[int], stop: Callable[[], bool]
+) -> bool:
+    """Merge these segments; False when they changed meanwhile or `stop` said so, and nothing
+    happened.
 
     Raises:
         StorageFailed, BuildFailed: nothing changed.
@@ -75,7 +78,9 @@ def merge(stores: Stores, state: CollectionState, segment_ids: Sequence[int], st
     if done:
         rows = record.rows if record else 0
         output = record.id if record else None
-        stores.events.emit(Merged(state.id, tuple(segment_ids), output, rows, time.monotonic() - began))
+        stores.events.emit(
+            Merged(state.id, tuple(segment_ids), output, rows, time.monotonic() - began)
+        )
     return done
 
 
@@ -122,7 +127,9 @@ def _write(stores: Stores, plan: _Plan, stop: Callable[[], bool]) -> SegmentReco
 
 
 def _joined(plan: _Plan, of: Callable[[Segment], NDArray[np.int64]]) -> NDArray[np.int64]:
-    """A number of each kept row, (rows,). One input after the other: of all, two copies would be a lot."""
+    """A number of each kept row, (rows,). One input after the other: of all, two copies would be a
+    lot.
+    """
     out, start = np.empty(plan.rows, np.int64), 0
     for each, kept in plan.pairs:
         numbers = of(each.segment) if kept is None else of(each.segment)[kept]
@@ -132,7 +139,8 @@ def _joined(plan: _Plan, of: Callable[[Segment], NDArray[np.int64]]) -> NDArray[
 
 
 def _blocks(plan: _Plan) -> Iterator[Vectors]:
-    """The kept vectors, a bounded piece at a time, each checked when it is about to be copied: so it is read once.
+    """The kept vectors, a bounded piece at a time, each checked when it is about to be copied: so
+    it is read once.
 
     Raises:
         CorruptFile: a piece is damaged.
@@ -150,12 +158,18 @@ def _blocks(plan: _Plan) -> Iterator[Vectors]:
                 yield vectors[some]
 
 
-def _commit(stores: Stores, state: CollectionState, plan: _Plan, record: SegmentRecord | None) -> bool:
-    """On the writer thread: check that the inputs still hold, carry over later deletes, commit, swap."""
+def _commit(
+    stores: Stores, state: CollectionState, plan: _Plan, record: SegmentRecord | None
+) -> bool:
+    """On the writer thread: check that the inputs still hold, carry over later deletes, commit,
+    swap.
+    """
     keys = [each.segment.record.id for each in plan.inputs]
     if (record.rows if record else 0) != plan.rows:
         raise RuntimeError(f"a merge of {keys} would not keep every live row")
-    if state.dropped or any(not _same(state.segments.get(each.segment.record.id), each) for each in plan.inputs):
+    if state.dropped or any(
+        not _same(state.segments.get(each.segment.record.id), each) for each in plan.inputs
+    ):
         retire(stores, record.files if record else ())
         return False
     if record is not None and record.index_file and state.collection.index != record.index:
@@ -165,13 +179,21 @@ def _commit(stores: Stores, state: CollectionState, plan: _Plan, record: Segment
     if record is not None and mask is not None:
         name = f"dead-{stores.ids.one()}.mlv"
         try:
-            write_tombstones(stores.storage, name, plan.collection, [(record.id, mask)], stores.writer.log.last_lsn)
+            write_tombstones(
+                stores.storage,
+                name,
+                plan.collection,
+                [(record.id, mask)],
+                stores.writer.log.last_lsn,
+            )
         except StorageFailed:
             retire(stores, record.files)
             raise
         record = replace(record, tombstone_file=name, dead=mask.dead)
     before = state.files()
-    edit = Edit(state.id, added=(record,) if record else (), removed=tuple(keys), last_id=stores.ids.last)
+    edit = Edit(
+        state.id, added=(record,) if record else (), removed=tuple(keys), last_id=stores.ids.last
+    )
     try:
         stores.catalog.apply(edit)
     except StorageFailed:
@@ -195,8 +217,8 @@ def _same(now: LiveSegment | None, then: LiveSegment) -> bool:
 def _carried(state: CollectionState, plan: _Plan) -> RowMask | None:
     """The rows of the new segment that are still live; None when all are.
 
-    Deletes since the inputs were read would otherwise rise again. Those that a flush has made durable meanwhile are
-    not replayed from the log, so the caller writes them before it commits.
+    Deletes since the inputs were read would otherwise rise again. Those that a flush has made
+    durable meanwhile are not replayed from the log, so the caller writes them before it commits.
     """
     live = []
     for then, kept in plan.pairs:

@@ -1,4 +1,6 @@
-"""What to flush, merge and build: pure functions over descriptions. No clock, no thread, no file."""
+"""What to flush, merge and build: pure functions over descriptions. No clock, no thread,
+no file.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from dataclasses import dataclass
 from milvine.limits import COMPACT_RATE_MIN, INDEX_ROWS_MIN, MIB
 
 SIZE_CLASSES = (4 * MIB, 16 * MIB, 64 * MIB, 256 * MIB, 1024 * MIB)
-"""Upper bounds; segments of one class are merged together, so each row is rewritten once per class (3.21)."""
+"""Upper bounds; segments of one class are merged together, so each row is rewritten once per class
+(3.21).
+"""
 CLASS_SEGMENTS_MIN = 4
 
 
@@ -17,8 +21,8 @@ CLASS_SEGMENTS_MIN = 4
 class SegmentFacts:
     """What the policies know of a segment. `data_bytes` counts vectors and ids of all its rows.
 
-    `held_dead`: the share of its index, if it has one, that is deleted rows. Those of which only the log knows yet do
-    not count: a build could not leave them out.
+    `held_dead`: the share of its index, if it has one, that is deleted rows. Those of which only
+    the log knows yet do not count: a build could not leave them out.
     """
 
     id: int
@@ -32,22 +36,32 @@ class SegmentFacts:
 
 @dataclass(frozen=True, slots=True)
 class TailFacts:
-    """What is not flushed: bytes of rows, seconds since the oldest record, bytes of log files held."""
+    """What is not flushed: bytes of rows, seconds since the oldest record, bytes of log
+    files held.
+    """
 
     bytes: int
     age: float
     log_bytes: int
 
 
-def flush_due(tail: TailFacts, tail_bytes_max: int, tail_age_max: float, log_bytes_max: int) -> bool:
-    """Whether the automatic flush writes this tail now; a small young one may wait, it is safe in the log."""
-    return tail.bytes >= tail_bytes_max or tail.age >= tail_age_max or tail.log_bytes >= log_bytes_max
+def flush_due(
+    tail: TailFacts, tail_bytes_max: int, tail_age_max: float, log_bytes_max: int
+) -> bool:
+    """Whether the automatic flush writes this tail now; a small young one may wait, it is safe in
+    the log.
+    """
+    return (
+        tail.bytes >= tail_bytes_max or tail.age >= tail_age_max or tail.log_bytes >= log_bytes_max
+    )
 
 
 def merges(segments: Iterable[SegmentFacts], target_bytes: int) -> list[tuple[int, ...]]:
-    """Groups to merge in the background: per partition, four or more segments of one size class below the target.
+    """Groups to merge in the background: per partition, four or more segments of one size class
+    below the target.
 
-    Indexed segments merge with indexed ones only; the result is indexed again before it takes their place.
+    Indexed segments merge with indexed ones only; the result is indexed again before it takes their
+    place.
     """
     groups: dict[tuple[int, bool, int], list[SegmentFacts]] = defaultdict(list)
     for segment in segments:
@@ -63,7 +77,9 @@ def merges(segments: Iterable[SegmentFacts], target_bytes: int) -> list[tuple[in
 
 
 def forced_merges(segments: Iterable[SegmentFacts], target_bytes: int) -> list[tuple[int, ...]]:
-    """Groups for create_index and drop_index: every raw segment below the target, packed to about its size (3.21)."""
+    """Groups for create_index and drop_index: every raw segment below the target, packed to about
+    its size (3.21).
+    """
     partitions: dict[int, list[SegmentFacts]] = defaultdict(list)
     for segment in segments:
         if not segment.indexed and segment.data_bytes < target_bytes:
@@ -90,9 +106,14 @@ def packs(segments: Sequence[SegmentFacts], target_bytes: int) -> list[list[Segm
 
 
 def builds(
-    segments: Sequence[SegmentFacts], target_bytes: int, unindexed_rows_max: int, rows_min: int = INDEX_ROWS_MIN
+    segments: Sequence[SegmentFacts],
+    target_bytes: int,
+    unindexed_rows_max: int,
+    rows_min: int = INDEX_ROWS_MIN,
 ) -> list[int]:
-    """Raw segments to index in the background: large ones, and all of them once too many rows are unindexed."""
+    """Raw segments to index in the background: large ones, and all of them once too many rows are
+    unindexed.
+    """
     raw = [s for s in segments if not s.indexed]
     crowded = sum(s.rows for s in raw) > unindexed_rows_max
     return [s.id for s in raw if s.rows >= rows_min and (crowded or s.data_bytes >= target_bytes)]
@@ -104,10 +125,16 @@ def forced_builds(segments: Iterable[SegmentFacts], rows_min: int = INDEX_ROWS_M
 
 
 def rebuilds(segments: Iterable[SegmentFacts], most: float) -> list[int]:
-    """Segments to index again, because their index holds a larger share of deleted rows than `most`."""
+    """Segments to index again, because their index holds a larger share of deleted rows than
+    `most`.
+    """
     return [s.id for s in segments if s.indexed and s.held_dead > most and s.dead < s.rows]
 
 
 def compactions(segments: Iterable[SegmentFacts]) -> list[int]:
     """Segments that compact rewrites: a tenth of the rows deleted, or all of them (3.20)."""
-    return [s.id for s in segments if s.dead and (s.dead == s.rows or s.dead / s.rows >= COMPACT_RATE_MIN)]
+    return [
+        s.id
+        for s in segments
+        if s.dead and (s.dead == s.rows or s.dead / s.rows >= COMPACT_RATE_MIN)
+    ]

@@ -1,4 +1,6 @@
-"""The processes that build, seen from their parent: started, followed, ended; one may wait ready for the next build."""
+"""The processes that build, seen from their parent: started, followed, ended; one may wait ready
+for the next build.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from milvine.waiting import Event
 
 _POLL_SECONDS = 0.02
 _ROOM_BYTES = 256 * MIB
-"""Where less memory is left than this, no process waits: what it has is a good part of what a build may use."""
+"""Where less memory is left than this, no process waits: what it has is a good part of what a build
+may use.
+"""
 _KEPT_SECONDS = 10.0
 """How long a process waits for a build before it is ended."""
 _START = """
@@ -56,11 +60,12 @@ class Stalled(BuildFailed):
 
 
 class Builders:
-    """The builders of one database: a process for each build, and at most one that waits for the next. Thread-safe.
+    """The builders of one database: a process for each build, and at most one that waits for the
+    next. Thread-safe.
 
-    The start of a process takes longer than the build of 10,000 rows. So one is started as soon as a build is foreseen,
-    and one after each build, for whoever builds one collection after the other. It waits `_KEPT_SECONDS` at most, with
-    some 22 MB of its own.
+    The start of a process takes longer than the build of 10,000 rows. So one is started as soon as
+    a build is foreseen, and one after each build, for whoever builds one collection after the
+    other. It waits `_KEPT_SECONDS` at most, with some 22 MB of its own.
     """
 
     def __init__(self) -> None:
@@ -70,7 +75,9 @@ class Builders:
         self._closed = False
 
     def prepare(self) -> None:
-        """Have a process wait for a build, for some seconds from now on. None does where memory is short."""
+        """Have a process wait for a build, for some seconds from now on. None does where memory is
+        short.
+        """
         with self._lock, suppress(OSError, RuntimeError):
             process = self._taken()
             if self._closed or 0 < memory_left() < _ROOM_BYTES:
@@ -83,7 +90,9 @@ class Builders:
             self._timer.start()
 
     def run(self, spec: BuildSpec, report: Report, stop: Stop, another: bool = False) -> bool:
-        """As `run_builder`, by the process that waits if one does. `another`: the next build follows on this one."""
+        """As `run_builder`, by the process that waits if one does. `another`: the next build
+        follows on this one.
+        """
         with self._lock:
             process = self._taken()
         if another:
@@ -94,7 +103,9 @@ class Builders:
         return done
 
     def _run(self, process: Process | None, spec: BuildSpec, report: Report, stop: Stop) -> bool:
-        """By `process`, or by a new one where none waited or it died before it took the work, whatever of."""
+        """By `process`, or by a new one where none waited or it died before it took the work,
+        whatever of.
+        """
         began = False
 
         def told(stage: str, done: int) -> None:
@@ -144,7 +155,8 @@ class _Builder(subprocess.Popen[str]):
 
 
 def run_builder(spec: BuildSpec, report: Report, stop: Stop) -> bool:
-    """Runs a build in a process of its own, which ends by itself when this one dies; False when `stop` ended it.
+    """Runs a build in a process of its own, which ends by itself when this one dies; False when
+    `stop` ended it.
 
     Raises:
         BuildFailed: with the builder's own last words; `Stalled` when its CPU time ran out.
@@ -155,7 +167,9 @@ def run_builder(spec: BuildSpec, report: Report, stop: Stop) -> bool:
 def _started() -> Process:
     """A process that gets ready, then waits for a line that says what to build."""
     pipe = subprocess.PIPE
-    return _Builder(running(_START), stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace")
+    return _Builder(
+        running(_START), stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace"
+    )
 
 
 def _end(process: Process | None) -> None:
@@ -166,12 +180,16 @@ def _end(process: Process | None) -> None:
 
 def _run(process: Process, spec: BuildSpec, report: Report, stop: Stop) -> bool:
     with process:
-        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        assert (
+            process.stdin is not None and process.stdout is not None and process.stderr is not None
+        )
         with suppress(OSError):  # dead already: its code says why
             os.write(process.stdin.fileno(), spec.to_json().encode() + b"\n")
         words: deque[str] = deque(maxlen=1)
         done = Event()
-        telling = _follow(process.stdout, lambda line: done.set() if line == DONE else _tell(line, report))
+        telling = _follow(
+            process.stdout, lambda line: done.set() if line == DONE else _tell(line, report)
+        )
         complaining = _follow(process.stderr, lambda line: words.append(line) if line else None)
         try:
             stopped = _wait(process, telling, stop)
@@ -180,7 +198,8 @@ def _run(process: Process, spec: BuildSpec, report: Report, stop: Stop) -> bool:
             raise
         telling.join()
         complaining.join()
-    if done.is_set():  # not by its code, which is 0 where the caller of a database leaves no child to be waited for
+    # Not by its code, which is 0 where the caller of a database leaves no child to be waited for.
+    if done.is_set():
         return True
     if stopped or stop():
         return False
@@ -204,8 +223,13 @@ def _wait(process: Process, telling: threading.Thread, stop: Stop) -> bool:
 def _failure(spec: BuildSpec, code: int, words: str) -> BuildFailed:
     prefix = f"Cannot build the index of segment {spec.segment_id}: "
     if code == _OUT_OF_CPU_TIME:
-        return Stalled(f"{prefix}the builder got no further in {spec.stall_seconds} s of CPU time and was ended")
-    ended = f"the builder ended with code {code}" + (" (out of memory?)" if code == -signal.SIGKILL else "")
+        return Stalled(
+            f"{prefix}the builder got no further in {spec.stall_seconds} s of CPU time and was"
+            " ended"
+        )
+    ended = f"the builder ended with code {code}" + (
+        " (out of memory?)" if code == -signal.SIGKILL else ""
+    )
     kind = BuildStarved if words.startswith(DiskFull.__name__) else BuildFailed
     return kind(prefix + (words or ended))
 

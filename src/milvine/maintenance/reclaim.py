@@ -10,14 +10,17 @@ from milvine.ingest.stores import Stores
 
 
 def retire(stores: Stores, names: Iterable[str]) -> None:
-    """These files left the catalog; they go once no reader holds them and the grace period is over."""
+    """These files left the catalog; they go once no reader holds them and the grace period
+    is over.
+    """
     now = time.monotonic()
     for name in names:
         stores.obsolete.setdefault(name, now)
 
 
 def reclaim(stores: Stores, grace: float) -> None:
-    """Remove what was retired more than `grace` seconds ago (readers may be elsewhere) and is read by nobody here.
+    """Remove what was retired more than `grace` seconds ago (readers may be elsewhere) and is read
+    by nobody here.
 
     A removal that the system refuses (a mapped file on Windows) is tried again at the next call.
     """
@@ -26,9 +29,14 @@ def reclaim(stores: Stores, grace: float) -> None:
         return
     now = time.monotonic()
     held = stores.files.held()
-    due = [name for name, since in list(stores.obsolete.items()) if now - since >= grace and name not in held]
+    due = [
+        name
+        for name, since in list(stores.obsolete.items())
+        if now - since >= grace and name not in held
+    ]
     removed = []
-    for name in sorted(due, key=lambda name: name.startswith("dead-")):  # rows never outlive what says which are dead
+    # Rows never outlive what says which are dead.
+    for name in sorted(due, key=lambda name: name.startswith("dead-")):
         stores.files.forget(name)
         if stores.storage.remove(name):
             stores.obsolete.pop(name, None)

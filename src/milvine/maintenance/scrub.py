@@ -1,7 +1,9 @@
-"""Reading every segment file now and then, slowly, so that what went bad is known before somebody needs it.
+"""Reading every segment file now and then, slowly, so that what went bad is known before somebody
+needs it.
 
-Searches do not check the vectors they scan. A block that is found damaged here is refused to readers from then on, an
-index file is set aside and built anew, a tombstone file is written anew from memory.
+Searches do not check the vectors they scan. A block that is found damaged here is refused to
+readers from then on, an index file is set aside and built anew, a tombstone file is written anew
+from memory.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ Damage = tuple[int, str]
 
 
 def scrub_loop(stores: Stores) -> None:
-    """The body of a thread: one pass soon after the start, then one every `storage.scrub_interval`; 0: none."""
+    """The body of a thread: one pass soon after the start, then one every `storage.scrub_interval`;
+    0: none.
+    """
     last = time.monotonic() + _FIRST_SECONDS
     first = True
     while not stores.closing.wait(_TICK_SECONDS):
@@ -40,7 +44,9 @@ def scrub_loop(stores: Stores) -> None:
 
 
 def scrub(stores: Stores, pause: Pause) -> None:
-    """One pass over the files that the catalog names. `pause` sleeps for some seconds; True from it ends the pass."""
+    """One pass over the files that the catalog names. `pause` sleeps for some seconds; True from it
+    ends the pass.
+    """
     began, size, damaged = time.monotonic(), 0, 0
     names = sorted({name for state in list(stores.states.values()) for name in _files(state)})
     for name in names:
@@ -66,8 +72,8 @@ def _needed(stores: Stores, name: str) -> bool:
 
 
 def _check(storage: LocalStorage, name: str, pause: Pause) -> tuple[list[Damage], int]:
-    """(offset, what is wrong) of each damaged block, and the bytes read. The file is read, not mapped: a bad sector is
-    a finding and not the end of the process."""
+    """(offset, what is wrong) of each damaged block, and the bytes read. The file is read, not
+    mapped: a bad sector is a finding and not the end of the process."""
     try:
         with storage.open(name) as file:
             size = file.seek(0, os.SEEK_END)
@@ -85,7 +91,8 @@ def _footer(name: str, file: BinaryIO, size: int) -> tuple[Footer | None, int]:
     if start < 0:
         return None, 0
     length = min(TRAILER.unpack(_read(file, start, TRAILER.size))[0], start)
-    before = max(start - length - BLOCK, 0)  # some of the body: a footer alone looks like a file cut short
+    # Some of the body: a footer alone looks like a file cut short.
+    before = max(start - length - BLOCK, 0)
     tail = np.frombuffer(_read(file, before, size - before), np.uint8)
     try:
         return read_footer(name, tail), start - length
@@ -108,7 +115,9 @@ def _damaged_blocks(file: BinaryIO, footer: Footer, end: int, pause: Pause) -> l
 
 
 def _read(file: BinaryIO, start: int, length: int) -> bytes:
-    """These bytes, fewer at the end of the file; not kept in the system's cache on behalf of this pass."""
+    """These bytes, fewer at the end of the file; not kept in the system's cache on behalf of this
+    pass.
+    """
     file.seek(start)
     parts = []
     while length > 0 and (part := file.read(length)):
@@ -124,17 +133,25 @@ def _act(stores: Stores, name: str, found: list[Damage]) -> None:
     if name.startswith("index-"):
         stores.files.damaged.setdefault(name, reason)
     elif name.startswith("rows-"):
-        stores.files.refuse_blocks(name, {at // BLOCK: f"{name} is damaged at byte {at}: {what}" for at, what in found})
+        stores.files.refuse_blocks(
+            name, {at // BLOCK: f"{name} is damaged at byte {at}: {what}" for at, what in found}
+        )
     else:
         _renew_tombstones(stores, name)
 
 
 def _renew_tombstones(stores: Stores, name: str) -> None:
-    """Have the next flush write these deletes once more: which rows are dead is known, for it was read at the start."""
+    """Have the next flush write these deletes once more: which rows are dead is known, for it was
+    read at the start.
+    """
 
     def run() -> None:
         for state in stores.states.values():
-            keys = [key for key, each in state.segments.items() if each.segment.record.tombstone_file == name]
+            keys = [
+                key
+                for key, each in state.segments.items()
+                if each.segment.record.tombstone_file == name
+            ]
             known = [key for key in keys if not state.segments[key].segment.refused]
             if known:
                 state.dirty.update(known)

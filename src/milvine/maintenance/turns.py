@@ -1,4 +1,6 @@
-"""Builds take turns where memory is short: what is left when one begins does not say what another is about to take."""
+"""Builds take turns where memory is short: what is left when one begins does not say what another
+is about to take.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,13 @@ from milvine.limits import MIB
 from milvine.waiting import Event
 
 _SPARE_BYTES = 4096 * MIB
-"""What must be left, beside all that the builds at work take at least, for them to work side by side.
+"""What must be left, beside all that the builds at work take at least, for them to work side by
+side.
 
-A segment has about 1 GiB of rows by default. Its builder reads them again and again, best from the page cache, and an
-IVF type takes more than its least where it may: a copy of rows to learn from, of most of them at the most. So this is
-the room that two builds want; with less, two at once push out each other's pages and are no sooner done.
+A segment has about 1 GiB of rows by default. Its builder reads them again and again, best from the
+page cache, and an IVF type takes more than its least where it may: a copy of rows to learn from, of
+most of them at the most. So this is the room that two builds want; with less, two at once push out
+each other's pages and are no sooner done.
 """
 _POLL_SECONDS = 0.05
 
@@ -31,8 +35,8 @@ class _Ticket:
 class Turns:
     """Who may build. First come, first served, whichever databases they are of. Thread-safe.
 
-    Who holds a turn waits for no lock that somebody may hold who waits for one, so there is always an end to it. `left`
-    and `stop` are asked with the lock of this held and must take none.
+    Who holds a turn waits for no lock that somebody may hold who waits for one, so there is always
+    an end to it. `left` and `stop` are asked with the lock of this held and must take none.
     """
 
     def __init__(self) -> None:
@@ -46,11 +50,13 @@ class Turns:
 
     @contextmanager
     def turn(self, need: int, left: Callable[[], int], stop: Callable[[], bool]) -> Iterator[bool]:
-        """Wait for a turn and hold it; what comes is False where `stop` said so first, and then there is none.
+        """Wait for a turn and hold it; what comes is False where `stop` said so first, and then
+        there is none.
 
         Args:
             need: bytes that the build takes at least.
-            left: bytes of memory that are left, asked again and again; 0 where nobody knows: then all build at once.
+            left: bytes of memory that are left, asked again and again; 0 where nobody knows: then
+                all build at once.
         """
         ticket = _Ticket(need)
         try:
@@ -84,7 +90,9 @@ class Turns:
         return None
 
     def _fits(self, need: int, left: Callable[[], int]) -> bool:
-        """With the lock held. What others have taken by now counts twice, for it is not left: nobody tells how much."""
+        """With the lock held. What others have taken by now counts twice, for it is not left:
+        nobody tells how much.
+        """
         needs = [ticket.need for ticket in self._tickets.copy() if ticket.building]
         if not needs:
             return True

@@ -1,4 +1,6 @@
-"""The background threads: one flushes and removes files, one merges and builds, one checks what was written."""
+"""The background threads: one flushes and removes files, one merges and builds, one checks what was
+written.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,15 @@ from milvine.maintenance.attempts import BACKOFF_SECONDS, Attempts
 from milvine.maintenance.build import build_segment, must_wait, take_out_indexes
 from milvine.maintenance.flush import flush_each
 from milvine.maintenance.merge import merge
-from milvine.maintenance.policy import SegmentFacts, TailFacts, builds, flush_due, forced_builds, merges, rebuilds
+from milvine.maintenance.policy import (
+    SegmentFacts,
+    TailFacts,
+    builds,
+    flush_due,
+    forced_builds,
+    merges,
+    rebuilds,
+)
 from milvine.maintenance.reclaim import reclaim
 from milvine.maintenance.scrub import scrub_loop
 from milvine.segment.version import LiveSegment
@@ -29,7 +39,9 @@ _LOG_FILES_MAX = 4
 
 
 class Worker:
-    """Background work of one database. `wake` makes it look at once; `close` ends it after the current step."""
+    """Background work of one database. `wake` makes it look at once; `close` ends it after the
+    current step.
+    """
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
@@ -39,7 +51,9 @@ class Worker:
         self._resuming = set(stores.states)
         interval = stores.settings.auto_flush_interval or _TICK_SECONDS
         self._threads = [
-            threading.Thread(target=self._flush_loop, args=(interval,), name="milvine-flush", daemon=True),
+            threading.Thread(
+                target=self._flush_loop, args=(interval,), name="milvine-flush", daemon=True
+            ),
             threading.Thread(target=self._merge_loop, name="milvine-merge", daemon=True),
             threading.Thread(target=self._scrub_loop, name="milvine-scrub", daemon=True),
         ]
@@ -66,7 +80,11 @@ class Worker:
         while not self._stores.closing.wait(interval):
             if settings.auto_flush_interval:
                 self._try("flush", None, self._flush_due)
-            self._try("removal of files", None, partial(reclaim, self._stores, settings.file_cleanup_timeout))
+            self._try(
+                "removal of files",
+                None,
+                partial(reclaim, self._stores, settings.file_cleanup_timeout),
+            )
 
     def _flush_due(self) -> None:
         due = _due_flushes(self._stores)
@@ -79,7 +97,9 @@ class Worker:
         while not self._stores.closing.is_set():
             self._wake.wait(BACKOFF_SECONDS)
             self._wake.clear()
-            while self._try("merge or build", None, self._round) and not self._stores.closing.is_set():
+            while (
+                self._try("merge or build", None, self._round) and not self._stores.closing.is_set()
+            ):
                 pass
 
     def _scrub_loop(self) -> None:
@@ -87,16 +107,22 @@ class Worker:
             self._try("scrub", None, partial(scrub_loop, self._stores))
 
     def _round(self) -> bool:
-        """One look at all collections; True when something was done, so that another look may pay."""
+        """One look at all collections; True when something was done, so that another look
+        may pay.
+        """
         did = False
         for state in list(self._stores.states.values()):
-            if self._stores.closing.is_set() or time.monotonic() < self._not_before.get(state.id, 0):
+            if self._stores.closing.is_set() or time.monotonic() < self._not_before.get(
+                state.id, 0
+            ):
                 continue
             did |= bool(self._try("merge or build", state, partial(self._maintain, state)))
         return did
 
     def _maintain(self, state: CollectionState) -> bool:
-        """One step; builds that an earlier process left undone, or whose files were damaged, come before all else."""
+        """One step; builds that an earlier process left undone, or whose files were damaged, come
+        before all else.
+        """
         if heal(self._stores, state):
             self._resuming.add(state.id)
         resuming = state.id in self._resuming
@@ -106,7 +132,9 @@ class Worker:
         return bool(did)
 
     def _try(self, job: str, state: CollectionState | None, step: Callable[[], object]) -> object:
-        """What `step` returns; False when it failed, of whatever: these threads are the only ones that do this work."""
+        """What `step` returns; False when it failed, of whatever: these threads are the only ones
+        that do this work.
+        """
         try:
             return step()
         except Exception as error:
@@ -117,7 +145,9 @@ class Worker:
         if self._stores.closing.is_set():
             return
         whose = f" of collection {state.collection.name}" if state else ""
-        reason = str(error) if isinstance(error, MilvineError) else f"{type(error).__name__}: {error}"
+        reason = (
+            str(error) if isinstance(error, MilvineError) else f"{type(error).__name__}: {error}"
+        )
         self._stores.events.emit(JobFailed(job + whose, reason))
         if state:
             self._not_before[state.id] = time.monotonic() + BACKOFF_SECONDS
@@ -126,11 +156,13 @@ class Worker:
 def maintain(
     stores: Stores, state: CollectionState, resuming: bool = False, attempts: Attempts | None = None
 ) -> bool | None:
-    """One merge or one build of a collection, if the policies want one; whether something was done or tried.
+    """One merge or one build of a collection, if the policies want one; whether something was done
+    or tried.
 
-    None says that create_index or compact is at work on the collection, so nothing was looked at, or that a build has
-    to wait for others. `resuming` builds every raw segment that create_index would have built. With `attempts`,
-    failures are told and kept there, and no build waits: one thread does this for all collections.
+    None says that create_index or compact is at work on the collection, so nothing was looked at,
+    or that a build has to wait for others. `resuming` builds every raw segment that create_index
+    would have built. With `attempts`, failures are told and kept there, and no build waits: one
+    thread does this for all collections.
 
     Raises:
         BuildFailed, OSError, RuntimeError, ValueError: without `attempts`.
@@ -143,7 +175,9 @@ def maintain(
         state.maintaining.release()
 
 
-def _step(stores: Stores, state: CollectionState, resuming: bool, attempts: Attempts | None) -> bool | None:
+def _step(
+    stores: Stores, state: CollectionState, resuming: bool, attempts: Attempts | None
+) -> bool | None:
     closing = stores.closing.is_set
 
     def stop() -> bool:
@@ -157,7 +191,11 @@ def _step(stores: Stores, state: CollectionState, resuming: bool, attempts: Atte
             done = None
             continue
         try:
-            if merge(stores, state, ids, stop) if job == "merge" else build_segment(stores, state, ids[0], stop):
+            if (
+                merge(stores, state, ids, stop)
+                if job == "merge"
+                else build_segment(stores, state, ids[0], stop)
+            ):
                 return True
         except Exception as error:
             if attempts is None:
@@ -170,15 +208,23 @@ def _step(stores: Stores, state: CollectionState, resuming: bool, attempts: Atte
 
 
 def _must_wait(state: CollectionState, job: str, ids: Sequence[int]) -> bool:
-    """Whether a job ends with a build that could not begin now. The rows of a merge are not even copied then."""
+    """Whether a job ends with a build that could not begin now. The rows of a merge are not even
+    copied then.
+    """
     collection = state.collection
-    records = [each.segment.record for each in state.version.segments if each.segment.record.id in ids]
-    if collection.index.type is IndexType.FLAT or (job == "merge" and not any(r.index_file for r in records)):
+    records = [
+        each.segment.record for each in state.version.segments if each.segment.record.id in ids
+    ]
+    if collection.index.type is IndexType.FLAT or (
+        job == "merge" and not any(r.index_file for r in records)
+    ):
         return False
     return must_wait(collection, sum(record.rows for record in records))
 
 
-def _jobs(stores: Stores, state: CollectionState, resuming: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
+def _jobs(
+    stores: Stores, state: CollectionState, resuming: bool
+) -> Iterator[tuple[str, tuple[int, ...]]]:
     """What the policies want, first things first, as a word and segment ids."""
     target = state.collection.index_file_size_mb * MIB
     segments = facts(state)
@@ -195,7 +241,9 @@ def _jobs(stores: Stores, state: CollectionState, resuming: bool) -> Iterator[tu
 
 
 def heal(stores: Stores, state: CollectionState) -> bool:
-    """Take damaged index files, if any, out of the catalog: an index is a cache, made anew from the vectors."""
+    """Take damaged index files, if any, out of the catalog: an index is a cache, made anew from the
+    vectors.
+    """
     damaged = stores.files.damaged
 
     def run() -> list[SegmentRecord]:

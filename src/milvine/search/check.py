@@ -1,8 +1,10 @@
-"""What a query must satisfy before a kernel sees it, held against the definition of the version that is searched.
+"""What a query must satisfy before a kernel sees it, held against the definition of the version
+that is searched.
 
-Kernels take addresses: queries of another width would be read beyond their end. Whoever checked a query
-before may have looked at another definition of the same name, so the mark that it leaves in the query is
-that definition; where it is the very one that is searched, the same checks would pass again.
+Kernels take addresses: queries of another width would be read beyond their end. Whoever checked a
+query before may have looked at another definition of the same name, so the mark that it leaves in
+the query is that definition; where it is the very one that is searched, the same checks would pass
+again.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ def check_query(query: Query, collection: Collection) -> None:
 def check_topk(topk: int) -> None:
     """Raises IllegalTopk."""
     if not 1 <= topk <= TOPK_MAX:
-        raise IllegalTopk(f"Invalid topk: {topk}. The topk must be within the range of 1 ~ {TOPK_MAX}.")
+        raise IllegalTopk(
+            f"Invalid topk: {topk}. The topk must be within the range of 1 ~ {TOPK_MAX}."
+        )
 
 
 def check_params(params: object, topk: int, collection: Collection) -> None:
@@ -45,8 +49,13 @@ def check_params(params: object, topk: int, collection: Collection) -> None:
 def check_vectors(vectors: Vectors, collection: Collection) -> None:
     """Raises IllegalDimension."""
     width, dtype = collection.width, collection.dtype
-    if vectors.ndim != 2 or vectors.shape[1] != width or vectors.dtype != dtype or not vectors.flags.c_contiguous:
+    if (
+        vectors.ndim != 2
+        or vectors.shape[1] != width
+        or vectors.dtype != dtype
+        or not vectors.flags.c_contiguous
+    ):
         raise IllegalDimension(
-            f"The vectors are {vectors.dtype} {vectors.shape}; collection {collection.name} takes {dtype} "
-            f"(n, {width}), C-contiguous"
+            f"The vectors are {vectors.dtype} {vectors.shape}; collection {collection.name} takes"
+            f" {dtype} (n, {width}), C-contiguous"
         )

@@ -1,4 +1,6 @@
-"""Running the tasks of a search: in the calling thread when the work is small, over a pool when it is not."""
+"""Running the tasks of a search: in the calling thread when the work is small, over a pool when it
+is not.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +35,12 @@ class Executor:
         self.room = room
         self._threads = max(threads, 1)
         self._pool = Pool(self._threads, "milvine-search")
-        self._batches: dict[object, None] = {}  # one entry for each big batch that runs; changing it needs no lock
+        # One entry for each big batch that runs; changing it needs no lock.
+        self._batches: dict[object, None] = {}
 
-    def run(self, tasks: Sequence[Task], query: Query, metric: MetricType, scan: Scan = scan) -> list[Hits]:
+    def run(
+        self, tasks: Sequence[Task], query: Query, metric: MetricType, scan: Scan = scan
+    ) -> list[Hits]:
         """Partial hits of all tasks, in their order. `scan` may be one that watches, on any thread.
 
         Raises:
@@ -48,7 +53,9 @@ class Executor:
         finally:
             threads.use_threads(before)
 
-    def _run(self, tasks: Sequence[Task], query: Query, metric: MetricType, scan: Scan) -> list[Hits]:
+    def _run(
+        self, tasks: Sequence[Task], query: Query, metric: MetricType, scan: Scan
+    ) -> list[Hits]:
         nq, width = query.vectors.shape
         if nq >= _BATCH_QUERIES_MIN:
             return self._run_batch(tasks, query, metric, scan)
@@ -58,9 +65,12 @@ class Executor:
             return [scan(task, query, metric, 1) for task in tasks]
         return self._spread(tasks, lambda task: scan(task, query, metric, 1))
 
-    def _run_batch(self, tasks: Sequence[Task], query: Query, metric: MetricType, scan: Scan) -> list[Hits]:
-        """With OpenMP threads for the first batch alone: matrix products of several threads each take turns in a spin
-        lock of OpenBLAS, and four batches at once then take thirty times as long as with one thread each."""
+    def _run_batch(
+        self, tasks: Sequence[Task], query: Query, metric: MetricType, scan: Scan
+    ) -> list[Hits]:
+        """With OpenMP threads for the first batch alone: matrix products of several threads each
+        take turns in a spin lock of OpenBLAS, and four batches at once then take thirty times as
+        long as with one thread each."""
         mine = object()
         try:
             self._batches[mine] = None

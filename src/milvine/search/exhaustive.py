@@ -10,7 +10,8 @@ from milvine.types import Hits, Query
 
 
 def search_exactly(version: Version, query: Query) -> Hits:
-    """As `milvine.search.run.search` in the collection's own metric, but exactly, one task after the other.
+    """As `milvine.search.run.search` in the collection's own metric, but exactly, one task after
+    the other.
 
     Runs on the calling thread alone, so that its priority is that of all the work.
 
@@ -22,4 +23,6 @@ def search_exactly(version: Version, query: Query) -> Hits:
     if not plan.tasks or not nq:
         return fillers(0, 0)
     metric = version.collection.metric
-    return reduce([scan(task, query, metric, 1, exact=True) for task in plan.tasks], nq, width, metric)
+    return reduce(
+        [scan(task, query, metric, 1, exact=True) for task in plan.tasks], nq, width, metric
+    )

@@ -1,8 +1,10 @@
-"""Tag patterns: regular expressions from outside, matched in time that is linear in pattern and tag.
+"""Tag patterns: regular expressions from outside, matched in time that is linear in pattern and
+tag.
 
-A backtracking matcher can be kept busy for years by thirty characters such as `(a+)+b`, and holds the interpreter lock
-meanwhile. RE2 cannot, and bounds its memory as well. It knows neither lookaheads nor references to groups; of the two
-the lookahead at the beginning is what people write (`(?!draft_).*`), so that is matched as a condition of its own.
+A backtracking matcher can be kept busy for years by thirty characters such as `(a+)+b`, and holds
+the interpreter lock meanwhile. RE2 cannot, and bounds its memory as well. It knows neither
+lookaheads nor references to groups; of the two the lookahead at the beginning is what people write
+(`(?!draft_).*`), so that is matched as a condition of its own.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ class PatternClock:
         """Raises IllegalPartition when no time is left."""
         if monotonic() > self._end:
             raise IllegalPartition(
-                f"Invalid partition tag pattern: {pattern}. It takes more than {SECONDS_MAX:g} seconds to match"
+                f"Invalid partition tag pattern: {pattern}. It takes more than {SECONDS_MAX:g}"
+                " seconds to match"
             )
 
 
@@ -47,16 +50,24 @@ def matcher(pattern: str) -> Matcher:
         IllegalPartition: it is no regular expression, or one that RE2 does not take.
     """
     if len(pattern) > _LENGTH_MAX:
-        raise IllegalPartition(f"Invalid partition tag pattern: {pattern[:40]}... It has over {_LENGTH_MAX} characters")
+        raise IllegalPartition(
+            f"Invalid partition tag pattern: {pattern[:40]}... It has over {_LENGTH_MAX} characters"
+        )
     try:
         conditions, rest = _leading(pattern)
         parts = [(_compiled(text).match, wanted) for text, wanted in conditions]
         whole = _compiled(rest).fullmatch
     except UnicodeError:
-        raise IllegalPartition(f"Invalid partition tag pattern: {pattern!a}. It is no Unicode text") from None
+        raise IllegalPartition(
+            f"Invalid partition tag pattern: {pattern!a}. It is no Unicode text"
+        ) from None
     except re2.error as error:
-        raise IllegalPartition(f"Invalid partition tag pattern: {pattern}. {_reason(error)}") from None
-    return lambda tag: all((part(tag) is not None) is wanted for part, wanted in parts) and whole(tag) is not None
+        raise IllegalPartition(
+            f"Invalid partition tag pattern: {pattern}. {_reason(error)}"
+        ) from None
+    return lambda tag: (
+        all((part(tag) is not None) is wanted for part, wanted in parts) and whole(tag) is not None
+    )
 
 
 @lru_cache(maxsize=64)
@@ -72,7 +83,9 @@ def _reason(error: Exception) -> str:
 
 
 def _leading(pattern: str) -> tuple[list[tuple[str, bool]], str]:
-    """The lookaheads at the beginning as (expression, whether it must match), and what follows them."""
+    """The lookaheads at the beginning as (expression, whether it must match), and what follows
+    them.
+    """
     found, rest = [], pattern.removeprefix("^")
     while rest[:3] in _LOOKAHEADS:
         end = _closing(rest)
@@ -87,7 +100,9 @@ def _leading(pattern: str) -> tuple[list[tuple[str, bool]], str]:
 
 def _closing(text: str) -> int:
     """Where the group closes that `text` begins with; -1 when it does not."""
-    return next((at for at, depth, char in _outside_classes(text) if char == ")" and depth == 0), -1)
+    return next(
+        (at for at, depth, char in _outside_classes(text) if char == ")" and depth == 0), -1
+    )
 
 
 def _alternatives(text: str) -> bool:
@@ -95,7 +110,9 @@ def _alternatives(text: str) -> bool:
 
 
 def _outside_classes(text: str) -> Iterator[tuple[int, int, str]]:
-    """(position, depth of groups behind it, character) of what is neither escaped nor within brackets."""
+    """(position, depth of groups behind it, character) of what is neither escaped nor within
+    brackets.
+    """
     at, depth, bracket = 0, 0, -1
     while at < len(text):
         char = text[at]

@@ -36,7 +36,9 @@ class SegmentTask:
         if scanned is None:
             segments = tuple(each.segment.record.id for each in self.run.segments)
             kind = self.run.segments[0].segment.record.index.type.name if indexed else "exact"
-            scanned = self._scanned[indexed] = Scanned(kind, segments, self.rows, self.rows - self.live)
+            scanned = self._scanned[indexed] = Scanned(
+                kind, segments, self.rows, self.rows - self.live
+            )
         return scanned
 
 
@@ -80,14 +82,16 @@ class Plan:
 
 
 def select_partitions(version: Version, patterns: Sequence[str]) -> frozenset[int] | None:
-    """Ids of the partitions that the tag patterns match; None for the whole collection (specification 3.12).
+    """Ids of the partitions that the tag patterns match; None for the whole collection
+    (specification 3.12).
 
-    A pattern is trimmed; it selects the tag it equals, and every tag but `_default` that it matches whole as a
-    regular expression.
+    A pattern is trimmed; it selects the tag it equals, and every tag but `_default` that it matches
+    whole as a regular expression.
 
     Raises:
         PartitionNotFound: nothing matched.
-        IllegalPartition: a pattern is neither a tag nor a regular expression, or all take too long to match.
+        IllegalPartition: a pattern is neither a tag nor a regular expression, or all take too long
+            to match.
     """
     if not patterns:
         return None
@@ -101,15 +105,18 @@ def select_partitions(version: Version, patterns: Sequence[str]) -> frozenset[in
 
 
 def plan_segments(version: Version, segments: Set[int]) -> Plan:
-    """The plan of a search in some segments by id or number; those that this version does not hold are left out.
+    """The plan of a search in some segments by id or number; those that this version does not hold
+    are left out.
 
-    Numbers count from 1 in the order of the statistics: 1.x has small ids for files and tells them to nobody, so that
-    its programs go through them.
+    Numbers count from 1 in the order of the statistics: 1.x has small ids for files and tells them
+    to nobody, so that its programs go through them.
 
     Raises:
         SegmentNotFound: it holds none of them.
     """
-    ids = segments | _numbered(version, {number for number in segments if 0 < number <= len(version.segments)})
+    ids = segments | _numbered(
+        version, {number for number in segments if 0 < number <= len(version.segments)}
+    )
     chosen = [each for each in version.segments if each.segment.record.id in ids]
     if not chosen:
         raise SegmentNotFound.no_file()
@@ -121,7 +128,10 @@ def _numbered(version: Version, numbers: Set[int]) -> Set[int]:
     if not numbers:
         return numbers
     place = {partition.id: at for at, partition in enumerate(version.partitions)}
-    listed = sorted((each.segment.record for each in version.segments), key=lambda each: place[each.partition_id])
+    listed = sorted(
+        (each.segment.record for each in version.segments),
+        key=lambda each: place[each.partition_id],
+    )
     return {listed[number - 1].id for number in numbers}
 
 
@@ -145,7 +155,8 @@ def _matching(version: Version, pattern: str, clock: PatternClock) -> set[int]:
 
 
 def plan_search(version: Version, tags: tuple[str, ...]) -> Plan:
-    """The plan of a search in the whole collection, or in the partitions that `tags` match; made once, as a rule.
+    """The plan of a search in the whole collection, or in the partitions that `tags` match; made
+    once, as a rule.
 
     Raises:
         PartitionNotFound, IllegalPartition: as `select_partitions`.
@@ -154,8 +165,11 @@ def plan_search(version: Version, tags: tuple[str, ...]) -> Plan:
     if plan is None:
         tasks = tasks_of(version, select_partitions(version, tags))
         plan = Plan(tasks)
-        # Runs of partitions are put together anew each time, as one of their segments may have been refused meanwhile.
-        if not tags or all(isinstance(task, TailTask) or len(task.run.segments) == 1 for task in tasks):
+        # Runs of partitions are put together anew each time, as one of their segments may have been
+        # refused meanwhile.
+        if not tags or all(
+            isinstance(task, TailTask) or len(task.run.segments) == 1 for task in tasks
+        ):
             if len(version.plans) >= _PLANS_MAX:
                 version.plans.clear()
             version.plans[tags] = plan
@@ -163,7 +177,9 @@ def plan_search(version: Version, tags: tuple[str, ...]) -> Plan:
 
 
 def tasks_of(version: Version, partitions: frozenset[int] | None) -> list[Task]:
-    """The tasks of a search, also those without a live row (they decide the shape of the answer)."""
+    """The tasks of a search, also those without a live row (they decide the shape of the
+    answer).
+    """
     if partitions is None:
         runs = version.segment_set.runs
     else:

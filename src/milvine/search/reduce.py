@@ -24,13 +24,18 @@ def reduce(partials: Sequence[Hits], nq: int, width: int, metric: MetricType) ->
         out.ids[:, :keep] = only.ids[:, :keep]
         out.distances[:, :keep] = only.distances[:, :keep]
         return out
-    ids = np.concatenate([part.ids for part in partials], axis=1) if len(partials) > 1 else partials[0].ids
+    ids = (
+        np.concatenate([part.ids for part in partials], axis=1)
+        if len(partials) > 1
+        else partials[0].ids
+    )
     parts = [part.distances for part in partials]
     distances = np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
     key = -distances if metric.larger_is_closer else distances
     missing = ids == FILLER_ID
     if missing.any():  # a stored row may carry id -1: kernels say missing by the distance as well
-        key = np.where(missing & (distances == np.float32(FILLER_DISTANCE)), np.nan, key)  # sorts after +infinity
+        # Sorts after +infinity.
+        key = np.where(missing & (distances == np.float32(FILLER_DISTANCE)), np.nan, key)
     order = _order(key, ids, width)
     keep = order.shape[1]
     out.ids[:, :keep] = np.take_along_axis(ids, order, axis=1)
@@ -40,12 +45,20 @@ def reduce(partials: Sequence[Hits], nq: int, width: int, metric: MetricType) ->
 
 def fillers(nq: int, width: int) -> Hits:
     """Hits that are all missing."""
-    return Hits(np.full((nq, width), FILLER_ID, np.int64), np.full((nq, width), FILLER_DISTANCE, np.float32))
+    return Hits(
+        np.full((nq, width), FILLER_ID, np.int64), np.full((nq, width), FILLER_DISTANCE, np.float32)
+    )
 
 
 def _is_sorted(part: Hits, metric: MetricType) -> bool:
-    """Nearest first and no two alike: what one kernel returns unless rows tie, and then nothing is left to do."""
-    if len(part.distances) == 1 and part.distances.size <= FEW and rises(part.distances, metric.larger_is_closer):
+    """Nearest first and no two alike: what one kernel returns unless rows tie, and then nothing is
+    left to do.
+    """
+    if (
+        len(part.distances) == 1
+        and part.distances.size <= FEW
+        and rises(part.distances, metric.larger_is_closer)
+    ):
         return True
     before, after = part.distances[:, :-1], part.distances[:, 1:]
     return bool((after < before).all() if metric.larger_is_closer else (after > before).all())
@@ -53,10 +66,13 @@ def _is_sorted(part: Hits, metric: MetricType) -> bool:
 
 def _order(key: np.ndarray, ids: np.ndarray, width: int) -> np.ndarray:
     """Column numbers of the `width` smallest keys per row, ties by id."""
-    if key.shape[1] > 4 * width:  # narrow first; ties with the last one kept are all kept, and fillers (NaN)
+    # Narrow first; ties with the last one kept are all kept, and fillers (NaN).
+    if key.shape[1] > 4 * width:
         bound = np.partition(key, width - 1, axis=1)[:, width - 1 : width]
         columns = int(np.count_nonzero(~(key > bound), axis=1).max())
         near = np.argsort(key, axis=1, kind="stable")[:, :columns]
-        order = np.lexsort((np.take_along_axis(ids, near, 1), np.take_along_axis(key, near, 1)), axis=1)
+        order = np.lexsort(
+            (np.take_along_axis(ids, near, 1), np.take_along_axis(key, near, 1)), axis=1
+        )
         return np.take_along_axis(near, order[:, :width], axis=1)
     return np.lexsort((ids, key), axis=1)[:, :width]

@@ -26,16 +26,18 @@ def search(
     segments: Set[int] = frozenset(),
     watch: Stopwatch | None = None,
 ) -> Hits:
-    """The k nearest live rows per query, of the whole collection or of the partitions its tags match.
+    """The k nearest live rows per query, of the whole collection or of the partitions its tags
+    match.
 
-    With the ids of `segments`, those are searched and nothing else: neither tags nor unflushed rows matter then.
-    A `watch` is told of the plan and of each step.
+    With the ids of `segments`, those are searched and nothing else: neither tags nor unflushed rows
+    matter then. A `watch` is told of the plan and of each step.
 
-    The answer is min(k, live rows + 1) wide, fillers last; it has no rows at all when nothing is stored in scope
-    (specification 3.13).
+    The answer is min(k, live rows + 1) wide, fillers last; it has no rows at all when nothing is
+    stored in scope (specification 3.13).
 
     Raises:
-        IllegalTopk, IllegalArgument, IllegalDimension: the query does not fit this version's definition.
+        IllegalTopk, IllegalArgument, IllegalDimension: the query does not fit this version's
+            definition.
         PartitionNotFound: no partition matches.
         SegmentNotFound: none of the segments is there.
     """
@@ -56,7 +58,9 @@ def search(
     return _found_in_portions(plan, query, executor, metric, watch)
 
 
-def _found(plan: Plan, query: Query, executor: Executor, metric: MetricType, watch: Stopwatch | None) -> Hits:
+def _found(
+    plan: Plan, query: Query, executor: Executor, metric: MetricType, watch: Stopwatch | None
+) -> Hits:
     nq, width = len(query.vectors), min(query.k, plan.live + 1)
     if watch is None:
         return reduce(executor.run(plan.tasks, query, metric), nq, width, metric)
@@ -80,7 +84,9 @@ def _found_in_portions(
     for start in range(0, nq, portion):
         some = slice(start, start + portion)
         with executor.room(portion * each):
-            part = _found(plan, replace(query, vectors=query.vectors[some]), executor, metric, watch)
+            part = _found(
+                plan, replace(query, vectors=query.vectors[some]), executor, metric, watch
+            )
             hits.ids[some], hits.distances[some] = part.ids, part.distances
     return hits
 
@@ -94,7 +100,8 @@ def search_by_id(
     executor: Executor,
     watch: Stopwatch | None = None,
 ) -> Hits:
-    """The k nearest live rows to each of the rows that `ids` (n,) name, which are looked up in the whole collection.
+    """The k nearest live rows to each of the rows that `ids` (n,) name, which are looked up in the
+    whole collection.
 
     Shaped as by `search`; the row of an id that is not stored is all fillers (specification 3.15).
 
@@ -115,7 +122,9 @@ def search_by_id(
 
 
 def _metric(collection: Collection, query: Query) -> MetricType:
-    """Without an index, the search parameters may ask for another metric of the family (specification 3.13)."""
+    """Without an index, the search parameters may ask for another metric of the family
+    (specification 3.13).
+    """
     if collection.index.type is not IndexType.FLAT:
         return collection.metric
     return scoring_metric(query.params, collection.metric)

@@ -1,4 +1,6 @@
-"""Scanning one task: (task, query) -> partial hits. A pure function; threads and processes run the same one."""
+"""Scanning one task: (task, query) -> partial hits. A pure function; threads and processes run the
+same one.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,20 @@ def scan(task: Task, query: Query, metric: MetricType, threads: int, exact: bool
         run = task.run
         index = None if exact else run.index()
         if index is None:
-            distances, rows = _scan_rows(run.vectors(), query, metric, k, task.mask, threads, run.picked())
+            distances, rows = _scan_rows(
+                run.vectors(), query, metric, k, task.mask, threads, run.picked()
+            )
         else:
             distances, rows = index.search(query.vectors, k, query.params, task.mask, threads)
         ids = run.ids()
     else:
         distances, rows = _scan_rows(task.block.vectors, query, metric, k, task.mask, threads)
         ids = task.block.ids
-    if min(rows[0].tolist(), default=0) >= 0 if len(rows) == 1 and k <= FEW else rows.min(initial=0) >= 0:
+    if (
+        min(rows[0].tolist(), default=0) >= 0
+        if len(rows) == 1 and k <= FEW
+        else rows.min(initial=0) >= 0
+    ):
         return Hits(ids[rows], distances)
     found = rows >= 0
     return Hits(np.where(found, ids[np.where(found, rows, 0)], -1), distances)

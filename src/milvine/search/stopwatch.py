@@ -1,4 +1,6 @@
-"""Watching a search: what it planned, and how long each step took. Made only when somebody wants to know."""
+"""Watching a search: what it planned, and how long each step took. Made only when somebody wants to
+know.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,16 @@ _NOTHING = Plan(())
 class Stopwatch:
     """For one search; starts when it is made. Scans may be told from any thread."""
 
-    __slots__ = ("_metric", "_plan", "_planned", "_reduced", "_reducing", "_scanned", "_times", "began")
+    __slots__ = (
+        "_metric",
+        "_plan",
+        "_planned",
+        "_reduced",
+        "_reducing",
+        "_scanned",
+        "_times",
+        "began",
+    )
 
     def __init__(self) -> None:
         self.began = self._planned = self._scanned = self._reduced = perf_counter()
@@ -32,14 +43,16 @@ class Stopwatch:
         self._planned = self._scanned = self._reduced = perf_counter()
 
     def scan(self, task: Task, query: Query, metric: MetricType, threads: int) -> Hits:
-        """`milvine.search.scan.scan`, timed. One that is the only task need not be: it is all that `scanned` ends.
+        """`milvine.search.scan.scan`, timed. One that is the only task need not be: it is all that
+        `scanned` ends.
 
         Of a search in portions, a task's time is that from its first scan to its last.
         """
         began = perf_counter()
         hits = scan(task, query, metric, threads)
         first, _ = self._times.get(id(task)) or (began, began)
-        self._times[id(task)] = (first, perf_counter())  # the plan keeps the task, so its id is its own
+        # The plan keeps the task, so its id is its own.
+        self._times[id(task)] = (first, perf_counter())
         return hits
 
     def scanned(self) -> None:
@@ -66,7 +79,9 @@ class Stopwatch:
 
 
 def _telling(params: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers by which a search is fast or slow. Whatever else a caller sent stays out of logs."""
+    """The numbers by which a search is fast or slow. Whatever else a caller sent stays out
+    of logs.
+    """
     if not params:
         return {}
     return {key: params[key] for key in SEARCH_KEYS if isinstance(params.get(key), (int, float))}

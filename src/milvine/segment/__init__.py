@@ -1,1 +1,3 @@
-"""Flushed rows: immutable files that describe themselves, their tombstones, and what one reader sees of them."""
+"""Flushed rows: immutable files that describe themselves, their tombstones, and what one reader
+sees of them.
+"""

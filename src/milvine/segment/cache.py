@@ -27,7 +27,8 @@ _VIEWS_MAX = 1024
 _ROOM = 2
 """The part of the memory that mapped files may be expected to keep, as a divisor."""
 _ANY = 1 << 62
-_TOUCHED_AT_ONCE = 16 << 20  # bytes whose pages one call asks for, so that no other thread waits long
+# Bytes whose pages one call asks for, so that no other thread waits long.
+_TOUCHED_AT_ONCE = 16 << 20
 
 
 class HasFiles(Protocol):
@@ -40,7 +41,8 @@ class HasFiles(Protocol):
 class ComponentFile:
     """One mapped file: its sections by segment, and the kernels opened over it.
 
-    With `again` it may be mapped a second time, for those who read a page here and a page there: `scattered`.
+    With `again` it may be mapped a second time, for those who read a page here and a page there:
+    `scattered`.
     """
 
     def __init__(
@@ -54,7 +56,9 @@ class ComponentFile:
         self._bad = {} if bad is None else bad
         self.footer: Footer = read_footer(name, data)
         check_body(name, data, self.footer)
-        self._segments: dict[int, Footer] = {entry["id"]: entry for entry in self.footer["segments"]}
+        self._segments: dict[int, Footer] = {
+            entry["id"]: entry for entry in self.footer["segments"]
+        }
         self._sound = np.zeros(len(self.footer["crcs"]), bool)
         self._lock = threading.Lock()
         self._indexes: dict[int, OpenIndex] = {}
@@ -107,8 +111,12 @@ class ComponentFile:
         data = self.section(segment_id, section)
         return None if data is None else data.view(dtype)
 
-    def kept(self, key: tuple[int, int, str, bool], make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-        """A view of this file that `make` makes the first time: small searches ask for the same ones over and over."""
+    def kept(
+        self, key: tuple[int, int, str, bool], make: Callable[[], NDArray[Any]]
+    ) -> NDArray[Any]:
+        """A view of this file that `make` makes the first time: small searches ask for the same
+        ones over and over.
+        """
         view = self._views.get(key)
         if view is None:
             if len(self._views) >= _VIEWS_MAX:
@@ -158,17 +166,22 @@ class ComponentFile:
         if self._bad and (mine := self._bad.get(self.name)):
             for number in range(start // BLOCK, -(-end // BLOCK)):
                 if number in mine:
-                    raise CorruptFile(f"{mine[number]}. What is not damaged can be saved: see `milvine repair`")
+                    raise CorruptFile(
+                        f"{mine[number]}. What is not damaged can be saved: see `milvine repair`"
+                    )
 
     def live_rows(self, segment_id: int, rows: int) -> RowMask | None:
-        """The bitmap of a tombstone file, or of the rows that an index was built over; None where there is none.
+        """The bitmap of a tombstone file, or of the rows that an index was built over; None where
+        there is none.
 
         Raises:
             CorruptFile: it is damaged.
         """
         self.verify(segment_id, "live")
         bits = self.section(segment_id, "live")
-        return None if bits is None else RowMask(bits.copy(), rows, self.describe(segment_id)["dead"])
+        return (
+            None if bits is None else RowMask(bits.copy(), rows, self.describe(segment_id)["dead"])
+        )
 
     def load(self, segment_id: int, section: str) -> None:
         """Check a section and have all its pages in memory; no such section is fine.
@@ -178,7 +191,8 @@ class ComponentFile:
         """
         self.verify(segment_id, section)
         data = self.section(segment_id, section)
-        for start in range(0, 0 if data is None else len(data), _TOUCHED_AT_ONCE):  # what was checked may be out again
+        # What was checked may be out again.
+        for start in range(0, 0 if data is None else len(data), _TOUCHED_AT_ONCE):
             assert data is not None
             np.bitwise_or.reduce(data[start : start + _TOUCHED_AT_ONCE : mmap.PAGESIZE])
 
@@ -200,12 +214,17 @@ class FileCache:
     A file that a search still reads stays mapped until that search lets go of it.
 
     Args:
-        bytes_max: what files asked for ahead of searches may hold, and all open files where they are read into memory
+        bytes_max: what files asked for ahead of searches may hold, and all open files where they
+            are read into memory
             instead of mapped (`in_memory`). May be changed at any time.
     """
 
     def __init__(
-        self, storage: LocalStorage, files_max: int, bytes_max: int = 1 << 62, in_memory: bool = False
+        self,
+        storage: LocalStorage,
+        files_max: int,
+        bytes_max: int = 1 << 62,
+        in_memory: bool = False,
     ) -> None:
         self._storage, self._files_max = storage, max(files_max, 1)
         self.bytes_max, self._in_memory = bytes_max, in_memory
@@ -216,14 +235,18 @@ class FileCache:
         self._readers: WeakSet[HasFiles] = WeakSet()
         self._bad: dict[str, dict[int, str]] = {}
         self.crowded = False
-        """The open files have more bytes than may stay in memory: to read neighbours in advance pushes out others."""
+        """The open files have more bytes than may stay in memory: to read neighbours in advance
+        pushes out others.
+        """
         self.accesses = 0
         """How often a file was asked for."""
         self._left_out: dict[str, int] = {}
         self.damaged: dict[str, str] = {}
         """Index files found damaged, and how: not used again, and built anew by maintenance."""
         self.refused: dict[int, str] = {}
-        """Segments of which some deletes are not known, for a file is damaged or missing, and how: not read again."""
+        """Segments of which some deletes are not known, for a file is damaged or missing, and how:
+        not read again.
+        """
         let_go_in_children(self)
 
     def forked(self) -> None:
@@ -255,7 +278,9 @@ class FileCache:
         return file
 
     def left_out(self, name: str, segment_id: int) -> int:
-        """Deleted rows of a segment that its index file `name` does not hold; the file is not kept open for it."""
+        """Deleted rows of a segment that its index file `name` does not hold; the file is not kept
+        open for it.
+        """
         count = self._left_out.get(name)
         if count is None:
             try:
@@ -266,7 +291,9 @@ class FileCache:
         return count
 
     def refuse_blocks(self, name: str, bad: dict[int, str]) -> None:
-        """These blocks of a rows file are damaged: by number, how. Whoever needs one gets an error from now on."""
+        """These blocks of a rows file are damaged: by number, how. Whoever needs one gets an error
+        from now on.
+        """
         self._bad[name] = {**self._bad.get(name, {}), **bad}
         self.forget(name)  # its views were made when nothing was known
 
@@ -278,15 +305,16 @@ class FileCache:
         """Make room for files that are to be held in memory before anybody searches them.
 
         Raises:
-            CacheFull: with those reserved before they are more than `bytes_max`; nothing is reserved then.
+            CacheFull: with those reserved before they are more than `bytes_max`; nothing is
+                reserved then.
         """
         with self._lock:
             sizes = {name: self._storage.size(name) for name in names if name not in self._reserved}
             held = sum(self._reserved.values())
             if held + sum(sizes.values()) > self.bytes_max:
                 raise CacheFull(
-                    f"cache is full: {held} bytes are loaded, and {sum(sizes.values())} more would exceed "
-                    f"cache.cache_size, which is {shown_size(self.bytes_max)}"
+                    f"cache is full: {held} bytes are loaded, and {sum(sizes.values())} more would"
+                    f" exceed cache.cache_size, which is {shown_size(self.bytes_max)}"
                 )
             self._reserved.update(sizes)
 
@@ -361,7 +389,9 @@ class FileCache:
             self._count()
 
     def _evict(self, keep: int) -> None:
-        """Close the longest unused until `keep` are open, without counting what was asked for ahead of searches."""
+        """Close the longest unused until `keep` are open, without counting what was asked for ahead
+        of searches.
+        """
         loose = [file for file in self._longest_unused() if file.name not in self._reserved]
         for file in loose[: max(len(loose) - keep, 0)]:
             self._drop(file.name)
@@ -376,7 +406,9 @@ class FileCache:
 
     def _longest_unused(self) -> list[ComponentFile]:
         """Those asked for ahead of searches come last."""
-        return sorted(self._open.values(), key=lambda file: (file.name in self._reserved, file.used))
+        return sorted(
+            self._open.values(), key=lambda file: (file.name in self._reserved, file.used)
+        )
 
     def _drop(self, name: str) -> None:
         self._left_out.pop(name, None)

@@ -1,4 +1,6 @@
-"""What a footer must say before anybody relies on it: a checksum proves who wrote it no more than that it is whole."""
+"""What a footer must say before anybody relies on it: a checksum proves who wrote it no more than
+that it is whole.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,11 @@ def parse_footer(name: str, text: bytes, at: int) -> _Footer:
         footer = json.loads(text)
     except (ValueError, RecursionError):
         raise CorruptFile.at(name, at, "the footer is no JSON") from None
-    if not isinstance(footer, dict) or not _numbers(footer.get("crcs")) or not isinstance(footer.get("segments"), list):
+    if (
+        not isinstance(footer, dict)
+        or not _numbers(footer.get("crcs"))
+        or not isinstance(footer.get("segments"), list)
+    ):
         raise CorruptFile.at(name, at, "the footer lists no checksums or no segments")
     kind = str(footer.get("kind"))
     needed = _ALWAYS | _OF_KIND.get(kind, frozenset())
@@ -80,26 +86,37 @@ def parse_footer(name: str, text: bytes, at: int) -> _Footer:
             raise CorruptFile.at(name, at, "the footer describes a segment in part only")
         for key, right in _ENTRY.items():
             if key in entry and not right(entry[key]):
-                raise CorruptFile.at(name, at, f"the footer says of a segment that its {key} is {entry[key]!r:.100}")
+                raise CorruptFile.at(
+                    name, at, f"the footer says of a segment that its {key} is {entry[key]!r:.100}"
+                )
         if not _SECTIONS_OF_KIND.get(kind, frozenset()) <= entry["sections"].keys():
-            raise CorruptFile.at(name, at, "the footer describes a segment without all its sections")
+            raise CorruptFile.at(
+                name, at, "the footer describes a segment without all its sections"
+            )
     return footer
 
 
 def check_spans(name: str, footer: _Footer, body_end: int, block: int) -> None:
-    """Every section lies within the body, has the size that its rows take, and every block has a checksum.
+    """Every section lies within the body, has the size that its rows take, and every block has a
+    checksum.
 
     Raises:
         CorruptFile: the footer says otherwise.
     """
     if len(footer["crcs"]) != -(-body_end // block):
-        raise CorruptFile.at(name, body_end, f"the footer has {len(footer['crcs'])} checksums for {body_end} bytes")
+        raise CorruptFile.at(
+            name, body_end, f"the footer has {len(footer['crcs'])} checksums for {body_end} bytes"
+        )
     for entry in footer["segments"]:
         for section, (start, size) in entry["sections"].items():
             if start + size > body_end:
-                raise CorruptFile.at(name, body_end, f"the footer puts {section} of a segment behind the end")
+                raise CorruptFile.at(
+                    name, body_end, f"the footer puts {section} of a segment behind the end"
+                )
             if not _fits(entry, section, size):
-                raise CorruptFile.at(name, body_end, f"the footer gives {section} of a segment {size} bytes")
+                raise CorruptFile.at(
+                    name, body_end, f"the footer gives {section} of a segment {size} bytes"
+                )
 
 
 def _fits(entry: _Footer, section: str, size: int) -> bool:

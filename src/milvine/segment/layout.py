@@ -3,9 +3,10 @@
     magic 8 | sections, aligned to 64 | footer (JSON) |
     footer length u64 | crc32c u32 of the footer | format u32 | magic 8
 
-The footer holds `kind` ("rows", "index" or "tombstones"), `segments` (one entry per segment with its ids, schema, LSN
-range, the segments it replaces and its sections as [offset, length]) and `crcs`: CRC32C of every BLOCK bytes of the
-body, so that a damaged byte is found and named by offset. The catalog can be rebuilt from the footers.
+The footer holds `kind` ("rows", "index" or "tombstones"), `segments` (one entry per segment with
+its ids, schema, LSN range, the segments it replaces and its sections as [offset, length]) and
+`crcs`: CRC32C of every BLOCK bytes of the body, so that a damaged byte is found and named by
+offset. The catalog can be rebuilt from the footers.
 """
 
 from __future__ import annotations
@@ -72,7 +73,13 @@ class ComponentWriter:
         """Append footer and trailer."""
         if self._filled:
             self.crcs.append(self._crc)
-        footer = {"format": FORMAT_VERSION, "kind": kind, "segments": segments, "block": BLOCK, "crcs": self.crcs}
+        footer = {
+            "format": FORMAT_VERSION,
+            "kind": kind,
+            "segments": segments,
+            "block": BLOCK,
+            "crcs": self.crcs,
+        }
         data = json.dumps(footer, separators=(",", ":")).encode()
         self._sink.write(data)
         self._sink.write(TRAILER.pack(len(data), crc32c(data), FORMAT_VERSION, MAGIC))
@@ -102,7 +109,9 @@ def read_footer(name: str, data: Bytes) -> Footer:
     if magic != MAGIC or length > start:
         raise CorruptFile.at(name, start, "the trailer is missing or damaged")
     if version > FORMAT_VERSION:
-        raise UnsupportedFormat(f"{name} has segment format {version}; this Milvine reads up to {FORMAT_VERSION}")
+        raise UnsupportedFormat(
+            f"{name} has segment format {version}; this Milvine reads up to {FORMAT_VERSION}"
+        )
     text = data[start - length : start].tobytes()
     if crc32c(text) != checksum:
         raise CorruptFile.at(name, start - length, "the footer's checksum is wrong")

@@ -1,4 +1,6 @@
-"""Reading one segment: its vectors, ids, rows by id, index and tombstones, all as views of mapped files."""
+"""Reading one segment: its vectors, ids, rows by id, index and tombstones, all as views of mapped
+files.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ class Segment:
 
     @property
     def refused(self) -> str | None:
-        """Why it must not be read: deletes of its rows are not known. None for a segment in order."""
+        """Why it must not be read: deletes of its rows are not known. None for a segment
+        in order.
+        """
         return self._files.refused.get(self.record.id)
 
     def refuse(self, reason: str) -> None:
@@ -47,11 +51,15 @@ class Segment:
         self._files.refused.setdefault(self.record.id, reason)
 
     def flat_image(self) -> Bytes:
-        """The faiss Flat image of the vectors, uint8; only segments large enough for an index have one."""
+        """The faiss Flat image of the vectors, uint8; only segments large enough for an index have
+        one.
+        """
         file = self._rows()
         image = file.section(self.record.id, "flat", self._files.crowded)
         if image is None:
-            raise CorruptFile.at(self.record.rows_file, 0, f"segment {self.record.id} has no Flat image")
+            raise CorruptFile.at(
+                self.record.rows_file, 0, f"segment {self.record.id} has no Flat image"
+            )
         file.refuse_known(*self._reach(file, self, "vectors"))
         return image
 
@@ -69,7 +77,8 @@ class Segment:
         return self.ids_until(self)
 
     def verify_vectors(self, first: int, last: int) -> None:
-        """Check the vectors of rows `first` to `last` against their checksums, each block once per open file.
+        """Check the vectors of rows `first` to `last` against their checksums, each block once per
+        open file.
 
         Whoever copies them does, so that damage is never copied into a new file.
 
@@ -100,7 +109,10 @@ class Segment:
     def follows(self, other: Segment) -> bool:
         """Whether vectors and ids begin where those of `other` end, in the same file."""
         refused = self._files.refused
-        if self.record.rows_file != other.record.rows_file or {self.record.id, other.record.id} & refused.keys():
+        if (
+            self.record.rows_file != other.record.rows_file
+            or {self.record.id, other.record.id} & refused.keys()
+        ):
             return False
         file = self._rows()
         return all(
@@ -151,7 +163,9 @@ class Segment:
         assert starts is not None and values is not None
         counts = np.diff(np.append(starts.astype(np.int64), self.rows))
         if (counts < 0).any():
-            raise CorruptFile.at(file.name, file.span(self.record.id, "lsn_starts")[0], "the LSNs are of other rows")
+            raise CorruptFile.at(
+                file.name, file.span(self.record.id, "lsn_starts")[0], "the LSNs are of other rows"
+            )
         return np.repeat(values, counts)
 
     def find(self, ids: Ids) -> NDArray[np.int64]:
@@ -164,7 +178,9 @@ class Segment:
         places = np.repeat(first - np.r_[0, np.cumsum(counts)[:-1]], counts) + np.arange(total)
         return places if order is None else order[places].astype(np.int64)
 
-    def _spans(self, ids: Ids) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint32] | None]:
+    def _spans(
+        self, ids: Ids
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint32] | None]:
         file = self._files.get(self.record.rows_file)
         low, high = file.describe(self.record.id)["id_range"]
         if not len(ids) or ids[-1] < low or ids[0] > high:
@@ -190,10 +206,12 @@ class Segment:
         return not self._files.is_bad(self.record.rows_file)
 
     def index(self, live: RowMask | None) -> OpenIndex | None:
-        """The built index, verified before its first use; None when there is none or it cannot be used.
+        """The built index, verified before its first use; None when there is none or it cannot be
+        used.
 
-        `live`: the rows that a search may find (None: all). An index that leaves one of them out is not used and is
-        built anew: deletes never come undone, so it belongs to another moment of the segment.
+        `live`: the rows that a search may find (None: all). An index that leaves one of them out is
+        not used and is built anew: deletes never come undone, so it belongs to another moment of
+        the segment.
         """
         name, files = self.record.index_file, self._files
         if name is None or not self.indexed:
@@ -206,7 +224,9 @@ class Segment:
             return None
         held = file.held.get(self.record.id)
         if held is not None and not held.covers(live):
-            files.damaged[name] = f"{name}: it leaves out rows of segment {self.record.id} that are not deleted"
+            files.damaged[name] = (
+                f"{name}: it leaves out rows of segment {self.record.id} that are not deleted"
+            )
             return None
         return index
 
@@ -227,7 +247,9 @@ class Segment:
         if held is not None:
             file.held[self.record.id] = held
         metric = self._collection.metric
-        index = kernel(IndexType(self.record.index.type), metric.is_binary).open(data, self.flat_image(), metric)
+        index = kernel(IndexType(self.record.index.type), metric.is_binary).open(
+            data, self.flat_image(), metric
+        )
         if crowded and isinstance(index, ReadsAhead):
             index.read_ahead()
         return index

@@ -12,7 +12,8 @@ _READ_BY_SEARCHES = ("vectors", "ids")
 
 
 def load(files: FileCache, each: LiveSegment) -> None:
-    """Open the segment's files and its index, check them and read every page that a search may touch.
+    """Open the segment's files and its index, check them and read every page that a search may
+    touch.
 
     Raises:
         CorruptFile, StorageFailed: names the file; a damaged index is no reason, it is made anew.
@@ -29,7 +30,8 @@ def load(files: FileCache, each: LiveSegment) -> None:
 def release(files: FileCache, segments: Iterable[Segment]) -> None:
     """Close their files and indexes, which gives the memory back once nobody reads them any more.
 
-    They are opened again when somebody needs them, as are other segments that lie in the same files.
+    They are opened again when somebody needs them, as are other segments that lie in the same
+    files.
     """
     for name in {name for segment in segments for name in segment.needed}:
         files.forget(name)

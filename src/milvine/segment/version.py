@@ -31,7 +31,9 @@ class LiveSegment:
 
     @property
     def nonfinite(self) -> int:
-        """Live rows that no search finds; 0 where the file cannot be read, which whoever needs it is told."""
+        """Live rows that no search finds; 0 where the file cannot be read, which whoever needs it
+        is told.
+        """
         try:
             return self.segment.nonfinite(self.mask)
         except OperatorError:
@@ -40,7 +42,8 @@ class LiveSegment:
 
 @dataclass(frozen=True, slots=True)
 class SegmentRun:
-    """Segments to scan in one go: one alone, or neighbours in one file that are too small for an index.
+    """Segments to scan in one go: one alone, or neighbours in one file that are too small for an
+    index.
 
     `mask` covers the rows of all; None: all are live.
     """
@@ -56,14 +59,18 @@ class SegmentRun:
             return cls(tuple(segments), rows, segments[0].mask)
         if all(each.mask is None for each in segments):
             return cls(tuple(segments), rows, None)
-        live = [np.ones(e.segment.rows, bool) if e.mask is None else e.mask.to_bool() for e in segments]
+        live = [
+            np.ones(e.segment.rows, bool) if e.mask is None else e.mask.to_bool() for e in segments
+        ]
         return cls(tuple(segments), rows, RowMask.from_bool(np.concatenate(live)))
 
     def vectors(self) -> Vectors:
         return self.segments[0].segment.vectors_until(self.segments[-1].segment)
 
     def picked(self) -> Vectors | None:
-        """The vectors for whoever reads a few of them; None where that is no matter: memory is not short."""
+        """The vectors for whoever reads a few of them; None where that is no matter: memory is not
+        short.
+        """
         return self.segments[0].segment.picked_until(self.segments[-1].segment)
 
     def ids(self) -> Ids:
@@ -75,7 +82,9 @@ class SegmentRun:
 
     @property
     def indexed(self) -> bool:
-        """Whether `index` has one, as far as is known: a damaged one is found out when it is opened."""
+        """Whether `index` has one, as far as is known: a damaged one is found out when it is
+        opened.
+        """
         return len(self.segments) == 1 and self.segments[0].segment.indexed
 
 
@@ -92,10 +101,11 @@ def runs_of(segments: Iterable[LiveSegment]) -> tuple[SegmentRun, ...]:
 
 
 class PartitionSet:
-    """The partitions of a collection in creation order. Immutable, shared by all versions until it changes.
+    """The partitions of a collection in creation order. Immutable, shared by all versions until it
+    changes.
 
-    A set that grows shares the table of tags with the smaller ones: ids ascend, so each knows which of them are not its
-    own. To add a partition costs the same however many there are.
+    A set that grows shares the table of tags with the smaller ones: ids ascend, so each knows which
+    of them are not its own. To add a partition costs the same however many there are.
     """
 
     def __init__(self, partitions: tuple[Partition, ...]) -> None:
@@ -109,9 +119,15 @@ class PartitionSet:
         return found if found is not None and found.id <= self._last else None
 
     def with_new(self, partition: Partition) -> PartitionSet:
-        """These and a newer one, whose tag is none of theirs. To be called on the newest set only."""
+        """These and a newer one, whose tag is none of theirs. To be called on the newest
+        set only.
+        """
         grown = PartitionSet.__new__(PartitionSet)
-        grown.partitions, grown._by_tag, grown._last = (*self.partitions, partition), self._by_tag, partition.id
+        grown.partitions, grown._by_tag, grown._last = (
+            (*self.partitions, partition),
+            self._by_tag,
+            partition.id,
+        )
         grown._by_tag[partition.tag] = partition
         return grown
 
@@ -121,7 +137,9 @@ class PartitionSet:
 
 
 class SegmentSet:
-    """The live segments of a collection in storage order. Immutable, shared by all versions until it changes."""
+    """The live segments of a collection in storage order. Immutable, shared by all versions until
+    it changes.
+    """
 
     def __init__(self, segments: tuple[LiveSegment, ...]) -> None:
         self.segments = segments
@@ -132,7 +150,9 @@ class SegmentSet:
 
     @cached_property
     def whole_rows(self) -> int:
-        """Rows of the runs in which none is dead: one pass compares them with several queries at once."""
+        """Rows of the runs in which none is dead: one pass compares them with several queries at
+        once.
+        """
         return sum(run.rows for run in self.runs if run.mask is None or not run.mask.dead)
 
     @cached_property
@@ -194,14 +214,17 @@ class TailBlock:
 class Version:
     """Segments in storage order, and the tail.
 
-    `plans` is for readers: how they go about a search of this version, by tags. It goes with the version.
+    `plans` is for readers: how they go about a search of this version, by tags. It goes with the
+    version.
     """
 
     collection: Collection
     partition_set: PartitionSet
     segment_set: SegmentSet
     tail: tuple[TailBlock, ...]
-    plans: dict[tuple[str, ...], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    plans: dict[tuple[str, ...], Any] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def partitions(self) -> tuple[Partition, ...]:
@@ -227,7 +250,9 @@ class Version:
         """Live rows by partition id, flushed or not; partitions without rows may be absent."""
         counts = dict(self.segment_set.live_rows)
         for block in self.tail:
-            partitions = block.partitions if block.mask is None else block.partitions[block.mask.to_bool()]
+            partitions = (
+                block.partitions if block.mask is None else block.partitions[block.mask.to_bool()]
+            )
             for partition, rows in zip(*np.unique(partitions, return_counts=True), strict=True):
                 counts[int(partition)] = counts.get(int(partition), 0) + int(rows)
         return counts

@@ -22,7 +22,8 @@ from milvine.types import Collection, Ids, MetricType, Partition, RowMask, Vecto
 class RowSet:
     """The rows of one new segment, in storage order.
 
-    `lsns` (rows,) int64 says when each row was inserted; `vectors` may be given as several blocks of one width.
+    `lsns` (rows,) int64 says when each row was inserted; `vectors` may be given as several blocks
+    of one width.
     """
 
     segment_id: int
@@ -40,7 +41,8 @@ def write_rows(
     sets: Sequence[RowSet],
     index_rows_min: int = INDEX_ROWS_MIN,
 ) -> int:
-    """Write one pack file with a segment for each row set, durably; those of fewer rows will never have an index.
+    """Write one pack file with a segment for each row set, durably; those of fewer rows will never
+    have an index.
 
     Returns how many of the rows no search finds (`milvine.index.finite`). The footer
     says it of each segment.
@@ -59,7 +61,9 @@ def write_rows(
 
 
 def _write_segment(writer: ComponentWriter, collection: Collection, rows: RowSet) -> Footer:
-    """A segment that may be indexed: its vectors follow a faiss Flat header, so that kernels can share them."""
+    """A segment that may be indexed: its vectors follow a faiss Flat header, so that kernels can
+    share them.
+    """
     nonfinite: list[int] = []
     start, length = _write_flat(writer, collection, rows, nonfinite)
     sections: dict[str, Any] = {"flat": (start, length)}
@@ -68,16 +72,25 @@ def _write_segment(writer: ComponentWriter, collection: Collection, rows: RowSet
     return _describe_rows(writer, collection, rows, sections, sum(nonfinite))
 
 
-def _write_neighbours(writer: ComponentWriter, collection: Collection, sets: Sequence[RowSet]) -> list[Footer]:
-    """Segments too small for an index, one after another without a gap: a search scans all of them in one call."""
+def _write_neighbours(
+    writer: ComponentWriter, collection: Collection, sets: Sequence[RowSet]
+) -> list[Footer]:
+    """Segments too small for an index, one after another without a gap: a search scans all of them
+    in one call.
+    """
     writer.align()
     nonfinite: list[list[int]] = [[] for _ in sets]
-    vectors = [_write_plain(writer, _counted(rows.vectors, each)) for rows, each in zip(sets, nonfinite, strict=True)]
+    vectors = [
+        _write_plain(writer, _counted(rows.vectors, each))
+        for rows, each in zip(sets, nonfinite, strict=True)
+    ]
     writer.align()
     ids = [_write_plain(writer, [rows.ids]) for rows in sets]
     spans = ({"vectors": a, "ids": b} for a, b in zip(vectors, ids, strict=True))
     each = zip(sets, spans, nonfinite, strict=True)
-    return [_describe_rows(writer, collection, rows, sections, sum(odd)) for rows, sections, odd in each]
+    return [
+        _describe_rows(writer, collection, rows, sections, sum(odd)) for rows, sections, odd in each
+    ]
 
 
 def _counted(blocks: Iterable[Vectors], nonfinite: list[int]) -> Iterator[Vectors]:
@@ -99,7 +112,9 @@ def _describe_rows(
 ) -> Footer:
     """The footer's entry of a segment, its remaining sections written on the way."""
     if np.any(rows.ids[1:] < rows.ids[:-1]):
-        sections["order"] = writer.section(_bytes(np.argsort(rows.ids, kind="stable").astype(np.uint32)))
+        sections["order"] = writer.section(
+            _bytes(np.argsort(rows.ids, kind="stable").astype(np.uint32))
+        )
     starts = np.flatnonzero(np.r_[True, rows.lsns[1:] != rows.lsns[:-1]])
     sections["lsn_starts"] = writer.section(_bytes(starts.astype(np.uint32)))
     sections["lsns"] = writer.section(_bytes(rows.lsns[starts]))
@@ -116,10 +131,14 @@ def _describe_rows(
     }
 
 
-def _write_flat(writer: ComponentWriter, collection: Collection, rows: RowSet, nonfinite: list[int]) -> tuple[int, int]:
-    """A faiss Flat image whose payload is aligned: kernels and numpy share the one copy of the vectors.
+def _write_flat(
+    writer: ComponentWriter, collection: Collection, rows: RowSet, nonfinite: list[int]
+) -> tuple[int, int]:
+    """A faiss Flat image whose payload is aligned: kernels and numpy share the one copy of the
+    vectors.
 
-    Binary collections have the same room before their bytes, so that all segments are laid out alike.
+    Binary collections have the same room before their bytes, so that all segments are laid out
+    alike.
     """
     writer.align(after=FLAT_HEADER_BYTES)
     start = writer.position
@@ -131,15 +150,26 @@ def _write_flat(writer: ComponentWriter, collection: Collection, rows: RowSet, n
 
 
 def write_tombstones(
-    storage: LocalStorage, name: str, collection: Collection, masks: Sequence[tuple[int, RowMask]], lsn: int
+    storage: LocalStorage,
+    name: str,
+    collection: Collection,
+    masks: Sequence[tuple[int, RowMask]],
+    lsn: int,
 ) -> None:
-    """Write one pack file with the live bitmap of each (segment id, mask), durably. They hold deletes up to `lsn`."""
+    """Write one pack file with the live bitmap of each (segment id, mask), durably. They hold
+    deletes up to `lsn`.
+    """
     with storage.create(name) as sink:
         writer = ComponentWriter(sink)
         segments = []
         for segment_id, mask in masks:
             sections = {"live": writer.section(_bytes(mask.bits))}
-            entry = {"id": segment_id, "collection": described(collection), "rows": mask.rows, "dead": mask.dead}
+            entry = {
+                "id": segment_id,
+                "collection": described(collection),
+                "rows": mask.rows,
+                "dead": mask.dead,
+            }
             segments.append({**entry, "lsn": lsn, "sections": sections})
         writer.finish("tombstones", segments)
 

@@ -1,7 +1,8 @@
-"""How many bytes of answers may be in memory at once, from the search or the reading of rows to the encoded reply.
+"""How many bytes of answers may be in memory at once, from the search or the reading of rows to the
+encoded reply.
 
-It bounds what the process takes, so it is counted for the process: by the part of its memory that it may use for this,
-not by a setting. Answers as short as most are do not count.
+It bounds what the process takes, so it is counted for the process: by the part of its memory that
+it may use for this, not by a setting. Answers as short as most are do not count.
 """
 
 from __future__ import annotations
@@ -20,14 +21,22 @@ from milvine.server.budget import SHORT_BYTES, ByteBudget, Held
 T_co = TypeVar("T_co", covariant=True)
 
 _SHARE = 16
-"""The part of the memory that may be taken, as a divisor: an answer takes four times its size before it is sent."""
+"""The part of the memory that may be taken, as a divisor: an answer takes four times its size
+before it is sent.
+"""
 AS_TEXT = 4
 """How many times as much that is where the reply is JSON."""
 
 
 def answer_bytes_max(limit: int) -> int:
-    """Bytes of answers at once in a process that may take `limit` bytes of memory; 0: nobody knows."""
-    return min(RESULT_BYTES_MAX, max((limit - PROGRAM_BYTES) // _SHARE, LEAST_BYTES)) if limit else RESULT_BYTES_MAX
+    """Bytes of answers at once in a process that may take `limit` bytes of memory; 0:
+    nobody knows.
+    """
+    return (
+        min(RESULT_BYTES_MAX, max((limit - PROGRAM_BYTES) // _SHARE, LEAST_BYTES))
+        if limit
+        else RESULT_BYTES_MAX
+    )
 
 
 class AnswerBudget(ByteBudget):
@@ -40,8 +49,8 @@ class AnswerBudget(ByteBudget):
                 "Send fewer queries at a time or ask for fewer hits"
             )
         return OutOfMemory(
-            f"An answer of {size} bytes does not fit beside {self._used} bytes of others; the limit is {self._max}. "
-            f"Ask for less at a time or try again later{waited}"
+            f"An answer of {size} bytes does not fit beside {self._used} bytes of others; the limit"
+            f" is {self._max}. Ask for less at a time or try again later{waited}"
         )
 
 
@@ -61,7 +70,8 @@ class _Room(Held):
 
 
 class Answer(Generic[T_co]):
-    """`with` it, what `make` returns; there is room for its `size` bytes until the end of the `with`.
+    """`with` it, what `make` returns; there is room for its `size` bytes until the end of the
+    `with`.
 
     Raises:
         OutOfMemory: on the way in, where there is no room, or none in time.
@@ -84,7 +94,12 @@ class Answer(Generic[T_co]):
             self._let_go()
             raise
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         if self._room:
             self._let_go()
 

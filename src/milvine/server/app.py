@@ -34,9 +34,13 @@ _DECLARED = (*SERVED, *HYBRID_RPCS)  # a door refuses what it does not know in w
 
 
 class Server:
-    """A database and a door in front of it. Made by `start`, ended by `stop`, which may be called again."""
+    """A database and a door in front of it. Made by `start`, ended by `stop`, which may be called
+    again.
+    """
 
-    def __init__(self, database: Database, door: Door, address: str, events: Events, side: SideServices) -> None:
+    def __init__(
+        self, database: Database, door: Door, address: str, events: Events, side: SideServices
+    ) -> None:
         self._database, self._door, self._events, self._side = database, door, events, side
         self.address = target(address, door.port)
         self._stopped = False
@@ -54,23 +58,28 @@ class Server:
         events: Events | None = None,
         configuration: Configuration | None = None,
     ) -> Server:
-        """Open `folder` and take requests at `settings.address` and `.port` (0: any free port; see `port`).
+        """Open `folder` and take requests at `settings.address` and `.port` (0: any free port; see
+        `port`).
 
-        `configuration` is what get_config tells and where set_config writes; without one, that of `settings`.
+        `configuration` is what get_config tells and where set_config writes; without one, that of
+        `settings`.
 
         Raises:
             DataFolderLocked, UnsupportedFormat, CorruptFile, StorageFailed: as `Database.open`.
             PreloadFailed: a collection of `cache.preload_collection` cannot be loaded.
             DoorFailed: the address is in use, or the door asked for is not installed.
             TracingFailed: traces are asked for and what they need is not installed.
-            TokensUnusable, TlsUnusable: a file of `network.tokens_file` or `network.tls.*` cannot be used.
+            TokensUnusable, TlsUnusable: a file of `network.tokens_file` or `network.tls.*` cannot
+                be used.
         """
         settings, events = settings or Settings(), Events() if events is None else events
         bound_free_memory()
         security = Security.open(settings, events)
         events.subscribe(trim_after_flush(), LEAVES_MEMORY)
         tracing = open_tracing(settings, events)
-        database = Database.open(folder, settings, events, settings.cluster_enable and settings.cluster_role == "ro")
+        database = Database.open(
+            folder, settings, events, settings.cluster_enable and settings.cluster_role == "ro"
+        )
         operations = Operations(database, settings, events, configuration)
         side = SideServices(Health(database.check_ready), events, tracing)
         try:
@@ -84,7 +93,9 @@ class Server:
         routers = server._metrics.routers if server._metrics else ()
         try:
             server._lane = lane = open_lane_door(operations, settings, side, security)
-            http = open_http_door(operations, database, settings, configuration, events, side, routers, security)
+            http = open_http_door(
+                operations, database, settings, configuration, events, side, routers, security
+            )
         except BaseException:
             server.stop(0)
             raise
@@ -119,7 +130,9 @@ class Server:
         return bool(reason)
 
     def stop(self, grace: float | None = None) -> None:
-        """Take no more requests, let those in flight finish (at most `grace` seconds), flush the tail, close."""
+        """Take no more requests, let those in flight finish (at most `grace` seconds), flush the
+        tail, close.
+        """
         if self._stopped:
             return
         self._stopped = True
@@ -128,7 +141,8 @@ class Server:
         try:
             if self._probe:
                 self._probe.close()
-            for door in (self._http, self._lane, self._door):  # lanes' callers go on at the gRPC port, which ends last
+            # Lanes' callers go on at the gRPC port, which ends last.
+            for door in (self._http, self._lane, self._door):
                 if door:
                     door.stop(None if end is None else max(0.0, end - time.monotonic()))
             if self._metrics:
@@ -150,10 +164,19 @@ def open_lane_door(
     unwanted = settings.lane_port == "off" or (automatic and not is_loopback(settings.address))
     if unwanted or security.certificates:
         return None
-    together = None if side.observe else partial(search_together, operations)  # a trace is of one call
+    # A trace is of one call.
+    together = None if side.observe else partial(search_together, operations)
     port = 0 if automatic else int(settings.lane_port)
     try:
-        door = LaneDoor(operations.call, together, settings.address, port, side.observe, security.gate, automatic)
+        door = LaneDoor(
+            operations.call,
+            together,
+            settings.address,
+            port,
+            side.observe,
+            security.gate,
+            automatic,
+        )
     except DoorFailed:
         if automatic:  # nobody asked for it
             return None
@@ -164,23 +187,30 @@ def open_lane_door(
 
 
 def open_door(
-    operations: Operations, settings: Settings, side: SideServices | None = None, security: DoorSecurity = OPEN_DOOR
+    operations: Operations,
+    settings: Settings,
+    side: SideServices | None = None,
+    security: DoorSecurity = OPEN_DOOR,
 ) -> GrpcPort:
     """The door that the settings ask for, listening; it serves the `side` services, too.
 
     Raises:
-        DoorFailed: the address is in use, or pygrpc-native is asked for and not installed, or asked for TLS.
+        DoorFailed: the address is in use, or pygrpc-native is asked for and not installed, or asked
+            for TLS.
     """
     if settings.door == "native" and security.credentials is not None:
         raise DoorFailed("The door `native` has no TLS. Take `network.door: auto` or `grpc`")
     installed = importlib.util.find_spec("pygrpc_native") is not None
     if settings.door == "native" and not installed:
-        raise DoorFailed("The door `native` needs the package pygrpc-native: pip install 'milvine[native]'")
+        raise DoorFailed(
+            "The door `native` needs the package pygrpc-native: pip install 'milvine[native]'"
+        )
     call = side.call(operations.call) if side else operations.call
     rpcs = (*_DECLARED, *side.rpcs) if side else _DECLARED
     security = replace(security, message_bytes_max=settings.request_bytes_max)
     more = (*((side.streams, side.handlers, side.observe) if side else (None, (), None)), security)
-    # The native door takes messages of any size, and unpacks them: it is for clients that are trusted with memory.
+    # The native door takes messages of any size, and unpacks them: it is for clients that are
+    # trusted with memory.
     trusted = is_loopback(settings.address) and can_promise(LONGEST_MESSAGE)
     if (
         settings.door == "grpc"
@@ -192,5 +222,7 @@ def open_door(
     native_door = import_module("milvine.server.native_door")
     traced = side is not None and side.observe is not None  # a trace is of one call
     together = None if traced else partial(search_together, operations)
-    native: GrpcPort = native_door.NativeDoor(call, rpcs, settings.address, settings.port, *more, together)
+    native: GrpcPort = native_door.NativeDoor(
+        call, rpcs, settings.address, settings.port, *more, together
+    )
     return native

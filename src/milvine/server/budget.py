@@ -1,9 +1,10 @@
 """How many bytes of requests may be in flight at once. Checked before a request is decoded.
 
-A request that finds no room waits for it, first come first served, so that many small ones do not keep out a large one;
-and it waits for a bounded time, so that a server with more than it can do says so. What waits has mostly arrived and is
-held in memory, so as many bytes may wait as may be in flight, and no more. Short requests pass the queue: they may use
-a spare part on top, and a search need not wait for the inserts before it.
+A request that finds no room waits for it, first come first served, so that many small ones do not
+keep out a large one; and it waits for a bounded time, so that a server with more than it can do
+says so. What waits has mostly arrived and is held in memory, so as many bytes may wait as may be in
+flight, and no more. Short requests pass the queue: they may use a spare part on top, and a search
+need not wait for the inserts before it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ SPARE_BYTES = 16 * MIB
 
 
 class Held:
-    """The bytes of one request: how many the budget has granted it so far. Once it is `over` it never gets any."""
+    """The bytes of one request: how many the budget has granted it so far. Once it is `over` it
+    never gets any.
+    """
 
     size = 0
     over = False
@@ -33,9 +36,10 @@ class Held:
 class ByteBudget:
     """Thread-safe. What it grants is counted from then on until it is given back.
 
-    A caller that may be interrupted asks with a `Held` that it made before, and lets go of that whatever happens: then
-    nothing is left counted, nor in the queue, wherever the exception came. Assignments that stand together here are
-    made together, for no exception comes between two of them.
+    A caller that may be interrupted asks with a `Held` that it made before, and lets go of that
+    whatever happens: then nothing is left counted, nor in the queue, wherever the exception came.
+    Assignments that stand together here are made together, for no exception comes between two of
+    them.
     """
 
     def __init__(self, bytes_max: int, wait_seconds: float = WAIT_SECONDS) -> None:
@@ -65,7 +69,8 @@ class ByteBudget:
         Waits for room, which a caller that holds some already must not do.
 
         Raises:
-            OutOfMemory: the request is larger than the budget, or there was no room in time; nothing is counted then.
+            OutOfMemory: the request is larger than the budget, or there was no room in time;
+                nothing is counted then.
         """
         place = self._ask(size, held or Held())
         if place is not None:
@@ -73,7 +78,9 @@ class ByteBudget:
             self._settle(place)
 
     async def take_on_loop(self, size: int) -> None:
-        """As `take`, on an event loop; who is cancelled meanwhile leaves the queue and holds nothing."""
+        """As `take`, on an event loop; who is cancelled meanwhile leaves the queue and holds
+        nothing.
+        """
         held, loop = Held(), asyncio.get_running_loop()
         told = loop.create_future()
         place = self._ask(size, held, lambda: loop.call_soon_threadsafe(_tell, told))
@@ -86,7 +93,8 @@ class ByteBudget:
             self._settle(place)
 
     def take_more(self, size: int) -> None:
-        """Counts `size` bytes for a request that grows as it arrives and holds what came before: now or not at all.
+        """Counts `size` bytes for a request that grows as it arrives and holds what came before:
+        now or not at all.
 
         Raises:
             OutOfMemory: there is no room; nothing is counted.
@@ -111,13 +119,19 @@ class ByteBudget:
             if self._queue:
                 self._serve()
 
-    def _ask(self, size: int, held: Held, tell: Callable[[], object] | None = None) -> _Place | None:
-        """None when the bytes are granted; a place in the queue otherwise, which tells when they are."""
+    def _ask(
+        self, size: int, held: Held, tell: Callable[[], object] | None = None
+    ) -> _Place | None:
+        """None when the bytes are granted; a place in the queue otherwise, which tells when they
+        are.
+        """
         with self._lock:
             if size > self._max:
                 raise self._refusal(size)
             room = self._max - self._used
-            if (size <= room and not self._queue) or (size <= SHORT_BYTES and size <= room + self._spare):
+            if (size <= room and not self._queue) or (
+                size <= SHORT_BYTES and size <= room + self._spare
+            ):
                 self._used += size
                 held.size = size
                 return None
@@ -129,7 +143,9 @@ class ByteBudget:
             return place
 
     def _serve(self) -> None:
-        """Takes those out of the queue that there is room for, in order, and those that are over (lock held)."""
+        """Takes those out of the queue that there is room for, in order, and those that are over
+        (lock held).
+        """
         self._queue = [place for place in self._queue if not place.held.over]
         for place in self._queue.copy():
             if not place.held.size:  # else an interrupt came before it was told
@@ -151,13 +167,16 @@ class ByteBudget:
 
     def _refusal(self, size: int, waited: str = "") -> OutOfMemory:
         return OutOfMemory(
-            f"A request of {size} bytes does not fit beside {self._used} bytes in flight; "
-            f"the limit is {self._max} (network.request_bytes_max). Send less at a time or try again later{waited}"
+            f"A request of {size} bytes does not fit beside {self._used} bytes in flight; the limit"
+            f" is {self._max} (network.request_bytes_max). Send less at a time or try again"
+            f" later{waited}"
         )
 
 
 class _Place:
-    """In the queue. `granted` is set when the bytes are; who waits on an event loop is told by `on_loop` too."""
+    """In the queue. `granted` is set when the bytes are; who waits on an event loop is told by
+    `on_loop` too.
+    """
 
     __slots__ = ("_on_loop", "granted", "held", "size")
 

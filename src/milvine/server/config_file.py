@@ -1,6 +1,8 @@
-"""The 1.x `server_config.yaml`: read with the line of every value, and edited in place, one value at a time.
+"""The 1.x `server_config.yaml`: read with the line of every value, and edited in place, one value
+at a time.
 
-Only what lies between the marks of one value changes; comments, order, quoting and line ends around it stay.
+Only what lies between the marks of one value changes; comments, order, quoting and line ends around
+it stay.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ _PLAIN = re.compile(r"[A-Za-z0-9/][A-Za-z0-9/_.:+-]*")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A value as it is written: text, or a list of texts, or None for a section in place of a value."""
+    """A value as it is written: text, or a list of texts, or None for a section in place of a
+    value.
+    """
 
     value: str | list[str] | Mapping[str, str]
     line: int
@@ -58,11 +62,19 @@ def values_of(file: Path, kind: str) -> tuple[dict[str, Given], list[str]]:
         IllegalArgument: as `read_document`; or it is for another version of the server.
     """
     document = read_document(file)
-    names = {f"{s}.{item}": entry for s, items in document.sections.items() for item, entry in items.items()}
+    names = {
+        f"{s}.{item}": entry
+        for s, items in document.sections.items()
+        for item, entry in items.items()
+    }
     if "version" in document.top:
         version = document.top["version"].value
         check_version(version if isinstance(version, str) else str(version), names)
-    found = {name: Given(e.value, Origin(kind, f"{file}:{e.line}")) for name, e in names.items() if name in BY_NAME}
+    found = {
+        name: Given(e.value, Origin(kind, f"{file}:{e.line}"))
+        for name, e in names.items()
+        if name in BY_NAME
+    }
     strange = [(name, f"line {entry.line}") for name, entry in names.items() if name not in BY_NAME]
     strange += [(name, f"line {e.line}") for name, e in document.top.items() if name != "version"]
     strange += _empty_sections(document)
@@ -71,7 +83,11 @@ def values_of(file: Path, kind: str) -> tuple[dict[str, Given], list[str]]:
 
 def _empty_sections(document: Document) -> list[tuple[str, str]]:
     known = {key.section for key in BY_NAME.values()}
-    return [(name, "a section") for name, items in document.sections.items() if name not in known and not items]
+    return [
+        (name, "a section")
+        for name, items in document.sections.items()
+        if name not in known and not items
+    ]
 
 
 def read_text(path: Path) -> str:
@@ -79,9 +95,13 @@ def read_text(path: Path) -> str:
     try:
         raw = path.read_bytes()
     except (OSError, ValueError) as error:
-        raise IllegalArgument(f"Cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+        raise IllegalArgument(
+            f"Cannot read {path}: {getattr(error, 'strerror', None) or error}"
+        ) from None
     if len(raw) > _BYTES_MAX:
-        raise IllegalArgument(f"{path} has {len(raw)} bytes: a configuration has no more than {_BYTES_MAX}")
+        raise IllegalArgument(
+            f"{path} has {len(raw)} bytes: a configuration has no more than {_BYTES_MAX}"
+        )
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -133,7 +153,9 @@ def _pairs(node: MappingNode, name: str) -> Iterator[tuple[str, Node]]:
         if not isinstance(key, ScalarNode):
             raise IllegalArgument(f"{name} holds a key in line {line} that is no word")
         if key.value in seen:
-            raise IllegalArgument(f"{name} gives {key.value} twice, in lines {seen[key.value]} and {line}")
+            raise IllegalArgument(
+                f"{name} gives {key.value} twice, in lines {seen[key.value]} and {line}"
+            )
         seen[key.value] = line
         yield key.value, value
 
@@ -160,11 +182,13 @@ def _entry(node: Node) -> Entry:
 
 
 def set_in_file(path: Path, section: str, item: str, value: str | list[str]) -> None:
-    """Write one value, atomically; the first time, the file as it was stays beside it as `<file>.ori`.
+    """Write one value, atomically; the first time, the file as it was stays beside it as
+    `<file>.ori`.
 
     Raises:
         IllegalArgument: the file is no configuration any more.
-        StorageFailed: it cannot be written, or holds YAML that cannot be edited without changing something else.
+        StorageFailed: it cannot be written, or holds YAML that cannot be edited without changing
+            something else.
     """
     path = path.resolve()
     old = read_text(path)
@@ -178,7 +202,9 @@ def set_in_file(path: Path, section: str, item: str, value: str | list[str]) -> 
             write_file(original, old.encode(), mode)
         write_file(path, new.encode(), mode)
     except OSError as error:
-        raise StorageFailed(f"Cannot write {path}: {error.strerror or error}. Nothing was changed") from error
+        raise StorageFailed(
+            f"Cannot write {path}: {error.strerror or error}. Nothing was changed"
+        ) from error
 
 
 def edited(text: str, section: str, item: str, value: str | list[str], name: str) -> str:
@@ -198,15 +224,23 @@ def edited(text: str, section: str, item: str, value: str | list[str], name: str
     except IllegalArgument:
         after = Document({}, {})
     told = {s: {i: e.value for i, e in items.items()} for s, items in after.sections.items()}
-    if told != expected or {k: e.value for k, e in after.top.items()} != {k: e.value for k, e in before.top.items()}:
-        raise StorageFailed(f"{name} is written in a way that Milvine does not edit. Set {section}.{item} by hand")
+    if told != expected or {k: e.value for k, e in after.top.items()} != {
+        k: e.value for k, e in before.top.items()
+    }:
+        raise StorageFailed(
+            f"{name} is written in a way that Milvine does not edit. Set {section}.{item} by hand"
+        )
     return result
 
 
 def _written(value: str | list[str]) -> str:
     if isinstance(value, list):
         return f"[{', '.join(_written(each) for each in value)}]"
-    plain = _PLAIN.fullmatch(value) and not value.endswith(":") and value.lower() not in ("null", "true", "false")
+    plain = (
+        _PLAIN.fullmatch(value)
+        and not value.endswith(":")
+        and value.lower() not in ("null", "true", "false")
+    )
     return value if plain or value in ("true", "false") else json.dumps(value, ensure_ascii=False)
 
 
@@ -216,13 +250,19 @@ def _place(text: str, root: Any, section: str, item: str, new: str) -> tuple[int
     found = _child(root, section)
     if found is None:
         gap = "" if not text or text.endswith("\n") else line_end
-        return len(text), len(text), f"{gap}{line_end if text else ''}{section}:{line_end}  {item}: {new}{line_end}"
+        return (
+            len(text),
+            len(text),
+            f"{gap}{line_end if text else ''}{section}:{line_end}  {item}: {new}{line_end}",
+        )
     head, node = found
     child = _child(node, item)
     if child is not None:
         return _replaced(text, *child, new)
     last = _end(node) if isinstance(node, MappingNode) and node.value else head.end_mark.index
-    indent = node.value[0][0].start_mark.column if isinstance(node, MappingNode) and node.value else 2
+    indent = (
+        node.value[0][0].start_mark.column if isinstance(node, MappingNode) and node.value else 2
+    )
     at = text.find("\n", last)
     at = len(text) if at < 0 else at + 1
     gap = "" if at == 0 or text[at - 1] == "\n" else line_end
@@ -244,7 +284,9 @@ def _replaced(text: str, key: ScalarNode, value: Node, new: str) -> tuple[int, i
 
 
 def _end(node: Node) -> int:
-    """Where the last value of a node ends: the end of a block reaches over the comments behind it."""
+    """Where the last value of a node ends: the end of a block reaches over the comments
+    behind it.
+    """
     block = isinstance(node, (MappingNode, SequenceNode)) and not node.flow_style and node.value
     if not block:
         return int(node.end_mark.index)

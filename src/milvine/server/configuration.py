@@ -30,7 +30,9 @@ class RunningConfiguration:
         """Section -> key -> value of everything, as text."""
         sections: dict[str, dict[str, str]] = {}
         for name, value in list(self._values.items()):
-            sections.setdefault(BY_NAME[name].section, {})[BY_NAME[name].item] = as_shown(name, value.text)
+            sections.setdefault(BY_NAME[name].section, {})[BY_NAME[name].item] = as_shown(
+                name, value.text
+            )
         return sections
 
     def get(self, name: str) -> str:
@@ -55,7 +57,9 @@ class RunningConfiguration:
         """
         key = _known(name)
         if not key.settable:
-            raise CallerError(f"Config node invalid: {name}. It cannot be set at run time, only in the file")
+            raise CallerError(
+                f"Config node invalid: {name}. It cannot be set at run time, only in the file"
+            )
         before = self._values[name].text
         if value == as_shown(name, before) != before:
             value = before
@@ -79,11 +83,13 @@ class RunningConfiguration:
         origin = self._values[key.name].origin
         if origin.kind in (FLAG, ENVIRONMENT) and key.name != "storage.path":
             where = "the file" if self._file else KEPT_FILE
-            raise Unsupported(f"{key.name} was given by {origin}, which wins over {where}. Change it there")
+            raise Unsupported(
+                f"{key.name} was given by {origin}, which wins over {where}. Change it there"
+            )
         if self._file is None and (self._kept is None or key.name == "storage.path"):
             raise Unsupported(
-                f"{key.name} cannot be changed while the server runs, and no file keeps it until the next start. Start "
-                "the server with --config FILE, or with another value"
+                f"{key.name} cannot be changed while the server runs, and no file keeps it until"
+                " the next start. Start the server with --config FILE, or with another value"
             )
 
 

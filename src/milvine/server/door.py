@@ -1,4 +1,6 @@
-"""What a door is: it takes gRPC calls at an address and gives them to the operations. Two exist, one contract."""
+"""What a door is: it takes gRPC calls at an address and gives them to the operations. Two exist,
+one contract.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,13 @@ from typing import Protocol
 from milvine.errors import OperatorError
 
 Call = Callable[[str, bytes], bytes]
-"""`Operations.call`: rpc name and request to reply; raises `Refused` for what gets a gRPC status instead."""
+"""`Operations.call`: rpc name and request to reply; raises `Refused` for what gets a gRPC status
+instead.
+"""
 
 Send = Callable[[bytes | None], object]
-"""Takes the next message of a stream, or None for its end. Any thread may call it; it never blocks."""
+"""Takes the next message of a stream, or None for its end. Any thread may call it; it never blocks.
+"""
 Close = Callable[[], None]
 """The caller of a stream is gone."""
 Stream = Callable[[bytes, Send], Close]
@@ -23,11 +28,13 @@ REQUEST_ID = "request_id"
 """Key of the initial metadata that numbers the calls (specification 1.1)."""
 
 INTERNAL_ERROR = "Error in service handler"
-MESSAGE_BYTES_MAX = (1 << 31) - 1  # what protobuf can hold, and so more than any request there can be
+# What protobuf can hold, and so more than any request there can be.
+MESSAGE_BYTES_MAX = (1 << 31) - 1
 LONGEST_MESSAGE = 1 << 32  # what the head of a gRPC message can announce, true or not
 PROBE_THREADS = 2
 """For health, which answers also while every other thread waits."""
-WAITING_CALLS_MAX = 64  # calls served side by side: enough that waiting create_index and flush leave room for searches
+# Calls served side by side: enough that waiting create_index and flush leave room for searches.
+WAITING_CALLS_MAX = 64
 
 
 class DoorFailed(OperatorError):
@@ -57,7 +64,9 @@ class Door(Protocol):
         """Take calls."""
 
     def stop(self, grace: float | None) -> None:
-        """Take no more calls, wait up to `grace` seconds for those in flight (None: as long as they take), hang up."""
+        """Take no more calls, wait up to `grace` seconds for those in flight (None: as long as they
+        take), hang up.
+        """
 
 
 def end_of(threads: Iterable[threading.Thread]) -> str:
@@ -80,4 +89,8 @@ class GrpcPort(Door, Protocol):
 
 def target(address: str, port: int) -> str:
     """`address:port`, an IPv6 address in brackets."""
-    return f"[{address}]:{port}" if ":" in address and not address.startswith("[") else f"{address}:{port}"
+    return (
+        f"[{address}]:{port}"
+        if ":" in address and not address.startswith("[")
+        else f"{address}:{port}"
+    )

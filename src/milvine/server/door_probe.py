@@ -45,7 +45,9 @@ class DoorProbe:
             if time.monotonic() >= self._asked + _FRESH_SECONDS:
                 self._reason = self._ask()
                 self._asked = time.monotonic()
-                self._silent_since = min(self._silent_since, self._asked) if self._reason else float("inf")
+                self._silent_since = (
+                    min(self._silent_since, self._asked) if self._reason else float("inf")
+                )
             return self._reason
 
     def dead(self) -> str:

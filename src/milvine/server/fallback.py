@@ -1,4 +1,6 @@
-"""grpcio behind the native door: services that it cannot serve itself go over a Unix socket to a server made here."""
+"""grpcio behind the native door: services that it cannot serve itself go over a Unix socket to a
+server made here.
+"""
 
 from __future__ import annotations
 

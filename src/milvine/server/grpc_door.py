@@ -1,4 +1,6 @@
-"""The door made of grpcio: runs everywhere. Messages pass as bytes, their meaning is the operations' business."""
+"""The door made of grpcio: runs everywhere. Messages pass as bytes, their meaning is the
+operations' business.
+"""
 
 from __future__ import annotations
 
@@ -41,12 +43,14 @@ _OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.so_reuseport", 0),  # a second server on the port shall fail, not share it
     ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.server_handshake_timeout_ms", 20_000),  # who connects and says nothing is not waited for longer
+    # Who connects and says nothing is not waited for longer.
+    ("grpc.server_handshake_timeout_ms", 20_000),
     ("grpc.http2.max_ping_strikes", 0),  # 1.x clients ping every 55 seconds
 )
 
 
-_SHORT_OF_MEMORY = (("grpc.http2.bdp_probe", 0),)  # else megabytes of calls that are not read yet are taken in
+# Else megabytes of calls that are not read yet are taken in.
+_SHORT_OF_MEMORY = (("grpc.http2.bdp_probe", 0),)
 _INSERT_BYTES = 16 * MIB
 _INSERTS_LEAST = 2
 SENDING_SECONDS = 60.0
@@ -54,7 +58,9 @@ SENDING_SECONDS = 60.0
 
 
 def inserts_max() -> int:
-    """Inserts whose messages are read side by side: where memory is short, others wait with theirs on their side."""
+    """Inserts whose messages are read side by side: where memory is short, others wait with theirs
+    on their side.
+    """
     return max(_INSERTS_LEAST, within(4 * WAITING_CALLS_MAX * _INSERT_BYTES, 4) // _INSERT_BYTES)
 
 
@@ -88,12 +94,18 @@ class GrpcDoor:
         self._inner = PrivateSocket() if tls and hasattr(socket, "AF_UNIX") else None
         self._server = grpc.server(
             self._threads,
-            handlers=[_Handlers(call, rpcs, streams or {}, observe, security.gate, self._probes, tls), *handlers],
+            handlers=[
+                _Handlers(call, rpcs, streams or {}, observe, security.gate, self._probes, tls),
+                *handlers,
+            ],
             options=(
                 *_OPTIONS,
                 *(_SHORT_OF_MEMORY if inserts_max() < WAITING_CALLS_MAX else ()),
                 ("grpc.max_concurrent_streams", security.streams_max),
-                ("grpc.max_receive_message_length", min(security.message_bytes_max, MESSAGE_BYTES_MAX)),
+                (
+                    "grpc.max_receive_message_length",
+                    min(security.message_bytes_max, MESSAGE_BYTES_MAX),
+                ),
             ),
         )
         self._serving = ServingThread(self._server)
@@ -146,14 +158,18 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
         numbers = itertools.count()
         self._gate, self._rpcs = gate, {method_path(rpc): rpc for rpc in rpcs}
         self._handlers = {
-            path: _handler(call, rpc, numbers, observe, gate, tls and rpc != CHECK) for path, rpc in self._rpcs.items()
+            path: _handler(call, rpc, numbers, observe, gate, tls and rpc != CHECK)
+            for path, rpc in self._rpcs.items()
         }
-        if (probe := self._handlers.get(CHECK)) is not None:  # it is answered also while all others wait
+        # It is answered also while all others wait.
+        if (probe := self._handlers.get(CHECK)) is not None:
             probe.unary_unary.experimental_thread_pool = probes
         if (inserts := inserts_max()) < WAITING_CALLS_MAX:
             path = method_path("Insert")
             self._handlers[path] = _in_turns(self._handlers[path], BoundedSemaphore(inserts))
-        self._handlers |= {method_path(rpc): _stream_handler(stream) for rpc, stream in streams.items()}
+        self._handlers |= {
+            method_path(rpc): _stream_handler(stream) for rpc, stream in streams.items()
+        }
 
     def service(self, handler_call_details: Any) -> Any:
         path, metadata = handler_call_details.method, handler_call_details.invocation_metadata
@@ -164,7 +180,12 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
 
 
 def _handler(
-    call: Call, rpc: str, numbers: Iterator[int], observe: Observe | None, gate: Gate | None, closed: bool
+    call: Call,
+    rpc: str,
+    numbers: Iterator[int],
+    observe: Observe | None,
+    gate: Gate | None,
+    closed: bool,
 ) -> Any:
     """`closed` to callers at the door's Unix socket."""
 
@@ -189,7 +210,9 @@ def _handler(
 
 
 def _in_turns(handler: Any, turns: BoundedSemaphore) -> Any:
-    """The same call, whose message is read when its turn comes: as one that takes a stream, of one message."""
+    """The same call, whose message is read when its turn comes: as one that takes a stream, of one
+    message.
+    """
 
     def serve(requests: Iterator[bytes], context: Any) -> bytes:
         with turns:
@@ -210,14 +233,17 @@ def _in_turns(handler: Any, turns: BoundedSemaphore) -> Any:
 
 
 def _refusing(gate: Gate, rpc: str) -> Any:
-    """For those who may not make a call: as one that takes a stream it does not read their requests."""
+    """For those who may not make a call: as one that takes a stream it does not read their
+    requests.
+    """
 
     def serve(requests: Iterator[bytes], context: Any) -> bytes:
         try:
             gate.admit_call(rpc, context.invocation_metadata(), context.peer())
         except Refused as refused:
             context.abort(_CODES[refused.status], str(refused))
-        context.abort(grpc.StatusCode.UNAUTHENTICATED, "Try again")  # his token became good just now
+        # His token became good just now.
+        context.abort(grpc.StatusCode.UNAUTHENTICATED, "Try again")
         return b""
 
     return grpc.stream_unary_rpc_method_handler(serve)

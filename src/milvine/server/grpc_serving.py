@@ -1,7 +1,8 @@
 """grpcio's serving thread, kept alive.
 
-One thread of grpcio takes what happens at all connections. An error in it ends it without a word to anybody, as want of
-memory for one message, or for one thread more: the port goes on listening, and no call is ever answered again.
+One thread of grpcio takes what happens at all connections. An error in it ends it without a word to
+anybody, as want of memory for one message, or for one thread more: the port goes on listening, and
+no call is ever answered again.
 """
 
 from __future__ import annotations
@@ -35,9 +36,15 @@ class ServingThread:
     def start(self) -> None:
         before = set(threading.enumerate())
         self._server.start()
-        started = [each for each in threading.enumerate() if each not in before and each.name.endswith(_NAME)]
+        started = [
+            each
+            for each in threading.enumerate()
+            if each not in before and each.name.endswith(_NAME)
+        ]
         if len(started) == 1:  # else a release of grpcio that serves in another way
-            threading.Thread(target=self._watch, args=started, name="milvine-grpc", daemon=True).start()
+            threading.Thread(
+                target=self._watch, args=started, name="milvine-grpc", daemon=True
+            ).start()
 
     def stop(self, grace: float, last_seconds: float) -> None:
         """Ends the server. A call that was lost never ends, so this waits little longer than

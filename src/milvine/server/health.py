@@ -60,7 +60,9 @@ class Health:
         return self.ended() or (self._probe.dead() if self._probe and not self._stopping else "")
 
     def trouble(self) -> str:
-        """Why requests cannot be expected to succeed; empty when they can. Watchers are told of a change."""
+        """Why requests cannot be expected to succeed; empty when they can. Watchers are told of a
+        change.
+        """
         reason = _STOPPING if self._stopping else self.ended()
         if not reason:
             try:
@@ -97,7 +99,8 @@ class Health:
         return _response(ServingStatus.NOT_SERVING if self.trouble() else ServingStatus.SERVING)
 
     def watch(self, request: bytes, send: Send) -> Close:
-        """`Health/Watch`: sends the status now, and again whenever it has changed. The result ends it.
+        """`Health/Watch`: sends the status now, and again whenever it has changed. The result ends
+        it.
 
         A change is noticed at the end of the server, and when somebody asks: `Check` or `/readyz`.
 
@@ -119,7 +122,10 @@ class Health:
     def _add(self, send: Send, told: bool) -> Close:
         with self._lock:
             if len(self._watchers) >= WATCHERS_MAX:
-                raise Refused(GrpcStatus.RESOURCE_EXHAUSTED, f"{WATCHERS_MAX} clients watch the health already")
+                raise Refused(
+                    GrpcStatus.RESOURCE_EXHAUSTED,
+                    f"{WATCHERS_MAX} clients watch the health already",
+                )
             self._numbers += 1
             number = self._numbers
             self._watchers[number] = send, told
@@ -140,7 +146,9 @@ class Health:
 
 def _service(request: bytes) -> str:
     if len(request) > _REQUEST_BYTES_MAX:
-        raise MalformedRequest.undecodable(f"{len(request)} bytes are too many for the name of a service")
+        raise MalformedRequest.undecodable(
+            f"{len(request)} bytes are too many for the name of a service"
+        )
     try:
         return str(parse(health.HealthCheckRequest, request).service)
     except Malformed as error:

@@ -30,7 +30,12 @@ class HttpDoor:
     name = "http"
 
     def __init__(
-        self, app: Any, address: str, port: int, tls: ssl.SSLContext | None = None, connections_max: int | None = None
+        self,
+        app: Any,
+        address: str,
+        port: int,
+        tls: ssl.SSLContext | None = None,
+        connections_max: int | None = None,
     ) -> None:
         self._socket = listen(address, port, _WAITING_MAX)
         self.port: int = self._socket.getsockname()[1]

@@ -1,4 +1,6 @@
-"""Heads of HTTP requests: how large they may be, and how long they may take. uvicorn bounds neither everywhere."""
+"""Heads of HTTP requests: how large they may be, and how long they may take. uvicorn bounds neither
+everywhere.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,15 @@ from typing import Any
 
 HEAD_BYTES_MAX = 64 << 10
 HEAD_SECONDS = 20.0
-"""Also how long a connection may be open before its first request. Between requests uvicorn waits 5 seconds."""
+"""Also how long a connection may be open before its first request. Between requests uvicorn waits 5
+seconds.
+"""
 
 
 def with_bounded_heads(protocol: Any) -> Any:
-    """A subclass of one of uvicorn's protocols that hangs up on who sends a longer head, or sends it slower."""
+    """A subclass of one of uvicorn's protocols that hangs up on who sends a longer head, or sends
+    it slower.
+    """
 
     class Bounded(protocol):  # type: ignore[misc]
         _head_bytes = 0

@@ -1,4 +1,6 @@
-"""Whether there is an HTTP door, and which: what needs the extra `server` is imported when it is there."""
+"""Whether there is an HTTP door, and which: what needs the extra `server` is imported when it is
+there.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +34,13 @@ def open_http_door(
     routers: Sequence[Any] = (),
     security: Security | None = None,
 ) -> Door | None:
-    """The REST API with the probes of `side` and `routers`, listening at `settings.http_address` and `.http_port`.
+    """The REST API with the probes of `side` and `routers`, listening at `settings.http_address`
+    and `.http_port`.
 
     None where off.
 
-    Without the extra `server` there is none either, which is told; unless a flag or the environment asks for it.
-    Where gRPC takes any free port, HTTP does not insist on its default port.
+    Without the extra `server` there is none either, which is told; unless a flag or the environment
+    asks for it. Where gRPC takes any free port, HTTP does not insist on its default port.
 
     Raises:
         DoorFailed: the address is in use, or the packages are missing and the door was asked for.

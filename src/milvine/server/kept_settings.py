@@ -1,7 +1,8 @@
-"""`settings.yaml` in a data folder: what set_config changed there while no configuration file was given.
+"""`settings.yaml` in a data folder: what set_config changed there while no configuration file was
+given.
 
-It belongs to who writes the folder: a server that only reads it takes none of it. A backup does not hold it, for a
-restored database is another server's, with other ports and places.
+It belongs to who writes the folder: a server that only reads it takes none of it. A backup does not
+hold it, for a restored database is another server's, with other ports and places.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from milvine.server.config_file import edited, read_text, values_of
 from milvine.storage.durable import write_file
 
 _WHERE = "storage.path"
-_HEAD = """# What set_config changed while there was no configuration file. `milvine config show` tells what counts.
-# Options, the environment and a file of --config win over it. It may be edited, or removed, while nobody has the
-# folder open.
+_HEAD = """# What set_config changed while there was no configuration file. `milvine config show`
+# tells what counts. Options, the environment and a file of --config win over it. It may be
+# edited, or removed, while nobody has the folder open.
 """
 _MODE = 0o600  # it may hold the password of the catalog
 
@@ -54,9 +55,13 @@ def _held(path: Path) -> tuple[dict[str, Given], list[str]]:
     try:
         held, notices = values_of(path, FOLDER)
     except IllegalArgument as error:
-        raise IllegalArgument(f"{error}. Mend the file, or remove it: it holds what set_config changed") from None
+        raise IllegalArgument(
+            f"{error}. Mend the file, or remove it: it holds what set_config changed"
+        ) from None
     if held.pop(_WHERE, None):
-        notices.append(f"{path} names another {_WHERE}, which is ignored: a folder cannot say where it is")
+        notices.append(
+            f"{path} names another {_WHERE}, which is ignored: a folder cannot say where it is"
+        )
     return held, notices
 
 

@@ -1,4 +1,6 @@
-"""One lane at its server's end: bytes in, requests out; replies out as far as the caller takes them."""
+"""One lane at its server's end: bytes in, requests out; replies out as far as the caller takes
+them.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ _RPCS = {method_path(rpc): rpc for rpc in CALLS}
 _HEADERS, _SUCCESS = http2.response_blocks(0)
 _BLOCKS_MAX = 2 * len(CALLS)  # header blocks remembered; a client sends one for each rpc
 _BLOCK_BYTES_MAX = 2048  # a token has at most 512
-_CONTROLS_MAX = 64  # frames about the connection between two calls; a client sends three at the beginning
+# Frames about the connection between two calls; a client sends three at the beginning.
+_CONTROLS_MAX = 64
 _NOTHING = memoryview(b"")
 
 Kind: TypeAlias = tuple[str, bytes, int]
@@ -26,11 +29,15 @@ Kind: TypeAlias = tuple[str, bytes, int]
 
 
 class Request:
-    """A call that arrived whole: the rpc, the message, the header `authorization`, and the stream it came on."""
+    """A call that arrived whole: the rpc, the message, the header `authorization`, and the stream
+    it came on.
+    """
 
     __slots__ = ("authorization", "caller", "kind", "message", "rpc", "stream")
 
-    def __init__(self, caller: Connection, stream: int, rpc: str, authorization: str, message: bytes) -> None:
+    def __init__(
+        self, caller: Connection, stream: int, rpc: str, authorization: str, message: bytes
+    ) -> None:
         self.caller, self.stream = caller, stream
         self.rpc, self.authorization, self.message = rpc, authorization, message
         # The collection comes first in each of these messages, as our client writes them.
@@ -57,7 +64,8 @@ class Connection:
         self.socket, self.peer = accepted, peer
         self.greeted = self.busy = False
         self.unsent, self.held = _NOTHING, 0
-        self._sending = threading.Lock()  # a socket closed meanwhile could be another caller's by now
+        # A socket closed meanwhile could be another caller's by now.
+        self._sending = threading.Lock()
         self._data, self._controls = b"", 0
         self._stream, self._block = 0, b""  # of the call whose message is to come
         self._window = self._stream_window = http2.WINDOW_DEFAULT
@@ -109,7 +117,12 @@ class Connection:
                 break
             at = end
             if kind == http2.HEADERS:
-                if flags != http2.END_HEADERS or not stream & 1 or stream <= self._stream or self._block:
+                if (
+                    flags != http2.END_HEADERS
+                    or not stream & 1
+                    or stream <= self._stream
+                    or self._block
+                ):
                     raise Foreign("a call in a form that lanes do not have")
                 self._stream, self._block = stream, data[start:end]
             elif kind == http2.DATA:
@@ -120,7 +133,12 @@ class Connection:
 
     def _request(self, flags: int, stream: int, payload: bytes) -> Request:
         block, self._block, self._controls = self._block, b"", 0
-        if flags != http2.END_STREAM or stream != self._stream or not block or len(payload) < PREFIX.size:
+        if (
+            flags != http2.END_STREAM
+            or stream != self._stream
+            or not block
+            or len(payload) < PREFIX.size
+        ):
             raise Foreign("a message in a form that lanes do not have")
         if PREFIX.unpack_from(payload) != (0, len(payload) - PREFIX.size):
             raise Foreign("a message that is packed, or not as long as it says")
@@ -181,7 +199,10 @@ class Connection:
             raise Foreign("a window too small for the reply")
         self._window -= size
         head = HEAD.pack(0, len(_HEADERS), http2.HEADERS, http2.END_HEADERS, stream) + _HEADERS
-        tail = HEAD.pack(0, len(_SUCCESS), http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, stream) + _SUCCESS
+        tail = (
+            HEAD.pack(0, len(_SUCCESS), http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, stream)
+            + _SUCCESS
+        )
         prefix = PREFIX.pack(0, len(message))
         most = self._frame_max
         if size <= most:
@@ -190,7 +211,9 @@ class Connection:
         else:
             body = prefix + message
             pieces = [body[at : at + most] for at in range(0, size, most)]
-            self._send(head + b"".join(frame(http2.DATA, 0, stream, piece) for piece in pieces) + tail)
+            self._send(
+                head + b"".join(frame(http2.DATA, 0, stream, piece) for piece in pieces) + tail
+            )
 
     def refuse(self, stream: int, status: int, reason: str) -> None:
         """Answer the call of a stream with a gRPC status.
@@ -227,7 +250,9 @@ class Connection:
                 self.unsent, self.held = _NOTHING, 0
 
     def give_up(self) -> None:
-        """Let the thread that waits for what is sent here hear the end. Any thread may call this."""
+        """Let the thread that waits for what is sent here hear the end. Any thread may
+        call this.
+        """
         with self._sending, suppress(OSError):  # it is over already
             self.socket.shutdown(socket.SHUT_RDWR)
 

@@ -1,13 +1,16 @@
-"""A port for lanes: the short calls of our own client, without a thread between the socket and the search.
+"""A port for lanes: the short calls of our own client, without a thread between the socket and the
+search.
 
-One thread leads: it waits for all connections at once, takes every request that has arrived and answers it on the spot.
-Searches that arrived together share a pass (`operations/together.py`). Before what is likely to take long it hands the
-lead to the next thread, and while no other is free to lead, such calls wait: short ones never wait for long ones. How
-long a call takes is known from the calls before it, by rpc, collection and size.
+One thread leads: it waits for all connections at once, takes every request that has arrived and
+answers it on the spot. Searches that arrived together share a pass (`operations/together.py`).
+Before what is likely to take long it hands the lead to the next thread, and while no other is free
+to lead, such calls wait: short ones never wait for long ones. How long a call takes is known from
+the calls before it, by rpc, collection and size.
 
-Whatever is out of the ordinary ends the connection: clients make the call again at the gRPC port, which knows all of
-gRPC. A caller can hold one request of at most 12 KB here, so this door bounds what it receives by itself; of replies
-it keeps what callers are slow to take, up to a bound for all of them together.
+Whatever is out of the ordinary ends the connection: clients make the call again at the gRPC port,
+which knows all of gRPC. A caller can hold one request of at most 12 KB here, so this door bounds
+what it receives by itself; of replies it keeps what callers are slow to take, up to a bound for all
+of them together.
 """
 
 from __future__ import annotations
@@ -42,7 +45,9 @@ GREETING_SECONDS = 10.0
 READING_SECONDS = 30.0
 """For a caller to take some more of a reply."""
 UNSENT_BYTES_MAX = within(64 << 20, 16)
-"""Of replies kept for callers who are slow to take them. One that finds others with so much is given up."""
+"""Of replies kept for callers who are slow to take them. One that finds others with so much is
+given up.
+"""
 _WORKERS = max(2, min(4, os.cpu_count() or 1))  # more of them only contend for the interpreter lock
 _RECOVERY_SECONDS = 1.0
 _AWAKE_SECONDS = 0.00015
@@ -53,10 +58,12 @@ _PASS_MAX = 64  # searches that one pass answers
 
 
 class LaneDoor:
-    """Listens from the moment it is made; if `local`, also where callers of this machine alone come in.
+    """Listens from the moment it is made; if `local`, also where callers of this machine alone come
+    in.
 
     Attributes:
-        place: where lanes begin. Its instance tells this run of the server from every other; a lane's first settings
+        place: where lanes begin. Its instance tells this run of the server from every other; a
+            lane's first settings
             say it.
 
     Raises:
@@ -87,7 +94,8 @@ class LaneDoor:
         self._waiting.register(self._woken, selectors.EVENT_READ)
         self._open: set[Connection] = set()
         self._strangers, self._slow = Waits(GREETING_SECONDS), Waits(READING_SECONDS)
-        self._left: deque[Connection] = deque()  # with something unsent that the leader does not know of
+        # With something unsent that the leader does not know of.
+        self._left: deque[Connection] = deque()
         self._usual = Usual()
         self._closed, self._serving = False, 0
         self._expecting = False  # whether requests were answered just now
@@ -95,7 +103,8 @@ class LaneDoor:
         self._long = LongCalls()  # that wait for a thread other than the leader
         self._working, self._sharing = 0, threading.Lock()  # threads that carry out such calls
         self._threads = [
-            threading.Thread(target=self._serve, name=f"milvine-lane-{n}", daemon=True) for n in range(_WORKERS + 1)
+            threading.Thread(target=self._serve, name=f"milvine-lane-{n}", daemon=True)
+            for n in range(_WORKERS + 1)
         ]
 
     def start(self) -> None:
@@ -135,7 +144,9 @@ class LaneDoor:
                 self._close()
 
     def _recover(self) -> Sequence[Request]:
-        """After an error that nobody foresaw: whoever waits for an answer hears that none comes, and asks elsewhere."""
+        """After an error that nobody foresaw: whoever waits for an answer hears that none comes,
+        and asks elsewhere.
+        """
         _unforeseen()
         for connection in self._open:
             connection.give_up()
@@ -150,7 +161,9 @@ class LaneDoor:
             each.close()
 
     def _until_long(self) -> Sequence[Request]:
-        """Leads: answers what is short, and returns with what is not when another thread can take the lead."""
+        """Leads: answers what is short, and returns with what is not when another thread can take
+        the lead.
+        """
         while not self._closed:
             if self._long and (calls := self._begin_long()):
                 return calls
@@ -162,14 +175,18 @@ class LaneDoor:
         return ()
 
     def _sort(self, arrived: Sequence[Request]) -> None:
-        """Lets long calls wait for a thread, and short ones that are many, too, unless they would really wait."""
+        """Lets long calls wait for a thread, and short ones that are many, too, unless they would
+        really wait.
+        """
         short: list[Request] = []
         alike: dict[object, list[Request]] = {}
         for request in arrived:
             if self._usual.seconds(request) <= LONG_SECONDS:
                 short.append(request)
             else:
-                alike.setdefault(request.kind if request.rpc == _SEARCH else request, []).append(request)
+                alike.setdefault(request.kind if request.rpc == _SEARCH else request, []).append(
+                    request
+                )
         many = self._usual.of_all(short)
         with self._sharing:
             for group in alike.values():
@@ -181,7 +198,9 @@ class LaneDoor:
             self._answer(short)
 
     def _begin_long(self) -> Sequence[Request]:
-        """For the leader: calls to carry out without the lead; none while every other thread does so."""
+        """For the leader: calls to carry out without the lead; none while every other thread does
+        so.
+        """
         with self._sharing:
             if self._working >= _WORKERS or not self._long:
                 return ()
@@ -214,9 +233,11 @@ class LaneDoor:
         return arrived
 
     def _awake(self) -> list[tuple[selectors.SelectorKey, int]]:
-        """What happens in the moment after an answer, for which the thread stays awake while nobody else is at work.
+        """What happens in the moment after an answer, for which the thread stays awake while nobody
+        else is at work.
 
-        A caller's next request mostly comes then, and to sleep and be woken takes longer, most so on virtual machines.
+        A caller's next request mostly comes then, and to sleep and be woken takes longer, most so
+        on virtual machines.
         """
         if self._expecting and not self._working:
             until = time.perf_counter() + _AWAKE_SECONDS
@@ -227,7 +248,9 @@ class LaneDoor:
         return []
 
     def _patience(self) -> float | None:
-        """Sends away who does not greet or read. Seconds until that is to be done again; None: nobody is waited for."""
+        """Sends away who does not greet or read. Seconds until that is to be done again; None:
+        nobody is waited for.
+        """
         listeners = self._listeners
         if not self._strangers and not self._slow and listeners.deaf_until == math.inf:
             return None
@@ -285,16 +308,21 @@ class LaneDoor:
                 self._listen_to(connection)
 
     def _listen_to(self, connection: Connection) -> None:
-        """Wait for what it sends, and for its taking what is unsent: it has taken some, or has yet to begin."""
+        """Wait for what it sends, and for its taking what is unsent: it has taken some, or has yet
+        to begin.
+        """
         if connection.unsent:
-            self._waiting.modify(connection.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, connection)
+            self._waiting.modify(
+                connection.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, connection
+            )
             self._slow.begin(connection)
         else:
             self._waiting.modify(connection.socket, selectors.EVENT_READ, connection)
             self._slow.end(connection)
 
     def _hang_up(self, connection: Connection) -> None:
-        if connection in self._open:  # some systems tell of reading and of writing one after the other
+        # Some systems tell of reading and of writing one after the other.
+        if connection in self._open:
             self._open.discard(connection)
             self._strangers.end(connection)
             self._slow.end(connection)
@@ -327,9 +355,14 @@ class LaneDoor:
 
     def _answer_together(self, searches: Sequence[Request]) -> None:
         assert self._together is not None
-        began, admitted = time.perf_counter(), [request for request in searches if self._admitted(request)]
+        began, admitted = (
+            time.perf_counter(),
+            [request for request in searches if self._admitted(request)],
+        )
         try:
-            replies: Sequence[bytes | Refused] = self._together([request.message for request in admitted])
+            replies: Sequence[bytes | Refused] = self._together(
+                [request.message for request in admitted]
+            )
         except Exception:
             replies = [_unforeseen()] * len(admitted)
         for request, reply in zip(admitted, replies, strict=True):

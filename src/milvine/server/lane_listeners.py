@@ -1,7 +1,9 @@
-"""Where lanes begin: a TCP port and, for callers of this machine, a Unix socket, which costs both ends less.
+"""Where lanes begin: a TCP port and, for callers of this machine, a Unix socket, which costs both
+ends less.
 
-The Unix socket has an abstract name (Linux alone has them): there is no file that could be left over, and it is
-reached from the same network namespace as a loopback address, so by whoever reaches the port.
+The Unix socket has an abstract name (Linux alone has them): there is no file that could be left
+over, and it is reached from the same network namespace as a loopback address, so by whoever reaches
+the port.
 """
 
 from __future__ import annotations
@@ -25,18 +27,22 @@ _WAITING_LOCALLY_MAX = 1024  # further ones are refused at once, where those at 
 
 
 class Listeners:
-    """Sockets that take connections, watched by a selector. While the process is out of files, nobody is let in.
+    """Sockets that take connections, watched by a selector. While the process is out of files,
+    nobody is let in.
 
     Attributes:
         port: the TCP port.
         unix: name of the Unix socket, as `wire/lanes.py` has it; empty where there is none.
-        deaf_until: when to `listen_again`, on the monotonic clock; infinite while every socket is watched.
+        deaf_until: when to `listen_again`, on the monotonic clock; infinite while every socket is
+            watched.
 
     Raises:
         DoorFailed: the address is taken or not ours.
     """
 
-    def __init__(self, address: str, port: int, local: bool, waiting: selectors.BaseSelector) -> None:
+    def __init__(
+        self, address: str, port: int, local: bool, waiting: selectors.BaseSelector
+    ) -> None:
         by_tcp = listen(address, port, _WAITING_MAX)
         by_tcp.setblocking(False)
         self.port: int = by_tcp.getsockname()[1]
@@ -50,7 +56,9 @@ class Listeners:
         return descriptor in self._sockets
 
     def accept(self, descriptor: int) -> tuple[socket.socket, str] | None:
-        """A connection that waits at one of the sockets, and its caller's address; None if there is none after all."""
+        """A connection that waits at one of the sockets, and its caller's address; None if there is
+        none after all.
+        """
         listener = self._sockets[descriptor]
         try:
             accepted, caller = listener.accept()
@@ -84,7 +92,9 @@ class Listeners:
 
 
 def listen_locally() -> tuple[str, socket.socket | None]:
-    """A new name, and the Unix socket that takes connections there; nothing where the system has no such names."""
+    """A new name, and the Unix socket that takes connections there; nothing where the system has no
+    such names.
+    """
     if sys.platform == "linux":
         name = secrets.token_hex(lanes.UNIX_BYTES)
         try:

@@ -40,7 +40,9 @@ class Usual:
 
 
 class Waits(OrderedDict[Connection, float]):
-    """Connections that have so many seconds for something, and until when on the monotonic clock."""
+    """Connections that have so many seconds for something, and until when on the monotonic
+    clock.
+    """
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
@@ -62,11 +64,14 @@ class Waits(OrderedDict[Connection, float]):
 
     def over(self, now: float) -> list[Connection]:
         """Whose time is over."""
-        return [connection for connection, until in takewhile(lambda each: each[1] <= now, self.items())]
+        return [
+            connection for connection, until in takewhile(lambda each: each[1] <= now, self.items())
+        ]
 
 
 class LongCalls:
-    """Calls that wait for a thread: the shortest are taken first, and whoever has waited too long before all others.
+    """Calls that wait for a thread: the shortest are taken first, and whoever has waited too long
+    before all others.
 
     Searches that are alike wait together and are taken together. Not thread-safe.
     """
@@ -78,7 +83,9 @@ class LongCalls:
         return len(self._groups)
 
     def add(self, requests: list[Request], seconds: float, alike: bool = False) -> None:
-        """Requests for one thread, which are likely to take so many seconds; `alike`: searches of one kind."""
+        """Requests for one thread, which are likely to take so many seconds; `alike`: searches of
+        one kind.
+        """
         for group in self._groups if alike else ():
             if group.alike and group.requests[0].kind == requests[0].kind:
                 group.requests += requests

@@ -20,7 +20,9 @@ def listen(address: str, port: int, waiting_max: int) -> socket.socket:
         DoorFailed: the address is taken or not ours.
     """
     host = address.strip("[]")
-    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    made = socket.socket(
+        socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP
+    )
     try:
         if sys.platform != "win32":  # where it would let two servers have one port
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,7 +1,7 @@
 """Memory: what is there, what this process holds, and what goes back to the system.
 
-glibc keeps what was freed for later, in one arena per thread; a server shall not. Elsewhere `bound_free_memory` and
-`trim_after_flush` do nothing.
+glibc keeps what was freed for later, in one arena per thread; a server shall not. Elsewhere
+`bound_free_memory` and `trim_after_flush` do nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from milvine.memory import memory_limit
 _FREEING = (Flushed, Merged, IndexBuilt)
 LEAVES_MEMORY = (*_FREEING, Answered, Searched)
 """Events that `trim_after_flush` listens to."""
-_LARGE_BYTES = 8 * MIB  # of a request or its hits: from here on what it leaves behind is worth a look
+# Of a request or its hits: from here on what it leaves behind is worth a look.
+_LARGE_BYTES = 8 * MIB
 _HIT_BYTES = 24  # of a search: the hit in an array and in the reply
 _LATER_SECONDS = 2.0
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
@@ -32,13 +33,16 @@ _MAPPED_SHARE, _MAPPED_MAX = 256, 32 * MIB
 def memory_used() -> int:
     """Resident bytes of this process; 0 where the system does not say."""
     try:
-        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf(
+            "SC_PAGE_SIZE"
+        )
     except (AttributeError, OSError):
         return 0
 
 
 def can_promise(size: int) -> bool:
-    """Whether this process may reserve `size` bytes that it does not use, as an allocator does for what is announced.
+    """Whether this process may reserve `size` bytes that it does not use, as an allocator does for
+    what is announced.
 
     Not where the system counts reserved memory as used, nor under a limit of address space.
     """
@@ -72,8 +76,10 @@ def bound_free_memory() -> None:
 def tuning(limit: int) -> dict[int, int]:
     """Parameters of glibc's allocator for a process that may take `limit` bytes; 0: no limit."""
     return {
-        _M_MMAP_THRESHOLD: _part(limit, _MAPPED_SHARE, _MAPPED_MAX),  # larger blocks are gone when freed
-        _M_TRIM_THRESHOLD: _part(limit, _KEPT_SHARE, _KEPT_MAX),  # free memory that an arena may keep at its end
+        # Larger blocks are gone when freed.
+        _M_MMAP_THRESHOLD: _part(limit, _MAPPED_SHARE, _MAPPED_MAX),
+        # Free memory that an arena may keep at its end.
+        _M_TRIM_THRESHOLD: _part(limit, _KEPT_SHARE, _KEPT_MAX),
         _M_ARENA_MAX: 1,
     }
 
@@ -83,9 +89,11 @@ def _part(limit: int, share: int, most: int) -> int:
 
 
 def trim_after_flush() -> Listener:
-    """A listener that returns freed memory to the system: after flushes, merges and builds, and soon after large calls.
+    """A listener that returns freed memory to the system: after flushes, merges and builds, and
+    soon after large calls.
 
-    A call is told of while its bytes are still held, and one large call seldom comes alone: hence soon, not at once.
+    A call is told of while its bytes are still held, and one large call seldom comes alone: hence
+    soon, not at once.
     """
     trim = _glibc("malloc_trim")
     if trim is None:
@@ -108,7 +116,9 @@ def trim_after_flush() -> Listener:
 
 
 class _Later:
-    """Runs `work` on a thread `seconds` after it was asked for, once for all who asked meanwhile."""
+    """Runs `work` on a thread `seconds` after it was asked for, once for all who asked
+    meanwhile.
+    """
 
     def __init__(self, work: Callable[[], object], seconds: float) -> None:
         self._work, self._seconds = work, seconds

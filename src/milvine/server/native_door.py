@@ -1,12 +1,14 @@
-"""The door made of pygrpc-native: HTTP/2 in Rust, outside the interpreter lock, where its wheels exist.
+"""The door made of pygrpc-native: HTTP/2 in Rust, outside the interpreter lock, where its wheels
+exist.
 
-Serving threads take calls from the front one after the other and answer those that only read on the spot, which spares
-the hand-over to a pool. Calls that wait (for a build, for the disk) or carry much go to the pool, so that they never
-stand in the way of short ones.
+Serving threads take calls from the front one after the other and answer those that only read on the
+spot, which spares the hand-over to a pool. Calls that wait (for a build, for the disk) or carry
+much go to the pool, so that they never stand in the way of short ones.
 
-The front reserves as much memory as a message announces, up to 4 GiB, and ends the process where it may not; it unpacks
-what is packed, however much that is; and it holds what arrived until a thread takes it. So this door is for clients
-that are trusted with memory, and `network.door: auto` takes the other one where such a reservation fails.
+The front reserves as much memory as a message announces, up to 4 GiB, and ends the process where it
+may not; it unpacks what is packed, however much that is; and it holds what arrived until a thread
+takes it. So this door is for clients that are trusted with memory, and `network.door: auto` takes
+the other one where such a reservation fails.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ from milvine.server.tracing import Observe
 from milvine.wire.health import CHECK
 from milvine.wire.schema import method_path
 
-_SERVING_THREADS = max(2, min(4, os.cpu_count() or 1))  # more of them only contend for the interpreter lock
+# More of them only contend for the interpreter lock.
+_SERVING_THREADS = max(2, min(4, os.cpu_count() or 1))
 _SHORT = frozenset(
     {
         "Search",
@@ -60,7 +63,8 @@ _SHORT = frozenset(
     }
 )
 _LARGE_BYTES = 64 << 10
-_CALLS_AT_ONCE = 8  # that one serving thread takes when as many wait: searches among them may share a pass
+# That one serving thread takes when as many wait: searches among them may share a pass.
+_CALLS_AT_ONCE = 8
 _Search = tuple[int, bytes, Any]  # call id, request, details
 _LAST_BYTES_SECONDS = 0.1  # for replies handed to the front to leave it
 
@@ -95,7 +99,10 @@ class NativeDoor:
         methods = [(method_path(rpc), rpc in self._streams) for rpc in self._rpcs]
         try:
             self._front = NativeGrpcFront(
-                target(address, port), methods, call_details=True, max_concurrent_streams=security.streams_max
+                target(address, port),
+                methods,
+                call_details=True,
+                max_concurrent_streams=security.streams_max,
             )
         except OSError:
             raise DoorFailed.busy(target(address, port)) from None
@@ -110,7 +117,8 @@ class NativeDoor:
         self._stopped = False
         self.own_place = own_place(address, self.port)
         self._threads = [
-            threading.Thread(target=self._serve, name=f"milvine-door-{n}", daemon=True) for n in range(_SERVING_THREADS)
+            threading.Thread(target=self._serve, name=f"milvine-door-{n}", daemon=True)
+            for n in range(_SERVING_THREADS)
         ]
 
     def start(self) -> None:
@@ -140,12 +148,16 @@ class NativeDoor:
         while serving:
             try:
                 serving = self._serve_next()
-            except Exception:  # of some calls, whose callers were told: this thread is for all the others, too
+            except (
+                Exception
+            ):  # of some calls, whose callers were told: this thread is for all the others, too
                 tell_of_error()
                 serving = not self._stopped
 
     def _serve_next(self) -> bool:
-        """Waits for a call and sees to it. A function of its own, so that no request is held while waiting."""
+        """Waits for a call and sees to it. A function of its own, so that no request is held while
+        waiting.
+        """
         events = self._front.recv_batch_details(_CALLS_AT_ONCE if self._together else 1)
         searches: list[_Search] = []
         try:
@@ -166,7 +178,9 @@ class NativeDoor:
         elif searches:
             self._answer_together(searches)
 
-    def _take_one(self, call_id: int, rpc: str, request: bytes, details: Any, searches: list[_Search]) -> None:
+    def _take_one(
+        self, call_id: int, rpc: str, request: bytes, details: Any, searches: list[_Search]
+    ) -> None:
         """As `_take`; an error is of this call alone: others came with it, and
         this thread is for all."""
         try:
@@ -174,7 +188,9 @@ class NativeDoor:
         except Exception:  # its caller was told
             tell_of_error()
 
-    def _take(self, call_id: int, rpc: str, request: bytes, details: Any, searches: list[_Search]) -> None:
+    def _take(
+        self, call_id: int, rpc: str, request: bytes, details: Any, searches: list[_Search]
+    ) -> None:
         """Sees to a call, or puts it to the `searches` that came with it."""
         if not self._calls.enter():
             self._front.fail(call_id, GrpcStatus.UNAVAILABLE, "The server is shutting down")
@@ -257,12 +273,17 @@ class NativeDoor:
         def send(message: bytes | None) -> None:
             if message is None:
                 self._front.stream_end(call_id)
-            elif self._front.stream_try_send(call_id, message) != STREAM_SENT:  # gone, or too slow to be told
-                self._front.fail(call_id, GrpcStatus.RESOURCE_EXHAUSTED, "The messages are not read")
+            elif (
+                self._front.stream_try_send(call_id, message) != STREAM_SENT
+            ):  # gone, or too slow to be told
+                self._front.fail(
+                    call_id, GrpcStatus.RESOURCE_EXHAUSTED, "The messages are not read"
+                )
 
         try:
             self._open[call_id] = self._streams[rpc](request, send)
-            if not self._front.stream_open(call_id):  # its end may have been told before this was noted
+            # Its end may have been told before this was noted.
+            if not self._front.stream_open(call_id):
                 self._open.pop(call_id, _nothing)()
         except Refused as refused:
             self._front.fail(call_id, refused.status, str(refused))

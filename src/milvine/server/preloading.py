@@ -9,7 +9,9 @@ from milvine.errors import MilvineError, OperatorError
 
 
 class PreloadFailed(OperatorError):
-    """The server does not start: a collection that it was to load does not exist, is damaged or does not fit."""
+    """The server does not start: a collection that it was to load does not exist, is damaged or
+    does not fit.
+    """
 
 
 def preload_collections(database: Database, names: Sequence[str]) -> None:
@@ -22,4 +24,6 @@ def preload_collections(database: Database, names: Sequence[str]) -> None:
         try:
             database.preload(name, whole=True)
         except MilvineError as error:
-            raise PreloadFailed(f"Cannot load collection {name} (cache.preload_collection): {error}") from error
+            raise PreloadFailed(
+                f"Cannot load collection {name} (cache.preload_collection): {error}"
+            ) from error

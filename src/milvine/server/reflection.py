@@ -1,4 +1,5 @@
-"""Server reflection: what `grpcurl` and its like ask before they call. Needs grpcio-reflection, of the extra `server`.
+"""Server reflection: what `grpcurl` and its like ask before they call. Needs grpcio-reflection, of
+the extra `server`.
 
 Serves `grpc.reflection.v1` as well as `v1alpha`: they differ in name only.
 """
@@ -20,7 +21,8 @@ from milvine.wire import health, schema
 VERSIONS = ("grpc.reflection.v1", "grpc.reflection.v1alpha")
 _SERVICE = "ServerReflection"
 _STREAMS_MAX = 8
-"""Every stream holds one of the threads that serve calls for as long as the client keeps it open."""
+"""Every stream holds one of the threads that serve calls for as long as the client keeps it open.
+"""
 
 
 def installed() -> bool:
@@ -28,7 +30,9 @@ def installed() -> bool:
 
 
 class Reflection:
-    """`handlers` are for a grpcio server. Subscribe `listen` to the events: the end of the server ends every stream."""
+    """`handlers` are for a grpcio server. Subscribe `listen` to the events: the end of the server
+    ends every stream.
+    """
 
     def __init__(self) -> None:
         module = import_module("grpc_reflection.v1alpha.reflection")
@@ -46,7 +50,9 @@ class Reflection:
             response_serializer=messages.ServerReflectionResponse.SerializeToString,
         )
         self.handlers: tuple[Any, ...] = tuple(
-            grpc.method_handlers_generic_handler(f"{package}.{_SERVICE}", {"ServerReflectionInfo": method})
+            grpc.method_handlers_generic_handler(
+                f"{package}.{_SERVICE}", {"ServerReflectionInfo": method}
+            )
             for package in VERSIONS
         )
 
@@ -63,7 +69,10 @@ class Reflection:
             if not full:
                 self._open.add(context)
         if full:
-            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{_STREAMS_MAX} reflection streams are open already")
+            context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{_STREAMS_MAX} reflection streams are open already",
+            )
         try:
             yield from self._servicer.ServerReflectionInfo(requests, context)
         finally:

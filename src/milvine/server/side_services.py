@@ -1,4 +1,6 @@
-"""What a gRPC port serves beside the operations of the database: health, and reflection where it is installed."""
+"""What a gRPC port serves beside the operations of the database: health, and reflection where it is
+installed.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from milvine.wire.health import CHECK, WATCH
 
 
 class SideServices:
-    """Made once for a server; `events` tell it of the end. With `tracing`, doors tell it whose call comes next.
+    """Made once for a server; `events` tell it of the end. With `tracing`, doors tell it whose call
+    comes next.
 
     Attributes:
         rpcs: paths of calls with one answer, served by `call`.

@@ -1,7 +1,9 @@
-"""Spans of OpenTelemetry from events: a call from the wire to the kernels, made when its answer is told.
+"""Spans of OpenTelemetry from events: a call from the wire to the kernels, made when its answer is
+told.
 
-The events of one call come on one thread, the one that serves it, Answered last; only group commits come from the
-writer thread. Spans get their times from the events, so nothing is measured twice and nothing on the way knows of them.
+The events of one call come on one thread, the one that serves it, Answered last; only group commits
+come from the writer thread. Spans get their times from the events, so nothing is measured twice and
+nothing on the way knows of them.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ _propagator = TraceContextTextMapPropagator()
 
 
 def open_spans(endpoint: str) -> Spans:
-    """Spans that are sent to `endpoint` by OTLP over HTTP: a collector's base address, or the full path."""
+    """Spans that are sent to `endpoint` by OTLP over HTTP: a collector's base address, or the full
+    path.
+    """
     url = endpoint if urlsplit(endpoint).path.strip("/") else endpoint.rstrip("/") + _PATH
     return Spans(BatchSpanProcessor(OTLPSpanExporter(endpoint=url, timeout=_SEND_SECONDS)))
 
@@ -47,12 +51,15 @@ class Spans:
     """A `Tracing` whose spans go to `processor`."""
 
     def __init__(self, processor: SpanProcessor) -> None:
-        resource = Resource.create({"service.name": "milvine", "service.version": milvine.__version__})
+        resource = Resource.create(
+            {"service.name": "milvine", "service.version": milvine.__version__}
+        )
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("milvine")
         self._thread = threading.local()
-        self._groups: deque[tuple[int, GroupCommitted]] = deque(maxlen=_GROUPS_MAX)  # with when each ended
+        # With when each ended.
+        self._groups: deque[tuple[int, GroupCommitted]] = deque(maxlen=_GROUPS_MAX)
 
     def observe(self, metadata: Iterable[tuple[str, Any]]) -> None:
         _caller.set({key: value for key, value in metadata if key in ("traceparent", "tracestate")})
@@ -83,14 +90,20 @@ class Spans:
             context=_propagator.extract(_caller.get() or {}),
             kind=SpanKind.SERVER,
             start_time=began,
-            attributes={"rpc.method": event.rpc, "milvine.code": event.code, "milvine.request_bytes": event.size},
+            attributes={
+                "rpc.method": event.rpc,
+                "milvine.code": event.code,
+                "milvine.request_bytes": event.size,
+            },
         )
         if span.is_recording():
             if event.code:
                 span.set_status(Status(StatusCode.ERROR))
             for when, part in parts:
                 span.set_attribute("milvine.collection", part.collection)
-                self._search(span, part, when) if isinstance(part, Searched) else self._insert(span, part, when)
+                self._search(span, part, when) if isinstance(part, Searched) else self._insert(
+                    span, part, when
+                )
         parts.clear()
         span.end(end_time=ended)
 
@@ -106,14 +119,18 @@ class Spans:
         scans = self._child(search, "scan", planned, {})
         for scan in steps.scans[:SCANS_MAX]:
             first = began + _ns(scan.began)
-            self._child(scans, f"scan {scan.kind}", first, _facts(scan)).end(end_time=first + _ns(scan.seconds))
+            self._child(scans, f"scan {scan.kind}", first, _facts(scan)).end(
+                end_time=first + _ns(scan.seconds)
+            )
         scans.end(end_time=scanned)
         self._child(search, "reduce", scanned, {}).end(end_time=scanned + _ns(steps.reduce_seconds))
         search.end(end_time=ended)
 
     def _insert(self, call: Span, event: Inserted, ended: int) -> None:
         began = ended - _ns(event.seconds)
-        insert = self._child(call, "insert", began, {"milvine.rows": event.rows, "milvine.bytes": event.size})
+        insert = self._child(
+            call, "insert", began, {"milvine.rows": event.rows, "milvine.bytes": event.size}
+        )
         group = self._group(began, ended)
         if group is not None:
             when, commit = group
@@ -124,13 +141,17 @@ class Spans:
         insert.end(end_time=ended)
 
     def _group(self, began: int, ended: int) -> tuple[int, GroupCommitted] | None:
-        """The last group commit that ended while an insert waited, which is as a rule the one with its rows."""
+        """The last group commit that ended while an insert waited, which is as a rule the one with
+        its rows.
+        """
         waited = [group for group in self._groups.copy() if began <= group[0] <= ended]
         return waited[-1] if waited else None
 
     def _child(self, parent: Span, name: str, began: int, attributes: Mapping[str, Any]) -> Span:
         context = trace.set_span_in_context(parent)
-        return self._tracer.start_span(name, context=context, start_time=began, attributes=dict(attributes))
+        return self._tracer.start_span(
+            name, context=context, start_time=began, attributes=dict(attributes)
+        )
 
 
 def _facts(scan: ScanStep) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Traces of calls, by OpenTelemetry: whether there are any. `spans.py` makes the spans, imported when asked for."""
+"""Traces of calls, by OpenTelemetry: whether there are any. `spans.py` makes the spans, imported
+when asked for.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from milvine.events import Event, Events
 from milvine.redaction import without_secrets
 
 Observe = Callable[[Iterable[tuple[str, Any]]], None]
-"""Takes the metadata or headers of a call, on the thread or in the context that serves it, before it is served."""
+"""Takes the metadata or headers of a call, on the thread or in the context that serves it, before
+it is served.
+"""
 
 
 class TracingFailed(OperatorError):
@@ -33,7 +37,8 @@ class Tracing(Protocol):
 
 
 def open_tracing(settings: Settings, events: Events) -> Tracing | None:
-    """Traces as the settings ask for, subscribed to the events; None without `tracing_config.otlp_endpoint`.
+    """Traces as the settings ask for, subscribed to the events; None without
+    `tracing_config.otlp_endpoint`.
 
     Raises:
         TracingFailed: they are asked for and OpenTelemetry is not installed.
@@ -42,8 +47,8 @@ def open_tracing(settings: Settings, events: Events) -> Tracing | None:
         return None
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
         raise TracingFailed(
-            f"tracing_config.otlp_endpoint is {without_secrets(settings.trace_endpoint)}, but traces need "
-            "OpenTelemetry: pip install 'milvine[otel]'"
+            f"tracing_config.otlp_endpoint is {without_secrets(settings.trace_endpoint)}, but"
+            " traces need OpenTelemetry: pip install 'milvine[otel]'"
         )
     tracing: Tracing = import_module("milvine.server.spans").open_spans(settings.trace_endpoint)
     events.subscribe(tracing.listen)
@@ -58,5 +63,8 @@ class TracedApp:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            self._observe((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
+            self._observe(
+                (name.decode("latin-1"), value.decode("latin-1"))
+                for name, value in scope["headers"]
+            )
         await self._app(scope, receive, send)

@@ -1,7 +1,9 @@
-"""What a request must satisfy before the engine sees it, in the words and the order of the specification (3.0 to 3.20).
+"""What a request must satisfy before the engine sees it, in the words and the order of the
+specification (3.0 to 3.20).
 
-Existence, duplicates, id mode and matching of tags are the engine's to check: it alone can do so without a race. What
-fits a definition it checks once more where that is another one by the time it begins (`search/check.py`, for one).
+Existence, duplicates, id mode and matching of tags are the engine's to check: it alone can do so
+without a race. What fits a definition it checks once more where that is another one by the time it
+begins (`search/check.py`, for one).
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ def sized_vectors(rows: Rows, collection: Collection) -> Vectors:
 
     Raises:
         IllegalRowRecord: the rows have different lengths and no whole number on average.
-        IllegalDimension: they have different lengths, or another one than the collection, or are of another kind.
+        IllegalDimension: they have different lengths, or another one than the collection, or are of
+            another kind.
     """
     if rows.elements % rows.count:
         raise IllegalRowRecord(WRONG_SIZE)
@@ -55,7 +58,9 @@ def sized_vectors(rows: Rows, collection: Collection) -> Vectors:
 def check_insert_bytes(vectors: Vectors) -> None:
     """Raises IllegalRowRecord over 256 MB of vectors; exactly 256 MB pass."""
     if vectors.nbytes > INSERT_BYTES_MAX:
-        raise IllegalRowRecord(f"The amount of data inserted each time cannot exceed {INSERT_BYTES_MAX // MIB} MB")
+        raise IllegalRowRecord(
+            f"The amount of data inserted each time cannot exceed {INSERT_BYTES_MAX // MIB} MB"
+        )
 
 
 def check_get_ids(ids: int) -> None:

@@ -1,1 +1,3 @@
-"""How much memory and disk a collection will take: pure arithmetic over the formats of this release, no file opened."""
+"""How much memory and disk a collection will take: pure arithmetic over the formats of this
+release, no file opened.
+"""

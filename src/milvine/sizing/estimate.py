@@ -11,15 +11,18 @@ from milvine.sizing.shape import Load, Segment, check
 from milvine.types import IndexType
 
 PROCESS_BYTES = 120 << 20
-"""A server with numpy, faiss, gRPC and REST before it holds a row: measured, see docs/operations/sizing.md."""
+"""A server with numpy, faiss, gRPC and REST before it holds a row: measured, see
+docs/operations/sizing.md.
+"""
 _ROW_OVERHEAD = 24
 """Id, partition and LSN of an unflushed row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """`mapped_searched` is part of `mapped`: pages of files that every search may read. The rest is read for hits
-    (ids, vectors) or not at all. `anonymous` is allocated: open indexes and, per searching thread, their notes."""
+    """`mapped_searched` is part of `mapped`: pages of files that every search may read. The rest is
+    read for hits (ids, vectors) or not at all. `anonymous` is allocated: open indexes and, per
+    searching thread, their notes."""
 
     mapped: int
     mapped_searched: int
@@ -44,8 +47,9 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """`rows` and `indexes` stay. `transient` comes on top while a merge, an index build or a compaction runs, and for
-    `storage.file_cleanup_timeout` after it; `log` while rows are being inserted."""
+    """`rows` and `indexes` stay. `transient` comes on top while a merge, an index build or a
+    compaction runs, and for `storage.file_cleanup_timeout` after it; `log` while rows are being
+    inserted."""
 
     rows: int
     indexes: int
@@ -63,7 +67,9 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Bytes. `build_anonymous` is what the builder of the largest segment allocates; `build_mapped` are its rows."""
+    """Bytes. `build_anonymous` is what the builder of the largest segment allocates; `build_mapped`
+    are its rows.
+    """
 
     load: Load
     segments: int
@@ -101,13 +107,17 @@ def _memory(load: Load, segments: tuple[Segment, ...], settings: Settings) -> Me
     indexed = [s.rows for s in segments if s.indexed]
     raw = sum(s.rows for s in segments if not s.indexed)
     images = sum(files.index_image(load, rows) for rows in indexed)
-    searched = raw * load.row_bytes + sum(memory.mapped_when_searched(load, rows) for rows in indexed)
+    searched = raw * load.row_bytes + sum(
+        memory.mapped_when_searched(load, rows) for rows in indexed
+    )
     return Memory(
         mapped=load.vectors * (load.row_bytes + 8) + images,
         mapped_searched=searched,
         indexes=sum(memory.open_bytes(load, rows) for rows in indexed),
         searching=load.search_threads * memory.search_bytes(load, max(indexed, default=0)),
-        unflushed=min(load.vectors * (load.row_bytes + _ROW_OVERHEAD), settings.auto_flush_tail_bytes),
+        unflushed=min(
+            load.vectors * (load.row_bytes + _ROW_OVERHEAD), settings.auto_flush_tail_bytes
+        ),
     )
 
 
@@ -118,7 +128,9 @@ def _disk(load: Load, segments: tuple[Segment, ...], settings: Settings) -> Disk
 
 
 def _transient(load: Load, segments: tuple[Segment, ...], stable: int) -> int:
-    """A merge packs segments until they reach the target, so its result has up to twice as many rows."""
+    """A merge packs segments until they reach the target, so its result has up to twice as many
+    rows.
+    """
     largest = max(segments, key=lambda s: s.rows)
     merged = files.rows_file(load, 2 * largest.rows)
     if load.index_type is not IndexType.FLAT:
@@ -127,8 +139,8 @@ def _transient(load: Load, segments: tuple[Segment, ...], stable: int) -> int:
 
 
 def _log(load: Load, settings: Settings) -> int:
-    """All of it at most; in the long run a file that still holds unflushed rows, those behind it, and what is inserted
-    while they are flushed."""
+    """All of it at most; in the long run a file that still holds unflushed rows, those behind it,
+    and what is inserted while they are flushed."""
     if not settings.wal_enable:
         return 0
     held = settings.wal_file_bytes + 2 * settings.auto_flush_tail_bytes

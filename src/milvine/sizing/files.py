@@ -1,4 +1,6 @@
-"""Sizes of files, from the formats of `segment.layout`, `index.image`, `wal.record` and the libraries' own images."""
+"""Sizes of files, from the formats of `segment.layout`, `index.image`, `wal.record` and the
+libraries' own images.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +100,9 @@ def pq_bits(load: Load, rows: int) -> int:
 
 
 def graph_links(load: Load, rows: int) -> int:
-    """Link slots of an HNSW or RNSG graph: the lowest level, and what random heights are expected to add."""
+    """Link slots of an HNSW or RNSG graph: the lowest level, and what random heights are expected
+    to add.
+    """
     if load.index_type in (IndexType.HNSW, IndexType.HNSW_SQ8):
         m = integer(load.params, "M")
         return rows * 2 * m + round(rows * m / (m - 1))
@@ -118,7 +122,8 @@ def annoy_node(dimension: int) -> int:
 
 def _graph(load: Load, rows: int) -> int:
     codes = (rows + 8) * wide(load.dimension) if load.index_type is IndexType.HNSW_SQ8 else 0
-    return _FAISS_HEADER_BYTES + 4 * graph_links(load, rows) + (4 + 8) * rows + codes  # links, level and offset
+    # Links, level and offset.
+    return _FAISS_HEADER_BYTES + 4 * graph_links(load, rows) + (4 + 8) * rows + codes
 
 
 def _ivf(load: Load, rows: int) -> int:
@@ -136,7 +141,9 @@ def _ivf(load: Load, rows: int) -> int:
 
 
 def _annoy(load: Load, rows: int) -> int:
-    """Items, and per tree leaves of up to K items with one split less than leaves; roots stand twice."""
+    """Items, and per tree leaves of up to K items with one split less than leaves; roots stand
+    twice.
+    """
     node, trees = annoy_node(load.dimension), integer(load.params, "n_trees")
     leaves = rows / ((load.dimension + 2) * ANNOY_FILL)
     return node * round(rows + trees * 2 * leaves)

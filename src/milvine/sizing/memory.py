@@ -1,6 +1,7 @@
 """Memory of open indexes, of searches and of builds, from what faiss and annoy allocate.
 
-Mapped bytes are pages of files: the system gives them up and reads them again. Anonymous bytes are allocated.
+Mapped bytes are pages of files: the system gives them up and reads them again. Anonymous bytes are
+allocated.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ def open_bytes(load: Load, rows: int) -> int:
 
 
 def _pq_tables(load: Load, rows: int) -> int:
-    """With the table, as for a process that has room for those of all segments (`index.precomputed`)."""
+    """With the table, as for a process that has room for those of all segments
+    (`index.precomputed`).
+    """
     centroids = 1 << pq_bits(load, rows)
     table = table_bytes(lists(load.params, rows), integer(load.params, "m"), centroids)
     if load.metric is MetricType.IP or table > TABLE_BYTES_MAX:
@@ -65,30 +68,36 @@ def mapped_when_searched(load: Load, rows: int) -> int:
         return vectors + image
     if load.index_type in FAST_SCANS:
         return 0  # copied when it was opened; only the vectors of candidates are read
-    return vectors if load.index_type is IndexType.ANNOY else image  # ANNOY's image is copied; its hits are scored
+    # ANNOY's image is copied; its hits are scored.
+    return vectors if load.index_type is IndexType.ANNOY else image
 
 
 def build_bytes(load: Load, rows: int, memory: int = 0) -> int:
     """Anonymous bytes of the builder at its peak, over those of an idle Python process with faiss.
 
-    The rows themselves are mapped and shared with the server. Some types make do with less where only `memory` bytes
-    may be used (0: any number): what comes back is more than that where they cannot.
+    The rows themselves are mapped and shared with the server. Some types make do with less where
+    only `memory` bytes may be used (0: any number): what comes back is more than that where they
+    cannot.
     """
     if load.metric.is_binary:
         return _binary_ivf(load, rows, memory)
     finite = 12 * rows  # norms and row numbers
     if load.index_type in (IndexType.HNSW, IndexType.HNSW_SQ8):
         row = load.row_bytes if load.index_type is IndexType.HNSW else wide(load.dimension)
-        return finite + rows * (row + 4 + 8 + 4 + 4) + 4 * graph_links(load, rows)  # + locks and order
+        # + locks and order.
+        return finite + rows * (row + 4 + 8 + 4 + 4) + 4 * graph_links(load, rows)
     if load.index_type is IndexType.RNSG:
         return finite + _nsg(load, rows)
     if load.index_type is IndexType.ANNOY:
-        return finite + round((_ANNOY_GROWTH + 2) * index_image(load, rows))  # forest, saved forest, its bytes
+        # Forest, saved forest, its bytes.
+        return finite + round((_ANNOY_GROWTH + 2) * index_image(load, rows))
     return _ROW_BYTES * rows + _ivf(load, rows, memory)
 
 
 def _ivf(load: Load, rows: int, memory: int) -> int:
-    """Centroids, and first the rows to learn from, then the lists: those of a portion, or all where they are packed."""
+    """Centroids, and first the rows to learn from, then the lists: those of a portion, or all where
+    they are packed.
+    """
     nlist, code = lists(load.params, rows), code_bytes(load, rows)
     learnt = _learnt(load, rows, memory)
     training = learnt * load.row_bytes if learnt < rows else 0
@@ -97,34 +106,53 @@ def _ivf(load: Load, rows: int, memory: int) -> int:
     stored = round(_GROWTH * rows * (code + 8))
     if load.index_type not in FAST_SCANS:
         portion = buffer_rows(code, rows, memory)
-        stored = min(rows, portion) * (code + ROW_BYTES) + min(2 * PIECE_BYTES, rows * load.row_bytes)
+        stored = min(rows, portion) * (code + ROW_BYTES) + min(
+            2 * PIECE_BYTES, rows * load.row_bytes
+        )
     return 2 * nlist * load.row_bytes + max(stored, training)
 
 
 def _learnt(load: Load, rows: int, memory: int) -> int:
     nlist, exact = lists(load.params, rows), load.index_type is IndexType.IVF_FLAT
-    most = max(_TRAINING_PER_CENTROID * nlist, 0 if exact else TRAINING_CODES, _learnt_for_codes(load, rows))
+    most = max(
+        _TRAINING_PER_CENTROID * nlist,
+        0 if exact else TRAINING_CODES,
+        _learnt_for_codes(load, rows),
+    )
     return min(rows, learnt_at_most(most, nlist, load.row_bytes, exact, memory))
 
 
 def _learnt_for_codes(load: Load, rows: int) -> int:
     if load.index_type is IndexType.IVF_FLAT:
         return 0
-    return _TRAINING_PER_CENTROID << pq_bits(load, rows) if load.index_type is IndexType.IVF_PQ else TRAINING_CODES
+    return (
+        _TRAINING_PER_CENTROID << pq_bits(load, rows)
+        if load.index_type is IndexType.IVF_PQ
+        else TRAINING_CODES
+    )
 
 
 def _nsg(load: Load, rows: int) -> int:
-    """k-NN graph with bridges, twice while it is joined, then beside rows and pruned graph; last the graph to keep."""
+    """k-NN graph with bridges, twice while it is joined, then beside rows and pruned graph; last
+    the graph to keep.
+    """
     samples = max(0, math.floor(math.log(rows / SAMPLE_MIN, SPARSER)))
     neighbours = 8 * rows * (integer(load.params, "knng") + BRIDGES * samples)
     degree, points = graph_degree(load), rows * load.row_bytes
     pruning = 2 * neighbours + points + rows * degree * (8 + 4)
-    keeping = neighbours + points + 4 * rows * degree + 4 * graph_links(load, rows) + 2 * 8 * rows * (degree + 1)
+    keeping = (
+        neighbours
+        + points
+        + 4 * rows * degree
+        + 4 * graph_links(load, rows)
+        + 2 * 8 * rows * (degree + 1)
+    )
     return max(pruning, keeping) + (points if load.metric is MetricType.IP else 0)
 
 
 def _binary_ivf(load: Load, rows: int, memory: int) -> int:
     nlist, width = lists(load.params, rows), load.dimension // 8
-    training = training_rows(rows, nlist, load.dimension, memory) * load.dimension * 4  # bits as floats
+    # Bits as floats.
+    training = training_rows(rows, nlist, load.dimension, memory) * load.dimension * 4
     portion = min(rows, buffer_rows(width, rows, memory)) * (2 * width + ROW_BYTES)
     return 4 * rows + max(training, portion)

@@ -1,4 +1,6 @@
-"""What the sizing tool of the Milvus 1.x era answered, for comparison (tools specification, (c))."""
+"""What the sizing tool of the Milvus 1.x era answered, for comparison (tools
+specification, (c)).
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,17 @@ def official(load: Load) -> Official | None:
     raw = load.vectors * load.row_bytes
     if load.index_type is IndexType.FLAT:
         return Official(raw, raw)
-    if load.index_type not in (IndexType.IVF_FLAT, IndexType.IVF_SQ8, IndexType.IVF_SQ8H, IndexType.IVF_PQ):
+    if load.index_type not in (
+        IndexType.IVF_FLAT,
+        IndexType.IVF_SQ8,
+        IndexType.IVF_SQ8H,
+        IndexType.IVF_PQ,
+    ):
         return None
-    d, per_segment = load.dimension, min(load.index_file_size_mb * MIB / load.row_bytes, load.vectors)
+    d, per_segment = (
+        load.dimension,
+        min(load.index_file_size_mb * MIB / load.row_bytes, load.vectors),
+    )
     segments = round(load.vectors / per_segment)
     lists = min(integer(load.params, "nlist"), per_segment / 40)
     if load.metric.is_binary:

@@ -30,8 +30,9 @@ _BINARY_TYPES = frozenset({IndexType.FLAT, IndexType.IVF_FLAT})
 class Load:
     """A collection to be sized: rows, and how they are stored, indexed and written.
 
-    `rows_per_insert`: the log and the segments know when rows came, once per insert. `ascending_ids`: ids that grow
-    with every row, as generated ones do, need no stored order. `search_threads`: searches that run at the same time.
+    `rows_per_insert`: the log and the segments know when rows came, once per insert.
+    `ascending_ids`: ids that grow with every row, as generated ones do, need no stored order.
+    `search_threads`: searches that run at the same time.
     """
 
     vectors: int
@@ -49,7 +50,9 @@ class Load:
         return self.metric.width(self.dimension) * self.metric.dtype.itemsize
 
     def segments(self) -> tuple[Segment, ...]:
-        """Those of `vectors` rows in one partition, once background merges have nothing left to do."""
+        """Those of `vectors` rows in one partition, once background merges have nothing
+        left to do.
+        """
         full = -(-self.index_file_size_mb * MIB // (self.row_bytes + 8))
         count, rest = divmod(self.vectors, full)
         sizes = [full] * count + [rest] * (rest > 0)
@@ -72,17 +75,26 @@ def check(load: Load) -> None:
         IllegalIndexType: the type does not serve the metric.
     """
     _within("vectors", load.vectors, 1, VECTORS_MAX)
-    _within("index_file_size", load.index_file_size_mb, INDEX_FILE_SIZE_MIN_MB, INDEX_FILE_SIZE_MAX_MB)
+    _within(
+        "index_file_size", load.index_file_size_mb, INDEX_FILE_SIZE_MIN_MB, INDEX_FILE_SIZE_MAX_MB
+    )
     _within("rows_per_insert", load.rows_per_insert, 1, VECTORS_MAX)
     _within("search_threads", load.search_threads, 1, 4096)
     if not DIMENSION_MIN <= load.dimension <= DIMENSION_MAX:
         raise IllegalDimension(
-            f"Invalid dimension: {load.dimension}. Valid range is [{DIMENSION_MIN}, {DIMENSION_MAX}]"
+            f"Invalid dimension: {load.dimension}. Valid range is [{DIMENSION_MIN},"
+            f" {DIMENSION_MAX}]"
         )
     if load.metric.is_binary and load.dimension % 8:
-        raise IllegalDimension(f"Invalid dimension: {load.dimension}. Binary vectors have a multiple of 8 dimensions")
-    if load.index_type not in BUILD_RANGES or (load.metric.is_binary and load.index_type not in _BINARY_TYPES):
-        raise IllegalIndexType(f"Index type {load.index_type.name} does not serve {load.metric.name} vectors")
+        raise IllegalDimension(
+            f"Invalid dimension: {load.dimension}. Binary vectors have a multiple of 8 dimensions"
+        )
+    if load.index_type not in BUILD_RANGES or (
+        load.metric.is_binary and load.index_type not in _BINARY_TYPES
+    ):
+        raise IllegalIndexType(
+            f"Index type {load.index_type.name} does not serve {load.metric.name} vectors"
+        )
     check_build_params(load.index_type, load.params, load.dimension)
 
 

@@ -1,8 +1,9 @@
-"""A folder held open: what is done in it is done in this very folder, wherever it was moved meanwhile, and never in
-another that has taken its place. In one that was removed nothing can be made any more.
+"""A folder held open: what is done in it is done in this very folder, wherever it was moved
+meanwhile, and never in another that has taken its place. In one that was removed nothing can be
+made any more.
 
-Where the system cannot work relative to an open folder (Windows, which lets nobody move one with open files in it) the
-path is used.
+Where the system cannot work relative to an open folder (Windows, which lets nobody move one with
+open files in it) the path is used.
 """
 
 from __future__ import annotations
@@ -18,9 +19,16 @@ from milvine.storage.forks import let_go_in_children
 Identity = tuple[int, int]
 """Device and number of a file or folder: the same under every name, and its own while
 somebody holds it open."""
-_RELATIVE = {os.open, os.stat, os.unlink, os.rename} <= os.supports_dir_fd and os.scandir in os.supports_fd
+_RELATIVE = {
+    os.open,
+    os.stat,
+    os.unlink,
+    os.rename,
+} <= os.supports_dir_fd and os.scandir in os.supports_fd
 _NONE = -1  # no descriptor, where one is wanted
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_NEW = (
+    os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+)
 
 
 def identity(path: str | os.PathLike[str] | int) -> Identity | None:

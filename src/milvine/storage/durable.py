@@ -47,7 +47,8 @@ def refusal(doing: str, error: OSError, file: str | None = None) -> StorageFaile
 
 
 def check_room(folder: Path, what: str, size: int = 0) -> None:
-    """Whether `size` more bytes leave enough room on the disk of `folder` for what must go on: deletes, drops, flushes.
+    """Whether `size` more bytes leave enough room on the disk of `folder` for what must go on:
+    deletes, drops, flushes.
 
     Raises:
         DiskFull: they do not; `what` names the folder in the text.
@@ -59,8 +60,8 @@ def check_room(folder: Path, what: str, size: int = 0) -> None:
         raise refusal(f"look at the disk of {what} {folder}", error) from error
     if free - size < min(ROOM_BYTES_MIN, total // _ROOM_SHARE):
         raise DiskFull(
-            f"The disk of {what} {folder} is full: {free >> 20} MB are free. Nothing is inserted until there is "
-            "room; searches and deletes go on"
+            f"The disk of {what} {folder} is full: {free >> 20} MB are free. Nothing is inserted"
+            " until there is room; searches and deletes go on"
         )
 
 
@@ -96,7 +97,9 @@ _PRIVATE, _ANY = 0o700, 0o777  # less what the umask takes
 
 
 def make_folder(folder: Path, private: bool = False) -> None:
-    """Create `folder` with its parents, durably; a `private` one for this user alone. One that is there stays so."""
+    """Create `folder` with its parents, durably; a `private` one for this user alone. One that is
+    there stays so.
+    """
     missing = [folder, *folder.parents]
     missing = missing[: next((i for i, f in enumerate(missing) if f.is_dir()), len(missing))]
     for each in reversed(missing):
@@ -107,7 +110,8 @@ def make_folder(folder: Path, private: bool = False) -> None:
 def write_all(fd: int, buffers: Sequence[memoryview]) -> int:
     """Write every byte of `buffers` in order; returns how many.
 
-    A single write may be short (2 GiB limit, signals, a nearly full disk), so this goes on until all is written.
+    A single write may be short (2 GiB limit, signals, a nearly full disk), so this goes on until
+    all is written.
     """
     pending = [view for view in buffers if view.nbytes]
     total = 0
@@ -130,10 +134,16 @@ def copy_file(source: Path, target: Path) -> None:
     shutil.copystat(source, target)
 
 
-def write_file(path: Path, data: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
-    """Replace `path` by `data` atomically: the old content or the new, never a mixture. `owner`: user and group."""
+def write_file(
+    path: Path, data: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None
+) -> None:
+    """Replace `path` by `data` atomically: the old content or the new, never a mixture. `owner`:
+    user and group.
+    """
     temporary = path.with_name(path.name + ".tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), mode)
+    fd = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), mode
+    )
     try:
         if owner is not None:
             os.fchown(fd, *owner)

@@ -1,8 +1,8 @@
 """Named places in the write path where a test may end the process or have the disk refuse.
 
-Empty unless `milvine.testing.faults` armed something: then each place costs one look at an empty dict. A place before a
-write or a sync may raise what the operating system raises there; the others, between a step and the next, are for
-killing only.
+Empty unless `milvine.testing.faults` armed something: then each place costs one look at an empty
+dict. A place before a write or a sync may raise what the operating system raises there; the others,
+between a step and the next, are for killing only.
 """
 
 from __future__ import annotations

@@ -8,7 +8,13 @@ import sys
 import time
 from pathlib import Path
 
-from milvine.errors import CorruptFile, DataFolderLocked, FolderGone, StorageFailed, UnsupportedFormat
+from milvine.errors import (
+    CorruptFile,
+    DataFolderLocked,
+    FolderGone,
+    StorageFailed,
+    UnsupportedFormat,
+)
 from milvine.storage.directory import Identity, identity
 from milvine.storage.durable import make_folder, refusal, write_file
 from milvine.storage.forks import let_go_in_children
@@ -26,8 +32,8 @@ OLDEST_READABLE = 1
 
 
 _LOCK_SECONDS = 1.0
-"""How long to wait for the lock: a killed process holds it until the system has taken it apart. Whose number the file
-holds says nothing: in a container every server is process 1."""
+"""How long to wait for the lock: a killed process holds it until the system has taken it apart.
+Whose number the file holds says nothing: in a container every server is process 1."""
 _LOCK_RETRY_SECONDS = 0.02
 
 
@@ -100,7 +106,9 @@ class DataFolder:
             os.close(fd)
 
     def _lock(self) -> None:
-        fd = os.open(self.root / "LOCK", os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+        fd = os.open(
+            self.root / "LOCK", os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644
+        )
         try:
             self._wait_for_lock(fd)
         except BaseException:
@@ -139,10 +147,13 @@ class DataFolder:
             raise CorruptFile.at(str(path), 0, what) from None
         if version > FORMAT_VERSION:
             raise UnsupportedFormat(
-                f"{self.root} has format {version}; this Milvine reads up to {FORMAT_VERSION}. Install a newer Milvine."
+                f"{self.root} has format {version}; this Milvine reads up to {FORMAT_VERSION}."
+                " Install a newer Milvine."
             )
         if version < OLDEST_READABLE:
-            raise UnsupportedFormat(f"{self.root} has format {version}; the oldest readable is {OLDEST_READABLE}.")
+            raise UnsupportedFormat(
+                f"{self.root} has format {version}; the oldest readable is {OLDEST_READABLE}."
+            )
         if create and version < FORMAT_VERSION:
             write_format(self.root)
 
@@ -153,7 +164,9 @@ def write_format(root: Path) -> None:
 
 
 def in_use(root: Path) -> bool:
-    """Whether a process has the folder open for writing, found out without keeping others from it."""
+    """Whether a process has the folder open for writing, found out without keeping others
+    from it.
+    """
     try:
         fd = os.open(root / "LOCK", os.O_RDWR)
     except OSError:
@@ -167,12 +180,12 @@ def in_use(root: Path) -> bool:
 def _locked(root: Path, holder: str) -> DataFolderLocked:
     if holder == str(os.getpid()):
         return DataFolderLocked(
-            f"The data folder {root} is open in this process already, perhaps under the name it had before it was "
-            "moved. Close that database first, or open another folder."
+            f"The data folder {root} is open in this process already, perhaps under the name it had"
+            " before it was moved. Close that database first, or open another folder."
         )
     return DataFolderLocked(
-        f"The data folder {root} is in use by another process{f' (pid {holder})' if holder else ''}. "
-        "Stop it first, or open another folder."
+        f"The data folder {root} is in use by another"
+        f" process{f' (pid {holder})' if holder else ''}. Stop it first, or open another folder."
     )
 
 

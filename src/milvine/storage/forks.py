@@ -1,5 +1,6 @@
-"""What a forked child must let go of: it shares the descriptors of its parent, the locks on them included, and has none
-of its threads. As long as it held a lock, nobody could open the folder after the parent closed it, or crashed.
+"""What a forked child must let go of: it shares the descriptors of its parent, the locks on them
+included, and has none of its threads. As long as it held a lock, nobody could open the folder after
+the parent closed it, or crashed.
 """
 
 from __future__ import annotations

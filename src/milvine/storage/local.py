@@ -49,7 +49,9 @@ class LocalStorage:
         StorageFailed: the folder is missing or cannot be opened.
     """
 
-    def __init__(self, folder: Path, use_mmap: bool = True, directory: Directory | None = None) -> None:
+    def __init__(
+        self, folder: Path, use_mmap: bool = True, directory: Directory | None = None
+    ) -> None:
         self.folder = folder
         self._use_mmap = use_mmap
         try:
@@ -125,9 +127,11 @@ class LocalStorage:
             raise refusal(f"write {self.folder}", error) from error
 
     def read(self, name: str, scattered: bool = False) -> Bytes:
-        """The whole file as read-only uint8: mapped, or read into memory with `storage.mmap: false`.
+        """The whole file as read-only uint8: mapped, or read into memory with `storage.mmap:
+        false`.
 
-        `scattered`: of a mapped file the system reads the pages that are asked for, and not their neighbours as well.
+        `scattered`: of a mapped file the system reads the pages that are asked for, and not their
+        neighbours as well.
 
         Raises:
             StorageFailed: the file is missing or cannot be read.
@@ -160,7 +164,9 @@ class LocalStorage:
         return self._directory.names()
 
     def remove(self, name: str) -> bool:
-        """Remove a file; False when the system refuses for now (a mapped file on Windows), so try again later."""
+        """Remove a file; False when the system refuses for now (a mapped file on Windows), so try
+        again later.
+        """
         try:
             at("file.remove")
             self._directory.unlink(name)

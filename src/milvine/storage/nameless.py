@@ -1,7 +1,7 @@
 """Files without a name, for libraries that read and write paths only.
 
-On Linux such a file lies in memory and is reached through /proc; elsewhere it is a temporary file, removed while it is
-still mapped, which POSIX allows.
+On Linux such a file lies in memory and is reached through /proc; elsewhere it is a temporary file,
+removed while it is still mapped, which POSIX allows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from milvine.types import Bytes
 
 @contextmanager
 def nameless_file(data: Bytes | None = None) -> Iterator[Path]:
-    """The path of a new file that holds `data`, gone after the block for all who have not opened or mapped it.
+    """The path of a new file that holds `data`, gone after the block for all who have not opened or
+    mapped it.
 
     Raises:
         StorageFailed: there is no room for it.

@@ -1,4 +1,6 @@
-"""How many files and connections this process may have open: each connection is one, and so is each segment file."""
+"""How many files and connections this process may have open: each connection is one, and so is each
+segment file.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Memory for rows that the system may write out when it needs room: mapped files without a name.
 
-For more rows than there is memory for, as a log may hold that is read back under a smaller limit than it was written.
+For more rows than there is memory for, as a log may hold that is read back under a smaller limit
+than it was written.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ _ALIGNMENT = 64
 
 
 class SwappedMemory:
-    """Arrays in files in `folder`, which go when no array needs them. Where files cannot be reserved, plain memory."""
+    """Arrays in files in `folder`, which go when no array needs them. Where files cannot be
+    reserved, plain memory.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -46,7 +49,8 @@ class SwappedMemory:
             return np.zeros(size, np.uint8)
         try:
             with tempfile.TemporaryFile(dir=self._folder) as file:
-                os.posix_fallocate(file.fileno(), 0, size)  # else a full disk would end the process later on
+                # Else a full disk would end the process later on.
+                os.posix_fallocate(file.fileno(), 0, size)
                 return np.frombuffer(mmap.mmap(file.fileno(), size), np.uint8)
         except OSError as error:
             raise refusal(f"reserve {size} bytes in {self._folder}", error) from error

@@ -1,1 +1,3 @@
-"""For tests of Milvine and of what is built on it: a model database, a stateful machine, the crash harness."""
+"""For tests of Milvine and of what is built on it: a model database, a stateful machine, the crash
+harness.
+"""

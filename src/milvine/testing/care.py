@@ -36,13 +36,17 @@ from milvine.testing.place import data_of, make_place, readdress, settings_in
 from milvine.testing.rows import same_rows, vectors_of
 from milvine.types import Ids, IndexSetting, IndexType, MetricType
 
-QUIET = Settings(background=False, build_in_subprocess=False, search_threads=1, build_threads=1, mmap=False)
+QUIET = Settings(
+    background=False, build_in_subprocess=False, search_threads=1, build_threads=1, mmap=False
+)
 _DIMENSION = 8
 _FEW = 30
 _NOT_READ = ("LOCK", "catalog.sqlite-shm")
 
 
-def make_sample(root: Path, rows: int = 5500, log: Path | None = None, mix: Mix | None = None) -> ModelDatabase:
+def make_sample(
+    root: Path, rows: int = 5500, log: Path | None = None, mix: Mix | None = None
+) -> ModelDatabase:
     """A database in `root` as a killed process leaves it, and the model of what is in it.
 
     Args:
@@ -63,12 +67,18 @@ def make_sample(root: Path, rows: int = 5500, log: Path | None = None, mix: Mix 
 
 
 def quiet(log: Path | None) -> Settings:
-    """Settings of a database that does nothing by itself, with its log elsewhere if `log` is given."""
+    """Settings of a database that does nothing by itself, with its log elsewhere if `log`
+    is given.
+    """
     return replace(QUIET, wal_path=str(log)) if log else QUIET
 
 
-def copy_database(source: Path, root: Path, source_log: Path | None = None, log: Path | None = None) -> None:
-    """Copy a data folder, and a log that lies elsewhere, as if the database had always been where the copy is."""
+def copy_database(
+    source: Path, root: Path, source_log: Path | None = None, log: Path | None = None
+) -> None:
+    """Copy a data folder, and a log that lies elsewhere, as if the database had always been where
+    the copy is.
+    """
     shutil.copytree(source, root)
     if source_log and log:
         if source_log.is_relative_to(source):
@@ -82,7 +92,9 @@ def copy_database(source: Path, root: Path, source_log: Path | None = None, log:
 
 
 def fill(db: Database, model: ModelDatabase, rows: int) -> None:
-    """Every kind of file: rows of two partitions, a merge, tombstones, an index, an unflushed tail with deletes."""
+    """Every kind of file: rows of two partitions, a merge, tombstones, an index, an unflushed tail
+    with deletes.
+    """
     random = np.random.default_rng(5)
 
     def insert(name: str, ids: Ids | None, count: int, tag: str = "") -> Ids:
@@ -97,7 +109,11 @@ def fill(db: Database, model: ModelDatabase, rows: int) -> None:
     db.flush()
     for store in _both(db, model):
         store.drop_collection("gone")
-        for name, metric in (("given", MetricType.L2), ("auto", MetricType.IP), ("fresh", MetricType.L2)):
+        for name, metric in (
+            ("given", MetricType.L2),
+            ("auto", MetricType.IP),
+            ("fresh", MetricType.L2),
+        ):
             store.create_collection(name, _DIMENSION, 1, metric)
         store.create_partition("given", "p")
         store.create_partition("given", "empty")
@@ -169,7 +185,9 @@ class Outcome:
 
 
 def differences(db: Database, model: ModelDatabase, lost: int = 0, returning: int = 0) -> list[str]:
-    """What `db` has otherwise than `model`, where up to `lost` rows may be missing and `returning` be back."""
+    """What `db` has otherwise than `model`, where up to `lost` rows may be missing and `returning`
+    be back.
+    """
     found = []
     if sorted(db.collections()) != sorted(model.collections()):
         found.append(f"collections {db.collections()}, not {model.collections()}")
@@ -177,12 +195,15 @@ def differences(db: Database, model: ModelDatabase, lost: int = 0, returning: in
     for name in sorted(set(model.collections()) & set(db.collections())):
         table = model.table(name)
         shapes = [
-            (c.dimension, c.metric, c.index_file_size_mb, c.index) for c in (db.collection(name), table.collection)
+            (c.dimension, c.metric, c.index_file_size_mb, c.index)
+            for c in (db.collection(name), table.collection)
         ]
         if shapes[0] != shapes[1]:
             found.append(f"{name} is {shapes[0]}, not {shapes[1]}")
         if sorted(db.partitions(name)) != sorted(model.partitions(name)):
-            found.append(f"{name} has partitions {db.partitions(name)}, not {model.partitions(name)}")
+            found.append(
+                f"{name} has partitions {db.partitions(name)}, not {model.partitions(name)}"
+            )
             continue
         here = 0
         for tag, rows in table.partitions.items():
@@ -201,7 +222,9 @@ def differences(db: Database, model: ModelDatabase, lost: int = 0, returning: in
 
 def files_that_matter(folder: Path) -> list[Path]:
     """Of the disk `folder`: what is read when its database is opened, and is not empty."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in _NOT_READ)
+    files = (
+        path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in _NOT_READ
+    )
     return [path for path in files if path.stat().st_size]
 
 
@@ -211,7 +234,9 @@ def told_as(folder: Path, path: Path) -> str:
     return str(path.relative_to(data)) if path.is_relative_to(data) else str(path)
 
 
-def damaged_copies(work: Path, name: str, count: int, rows: int, mix: Mix) -> Iterator[tuple[Path, ModelDatabase]]:
+def damaged_copies(
+    work: Path, name: str, count: int, rows: int, mix: Mix
+) -> Iterator[tuple[Path, ModelDatabase]]:
     """`count` copies of samples in `work`, to be damaged, each with the model of what is in it.
 
     Every other sample was closed: all is flushed, and the log cannot stand in for what is damaged.
@@ -265,13 +290,19 @@ def flips(count: int, seed: int, work: Path, rows: int = 5500, mix: Mix = EVERYT
 
 def _one_flip(folder: Path, file: str, at: int, model: ModelDatabase, outcome: Outcome) -> None:
     outcome.tried += 1
-    where, root, settings = f"{folder.name}: {file} at {at}", data_of(folder), settings_in(folder, QUIET)
+    where, root, settings = (
+        f"{folder.name}: {file} at {at}",
+        data_of(folder),
+        settings_in(folder, QUIET),
+    )
     log = Path(settings.wal_path) if settings.wal_path else None
     try:
         report = verify(root, log=log)
         named = any(_is_about(finding.file, file) for finding in report.findings)
         outcome.named += named
-        done = repair(root, skip_log_damage=True, dry_run=False, ignore_format=file == "FORMAT", log=log)
+        done = repair(
+            root, skip_log_damage=True, dry_run=False, ignore_format=file == "FORMAT", log=log
+        )
         lost = done.lost_rows + done.lost_records * 1000
         outcome.lost_with_damage += done.lost_rows
         again = verify(root)
@@ -293,12 +324,16 @@ def _is_about(finding: str, file: str) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m milvine.testing.care", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m milvine.testing.care", description=__doc__.split("\n")[0]
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("flips", help="one flipped byte at a time")
     command.add_argument("--count", type=int, default=500)
     command.add_argument("--seed", type=int, default=1)
-    command.add_argument("--work", type=Path, help="where folders go; those that went wrong are left there")
+    command.add_argument(
+        "--work", type=Path, help="where folders go; those that went wrong are left there"
+    )
     add_options(command, pinned=())
     given = parser.parse_args(arguments)
     mix = from_options(given)
@@ -309,9 +344,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(*outcome.notes, sep="\n", end="\n" if outcome.notes else "")
     print(f"mixed: {mix}")
     print(
-        f"flips {outcome.tried}, named {outcome.named}, of no effect {outcome.tried - outcome.named - outcome.missed}, "
-        f"missed {outcome.missed}, wrong after repair {outcome.wrong}, rows compared {outcome.rows}, "
-        f"rows lost with the damage {outcome.lost_with_damage}, {time.monotonic() - began:.0f} s"
+        f"flips {outcome.tried}, named {outcome.named}, of no effect"
+        f" {outcome.tried - outcome.named - outcome.missed}, missed {outcome.missed}, wrong after"
+        f" repair {outcome.wrong}, rows compared {outcome.rows}, rows lost with the damage"
+        f" {outcome.lost_with_damage}, {time.monotonic() - began:.0f} s"
     )
     return 0 if outcome.ok else 1
 

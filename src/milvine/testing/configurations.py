@@ -1,4 +1,5 @@
-"""The state machine of `stateful` under settings that change: every reopening and every crash may bring other ones.
+"""The state machine of `stateful` under settings that change: every reopening and every crash may
+bring other ones.
 
 The answers must not depend on them, nor on what was written under which.
 """
@@ -28,10 +29,12 @@ WAYS: dict[str, Settings] = {
     "one thread": replace(_PLAIN, search_threads=1, build_threads=1),
     "kept in memory": replace(_PLAIN, cache_insert_data=True, index_rows_min=64),
     "background": replace(
-        _PLAIN, background=True, auto_flush_interval=0.01, auto_flush_tail_bytes=1, file_cleanup_timeout=0,
+        _PLAIN, background=True, auto_flush_interval=0.01, auto_flush_tail_bytes=1,
+        file_cleanup_timeout=0,
         index_rows_min=64, unindexed_rows_max=16,
     ),
-    "lazy background": replace(_PLAIN, background=True, auto_flush_interval=0.05, auto_flush_tail_age=0.2),
+    "lazy background": replace(_PLAIN, background=True, auto_flush_interval=0.05,
+        auto_flush_tail_age=0.2),
 }  # fmt: skip
 """Name -> settings under which all answers must be the same."""
 
@@ -55,7 +58,9 @@ class ConfiguredMachine(DatabaseMachine):
 
     @rule(way=ways)
     def crash_otherwise(self, way: str) -> None:
-        """A folder that background threads write to cannot be copied as a whole, and without a log rows are lost."""
+        """A folder that background threads write to cannot be copied as a whole, and without a log
+        rows are lost.
+        """
         if self.settings.background or not self.settings.wal_enable:
             self.reopen_otherwise(way)
             return

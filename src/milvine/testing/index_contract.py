@@ -37,7 +37,9 @@ COPIES = {
     "nearly all": (0.99, 1, 0.0),
     "zeros": (0.1, 0, 0.0),
 }
-"""Share of the rows that are copies, of how many rows (0: of zeros), and how far apart they are in each dimension."""
+"""Share of the rows that are copies, of how many rows (0: of zeros), and how far apart they are in
+each dimension.
+"""
 
 
 @cache
@@ -84,7 +86,9 @@ def built(
 
 
 @cache
-def _standard(index_type: IndexType, metric: MetricType, params: tuple[tuple[str, int], ...]) -> OpenIndex:
+def _standard(
+    index_type: IndexType, metric: MetricType, params: tuple[tuple[str, int], ...]
+) -> OpenIndex:
     vectors, _ = clustered()
     image = built(index_type, vectors, metric, dict(params))
     return kernel(index_type).open(image, flat_image(vectors, metric), metric)
@@ -104,14 +108,18 @@ class IndexContract:
         """Over `clustered`; built once."""
         return _standard(self.index_type, metric, tuple(self.build_params.items()))
 
-    def index_over(self, vectors: Floats, metric: MetricType, live: RowMask | None = None) -> OpenIndex:
+    def index_over(
+        self, vectors: Floats, metric: MetricType, live: RowMask | None = None
+    ) -> OpenIndex:
         image = built(self.index_type, vectors, metric, self.build_params, live)
         return kernel(self.index_type).open(image, flat_image(vectors, metric), metric)
 
     def recall(self, index: OpenIndex, metric: MetricType, mask: RowMask | None = None) -> float:
         vectors, queries = clustered()
         _, rows = index.search(queries, K, self.search_params, mask)
-        truth, _ = oracle.nearest(queries, vectors, metric, K, None if mask is None else mask.to_bool())
+        truth, _ = oracle.nearest(
+            queries, vectors, metric, K, None if mask is None else mask.to_bool()
+        )
         return oracle.recall(rows, oracle.pair_distances(queries, vectors, metric), truth, metric)
 
     def test_recall_floor(self, metric: MetricType) -> None:
@@ -175,7 +183,9 @@ class IndexContract:
         assert distances.shape == rows.shape == (2, ROWS + 5)
         found = rows[0][rows[0] >= 0]
         assert len(np.unique(found)) == len(found) > 0
-        assert (rows[:, -5:] == -1).all() and (distances[:, -5:] == np.float32(FILLER_DISTANCE)).all()
+        assert (rows[:, -5:] == -1).all() and (
+            distances[:, -5:] == np.float32(FILLER_DISTANCE)
+        ).all()
         assert (np.diff((rows < 0).astype(int), axis=1) >= 0).all(), "fillers come last"
 
     def test_rows_and_queries_that_are_no_numbers(self, metric: MetricType) -> None:
@@ -202,8 +212,8 @@ class IndexContract:
     ) -> float:
         """The share of live rows, of a sample, whose nearest hit is as near as they are themselves.
 
-        Where distances are those of codes, of a sample without copies: whether one code misleads is not
-        a matter of how many rows have it.
+        Where distances are those of codes, of a sample without copies: whether one code misleads is
+        not a matter of how many rows have it.
         """
         asked = np.arange(len(vectors))
         if not self.exact_distances:
@@ -213,7 +223,10 @@ class IndexContract:
         _, rows = index.search(vectors[asked], 1, self.search_params, mask)
         assert mask is None or mask.contains(rows[rows >= 0]).all()
         pairs = oracle.pair_distances(vectors[asked], vectors, metric)
-        own, got = pairs[np.arange(len(asked)), asked], np.take_along_axis(pairs, np.maximum(rows, 0), axis=1)[:, 0]
+        own, got = (
+            pairs[np.arange(len(asked)), asked],
+            np.take_along_axis(pairs, np.maximum(rows, 0), axis=1)[:, 0],
+        )
         slack = 1e-5 * np.abs(pairs).max()
         near = got >= own - slack if metric.larger_is_closer else got <= own + slack
         return float(np.mean(near & (rows[:, 0] >= 0)))
@@ -225,9 +238,12 @@ class IndexContract:
             self.index_over(vectors, metric),
             self.found_themselves(self.index(metric), clustered()[0], metric),
         )
-        assert self.found_themselves(index, vectors, metric) >= before - (0.005 if self.exact_distances else 0.03)
+        assert self.found_themselves(index, vectors, metric) >= before - (
+            0.005 if self.exact_distances else 0.03
+        )
         first = np.unique(vectors, axis=0, return_index=True)[1]
-        mask = RowMask.all_live(ROWS).without(first[: len(first) - 9 : 2])  # what a graph holds, and copies of it
+        # What a graph holds, and copies of it.
+        mask = RowMask.all_live(ROWS).without(first[: len(first) - 9 : 2])
         assert self.found_themselves(index, vectors, metric, mask) >= before - 0.04
 
     def test_all_the_copies_are_hits_in_the_order_of_rows(self, metric: MetricType) -> None:
@@ -252,9 +268,14 @@ class IndexContract:
         assert self.recall(index, metric, live) >= self.floor[metric] - 0.05
         fewer = live.without(index.search(queries, 3, self.search_params, live)[1].ravel())
         _, rows = index.search(queries, K, self.search_params, fewer)
-        assert fewer.contains(rows[rows >= 0]).all() and self.recall(index, metric, fewer) >= self.floor[metric] - 0.05
+        assert (
+            fewer.contains(rows[rows >= 0]).all()
+            and self.recall(index, metric, fewer) >= self.floor[metric] - 0.05
+        )
         nothing = RowMask.from_bool(np.zeros(ROWS, dtype=bool))
-        _, rows = self.index_over(vectors, metric, nothing).search(queries, K, self.search_params, nothing)
+        _, rows = self.index_over(vectors, metric, nothing).search(
+            queries, K, self.search_params, nothing
+        )
         assert (rows == -1).all()
 
     @pytest.mark.parametrize("count", [1, 2, 30, 200])
@@ -263,14 +284,19 @@ class IndexContract:
         _, rows = self.index_over(vectors, metric).search(vectors[:1], 1, self.search_params, None)
         assert rows[0, 0] >= 0
         nowhere = np.full((count, DIMENSION), np.nan, dtype=np.float32)
-        distances, rows = self.index_over(nowhere, metric).search(vectors[:1], 3, self.search_params, None)
+        distances, rows = self.index_over(nowhere, metric).search(
+            vectors[:1], 3, self.search_params, None
+        )
         assert (rows == -1).all() and (distances == np.float32(FILLER_DISTANCE)).all()
 
     def test_threads_change_nothing(self, metric: MetricType) -> None:
         index, (_, queries) = self.index(metric), clustered()
         expected = index.search(queries, K, self.search_params, None)
         with ThreadPoolExecutor(4) as pool:
-            calls = [pool.submit(index.search, queries, K, self.search_params, None, 1 + i % 2) for i in range(8)]
+            calls = [
+                pool.submit(index.search, queries, K, self.search_params, None, 1 + i % 2)
+                for i in range(8)
+            ]
             for call in calls:
                 assert np.allclose(call.result()[0], expected[0], rtol=1e-5, atol=1e-5)
 

@@ -1,13 +1,14 @@
-"""A state machine for one index type: a database whose small segments are really indexed, against exact search.
+"""A state machine for one index type: a database whose small segments are really indexed, against
+exact search.
 
     class Hnsw(IndexMachine):
         case = IndexCase(IndexType.HNSW, ({"M": 8, "efConstruction": 64},), {"ef": 64}, floor=0.95)
 
     TestHnsw = Hnsw.TestCase
 
-Rows come and go, segments are flushed, merged, compacted, indexed, left without their index, closed and crashed. After
-all of it an answer holds live rows only, each once, nearest first, with the distances that the type promises; over a
-run as many of the nearest rows as the type should find.
+Rows come and go, segments are flushed, merged, compacted, indexed, left without their index, closed
+and crashed. After all of it an answer holds live rows only, each once, nearest first, with the
+distances that the type promises; over a run as many of the nearest rows as the type should find.
 """
 
 from __future__ import annotations
@@ -40,13 +41,18 @@ INFINITE = 64.0
 
 seeds = st.integers(0, 2**32 - 1)
 SETTINGS = Settings(
-    background=False, search_threads=2, build_threads=1, build_in_subprocess=False, index_rows_min=INDEX_ROWS_MIN
+    background=False,
+    search_threads=2,
+    build_threads=1,
+    build_in_subprocess=False,
+    index_rows_min=INDEX_ROWS_MIN,
 )
 
 
 @dataclass(frozen=True)
 class IndexCase:
-    """One type: the build parameters it is built with in turn, how it is searched, and what it promises.
+    """One type: the build parameters it is built with in turn, how it is searched, and what it
+    promises.
 
     Attributes:
         exact: an answer is the nearest rows, no less.
@@ -64,7 +70,9 @@ class IndexCase:
 
 
 def some_rows(seed: int, count: int, metric: MetricType) -> Vectors:
-    """Rows around 12 centres, or bit patterns each of which differs from one of 12 in some places."""
+    """Rows around 12 centres, or bit patterns each of which differs from one of 12 in some
+    places.
+    """
     rng = np.random.default_rng(seed)
     near = rng.integers(0, 12, count)
     centres = np.random.default_rng(0).standard_normal((12, DIMENSION))
@@ -92,11 +100,15 @@ class IndexMachine(RuleBasedStateMachine):
         self.db.close()
         shutil.rmtree(self.home)
         if self.wanted >= RECALL_JUDGED_FROM:
-            assert self.found >= self.case.floor * self.wanted, f"recall {self.found / self.wanted:.3f}"
+            assert self.found >= self.case.floor * self.wanted, (
+                f"recall {self.found / self.wanted:.3f}"
+            )
 
     @initialize(size=st.sampled_from([0, 1]), seed=seeds)
     def begin(self, size: int, seed: int) -> None:
-        """`size` MiB of a segment are enough; at 0 segments are never merged, so that there are many."""
+        """`size` MiB of a segment are enough; at 0 segments are never merged, so that there are
+        many.
+        """
         for db in (self.model, self.db):
             db.create_collection(NAME, DIMENSION, size, self.case.metric)
             db.create_partition(NAME, "part")
@@ -164,7 +176,9 @@ class IndexMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 7))
     def create_index(self, which: int) -> None:
         builds = self.case.builds
-        self.db.create_index(NAME, IndexSetting.of(self.case.type, dict(builds[which % len(builds)])))
+        self.db.create_index(
+            NAME, IndexSetting.of(self.case.type, dict(builds[which % len(builds)]))
+        )
 
     @rule()
     def drop_index(self) -> None:
@@ -177,7 +191,9 @@ class IndexMachine(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        """Goes on with a copy of the open folder; where background threads write, it could not be copied as a whole."""
+        """Goes on with a copy of the open folder; where background threads write, it could not be
+        copied as a whole.
+        """
         if self.settings.background:
             return
         old, new = self.home / str(self.lives), self.home / str(self.lives + 1)
@@ -196,7 +212,9 @@ class IndexMachine(RuleBasedStateMachine):
 
     def _params(self, k: int) -> dict[str, Any]:
         """Those of the case. A graph is asked for no more hits than it keeps candidates."""
-        return {key: max(value, k) if key == "ef" else value for key, value in self.case.search.items()}
+        return {
+            key: max(value, k) if key == "ef" else value for key, value in self.case.search.items()
+        }
 
     @invariant()
     def same_rows(self) -> None:
@@ -206,7 +224,10 @@ class IndexMachine(RuleBasedStateMachine):
     def _rows(self) -> tuple[Ids, Vectors]:
         """By rising id."""
         parts = self.model.table(NAME).partitions.values()
-        ids, vectors = np.concatenate([rows.ids for rows in parts]), np.concatenate([rows.vectors for rows in parts])
+        ids, vectors = (
+            np.concatenate([rows.ids for rows in parts]),
+            np.concatenate([rows.vectors for rows in parts]),
+        )
         order = np.argsort(ids)
         return ids[order], vectors[order]
 
@@ -225,11 +246,17 @@ class IndexMachine(RuleBasedStateMachine):
             assert len(np.unique(real)) == len(real), "a row was found twice"
             assert np.isin(real, ids).all(), f"found though not there: {np.setdiff1d(real, ids)}"
             true = smaller * distances(query_row[None], vectors, self.case.metric)[0]
-            self._judge_one(query.k, true, true[np.searchsorted(ids, real)], smaller * told[: len(real)])
+            self._judge_one(
+                query.k, true, true[np.searchsorted(ids, real)], smaller * told[: len(real)]
+            )
 
     def _judge_one(self, k: int, true: Floats, found: Floats, told: Floats) -> None:
-        """`true` distances of all rows, and of the found ones what is true and what was told; smaller is nearer."""
-        true, found, told = (np.where(np.isinf(each), INFINITE, each) for each in (true, found, told))
+        """`true` distances of all rows, and of the found ones what is true and what was told;
+        smaller is nearer.
+        """
+        true, found, told = (
+            np.where(np.isinf(each), INFINITE, each) for each in (true, found, told)
+        )
         true = true[~np.isnan(true)]
         assert (np.diff(told) >= 0).all(), "not nearest first"
         slack = 1e-4 * (1.0 + np.abs(true).max(initial=0.0))

@@ -1,4 +1,6 @@
-"""Calls that are ended in the middle: by Ctrl-C, by a soft time limit, by whatever else a signal handler raises."""
+"""Calls that are ended in the middle: by Ctrl-C, by a soft time limit, by whatever else a signal
+handler raises.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def interrupted(call: Callable[[], object], after: float) -> bool:
             raise Interrupted
 
     before = signal.signal(signal.SIGUSR1, ring)
-    alarm = threading.Timer(after, signal.pthread_kill, (threading.main_thread().ident, signal.SIGUSR1))
+    alarm = threading.Timer(
+        after, signal.pthread_kill, (threading.main_thread().ident, signal.SIGUSR1)
+    )
     try:
         alarm.start()
         try:

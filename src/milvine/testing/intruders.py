@@ -1,7 +1,7 @@
 """Strangers at the doors of a server with tokens: `python -m milvine.testing.intruders`.
 
-Each attack says how often it was tried and how often it got something; the answer must be never. Meanwhile somebody
-with a token goes on working, and how long he waits is told.
+Each attack says how often it was tried and how often it got something; the answer must be never.
+Meanwhile somebody with a token goes on working, and how long he waits is told.
 """
 
 from __future__ import annotations
@@ -39,7 +39,11 @@ from milvine.wire.lanes import CALLS
 from milvine.wire.requests import encode_ids_request
 from milvine.wire.schema import method_path
 
-_REFUSALS = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+_REFUSALS = {
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
 _OPEN = {path for (_, path), role in ROUTES.items() if role is Role.OPEN}
 _WAIT = 30.0
 _ROWS = 100
@@ -47,7 +51,9 @@ _ROWS = 100
 
 @dataclass(frozen=True)
 class Outcome:
-    """`got` counts attempts that were not refused; `waited` is the longest wait of somebody with a token, seconds."""
+    """`got` counts attempts that were not refused; `waited` is the longest wait of somebody with a
+    token, seconds.
+    """
 
     attack: str
     tried: int
@@ -60,25 +66,39 @@ class Target:
 
     def __init__(self, folder: Path, door: str) -> None:
         self.file = folder / "tokens.json"
-        self.tokens = {role: tokens.create(self.file, role, role) for role in ("read", "write", "admin")}
-        settings = Settings(port=0, door=door, background=False, search_threads=1, tokens_file=str(self.file))
+        self.tokens = {
+            role: tokens.create(self.file, role, role) for role in ("read", "write", "admin")
+        }
+        settings = Settings(
+            port=0, door=door, background=False, search_threads=1, tokens_file=str(self.file)
+        )
         self.server = Server.start(folder / "data", settings, Events())
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.server.port}")
-        made = schema.CollectionSchema(collection_name="c", dimension=4, index_file_size=64, metric_type=1)
+        made = schema.CollectionSchema(
+            collection_name="c", dimension=4, index_file_size=64, metric_type=1
+        )
         self.ask("CreateCollection", made.SerializeToString(), self.tokens["write"])
-        self.ask("Insert", packed.encode_insert("c", _rows(), np.arange(_ROWS)), self.tokens["write"])
+        self.ask(
+            "Insert", packed.encode_insert("c", _rows(), np.arange(_ROWS)), self.tokens["write"]
+        )
 
-    def ask(self, rpc: str, request: bytes, token: str = "", *metadata: tuple[str, Any]) -> bytes | None:
+    def ask(
+        self, rpc: str, request: bytes, token: str = "", *metadata: tuple[str, Any]
+    ) -> bytes | None:
         """The reply; None for a refusal; empty for an error of those who looked at the request."""
         shown = (("authorization", f"Bearer {token}"),) if token else ()
         try:
             call = self.channel.unary_unary(method_path(rpc))
-            reply: bytes = call(request, metadata=(*shown, *metadata), timeout=_WAIT, wait_for_ready=True)
+            reply: bytes = call(
+                request, metadata=(*shown, *metadata), timeout=_WAIT, wait_for_ready=True
+            )
         except grpc.RpcError as error:
             return None if error.code() in _REFUSALS else b""
         return reply
 
-    def ask_http(self, method: str, path: str, headers: dict[str, str], body: bytes | None = None) -> int:
+    def ask_http(
+        self, method: str, path: str, headers: dict[str, str], body: bytes | None = None
+    ) -> int:
         """Status of the answer."""
         host, _, port = self.server.http_address.rpartition(":")
         connection = http.client.HTTPConnection(host, int(port), timeout=_WAIT)
@@ -90,7 +110,9 @@ class Target:
 
     def lane_place(self) -> lanes.Place:
         """Where lanes begin, as somebody with a token learns it."""
-        reply = self.ask("Cmd", schema.Command(cmd=lanes.COMMAND).SerializeToString(), self.tokens["read"])
+        reply = self.ask(
+            "Cmd", schema.Command(cmd=lanes.COMMAND).SerializeToString(), self.tokens["read"]
+        )
         found = lanes.place(schema.StringReply.FromString(reply or b"").string_reply)
         assert found is not None, "no port for lanes"
         return found
@@ -136,7 +158,9 @@ Attack = Callable[[Target, int, random.Random], tuple[int, int]]
 
 
 def wrong_tokens(target: Target, count: int, chance: random.Random) -> tuple[int, int]:
-    """Good tokens with a character changed, cut, joined, or the id of one with the secret of another."""
+    """Good tokens with a character changed, cut, joined, or the id of one with the secret of
+    another.
+    """
     good, letters = list(target.tokens.values()), "ABCDEFGHabcdefgh01234567-_ "
     got = 0
     for _ in range(count):
@@ -144,7 +168,9 @@ def wrong_tokens(target: Target, count: int, chance: random.Random) -> tuple[int
         place = chance.randrange(len(first))
         changed = first[:place] + chance.choice(letters) + first[place + 1 :]
         crossed = first[:17] + second[17:]
-        wrong = chance.choice([changed, first[:place], first + second, crossed, first[17:], first.upper()])
+        wrong = chance.choice(
+            [changed, first[:place], first + second, crossed, first[17:], first.upper()]
+        )
         if wrong not in good and wrong.strip():
             got += target.ask("CountCollection", b"", wrong) is not None
     return count, got
@@ -179,13 +205,17 @@ class _Shown(Credentials):
 
 
 def no_tokens_on_lanes(target: Target, count: int, chance: random.Random) -> tuple[int, int]:
-    """The calls of lanes where lanes begin, with no token, a wrong one, or one that is not said to be one."""
+    """The calls of lanes where lanes begin, with no token, a wrong one, or one that is not said to
+    be one.
+    """
     place = target.lane_place()
     ways = [place._replace(unix=""), *([place] if place.unix else ())]
     token, rpcs = target.tokens["admin"], sorted(CALLS)
     got = 0
     for _ in range(count):
-        shown = chance.choice(["", "", token, f"Basic {token}", f"Bearer {token[:-1]}", f"Bearer {token}x", "Bearer"])
+        shown = chance.choice(
+            ["", "", token, f"Basic {token}", f"Bearer {token[:-1]}", f"Bearer {token}x", "Bearer"]
+        )
         address = ServerAddress("127.0.0.1", place.port, _Shown(token=shown))
         lane = Lane(address, chance.choice(ways))
         try:
@@ -203,39 +233,58 @@ def small_roles(target: Target, count: int, chance: random.Random) -> tuple[int,
     name = schema.CollectionName(collection_name="c").SerializeToString()
     requests = [
         ("DropCollection", name),
-        ("DropPartition", schema.PartitionParam(collection_name="c", tag="_default").SerializeToString()),
+        (
+            "DropPartition",
+            schema.PartitionParam(collection_name="c", tag="_default").SerializeToString(),
+        ),
         ("DeleteByID", encode_ids_request("c", np.arange(_ROWS))),
         ("Insert", packed.encode_insert("c", _rows(), np.arange(_ROWS))),
         ("Cmd", schema.Command(cmd="set_config cache.cache_size 1GB").SerializeToString()),
         ("Cmd", schema.Command(cmd="get_config *").SerializeToString()),
     ]
-    got = sum(target.ask(*chance.choice(requests), target.tokens["read"]) is not None for _ in range(count))
+    got = sum(
+        target.ask(*chance.choice(requests), target.tokens["read"]) is not None
+        for _ in range(count)
+    )
     return count, got + (target.count() != _ROWS)
 
 
 def _spellings(path: str) -> list[str]:
     return [
-        path, path + "/", "/" + path, path.replace("/", "//"), "/." + path, "/healthz/.." + path, "/docs" + path,
-        path.replace("c", "%63"), path.upper(), path + "%2f", path + ";x", path + "%00", path + "?x=/healthz",
+        path, path + "/", "/" + path, path.replace("/", "//"), "/." + path, "/healthz/.." + path,
+        "/docs" + path,
+        path.replace("c", "%63"), path.upper(), path + "%2f", path + ";x", path + "%00",
+        path + "?x=/healthz",
     ]  # fmt: skip
 
 
 def odd_paths(target: Target, count: int, chance: random.Random) -> tuple[int, int]:
-    """Every route without a token or with one for reading, its path spelled and its method named in odd ways."""
+    """Every route without a token or with one for reading, its path spelled and its method named in
+    odd ways.
+    """
     routes, got = sorted(ROUTES), 0
     for _ in range(count):
         method, path = chance.choice(routes)
         least = ROUTES[method, path]
         filled = path.format(collection_name="c", segment_name="1", info="version", other="x")
         spelled = chance.choice(_spellings(filled))
-        headers = {"X-HTTP-Method-Override": method, "X-Original-URL": filled, "X-Forwarded-For": "127.0.0.1"}
+        headers = {
+            "X-HTTP-Method-Override": method,
+            "X-Original-URL": filled,
+            "X-Forwarded-For": "127.0.0.1",
+        }
         asked = chance.choice([method, method, "HEAD", "PATCH", "GET", "POST", "OPTIONS"])
         reading = chance.random() < 0.5
         if reading:
             headers["Authorization"] = f"Bearer {target.tokens['read']}"
-        status = target.ask_http(asked, spelled, headers, b"{}" if asked in ("POST", "PUT") else None)
+        status = target.ask_http(
+            asked, spelled, headers, b"{}" if asked in ("POST", "PUT") else None
+        )
         changes = asked in ("POST", "PUT", "DELETE", "PATCH") and least > Role.READ
-        open_to_all = status == 204 or unquote(spelled.partition("?")[0].partition("#")[0]).rstrip("/") in _OPEN
+        open_to_all = (
+            status == 204
+            or unquote(spelled.partition("?")[0].partition("#")[0]).rstrip("/") in _OPEN
+        )
         got += status < 300 and not open_to_all and (changes or not reading)
     return count, got + (target.count() != _ROWS)
 
@@ -247,7 +296,9 @@ def slow_heads(target: Target, count: int, chance: random.Random) -> tuple[int, 
     for _ in range(min(count, 400)):
         waiting.append(socket.create_connection((host, int(port)), timeout=2 * _WAIT))
         waiting[-1].sendall(
-            chance.choice([b"G", b"GET / HTTP/1.1\r\n", b"POST /collections HTTP/1.1\r\nHost: x\r\nA: "])
+            chance.choice(
+                [b"G", b"GET / HTTP/1.1\r\n", b"POST /collections HTTP/1.1\r\nHost: x\r\nA: "]
+            )
         )
     left = 0
     for each in waiting:
@@ -295,7 +346,10 @@ def main() -> None:
     given = parser.parse_args()
     outcomes = run(given.door, given.count, given.seed, ATTACKS)
     for each in outcomes:
-        print(f"{given.door}: {each.attack}: {each.tried} tried, {each.got} got in, longest wait {each.waited:.3f} s")
+        print(
+            f"{given.door}: {each.attack}: {each.tried} tried, {each.got} got in, longest wait"
+            f" {each.waited:.3f} s"
+        )
     sys.exit(any(each.got for each in outcomes))
 
 

@@ -71,14 +71,24 @@ EVERYTHING = Mix()
 
 
 def add_options(
-    parser: argparse.ArgumentParser, pinned: Sequence[str] = ("forks", "signals"), default: Mix = EVERYTHING
+    parser: argparse.ArgumentParser,
+    pinned: Sequence[str] = ("forks", "signals"),
+    default: Mix = EVERYTHING,
 ) -> None:
     """Options that pin what is mixed; `pinned`: which of those that are yes or no."""
-    parser.add_argument("--dimension", type=int, nargs="+", default=default.dimensions, help="of collections")
-    parser.add_argument("--rows", nargs="+", choices=CONTENTS, default=default.rows, help="what inserts carry")
-    parser.add_argument("--log", nargs="+", choices=LOGS, default=default.logs, help="where the log is")
+    parser.add_argument(
+        "--dimension", type=int, nargs="+", default=default.dimensions, help="of collections"
+    )
+    parser.add_argument(
+        "--rows", nargs="+", choices=CONTENTS, default=default.rows, help="what inserts carry"
+    )
+    parser.add_argument(
+        "--log", nargs="+", choices=LOGS, default=default.logs, help="where the log is"
+    )
     for name in pinned:
-        parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=getattr(default, name))
+        parser.add_argument(
+            f"--{name}", action=argparse.BooleanOptionalAction, default=getattr(default, name)
+        )
 
 
 def from_options(given: argparse.Namespace) -> Mix:

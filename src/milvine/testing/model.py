@@ -1,7 +1,9 @@
-"""A database that is a dict and a loop: what `milvine.engine.database.Database` must be indistinguishable from.
+"""A database that is a dict and a loop: what `milvine.engine.database.Database` must be
+indistinguishable from.
 
-It keeps rows in arrays per partition, forgets nothing it was told and knows no files. Search is exact, in float64.
-Methods have the names, arguments and errors of `Database`; what has no effect on data (flush, compact) does nothing.
+It keeps rows in arrays per partition, forgets nothing it was told and knows no files. Search is
+exact, in float64. Methods have the names, arguments and errors of `Database`; what has no effect on
+data (flush, compact) does nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ from milvine.types import Collection, Hits, IdMode, Ids, IndexSetting, MetricTyp
 class Store(Protocol):
     """What `Database` and `ModelDatabase` have in common."""
 
-    def create_collection(self, name: str, dimension: int, index_file_size_mb: int, metric: MetricType) -> None: ...
+    def create_collection(
+        self, name: str, dimension: int, index_file_size_mb: int, metric: MetricType
+    ) -> None: ...
     def drop_collection(self, name: str) -> None: ...
     def has_collection(self, name: str) -> bool: ...
     def collection(self, name: str) -> Collection: ...
@@ -44,21 +48,31 @@ class Store(Protocol):
     def partitions(self, name: str) -> list[str]: ...
     def create_index(self, name: str, index: IndexSetting) -> None: ...
     def drop_index(self, name: str) -> None: ...
-    def insert(self, name: str, vectors: Vectors, ids: Ids | None, tag: str = "", key: str = "") -> Ids: ...
+    def insert(
+        self, name: str, vectors: Vectors, ids: Ids | None, tag: str = "", key: str = ""
+    ) -> Ids: ...
     def delete(self, name: str, ids: Ids, tag: str = "") -> None: ...
-    def get(self, name: str, ids: Ids, tags: Sequence[str] = ()) -> tuple[NDArray[np.bool_], Vectors]: ...
+    def get(
+        self, name: str, ids: Ids, tags: Sequence[str] = ()
+    ) -> tuple[NDArray[np.bool_], Vectors]: ...
     def search(self, name: str, query: Query) -> Hits: ...
     def flush(self, names: Sequence[str] | None) -> None: ...
     def compact(self, name: str) -> None: ...
 
 
-def lookup(db: Store, name: str, ids: Ids, tags: Sequence[str] = ()) -> tuple[NDArray[np.bool_], Vectors]:
-    """`get`, where a collection without anything stored has none of the ids (specification 3.16 makes it an error)."""
+def lookup(
+    db: Store, name: str, ids: Ids, tags: Sequence[str] = ()
+) -> tuple[NDArray[np.bool_], Vectors]:
+    """`get`, where a collection without anything stored has none of the ids (specification 3.16
+    makes it an error).
+    """
     try:
         return db.get(name, ids, tags)
     except NothingStored:
         collection = db.collection(name)
-        return np.zeros(len(ids), dtype=bool), np.zeros((len(ids), collection.width), collection.dtype)
+        return np.zeros(len(ids), dtype=bool), np.zeros(
+            (len(ids), collection.width), collection.dtype
+        )
 
 
 @dataclass
@@ -89,17 +103,23 @@ class Table:
     partitions: dict[str, Rows] = field(default_factory=dict)
 
     def matching(self, tags: Sequence[str]) -> list[Rows]:
-        """Partitions that tag patterns select (specification 3.12); all of them when there is no pattern."""
+        """Partitions that tag patterns select (specification 3.12); all of them when there is no
+        pattern.
+        """
         if not tags:
             return list(self.partitions.values())
-        found = [rows for tag, rows in self.partitions.items() if any(_selects(p, tag) for p in tags)]
+        found = [
+            rows for tag, rows in self.partitions.items() if any(_selects(p, tag) for p in tags)
+        ]
         if not found:
             raise PartitionNotFound.unmatched()
         return found
 
 
 def _selects(pattern: str, tag: str) -> bool:
-    return pattern == tag or (DEFAULT_TAG not in (pattern, tag) and re.fullmatch(pattern, tag) is not None)
+    return pattern == tag or (
+        DEFAULT_TAG not in (pattern, tag) and re.fullmatch(pattern, tag) is not None
+    )
 
 
 def distances(queries: Vectors, vectors: Vectors, metric: MetricType) -> NDArray[np.float64]:
@@ -130,7 +150,9 @@ class ModelDatabase:
 
     # collections
 
-    def create_collection(self, name: str, dimension: int, index_file_size_mb: int, metric: MetricType) -> None:
+    def create_collection(
+        self, name: str, dimension: int, index_file_size_mb: int, metric: MetricType
+    ) -> None:
         if name in self._tables:
             raise CollectionExists()
         self._made += 1
@@ -211,7 +233,11 @@ class ModelDatabase:
         _check_shape(table.collection, vectors)
         rows = self._partition(name, tag)
         if ids is None:
-            ids = generated if generated is not None else np.arange(self._generated, self._generated + len(vectors))
+            ids = (
+                generated
+                if generated is not None
+                else np.arange(self._generated, self._generated + len(vectors))
+            )
             self._generated = max(self._generated, int(ids.max(initial=0)) + 1)
         rows.add(np.asarray(ids, np.int64), vectors)
         table.collection = replace(table.collection, id_mode=mode)
@@ -219,10 +245,18 @@ class ModelDatabase:
 
     def delete(self, name: str, ids: Ids, tag: str = "") -> None:
         table = self.table(name)
-        for rows in [table.partitions[tag]] if tag in table.partitions else [] if tag else table.partitions.values():
+        for rows in (
+            [table.partitions[tag]]
+            if tag in table.partitions
+            else []
+            if tag
+            else table.partitions.values()
+        ):
             rows.remove(ids)
 
-    def get(self, name: str, ids: Ids, tags: Sequence[str] = ()) -> tuple[NDArray[np.bool_], Vectors]:
+    def get(
+        self, name: str, ids: Ids, tags: Sequence[str] = ()
+    ) -> tuple[NDArray[np.bool_], Vectors]:
         """(n,) whether each id is there, (n, width) its first vector or zeros."""
         scope = self.table(name).matching(tags)
         collection = self.collection(name)
@@ -237,16 +271,24 @@ class ModelDatabase:
         return found, vectors
 
     def copies(self, name: str, row_id: int, tags: Sequence[str] = ()) -> Vectors:
-        """Every stored vector of one id, shape (copies, width): with duplicates, `Database.get` may give any."""
-        return np.concatenate([rows.vectors[rows.ids == row_id] for rows in self.table(name).matching(tags)])
+        """Every stored vector of one id, shape (copies, width): with duplicates, `Database.get` may
+        give any.
+        """
+        return np.concatenate(
+            [rows.vectors[rows.ids == row_id] for rows in self.table(name).matching(tags)]
+        )
 
     def search(self, name: str, query: Query) -> Hits:
-        """Exact hits, ties by id. Width min(k, rows + 1), as specification 3.13 says where there is a segment."""
+        """Exact hits, ties by id. Width min(k, rows + 1), as specification 3.13 says where there is
+        a segment.
+        """
         _check_shape(self.collection(name), query.vectors)
         scope = self.table(name).matching(query.tags)
         ids = np.concatenate([rows.ids for rows in scope])
         nq, width = len(query.vectors), min(query.k, len(ids) + 1)
-        hits = Hits(np.full((nq, width), FILLER_ID), np.full((nq, width), FILLER_DISTANCE, np.float32))
+        hits = Hits(
+            np.full((nq, width), FILLER_ID), np.full((nq, width), FILLER_DISTANCE, np.float32)
+        )
         metric = self.collection(name).metric
         table = distances(query.vectors, np.concatenate([rows.vectors for rows in scope]), metric)
         keep = min(width, len(ids))
@@ -270,6 +312,11 @@ def _check_shape(collection: Collection, vectors: Vectors) -> None:
 
 
 _ID_MODE_TEXT = {
-    IdMode.GIVEN: "Entities IDs are user-defined. Please provide IDs for all entities of the collection.",
-    IdMode.GENERATED: "Entities IDs are auto-generated. All vectors of this collection must use auto-generated IDs.",
+    IdMode.GIVEN: (
+        "Entities IDs are user-defined. Please provide IDs for all entities of the collection."
+    ),
+    IdMode.GENERATED: (
+        "Entities IDs are auto-generated. All vectors of this collection must use auto-generated"
+        " IDs."
+    ),
 }

@@ -9,7 +9,9 @@ from milvine.types import Bytes, Floats, Ids, MetricType
 
 
 def pair_distances(queries: Floats, vectors: Floats, metric: MetricType) -> NDArray[np.float64]:
-    """float64 (nq, rows): squared L2 or inner product of every pair; computed from differences, a query at a time."""
+    """float64 (nq, rows): squared L2 or inner product of every pair; computed from differences, a
+    query at a time.
+    """
     wide = vectors.astype(np.float64)
     if metric is MetricType.IP:
         return np.asarray(queries.astype(np.float64) @ wide.T)
@@ -17,7 +19,9 @@ def pair_distances(queries: Floats, vectors: Floats, metric: MetricType) -> NDAr
 
 
 def pair_bits(queries: Bytes, rows: Bytes, metric: MetricType) -> NDArray[np.float64]:
-    """float64 (nq, rows): distance of every pair of uint8 vectors by a binary metric; NaN where it is no hit."""
+    """float64 (nq, rows): distance of every pair of uint8 vectors by a binary metric; NaN where it
+    is no hit.
+    """
     a, b = (np.unpackbits(part, axis=1).astype(np.float64) for part in (queries, rows))
     shared, in_a, in_b = a @ b.T, a.sum(axis=1)[:, None], b.sum(axis=1)
     either = in_a + in_b - shared
@@ -34,9 +38,15 @@ def pair_bits(queries: Bytes, rows: Bytes, metric: MetricType) -> NDArray[np.flo
 
 
 def nearest(
-    queries: Floats, vectors: Floats, metric: MetricType, k: int, live: NDArray[np.bool_] | None = None
+    queries: Floats,
+    vectors: Floats,
+    metric: MetricType,
+    k: int,
+    live: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.float64], Ids]:
-    """The k nearest live finite rows, (nq, min(k, live rows)), nearest first, ties by row number."""
+    """The k nearest live finite rows, (nq, min(k, live rows)), nearest first, ties by row
+    number.
+    """
     eligible = np.isfinite(vectors).all(axis=1) & (True if live is None else live)
     rows = np.flatnonzero(eligible)
     distances = pair_distances(queries, vectors[rows], metric)
@@ -45,7 +55,9 @@ def nearest(
     return np.take_along_axis(distances, order, axis=1), rows[order]
 
 
-def recall(found: Ids, distances: NDArray[np.float64], truth: NDArray[np.float64], metric: MetricType) -> float:
+def recall(
+    found: Ids, distances: NDArray[np.float64], truth: NDArray[np.float64], metric: MetricType
+) -> float:
     """Share of the k nearest that were found.
 
     Args:

@@ -42,7 +42,11 @@ def has_log_elsewhere(folder: Path) -> bool:
 
 def settings_in(folder: Path, settings: Settings) -> Settings:
     """`settings` with the place of the log in them."""
-    return replace(settings, wal_path=str(_logs(folder) / "db")) if has_log_elsewhere(folder) else settings
+    return (
+        replace(settings, wal_path=str(_logs(folder) / "db"))
+        if has_log_elsewhere(folder)
+        else settings
+    )
 
 
 def readdress(folder: Path, before: Path, now: Path) -> None:

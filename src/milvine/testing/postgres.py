@@ -1,4 +1,6 @@
-"""A PostgreSQL of its own for tests: in a temporary folder, on a free port of this machine, and gone afterwards."""
+"""A PostgreSQL of its own for tests: in a temporary folder, on a free port of this machine, and
+gone afterwards.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,21 @@ def programs() -> Path | None:
     """The folder of `initdb` and `postgres`, the newest; None where they are not installed."""
     found = shutil.which("initdb")
     places = sorted(Path(_PLACES).glob("*/bin"), key=lambda path: float(path.parent.name))
-    there = [path for path in (Path(found).resolve().parent if found else None, *reversed(places)) if path]
-    return next((path for path in there if (path / "postgres").exists() and (path / "initdb").exists()), None)
+    there = [
+        path
+        for path in (Path(found).resolve().parent if found else None, *reversed(places))
+        if path
+    ]
+    return next(
+        (path for path in there if (path / "postgres").exists() and (path / "initdb").exists()),
+        None,
+    )
 
 
 class Cluster:
-    """A running server. `uri` is that of a database with nothing in it; `PASSWORD` is in it and must show nowhere."""
+    """A running server. `uri` is that of a database with nothing in it; `PASSWORD` is in it and
+    must show nowhere.
+    """
 
     PASSWORD = "never-to-be-shown"
 
@@ -42,7 +53,19 @@ class Cluster:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = int(free.getsockname()[1])
-        made = ["initdb", "-D", "data", "-U", "milvine", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+        made = [
+            "initdb",
+            "-D",
+            "data",
+            "-U",
+            "milvine",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--no-sync",
+        ]
         self._run(made, check=True)
         self.start()
 
@@ -52,7 +75,14 @@ class Cluster:
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        options = ["-k", str(self._folder), "-c", "listen_addresses=127.0.0.1", "-c", "shared_buffers=16MB"]
+        options = [
+            "-k",
+            str(self._folder),
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            "shared_buffers=16MB",
+        ]
         with open(self._folder / "log", "ab") as log:
             self._server = subprocess.Popen(
                 [str(self._bin / "postgres"), "-D", "data", "-p", str(self.port), *options],
@@ -83,7 +113,10 @@ class Cluster:
 
     def end_sessions(self) -> int:
         """End the sessions of all catalogs, as a lost network would."""
-        every = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name LIKE 'milvine-%'"
+        every = (
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name"
+            " LIKE 'milvine-%'"
+        )
         return len(self.sql(every))
 
     def _answers(self) -> bool:
@@ -97,7 +130,12 @@ class Cluster:
     def __enter__(self) -> Cluster:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self.close()
 
 

@@ -19,7 +19,9 @@ _COPIED = 3  # vectors that are copied, of each width
 _SPOILT = (np.nan, np.inf, -np.inf, 3e38)  # the last is finite, and only its square is not
 
 
-def vectors_of(seed: int, rows: int, width: int, metric: MetricType, content: str = "plain") -> Vectors:
+def vectors_of(
+    seed: int, rows: int, width: int, metric: MetricType, content: str = "plain"
+) -> Vectors:
     """(rows, width) of the metric's dtype, always the same for a seed.
 
     `plain` rows are all different, and nobody else's. `copies` are all one of three vectors, which
@@ -29,14 +31,17 @@ def vectors_of(seed: int, rows: int, width: int, metric: MetricType, content: st
     if content == "zeros":
         return np.zeros((rows, width), metric.dtype)
     if content == "copies":
-        one = np.random.default_rng((_COPIED, 1 + seed % _COPIED))  # (3, 0) would be the generator of 3
+        # (3, 0) would be the generator of 3.
+        one = np.random.default_rng((_COPIED, 1 + seed % _COPIED))
         return np.repeat(_random(one, 1, width, metric), rows, axis=0)
     random = np.random.default_rng(seed)
     vectors = _random(random, rows, width, metric)
     if content == "nonfinite" and not metric.is_binary:
         elements = _SPOILT if metric is MetricType.L2 else _SPOILT[:-1]
         spoilt = np.flatnonzero(random.random(rows) < 0.5)
-        vectors[spoilt, random.integers(width, size=len(spoilt))] = random.choice(elements, len(spoilt))
+        vectors[spoilt, random.integers(width, size=len(spoilt))] = random.choice(
+            elements, len(spoilt)
+        )
     return vectors
 
 
@@ -48,7 +53,9 @@ def _random(random: np.random.Generator, rows: int, width: int, metric: MetricTy
 
 def same_rows(some: Vectors, others: Vectors) -> NDArray[np.bool_]:
     """(n,) whether rows (n, width) are those of `others`, byte for byte."""
-    pair: list[NDArray[Any]] = [np.ascontiguousarray(each).view(np.uint8) for each in (some, others)]
+    pair: list[NDArray[Any]] = [
+        np.ascontiguousarray(each).view(np.uint8) for each in (some, others)
+    ]
     return np.asarray((pair[0] == pair[1]).all(axis=1))
 
 

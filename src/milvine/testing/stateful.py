@@ -1,11 +1,12 @@
-"""A state machine that does to a database and to the model what hypothesis thinks of, and compares all they answer.
+"""A state machine that does to a database and to the model what hypothesis thinks of, and compares
+all they answer.
 
     TestDatabase = DatabaseMachine.TestCase
 
-Collections come in several dimensions, float and binary, and callers may think of another one than there is. Vectors
-have small whole numbers as elements: distances are exact and ties common; some are copies of one, zeros, or nothing
-that a search could find. Background work is off, so a crash can be a copy of the open folder; flushes, merges and
-builds happen where a rule asks for them.
+Collections come in several dimensions, float and binary, and callers may think of another one than
+there is. Vectors have small whole numbers as elements: distances are exact and ties common; some
+are copies of one, zeros, or nothing that a search could find. Background work is off, so a crash
+can be a copy of the open folder; flushes, merges and builds happen where a rule asks for them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,17 @@ from milvine.errors import MilvineError
 from milvine.limits import DEFAULT_TAG, FILLER_DISTANCE, FILLER_ID
 from milvine.testing.interrupts import interrupted
 from milvine.testing.model import ModelDatabase, Store, distances, lookup
-from milvine.types import Floats, Hits, IdMode, Ids, IndexSetting, IndexType, MetricType, Query, Vectors
+from milvine.types import (
+    Floats,
+    Hits,
+    IdMode,
+    Ids,
+    IndexSetting,
+    IndexType,
+    MetricType,
+    Query,
+    Vectors,
+)
 
 NOBODY = -(10**6)  # an id that no row has
 MANY = 4200  # more than an index needs before it is built
@@ -88,7 +99,9 @@ def outcome(call: Callable[[], object]) -> type[MilvineError] | None:
 class DatabaseMachine(RuleBasedStateMachine):
     """Subclass with other `settings` to run the same rules under them."""
 
-    settings: ClassVar[Settings] = Settings(background=False, search_threads=2, build_in_subprocess=False)
+    settings: ClassVar[Settings] = Settings(
+        background=False, search_threads=2, build_in_subprocess=False
+    )
     log_elsewhere: ClassVar[bool] = False
     """Whether the log lies beside the data folder, not in it."""
 
@@ -102,7 +115,9 @@ class DatabaseMachine(RuleBasedStateMachine):
     def opened(self) -> Database:
         """The database as this life finds it, under the settings of now."""
         folder, log = self.folders(self.lives)
-        settings = replace(self.settings, wal_path=str(log)) if self.log_elsewhere else self.settings
+        settings = (
+            replace(self.settings, wal_path=str(log)) if self.log_elsewhere else self.settings
+        )
         return Database.open(folder, settings)
 
     def folders(self, life: int) -> tuple[Path, Path]:
@@ -169,21 +184,30 @@ class DatabaseMachine(RuleBasedStateMachine):
     # rows
 
     @rule(name=names, ids=id_lists, tag=tags, seed=seeds, content=contents, thought=thoughts)
-    def insert(self, name: str, ids: list[int], tag: str, seed: int, content: str, thought: Shape | None) -> None:
+    def insert(
+        self, name: str, ids: list[int], tag: str, seed: int, content: str, thought: Shape | None
+    ) -> None:
         given = np.array(ids, np.int64)
         vectors = some_vectors(seed, len(ids), self.shape(name, thought), content)
         self.both(lambda db: db.insert(name, vectors, given, tag))
 
     @rule(name=names, tag=tags, seed=seeds, content=contents)
     def insert_many(self, name: str, tag: str, seed: int, content: str) -> None:
-        given, vectors = np.arange(100, 100 + MANY), some_vectors(seed, MANY, self.shape(name), content)
+        given, vectors = (
+            np.arange(100, 100 + MANY),
+            some_vectors(seed, MANY, self.shape(name), content),
+        )
         self.both(lambda db: db.insert(name, vectors, given, tag))
 
     @rule(name=names, rows=st.integers(1, 12), tag=tags, seed=seeds, thought=thoughts)
-    def insert_generated(self, name: str, rows: int, tag: str, seed: int, thought: Shape | None) -> None:
+    def insert_generated(
+        self, name: str, rows: int, tag: str, seed: int, thought: Shape | None
+    ) -> None:
         vectors, made = some_vectors(seed, rows, self.shape(name, thought)), [np.arange(rows)]
         real = outcome(lambda: made.append(self.db.insert(name, vectors, None, tag)))
-        assert real is outcome(lambda: self.model.insert(name, vectors, None, tag, generated=made[-1]))
+        assert real is outcome(
+            lambda: self.model.insert(name, vectors, None, tag, generated=made[-1])
+        )
 
     @rule(name=names, ids=id_lists, seed=seeds, more=st.sampled_from([-1, 1]))
     def insert_too_few_ids(self, name: str, ids: list[int], seed: int, more: int) -> None:
@@ -196,7 +220,10 @@ class DatabaseMachine(RuleBasedStateMachine):
     @rule(name=names, ids=id_lists, seed=seeds, after=st.floats(0, 0.0015))
     def interrupted_insert(self, name: str, ids: list[int], seed: int, after: float) -> None:
         """Stored or not, never half; and whatever comes next works."""
-        if not self.model.has_collection(name) or self.model.collection(name).id_mode is IdMode.GENERATED:
+        if (
+            not self.model.has_collection(name)
+            or self.model.collection(name).id_mode is IdMode.GENERATED
+        ):
             return
         given, vectors = np.array(ids, np.int64), some_vectors(seed, len(ids), self.shape(name))
         ended = interrupted(lambda: self.db.insert(name, vectors, given), after)
@@ -213,7 +240,9 @@ class DatabaseMachine(RuleBasedStateMachine):
     @rule(name=names, part=st.floats(0, 1), seed=seeds)
     def delete_part(self, name: str, part: float, seed: int) -> None:
         if self.model.has_collection(name):
-            everything = np.concatenate([rows.ids for rows in self.model.table(name).partitions.values()])
+            everything = np.concatenate(
+                [rows.ids for rows in self.model.table(name).partitions.values()]
+            )
             chosen = everything[np.random.default_rng(seed).random(len(everything)) < part]
             self.both(lambda db: db.delete(name, chosen))
 
@@ -277,11 +306,16 @@ class DatabaseMachine(RuleBasedStateMachine):
             assert not vectors[~found].any()
 
     @rule(
-        name=names, k=st.sampled_from([1, 3, 10, 100]), nq=st.sampled_from([1, 3]), scope=patterns, seed=seeds,
+        name=names, k=st.sampled_from([1, 3, 10, 100]), nq=st.sampled_from([1, 3]), scope=patterns,
+        seed=seeds,
         thought=thoughts,
     )  # fmt: skip
-    def search(self, name: str, k: int, nq: int, scope: list[str], seed: int, thought: Shape | None) -> None:
-        query = Query(some_vectors(seed, nq, self.shape(name, thought)), k, {"nprobe": 8}, tuple(scope))
+    def search(
+        self, name: str, k: int, nq: int, scope: list[str], seed: int, thought: Shape | None
+    ) -> None:
+        query = Query(
+            some_vectors(seed, nq, self.shape(name, thought)), k, {"nprobe": 8}, tuple(scope)
+        )
         expected = outcome(lambda: self.model.search(name, query))
         self.both(lambda db: db.search(name, query))
         if expected is None:
@@ -291,7 +325,9 @@ class DatabaseMachine(RuleBasedStateMachine):
     def search_by_id(self, name: str, ids: list[int], k: int, scope: list[str]) -> None:
         """As a search with the vectors that the ids stand for."""
         wanted, params = np.array(ids, np.int64), {"nprobe": 8}
-        stored = self.model.has_collection(name) and outcome(lambda: self.db.get(name, wanted)) is None
+        stored = (
+            self.model.has_collection(name) and outcome(lambda: self.db.get(name, wanted)) is None
+        )
         if not stored or not self._matches(name, scope):
             return
         found, vectors = self.db.get(name, wanted)
@@ -304,18 +340,27 @@ class DatabaseMachine(RuleBasedStateMachine):
 
     @rule(name=names, k=st.sampled_from([1, 10, 100]), part=st.sampled_from([0, 0.3]), seed=seeds)
     def segments(self, name: str, k: int, part: float, seed: int) -> None:
-        """When all is flushed the segments hold every row, and a search in all of them is a search of everything."""
+        """When all is flushed the segments hold every row, and a search in all of them is a search
+        of everything.
+        """
         if not self.model.has_collection(name):
             return
         self.db.flush([name])
         self.delete_part(name, part, seed)
-        named = [segment.name for part in self.db.stats(name).partitions for segment in part.segments]
-        listed = Counter(row_id for segment in named for row_id in self.db.segment_ids(name, segment).tolist())
+        named = [
+            segment.name for part in self.db.stats(name).partitions for segment in part.segments
+        ]
+        listed = Counter(
+            row_id for segment in named for row_id in self.db.segment_ids(name, segment).tolist()
+        )
         rows = self.model.table(name).partitions.values()
         assert listed == Counter(row_id for part in rows for row_id in part.ids.tolist())
         if named:
             query = Query(some_vectors(seed, 2, self.shape(name)), k, {"nprobe": 8})
-            everything, in_segments = self.db.search(name, query), self.db.search(name, query, {int(s) for s in named})
+            everything, in_segments = (
+                self.db.search(name, query),
+                self.db.search(name, query, {int(s) for s in named}),
+            )
             assert np.array_equal(everything.ids, in_segments.ids)
             assert np.array_equal(everything.distances, in_segments.distances)
 
@@ -330,11 +375,18 @@ class DatabaseMachine(RuleBasedStateMachine):
         if hits.nq == 0:
             assert not len(ids)
             return
-        assert hits.ids.shape == hits.distances.shape == (len(query.vectors), min(query.k, len(ids) + 1))
+        assert (
+            hits.ids.shape
+            == hits.distances.shape
+            == (len(query.vectors), min(query.k, len(ids) + 1))
+        )
         true = distances(query.vectors, vectors, metric)
         for row, all_of_them in enumerate(true):
-            real = (hits.ids[row] != FILLER_ID) | (hits.distances[row] != FILLER_DISTANCE)  # a stored row may be -1
-            order = np.lexsort((ids, -all_of_them if metric.larger_is_closer else all_of_them))[: query.k]
+            # A stored row may be -1.
+            real = (hits.ids[row] != FILLER_ID) | (hits.distances[row] != FILLER_DISTANCE)
+            order = np.lexsort((ids, -all_of_them if metric.larger_is_closer else all_of_them))[
+                : query.k
+            ]
             order = order[~np.isnan(all_of_them[order])]
             assert hits.distances[row][real].tolist() == all_of_them[order].tolist()
             last = all_of_them[order[-1]] if len(order) else 0
@@ -343,7 +395,9 @@ class DatabaseMachine(RuleBasedStateMachine):
                 _pairs(hits.ids[row][real], hits.distances[row][real]),
             )
             among = _pairs(ids, all_of_them)
-            assert {p: n for p, n in got.items() if p[1] != last} == {p: n for p, n in expected.items() if p[1] != last}
+            assert {p: n for p, n in got.items() if p[1] != last} == {
+                p: n for p, n in expected.items() if p[1] != last
+            }
             assert got <= among, f"hits that are not there: {got - among}"
 
     @invariant()

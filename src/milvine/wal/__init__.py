@@ -1,1 +1,3 @@
-"""The write-ahead log: framed records in append-only files, synced before anything is acknowledged."""
+"""The write-ahead log: framed records in append-only files, synced before anything is
+acknowledged.
+"""

@@ -1,8 +1,8 @@
 """Appending to the log. One thread, the writer, calls everything here.
 
-Each file is named by its sequence number and says in its header which LSN it begins with. A later file supersedes
-whatever an earlier one holds from that LSN on: so after a failed write or sync the log continues in a new file, and
-what the failed one may still have brought to disk is never read.
+Each file is named by its sequence number and says in its header which LSN it begins with. A later
+file supersedes whatever an earlier one holds from that LSN on: so after a failed write or sync the
+log continues in a new file, and what the failed one may still have brought to disk is never read.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class Log:
     sync_seconds = 0.0
     _failed = False
 
-    def __init__(self, folder: Path, files: Sequence[LogFile], last_lsn: int, file_bytes: int, sync: bool) -> None:
+    def __init__(
+        self, folder: Path, files: Sequence[LogFile], last_lsn: int, file_bytes: int, sync: bool
+    ) -> None:
         self._folder, self._file_bytes, self._sync = folder, file_bytes, sync
         self._files = list(files)
         self.last_lsn = self._synced_lsn = last_lsn
@@ -71,7 +73,8 @@ class Log:
         """Append `records` as LSNs last_lsn + 1, ... and make them durable together (group commit).
 
         Raises:
-            StorageFailed: nothing of the group counts as written; the log goes on in a new file. DiskFull: for want of
+            StorageFailed: nothing of the group counts as written; the log goes on in a new file.
+                DiskFull: for want of
                 room.
         """
         if self._failed:
@@ -130,7 +133,9 @@ class Log:
 
     @property
     def failed(self) -> bool:
-        """Whether the last write or sync failed, so that the next append has something to repair first."""
+        """Whether the last write or sync failed, so that the next append has something to repair
+        first.
+        """
         return self._failed
 
     def repair(self) -> None:
@@ -153,7 +158,8 @@ class Log:
             raise FolderGone.at("The log file", self._path)
 
     def check_room(self, size: int = 0) -> None:
-        """Whether a write of `size` bytes is likely to succeed, without writing; any thread may ask.
+        """Whether a write of `size` bytes is likely to succeed, without writing; any thread may
+        ask.
 
         Raises:
             StorageFailed: the folder may not be written to. DiskFull: its disk is as good as full.
@@ -164,7 +170,9 @@ class Log:
 
     @property
     def bytes_held(self) -> int:
-        """Bytes in all log files. Any thread may ask: files that are trimmed meanwhile count as nothing."""
+        """Bytes in all log files. Any thread may ask: files that are trimmed meanwhile count as
+        nothing.
+        """
         return sum(_size_of(f.path) for f in self._files[:-1]) + self._size
 
     def close(self) -> None:
@@ -180,7 +188,9 @@ class Log:
             os.close(fd)
 
     def _rotate(self) -> None:
-        """Start a new file. Failing to is not an error of the records already durable: the next append tries again."""
+        """Start a new file. Failing to is not an error of the records already durable: the next
+        append tries again.
+        """
         try:
             self.sync()
             self._close_file()

@@ -2,17 +2,19 @@
 
 A log file is a file header followed by frames, everything little-endian:
 
-    file header (32 bytes)   magic 8 | format u32 | crc32c u32 of the rest | first_lsn u64 | sequence u64
-    frame header (40 bytes)  magic u32 | crc32c u32 of the rest and the payload | length u64 | lsn u64 |
-                             synced_lsn u64 | kind u8, 7 zero bytes
+    file header (32 bytes)   magic 8 | format u32 | crc32c u32 of the rest | first_lsn u64 |
+                             sequence u64
+    frame header (40 bytes)  magic u32 | crc32c u32 of the rest and the payload | length u64 |
+                             lsn u64 | synced_lsn u64 | kind u8, 7 zero bytes
     payload (length bytes), zero bytes up to a multiple of 8
 
-    payload of an insert     collection u64 | partition u64 | rows u64 | row bytes u32 | generated u8, 3 zero bytes |
-                             ids i64 each | vectors | 16 bytes of key, in frames of kind 3 only
+    payload of an insert     collection u64 | partition u64 | rows u64 | row bytes u32 |
+                             generated u8, 3 zero bytes | ids i64 each | vectors |
+                             16 bytes of key, in frames of kind 3 only
     payload of a delete      collection u64 | partition u64 | ids u64 | ids i64 each
 
-`synced_lsn` is the highest LSN known to be durable when the frame was written: damage above every such LSN is the torn
-end of a crash, damage below one is corruption (see `replay`).
+`synced_lsn` is the highest LSN known to be durable when the frame was written: damage above every
+such LSN is the torn end of a crash, damage below one is corruption (see `replay`).
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ _DELETE_HEAD = struct.Struct("<QQQ")
 
 @dataclass(frozen=True, slots=True)
 class InsertRecord:
-    """Rows for one partition. `rows` is uint8 (n, row_bytes), C-contiguous: the vectors as they are stored.
+    """Rows for one partition. `rows` is uint8 (n, row_bytes), C-contiguous: the vectors as they are
+    stored.
 
     `key` is what tells a repeated insert, 16 bytes or none.
     """
@@ -104,7 +107,9 @@ def encode(record: Record, lsn: int, synced_lsn: int) -> list[memoryview]:
     """The frame of `record` as buffers to be written in order; row bytes are not copied."""
     if isinstance(record, InsertRecord):
         count, row_bytes = record.rows.shape
-        head = INSERT_HEAD.pack(record.collection_id, record.partition_id, count, row_bytes, record.generated)
+        head = INSERT_HEAD.pack(
+            record.collection_id, record.partition_id, count, row_bytes, record.generated
+        )
         body = [memoryview(head), _view(record.ids), _view(record.rows), memoryview(record.key)]
         kind = _KEYED_INSERT if record.key else _INSERT
     else:
@@ -149,24 +154,34 @@ def decode(frame: Frame) -> Record:
     """
     payload, size = frame.payload, len(frame.payload)
     if frame.kind in (_INSERT, _KEYED_INSERT) and size >= INSERT_HEAD.size:
-        collection, partition, count, row_bytes, generated = INSERT_HEAD.unpack(payload[: INSERT_HEAD.size].tobytes())
+        collection, partition, count, row_bytes, generated = INSERT_HEAD.unpack(
+            payload[: INSERT_HEAD.size].tobytes()
+        )
         ids_end = INSERT_HEAD.size + 8 * count
         rows_end = ids_end + count * row_bytes
         if size != rows_end + (KEY_BYTES if frame.kind == _KEYED_INSERT else 0):
-            raise BadFrame(f"an insert of {count} rows of {row_bytes} bytes does not take {size} bytes")
+            raise BadFrame(
+                f"an insert of {count} rows of {row_bytes} bytes does not take {size} bytes"
+            )
         ids = payload[INSERT_HEAD.size : ids_end].copy().view(np.int64)
         rows = payload[ids_end:rows_end].reshape(count, row_bytes).copy()
-        return InsertRecord(collection, partition, ids, rows, bool(generated), payload[rows_end:].tobytes())
+        return InsertRecord(
+            collection, partition, ids, rows, bool(generated), payload[rows_end:].tobytes()
+        )
     if frame.kind == _DELETE and size >= _DELETE_HEAD.size:
         collection, partition, count = _DELETE_HEAD.unpack(payload[: _DELETE_HEAD.size].tobytes())
         if size != _DELETE_HEAD.size + 8 * count:
             raise BadFrame(f"a delete of {count} ids does not take {size} bytes")
-        return DeleteRecord(collection, partition, payload[_DELETE_HEAD.size :].copy().view(np.int64))
+        return DeleteRecord(
+            collection, partition, payload[_DELETE_HEAD.size :].copy().view(np.int64)
+        )
     raise BadFrame(f"a frame of kind {frame.kind} and {size} bytes is unknown")
 
 
 def next_frame(data: Bytes, offset: int) -> Frame | None:
-    """The first whole frame at or after `offset`, found by its magic on the alignment; None when there is none."""
+    """The first whole frame at or after `offset`, found by its magic on the alignment; None when
+    there is none.
+    """
     start = offset + (-offset % ALIGNMENT)
     words = data[start : start + (len(data) - start) // ALIGNMENT * ALIGNMENT].view("<u4")[::2]
     for at in np.flatnonzero(words == FRAME_MAGIC):

@@ -1,8 +1,8 @@
 """Reading the log back after a stop or a crash, and telling a torn end from corruption.
 
-Records of one unsynced group can reach the disk out of order, so the log may end in holes. A hole at LSN n is the torn
-end of a crash unless something proves that n had been durable: a whole frame behind it that says so (`synced_lsn`), a
-later log file, or the catalog.
+Records of one unsynced group can reach the disk out of order, so the log may end in holes. A hole
+at LSN n is the torn end of a crash unless something proves that n had been durable: a whole frame
+behind it that says so (`synced_lsn`), a later log file, or the catalog.
 """
 
 from __future__ import annotations
@@ -100,11 +100,14 @@ class Replay:
                 last = number + 1 == len(paths)
                 if not self._ignore and (not last or next_frame(data, 0) is not None):
                     raise CorruptFile.at(str(path), 0, str(error)) from None
-                for each in paths[number:]:  # one without a record is of a crash in the middle of a rotation
+                # One without a record is of a crash in the middle of a rotation.
+                for each in paths[number:]:
                     each.unlink()
                 break
             if version > FORMAT_VERSION:
-                raise UnsupportedFormat(f"{path} has log format {version}; this Milvine reads up to {FORMAT_VERSION}")
+                raise UnsupportedFormat(
+                    f"{path} has log format {version}; this Milvine reads up to {FORMAT_VERSION}"
+                )
             files.append(LogFile(int(path.stem), first_lsn, path))
         return self._after_gap(files)
 
@@ -113,9 +116,12 @@ class Replay:
         crash brought it back.
 
         Raises:
-            CorruptFile: what it holds is in no segment, so none was meant to go. Nothing is removed.
+            CorruptFile: what it holds is in no segment, so none was meant to go. Nothing is
+                removed.
         """
-        gaps = [at for at in range(1, len(files)) if files[at].sequence != files[at - 1].sequence + 1]
+        gaps = [
+            at for at in range(1, len(files)) if files[at].sequence != files[at - 1].sequence + 1
+        ]
         start = gaps[-1] if gaps else 0
         for file in files[:start] if not self._ignore else ():
             self._check_unneeded(file, files[gaps[0]])
@@ -124,7 +130,9 @@ class Replay:
         return files[start:]
 
     def _check_unneeded(self, file: LogFile, behind: LogFile) -> None:
-        """Raises CorruptFile: a record of `file` is needed, though the file before `behind` is missing."""
+        """Raises CorruptFile: a record of `file` is needed, though the file before `behind` is
+        missing.
+        """
         for lsn, record in _whole_records(_read(file.path)):
             if self._needed(lsn, record):
                 missing = file.path.with_name(file_name(behind.sequence - 1))
@@ -168,11 +176,19 @@ class Replay:
             return record
         if self._ignore:
             return None
-        raise CorruptFile.at(str(file.path), offset, f"LSN {frame.lsn} cannot be applied: {why}. See `milvine repair`")
+        raise CorruptFile.at(
+            str(file.path),
+            offset,
+            f"LSN {frame.lsn} cannot be applied: {why}. See `milvine repair`",
+        )
 
-    def _damaged(self, file: LogFile, data: Bytes, offset: int, lsn: int, limit: int | None, what: str) -> None:
+    def _damaged(
+        self, file: LogFile, data: Bytes, offset: int, lsn: int, limit: int | None, what: str
+    ) -> None:
         if not self._ignore and (limit is not None or self._was_durable(data, offset, lsn)):
-            raise CorruptFile.at(str(file.path), offset, f"{what} (LSN {lsn} had been acknowledged)")
+            raise CorruptFile.at(
+                str(file.path), offset, f"{what} (LSN {lsn} had been acknowledged)"
+            )
         self.cut = Cut(file.path, offset, len(data) - offset)
 
     def _was_durable(self, data: Bytes, offset: int, lsn: int) -> bool:

@@ -1,10 +1,11 @@
-"""Searches that differ in nothing but the numbers of their one vector, which is how programs search.
+"""Searches that differ in nothing but the numbers of their one vector, which is how programs
+search.
 
 What lies before the numbers and what lies behind them is kept, with how many numbers there were and
-what the request was decoded to. One that begins and ends with the same bytes, around as many numbers,
-is the same request with other numbers: the bytes before them hold every length on the way to them, and
-all that is decoded after them lies in the bytes behind. Without the count it could be another one:
-three vectors of 2 dimensions take the bytes of one of 8, and begin as one of 2.
+what the request was decoded to. One that begins and ends with the same bytes, around as many
+numbers, is the same request with other numbers: the bytes before them hold every length on the way
+to them, and all that is decoded after them lies in the bytes behind. Without the count it could be
+another one: three vectors of 2 dimensions take the bytes of one of 8, and begin as one of 2.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ class Alike(Generic[T]):
     """Thread-safe without a lock: every entry is right by itself."""
 
     def __init__(self) -> None:
-        self._places: dict[int, tuple[int, int]] = {}  # by length of the request: where its numbers begin and end
-        self._known: dict[tuple[int, bytes, bytes], T] = {}  # by bytes of the numbers and what lies around them
+        # By length of the request: where its numbers begin and end.
+        self._places: dict[int, tuple[int, int]] = {}
+        # By bytes of the numbers and what lies around them.
+        self._known: dict[tuple[int, bytes, bytes], T] = {}
 
     def find(self, data: bytes) -> tuple[T, Floats] | None:
         """What was kept for such a request, and its vector (1, dimension), in memory of its own."""
@@ -57,7 +60,9 @@ class Alike(Generic[T]):
 
 
 def _numbers(data: bytes) -> tuple[int, int] | None:
-    """Where the numbers of the one vector of a SearchParam begin and end; None where there is not just one."""
+    """Where the numbers of the one vector of a SearchParam begin and end; None where there is not
+    just one.
+    """
     walk, place = Walk(data), None
     try:
         for field in walk.fields():
@@ -66,7 +71,12 @@ def _numbers(data: bytes) -> tuple[int, int] | None:
                     return None
                 size, inner = read_varint(data, walk.at)
                 length, start = read_varint(data, inner + 1)
-                if data[inner] != _FLOATS or start + length != inner + size or not length or length % 4:
+                if (
+                    data[inner] != _FLOATS
+                    or start + length != inner + size
+                    or not length
+                    or length % 4
+                ):
                     return None
                 place, walk.at = (start, start + length), start + length
             elif field == (4, VARINT):

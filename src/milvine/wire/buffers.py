@@ -18,7 +18,9 @@ _CPYTHON = sys.implementation.name == "cpython"
 
 @dataclass(frozen=True, slots=True)
 class StridedRows:
-    """Rows of bytes behind the same header each: `header` then a row of `payload` (rows, length) uint8, repeated."""
+    """Rows of bytes behind the same header each: `header` then a row of `payload` (rows, length)
+    uint8, repeated.
+    """
 
     header: bytes
     payload: Bytes
@@ -43,7 +45,9 @@ Part: TypeAlias = "bytes | Bytes | StridedRows"
 
 
 def join(parts: Sequence[Part]) -> bytes:
-    """All parts in order. Large rows are written where they will lie, not into a buffer that is copied once more."""
+    """All parts in order. Large rows are written where they will lie, not into a buffer that is
+    copied once more.
+    """
     sizes = [len(part) if isinstance(part, bytes) else part.nbytes for part in parts]
     if _CPYTHON and sum(sizes) >= _LARGE:
         made, out = _fresh_bytes(sum(sizes))
@@ -67,10 +71,13 @@ def _fill(out: Bytes, parts: Sequence[Part], sizes: Sequence[int]) -> None:
 def _fresh_bytes(size: int) -> tuple[bytes, Bytes]:
     """A new bytes object and a writable view of it.
 
-    The C API allows writing into bytes made by PyBytes_FromStringAndSize(NULL, size) until somebody else sees them.
+    The C API allows writing into bytes made by PyBytes_FromStringAndSize(NULL, size) until somebody
+    else sees them.
     """
     api = ctypes.pythonapi
-    make = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_char_p, ctypes.c_ssize_t)(("PyBytes_FromStringAndSize", api))
+    make = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_char_p, ctypes.c_ssize_t)(
+        ("PyBytes_FromStringAndSize", api)
+    )
     address_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object)(("PyBytes_AsString", api))
     made: bytes = make(None, size)
     view: Any = (ctypes.c_uint8 * size).from_address(address_of(made))

@@ -1,6 +1,7 @@
 """The messages of `grpc.health.v1.Health`, and the pool of descriptors that reflection shows.
 
-As those of `schema`, they are made from a private pool: no generated code, and no package to install.
+As those of `schema`, they are made from a private pool: no generated code, and no package to
+install.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ class ServingStatus(IntEnum):
 
 def file_descriptor() -> Any:
     """FileDescriptorProto of grpc/health/v1/health.proto."""
-    file = descriptor_pb2.FileDescriptorProto(name="grpc/health/v1/health.proto", package=PACKAGE, syntax="proto3")
+    file = descriptor_pb2.FileDescriptorProto(
+        name="grpc/health/v1/health.proto", package=PACKAGE, syntax="proto3"
+    )
     file.message_type.add(name="HealthCheckRequest").field.add(
         name="service", number=1, label=_Field.LABEL_OPTIONAL, type=_Field.TYPE_STRING
     )
@@ -44,7 +47,10 @@ def file_descriptor() -> Any:
         type=_Field.TYPE_ENUM,
         type_name=f".{PACKAGE}.HealthCheckResponse.ServingStatus",
     )
-    types = {"input_type": f".{PACKAGE}.HealthCheckRequest", "output_type": f".{PACKAGE}.HealthCheckResponse"}
+    types = {
+        "input_type": f".{PACKAGE}.HealthCheckRequest",
+        "output_type": f".{PACKAGE}.HealthCheckResponse",
+    }
     service = file.service.add(name="Health")
     service.method.add(name="Check", **types)
     service.method.add(name="Watch", server_streaming=True, **types)

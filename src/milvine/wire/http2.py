@@ -1,7 +1,9 @@
-"""As much of HTTP/2 (RFC 9113) and of header blocks (RFC 7541) as a lane speaks, for both of its ends.
+"""As much of HTTP/2 (RFC 9113) and of header blocks (RFC 7541) as a lane speaks, for both of its
+ends.
 
-A lane is a connection with one call on it at a time. Its client asks for no dynamic table and sends every field as it
-is, so that a header block means the same whenever it comes, and can be compared as bytes.
+A lane is a connection with one call on it at a time. Its client asks for no dynamic table and sends
+every field as it is, so that a header block means the same whenever it comes, and can be compared
+as bytes.
 """
 
 from __future__ import annotations
@@ -17,14 +19,17 @@ SETTING = struct.Struct(">HI")
 WINDOW = struct.Struct(">I")
 TABLE_SIZE, ENABLE_PUSH, INITIAL_WINDOW, LONGEST_FRAME = 1, 2, 4, 5  # settings
 INSTANCE = 0x4D56
-"""A setting of ours, which others ignore: the number that tells one run of a server from every other."""
+"""A setting of ours, which others ignore: the number that tells one run of a server from every
+other.
+"""
 WINDOW_DEFAULT = 65_535
 WINDOW_MAX = (1 << 31) - 1
 FRAME_DEFAULT = 16_384  # bytes of the longest frame, where nothing else is said
 FRAME_MAX = (1 << 24) - 1
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-_KINDS = (0x00, 0x10)  # of literals: the first half of the first byte; the other begins the number of the name
+# Of literals: the first half of the first byte; the other begins the number of the name.
+_KINDS = (0x00, 0x10)
 _STATIC = {1: ":authority", 4: ":path", 23: "authorization", 31: "content-type"}
 _METHOD_POST, _SCHEME_HTTP = 0x83, 0x86
 _REASON_MAX = 1000  # characters, each of which may become a dozen
@@ -72,11 +77,15 @@ def response_blocks(status: int, reason: str = "") -> tuple[bytes, bytes]:
 
 def _plain(reason: str) -> str:
     """As gRPC writes what is not printable, and what says so."""
-    return "".join(chr(byte) if 32 <= byte < 127 and byte != 0x25 else f"%{byte:02X}" for byte in reason.encode())
+    return "".join(
+        chr(byte) if 32 <= byte < 127 and byte != 0x25 else f"%{byte:02X}"
+        for byte in reason.encode()
+    )
 
 
 def read_block(block: bytes) -> dict[str, str]:
-    """The fields that tell of a call, by name: `:path`, `authorization` and whatever is spelled out.
+    """The fields that tell of a call, by name: `:path`, `authorization` and whatever is spelled
+    out.
 
     Raises:
         Foreign: a field that is compressed, stands in a dynamic table, or comes twice.

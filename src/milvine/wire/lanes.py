@@ -1,8 +1,10 @@
-"""What both ends of a lane agree on: which calls it carries, and how a client learns where one begins.
+"""What both ends of a lane agree on: which calls it carries, and how a client learns where one
+begins.
 
-A lane is an HTTP/2 connection for one call at a time (`wire/http2.py`). Every gRPC port carries lanes, for they are
-plain HTTP/2. A server of ours may have a port for lanes alone, where no thread stands between the socket and the
-search; the command `lanes` tells which, and the name of a Unix socket that leads there from the same machine.
+A lane is an HTTP/2 connection for one call at a time (`wire/http2.py`). Every gRPC port carries
+lanes, for they are plain HTTP/2. A server of ours may have a port for lanes alone, where no thread
+stands between the socket and the search; the command `lanes` tells which, and the name of a Unix
+socket that leads there from the same machine.
 """
 
 from __future__ import annotations
@@ -10,18 +12,24 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-CALLS = frozenset({"Search", "SearchByID", "SearchInFiles", "GetVectorsByID", "CountCollection", "HasCollection"})
+CALLS = frozenset(
+    {"Search", "SearchByID", "SearchInFiles", "GetVectorsByID", "CountCollection", "HasCollection"}
+)
 REQUEST_BYTES_MAX = 12 << 10
 """Of one message: below every window that a server opens, and within one frame."""
 COMMAND = "lanes"
 COMMAND_OF_OLD = "lane"
-"""What clients ask who know of no Unix sockets. They take no answer that says more than a port and an instance."""
+"""What clients ask who know of no Unix sockets. They take no answer that says more than a port and
+an instance.
+"""
 UNIX_BYTES = 16
 _PLACE = re.compile(rf"lane ([0-9]{{1,5}}) ([0-9]{{1,10}})(?: ([0-9a-f]{{{2 * UNIX_BYTES}}}))?")
 
 
 class Place(NamedTuple):
-    """A port, the number of the server's run, and the name of a Unix socket on its machine; empty for none."""
+    """A port, the number of the server's run, and the name of a Unix socket on its machine; empty
+    for none.
+    """
 
     port: int
     instance: int
@@ -42,5 +50,7 @@ def place(answer: str) -> Place | None:
 
 
 def unix_address(name: str) -> str:
-    """The abstract address of a Unix socket of that name: one of ours, whatever somebody tells a client."""
+    """The abstract address of a Unix socket of that name: one of ours, whatever somebody tells a
+    client.
+    """
     return f"\0milvine-lane-{name}"

@@ -1,9 +1,10 @@
-"""The messages that carry rows or many ids, between bytes and numpy, without a Python object per number.
+"""The messages that carry rows or many ids, between bytes and numpy, without a Python object per
+number.
 
-`decode_*` walk the bytes themselves; on anything irregular (rows of different lengths, numbers sent unpacked, unknown
-fields, lengths that lie) the protobuf runtime decides, so what is accepted and what a repeated field means is its
-business alone. `encode_*` write what it would write. Every `decode_*` raises `Malformed` for bytes that are no such
-message, and nothing else.
+`decode_*` walk the bytes themselves; on anything irregular (rows of different lengths, numbers sent
+unpacked, unknown fields, lengths that lie) the protobuf runtime decides, so what is accepted and
+what a repeated field means is its business alone. `encode_*` write what it would write. Every
+`decode_*` raises `Malformed` for bytes that are no such message, and nothing else.
 """
 
 from __future__ import annotations

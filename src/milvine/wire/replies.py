@@ -1,4 +1,6 @@
-"""Replies that carry rows or many ids, between bytes and numpy. Imported through `milvine.wire.packed`."""
+"""Replies that carry rows or many ids, between bytes and numpy. Imported through
+`milvine.wire.packed`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,17 @@ from milvine.wire.buffers import join
 from milvine.wire.rows import Irregular, Rows, rows_field, rows_of_records
 from milvine.wire.status import OK_FIELD, read_status
 from milvine.wire.varint import Malformed, encode_int64s
-from milvine.wire.walk import BYTES, VARINT, Walk, decode, int64s_of, joined, packed_field, parse, varint_field
+from milvine.wire.walk import (
+    BYTES,
+    VARINT,
+    Walk,
+    decode,
+    int64s_of,
+    joined,
+    packed_field,
+    parse,
+    varint_field,
+)
 
 _HITS_FEW = 256  # that the protobuf runtime writes in less time than numpy takes to begin
 _RUNS_MAX = 1 << 16  # of rows found and not found, in turns
@@ -44,7 +56,8 @@ class IdsReply:
 class VectorsReply:
     """VectorsData: one row per id asked for; an empty row is one that was not found.
 
-    `found` is bool (rows,), `vectors` float32 or uint8 (rows, width) with zeros where nothing was found.
+    `found` is bool (rows,), `vectors` float32 or uint8 (rows, width) with zeros where nothing was
+    found.
     """
 
     code: int
@@ -59,7 +72,9 @@ def _status(walk: Walk) -> tuple[int, str]:
 
 
 def encode_hits(ids: Ids, distances: Floats) -> bytes:
-    """TopKQueryResult of two arrays (nq, width). Without queries or without width it says that there are no rows."""
+    """TopKQueryResult of two arrays (nq, width). Without queries or without width it says that
+    there are no rows.
+    """
     if ids.size <= _HITS_FEW:
         return _encode_few_hits(ids, distances)
     floats = np.ascontiguousarray(distances, dtype=np.dtype("<f4"))
@@ -70,7 +85,9 @@ def encode_hits(ids: Ids, distances: Floats) -> bytes:
 
 def _encode_few_hits(ids: Ids, distances: Floats) -> bytes:
     message = schema.TopKQueryResult(
-        row_num=len(ids) if ids.size else 0, ids=ids.ravel().tolist(), distances=distances.ravel().tolist()
+        row_num=len(ids) if ids.size else 0,
+        ids=ids.ravel().tolist(),
+        distances=distances.ravel().tolist(),
     )
     return OK_FIELD + bytes(message.SerializeToString())
 
@@ -136,7 +153,9 @@ def encode_vectors(found: NDArray[np.bool_], vectors: Vectors) -> bytes:
     edges = np.flatnonzero(np.diff(found)) + 1
     for start, stop in zip([0, *edges], [*edges, len(found)], strict=True):
         if stop > start:
-            parts.append(rows_field(2, vectors[start:stop] if found[start] else vectors[start:stop, :0]))
+            parts.append(
+                rows_field(2, vectors[start:stop] if found[start] else vectors[start:stop, :0])
+            )
     return join(parts)
 
 
@@ -159,7 +178,9 @@ def _fast_vectors(walk: Walk) -> VectorsReply:
 
 
 def _slow_vectors(message: Any) -> VectorsReply:
-    return _reply(read_status(message), [rows_of_records([record]) for record in message.vectors_data])
+    return _reply(
+        read_status(message), [rows_of_records([record]) for record in message.vectors_data]
+    )
 
 
 def _reply(status: tuple[int, str], runs: list[Rows]) -> VectorsReply:

@@ -1,4 +1,6 @@
-"""Requests that carry rows or many ids, between bytes and numpy. Imported through `milvine.wire.packed`."""
+"""Requests that carry rows or many ids, between bytes and numpy. Imported through
+`milvine.wire.packed`.
+"""
 
 from __future__ import annotations
 
@@ -33,14 +35,18 @@ _FLOATS = np.dtype("<f4")
 _STRINGS_MAX = 1 << 16  # in one list; more are for the protobuf runtime, which counts them first
 _PARAMS = "params"  # the one key of extra_params that means something in 1.x (specification 2.1)
 IDEMPOTENCY_KEY = "idempotency_key"
-"""Milvine's own: in the extra_params of an insert, a text that is the same when it is sent again."""
+"""Milvine's own: in the extra_params of an insert, a text that is the same when it is sent again.
+"""
 FEATURES = "features"
-"""Milvine's own word for Cmd: what the server has beyond 1.x, IDEMPOTENCY_KEY if it knows what that means."""
+"""Milvine's own word for Cmd: what the server has beyond 1.x, IDEMPOTENCY_KEY if it knows what that
+means.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class InsertRequest:
-    """`ids` is empty when none were sent. `params` is the JSON text of extra_params, None when absent.
+    """`ids` is empty when none were sent. `params` is the JSON text of extra_params, None when
+    absent.
 
     `key` is the idempotency key, empty when none was sent.
     """
@@ -114,7 +120,9 @@ def _fast_insert(walk: Walk) -> InsertRequest:
             _pair(walk, pairs)
         else:
             raise Irregular
-    return InsertRequest(collection, rows, joined(ids, np.int64), tag, _params_of(pairs), _key_of(pairs))
+    return InsertRequest(
+        collection, rows, joined(ids, np.int64), tag, _params_of(pairs), _key_of(pairs)
+    )
 
 
 def _slow_insert(message: Any) -> InsertRequest:
@@ -132,10 +140,14 @@ def decode_search(data: bytes) -> SearchRequest:
     found = _SINGLE.find(data)
     if found is not None:
         like, vectors = found
-        return SearchRequest(like.collection, like.tags, Rows(1, vectors.size, vectors), like.topk, like.params)
+        return SearchRequest(
+            like.collection, like.tags, Rows(1, vectors.size, vectors), like.topk, like.params
+        )
     wanted = decode(_fast_search, _slow_search, schema.SearchParam, data)
     if wanted.rows.count == 1:
-        _SINGLE.keep(data, SearchRequest(wanted.collection, wanted.tags, NO_ROWS, wanted.topk, wanted.params))
+        _SINGLE.keep(
+            data, SearchRequest(wanted.collection, wanted.tags, NO_ROWS, wanted.topk, wanted.params)
+        )
     return wanted
 
 
@@ -164,7 +176,9 @@ def _fast_search(walk: Walk) -> SearchRequest:
 
 def _slow_search(message: Any) -> SearchRequest:
     rows, params = rows_of_records(message.query_record_array), _params_of(message.extra_params)
-    return SearchRequest(message.collection_name, tuple(message.partition_tag_array), rows, message.topk, params)
+    return SearchRequest(
+        message.collection_name, tuple(message.partition_tag_array), rows, message.topk, params
+    )
 
 
 def decode_search_in_files(data: bytes) -> SearchInFilesRequest:
@@ -223,9 +237,16 @@ def _pair_field(params: str | None, key: str = _PARAMS) -> bytes:
 
 
 def encode_insert(
-    collection: str, vectors: Vectors, ids: Ids | None = None, tag: str = "", params: str | None = None, key: str = ""
+    collection: str,
+    vectors: Vectors,
+    ids: Ids | None = None,
+    tag: str = "",
+    params: str | None = None,
+    key: str = "",
 ) -> bytes:
-    """InsertParam of `vectors` (rows, width): uint8 is sent as binary rows, any other dtype as float32."""
+    """InsertParam of `vectors` (rows, width): uint8 is sent as binary rows, any other dtype as
+    float32.
+    """
     parts = [bytes_field(1, collection), rows_field(2, vectors)]
     parts += [] if ids is None else packed_field(3, encode_int64s(ids))
     parts += [bytes_field(4, tag), _pair_field(params), _pair_field(key or None, IDEMPOTENCY_KEY)]
@@ -233,7 +254,11 @@ def encode_insert(
 
 
 def encode_search(
-    collection: str, vectors: Vectors, topk: int, tags: Sequence[str] = (), params: str | None = None
+    collection: str,
+    vectors: Vectors,
+    topk: int,
+    tags: Sequence[str] = (),
+    params: str | None = None,
 ) -> bytes:
     """SearchParam of `vectors` (nq, width); dtypes as in `encode_insert`."""
     if len(vectors) == 1 and vectors.size and vectors.dtype == _FLOATS:
@@ -253,7 +278,9 @@ def _around_one(
     return whole[:before], whole[before + marks.nbytes :]
 
 
-def _encode_search(collection: str, vectors: Vectors, topk: int, tags: Sequence[str], params: str | None) -> bytes:
+def _encode_search(
+    collection: str, vectors: Vectors, topk: int, tags: Sequence[str], params: str | None
+) -> bytes:
     parts = [bytes_field(1, collection), *(bytes_field(2, tag, always=True) for tag in tags)]
     parts += [rows_field(3, vectors), varint_field(4, topk), _pair_field(params)]
     return join(parts)
@@ -261,4 +288,6 @@ def _encode_search(collection: str, vectors: Vectors, topk: int, tags: Sequence[
 
 def encode_ids_request(collection: str, ids: Ids, tag: str = "") -> bytes:
     """VectorsIdentity or DeleteByIDParam."""
-    return b"".join([bytes_field(1, collection), *packed_field(2, encode_int64s(ids)), bytes_field(3, tag)])
+    return b"".join(
+        [bytes_field(1, collection), *packed_field(2, encode_int64s(ids)), bytes_field(3, tag)]
+    )

@@ -5,9 +5,10 @@ A repeated RowRecord whose rows have one length is a strided array already:
     tag  length  0x0a  length  payload | tag  length  0x0a  length  payload | ...
     `------- header (H bytes) -------'   `-- the same H bytes, one stride on
 
-So one row is parsed, the headers of all that follow are compared with it in one numpy expression, and the payloads are
-copied out in one strided copy. That is sound, not a guess: if the bytes one stride on equal the header, then they are
-the header of a record of the same length. Whatever breaks the pattern is `Irregular`, for the protobuf runtime.
+So one row is parsed, the headers of all that follow are compared with it in one numpy expression,
+and the payloads are copied out in one strided copy. That is sound, not a guess: if the bytes one
+stride on equal the header, then they are the header of a record of the same length. Whatever breaks
+the pattern is `Irregular`, for the protobuf runtime.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ class Irregular(Exception):
 class Rows:
     """Vectors of a request.
 
-    `count` records hold `elements` floats (or bytes) in all. `vectors` is float32 (count, elements / count) or uint8
-    of that shape, C-contiguous and writable; None where the records have different lengths or hold nothing.
+    `count` records hold `elements` floats (or bytes) in all. `vectors` is float32 (count, elements
+    / count) or uint8 of that shape, C-contiguous and writable; None where the records have
+    different lengths or hold nothing.
     """
 
     count: int = 0
@@ -46,7 +48,8 @@ NO_ROWS = Rows()
 
 
 def take_rows(data: bytes, tag: int, at: int) -> tuple[Rows, int]:
-    """The run of equal rows that starts at `at` (where the byte `tag` is), and the position after it.
+    """The run of equal rows that starts at `at` (where the byte `tag` is), and the position after
+    it.
 
     Raises:
         Irregular: the first row is no plain row of floats or of bytes.
@@ -57,7 +60,11 @@ def take_rows(data: bytes, tag: int, at: int) -> tuple[Rows, int]:
         return _take_run(data, at, inner, 0, _FLOATS)
     kind = data[inner] if inner < len(data) else -1
     payload, start = read_varint(data, inner + 1)
-    if kind not in (_FLOATS, _BINARY) or start + payload != inner + size or start + payload > len(data):
+    if (
+        kind not in (_FLOATS, _BINARY)
+        or start + payload != inner + size
+        or start + payload > len(data)
+    ):
         raise Irregular
     if kind == _FLOATS and payload % 4:
         raise Irregular
@@ -73,7 +80,8 @@ def _take_run(data: bytes, at: int, start: int, payload: int, kind: int) -> tupl
     if payload == 0:
         return Rows(count), after
     vectors: Vectors = np.ascontiguousarray(raw[:count, header:])
-    if vectors.base is not None:  # a single row is contiguous as it lies: the caller gets memory of its own
+    # A single row is contiguous as it lies: the caller gets memory of its own.
+    if vectors.base is not None:
         vectors = vectors.copy()
     if kind == _FLOATS:
         vectors = vectors.view(np.dtype("<f4"))
@@ -81,7 +89,9 @@ def _take_run(data: bytes, at: int, start: int, payload: int, kind: int) -> tupl
 
 
 def _equal_headers(headers: Bytes) -> int:
-    """How many rows from the top equal the first one. Looks in growing steps, never far beyond the answer."""
+    """How many rows from the top equal the first one. Looks in growing steps, never far beyond the
+    answer.
+    """
     same, step = 1, 64
     while same < len(headers):
         differs = (headers[same : same + step] != headers[0]).any(axis=1)
@@ -94,7 +104,9 @@ def _equal_headers(headers: Bytes) -> int:
 
 
 def rows_of_records(records: Sequence[Any]) -> Rows:
-    """Rows from parsed RowRecords, by the copying rule of the specification (1.5): floats if any record has some."""
+    """Rows from parsed RowRecords, by the copying rule of the specification (1.5): floats if any
+    record has some.
+    """
     if len(records) == 1 and len(records[0].float_data):
         vector = np.array(records[0].float_data, dtype=np.float32)
         return Rows(1, vector.size, vector.reshape(1, -1))
@@ -114,12 +126,16 @@ def rows_of_records(records: Sequence[Any]) -> Rows:
 
 
 def rows_field(number: int, vectors: Vectors) -> Any:
-    """The repeated field of `vectors` (rows, width), for `join`. Any dtype but uint8 is sent as float32."""
+    """The repeated field of `vectors` (rows, width), for `join`. Any dtype but uint8 is sent as
+    float32.
+    """
     tag = number << 3 | 2
     if not vectors.size:
         return bytes((tag, 0)) * len(vectors)
     binary = vectors.dtype == np.uint8
-    payload = np.ascontiguousarray(vectors, dtype=np.uint8 if binary else np.dtype("<f4")).view(np.uint8)
+    payload = np.ascontiguousarray(vectors, dtype=np.uint8 if binary else np.dtype("<f4")).view(
+        np.uint8
+    )
     length = payload.shape[1]
     inner = bytes((_BINARY if binary else _FLOATS,)) + write_varint(length)
     header = bytes((tag,)) + write_varint(len(inner) + length) + inner

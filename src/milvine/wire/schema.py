@@ -1,8 +1,10 @@
-"""Every message and rpc of `milvus.grpc.MilvusService`, built from one table (behaviour specification 1.2 to 1.4).
+"""Every message and rpc of `milvus.grpc.MilvusService`, built from one table (behaviour
+specification 1.2 to 1.4).
 
-The classes are made at import in a private descriptor pool. So there is no generated code that ties Milvine to one
-protobuf release, and nothing collides when another Milvus client lives in the same process. `proto/*.proto` say the
-same for people and for other languages; a test compiles them and compares.
+The classes are made at import in a private descriptor pool. So there is no generated code that ties
+Milvine to one protobuf release, and nothing collides when another Milvus client lives in the same
+process. `proto/*.proto` say the same for people and for other languages; a test compiles them and
+compares.
 
 The classes are dynamic, which is why they are typed `Any`.
 """
@@ -23,19 +25,27 @@ MESSAGES: dict[str, str] = {
     "KeyValuePair": "key string, value string",
     "CollectionName": "collection_name string",
     "CollectionNameList": "status Status, collection_names r string",
-    "CollectionSchema": "status Status, collection_name string, dimension int64, index_file_size int64, "
-    "metric_type int32, extra_params r KeyValuePair",
+    "CollectionSchema": (
+        "status Status, collection_name string, dimension int64, index_file_size int64, "
+        "metric_type int32, extra_params r KeyValuePair"
+    ),
     "PartitionParam": "collection_name string, tag string",
     "PartitionList": "status Status, partition_tag_array r string",
     "RowRecord": "float_data r float, binary_data bytes",
-    "InsertParam": "collection_name string, row_record_array r RowRecord, row_id_array r int64, "
-    "partition_tag string, extra_params r KeyValuePair",
+    "InsertParam": (
+        "collection_name string, row_record_array r RowRecord, row_id_array r int64, "
+        "partition_tag string, extra_params r KeyValuePair"
+    ),
     "VectorIds": "status Status, vector_id_array r int64",
-    "SearchParam": "collection_name string, partition_tag_array r string, query_record_array r RowRecord, "
-    "topk int64, extra_params r KeyValuePair",
+    "SearchParam": (
+        "collection_name string, partition_tag_array r string, query_record_array r RowRecord, "
+        "topk int64, extra_params r KeyValuePair"
+    ),
     "SearchInFilesParam": "file_id_array r string, search_param SearchParam",
-    "SearchByIDParam": "collection_name string, partition_tag_array r string, id_array r int64, topk int64, "
-    "extra_params r KeyValuePair",
+    "SearchByIDParam": (
+        "collection_name string, partition_tag_array r string, id_array r int64, topk int64, "
+        "extra_params r KeyValuePair"
+    ),
     "PreloadCollectionParam": "collection_name string, partition_tag_array r string",
     "ReLoadSegmentsParam": "collection_name string, segment_id_array r string",
     "TopKQueryResult": "status Status, row_num int64, ids r int64, distances r float",
@@ -43,7 +53,9 @@ MESSAGES: dict[str, str] = {
     "BoolReply": "status Status, bool_reply bool",
     "CollectionRowCount": "status Status, collection_row_count int64",
     "Command": "cmd string",
-    "IndexParam": "status Status, collection_name string, index_type int32, extra_params r KeyValuePair",
+    "IndexParam": (
+        "status Status, collection_name string, index_type int32, extra_params r KeyValuePair"
+    ),
     "FlushParam": "collection_name_array r string",
     "DeleteByIDParam": "collection_name string, id_array r int64, partition_tag string",
     "CollectionInfo": "status Status, json_info string",
@@ -133,7 +145,9 @@ def _add_message(file: Any, name: str) -> None:
 
 def file_descriptors() -> tuple[Any, Any]:
     """FileDescriptorProto of status.proto and of milvus.proto."""
-    status = descriptor_pb2.FileDescriptorProto(name="status.proto", package=PACKAGE, syntax="proto3")
+    status = descriptor_pb2.FileDescriptorProto(
+        name="status.proto", package=PACKAGE, syntax="proto3"
+    )
     codes = status.enum_type.add(name="ErrorCode")
     for code in ErrorCode:
         codes.value.add(name=code.name, number=code.value)
@@ -145,7 +159,9 @@ def file_descriptors() -> tuple[Any, Any]:
         _add_message(milvus, name)
     service = milvus.service.add(name=SERVICE.rpartition(".")[2])
     for rpc, (request, reply) in RPCS.items():
-        service.method.add(name=rpc, input_type=f".{PACKAGE}.{request}", output_type=f".{PACKAGE}.{reply}")
+        service.method.add(
+            name=rpc, input_type=f".{PACKAGE}.{request}", output_type=f".{PACKAGE}.{reply}"
+        )
     return status, milvus
 
 
@@ -194,7 +210,9 @@ METHODS: dict[str, tuple[Any, Any]] = {
 
 
 def repeated_objects(name: str) -> list[tuple[str, int]]:
-    """(field, tag byte) of each repeated field of messages or strings in `name`, those of its parts included."""
+    """(field, tag byte) of each repeated field of messages or strings in `name`, those of its parts
+    included.
+    """
     found = []
     for number, text in enumerate(MESSAGES[name].split(", "), start=1):
         field, *repeated, kind = text.split()
@@ -206,5 +224,7 @@ def repeated_objects(name: str) -> list[tuple[str, int]]:
 
 
 def method_path(rpc: str) -> str:
-    """The HTTP/2 path of an rpc, e.g. `/milvus.grpc.MilvusService/Insert`; a path, of another service, is its own."""
+    """The HTTP/2 path of an rpc, e.g. `/milvus.grpc.MilvusService/Insert`; a path, of another
+    service, is its own.
+    """
     return rpc if rpc.startswith("/") else f"/{SERVICE}/{rpc}"

@@ -13,16 +13,22 @@ OK_FIELD = b"\x0a\x04\x12\x02OK"
 
 
 def code_and_reason(error: BaseException) -> tuple[ErrorCode, str]:
-    """What a reply says about `error`. Errors that are not ours are unexpected: code 1, or 24 when memory ran out."""
+    """What a reply says about `error`. Errors that are not ours are unexpected: code 1, or 24 when
+    memory ran out.
+    """
     if isinstance(error, MilvineError):
         return error.code, error.message
     if isinstance(error, MemoryError):
-        return ErrorCode.OUT_OF_MEMORY, str(error) or "The server ran out of memory while serving the request"
+        return ErrorCode.OUT_OF_MEMORY, str(
+            error
+        ) or "The server ran out of memory while serving the request"
     return ErrorCode.UNEXPECTED_ERROR, f"Unexpected error: {type(error).__name__}: {error}"
 
 
 def set_status(reply: Any, code: int = ErrorCode.SUCCESS, reason: str = OK_REASON) -> Any:
-    """Writes the status into a reply message, which may be a `Status` itself, and returns the reply."""
+    """Writes the status into a reply message, which may be a `Status` itself, and returns the
+    reply.
+    """
     status = reply if isinstance(reply, schema.Status) else reply.status
     status.error_code, status.reason = int(code), reason
     return reply

@@ -1,8 +1,9 @@
 """Varints, one at a time and a whole array at once.
 
-An int64 takes 1 to 10 bytes of 7 bits each, lowest first; every byte but the last has its top bit set. Arrays are
-coded without a Python object per number: the first eight bytes of a varint are one little-endian word, whose 7-bit
-groups are moved together (or apart) by three shifts, as in a butterfly; bytes nine and ten are added apart.
+An int64 takes 1 to 10 bytes of 7 bits each, lowest first; every byte but the last has its top bit
+set. Arrays are coded without a Python object per number: the first eight bytes of a varint are one
+little-endian word, whose 7-bit groups are moved together (or apart) by three shifts, as in a
+butterfly; bytes nine and ten are added apart.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from numpy.typing import NDArray
 
 from milvine.types import Bytes, Ids
 
-_CHUNK = 1 << 18  # numbers per step: temporaries stay in the cache and small, however long the array
+# Numbers per step: temporaries stay in the cache and small, however long the array.
+_CHUNK = 1 << 18
 _FEW = 32  # numbers that are coded one by one in less time than numpy takes to begin
 _MASK64 = (1 << 64) - 1
 _LIMITS = np.array([1 << (7 * k) for k in range(1, 10)], dtype=np.uint64)
 _CODED = np.dtype([("low", "<u8"), ("high", "<u2")])  # ten bytes, no padding
 _LENGTH_MASKS = np.array([(1 << (8 * min(n, 8))) - 1 for n in range(11)], dtype=np.uint64)
-_STEPS = ((1, 0x007F007F007F007F), (2, 0x00003FFF00003FFF), (4, 0x000000000FFFFFFF))  # (bits to move, low groups)
+# (bits to move, low groups).
+_STEPS = ((1, 0x007F007F007F007F), (2, 0x00003FFF00003FFF), (4, 0x000000000FFFFFFF))
 
 
 class Malformed(ValueError):
@@ -86,7 +89,9 @@ def _apart(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def encode_int64s(values: Ids) -> list[Any]:
-    """Packed varints of `values` (any integer shape, read in C order) as a list of buffers to join."""
+    """Packed varints of `values` (any integer shape, read in C order) as a list of buffers
+    to join.
+    """
     flat = np.ascontiguousarray(values, dtype=np.int64).reshape(-1).view(np.uint64)
     if len(flat) <= _FEW:
         return [write_varint(value) for value in flat.tolist()]
@@ -97,7 +102,9 @@ def _encode(values: NDArray[np.uint64]) -> Any:
     lengths = np.searchsorted(_LIMITS, values, side="right") + 1
     coded = np.empty(len(values), dtype=_CODED)
     coded["low"] = _apart(values)
-    coded["high"] = (values >> np.uint64(56)) & np.uint64(0x7F) | (values >> np.uint64(63)) << np.uint64(8)
+    coded["high"] = (values >> np.uint64(56)) & np.uint64(0x7F) | (
+        values >> np.uint64(63)
+    ) << np.uint64(8)
     table = coded.view(np.uint8).reshape(-1, 10)
     longest = int(lengths.max())
     if lengths.min() == longest:
@@ -125,7 +132,8 @@ def decode_int64s(data: Bytes) -> Ids:
     at = filled = 0
     while at < len(data):
         stop = min(at + _CHUNK * 8, len(data))
-        stop += int((data[stop - 1 : stop + 9] < 0x80).argmax())  # to the end of the number that the cut splits
+        # To the end of the number that the cut splits.
+        stop += int((data[stop - 1 : stop + 9] < 0x80).argmax())
         if data[stop - 1] >= 0x80:
             raise Malformed("a varint is longer than ten bytes")
         part = _decode(data[at:stop])
@@ -143,7 +151,9 @@ def _one_by_one(data: bytes) -> Ids:
 
 
 def _count(data: Bytes) -> int:
-    return sum(int(np.count_nonzero(data[at : at + _CHUNK] < 0x80)) for at in range(0, len(data), _CHUNK))
+    return sum(
+        int(np.count_nonzero(data[at : at + _CHUNK] < 0x80)) for at in range(0, len(data), _CHUNK)
+    )
 
 
 def _decode(data: Bytes) -> Ids:

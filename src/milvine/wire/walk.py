@@ -1,4 +1,6 @@
-"""The top-level fields of a message, walked by hand, with the protobuf runtime behind it for whatever is irregular."""
+"""The top-level fields of a message, walked by hand, with the protobuf runtime behind it for
+whatever is irregular.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +17,23 @@ from milvine.wire.varint import Malformed, decode_int64s, read_varint, signed, w
 
 VARINT, BYTES = 0, 2  # wire types
 SMALL = 4096  # bytes; the protobuf runtime is done with such a message before numpy has begun
-OBJECTS_MAX = 8 << 20  # records, strings and pairs the protobuf runtime may be made to build from one request
+# Records, strings and pairs the protobuf runtime may be made to build from one request.
+OBJECTS_MAX = 8 << 20
 T = TypeVar("T")
 
 
 class Walk:
-    """The top-level fields of a message, in order. `at` is moved on by whoever takes a run of rows."""
+    """The top-level fields of a message, in order. `at` is moved on by whoever takes a run
+    of rows.
+    """
 
     def __init__(self, data: bytes) -> None:
         self.data, self.at = data, 0
 
     def fields(self) -> Iterator[tuple[int, int]]:
-        """(field number, wire type), `at` standing behind the tag. Irregular for tags of more than one byte."""
+        """(field number, wire type), `at` standing behind the tag. Irregular for tags of more than
+        one byte.
+        """
         while self.at < len(self.data):
             tag = self.data[self.at]
             if tag >= 0x80:
@@ -80,14 +87,20 @@ def parse(message_class: Callable[[], Any], data: bytes) -> Any:
 
 
 def _refuse_a_swarm(name: str, data: bytes) -> None:
-    """Two bytes of an empty record become a hundred: bound them beforehand, by counting the bytes that may be tags."""
+    """Two bytes of an empty record become a hundred: bound them beforehand, by counting the bytes
+    that may be tags.
+    """
     for field, tag in schema.repeated_objects(name):
         if data.count(tag) > OBJECTS_MAX:
             raise Malformed(f"more than {OBJECTS_MAX} {field} in one request")
 
 
-def decode(fast: Callable[[Walk], T], slow: Callable[[Any], T], message_class: Any, data: bytes) -> T:
-    """A message by the fast path; by the protobuf runtime where that gives up, or would cost more than it saves."""
+def decode(
+    fast: Callable[[Walk], T], slow: Callable[[Any], T], message_class: Any, data: bytes
+) -> T:
+    """A message by the fast path; by the protobuf runtime where that gives up, or would cost more
+    than it saves.
+    """
     if len(data) <= SMALL:
         return slow(parse(message_class, data))
     try:
@@ -125,5 +138,8 @@ def bytes_field(number: int, value: str | bytes, always: bool = False) -> bytes:
 
 def packed_field(number: int, buffers: list[Any]) -> list[Any]:
     """A packed repeated field of the given payload; nothing when that is empty."""
-    size = sum(len(buffer) if isinstance(buffer, bytes) else memoryview(buffer).nbytes for buffer in buffers)
+    size = sum(
+        len(buffer) if isinstance(buffer, bytes) else memoryview(buffer).nbytes
+        for buffer in buffers
+    )
     return [bytes((number << 3 | BYTES,)), write_varint(size), *buffers] if size else []

@@ -1,4 +1,6 @@
-"""Module names of pymilvus 1.x. New programs need none of them: `from milvus import ...` has everything."""
+"""Module names of pymilvus 1.x. New programs need none of them: `from milvus import ...` has
+everything.
+"""
 
 from milvine import __version__
 

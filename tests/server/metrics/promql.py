@@ -1,4 +1,6 @@
-"""Names of metrics and of labels in PromQL, as far as the dashboard and the alert rules use the language."""
+"""Names of metrics and of labels in PromQL, as far as the dashboard and the alert rules use the
+language.
+"""
 
 from __future__ import annotations
 
@@ -40,4 +42,8 @@ def _is_other(text: str, match: re.Match[str]) -> bool:
 def selected_labels(expression: str) -> set[tuple[str, str]]:
     """(metric, label) of every selector."""
     selectors = re.findall(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\{([^}]*)\}", expression)
-    return {(name, label) for name, inside in selectors for label in re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", inside)}
+    return {
+        (name, label)
+        for name, inside in selectors
+        for label in re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", inside)
+    }

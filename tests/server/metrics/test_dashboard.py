@@ -23,7 +23,8 @@ BY_PROMETHEUS = {"up"}
 """Prometheus makes it for every target."""
 BY_SCRAPING = {"instance", "job"}
 
-PANELS_OF_1X = """QPM (queries per minute)|Uptime|Cache utilization|CPU utilization|CPU temperature|Memory usage
+PANELS_OF_1X = """QPM (queries per minute)|Uptime|Cache utilization|CPU utilization|CPU temperature
+Memory usage
 Query elapsed|Total file size|Open file descriptors|Network IO|Disk write speed|Disk read speed
 Insert per second|Data size"""
 
@@ -54,13 +55,16 @@ def test_names_are_exported(exported: Samples, expression: str) -> None:
     assert names, expression
     assert names - BY_PROMETHEUS - {name for name, _ in exported} == set()
     labels = {(name, label) for name, labels in exported for label, _ in labels}
-    used = {(name, label) for name, label in selected_labels(expression) if label not in BY_SCRAPING}
+    used = {
+        (name, label) for name, label in selected_labels(expression) if label not in BY_SCRAPING
+    }
     assert used - labels == set()
 
 
 def test_the_parser_sees_names() -> None:
     expression = (
-        'histogram_quantile(0.9, sum by (a, le) (rate(x_bucket{b="c d", e=~"f"}[5m]))) / 1e6 > y or z offset 1m'
+        'histogram_quantile(0.9, sum by (a, le) (rate(x_bucket{b="c d", e=~"f"}[5m]))) / 1e6 > y or'
+        " z offset 1m"
     )
     assert metric_names(expression) == {"x_bucket", "y", "z"}
     assert selected_labels(expression) == {("x_bucket", "b"), ("x_bucket", "e")}
@@ -68,7 +72,9 @@ def test_the_parser_sees_names() -> None:
 
 def test_the_panels_of_1x_are_there() -> None:
     titles = {panel["title"] for panel in DASHBOARD["panels"]}
-    assert {title for line in PANELS_OF_1X.splitlines() for title in line.split("|")} - titles == set()
+    assert {
+        title for line in PANELS_OF_1X.splitlines() for title in line.split("|")
+    } - titles == set()
 
 
 def test_the_dashboard_is_one() -> None:
@@ -94,13 +100,18 @@ def test_the_dashboard_is_one() -> None:
 
 def test_every_rule_says_what_it_means() -> None:
     for rule in _rules():
-        assert rule["annotations"]["summary"] and rule["labels"]["severity"] in ("critical", "warning")
+        assert rule["annotations"]["summary"] and rule["labels"]["severity"] in (
+            "critical",
+            "warning",
+        )
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 def test_promtool_agrees() -> None:
     subprocess.run(
-        ["promtool", "check", "config", str(RULES.parent / "prometheus.yml")], check=True, capture_output=True
+        ["promtool", "check", "config", str(RULES.parent / "prometheus.yml")],
+        check=True,
+        capture_output=True,
     )
 
 
@@ -108,5 +119,7 @@ def test_promtool_agrees() -> None:
 def test_alerts_fire_when_they_should(tmp_path: Path) -> None:
     shutil.copy(RULES, tmp_path)
     shutil.copy(Path(__file__).parent / "alerts.yml", tmp_path)
-    ran = subprocess.run(["promtool", "test", "rules", str(tmp_path / "alerts.yml")], capture_output=True, text=True)
+    ran = subprocess.run(
+        ["promtool", "test", "rules", str(tmp_path / "alerts.yml")], capture_output=True, text=True
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -21,7 +21,9 @@ def test_a_histogram_counts_what_is_at_most_a_bound(values: list[tuple[float, in
     for value, times in values:
         histogram.observe(value, times)
     flat = [value for value, times in values for _ in range(times)]
-    found = {sample.labels.get("le", sample.name): sample.value for sample in histogram.family().samples}
+    found = {
+        sample.labels.get("le", sample.name): sample.value for sample in histogram.family().samples
+    }
     for le, bound in (("1.0", 1), ("10.0", 10), ("50.0", 50), ("+Inf", math.inf)):
         assert found[le] == sum(value <= bound for value in flat)
     assert found["h_count"] == len(flat)
@@ -34,7 +36,10 @@ def test_quantiles_are_values_that_were_seen(values: list[tuple[float, int]]) ->
     for value, times in values:
         summary.observe(value, times)
     flat = sorted(value for value, times in values for _ in range(times))
-    found = {sample.labels.get("quantile", sample.name): sample.value for sample in summary.family().samples}
+    found = {
+        sample.labels.get("quantile", sample.name): sample.value
+        for sample in summary.family().samples
+    }
     assert found["s_count"] == len(flat)
     for quantile in (0.95, 0.9, 0.8):
         if flat:
@@ -55,7 +60,9 @@ def test_the_window_slides(monkeypatch: pytest.MonkeyPatch) -> None:
     assert quantiles == [1.0, 1.0, 1.0]
     now[0] += instruments.WINDOW_SECONDS + 1
     assert all(math.isnan(s.value) for s in summary.family().samples if "quantile" in s.labels)
-    assert [s.value for s in summary.family().samples if s.name == "s_count"] == [2 * instruments.WINDOW_SIZE]
+    assert [s.value for s in summary.family().samples if s.name == "s_count"] == [
+        2 * instruments.WINDOW_SIZE
+    ]
 
 
 def test_a_counter_begins_at_zero() -> None:

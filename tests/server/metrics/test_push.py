@@ -65,7 +65,10 @@ def test_pushes_as_1x_did(tmp_path: Path) -> None:
             server.call.create()
             wait_for(lambda: len(pushes) >= 2)
         method, path, text = pushes[-1]  # the one at the end has everything
-        assert (method, path) == ("PUT", "/metrics/job/milvus_metrics/cluster/milvus_cluster/instance/here%3A1")
+        assert (method, path) == (
+            "PUT",
+            "/metrics/job/milvus_metrics/cluster/milvus_cluster/instance/here%3A1",
+        )
         assert value(samples_of(text), "add_group_request_total", outcome="success") == 1
     assert all(path == pushes[0][1] for _, path, _ in pushes)
 

@@ -44,8 +44,10 @@ def test_searches_are_repeated_exactly(tmp_path: Path) -> None:
         wait_for(lambda: _samples(server) == 2)
         labels = {"collection": "c", "index_type": "IVF_FLAT"}
         seen = server.scrape()
-        assert value(seen, "milvine_recall_count", **labels) == 3 + 8  # at most eight queries of one search
-        assert value(seen, "milvine_recall_bucket", le="0.999", **labels) <= 3  # all lists: nothing is missed
+        # At most eight queries of one search.
+        assert value(seen, "milvine_recall_count", **labels) == 3 + 8
+        # All lists: nothing is missed.
+        assert value(seen, "milvine_recall_bucket", le="0.999", **labels) <= 3
         assert 0 < value(seen, "milvine_recall_recent", **labels) <= 1
         assert value(seen, "milvine_recall_samples_dropped_total") == 0
         assert value(seen, "milvine_recall_samples_failed_total") == 0
@@ -73,7 +75,8 @@ def test_the_version_of_the_search_is_compared_and_a_full_queue_drops(
         wait_for(lambda: _samples(server) >= 3)
         seen, labels = server.scrape(), {"collection": "c", "index_type": "IVF_FLAT"}
         misses = value(seen, "milvine_recall_bucket", le="0.999", **labels)
-        assert misses <= 3  # only the three queries of `work`, with nprobe 2, may have missed something
+        # Only the three queries of `work`, with nprobe 2, may have missed something.
+        assert misses <= 3
         assert value(seen, "milvine_recall_samples_failed_total") == 0
 
 

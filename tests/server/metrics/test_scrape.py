@@ -20,18 +20,21 @@ from milvine.server.metrics.state import COLLECTIONS_MAX, OTHERS
 from tests.server.metrics.running import Samples, running, samples_of, value, work
 
 NAMES_OF_1X = """
-keeping_alive_seconds_total cache_usage_bytes data_file_size_bytes CPU_usage_percent RAM_usage_percent CPU_temperature
-octets_bytes_per_second add_vectors_request_total add_vectors add_vector_duration_microseconds_bucket
-add_vectors_throughput_per_microsecond query_response_summary query_response_summary_count
-query_vector_response_summary query_vector_response_summary_sum query_vector_response_per_microsecond
-search_data_duration_microseconds_bucket search_raw_files_bytes_bucket search_index_files_bytes_bucket
-search_file_size_total search_file_size_gauge mem_table_merge_duration_microseconds_bucket
-disk_store_IO_speed_bytes_per_microseconds meta_access_total meta_access_duration_microseconds_bucket cache_access_total
-add_group_request_total get_group_request_total has_group_request_total get_group_files_request_total
-search_request_total search_request_duration_microsecond_bucket build_index_duration_microseconds_bucket
-all_build_index_duration_microseconds_bucket memory_usage_percent memory_usage_total
-disk_load_duration_microseconds_bucket disk_load_size_bytes_bucket disk_load_IO_speed_byte_per_microsec
-query_response_per_microsecond connection_number
+keeping_alive_seconds_total cache_usage_bytes data_file_size_bytes CPU_usage_percent
+RAM_usage_percent CPU_temperature octets_bytes_per_second add_vectors_request_total add_vectors
+add_vector_duration_microseconds_bucket add_vectors_throughput_per_microsecond
+query_response_summary query_response_summary_count query_vector_response_summary
+query_vector_response_summary_sum query_vector_response_per_microsecond
+search_data_duration_microseconds_bucket search_raw_files_bytes_bucket
+search_index_files_bytes_bucket search_file_size_total search_file_size_gauge
+mem_table_merge_duration_microseconds_bucket disk_store_IO_speed_bytes_per_microseconds
+meta_access_total meta_access_duration_microseconds_bucket cache_access_total
+add_group_request_total get_group_request_total has_group_request_total
+get_group_files_request_total search_request_total search_request_duration_microsecond_bucket
+build_index_duration_microseconds_bucket all_build_index_duration_microseconds_bucket
+memory_usage_percent memory_usage_total disk_load_duration_microseconds_bucket
+disk_load_size_bytes_bucket disk_load_IO_speed_byte_per_microsec query_response_per_microsecond
+connection_number
 """
 
 
@@ -53,12 +56,20 @@ def test_inserts(seen: Samples) -> None:
     assert value(seen, "add_vector_duration_microseconds_count") == 5010
     assert value(seen, "add_vectors_throughput_per_microsecond") > 0
     assert value(seen, "milvine_group_commit_requests_count") == 3  # two inserts, one delete
-    assert value(seen, "milvine_log_sync_seconds_count") == value(seen, "milvine_log_append_seconds_count") == 3
+    assert (
+        value(seen, "milvine_log_sync_seconds_count")
+        == value(seen, "milvine_log_append_seconds_count")
+        == 3
+    )
     assert value(seen, "milvine_log_sync_seconds_sum") > 0
 
 
 def test_searches(seen: Samples) -> None:
-    assert value(seen, "query_response_summary_count") == value(seen, "query_vector_response_summary_count") == 6
+    assert (
+        value(seen, "query_response_summary_count")
+        == value(seen, "query_vector_response_summary_count")
+        == 6
+    )
     quantiles = [value(seen, "query_response_summary", quantile=q) for q in ("0.95", "0.9", "0.8")]
     assert quantiles == sorted(quantiles, reverse=True) and quantiles[-1] > 0
     assert value(seen, "search_data_duration_microseconds_count", type="index") == 1
@@ -72,9 +83,21 @@ def test_searches(seen: Samples) -> None:
 def test_calls(seen: Samples) -> None:
     assert value(seen, "milvine_request_seconds_count", rpc="Insert") == 2
     assert value(seen, "milvine_request_seconds_bucket", rpc="Insert", le="+Inf") == 2
-    assert value(seen, "milvine_request_errors_total", rpc="CountCollection", code="COLLECTION_NOT_EXISTS") == 1
+    assert (
+        value(
+            seen,
+            "milvine_request_errors_total",
+            rpc="CountCollection",
+            code="COLLECTION_NOT_EXISTS",
+        )
+        == 1
+    )
     assert value(seen, "add_group_request_total", outcome="success") == 1
-    assert value(seen, "milvine_requests_in_flight") == value(seen, "milvine_request_bytes_in_flight") == 0
+    assert (
+        value(seen, "milvine_requests_in_flight")
+        == value(seen, "milvine_request_bytes_in_flight")
+        == 0
+    )
 
 
 def test_what_is_stored(seen: Samples) -> None:
@@ -122,7 +145,9 @@ def test_both_formats_over_http(tmp_path: Path) -> None:
         for router in server.metrics.routers:
             app.include_router(router)
         plain, newer, progress = asyncio.run(ask(app))
-    assert plain.status_code == 200 and plain.headers["content-type"].startswith("text/plain; version=")
+    assert plain.status_code == 200 and plain.headers["content-type"].startswith(
+        "text/plain; version="
+    )
     assert value(samples_of(plain.text), "milvine_collections") == 1
     assert newer.headers["content-type"].startswith("application/openmetrics-text")
     assert newer.text.endswith("# EOF\n")
@@ -164,7 +189,9 @@ def test_many_collections_are_told_as_a_few(tmp_path: Path) -> None:
             server.call.create(f"c{number}")
         server.call.insert([[1, 2, 3, 4]] * 5, name="c22")
         seen = server.scrape()
-        names = {dict(labels)["collection"] for name, labels in seen if name == "milvine_collection_rows"}
+        names = {
+            dict(labels)["collection"] for name, labels in seen if name == "milvine_collection_rows"
+        }
         assert len(names) == COLLECTIONS_MAX + 1 and OTHERS in names
         assert value(seen, "milvine_collection_rows", collection="c22") == 5
 

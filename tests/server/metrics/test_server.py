@@ -54,7 +54,9 @@ def test_nothing_is_computed_for_nobody(tmp_path: Path) -> None:
     assert _open(tmp_path, http_enable=True)[0] is not None
 
 
-def test_without_the_extra_everything_else_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_everything_else_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr(package, "find_spec", lambda name: None if name == "psutil" else real(name))
     assert _open(tmp_path, http_enable=True) == (None, [])
@@ -66,6 +68,7 @@ def test_without_the_extra_everything_else_works(tmp_path: Path, monkeypatch: py
 def test_the_root_needs_no_extra() -> None:
     """`milvine.server.app` is imported without prometheus-client, psutil and FastAPI."""
     code = (
-        "import sys; sys.modules.update(prometheus_client=None, psutil=None, fastapi=None); import milvine.server.app"
+        "import sys; sys.modules.update(prometheus_client=None, psutil=None, fastapi=None); import"
+        " milvine.server.app"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": "src"})

@@ -22,13 +22,17 @@ ONE = Scanned("HNSW", (7,), 5000, 0)
 
 def searched(*scanned: Scanned) -> Searched:
     scans = [(each, 0.001, 0.002) for each in scanned]
-    return Searched("c", 1, 10, 0.004, WatchedSearch(MetricType.L2, {}, 0.001, 0.002, 0.001, scans, 0))
+    return Searched(
+        "c", 1, 10, 0.004, WatchedSearch(MetricType.L2, {}, 0.001, 0.002, 0.001, scans, 0)
+    )
 
 
 def told(tally: Tally) -> dict[tuple[str, str], float]:
     """Values by name and first label."""
     samples = [sample for family in tally.collect() for sample in family.samples]
-    return {(sample.name, next(iter(sample.labels.values()), "")): sample.value for sample in samples}
+    return {
+        (sample.name, next(iter(sample.labels.values()), "")): sample.value for sample in samples
+    }
 
 
 def test_what_waits_is_counted_before_anything_is_told() -> None:
@@ -43,7 +47,10 @@ def test_what_waits_is_counted_before_anything_is_told() -> None:
     assert found["search_file_size_total", "index"] == 300
     assert found["milvine_scanned_rows_total", "HNSW"] == 15_000
     assert found["milvine_search_step_seconds_total", "scan"] == pytest.approx(0.006)
-    assert (found["search_request_total", "success"], found["search_request_total", "fail"]) == (3, 1)
+    assert (found["search_request_total", "success"], found["search_request_total", "fail"]) == (
+        3,
+        1,
+    )
     assert found["milvine_request_bytes_total", "Search"] == 200
     assert found["milvine_request_seconds_count", "Search"] == 4
     assert told(tally) == found  # once, not again
@@ -56,8 +63,14 @@ def test_files_are_looked_at_while_they_are_there() -> None:
         tally.listen(searched(scanned))
     sizes.clear()  # merged into others
     found = told(tally)
-    assert (found["search_file_size_gauge", "index"], found["search_file_size_gauge", "raw"]) == (100, 20)
-    assert (found["search_file_size_total", "index"], found["search_file_size_total", "raw"]) == (200, 20)
+    assert (found["search_file_size_gauge", "index"], found["search_file_size_gauge", "raw"]) == (
+        100,
+        20,
+    )
+    assert (found["search_file_size_total", "index"], found["search_file_size_total", "raw"]) == (
+        200,
+        20,
+    )
 
 
 def test_the_last_file_is_the_last_that_was_searched() -> None:
@@ -96,7 +109,11 @@ def test_no_event_is_lost_between_threads() -> None:
     for thread in threads:
         thread.join()
     found = told(tally)
-    assert found["query_response_summary_count", ""] == found["search_request_total", "success"] == 8000
+    assert (
+        found["query_response_summary_count", ""]
+        == found["search_request_total", "success"]
+        == 8000
+    )
 
 
 def test_a_search_that_waits_holds_no_segment(tmp_path: Path) -> None:
@@ -126,5 +143,7 @@ def test_listeners_are_told_what_they_asked_for() -> None:
     events.subscribe(few.append, (Stopping, Searched))
     for event in (Answered("Search", 0, 1, 0.1), Stopping(), searched()):
         events.emit(event)
-    kinds: list[list[type[Event]]] = [[type(event) for event in told] for told in (all_of_them, few)]
+    kinds: list[list[type[Event]]] = [
+        [type(event) for event in told] for told in (all_of_them, few)
+    ]
     assert kinds == [[Answered, Answered, Stopping, Searched], [Stopping, Searched]]

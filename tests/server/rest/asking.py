@@ -9,14 +9,16 @@ import httpx
 from milvine.engine.database import Database
 
 GONE = (
-    "Collection {} does not exist. Use milvus.has_collection to verify whether the collection exists. "
-    "You also can check whether the collection name exists."
+    "Collection {} does not exist. Use milvus.has_collection to verify whether the collection"
+    " exists. You also can check whether the collection name exists."
 )
 OK = {"message": "OK", "code": 0}
 
 
 class Asking:
-    """`ask("GET", "/state")` is (status, JSON); `code` is (status, code) of a failure, which must have a text."""
+    """`ask("GET", "/state")` is (status, JSON); `code` is (status, code) of a failure, which must
+    have a text.
+    """
 
     def __init__(self, client: httpx.Client, database: Database) -> None:
         self.client, self.database = client, database

@@ -19,12 +19,19 @@ from tests.server.rest.asking import Asking
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Asking, list[Event]]]:
     told: list[Event] = []
-    settings, events = Settings(background=False, search_threads=1, request_bytes_max=8 << 20), Events(told.append)
+    settings, events = (
+        Settings(background=False, search_threads=1, request_bytes_max=8 << 20),
+        Events(told.append),
+    )
     with Database.open(tmp_path_factory.mktemp("rest") / "data", settings, events) as database:
-        door = HttpDoor(create_app(Operations(database, settings, events), database, settings), "127.0.0.1", 0)
+        door = HttpDoor(
+            create_app(Operations(database, settings, events), database, settings), "127.0.0.1", 0
+        )
         door.start()
         try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{door.port}", timeout=60, trust_env=False) as client:
+            with httpx.Client(
+                base_url=f"http://127.0.0.1:{door.port}", timeout=60, trust_env=False
+            ) as client:
                 yield Asking(client, database), told
         finally:
             door.stop(10)

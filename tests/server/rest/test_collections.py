@@ -16,14 +16,22 @@ def test_the_life_of_a_collection(rest: Asking) -> None:
     told = {**FULL, "count": 0, "index": "FLAT", "index_params": "{}"}
     assert rest.ask("GET", "/collections/films") == (200, told)
     assert rest.ask("GET", "/collections") == (200, {"collections": [told], "count": 1})
-    assert rest.ask("POST", "/collections", FULL) == (400, {"message": "Collection already exists", "code": 9})
+    assert rest.ask("POST", "/collections", FULL) == (
+        400,
+        {"message": "Collection already exists", "code": 9},
+    )
     rest.insert([[0.5] * 16] * 3, name="films")
     empty = {"partitions": [{"row_count": 3, "segments": None, "tag": "_default"}], "row_count": 3}
     assert rest.ask("GET", "/collections/films?info=stat") == (200, empty)
     rest.flush("films")
     part = rest.ask("GET", "/collections/films?info=stat")[1]["partitions"][0]
     assert part["segments"] == [
-        {"data_size": 3 * (64 + 8), "index_name": "IDMAP", "name": rest.segment("films"), "row_count": 3}
+        {
+            "data_size": 3 * (64 + 8),
+            "index_name": "IDMAP",
+            "name": rest.segment("films"),
+            "row_count": 3,
+        }
     ]
     assert rest.ask("DELETE", "/collections/films") == (204, None)
     assert rest.code("GET", "/collections/films") == (404, 4)
@@ -59,8 +67,12 @@ def test_collections_that_cannot_be(rest: Asking, change: dict[str, Any], code: 
     assert rest.ask("GET", "/collections")[1]["count"] == 0
 
 
-@pytest.mark.parametrize(("body", "code"), [(b"", 34), (b"{", 36), (b"[]", 35), (b"{}", 34), (b"\xff", 36)])
-@pytest.mark.parametrize("path", ["/collections", "/collections/c/indexes", "/collections/c/partitions"])
+@pytest.mark.parametrize(
+    ("body", "code"), [(b"", 34), (b"{", 36), (b"[]", 35), (b"{}", 34), (b"\xff", 36)]
+)
+@pytest.mark.parametrize(
+    "path", ["/collections", "/collections/c/indexes", "/collections/c/partitions"]
+)
 def test_bodies_that_are_none(rest: Asking, path: str, body: bytes, code: int) -> None:
     rest.create()
     assert rest.code("POST", path, content=body) == (400, code)
@@ -93,7 +105,10 @@ def test_partitions(rest: Asking) -> None:
         assert rest.ask("POST", path, {"partition_tag": tag}) == (201, OK)
     tags = [{"partition_tag": tag} for tag in ("_default", "a", "b")]
     assert rest.ask("GET", path) == (200, {"partitions": tags, "count": 3})
-    assert rest.ask("GET", f"{path}?offset=1&page_size=1") == (200, {"partitions": tags[1:2], "count": 3})
+    assert rest.ask("GET", f"{path}?offset=1&page_size=1") == (
+        200,
+        {"partitions": tags[1:2], "count": 3},
+    )
     assert rest.code("GET", f"{path}?all_required=nonsense") == (400, 37)
     for tag in ("a", "_default", " "):
         assert rest.code("POST", path, {"partition_tag": tag}) == (400, 1)
@@ -151,4 +166,6 @@ def test_binary_collections_take_two_types_of_index(rest: Asking) -> None:
     rest.create(metric="JACCARD", dimension=16)
     hnsw = {"index_type": "HNSW", "params": {"M": 16, "efConstruction": 100}}
     assert rest.code("POST", "/collections/c/indexes", hnsw) == (400, 8)
-    assert rest.ask("POST", "/collections/c/indexes", {"index_type": "IVFFLAT", "params": {"nlist": 8}}) == (201, OK)
+    assert rest.ask(
+        "POST", "/collections/c/indexes", {"index_type": "IVFFLAT", "params": {"nlist": 8}}
+    ) == (201, OK)

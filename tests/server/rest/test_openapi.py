@@ -1,4 +1,5 @@
-"""The OpenAPI document, and requests made up from it: no answer that it does not describe, and none with 500.
+"""The OpenAPI document, and requests made up from it: no answer that it does not describe, and none
+with 500.
 
 MILVINE_FUZZ_EXAMPLES=500 for a longer run.
 """
@@ -26,7 +27,12 @@ from milvine.server.operations import Operations
 from milvine.server.rest.app import create_app
 
 EXAMPLES = int(os.environ.get("MILVINE_FUZZ_EXAMPLES", "12"))
-_CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+_CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
 
 
 @pytest.fixture(scope="module")
@@ -59,16 +65,29 @@ def test_answers_are_as_described(schema: Any) -> None:
 def test_every_endpoint_is_described_with_its_body(schema: Any) -> None:
     document = schema.raw_schema
     operations = {
-        (method, path): operation for path, item in document["paths"].items() for method, operation in item.items()
+        (method, path): operation
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
     }
     assert len(operations) >= 24
     for (method, path), operation in operations.items():
         assert operation["description"] and operation["tags"], path
         assert "422" not in operation["responses"]
-        needs_body = method in ("post", "put") or (method == "delete" and path.endswith("partitions"))
+        needs_body = method in ("post", "put") or (
+            method == "delete" and path.endswith("partitions")
+        )
         assert ("requestBody" in operation) == needs_body, path
     schemas = document["components"]["schemas"]
-    for name in ("NewCollection", "NewIndex", "PartitionTag", "NewRows", "RowsTask", "SystemTask", "Hits", "Status"):
+    for name in (
+        "NewCollection",
+        "NewIndex",
+        "PartitionTag",
+        "NewRows",
+        "RowsTask",
+        "SystemTask",
+        "Hits",
+        "Status",
+    ):
         assert schemas[name]["examples"], name
 
 
@@ -86,6 +105,7 @@ def test_every_answer_in_json_has_an_example(schema: Any) -> None:
         for path, item in document["paths"].items()
         for method, operation in item.items()
         for code, answer in operation["responses"].items()
-        if (content := answer.get("content", {}).get("application/json")) and not exemplified(content)
+        if (content := answer.get("content", {}).get("application/json"))
+        and not exemplified(content)
     ]
     assert lacking == []

@@ -18,8 +18,12 @@ def test_the_curl_lines(rest: Asking) -> None:
     assert len(steps) > 5
     for line, answer in steps:
         words = shlex.split(line)
-        options = {words[at]: words[at + 1] for at in range(len(words)) if words[at] in ("-X", "-d")}
-        path = next(word for word in words if word.startswith("127.0.0.1:19121")).removeprefix("127.0.0.1:19121")
+        options = {
+            words[at]: words[at + 1] for at in range(len(words)) if words[at] in ("-X", "-d")
+        }
+        path = next(word for word in words if word.startswith("127.0.0.1:19121")).removeprefix(
+            "127.0.0.1:19121"
+        )
         reply = rest.client.request(options.get("-X", "GET"), path, content=options.get("-d"))
         assert reply.text == answer.strip(), line
 

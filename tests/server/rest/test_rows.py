@@ -71,7 +71,9 @@ def test_inserts_that_cannot_be(stored: Asking, body: dict[str, Any], code: int)
     assert stored.ask("GET", "/collections/c")[1]["count"] == 3
 
 
-@pytest.mark.parametrize(("body", "code"), [(b"", 34), (b"{", 36), (b'{"vectors":[[NaN,1,2,3]]}', 36), (b"7", 35)])
+@pytest.mark.parametrize(
+    ("body", "code"), [(b"", 34), (b"{", 36), (b'{"vectors":[[NaN,1,2,3]]}', 36), (b"7", 35)]
+)
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 def test_bodies_that_are_none(stored: Asking, method: str, body: bytes, code: int) -> None:
     assert stored.code(method, VECTORS, content=body) == (400, code)
@@ -82,7 +84,9 @@ def test_large_bodies_are_read_as_small_ones(rest: Asking) -> None:
     rows = np.random.default_rng(1).random((3000, 64), dtype=np.float32)
     ids = [str(number) for number in range(3000)]
     rest.insert(rows.tolist(), ids)
-    assert rest.ask("GET", "/collections/c/vectors?ids=0,2999")[1]["vectors"][1]["vector"] == pytest.approx(rows[-1])
+    assert rest.ask("GET", "/collections/c/vectors?ids=0,2999")[1]["vectors"][1][
+        "vector"
+    ] == pytest.approx(rows[-1])
     found = rest.search(rows[:1500].tolist(), 1)
     assert found["num"] == 1500 and [row[0]["id"] for row in found["result"]] == ids[:1500]
 
@@ -104,16 +108,23 @@ def test_large_bodies_are_read_as_small_ones(rest: Asking) -> None:
 def test_large_bodies_that_are_wrong(rest: Asking, rows: str, code: int) -> None:
     rest.create()
     many = "[1.5,2.5,3.5,4.5]," * 20_000
-    assert rest.code("POST", VECTORS, content=f'{{"vectors":[{many}{rows}]}}'.encode()) == (400, code)
+    assert rest.code("POST", VECTORS, content=f'{{"vectors":[{many}{rows}]}}'.encode()) == (
+        400,
+        code,
+    )
     assert rest.ask("GET", "/collections/c")[1]["count"] == 0
 
 
 def test_get(stored: Asking) -> None:
     status, answer = stored.ask("GET", f"{VECTORS}?ids=2,7,1,2")
     rows = [("2", ROWS[1]), ("7", []), ("1", ROWS[0]), ("2", ROWS[1])]
-    assert (status, answer) == (200, {**OK, "vectors": [{"id": id, "vector": row} for id, row in rows]})
+    assert (status, answer) == (
+        200,
+        {**OK, "vectors": [{"id": id, "vector": row} for id, row in rows]},
+    )
     reply = stored.client.get(f"{VECTORS}?ids={(1 << 63) - 1}")
-    assert reply.text.endswith('"vector":[0.0,0.0,1.0,0.1]}]}')  # the shortest text of a float of 32 bits
+    # The shortest text of a float of 32 bits.
+    assert reply.text.endswith('"vector":[0.0,0.0,1.0,0.1]}]}')
     assert stored.code("GET", VECTORS) == (400, 33)
     assert stored.code("GET", f"{VECTORS}?ids=1,x") == (400, 12)
     assert stored.code("GET", f"{VECTORS}?ids={','.join(['1'] * 1001)}") == (400, 5)
@@ -130,7 +141,9 @@ def test_search(stored: Asking) -> None:
     assert many[:2] == hits and len(many) == 4 and many[3] == FILLER
     by_id = {"search": {"topk": 1, "params": {}, "ids": ["2", "1"], "vectors": [[9, 9, 9, 9]]}}
     found = stored.ask("PUT", VECTORS, by_id)[1]
-    assert [row[0] for row in found["result"]] == [{"id": id, "distance": "0.000000"} for id in ("2", "1")]
+    assert [row[0] for row in found["result"]] == [
+        {"id": id, "distance": "0.000000"} for id in ("2", "1")
+    ]
     stored.create("empty")
     assert stored.search(ROWS, name="empty") == {"num": 0, "result": []}
 
@@ -143,7 +156,13 @@ def test_search_where(stored: Asking) -> None:
     def ids(**more: Any) -> list[str]:
         return [hit["id"] for hit in stored.search([[9, 9, 9, 9]], 2, **more)["result"][0]]
 
-    assert ids() == ids(partition_tags=[]) == ids(partition_tags=None) == ids(partition_tags=["p."]) == ["101", "102"]
+    assert (
+        ids()
+        == ids(partition_tags=[])
+        == ids(partition_tags=None)
+        == ids(partition_tags=["p."])
+        == ["101", "102"]
+    )
     assert ids(partition_tags=[" p2 "]) == ["102", "-1"]
     assert "101" not in ids(partition_tags=["_default"])
     stored.flush()
@@ -184,14 +203,20 @@ def test_searches_that_cannot_be(stored: Asking, change: dict[str, Any], code: i
 
 def test_search_parameters_of_an_index(stored: Asking) -> None:
     stored.ask("POST", "/collections/c/indexes", {"index_type": "IVFFLAT", "params": {"nlist": 16}})
-    assert stored.code("PUT", VECTORS, {"search": {"topk": 1, "params": {}, "vectors": ROWS}}) == (400, 5)
+    assert stored.code("PUT", VECTORS, {"search": {"topk": 1, "params": {}, "vectors": ROWS}}) == (
+        400,
+        5,
+    )
     assert stored.search(ROWS, 1, params={"nprobe": 16})["num"] == 3
 
 
 def test_delete(stored: Asking) -> None:
     assert stored.ask("PUT", VECTORS, {"delete": {"ids": ["2", "777"]}, "search": {}}) == (200, OK)
     assert stored.ask("GET", "/collections/c")[1]["count"] == 2
-    assert stored.ask("PUT", VECTORS, {"delete": {"ids": ["1"], "partition_tag": "_default"}}) == (200, OK)
+    assert stored.ask("PUT", VECTORS, {"delete": {"ids": ["1"], "partition_tag": "_default"}}) == (
+        200,
+        OK,
+    )
     assert stored.ask("PUT", VECTORS, {"delete": {"ids": []}}) == (200, OK)
     assert stored.ask("GET", "/collections/c")[1]["count"] == 1
     for body, code in [
@@ -213,8 +238,16 @@ def test_binary_rows(rest: Asking) -> None:
     rest.insert([[0, 255], [1, 2]], ["1", "2"])
     assert rest.ask("GET", f"{VECTORS}?ids=1")[1]["vectors"] == [{"id": "1", "vector": [0, 255]}]
     assert rest.search([[0, 254]], 1)["result"] == [[{"id": "1", "distance": "1.000000"}]]
-    for vectors, code in [([[0, 256]], 11), ([[0, -1]], 11), ([[0, 1.5]], 36), ([[1]], 7), ([[0, True]], 36)]:
-        assert rest.code("POST", VECTORS, {"vectors": vectors, "ids": ["3"]}) == (400, code), vectors
+    for vectors, code in [
+        ([[0, 256]], 11),
+        ([[0, -1]], 11),
+        ([[0, 1.5]], 36),
+        ([[1]], 7),
+        ([[0, True]], 36),
+    ]:
+        assert rest.code("POST", VECTORS, {"vectors": vectors, "ids": ["3"]}) == (400, code), (
+            vectors
+        )
 
 
 def test_segments(stored: Asking) -> None:
@@ -226,16 +259,25 @@ def test_segments(stored: Asking) -> None:
     shown = [(s["partition_tag"], s["row_count"], s["index_name"]) for s in answer["segments"]]
     assert shown == [("_default", 3, "IDMAP"), ("p", 1, "IDMAP")]
     assert stored.ask("GET", "/collections/c/segments?partition_tag=p")[1]["count"] == 1
-    assert stored.ask("GET", "/collections/c/segments?partition_tag=p&all_required=true")[1]["count"] == 2
+    assert (
+        stored.ask("GET", "/collections/c/segments?partition_tag=p&all_required=true")[1]["count"]
+        == 2
+    )
     assert stored.code("GET", "/collections/c/segments?all_required=nonsense") == (400, 37)
     path = f"/collections/c/segments/{answer['segments'][0]['name']}"
     stored.ask("PUT", VECTORS, {"delete": {"ids": ["2"]}})
     ids = ["1", str((1 << 63) - 1)]
     assert stored.ask("GET", f"{path}/ids") == (200, {"ids": ids, "count": 2})
-    assert stored.ask("GET", f"{path}/ids?offset=1&page_size=1000000") == (200, {"ids": ids[1:], "count": 2})
+    assert stored.ask("GET", f"{path}/ids?offset=1&page_size=1000000") == (
+        200,
+        {"ids": ids[1:], "count": 2},
+    )
     rows = stored.ask("GET", f"{path}/vectors?page_size=1")
     assert rows == (200, {**OK, "vectors": [{"id": "1", "vector": ROWS[0]}], "count": 2})
-    assert stored.ask("GET", f"{path}/vectors?page_size=0") == (200, {**OK, "vectors": [], "count": 2})
+    assert stored.ask("GET", f"{path}/vectors?page_size=0") == (
+        200,
+        {**OK, "vectors": [], "count": 2},
+    )
     assert stored.client.get(f"{path}/other").json() is None
     assert stored.code("GET", "/collections/c/segments/1/ids") == (404, 4)
     assert stored.code("GET", f"{path}/ids?offset=x") == (400, 37)
@@ -245,7 +287,9 @@ def test_a_page_of_a_segment_over_the_limit(rest: Asking) -> None:
     rest.create()
     rest.insert(np.ones((1001, 4)).tolist())
     rest.flush()
-    status, answer = rest.ask("GET", f"/collections/c/segments/{rest.segment()}/vectors?page_size=1001")
+    status, answer = rest.ask(
+        "GET", f"/collections/c/segments/{rest.segment()}/vectors?page_size=1001"
+    )
     assert (status, answer["code"], answer["vectors"], answer["count"]) == (200, 5, [], 1001)
 
 
@@ -259,8 +303,15 @@ def test_npy(rest: Asking) -> None:
     rest.create()
     rows = np.array(ROWS, np.float32)
     assert rest.ask("POST", f"{VECTORS}?ids=1,2,3", **npy(rows)) == (201, {"ids": ["1", "2", "3"]})
-    assert rest.ask("POST", f"{VECTORS}?ids=4,5,6", **npy(np.asfortranarray(rows.astype(np.float64) + 1)))[0] == 201
-    assert rest.ask("GET", f"{VECTORS}?ids=6")[1]["vectors"][0]["vector"] == pytest.approx([1, 1, 2, 1.1])
+    assert (
+        rest.ask(
+            "POST", f"{VECTORS}?ids=4,5,6", **npy(np.asfortranarray(rows.astype(np.float64) + 1))
+        )[0]
+        == 201
+    )
+    assert rest.ask("GET", f"{VECTORS}?ids=6")[1]["vectors"][0]["vector"] == pytest.approx(
+        [1, 1, 2, 1.1]
+    )
     found = rest.ask("PUT", f"{VECTORS}?topk=1&params={{}}&partition_tags=_default", **npy(rows))
     assert [row[0]["id"] for row in found[1]["result"]] == ["1", "2", "3"]
     assert rest.code("PUT", VECTORS, **npy(rows)) == (400, 33)
@@ -291,15 +342,27 @@ def test_arrow(rest: Asking) -> None:
 
     fixed = arrow.FixedSizeListArray.from_arrays(arrow.array(np.array(ROWS, np.float32).ravel()), 4)
     ids = arrow.array([1, 2, 3], arrow.int64())
-    assert rest.ask("POST", VECTORS, **stream(vector=fixed, id=ids)) == (201, {"ids": ["1", "2", "3"]})
+    assert rest.ask("POST", VECTORS, **stream(vector=fixed, id=ids)) == (
+        201,
+        {"ids": ["1", "2", "3"]},
+    )
     found = rest.ask("PUT", f"{VECTORS}?topk=1", **stream(vector=arrow.array(ROWS)))
     assert [row[0]["id"] for row in found[1]["result"]] == ["1", "2", "3"]
     assert rest.code("POST", VECTORS, **stream(id=ids)) == (400, 34)
-    assert rest.code("POST", VECTORS, **stream(vector=arrow.array([[1.0], [1.0, 2.0]]))) == (400, 11)
+    assert rest.code("POST", VECTORS, **stream(vector=arrow.array([[1.0], [1.0, 2.0]]))) == (
+        400,
+        11,
+    )
     assert rest.code("POST", VECTORS, **stream(vector=arrow.array([ROWS[0], None]))) == (400, 11)
     assert rest.code("POST", VECTORS, **stream(vector=arrow.array(["x"]))) == (400, 11)
-    assert rest.code("POST", VECTORS, **stream(vector=fixed, id=arrow.array(["1", "2", "3"]))) == (400, 12)
-    assert rest.code("POST", VECTORS, content=b"x", headers=stream(vector=fixed)["headers"]) == (400, 36)
+    assert rest.code("POST", VECTORS, **stream(vector=fixed, id=arrow.array(["1", "2", "3"]))) == (
+        400,
+        12,
+    )
+    assert rest.code("POST", VECTORS, content=b"x", headers=stream(vector=fixed)["headers"]) == (
+        400,
+        36,
+    )
 
 
 def test_answers_are_bounded_and_count_for_more_than_they_do_on_the_wire(
@@ -316,7 +379,8 @@ def test_answers_are_bounded_and_count_for_more_than_they_do_on_the_wire(
     by_id = {"search": {"topk": 1_000, "params": {}, "ids": ids[:30]}}
     assert rest.code("PUT", VECTORS, by_id) == (400, 24)
     assert small.used == 0
-    explained = {"topk": 1_000, "params": {}, "vectors": asked * 3}  # as many bytes as they are, for they are not told
+    # As many bytes as they are, for they are not told.
+    explained = {"topk": 1_000, "params": {}, "vectors": asked * 3}
     assert rest.code("POST", "/collections/c/explain", {"search": explained}) == (400, 24)
     explained["vectors"] = asked * 2
     assert rest.ask("POST", "/collections/c/explain", {"search": explained})[0] == 200

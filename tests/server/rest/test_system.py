@@ -13,7 +13,10 @@ from tests.server.rest.asking import OK, Asking
 
 def test_state_and_devices(rest: Asking) -> None:
     assert rest.ask("GET", "/state") == (200, {"message": "Success", "code": 0})
-    assert rest.ask("GET", "/devices") == (200, {"cpu": {"memory": memory_total() >> 30}, "gpus": {}})
+    assert rest.ask("GET", "/devices") == (
+        200,
+        {"cpu": {"memory": memory_total() >> 30}, "gpus": {}},
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,8 +56,10 @@ def test_tasks(rest: Asking) -> None:
 
 @pytest.mark.parametrize(
     ("body", "code"),
-    [({}, 35), ({"build": {}}, 35), ({"load": {}}, 34), ({"load": {"collection_name": "c", "partition_tags": "p"}}, 36),
-     ({"flush": {}}, 34), ({"flush": {"collection_names": "c"}}, 36), ({"flush": {"collection_names": ["none"]}}, 4),
+    [({}, 35), ({"build": {}}, 35), ({"load": {}}, 34),
+     ({"load": {"collection_name": "c", "partition_tags": "p"}}, 36),
+     ({"flush": {}}, 34), ({"flush": {"collection_names": "c"}}, 36),
+     ({"flush": {"collection_names": ["none"]}}, 4),
      ({"compact": {"collection_name": "9"}}, 9), ({"release": {"collection_name": "none"}}, 4)],
 )  # fmt: skip
 def test_tasks_that_cannot_be(rest: Asking, body: dict[str, Any], code: int) -> None:
@@ -74,7 +79,10 @@ def test_configuration(rest: Asking) -> None:
     changed = ("cache.insert_buffer_size 512MB", "engine_config.max_partition_num 100")
     message = "".join(f"set_config {each} successfully;" for each in changed)
     body = {"cache": {"insert_buffer_size": "512MB"}, "engine_config": {"max_partition_num": 100}}
-    assert rest.ask("PUT", "/system/config", body) == (200, {"code": 0, "message": message, "restart_required": False})
+    assert rest.ask("PUT", "/system/config", body) == (
+        200,
+        {"code": 0, "message": message, "restart_required": False},
+    )
     assert rest.database.settings.insert_buffer_size == 512 << 20
     assert rest.ask("GET", "/system/config")[1]["cache"]["insert_buffer_size"] == "512MB"
 
@@ -100,6 +108,10 @@ def test_advanced_configuration(rest: Asking) -> None:
     assert rest.ask("GET", "/system/config")[1]["cache"]["cache_size"] == "2GB"  # GiB, not bytes
     assert rest.ask("PUT", path, {}) == (200, OK)
     assert rest.ask("GET", path) == (200, shown)
-    for body, code in [({"cpu_cache_capacity": None}, 34), ({"cpu_cache_capacity": "4"}, 36), ({"unknown": 1}, 35)]:
+    for body, code in [
+        ({"cpu_cache_capacity": None}, 34),
+        ({"cpu_cache_capacity": "4"}, 36),
+        ({"unknown": 1}, 35),
+    ]:
         assert rest.code("PUT", path, body) == (400, code)
     assert rest.code("PUT", path, {"cpu_cache_capacity": 0}) == (400, 5)

@@ -19,16 +19,21 @@ CORS = {
     "access-control-allow-origin": "*",
     "access-control-allow-methods": "GET, POST, OPTIONS, PUT, DELETE",
     "access-control-allow-headers": (
-        "DNT, User-Agent, X-Requested-With, If-Modified-Since, Cache-Control, Content-Type, Range, Authorization"
+        "DNT, User-Agent, X-Requested-With, If-Modified-Since, Cache-Control, Content-Type, Range,"
+        " Authorization"
     ),
     "access-control-max-age": "1728000",
 }
 PATHS = [
-    "/state", "/devices", "/config/advanced", "/collections", "/collections/c", "/collections/c/indexes",
+    "/state", "/devices", "/config/advanced", "/collections", "/collections/c",
+    "/collections/c/indexes",
     "/collections/c/partitions", "/collections/c/segments", "/collections/c/segments/1/ids",
-    "/collections/c/segments/1/vectors", "/collections/c/vectors", "/system/version", "/system/task", "/system/config",
+    "/collections/c/segments/1/vectors", "/collections/c/vectors", "/system/version",
+    "/system/task", "/system/config",
 ]  # fmt: skip
-NO_MAPPING = "server=oatpp/1.0.1\ncode=404\ndescription=Not Found\nmessage=Current url has no mapping\n"
+NO_MAPPING = (
+    "server=oatpp/1.0.1\ncode=404\ndescription=Not Found\nmessage=Current url has no mapping\n"
+)
 
 
 def test_the_greeting(rest: Asking) -> None:
@@ -51,44 +56,62 @@ def test_head_is_get_without_the_body(rest: Asking) -> None:
         head, get = rest.client.head(path), rest.client.get(path)
         assert (head.status_code, head.content) == (get.status_code, b""), path
         varying = ("date", "content-length") if path == "/system/info" else ("date",)
-        told = [{k: v for k, v in reply.headers.items() if k not in varying} for reply in (head, get)]
+        told = [
+            {k: v for k, v in reply.headers.items() if k not in varying} for reply in (head, get)
+        ]
         assert told[0] == told[1], path
 
 
 def test_options_tell_what_a_path_takes(rest: Asking) -> None:
-    wanted = {"/state": "GET, HEAD, OPTIONS", "/collections/c/vectors": "GET, POST, PUT, HEAD, OPTIONS"}
+    wanted = {
+        "/state": "GET, HEAD, OPTIONS",
+        "/collections/c/vectors": "GET, POST, PUT, HEAD, OPTIONS",
+    }
     assert {path: rest.client.options(path).headers["allow"] for path in wanted} == wanted
 
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/entities"), ("POST", "/state"), ("PATCH", "/collections"), ("GET", "/config/gpu_resources"),
+    [("GET", "/entities"), ("POST", "/state"), ("PATCH", "/collections"),
+     ("GET", "/config/gpu_resources"),
      ("GET", "/hybrid_collections"), ("OPTIONS", "/tasks"), ("DELETE", "/collections")],
 )  # fmt: skip
 def test_no_mapping(rest: Asking, method: str, path: str) -> None:
     reply = rest.client.request(method, path)
     assert (reply.status_code, reply.text) == (404, NO_MAPPING)
-    assert reply.headers["connection"] == "close" and reply.headers["access-control-allow-origin"] == "*"
+    assert (
+        reply.headers["connection"] == "close"
+        and reply.headers["access-control-allow-origin"] == "*"
+    )
 
 
 def test_a_slash_at_the_end_and_percent_signs(rest: Asking) -> None:
     assert rest.ask("GET", "/collections/") == (200, {"collections": [], "count": 0})
     rest.create("films")
-    assert rest.ask("POST", "/collections/films/partitions/", {"partition_tag": "a b%"}) == (201, OK)
-    assert rest.ask("GET", "/collections/%66ilms/vectors?ids=1&partition_tag=a%20b%25")[0] == 404  # nothing in there
+    assert rest.ask("POST", "/collections/films/partitions/", {"partition_tag": "a b%"}) == (
+        201,
+        OK,
+    )
+    # Nothing in there.
+    assert rest.ask("GET", "/collections/%66ilms/vectors?ids=1&partition_tag=a%20b%25")[0] == 404
     assert rest.code("GET", "/collections/films/vectors?ids=1&partition_tag=a%20b") == (400, 1)
 
 
 @pytest.mark.parametrize(
     ("method", "path", "body"),
-    [("GET", "", None), ("GET", "?info=stat", None), ("DELETE", "", None), ("GET", "/indexes", None),
+    [("GET", "", None), ("GET", "?info=stat", None), ("DELETE", "", None),
+     ("GET", "/indexes", None),
      ("POST", "/indexes", {"index_type": "FLAT", "params": {}}), ("DELETE", "/indexes", None),
      ("GET", "/partitions", None), ("POST", "/partitions", {"partition_tag": "t"}),
-     ("DELETE", "/partitions", {"partition_tag": "t"}), ("GET", "/segments", None), ("GET", "/segments/1/ids", None),
-     ("GET", "/segments/1/vectors", None), ("GET", "/vectors?ids=1", None), ("POST", "/vectors", {"vectors": [[1]]}),
+     ("DELETE", "/partitions", {"partition_tag": "t"}), ("GET", "/segments", None),
+     ("GET", "/segments/1/ids", None),
+     ("GET", "/segments/1/vectors", None), ("GET", "/vectors?ids=1", None),
+     ("POST", "/vectors", {"vectors": [[1]]}),
      ("PUT", "/vectors", {"search": {}}), ("PUT", "/vectors", {"delete": {"ids": []}})],
 )  # fmt: skip
-def test_a_missing_collection_is_404_below_its_path(rest: Asking, method: str, path: str, body: object) -> None:
+def test_a_missing_collection_is_404_below_its_path(
+    rest: Asking, method: str, path: str, body: object
+) -> None:
     missing = {"message": GONE.format("missing"), "code": 4}
     assert rest.ask(method, f"/collections/missing{path}", body) == (404, missing)
     assert rest.code(method, f"/collections/9{path}", body) == (400, 9)
@@ -97,7 +120,10 @@ def test_a_missing_collection_is_404_below_its_path(rest: Asking, method: str, p
 @pytest.mark.parametrize("task", ["load", "release", "compact"])
 def test_a_missing_collection_is_400_for_tasks(rest: Asking, task: str) -> None:
     body = {task: {"collection_name": "missing"}}
-    assert rest.ask("PUT", "/system/task", body) == (400, {"message": GONE.format("missing"), "code": 4})
+    assert rest.ask("PUT", "/system/task", body) == (
+        400,
+        {"message": GONE.format("missing"), "code": 4},
+    )
 
 
 def test_requests_are_told_with_their_web_of_rpcs(rest: Asking, told: list[Event]) -> None:
@@ -106,7 +132,9 @@ def test_requests_are_told_with_their_web_of_rpcs(rest: Asking, told: list[Event
     rest.ask("PUT", "/collections/c/vectors", {"delete": {"ids": ["1"]}})
     rest.ask("PUT", "/collections/c/vectors", {"search": {}})
     rest.ask("PUT", "/system/task", {"compact": {"collection_name": "c"}})
-    calls = [(event.rpc, event.code, event.size > 0) for event in told if isinstance(event, Answered)]
+    calls = [
+        (event.rpc, event.code, event.size > 0) for event in told if isinstance(event, Answered)
+    ]
     assert calls == [
         ("CreateCollection", 0, True),
         ("DescribeCollection", 4, False),
@@ -133,7 +161,9 @@ def test_searches_go_on_while_others_wait(rest: Asking) -> None:
     rest.insert([[1, 2, 3, 4]], ["1"])
     answers: list[object] = []
     threads = [
-        threading.Thread(target=lambda: answers.append(rest.search([[1, 2, 3, 4]], 1)["result"][0][0]["id"]))
+        threading.Thread(
+            target=lambda: answers.append(rest.search([[1, 2, 3, 4]], 1)["result"][0][0]["id"])
+        )
         for _ in range(12)
     ]
     for thread in threads:

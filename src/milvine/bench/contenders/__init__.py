@@ -1,1 +1,3 @@
-"""What can be measured. Each file works alone under any interpreter with numpy and its own library."""
+"""What can be measured. Each file works alone under any interpreter with numpy and its own
+library.
+"""

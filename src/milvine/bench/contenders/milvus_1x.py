@@ -1,8 +1,10 @@
-"""Everything that is used through `from milvus import Milvus`: Milvine in process and as a server, and pymilvus 1.x.
+"""Everything that is used through `from milvus import Milvus`: Milvine in process and as a server,
+and pymilvus 1.x.
 
-`place` is `file://FOLDER` or `HOST:PORT`. What pymilvus takes as lists only is given to it as lists, made before the
-clock runs for searches and on the clock for inserts, for there a user with arrays would have to make them too. With
-`lists` in the setup the user has lists: those are made before.
+`place` is `file://FOLDER` or `HOST:PORT`. What pymilvus takes as lists only is given to it as
+lists, made before the clock runs for searches and on the clock for inserts, for there a user with
+arrays would have to make them too. With `lists` in the setup the user has lists: those are made
+before.
 """
 
 from __future__ import annotations
@@ -78,7 +80,9 @@ class Milvus1x:
         return query.tolist() if self.lists else query
 
     def search(self, query: Any, k: int) -> Any:
-        return checked(self.client.search(self.collection, k, query, params=self.params)).id_array[0]
+        return checked(self.client.search(self.collection, k, query, params=self.params)).id_array[
+            0
+        ]
 
     def search_many(self, queries: Any, k: int) -> Any:
         records = queries.tolist() if self.lists else queries

@@ -1,4 +1,6 @@
-"""The limit: faiss in process, one OpenMP thread a query. Inserting is writing ids and vectors to a file with fsync."""
+"""The limit: faiss in process, one OpenMP thread a query. Inserting is writing ids and vectors to a
+file with fsync.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,18 @@ from milvine.index.native import faiss  # its OpenMP threads wait without spinni
 
 
 class RawFaiss:
-    """Parameters of a search are passed with each call, as they must be when threads share an index."""
+    """Parameters of a search are passed with each call, as they must be when threads share an
+    index.
+    """
 
     version = str(faiss.__version__)
 
     def __init__(self, place: str, setup: dict[str, Any]) -> None:
-        self.place, self.dimension, self.threads = place, int(setup["dimension"]), int(setup["threads"])
+        self.place, self.dimension, self.threads = (
+            place,
+            int(setup["dimension"]),
+            int(setup["threads"]),
+        )
         self.metric = faiss.METRIC_INNER_PRODUCT if setup["metric"] == "IP" else faiss.METRIC_L2
         Path(place).mkdir(parents=True, exist_ok=True)
         self.saved = Path(place) / "index.faiss"
@@ -58,8 +66,11 @@ class RawFaiss:
             index = faiss.IndexHNSWFlat(self.dimension, params["M"], self.metric)
             index.hnsw.efConstruction = params["efConstruction"]
             return index
-        lists = min(params["nlist"], max(1, rows // 40))  # as 1.x and Milvine, which want 40 rows for each
-        return faiss.IndexIVFFlat(faiss.IndexFlat(self.dimension, self.metric), self.dimension, lists, self.metric)
+        # As 1.x and Milvine, which want 40 rows for each.
+        lists = min(params["nlist"], max(1, rows // 40))
+        return faiss.IndexIVFFlat(
+            faiss.IndexFlat(self.dimension, self.metric), self.dimension, lists, self.metric
+        )
 
     def tune(self, kind: str, params: dict[str, int]) -> None:
         self.params = None

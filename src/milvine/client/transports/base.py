@@ -1,4 +1,6 @@
-"""The one seam of the client: bytes out, bytes in. Everything above it is the same for a server, a folder or a test."""
+"""The one seam of the client: bytes out, bytes in. Everything above it is the same for a server, a
+folder or a test.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ from milvine.wire.packed import HitsReply
 class TransportFailed(Exception):
     """The call got no reply. `code` is a `grpc.StatusCode`; `details` say why.
 
-    `unsent`: the request never left this process. `lost`: the connection broke, and whether the request was carried out
-    before is not known. A call that took too long is neither.
+    `unsent`: the request never left this process. `lost`: the connection broke, and whether the
+    request was carried out before is not known. A call that took too long is neither.
     """
 
     def __init__(self, code: Any, details: str, unsent: bool = False, lost: bool = False) -> None:
@@ -28,7 +30,8 @@ class TransportFailed(Exception):
 
 
 STARTING_SECONDS = 10.0
-"""How long a server that refuses, and never answered this client, may be one that is just starting."""
+"""How long a server that refuses, and never answered this client, may be one that is just starting.
+"""
 _FIRST_PAUSE, _LAST_PAUSE = 0.1, 1.0
 
 
@@ -72,4 +75,6 @@ class Transport(Protocol):
 
 
 InProcess: TypeAlias = "Callable[[str, Vectors, int, Sequence[str], Mapping[str, Any]], HitsReply]"
-"""`search` of a transport that has the database in its own process: collection, queries, topk, tags, parameters."""
+"""`search` of a transport that has the database in its own process: collection, queries, topk,
+tags, parameters.
+"""

@@ -1,7 +1,7 @@
 """A database in this process: the server's operations without a server and without a socket.
 
-Clients of one folder share one database, which is closed with the last of them, or when the process ends. The engine
-is imported when the first folder is opened.
+Clients of one folder share one database, which is closed with the last of them, or when the process
+ends. The engine is imported when the first folder is opened.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ _opened: dict[Path, _Opened] = {}
 _elsewhere: list[_Opened] = []
 """Those whose folder was moved, removed or replaced since: they still have clients,
 and take no new ones."""
-_lock = threading.RLock()  # reentrant: a client may be collected, and so closed, while another one opens
+# Reentrant: a client may be collected, and so closed, while another one opens.
+_lock = threading.RLock()
 
 
 def _acquire(folder: Path, client: object) -> _Opened:
@@ -144,10 +145,17 @@ class EmbeddedTransport:
         return reply
 
     def search(
-        self, collection: str, vectors: Vectors, topk: int, tags: Sequence[str], params: Mapping[str, Any]
+        self,
+        collection: str,
+        vectors: Vectors,
+        topk: int,
+        tags: Sequence[str],
+        params: Mapping[str, Any],
     ) -> HitsReply:
         """As the call Search, with nothing encoded: a small search costs half as much."""
-        wanted = SearchRequest(collection, tuple(tags), Rows(len(vectors), vectors.size, vectors), topk, None)
+        wanted = SearchRequest(
+            collection, tuple(tags), Rows(len(vectors), vectors.size, vectors), topk, None
+        )
         operations = self._operations()
         try:
             reply: HitsReply = operations.search(wanted, params)
@@ -160,12 +168,18 @@ class EmbeddedTransport:
         if opened is None:
             raise ClientClosedError
         if opened.process != os.getpid():
-            raise NotConnectError("This client was made before the process was forked. Make one in the child process")
+            raise NotConnectError(
+                "This client was made before the process was forked. Make one in the child process"
+            )
         return opened.operations
 
     def _ended(self) -> Exception:
         """Why the database was closed: by this client, its last, or with the process."""
-        return ClientClosedError() if self._closed else NotConnectError("The embedded database was closed")
+        return (
+            ClientClosedError()
+            if self._closed
+            else NotConnectError("The embedded database was closed")
+        )
 
     def close(self) -> None:
         self._closed = True
@@ -180,6 +194,8 @@ def _grpc_code(refused: Any) -> Any:
     return getattr(import_module("grpc").StatusCode, refused.status.name)
 
 
-def open_transport(address: FolderAddress, wait_timeout: float, max_retry: int, pre_ping: bool) -> EmbeddedTransport:
+def open_transport(
+    address: FolderAddress, wait_timeout: float, max_retry: int, pre_ping: bool
+) -> EmbeddedTransport:
     """There is nobody to wait for: only the folder counts."""
     return EmbeddedTransport(address.folder)

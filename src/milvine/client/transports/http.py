@@ -1,4 +1,5 @@
-"""A server over its RESTful API, for `handler="HTTP"`: each rpc becomes the requests that it amounts to.
+"""A server over its RESTful API, for `handler="HTTP"`: each rpc becomes the requests that it
+amounts to.
 
 Speaks what every 1.x server speaks, JSON; one connection for each thread, kept open.
 """
@@ -34,14 +35,17 @@ _NOT_SERVED = "{} is not there over HTTP. Use handler='GRPC', the default"
 class HttpTransport:
     """Waits for the server at most `max_retry` times `wait_timeout` seconds."""
 
-    def __init__(self, address: HttpAddress, wait_timeout: float, max_retry: int, pre_ping: bool) -> None:
+    def __init__(
+        self, address: HttpAddress, wait_timeout: float, max_retry: int, pre_ping: bool
+    ) -> None:
         self._address, self._wait_timeout, self._max_retry = address, wait_timeout, max_retry
         self._pre_ping, self._answered = pre_ping, False
         self._context = address.credentials.context() if address.secure else None
         shown = address.credentials.authorization
         self._shown = {"Authorization": shown} if shown else {}
         self._local, self._closed = threading.local(), False
-        self._connections: set[http.client.HTTPConnection] = set()  # of all threads, to be closed in the end
+        # Of all threads, to be closed in the end.
+        self._connections: set[http.client.HTTPConnection] = set()
 
     def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
         """See Transport.
@@ -61,7 +65,9 @@ class HttpTransport:
         return self._call(method, request, deadline)
 
     def _call(self, method: str, request: bytes, deadline: Deadline) -> bytes:
-        def ask(verb: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+        def ask(
+            verb: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+        ) -> tuple[int, Any]:
             return self._ask(verb, path, body, headers or {}, deadline)
 
         try:
@@ -70,7 +76,9 @@ class HttpTransport:
             reply = set_status(schema.METHODS[method][1](), refused.code, refused.message)
             return bytes(reply.SerializeToString())
 
-    def _ask(self, verb: str, path: str, body: Any, headers: dict[str, str], deadline: Deadline) -> tuple[int, Any]:
+    def _ask(
+        self, verb: str, path: str, body: Any, headers: dict[str, str], deadline: Deadline
+    ) -> tuple[int, Any]:
         """Status and JSON of an answer; None for the JSON of an empty one."""
         if deadline.over():
             raise _failure(TimeoutError(), self._address, False)
@@ -118,7 +126,9 @@ class HttpTransport:
         host, port = self._address.host, self._address.port
         if self._context is None:
             return http.client.HTTPConnection(host, port)
-        return _TlsConnection(host, port, self._context, self._address.credentials.server_name or host)
+        return _TlsConnection(
+            host, port, self._context, self._address.credentials.server_name or host
+        )
 
     def _forget(self) -> None:
         connection = getattr(self._local, "connection", None)
@@ -179,7 +189,9 @@ class _Reading(io.RawIOBase):
         super().close()
 
 
-def _response(deadline: Deadline, sock: socket.socket, *args: Any, **more: Any) -> http.client.HTTPResponse:
+def _response(
+    deadline: Deadline, sock: socket.socket, *args: Any, **more: Any
+) -> http.client.HTTPResponse:
     response = http.client.HTTPResponse(sock, *args, **more)
     response.fp.close()
     response.fp = io.BufferedReader(_Reading(deadline, sock))
@@ -201,13 +213,16 @@ class _TlsConnection(http.client.HTTPConnection):
 
 
 def _is_stale(connection: http.client.HTTPConnection) -> bool:
-    """Whether the server has hung up on an idle connection: then there is something to read, its end."""
+    """Whether the server has hung up on an idle connection: then there is something to read, its
+    end.
+    """
     sock: socket.socket | None = connection.sock
     if sock is None:
         return False
     try:
         sock.setblocking(False)
-        return sock.recv(1, 0 if isinstance(sock, ssl.SSLSocket) else socket.MSG_PEEK) is not None  # TLS cannot peek
+        # TLS cannot peek.
+        return sock.recv(1, 0 if isinstance(sock, ssl.SSLSocket) else socket.MSG_PEEK) is not None
     except (BlockingIOError, ssl.SSLWantReadError):
         return False
     except OSError:
@@ -216,9 +231,14 @@ def _is_stale(connection: http.client.HTTPConnection) -> bool:
 
 def _failure(error: Exception, address: HttpAddress, connected: bool) -> TransportFailed:
     if isinstance(error, TimeoutError):
-        return TransportFailed(grpc.StatusCode.DEADLINE_EXCEEDED, f"No answer from {address} in time", not connected)
+        return TransportFailed(
+            grpc.StatusCode.DEADLINE_EXCEEDED, f"No answer from {address} in time", not connected
+        )
     return TransportFailed(
-        grpc.StatusCode.UNAVAILABLE, f"{address}: {error or type(error).__name__}", not connected, connected
+        grpc.StatusCode.UNAVAILABLE,
+        f"{address}: {error or type(error).__name__}",
+        not connected,
+        connected,
     )
 
 
@@ -229,5 +249,7 @@ def _json(text: bytes) -> Any:
         return {"code": 1, "message": text.decode(errors="replace").strip()}
 
 
-def open_transport(address: HttpAddress, wait_timeout: float, max_retry: int, pre_ping: bool) -> HttpTransport:
+def open_transport(
+    address: HttpAddress, wait_timeout: float, max_retry: int, pre_ping: bool
+) -> HttpTransport:
     return HttpTransport(address, wait_timeout, max_retry, pre_ping)

@@ -1,15 +1,19 @@
-"""Short calls over a plain socket: what grpcio does for one small call costs several times what the call carries.
+"""Short calls over a plain socket: what grpcio does for one small call costs several times what the
+call carries.
 
-A lane is an HTTP/2 connection (RFC 9113) of one thread with one call on it at a time: the request leaves with one send,
-the reply mostly arrives with one receive, and no other thread has a part in it. A lane carries only calls that read,
-and only while everything goes as it always goes. Whatever else happens (an error, a long message, a frame that it does
-not expect, a connection that ends), it gives up, and the call is made again through grpcio, which knows all of gRPC.
+A lane is an HTTP/2 connection (RFC 9113) of one thread with one call on it at a time: the request
+leaves with one send, the reply mostly arrives with one receive, and no other thread has a part in
+it. A lane carries only calls that read, and only while everything goes as it always goes. Whatever
+else happens (an error, a long message, a frame that it does not expect, a connection that ends), it
+gives up, and the call is made again through grpcio, which knows all of gRPC.
 
-It reads no header fields (RFC 7541): it asks for no dynamic table, so that the trailers of every success are the same
-bytes, which it learns from the first call. A reply is a success when it holds a whole message and has those trailers.
+It reads no header fields (RFC 7541): it asks for no dynamic table, so that the trailers of every
+success are the same bytes, which it learns from the first call. A reply is a success when it holds
+a whole message and has those trailers.
 
-A server may have a port for lanes alone and a Unix socket beside it, and tell of both (`wire/lanes.py`). A lane goes to
-the nearest that can be reached: the Unix socket, that port, the gRPC port.
+A server may have a port for lanes alone and a Unix socket beside it, and tell of both
+(`wire/lanes.py`). A lane goes to the nearest that can be reached: the Unix socket, that port, the
+gRPC port.
 """
 
 from __future__ import annotations
@@ -45,7 +49,9 @@ _SETTINGS = {  # no dynamic table, no pushes, all that a stream may send at once
     http2.INITIAL_WINDOW: WINDOW_MAX,
     http2.LONGEST_FRAME: http2.FRAME_MAX,
 }
-_HELLO = http2.PREFACE + http2.settings(_SETTINGS) + http2.window_update(WINDOW_MAX - WINDOW_DEFAULT)
+_HELLO = (
+    http2.PREFACE + http2.settings(_SETTINGS) + http2.window_update(WINDOW_MAX - WINDOW_DEFAULT)
+)
 _STREAM_AT = 5  # where the number of the stream stands in a frame
 _STREAM_BYTES = HEAD.size - _STREAM_AT
 _DATA = struct.Struct(">BHBB")  # the head of a frame without the number of the stream
@@ -59,14 +65,17 @@ class Unusable(Exception):
 class Lane:
     """One connection. Not thread-safe, and of no use after any exception.
 
-    `place` is where the server says that lanes begin; None: at the gRPC port. Another server, which may be there by
-    now, is not talked to. Connecting may take `seconds`, and so may the first words.
+    `place` is where the server says that lanes begin; None: at the gRPC port. Another server, which
+    may be there by now, is not talked to. Connecting may take `seconds`, and so may the first
+    words.
 
     Raises:
         OSError: nobody is there, or another one.
     """
 
-    def __init__(self, address: ServerAddress, place: Place | None = None, seconds: float = CONNECT_SECONDS) -> None:
+    def __init__(
+        self, address: ServerAddress, place: Place | None = None, seconds: float = CONNECT_SECONDS
+    ) -> None:
         authority, shown = str(address), address.credentials.authorization
         self._heads = {}
         for call in CALLS:
@@ -78,15 +87,18 @@ class Lane:
         self._stream, self._window, self._received = 1, WINDOW_DEFAULT, 0
         self._data, self._at = b"", 0
         self._success: bytes | None = None
-        self._frames = b"", b"", b"", b""  # headers and trailers of a success, around the number of the stream
-        self._around = 1 << 62  # bytes of a reply beside its message; before the first one, more than any has
+        # Headers and trailers of a success, around the number of the stream.
+        self._frames = b"", b"", b"", b""
+        # Bytes of a reply beside its message; before the first one, more than any has.
+        self._around = 1 << 62
         self._process, self._limited = os.getpid(), True  # whether the socket has a timeout
         self.worn = False
         """Whether the connection has carried all that it may."""
         self._greet(Deadline(seconds))
 
     def _greet(self, deadline: Deadline) -> None:
-        """Exchange the first words. A server out of files leaves connections waiting that seem open: none come back.
+        """Exchange the first words. A server out of files leaves connections waiting that seem
+        open: none come back.
 
         Raises:
             OSError: it does not speak in time, or something else than HTTP/2.
@@ -97,7 +109,9 @@ class Lane:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             self._socket.sendall(_HELLO)
             kind, flags, stream, payload = self._next(deadline)
-            if kind != http2.SETTINGS or (self._instance is not None and self._instance != _instance(payload)):
+            if kind != http2.SETTINGS or (
+                self._instance is not None and self._instance != _instance(payload)
+            ):
                 raise Unusable
             self._control(kind, flags, stream, payload)
         except Unusable:
@@ -127,14 +141,18 @@ class Lane:
             self._limited = timeout is not None
         number, (before, behind) = stream.to_bytes(4, "big"), self._heads[method]
         data = HEAD.pack(0, size, http2.DATA, http2.END_STREAM, stream)
-        self._socket.sendall(b"".join((before, number, behind, data, PREFIX.pack(0, len(request)), request)))
+        self._socket.sendall(
+            b"".join((before, number, behind, data, PREFIX.pack(0, len(request)), request))
+        )
         self._have(1, deadline)
         reply = self._usual_reply(number) or self._reply(stream, deadline)
         self.worn |= self._stream > _STREAMS_MAX or self._received > _RECEIVED_MAX
         return reply
 
     def _usual_reply(self, number: bytes) -> bytes:
-        """A success that lies there whole, in three frames like those of the first one; nothing if it is otherwise."""
+        """A success that lies there whole, in three frames like those of the first one; nothing if
+        it is otherwise.
+        """
         data, at = self._data, self._at
         size = len(data) - at - self._around
         if not 0 < size <= http2.FRAME_MAX - PREFIX.size:
@@ -172,7 +190,12 @@ class Lane:
             self._success = trailers
             first = _without_stream(http2.HEADERS, http2.END_HEADERS, headers)
             last = _without_stream(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, trailers)
-            self._frames = first[:_STREAM_AT], first[_STREAM_AT:], last[:_STREAM_AT], last[_STREAM_AT:]
+            self._frames = (
+                first[:_STREAM_AT],
+                first[_STREAM_AT:],
+                last[:_STREAM_AT],
+                last[_STREAM_AT:],
+            )
             self._around = len(first) + len(last) + 3 * _STREAM_BYTES + _DATA.size + PREFIX.size
         if trailers != self._success:
             raise Unusable
@@ -359,7 +382,9 @@ class Lanes:
         return lane
 
     def _nearest(self, deadline: Deadline) -> Lane:
-        """To the gRPC port where no other way leads: the server may be on another machine, behind a firewall."""
+        """To the gRPC port where no other way leads: the server may be on another machine, behind a
+        firewall.
+        """
         for way in self._ways:
             try:
                 return Lane(self._address, way, deadline.within(CONNECT_SECONDS, _PART))

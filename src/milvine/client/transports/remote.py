@@ -21,25 +21,31 @@ _OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.enable_retries", 1),
-    ("grpc.use_local_subchannel_pool", 1),  # a forked child must not find its parent's connection in a shared pool
+    # A forked child must not find its parent's connection in a shared pool.
+    ("grpc.use_local_subchannel_pool", 1),
     ("grpc.keepalive_time_ms", 55_000),
     # A server that comes back is found within a second, not within grpc's two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 )
-_NEVER_SENT = "failed to connect to all addresses"  # how grpc says that a request did not leave this process
+# How grpc says that a request did not leave this process.
+_NEVER_SENT = "failed to connect to all addresses"
 _HANDSHAKE = "handshake"  # how it says that one side does not trust the other
-_BROKEN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}  # nobody here cancels calls: a server that stops
+# Nobody here cancels calls: a server that stops.
+_BROKEN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
 _NOBODY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 _FORKED = (
-    "This process was forked while another thread was in a call, which grpc does not survive. Fork before the first "
-    "call, or between calls"
+    "This process was forked while another thread was in a call, which grpc does not survive. Fork"
+    " before the first call, or between calls"
 )
-_calling: set[int] = set()  # threads of this process that are in a call; a child keeps what it was forked with
+# Threads of this process that are in a call; a child keeps what it was forked with.
+_calling: set[int] = set()
 _of_parents: list[grpc.Channel] = []
 _PING = bytes(Command(cmd="version").SerializeToString())
-_LANES = tuple(bytes(Command(cmd=each).SerializeToString()) for each in (lanes.COMMAND, lanes.COMMAND_OF_OLD))
+_LANES = tuple(
+    bytes(Command(cmd=each).SerializeToString()) for each in (lanes.COMMAND, lanes.COMMAND_OF_OLD)
+)
 
 
 class RemoteFailed(TransportFailed, grpc.RpcError):  # type: ignore[misc]  # grpc ships no types
@@ -47,12 +53,16 @@ class RemoteFailed(TransportFailed, grpc.RpcError):  # type: ignore[misc]  # grp
 
 
 class RemoteTransport:
-    """Waits for the server at most `max_retry` times `wait_timeout` seconds, and far less where it refuses at once.
+    """Waits for the server at most `max_retry` times `wait_timeout` seconds, and far less where it
+    refuses at once.
 
-    For one that has answered before and refuses now, being started again perhaps, it waits `wait_timeout` seconds.
+    For one that has answered before and refuses now, being started again perhaps, it waits
+    `wait_timeout` seconds.
     """
 
-    def __init__(self, address: ServerAddress, wait_timeout: float, max_retry: int, pre_ping: bool) -> None:
+    def __init__(
+        self, address: ServerAddress, wait_timeout: float, max_retry: int, pre_ping: bool
+    ) -> None:
         self._address, self._wait_timeout, self._max_retry = address, wait_timeout, max_retry
         self._pre_ping, self._answered = pre_ping, False
         shown = address.credentials.authorization
@@ -63,10 +73,13 @@ class RemoteTransport:
         self._channel = _channel(self._address)
         self._calls = {rpc: self._channel.unary_unary(method_path(rpc)) for rpc in RPCS}
         self._process = os.getpid()
-        self._lanes = None if self._address.credentials.secure else Lanes(self._address, self._ask_for_lane)
+        self._lanes = (
+            None if self._address.credentials.secure else Lanes(self._address, self._ask_for_lane)
+        )
 
     def _open_after_fork(self) -> None:
-        """A channel of the child's own. The parent's is kept, not closed: its connection is the parent's as well.
+        """A channel of the child's own. The parent's is kept, not closed: its connection is the
+        parent's as well.
 
         Raises:
             NotConnectError: the fork came in the middle of a call.
@@ -103,14 +116,18 @@ class RemoteTransport:
         except grpc.RpcError as error:
             details = error.details() or ""
             unsent = _NEVER_SENT in details
-            raise RemoteFailed(error.code(), details, unsent, error.code() in _BROKEN and not unsent) from error
+            raise RemoteFailed(
+                error.code(), details, unsent, error.code() in _BROKEN and not unsent
+            ) from error
         finally:
             _calling.discard(thread)
         self._answered = True
         return reply
 
     def _ask_for_lane(self, seconds: float) -> str:
-        """What the server says of lanes; nothing where it does not answer, as the call that wants one will tell."""
+        """What the server says of lanes; nothing where it does not answer, as the call that wants
+        one will tell.
+        """
         answer = ""
         for command in _LANES:
             try:
@@ -151,10 +168,18 @@ def _channel(address: ServerAddress) -> grpc.Channel:
     shown = address.credentials
     if not shown.secure:
         return grpc.insecure_channel(str(address), options=_OPTIONS)
-    keys = (shown.pem("server_pem_path"), shown.pem("client_key_path"), shown.pem("client_pem_path"))
+    keys = (
+        shown.pem("server_pem_path"),
+        shown.pem("client_key_path"),
+        shown.pem("client_pem_path"),
+    )
     named = (("grpc.ssl_target_name_override", shown.server_name),) if shown.server_name else ()
-    return grpc.secure_channel(str(address), grpc.ssl_channel_credentials(*keys), options=(*_OPTIONS, *named))
+    return grpc.secure_channel(
+        str(address), grpc.ssl_channel_credentials(*keys), options=(*_OPTIONS, *named)
+    )
 
 
-def open_transport(address: ServerAddress, wait_timeout: float, max_retry: int, pre_ping: bool) -> RemoteTransport:
+def open_transport(
+    address: ServerAddress, wait_timeout: float, max_retry: int, pre_ping: bool
+) -> RemoteTransport:
     return RemoteTransport(address, wait_timeout, max_retry, pre_ping)

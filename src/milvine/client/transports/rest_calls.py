@@ -1,4 +1,6 @@
-"""Rpcs as requests of the RESTful API, and its answers as replies. Names and codes are those of the specification."""
+"""Rpcs as requests of the RESTful API, and its answers as replies. Names and codes are those of the
+specification.
+"""
 
 from __future__ import annotations
 
@@ -129,11 +131,17 @@ def _count_collection(ask: Ask, request: bytes) -> bytes:
 
 def _show_collections(ask: Ask, request: bytes) -> bytes:
     told = _accepted(ask("GET", "/collections?all_required=true"))
-    return _done(schema.CollectionNameList(collection_names=[each["collection_name"] for each in told["collections"]]))
+    return _done(
+        schema.CollectionNameList(
+            collection_names=[each["collection_name"] for each in told["collections"]]
+        )
+    )
 
 
 def _show_collection_info(ask: Ask, request: bytes) -> bytes:
-    told = _accepted(ask("GET", _path(_parsed("ShowCollectionInfo", request).collection_name, "?info=stat")))
+    told = _accepted(
+        ask("GET", _path(_parsed("ShowCollectionInfo", request).collection_name, "?info=stat"))
+    )
     return _done(schema.CollectionInfo(json_info=json.dumps(told, ensure_ascii=False)))
 
 
@@ -169,7 +177,9 @@ def _tags(ask: Ask, name: str) -> list[str]:
 def _partition(rpc: str, verb: str) -> Callable[[Ask, bytes], bytes]:
     def act(ask: Ask, request: bytes) -> bytes:
         wanted = _parsed(rpc, request)
-        _accepted(ask(verb, _path(wanted.collection_name, "/partitions"), {"partition_tag": wanted.tag}))
+        _accepted(
+            ask(verb, _path(wanted.collection_name, "/partitions"), {"partition_tag": wanted.tag})
+        )
         return _done(schema.Status())
 
     return act
@@ -177,7 +187,9 @@ def _partition(rpc: str, verb: str) -> Callable[[Ask, bytes], bytes]:
 
 def _has_partition(ask: Ask, request: bytes) -> bytes:
     wanted = _parsed("HasPartition", request)
-    return _done(schema.BoolReply(bool_reply=wanted.tag.strip() in _tags(ask, wanted.collection_name)))
+    return _done(
+        schema.BoolReply(bool_reply=wanted.tag.strip() in _tags(ask, wanted.collection_name))
+    )
 
 
 def _show_partitions(ask: Ask, request: bytes) -> bytes:
@@ -228,7 +240,9 @@ def _search(ask: Ask, request: bytes) -> bytes:
 
 def _search_in_files(ask: Ask, request: bytes) -> bytes:
     wanted = packed.decode_search_in_files(request)
-    return _found(ask, wanted.search.collection, {**_search_of(wanted.search), "file_ids": list(wanted.files)})
+    return _found(
+        ask, wanted.search.collection, {**_search_of(wanted.search), "file_ids": list(wanted.files)}
+    )
 
 
 def _get_vectors(ask: Ask, request: bytes) -> bytes:
@@ -250,7 +264,8 @@ def _get_vector_ids(ask: Ask, request: bytes) -> bytes:
     wanted = _parsed("GetVectorIDs", request)
     ids: list[int] = []
     while True:
-        page = f"/segments/{quote(wanted.segment_name, safe='')}/ids?offset={len(ids)}&page_size={_SEGMENT_PAGE}"
+        segment = f"/segments/{quote(wanted.segment_name, safe='')}"
+        page = f"{segment}/ids?offset={len(ids)}&page_size={_SEGMENT_PAGE}"
         told = _accepted(ask("GET", _path(wanted.collection_name, page)))
         ids += map(int, told["ids"])
         if not told["ids"] or len(ids) >= told["count"]:

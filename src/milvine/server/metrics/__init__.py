@@ -1,6 +1,8 @@
-"""Prometheus metrics: a listener that counts events, collectors that read the rest when somebody scrapes.
+"""Prometheus metrics: a listener that counts events, collectors that read the rest when somebody
+scrapes.
 
-The substance, in `serving.py`, needs the extra `server` (prometheus-client, psutil) and is imported when it is there.
+The substance, in `serving.py`, needs the extra `server` (prometheus-client, psutil) and is imported
+when it is there.
 """
 
 from __future__ import annotations
@@ -27,9 +29,14 @@ class OpenMetrics(Protocol):
 
 
 def open_metrics(
-    database: Database, in_flight: Callable[[], tuple[int, int]], settings: Settings, events: Events, port: int
+    database: Database,
+    in_flight: Callable[[], tuple[int, int]],
+    settings: Settings,
+    events: Events,
+    port: int,
 ) -> OpenMetrics | None:
-    """Metrics, if they are pushed or there is an HTTP door to ask; otherwise None, and nothing is computed.
+    """Metrics, if they are pushed or there is an HTTP door to ask; otherwise None, and nothing is
+    computed.
 
     None as well without the extra `server`, which is told when `metric.enable` asks for them.
 
@@ -41,7 +48,9 @@ def open_metrics(
         return None
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
         if settings.metric_enable:
-            events.emit(MetricsMissing(f"it needs {', '.join(missing)}: pip install 'milvine[server]'"))
+            events.emit(
+                MetricsMissing(f"it needs {', '.join(missing)}: pip install 'milvine[server]'")
+            )
         return None
     serving = import_module("milvine.server.metrics.serving")
     metrics: OpenMetrics = serving.Metrics.start(database, in_flight, settings, events, port)

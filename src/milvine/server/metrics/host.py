@@ -33,10 +33,19 @@ class HostCollector:
             rates, cores = self._rates, self._cores
         yield _labelled("CPU_usage_percent", "Of one core, may pass 100", "CPU", _cpu(rates, cores))
         memory = psutil.virtual_memory()
-        yield _one("RAM_usage_percent", "Resident memory in percent of the host's", self._process.memory_percent())
+        yield _one(
+            "RAM_usage_percent",
+            "Resident memory in percent of the host's",
+            self._process.memory_percent(),
+        )
         yield _one("memory_usage_percent", "Memory of the host in use", memory.percent)
         yield _one("memory_usage_total", "Memory of the host in use, bytes", memory.used)
-        yield _labelled("CPU_temperature", "Mean of the cores, NaN without a sensor", "CPU", {"0": _temperature()})
+        yield _labelled(
+            "CPU_temperature",
+            "Mean of the cores, NaN without a sensor",
+            "CPU",
+            {"0": _temperature()},
+        )
         octets = {"inoctets": rates.get("in", 0.0), "outoctets": rates.get("out", 0.0)}
         yield _labelled("octets_bytes_per_second", "Network of the host", "type", octets)
         yield _one("connection_number", "Open connections of clients", self._connections())
@@ -57,17 +66,27 @@ class HostCollector:
     def _connections(self) -> float:
         """Established connections to our ports; NaN where the system does not tell."""
         try:
-            found = self._process.net_connections("tcp") if hasattr(self._process, "net_connections") else []
+            found = (
+                self._process.net_connections("tcp")
+                if hasattr(self._process, "net_connections")
+                else []
+            )
         except (psutil.Error, OSError):
             return float("nan")
         ports = self._ports
-        return sum(1 for c in found if c.status == psutil.CONN_ESTABLISHED and c.laddr and c.laddr.port in ports)
+        return sum(
+            1
+            for c in found
+            if c.status == psutil.CONN_ESTABLISHED and c.laddr and c.laddr.port in ports
+        )
 
 
 class _Sample:
     """Running totals at one moment, in seconds and bytes. `cores`: (busy, all) of each."""
 
-    def __init__(self, process: float, cores: list[tuple[float, float]], received: int, sent: int) -> None:
+    def __init__(
+        self, process: float, cores: list[tuple[float, float]], received: int, sent: int
+    ) -> None:
         self.when = time.monotonic()
         self.process, self.cores, self.received, self.sent = process, cores, received, sent
 
@@ -75,7 +94,12 @@ class _Sample:
     def take(cls, process: Any) -> _Sample:
         used, network = process.cpu_times(), psutil.net_io_counters()
         received, sent = (network.bytes_recv, network.bytes_sent) if network else (0, 0)
-        return cls(used.user + used.system, [_busy(core) for core in psutil.cpu_times(percpu=True)], received, sent)
+        return cls(
+            used.user + used.system,
+            [_busy(core) for core in psutil.cpu_times(percpu=True)],
+            received,
+            sent,
+        )
 
 
 def _busy(core: Any) -> tuple[float, float]:
@@ -89,7 +113,9 @@ def _share(new: tuple[float, float], old: tuple[float, float]) -> float:
 
 
 def _cpu(rates: dict[str, float], cores: list[float]) -> dict[str, float]:
-    return {"avg": rates.get("cpu", 0.0)} | {str(number): share for number, share in enumerate(cores)}
+    return {"avg": rates.get("cpu", 0.0)} | {
+        str(number): share for number, share in enumerate(cores)
+    }
 
 
 def _temperature() -> float:

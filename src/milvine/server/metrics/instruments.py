@@ -1,6 +1,8 @@
-"""Counters, gauges, histograms and summaries that cost little to feed and become Prometheus families when scraped.
+"""Counters, gauges, histograms and summaries that cost little to feed and become Prometheus
+families when scraped.
 
-None of them locks: whoever owns some guards them with one lock, taken once per event rather than once per number.
+None of them locks: whoever owns some guards them with one lock, taken once per event rather than
+once per number.
 """
 
 from __future__ import annotations
@@ -29,9 +31,13 @@ class Instrument(Protocol):
 
 
 class Counter:
-    """A sum that only grows, by label values. Label sets in `start` are shown as 0 before anything is counted."""
+    """A sum that only grows, by label values. Label sets in `start` are shown as 0 before anything
+    is counted.
+    """
 
-    def __init__(self, name: str, text: str, labels: Sequence[str] = (), start: Sequence[Labels] = ()) -> None:
+    def __init__(
+        self, name: str, text: str, labels: Sequence[str] = (), start: Sequence[Labels] = ()
+    ) -> None:
         self._name, self._text, self._labels = name, text, labels
         self._values: dict[Labels, float] = dict.fromkeys(start if labels else [()], 0.0)
 
@@ -52,7 +58,9 @@ class Counter:
 class Gauge:
     """A value as it was last, by label values."""
 
-    def __init__(self, name: str, text: str, labels: Sequence[str] = (), start: Sequence[Labels] = ()) -> None:
+    def __init__(
+        self, name: str, text: str, labels: Sequence[str] = (), start: Sequence[Labels] = ()
+    ) -> None:
         self._name, self._text, self._labels = name, text, labels
         self._values: dict[Labels, float] = dict.fromkeys(start if labels else [()], 0.0)
 
@@ -67,10 +75,17 @@ class Gauge:
 
 
 class Histogram:
-    """How many observations were at most as large as each bound, by label values; all of them and their sum as well."""
+    """How many observations were at most as large as each bound, by label values; all of them and
+    their sum as well.
+    """
 
     def __init__(
-        self, name: str, text: str, bounds: Sequence[float], labels: Sequence[str] = (), start: Sequence[Labels] = ()
+        self,
+        name: str,
+        text: str,
+        bounds: Sequence[float],
+        labels: Sequence[str] = (),
+        start: Sequence[Labels] = (),
     ) -> None:
         self._name, self._text, self._bounds, self._labels = name, text, list(bounds), labels
         self._cells: dict[Labels, list[float]] = {}
@@ -116,8 +131,9 @@ class Histogram:
 class Summary:
     """Count and sum of everything, quantiles of a sliding window.
 
-    The window holds the last WINDOW_SIZE calls of `observe` that are at most WINDOW_SECONDS old. An empty one has no
-    quantiles (NaN). In 1.x they were about the whole life of the server; a dashboard wants to know how it is now.
+    The window holds the last WINDOW_SIZE calls of `observe` that are at most WINDOW_SECONDS old. An
+    empty one has no quantiles (NaN). In 1.x they were about the whole life of the server; a
+    dashboard wants to know how it is now.
     """
 
     def __init__(self, name: str, text: str) -> None:
@@ -126,7 +142,9 @@ class Summary:
         self._window: deque[tuple[float, float, int]] = deque(maxlen=WINDOW_SIZE)
 
     def observe(self, value: float, times: int = 1, when: float | None = None) -> None:
-        """Count `value`, as if it had been observed `times` times; `when`, as `time.monotonic` has it, or now."""
+        """Count `value`, as if it had been observed `times` times; `when`, as `time.monotonic` has
+        it, or now.
+        """
         self._count += times
         self._sum += value * times
         self._window.append((time.monotonic() if when is None else when, value, times))

@@ -15,7 +15,8 @@ class BuildProgress:
 
     Attributes:
         index_type: as `create_index` was told.
-        total_rows: rows of segments that have the index or are to get it; smaller segments get none.
+        total_rows: rows of segments that have the index or are to get it; smaller segments get
+            none.
         built_rows: of those, the ones that have it.
         tail_rows: rows that are in no segment yet, so in neither number.
         building: builds that run now; `done` rows of each went through the stage it is in.

@@ -1,8 +1,8 @@
 """Recall of live searches: a small share of them is repeated exactly, and the answers are compared.
 
-Off unless `metric.recall_sample_share` is above 0. One thread at the lowest priority does it, at most a tenth of the
-time, from a short queue that drops what does not fit. A sample holds the version that the search read, so rows that
-come or go in between change nothing.
+Off unless `metric.recall_sample_share` is above 0. One thread at the lowest priority does it, at
+most a tenth of the time, from a short queue that drops what does not fit. A sample holds the
+version that the search read, so rows that come or go in between change nothing.
 """
 
 from __future__ import annotations
@@ -51,22 +51,36 @@ class RecallSampler:
         self._share = share
         self._queue: Queue[_Sample] = Queue(_WAITING_MAX)
         self._lock, self._ending = threading.Lock(), threading.Event()
-        self._histogram = Histogram("milvine_recall", "Recall at k of sampled queries", _BOUNDS, _LABELS)
+        self._histogram = Histogram(
+            "milvine_recall", "Recall at k of sampled queries", _BOUNDS, _LABELS
+        )
         self._recent: dict[Labels, deque[float]] = {}
         self._samples = Counter("milvine_recall_samples_total", "Searches repeated exactly")
-        self._dropped = Counter("milvine_recall_samples_dropped_total", "Searches chosen while too many waited")
-        self._failed = Counter("milvine_recall_samples_failed_total", "Searches whose repetition failed")
+        self._dropped = Counter(
+            "milvine_recall_samples_dropped_total", "Searches chosen while too many waited"
+        )
+        self._failed = Counter(
+            "milvine_recall_samples_failed_total", "Searches whose repetition failed"
+        )
         self._thread = threading.Thread(target=self._run, name="milvine-recall", daemon=True)
         self._thread.start()
 
     def offer(self, version: Version, query: Query, hits: Hits) -> None:
-        """A search of `version` found `hits`; perhaps it is chosen. Takes no time to speak of and never waits."""
-        if random.random() >= self._share or version.collection.index.type is IndexType.FLAT or not hits.nq:
+        """A search of `version` found `hits`; perhaps it is chosen. Takes no time to speak of and
+        never waits.
+        """
+        if (
+            random.random() >= self._share
+            or version.collection.index.type is IndexType.FLAT
+            or not hits.nq
+        ):
             return
         chosen = random.sample(range(hits.nq), min(hits.nq, _QUERIES_MAX))
         few = replace(query, vectors=query.vectors[chosen])
         try:
-            self._queue.put_nowait(_Sample(version, few, Hits(hits.ids[chosen], hits.distances[chosen])))
+            self._queue.put_nowait(
+                _Sample(version, few, Hits(hits.ids[chosen], hits.distances[chosen]))
+            )
         except Full:
             with self._lock:
                 self._dropped.add()
@@ -77,7 +91,9 @@ class RecallSampler:
 
     def collect(self) -> Iterable[Metric]:
         with self._lock:
-            recent = GaugeMetricFamily("milvine_recall_recent", f"Mean of the last {_RECENT} queries", labels=_LABELS)
+            recent = GaugeMetricFamily(
+                "milvine_recall_recent", f"Mean of the last {_RECENT} queries", labels=_LABELS
+            )
             for labels, values in self._recent.items():
                 recent.add_metric(labels, sum(values) / len(values))
             counters = (self._samples, self._dropped, self._failed)
@@ -112,14 +128,18 @@ class RecallSampler:
             self._recent.setdefault(labels, deque(maxlen=_RECENT)).extend(recalls)
 
     def _labels(self, collection: str, index_type: str) -> Labels:
-        """The first collections have labels of their own: what is counted once cannot move to another label."""
+        """The first collections have labels of their own: what is counted once cannot move to
+        another label.
+        """
         labels = collection, index_type
         full = len(self._recent) >= COLLECTIONS_MAX and labels not in self._recent
         return (OTHERS, index_type) if full else labels
 
 
 def recall(found: Hits, exact: Hits) -> list[float]:
-    """For each query the share of the ids in `exact` that are in `found`; queries without an answer are left out."""
+    """For each query the share of the ids in `exact` that are in `found`; queries without an answer
+    are left out.
+    """
     shares = []
     for row in range(exact.nq):
         wanted = exact.ids[row][exact.ids[row] >= 0]

@@ -12,8 +12,8 @@ _KIB = 1024
 def memory_by_kind(segments: Path) -> dict[str, float]:
     """Resident bytes.
 
-    `files`: of data files below `segments`, which the system takes back when it needs them; `anonymous`: everything
-    that is in no file, the tail included; `total`.
+    `files`: of data files below `segments`, which the system takes back when it needs them;
+    `anonymous`: everything that is in no file, the tail included; `total`.
     """
     status = dict(_fields(_STATUS))
     unknown = float("nan")
@@ -32,7 +32,9 @@ def _fields(path: Path) -> Iterator[tuple[str, float]]:
 
 
 def _resident(segments: Path) -> float:
-    """Resident bytes of the mappings of files in one folder: the `Rss` line after each line that names one."""
+    """Resident bytes of the mappings of files in one folder: the `Rss` line after each line that
+    names one.
+    """
     needle, inside, total = f" {segments}/", False, 0.0
     for line in _lines(_SMAPS):
         if needle in line:

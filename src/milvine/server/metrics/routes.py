@@ -18,12 +18,17 @@ keeping_alive_seconds_total 61.5
 _TEXTS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Every metric",
-        "content": {"text/plain": {"example": _EXAMPLE}, "application/openmetrics-text": {"example": _EXAMPLE}},
+        "content": {
+            "text/plain": {"example": _EXAMPLE},
+            "application/openmetrics-text": {"example": _EXAMPLE},
+        },
     }
 }
 _PROGRESS: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "Rows that have the index, rows that are to get it, and the builds that run now",
+        "description": (
+            "Rows that have the index, rows that are to get it, and the builds that run now"
+        ),
         "content": {
             "application/json": {
                 "example": {
@@ -51,10 +56,14 @@ _PROGRESS: dict[int | str, dict[str, Any]] = {
 
 
 def metrics_router(registry: CollectorRegistry) -> APIRouter:
-    """`GET /metrics`: what `registry` collects, as text of Prometheus, or of OpenMetrics for those who ask for it."""
+    """`GET /metrics`: what `registry` collects, as text of Prometheus, or of OpenMetrics for those
+    who ask for it.
+    """
     router = APIRouter(tags=["operation"])
 
-    @router.get("/metrics", summary="Metrics for Prometheus", response_class=Response, responses=_TEXTS)
+    @router.get(
+        "/metrics", summary="Metrics for Prometheus", response_class=Response, responses=_TEXTS
+    )
     def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(registry), headers={"Content-Type": content_type})
@@ -63,14 +72,17 @@ def metrics_router(registry: CollectorRegistry) -> APIRouter:
 
 
 def progress_router(database: Database) -> APIRouter:
-    """`GET /collections/{collection_name}/indexes/progress`: rows that have the index, and builds that run now.
+    """`GET /collections/{collection_name}/indexes/progress`: rows that have the index, and builds
+    that run now.
 
     A collection that does not exist ends in CollectionNotFound, for the app's own handler.
     """
     router = APIRouter(tags=["indexes"])
 
     @router.get(
-        "/collections/{collection_name}/indexes/progress", summary="How far index builds are", responses=_PROGRESS
+        "/collections/{collection_name}/indexes/progress",
+        summary="How far index builds are",
+        responses=_PROGRESS,
     )
     def progress(collection_name: str) -> BuildProgress:
         return collection_progress(database, collection_name)

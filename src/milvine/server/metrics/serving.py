@@ -1,4 +1,6 @@
-"""The metrics of one server: a registry, its collectors, a Pushgateway's thread and the sampler of recall."""
+"""The metrics of one server: a registry, its collectors, a Pushgateway's thread and the sampler of
+recall.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ from milvine.server.metrics.tally import Tally
 
 
 class Metrics:
-    """Made by `start`, ended by `stop`. Nothing of it is shared with another server in the process."""
+    """Made by `start`, ended by `stop`. Nothing of it is shared with another server in the
+    process.
+    """
 
     def __init__(self, registry: CollectorRegistry, database: Database) -> None:
         self.registry = registry
@@ -50,7 +54,12 @@ class Metrics:
         registry, tally = CollectorRegistry(), Tally(ScanSizes(database))
         ports = frozenset((port, settings.http_port))
         metrics = cls(registry, database)
-        collectors: list[Collector] = [_Version(), DatabaseCollector(database, in_flight), HostCollector(ports), tally]
+        collectors: list[Collector] = [
+            _Version(),
+            DatabaseCollector(database, in_flight),
+            HostCollector(ports),
+            tally,
+        ]
         if settings.recall_sample_share > 0:
             metrics._sampler = RecallSampler(settings.recall_sample_share)
             database.watch_searches(metrics._sampler.offer)

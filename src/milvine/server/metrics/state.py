@@ -14,7 +14,8 @@ from milvine.errors import DatabaseClosed
 from milvine.server.metrics.residency import memory_by_kind
 
 COLLECTIONS_MAX = 20
-"""So many of the largest collections have labels of their own; all the others together are OTHERS."""
+"""So many of the largest collections have labels of their own; all the others together are OTHERS.
+"""
 OTHERS = "(other)"
 """No collection can have this name."""
 
@@ -26,13 +27,25 @@ _PER_COLLECTION: tuple[tuple[str, str, Value], ...] = (
         "Live rows with NaN, infinity or an overflowing length, which no search finds",
         lambda c: c.nonfinite_rows,
     ),
-    ("milvine_collection_tail_rows", "Rows that are in the log and in memory only", lambda c: c.tail_rows),
+    (
+        "milvine_collection_tail_rows",
+        "Rows that are in the log and in memory only",
+        lambda c: c.tail_rows,
+    ),
     ("milvine_collection_tail_bytes", "Bytes of those in memory", lambda c: c.tail_bytes),
     ("milvine_collection_tombstones", "Deleted rows that still take space", lambda c: c.tombstones),
     ("milvine_collection_segments", "Segments", lambda c: c.segments),
-    ("milvine_collection_indexed_segments", "Segments with a built index", lambda c: c.indexed_segments),
+    (
+        "milvine_collection_indexed_segments",
+        "Segments with a built index",
+        lambda c: c.indexed_segments,
+    ),
     ("milvine_index_rows_built", "Rows in segments with a built index", lambda c: c.built_rows),
-    ("milvine_index_rows_pending", "Rows in segments whose index is still to be built", lambda c: c.pending_rows),
+    (
+        "milvine_index_rows_pending",
+        "Rows in segments whose index is still to be built",
+        lambda c: c.pending_rows,
+    ),
     ("milvine_index_builds_running", "Index builds that run now", lambda c: len(c.building)),
     (
         "milvine_index_rows_building",
@@ -60,7 +73,9 @@ class DatabaseCollector:
             seen = self._database.inspect()
         except DatabaseClosed:
             return
-        yield counter("keeping_alive_seconds", "Seconds since the start", time.monotonic() - self._began)
+        yield counter(
+            "keeping_alive_seconds", "Seconds since the start", time.monotonic() - self._began
+        )
         yield gauge("milvine_collections", "Collections", len(seen.collections))
         yield from _by_collection(seen.collections)
         yield from self._traffic(seen)
@@ -71,8 +86,13 @@ class DatabaseCollector:
         yield gauge("milvine_requests_in_flight", "Requests being answered", requests)
         yield gauge("milvine_request_bytes_in_flight", "Bytes of requests being answered", size)
         yield gauge("milvine_write_queue_requests", "Writes waiting for the log", seen.waiting)
-        yield gauge("milvine_unflushed_seconds", "Age of the oldest row that is in no segment", seen.unflushed_seconds)
-        self._accesses = max(self._accesses, seen.file_accesses)  # told without a lock, and a counter never falls
+        yield gauge(
+            "milvine_unflushed_seconds",
+            "Age of the oldest row that is in no segment",
+            seen.unflushed_seconds,
+        )
+        # Told without a lock, and a counter never falls.
+        self._accesses = max(self._accesses, seen.file_accesses)
         yield counter("cache_access", "Look-ups of open data files", self._accesses)
 
     def _space(self, seen: Inspection) -> Iterator[Metric]:
@@ -82,11 +102,15 @@ class DatabaseCollector:
         yield by_kind("milvine_disk_bytes", "Bytes in the data folder", seen.disk_bytes)
         memory = memory_by_kind(seen.segments_folder)
         yield by_kind(
-            "milvine_memory_bytes", "Resident memory", {"tail": sum(c.tail_bytes for c in seen.collections)} | memory
+            "milvine_memory_bytes",
+            "Resident memory",
+            {"tail": sum(c.tail_bytes for c in seen.collections)} | memory,
         )
         cache = self._database.settings.cache_size
         filled = memory["files"] / cache * 100 if cache else 0.0
-        yield gauge("cache_usage_bytes", "Data files in memory, in PERCENT of cache.cache_size", filled)
+        yield gauge(
+            "cache_usage_bytes", "Data files in memory, in PERCENT of cache.cache_size", filled
+        )
 
 
 def gauge(name: str, text: str, value: float) -> Metric:
@@ -105,7 +129,9 @@ def by_kind(name: str, text: str, values: dict[str, float] | dict[str, int]) -> 
     return family
 
 
-def largest(collections: Sequence[CollectionFacts]) -> tuple[list[CollectionFacts], list[CollectionFacts]]:
+def largest(
+    collections: Sequence[CollectionFacts],
+) -> tuple[list[CollectionFacts], list[CollectionFacts]]:
     """Those that are told by name, and the rest."""
     ordered = sorted(collections, key=lambda c: (-c.rows, c.name))
     return ordered[:COLLECTIONS_MAX], ordered[COLLECTIONS_MAX:]

@@ -13,7 +13,9 @@ from milvine.types import Collection
 from milvine.wire import schema
 
 
-def new_collection(database: Database, name: str, dimension: int, index_file_size_mb: int, metric: int) -> None:
+def new_collection(
+    database: Database, name: str, dimension: int, index_file_size_mb: int, metric: int
+) -> None:
     """Make a collection; `metric` is a number of the wire."""
     definitions.check_name(name)
     checked = definitions.checked_metric(dimension, index_file_size_mb, metric)
@@ -24,7 +26,13 @@ def new_collection(database: Database, name: str, dimension: int, index_file_siz
 
 def create_collection(database: Database, request: Any) -> Any:
     """CollectionSchema -> Status."""
-    new_collection(database, request.collection_name, request.dimension, request.index_file_size, request.metric_type)
+    new_collection(
+        database,
+        request.collection_name,
+        request.dimension,
+        request.index_file_size,
+        request.metric_type,
+    )
     return schema.Status()
 
 
@@ -85,7 +93,10 @@ def stats_json(stats: CollectionStats) -> str:
 
     `nonfinite_rows` is an addition, and there only where there are some.
     """
-    value = {"partitions": [_partition(each) for each in stats.partitions], "row_count": stats.row_count}
+    value = {
+        "partitions": [_partition(each) for each in stats.partitions],
+        "row_count": stats.row_count,
+    }
     if stats.nonfinite_rows:
         value["nonfinite_rows"] = stats.nonfinite_rows
     return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)

@@ -16,30 +16,49 @@ from milvine.wire.packed import FEATURES, IDEMPOTENCY_KEY
 
 _BANNER = ">>>>>>>>>>>>>>>ResourceMgr::DumpTaskTable<<<<<<<<<<<<<<<"
 _NOT_TOLD = '{"error.message":"not support yet."}'
-_TASK_TABLE = f"{_BANNER}\n" + "".join(f"{resource}\n{_NOT_TOLD}{resource}\n\n" for resource in ("disk", "cpu"))
+_TASK_TABLE = f"{_BANNER}\n" + "".join(
+    f"{resource}\n{_NOT_TOLD}{resource}\n\n" for resource in ("disk", "cpu")
+)
 
 
 def command(
-    configuration: RunningConfiguration, version: str, running: Running, told: Mapping[str, str], request: Any
+    configuration: RunningConfiguration,
+    version: str,
+    running: Running,
+    told: Mapping[str, str],
+    request: Any,
 ) -> Any:
-    """Command -> StringReply. A command that nobody knows is no error. `told`: answers that the server gave us.
+    """Command -> StringReply. A command that nobody knows is no error. `told`: answers that the
+    server gave us.
 
     Raises:
         CallerError: get_config or set_config without what it needs, or of an unknown key.
         IllegalArgument: set_config to a malformed value.
         Unsupported: set_config of what cannot change while the server runs.
     """
-    return schema.StringReply(string_reply=_answer(configuration, version, running, told, request.cmd))
+    return schema.StringReply(
+        string_reply=_answer(configuration, version, running, told, request.cmd)
+    )
 
 
 def _answer(
-    configuration: RunningConfiguration, version: str, running: Running, told: Mapping[str, str], text: str
+    configuration: RunningConfiguration,
+    version: str,
+    running: Running,
+    told: Mapping[str, str],
+    text: str,
 ) -> str:
     if text.startswith("get_config"):
         return _get_config(configuration, text)
     if text.startswith("set_config"):
         return _set_config(configuration, text)
-    fixed = {"version": version, "status": "OK", "mode": "CPU", "build_commit_id": "Unknown", "tasktable": _TASK_TABLE}
+    fixed = {
+        "version": version,
+        "status": "OK",
+        "mode": "CPU",
+        "build_commit_id": "Unknown",
+        "tasktable": _TASK_TABLE,
+    }
     if text == FEATURES:
         return IDEMPOTENCY_KEY
     if text == "get_system_info":

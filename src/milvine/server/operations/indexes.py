@@ -13,7 +13,9 @@ from milvine.wire import schema
 
 
 def set_index(database: Database, name: str, index_type: int, params: object) -> None:
-    """Index a collection; returns once everything is built. `params` is a JSON value of any kind, None for none."""
+    """Index a collection; returns once everything is built. `params` is a JSON value of any kind,
+    None for none.
+    """
     collection = known_collection(database, name)
     kind = definitions.checked_index_type(index_type, params, collection)
     database.create_index(name, IndexSetting.of(kind, {} if params is None else params))

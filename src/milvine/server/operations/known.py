@@ -1,7 +1,8 @@
-"""Searches that were checked before: those that differ in nothing but the numbers of their one vector.
+"""Searches that were checked before: those that differ in nothing but the numbers of their one
+vector.
 
-What passed is kept with the collection as it was then. There is a new `Collection` after every change of one, so while
-it is the same object, the same checks pass again.
+What passed is kept with the collection as it was then. There is a new `Collection` after every
+change of one, so while it is the same object, the same checks pass again.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ _FEW = 16  # tags of one search, and parameters
 _KEY_CHARACTERS_MAX = 1024
 
 _kept: dict[_Key, tuple[Collection, Mapping[str, Any], tuple[str, ...], np.dtype[Any], int]] = {}
-"""Collection, parameters, tags, dtype and width. Every entry is right by itself, so nothing is locked."""
+"""Collection, parameters, tags, dtype and width. Every entry is right by itself, so nothing is
+locked.
+"""
 
 
 def known_query(database: Database, wanted: SearchRequest, params: object) -> Query | None:
-    """The query that was made of such a request, with the vector of this one; None where that cannot be told.
+    """The query that was made of such a request, with the vector of this one; None where that
+    cannot be told.
 
     Raises:
         CollectionNotFound.
@@ -40,7 +44,11 @@ def known_query(database: Database, wanted: SearchRequest, params: object) -> Qu
     if kept is None:
         return None
     collection, own, tags, dtype, width = kept
-    if collection is not database.collection(wanted.collection) or vectors.dtype != dtype or vectors.shape[1] != width:
+    if (
+        collection is not database.collection(wanted.collection)
+        or vectors.dtype != dtype
+        or vectors.shape[1] != width
+    ):
         return None
     return Query(vectors, wanted.topk, own, tags, collection)
 
@@ -50,7 +58,10 @@ def remember(collection: Collection, wanted: SearchRequest, params: object, quer
     if len(query.vectors) != 1 or max(len(query.tags), len(query.params)) > _FEW:
         return
     key, values = _key(wanted, params), query.params.values()
-    if any(isinstance(value, (list, dict)) for value in values) or len(repr(key)) > _KEY_CHARACTERS_MAX:
+    if (
+        any(isinstance(value, (list, dict)) for value in values)
+        or len(repr(key)) > _KEY_CHARACTERS_MAX
+    ):
         return
     if len(_kept) >= _KEPT_MAX:
         _kept.clear()

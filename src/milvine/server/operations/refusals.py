@@ -6,7 +6,9 @@ from enum import IntEnum
 
 
 class GrpcStatus(IntEnum):
-    """Codes of gRPC itself, those that are needed. Named here because operations know no gRPC library."""
+    """Codes of gRPC itself, those that are needed. Named here because operations know no gRPC
+    library.
+    """
 
     UNKNOWN = 2
     NOT_FOUND = 5

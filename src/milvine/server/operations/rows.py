@@ -1,7 +1,7 @@
 """Rows: insert, get, search, delete (specification 3.10 to 3.17).
 
-What every door calls takes and gives typed values (`store_rows`, `nearest`, ...); beside it stands the rpc, bytes to
-bytes. Vectors stay packed either way.
+What every door calls takes and gives typed values (`store_rows`, `nearest`, ...); beside it stands
+the rpc, bytes to bytes. Vectors stay packed either way.
 """
 
 from __future__ import annotations
@@ -50,11 +50,17 @@ def insert(database: Database, request: bytes) -> bytes:
 
 
 def nearest(
-    database: Database, wanted: packed.SearchRequest, params: object, files: Sequence[str] = (), copies: int = 1
+    database: Database,
+    wanted: packed.SearchRequest,
+    params: object,
+    files: Sequence[str] = (),
+    copies: int = 1,
 ) -> Answer[Hits]:
-    """The rows nearest to those of `wanted`, in segments by id (`files`) or everywhere when no id is given.
+    """The rows nearest to those of `wanted`, in segments by id (`files`) or everywhere when no id
+    is given.
 
-    `params` is what the JSON text `wanted.params` says, of any kind. The answer counts `copies` times.
+    `params` is what the JSON text `wanted.params` says, of any kind. The answer counts `copies`
+    times.
     """
     query, segments = None if files else known_query(database, wanted, params), _EVERYWHERE
     if query is None:
@@ -78,7 +84,8 @@ def explained(
 ) -> SearchSteps:
     """What `nearest` does, and how long each step takes."""
     query, segments = _checked_search(database, wanted, params, files)
-    size = _hits_bytes(database, wanted.collection, wanted.rows.count, wanted.topk)  # they are found all the same
+    # They are found all the same.
+    size = _hits_bytes(database, wanted.collection, wanted.rows.count, wanted.topk)
     with Answer(size, partial(database.explain, wanted.collection, query, segments)) as steps:
         return steps
 
@@ -106,7 +113,9 @@ def search(database: Database, request: bytes) -> bytes:
 
 
 def search_in_files(database: Database, request: bytes) -> bytes:
-    """SearchInFilesParam -> TopKQueryResult: in segments by id, or as Search when no id is given."""
+    """SearchInFilesParam -> TopKQueryResult: in segments by id, or as Search when no id is
+    given.
+    """
     wanted = packed.decode_search_in_files(request)
     return _search(database, wanted.search, wanted.files)
 
@@ -131,7 +140,10 @@ def nearest_to_stored(
     definitions.check_name(name)
     check_topk(topk)
     size = _hits_bytes(database, name, len(ids), topk)
-    return Answer(size * copies, partial(database.search_by_id, name, ids, topk, as_mapping(params), list(tags)))
+    return Answer(
+        size * copies,
+        partial(database.search_by_id, name, ids, topk, as_mapping(params), list(tags)),
+    )
 
 
 def search_by_id(database: Database, request: bytes) -> bytes:
@@ -140,7 +152,9 @@ def search_by_id(database: Database, request: bytes) -> bytes:
     params = parse_params(params_text(wanted.extra_params))
     ids = np.fromiter(wanted.id_array, np.int64, len(wanted.id_array))
     tags = list(wanted.partition_tag_array)
-    with nearest_to_stored(database, wanted.collection_name, ids, wanted.topk, params, tags) as hits:
+    with nearest_to_stored(
+        database, wanted.collection_name, ids, wanted.topk, params, tags
+    ) as hits:
         return packed.encode_hits(hits.ids, hits.distances)
 
 

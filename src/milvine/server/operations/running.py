@@ -10,7 +10,9 @@ _KINDS["SearchInFiles"] = "Search"
 
 
 class Running:
-    """Thread-safe without a lock: every thread writes its own entry only. A thread serves one request at a time."""
+    """Thread-safe without a lock: every thread writes its own entry only. A thread serves one
+    request at a time.
+    """
 
     def __init__(self) -> None:
         self._numbers = count()
@@ -31,4 +33,7 @@ class Running:
         """`<kind>-<number>` of every request but that of this thread, oldest first."""
         own = get_ident()
         running = [request for thread, request in list(self._requests.items()) if thread != own]
-        return [f"{_KINDS.get(rpc, 'OtherRequest')}-{number}" for rpc, number in sorted(running, key=lambda r: r[1])]
+        return [
+            f"{_KINDS.get(rpc, 'OtherRequest')}-{number}"
+            for rpc, number in sorted(running, key=lambda r: r[1])
+        ]

@@ -24,10 +24,11 @@ def release_collection(database: Database, request: Any) -> Any:
 
 
 def reload_segments(database: Database, request: bytes) -> bytes:
-    """ReLoadSegmentsParam -> Status: a server that only reads sees at once what the writing one flushed.
+    """ReLoadSegmentsParam -> Status: a server that only reads sees at once what the writing one
+    flushed.
 
-    Where one server does both there is nothing to do; the names of segments are not looked at. The reason is empty,
-    unlike that of every other success.
+    Where one server does both there is nothing to do; the names of segments are not looked at. The
+    reason is empty, unlike that of every other success.
     """
     packed.parse(schema.ReLoadSegmentsParam, request)
     database.refresh()

@@ -1,4 +1,6 @@
-"""The seam: `call(rpc, request bytes) -> reply bytes`, the same for every door and for the embedded client."""
+"""The seam: `call(rpc, request bytes) -> reply bytes`, the same for every door and for the embedded
+client.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,15 @@ from milvine.events import Answered, Events, RequestFailed
 from milvine.limits import MIB, REQUEST_BYTES_MAX
 from milvine.server.budget import ByteBudget, Held
 from milvine.server.configuration import RunningConfiguration
-from milvine.server.operations import collections, commands, indexes, partitions, rows, segments, system
+from milvine.server.operations import (
+    collections,
+    commands,
+    indexes,
+    partitions,
+    rows,
+    segments,
+    system,
+)
 from milvine.server.operations.parameters import PARAMS_KEY, parse_params
 from milvine.server.operations.refusals import MalformedRequest, UnknownMethod
 from milvine.server.operations.running import Running
@@ -90,16 +100,22 @@ class Operations:
         settings = settings or Settings()
         self._passes = passes
         self._database = database
-        self.configuration = RunningConfiguration(database, configuration or Configuration.of(settings))
+        self.configuration = RunningConfiguration(
+            database, configuration or Configuration.of(settings)
+        )
         self._events = Events() if events is None else events
         self._running = Running()
         self.budget = ByteBudget(settings.request_bytes_max)
-        self._answers: dict[str, Answer] = {rpc: partial(answer, database) for rpc, answer in PACKED.items()}
+        self._answers: dict[str, Answer] = {
+            rpc: partial(answer, database) for rpc, answer in PACKED.items()
+        }
         for rpc, operation in MESSAGES.items():
             self._answers[rpc] = partial(_answer, rpc, partial(operation, database))
         self.told: dict[str, str] = {}
         """Answers to commands about the server around the database, which writes them here."""
-        self._command = partial(commands.command, self.configuration, settings.report_version, self._running, self.told)
+        self._command = partial(
+            commands.command, self.configuration, settings.report_version, self._running, self.told
+        )
         self._answers["Cmd"] = partial(_answer, "Cmd", self._command)
 
     def in_flight(self) -> tuple[int, int]:
@@ -107,7 +123,8 @@ class Operations:
         return len(self._running), self.budget.used
 
     def call(self, method: str, request: bytes) -> bytes:
-        """The reply to an rpc, named as in `Insert`. Failures are replies too, with code and reason.
+        """The reply to an rpc, named as in `Insert`. Failures are replies too, with code and
+        reason.
 
         Raises:
             UnknownMethod: no such rpc, or one that is not served.
@@ -128,7 +145,9 @@ class Operations:
             return _failure(method, error)
 
     def search(self, wanted: SearchRequest, params: object) -> HitsReply:
-        """As the rpc Search, for a caller in this process: nothing is encoded, and failures are replies too."""
+        """As the rpc Search, for a caller in this process: nothing is encoded, and failures are
+        replies too.
+        """
         try:
             hits = self.run("Search", wanted.rows.elements * 4, partial(self._hits, wanted, params))
         except Exception as error:
@@ -140,7 +159,9 @@ class Operations:
         return HitsReply(0, OK_REASON, row_num, hits.ids.reshape(-1), hits.distances.reshape(-1))
 
     def nearest_of_many(self, wanted: SearchRequest, requests: int) -> Hits | None:
-        """The hits of `requests` searches joined into `wanted`; None where it is refused: each is answered alone."""
+        """The hits of `requests` searches joined into `wanted`; None where it is refused: each is
+        answered alone.
+        """
         began = perf_counter()
         try:
             work = partial(self._hits, wanted, parse_params(wanted.params))
@@ -166,8 +187,8 @@ class Operations:
     def run(self, method: str, size: int, work: Callable[[], T], paid: bool = False) -> T:
         """The result of `work`, an operation that arrived by any door as a request of `size` bytes.
 
-        It is counted among the running ones, against the byte budget (unless it is `paid`: the door took the bytes from
-        `budget` itself while they arrived), and told to the events.
+        It is counted among the running ones, against the byte budget (unless it is `paid`: the door
+        took the bytes from `budget` itself while they arrived), and told to the events.
 
         Raises:
             OutOfMemory: the budget for requests in flight has no room for it.
@@ -204,14 +225,17 @@ class Operations:
 def _answer(rpc: str, operation: Callable[[Any], Any], request: bytes) -> bytes:
     if len(request) > REQUEST_BYTES_MAX:
         raise IllegalArgument(
-            f"A {rpc} request of {len(request)} bytes is over the limit of {REQUEST_BYTES_MAX // MIB} MB"
+            f"A {rpc} request of {len(request)} bytes is over the limit of"
+            f" {REQUEST_BYTES_MAX // MIB} MB"
         )
     reply = operation(parse(schema.METHODS[rpc][0], request))
     return bytes(set_status(reply).SerializeToString())
 
 
 def _failure(rpc: str, error: BaseException) -> bytes:
-    """A reply that holds the status and nothing else, save the empty parameters that 1.x sends with DescribeIndex."""
+    """A reply that holds the status and nothing else, save the empty parameters that 1.x sends with
+    DescribeIndex.
+    """
     reply = set_status(schema.METHODS[rpc][1](), *code_and_reason(error))
     if rpc == "DescribeIndex":
         reply.extra_params.add(key=PARAMS_KEY)

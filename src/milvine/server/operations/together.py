@@ -1,7 +1,9 @@
-"""Small searches that arrived at the same moment: those that ask alike share one pass over the data.
+"""Small searches that arrived at the same moment: those that ask alike share one pass over the
+data.
 
-Nobody waits for company. A door that finds several calls waiting hands them over together; alone, a search is answered
-as ever. One pass costs the interpreter once instead of once for each, and an exact scan reads the rows once.
+Nobody waits for company. A door that finds several calls waiting hands them over together; alone, a
+search is answered as ever. One pass costs the interpreter once instead of once for each, and an
+exact scan reads the rows once.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ def search_together(operations: Operations, requests: Sequence[bytes]) -> list[R
             if hits is None:  # alone, or refused: then each is told so in its own reply
                 replies[number] = _alone(operations, requests[number])
             else:
-                replies[number] = packed.encode_hits(hits.ids[row : row + 1], hits.distances[row : row + 1])
+                replies[number] = packed.encode_hits(
+                    hits.ids[row : row + 1], hits.distances[row : row + 1]
+                )
     return [replies[number] for number in range(len(requests))]
 
 
@@ -53,11 +57,20 @@ def _single(request: bytes) -> packed.SearchRequest | None:
 def _key(wanted: packed.SearchRequest) -> Key:
     vectors = wanted.rows.vectors
     assert vectors is not None
-    return wanted.collection, wanted.tags, wanted.topk, wanted.params, vectors.dtype.str, vectors.shape[1]
+    return (
+        wanted.collection,
+        wanted.tags,
+        wanted.topk,
+        wanted.params,
+        vectors.dtype.str,
+        vectors.shape[1],
+    )
 
 
 def _joined(operations: Operations, wanted: list[packed.SearchRequest]) -> Hits | None:
-    vectors = np.concatenate([each.rows.vectors for each in wanted if each.rows.vectors is not None])
+    vectors = np.concatenate(
+        [each.rows.vectors for each in wanted if each.rows.vectors is not None]
+    )
     first, rows = wanted[0], packed.Rows(len(vectors), vectors.size, vectors)
     joined = packed.SearchRequest(first.collection, first.tags, rows, first.topk, first.params)
     return operations.nearest_of_many(joined, len(wanted))

@@ -11,7 +11,11 @@ from milvine.server.rest.errors import NotAdmitted
 from milvine.server.security.gate import AUTHORIZATION, Gate
 from milvine.server.security.roles import ROUTES, Role
 
-_STATUS = {GrpcStatus.UNAUTHENTICATED: 401, GrpcStatus.PERMISSION_DENIED: 403, GrpcStatus.RESOURCE_EXHAUSTED: 429}
+_STATUS = {
+    GrpcStatus.UNAUTHENTICATED: 401,
+    GrpcStatus.PERMISSION_DENIED: 403,
+    GrpcStatus.RESOURCE_EXHAUSTED: 429,
+}
 
 
 async def admit(request: Request) -> None:

@@ -12,7 +12,16 @@ from starlette.exceptions import HTTPException
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.server.operations import Operations
-from milvine.server.rest import collections, configuration, explain, indexes, partitions, rows, segments, system
+from milvine.server.rest import (
+    collections,
+    configuration,
+    explain,
+    indexes,
+    partitions,
+    rows,
+    segments,
+    system,
+)
 from milvine.server.rest.admission import admit
 from milvine.server.rest.calls import Calls, told
 from milvine.server.rest.documents import document
@@ -31,9 +40,13 @@ def create_app(
     routers: Sequence[APIRouter] = (),
     gate: Gate | None = None,
 ) -> FastAPI:
-    """The REST API over `operations`, with `routers` beside it, behind `gate`. It owns nothing but threads."""
+    """The REST API over `operations`, with `routers` beside it, behind `gate`. It owns nothing but
+    threads.
+    """
     documents = _DOCUMENTS if settings.http_docs else dict.fromkeys(_DOCUMENTS)
-    app = FastAPI(title="Milvine", redirect_slashes=False, dependencies=[Depends(admit)], **documents)
+    app = FastAPI(
+        title="Milvine", redirect_slashes=False, dependencies=[Depends(admit)], **documents
+    )
     app.state.gate = gate
     app.state.calls = Calls(operations, database, settings)
     for router in (*(module.router for module in _MODULES), *routers):
@@ -53,7 +66,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 class _Failures:
-    """Every exception of an endpoint is an answer: the operations have told the events of those that nobody foresaw."""
+    """Every exception of an endpoint is an answer: the operations have told the events of those
+    that nobody foresaw.
+    """
 
     def __init__(self, app: Any) -> None:
         self._app = app

@@ -1,8 +1,8 @@
 """JSON lists, npy and Arrow bodies as the rows and ids that operations take.
 
-Large JSON bodies are parsed in pieces: the text of the vectors is cut out, its rows are parsed some tens of kilobytes
-at a time and packed at once, so that never more than one piece exists as Python numbers. What does not go that way is
-parsed whole, which decides.
+Large JSON bodies are parsed in pieces: the text of the vectors is cut out, its rows are parsed some
+tens of kilobytes at a time and packed at once, so that never more than one piece exists as Python
+numbers. What does not go that way is parsed whole, which decides.
 """
 
 from __future__ import annotations
@@ -35,17 +35,23 @@ class _Irregular(Exception):
 
 
 def parse_rows(raw: bytearray, path: Sequence[str], binary: bool) -> tuple[Any, Rows | None]:
-    """The body as JSON, and its vectors as rows where the body is large; then the list at `path` is empty.
+    """The body as JSON, and its vectors as rows where the body is large; then the list at `path` is
+    empty.
 
     Raises:
-        FieldMissing, BodyUnparsable, IllegalRowRecord: nothing was sent, no JSON, rows that are none.
+        FieldMissing, BodyUnparsable, IllegalRowRecord: nothing was sent, no JSON, rows that are
+            none.
     """
     start = _START.search(raw) if len(raw) >= _LARGE_BYTES else None
     end = raw.find(b"]]", start.end()) + 1 if start else 0
     if start is None or not end:
         return parse_json(raw), None
     try:
-        value = parse_json(b"".join((memoryview(raw)[: start.end()], orjson.dumps(_CUT), memoryview(raw)[end + 1 :])))
+        value = parse_json(
+            b"".join(
+                (memoryview(raw)[: start.end()], orjson.dumps(_CUT), memoryview(raw)[end + 1 :])
+            )
+        )
         holder = value
         for key in path[:-1]:
             holder = holder[key]
@@ -138,11 +144,15 @@ def rows_of_array(array: Vectors, binary: bool) -> Rows:
     with np.errstate(over="ignore"):
         vectors = np.ascontiguousarray(array, np.uint8 if binary else np.float32)
     if not binary and not np.isfinite(vectors).all():
-        raise IllegalRowRecord("A vector must hold finite numbers: there is a NaN, an infinity or a number too large.")
+        raise IllegalRowRecord(
+            "A vector must hold finite numbers: there is a NaN, an infinity or a number too large."
+        )
     return Rows(len(vectors), vectors.size, vectors)
 
 
-def ids_of(values: Sequence[Any], wrong_type: type[CallerError], no_number: type[CallerError]) -> Ids:
+def ids_of(
+    values: Sequence[Any], wrong_type: type[CallerError], no_number: type[CallerError]
+) -> Ids:
     """Decimal strings, or integers, as (n,) int64.
 
     Raises:
@@ -151,7 +161,9 @@ def ids_of(values: Sequence[Any], wrong_type: type[CallerError], no_number: type
     """
     if set(map(type, values)) - {str, int}:
         raise wrong_type("Field 'ids': an id must be a decimal string.")
-    texts = values if all(type(value) is str for value in values) else [str(value) for value in values]
+    texts = (
+        values if all(type(value) is str for value in values) else [str(value) for value in values]
+    )
     joined = "".join(texts)
     if "" not in texts and joined.isascii() and (joined.isdigit() or not texts):
         try:

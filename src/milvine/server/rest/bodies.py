@@ -1,6 +1,8 @@
-"""Bodies of requests: one model each, which both checks what arrives and describes it in the OpenAPI document.
+"""Bodies of requests: one model each, which both checks what arrives and describes it in the
+OpenAPI document.
 
-Vectors and long lists of ids are not looked into here: `arrays.py` does that without an object per check.
+Vectors and long lists of ids are not looked into here: `arrays.py` does that without an object per
+check.
 """
 
 from __future__ import annotations
@@ -11,7 +13,12 @@ from typing import Annotated, Any, TypeVar
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from milvine.limits import DIMENSION_MAX, INDEX_FILE_SIZE_DEFAULT_MB, INDEX_FILE_SIZE_MAX_MB, TOPK_MAX
+from milvine.limits import (
+    DIMENSION_MAX,
+    INDEX_FILE_SIZE_DEFAULT_MB,
+    INDEX_FILE_SIZE_MAX_MB,
+    TOPK_MAX,
+)
 from milvine.server.rest.errors import BodyUnparsable, FieldMissing, IllegalBody, RequestRefused
 
 B = TypeVar("B", bound="RequestBody")
@@ -21,9 +28,18 @@ _ROW = {"type": "array", "items": {"type": "number"}, "minItems": 1}
 Vectors = Annotated[
     list[Any],
     WithJsonSchema({"type": "array", "items": _ROW, "minItems": 1}),
-    Field(description="Rows of one length: the dimension, or for binary metrics dimension / 8 integers of 0..255."),
+    Field(
+        description=(
+            "Rows of one length: the dimension, or for binary metrics dimension / 8 integers of"
+            " 0..255."
+        )
+    ),
 ]
-Ids = Annotated[list[Any], WithJsonSchema({"type": "array", "items": _ID}), Field(description="Decimal strings.")]
+Ids = Annotated[
+    list[Any],
+    WithJsonSchema({"type": "array", "items": _ID}),
+    Field(description="Decimal strings."),
+]
 
 
 class RequestBody(BaseModel):
@@ -37,23 +53,41 @@ class NewCollection(RequestBody):
         strict=True,
         extra="forbid",
         json_schema_extra={
-            "examples": [{"collection_name": "films", "dimension": 128, "index_file_size": 1024, "metric_type": "L2"}]
+            "examples": [
+                {
+                    "collection_name": "films",
+                    "dimension": 128,
+                    "index_file_size": 1024,
+                    "metric_type": "L2",
+                }
+            ]
         },
     )
-    collection_name: str = Field(description="Letters, digits and underscores; no digit first; at most 255.")
+    collection_name: str = Field(
+        description="Letters, digits and underscores; no digit first; at most 255."
+    )
     dimension: int = Field(description=f"1 to {DIMENSION_MAX}; a multiple of 8 for binary metrics.")
-    index_file_size: int = Field(INDEX_FILE_SIZE_DEFAULT_MB, description=f"MB, 1 to {INDEX_FILE_SIZE_MAX_MB}.")
+    index_file_size: int = Field(
+        INDEX_FILE_SIZE_DEFAULT_MB, description=f"MB, 1 to {INDEX_FILE_SIZE_MAX_MB}."
+    )
     metric_type: str = Field(
-        "L2", description="L2, IP, HAMMING, JACCARD, TANIMOTO, SUBSTRUCTURE or SUPERSTRUCTURE, in capitals."
+        "L2",
+        description=(
+            "L2, IP, HAMMING, JACCARD, TANIMOTO, SUBSTRUCTURE or SUPERSTRUCTURE, in capitals."
+        ),
     )
 
 
 class NewIndex(RequestBody):
     model_config = ConfigDict(
-        strict=True, json_schema_extra={"examples": [{"index_type": "IVFFLAT", "params": {"nlist": 4096}}]}
+        strict=True,
+        json_schema_extra={"examples": [{"index_type": "IVFFLAT", "params": {"nlist": 4096}}]},
     )
     index_type: str = Field(
-        description="FLAT, IVFFLAT, IVFSQ8, IVFSQ8H, IVFPQ, RNSG, HNSW, ANNOY, IVFPQFS, IVFRABITQ or HNSWSQ8."
+        description=(
+            "FLAT, IVFFLAT, IVFSQ8, IVFSQ8H, IVFPQ, RNSG, HNSW, ANNOY, IVFPQFS, IVFRABITQ or"
+            " HNSWSQ8."
+        )
     )
     params: dict[str, Any] = Field(description="Build parameters; `{}` for FLAT.")
 
@@ -70,12 +104,18 @@ class NewRows(RequestBody):
         strict=True,
         json_schema_extra={
             "examples": [
-                {"vectors": [[0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8]], "ids": ["1", "2"], "partition_tag": "summer"}
+                {
+                    "vectors": [[0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8]],
+                    "ids": ["1", "2"],
+                    "partition_tag": "summer",
+                }
             ]
         },
     )
     vectors: Vectors
-    ids: Ids | None = Field(None, description="One for each vector; left out to have them generated.")
+    ids: Ids | None = Field(
+        None, description="One for each vector; left out to have them generated."
+    )
     partition_tag: str | None = None
 
 
@@ -83,9 +123,15 @@ class Search(RequestBody):
     topk: int = Field(description=f"1 to {TOPK_MAX}.")
     params: dict[str, Any] = Field(description="Search parameters of the index; `{}` for FLAT.")
     vectors: Vectors | None = None
-    ids: Ids | None = Field(None, description="Search for the neighbours of stored rows; wins over `vectors`.")
-    partition_tags: list[str] | None = Field(None, description="Tags, or regular expressions over whole tags.")
-    file_ids: list[str] | None = Field(None, description="Segments to search in: names, or numbers from 1.")
+    ids: Ids | None = Field(
+        None, description="Search for the neighbours of stored rows; wins over `vectors`."
+    )
+    partition_tags: list[str] | None = Field(
+        None, description="Tags, or regular expressions over whole tags."
+    )
+    file_ids: list[str] | None = Field(
+        None, description="Segments to search in: names, or numbers from 1."
+    )
 
 
 class Delete(RequestBody):
@@ -100,7 +146,13 @@ class RowsTask(RequestBody):
         strict=True,
         json_schema_extra={
             "examples": [
-                {"search": {"topk": 10, "params": {"nprobe": 16}, "vectors": [[0.1, 0.2, 0.3, 0.4]]}},
+                {
+                    "search": {
+                        "topk": 10,
+                        "params": {"nprobe": 16},
+                        "vectors": [[0.1, 0.2, 0.3, 0.4]],
+                    }
+                },
                 {"delete": {"ids": ["1", "2"]}},
             ]
         },
@@ -160,7 +212,11 @@ BODIES: tuple[type[RequestBody], ...] = (
 )
 
 
-def parse(raw: bytes | bytearray, model: type[B], refusals: Mapping[str, type[RequestRefused]] | None = None) -> B:
+def parse(
+    raw: bytes | bytearray,
+    model: type[B],
+    refusals: Mapping[str, type[RequestRefused]] | None = None,
+) -> B:
     """The body as `model`. `refusals` names, by field, the error for a value of the wrong type.
 
     Raises:
@@ -185,7 +241,9 @@ def parse_json(raw: bytes | bytearray) -> Any:
         raise BodyUnparsable(f"The body is no JSON: {error}") from None
 
 
-def checked(value: Any, model: type[B], refusals: Mapping[str, type[RequestRefused]] | None = None) -> B:
+def checked(
+    value: Any, model: type[B], refusals: Mapping[str, type[RequestRefused]] | None = None
+) -> B:
     """As `parse`, of a JSON value."""
     try:
         return model.model_validate(value)
@@ -193,7 +251,9 @@ def checked(value: Any, model: type[B], refusals: Mapping[str, type[RequestRefus
         raise _refusal(error, refusals or {}) from None
 
 
-def _refusal(error: ValidationError, refusals: Mapping[str, type[RequestRefused]]) -> RequestRefused:
+def _refusal(
+    error: ValidationError, refusals: Mapping[str, type[RequestRefused]]
+) -> RequestRefused:
     first = error.errors(include_url=False, include_context=False)[0]
     where = [str(part) for part in first["loc"]]
     name = ".".join(where)

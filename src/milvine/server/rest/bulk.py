@@ -1,4 +1,6 @@
-"""Bodies that hold arrays as they lie in memory: npy, and Arrow IPC streams where pyarrow is installed."""
+"""Bodies that hold arrays as they lie in memory: npy, and Arrow IPC streams where pyarrow is
+installed.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from milvine.types import Ids, Vectors
 
 NPY = "application/x-npy"
 ARROW = "application/vnd.apache.arrow.stream"
-_HEADER_ERRORS = (TypeError, SyntaxError, TokenError, RecursionError, MemoryError)  # a header is a Python literal
+# A header is a Python literal.
+_HEADER_ERRORS = (TypeError, SyntaxError, TokenError, RecursionError, MemoryError)
 
 
 def array_of_npy(raw: bytearray) -> Vectors:
@@ -29,7 +32,11 @@ def array_of_npy(raw: bytearray) -> Vectors:
     file = io.BytesIO(memoryview(raw)[: 1 << 16])  # a header is far shorter
     try:
         version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        read = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
         shape, fortran, dtype = read(file)
         if dtype.hasobject or not dtype.itemsize:
             raise ValueError("it holds Python objects, or nothing")
@@ -42,7 +49,8 @@ def array_of_npy(raw: bytearray) -> Vectors:
 
 
 def columns_of_arrow(raw: bytearray) -> tuple[Vectors, Ids | None]:
-    """The columns `vector` (lists of one length) and, if there, `id` (integers) of an Arrow IPC stream.
+    """The columns `vector` (lists of one length) and, if there, `id` (integers) of an Arrow IPC
+    stream.
 
     Raises:
         IllegalBody: pyarrow is not installed on the server; a column is there twice.
@@ -52,7 +60,9 @@ def columns_of_arrow(raw: bytearray) -> tuple[Vectors, Ids | None]:
     try:
         ipc: Any = import_module("pyarrow.ipc")
     except ModuleNotFoundError:
-        raise IllegalBody("Arrow bodies need pyarrow on the server: pip install 'milvine[arrow]'") from None
+        raise IllegalBody(
+            "Arrow bodies need pyarrow on the server: pip install 'milvine[arrow]'"
+        ) from None
     arrow: Any = import_module("pyarrow")
     try:
         if any(map(_is_compressed, ipc.MessageReader.open_stream(arrow.py_buffer(raw)))):
@@ -77,12 +87,16 @@ def _column(table: Any, name: str) -> Any:
 
 
 def _is_compressed(message: Any) -> bool:
-    """Whether a message of an Arrow stream says so; its head is a flatbuffer (Message.fbs of Arrow)."""
+    """Whether a message of an Arrow stream says so; its head is a flatbuffer (Message.fbs of
+    Arrow).
+    """
     head = memoryview(message.metadata)
     batch = _follow(head, struct.unpack_from("<I", head)[0], 2)
     if message.type == "dictionary":
         batch = batch and _follow(head, batch, 1)
-    return message.type in ("record batch", "dictionary") and bool(batch and _follow(head, batch, 3))
+    return message.type in ("record batch", "dictionary") and bool(
+        batch and _follow(head, batch, 3)
+    )
 
 
 def _follow(head: memoryview, table: int, field: int) -> int:
@@ -96,7 +110,11 @@ def _follow(head: memoryview, table: int, field: int) -> int:
 
 def _vectors(arrow: Any, column: Any, rows: int) -> Vectors:
     kinds = arrow.types
-    nested = kinds.is_fixed_size_list(column.type) or kinds.is_list(column.type) or kinds.is_large_list(column.type)
+    nested = (
+        kinds.is_fixed_size_list(column.type)
+        or kinds.is_list(column.type)
+        or kinds.is_large_list(column.type)
+    )
     if column.null_count or not nested:
         raise _no_vectors(column)
     if not rows:
@@ -114,12 +132,16 @@ def _vectors(arrow: Any, column: Any, rows: int) -> Vectors:
 
 
 def _no_vectors(column: Any) -> IllegalRowRecord:
-    return IllegalRowRecord(f"Column 'vector' must hold lists of numbers, none of them null. It is of {column.type}")
+    return IllegalRowRecord(
+        f"Column 'vector' must hold lists of numbers, none of them null. It is of {column.type}"
+    )
 
 
 def _ids(column: Any) -> Ids:
     if column.null_count or str(column.type) != "int64":
-        raise IllegalVectorId(f"Column 'id' must be of type int64, without nulls. It is of {column.type}")
+        raise IllegalVectorId(
+            f"Column 'id' must be of type int64, without nulls. It is of {column.type}"
+        )
     ids: Ids = column.to_numpy()
     if len(ids) and int(ids.min()) < 0:
         raise IllegalVectorId("An id must not be negative")

@@ -1,4 +1,6 @@
-"""From the event loop to the operations and back: blocking work runs in threads of its own, never on the loop."""
+"""From the event loop to the operations and back: blocking work runs in threads of its own, never
+on the loop.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ class Json(JSONResponse):
 
 
 def reply(value: Any, status: int = 200) -> Json:
-    """`value` as JSON; numpy arrays are written as they lie. Made where the operation runs, not on the loop."""
+    """`value` as JSON; numpy arrays are written as they lie. Made where the operation runs, not on
+    the loop.
+    """
     return Json(orjson.dumps(value, option=_JSON_OPTIONS), status)
 
 
@@ -46,7 +50,9 @@ def gone() -> Response:
 
 
 class Calls:
-    """What endpoints work with: the operations, the database behind them, and threads to run them on."""
+    """What endpoints work with: the operations, the database behind them, and threads to run them
+    on.
+    """
 
     def __init__(self, operations: Operations, database: Database, settings: Settings) -> None:
         self.operations, self.database, self.settings = operations, database, settings
@@ -61,8 +67,11 @@ class Calls:
         task = partial(copy_context().run, self.operations.run, rpc, size, work, paid)
         return await asyncio.get_running_loop().run_in_executor(self._threads, task)
 
-    async def run_with_body(self, rpc: str | Callable[[Body], str], request: Request, work: Callable[[Body], T]) -> T:
-        """As `run`, with the body of the request, whose bytes are paid for from their arrival to the end of `work`.
+    async def run_with_body(
+        self, rpc: str | Callable[[Body], str], request: Request, work: Callable[[Body], T]
+    ) -> T:
+        """As `run`, with the body of the request, whose bytes are paid for from their arrival to
+        the end of `work`.
 
         `rpc` may depend on the body; it only gives the call its name.
         """

@@ -40,7 +40,9 @@ INDEX_NAMES = {
 """As this API spells them; statistics have names of their own."""
 
 
-@router.get("/collections", responses=answers(200, replies.Collections, "A page of them", collection=False))
+@router.get(
+    "/collections", responses=answers(200, replies.Collections, "A page of them", collection=False)
+)
 async def list_collections(
     here: Here, offset: Offset = "", page_size: PageSize = "", all_required: AllRequired = ""
 ) -> Response:
@@ -68,8 +70,12 @@ async def create_collection(here: Here, request: Request) -> Response:
         wanted = parse(body.data, NewCollection)
         metric = _METRICS.get(wanted.metric_type)
         if metric is None:
-            raise IllegalMetricType(f"metric_type must be one of {', '.join(_METRICS)}, not {wanted.metric_type!r}")
-        new_collection(here.database, wanted.collection_name, wanted.dimension, wanted.index_file_size, metric)
+            raise IllegalMetricType(
+                f"metric_type must be one of {', '.join(_METRICS)}, not {wanted.metric_type!r}"
+            )
+        new_collection(
+            here.database, wanted.collection_name, wanted.dimension, wanted.index_file_size, metric
+        )
         return told(201)
 
     return await here.run_with_body("CreateCollection", request, work)
@@ -77,7 +83,9 @@ async def create_collection(here: Here, request: Request) -> Response:
 
 @router.get(
     "/collections/{collection_name}",
-    responses=answers(200, replies.CollectionInfo, "The collection, or with `info=stat` its statistics"),
+    responses=answers(
+        200, replies.CollectionInfo, "The collection, or with `info=stat` its statistics"
+    ),
 )
 async def describe_collection(
     here: Here,
@@ -95,7 +103,9 @@ async def describe_collection(
     return await here.run("ShowCollectionInfo" if info == "stat" else "DescribeCollection", work)
 
 
-@router.delete("/collections/{collection_name}", status_code=204, responses=answers(204, None, "Dropped"))
+@router.delete(
+    "/collections/{collection_name}", status_code=204, responses=answers(204, None, "Dropped")
+)
 async def drop_collection(here: Here, collection_name: Name) -> Response:
     """Drop a collection with all that is in it."""
 
@@ -123,6 +133,9 @@ def _described(database: Database, name: str) -> dict[str, Any]:
 
 def stats_of(stats: CollectionStats) -> dict[str, Any]:
     """Statistics as JSON has them: a partition without segments has null for them."""
-    parts = [{**asdict(part), "segments": list(map(asdict, part.segments)) or None} for part in stats.partitions]
+    parts = [
+        {**asdict(part), "segments": list(map(asdict, part.segments)) or None}
+        for part in stats.partitions
+    ]
     odd = {"nonfinite_rows": stats.nonfinite_rows} if stats.nonfinite_rows else {}
     return {"partitions": parts, "row_count": stats.row_count, **odd}

@@ -23,7 +23,10 @@ _ADVANCED = {
 }
 
 
-@router.get("/config/advanced", responses=answers(200, replies.Advanced, "The cache in whole GiB", collection=False))
+@router.get(
+    "/config/advanced",
+    responses=answers(200, replies.Advanced, "The cache in whole GiB", collection=False),
+)
 async def advanced(here: Here) -> Response:
     """Three settings of the cache and of exact search."""
 
@@ -42,7 +45,9 @@ async def advanced(here: Here) -> Response:
 
 @router.put(
     "/config/advanced",
-    responses=answers(200, replies.Status, "Set, one after the other until one fails", collection=False),
+    responses=answers(
+        200, replies.Status, "Set, one after the other until one fails", collection=False
+    ),
     openapi_extra=takes(AdvancedConfig),
 )
 async def set_advanced(here: Here, request: Request) -> Response:
@@ -68,7 +73,11 @@ async def set_advanced(here: Here, request: Request) -> Response:
         200: {
             "description": "Section, key, value as text; and `restart_required`",
             "model": dict[str, Any],
-            "content": {"application/json": {"example": {"cache": {"cache_size": "4GB"}, "restart_required": False}}},
+            "content": {
+                "application/json": {
+                    "example": {"cache": {"cache_size": "4GB"}, "restart_required": False}
+                }
+            },
         }
     },
 )
@@ -84,14 +93,19 @@ async def show(here: Here) -> Response:
 
 @router.put(
     "/system/config",
-    responses=answers(200, replies.ConfigSet, "Set, one after the other until one fails", collection=False),
+    responses=answers(
+        200, replies.ConfigSet, "Set, one after the other until one fails", collection=False
+    ),
     openapi_extra={
         "requestBody": {
             "required": True,
             "content": {
                 "application/json": {
                     "schema": {"type": "object", "additionalProperties": {"type": "object"}},
-                    "example": {"cache": {"cache_size": "8GB"}, "engine_config": {"use_blas_threshold": 800}},
+                    "example": {
+                        "cache": {"cache_size": "8GB"},
+                        "engine_config": {"use_blas_threshold": 800},
+                    },
                 }
             },
         }
@@ -105,17 +119,25 @@ async def set_values(here: Here, request: Request) -> Response:
         leaves = _leaves(parse_json(body.data))
         for key, value in leaves:
             configuration.set(key, value)
-        message = "".join(f"set_config {key} {as_shown(key, value)} successfully;" for key, value in leaves)
-        return reply({"code": 0, "message": message, "restart_required": configuration.restart_required})
+        message = "".join(
+            f"set_config {key} {as_shown(key, value)} successfully;" for key, value in leaves
+        )
+        return reply(
+            {"code": 0, "message": message, "restart_required": configuration.restart_required}
+        )
 
     return await here.run_with_body("Cmd", request, work)
 
 
 def _leaves(value: Any) -> list[tuple[str, str]]:
     """Keys with their values as text, in the order of the body."""
-    if not isinstance(value, dict) or not all(isinstance(section, dict) for section in value.values()):
+    if not isinstance(value, dict) or not all(
+        isinstance(section, dict) for section in value.values()
+    ):
         raise IllegalBody("The body must be an object of objects.")
-    leaves = [(f"{name}.{key}", leaf) for name, section in value.items() for key, leaf in section.items()]
+    leaves = [
+        (f"{name}.{key}", leaf) for name, section in value.items() for key, leaf in section.items()
+    ]
     for key, leaf in leaves:
         if not isinstance(leaf, (str, int, float)):
             raise IllegalBody(f"{key} must be a string, a number or a bool.")

@@ -1,4 +1,6 @@
-"""What holds for every path: CORS headers on each answer, OPTIONS, HEAD, trailing slashes, the words for no mapping."""
+"""What holds for every path: CORS headers on each answer, OPTIONS, HEAD, trailing slashes, the
+words for no mapping.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 CORS = {
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS, PUT, DELETE",
     "Access-Control-Allow-Headers": (
-        "DNT, User-Agent, X-Requested-With, If-Modified-Since, Cache-Control, Content-Type, Range, Authorization"
+        "DNT, User-Agent, X-Requested-With, If-Modified-Since, Cache-Control, Content-Type, Range,"
+        " Authorization"
     ),
     "Access-Control-Max-Age": "1728000",
 }
@@ -25,8 +28,12 @@ ANY = "*"
 """Every origin, as in 1.x."""
 _ALLOW = b"access-control-allow-origin"
 _CORS_RAW = [(name.lower().encode(), value.encode()) for name, value in CORS.items()]
-_FOREIGN = b'{"message":"Pages of this origin may not ask here (network.http.cors_origins)","code":3}'
-_NO_MAPPING = "server=oatpp/1.0.1\ncode=404\ndescription=Not Found\nmessage=Current url has no mapping\n"
+_FOREIGN = (
+    b'{"message":"Pages of this origin may not ask here (network.http.cors_origins)","code":3}'
+)
+_NO_MAPPING = (
+    "server=oatpp/1.0.1\ncode=404\ndescription=Not Found\nmessage=Current url has no mapping\n"
+)
 
 
 async def no_mapping(request: Request, error: Exception) -> Response:
@@ -37,7 +44,9 @@ async def no_mapping(request: Request, error: Exception) -> Response:
 class Edges:
     """Wraps the application."""
 
-    def __init__(self, app: App, routes: Sequence[BaseRoute], origins: Sequence[str] = (ANY,)) -> None:
+    def __init__(
+        self, app: App, routes: Sequence[BaseRoute], origins: Sequence[str] = (ANY,)
+    ) -> None:
         self._app, self._routes, self._origins = app, routes, frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,9 +68,13 @@ class Edges:
             await send(message)
 
         if self._is_foreign(scope):
-            await Response(_FOREIGN, 403, media_type="application/json")(scope, receive, send_with_cors)
+            await Response(_FOREIGN, 403, media_type="application/json")(
+                scope, receive, send_with_cors
+            )
         elif method == "OPTIONS" and (methods := self._methods(scope)):
-            await Response(status_code=204, headers={"Allow": methods})(scope, receive, send_with_cors)
+            await Response(status_code=204, headers={"Allow": methods})(
+                scope, receive, send_with_cors
+            )
         else:
             await self._app(scope, receive, send_with_cors)
 
@@ -70,11 +83,15 @@ class Edges:
         if ANY in self._origins:
             return [*_CORS_RAW, (_ALLOW, b"*")]
         origin = _header(scope, b"origin")
-        allowed = [*_CORS_RAW, (_ALLOW, origin.encode("latin-1"))] if origin in self._origins else []
+        allowed = (
+            [*_CORS_RAW, (_ALLOW, origin.encode("latin-1"))] if origin in self._origins else []
+        )
         return [*allowed, (b"vary", b"Origin")]
 
     def _is_foreign(self, scope: Scope) -> bool:
-        """A request that a page of another site makes, where sites are named: a browser sends some without asking."""
+        """A request that a page of another site makes, where sites are named: a browser sends some
+        without asking.
+        """
         origin = _header(scope, b"origin")
         if not origin or ANY in self._origins or origin in self._origins:
             return False
@@ -82,7 +99,11 @@ class Edges:
 
     def _methods(self, scope: Scope) -> str:
         """What a path takes, for the header Allow; empty for a path that does not exist."""
-        found = [method for method in ("GET", "POST", "PUT", "DELETE") if self._has({**scope, "method": method})]
+        found = [
+            method
+            for method in ("GET", "POST", "PUT", "DELETE")
+            if self._has({**scope, "method": method})
+        ]
         also = ["HEAD", "OPTIONS"] if "GET" in found else ["OPTIONS"]
         return ", ".join(found + also) if found else ""
 

@@ -1,4 +1,6 @@
-"""What a request over HTTP can do wrong beside what every door refuses, and how refusals are told."""
+"""What a request over HTTP can do wrong beside what every door refuses, and how refusals
+are told.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ _NOT_FOUND = (NothingStored, SegmentNotFound)  # gRPC says 1 for them
 
 
 class RequestRefused(CallerError, code=ErrorCode.ILLEGAL_ARGUMENT):
-    """Codes 31 to 37, which only the web layer has; to events and metrics they are illegal arguments."""
+    """Codes 31 to 37, which only the web layer has; to events and metrics they are illegal
+    arguments.
+    """
 
     web_code: ClassVar[int] = 31
 
@@ -42,7 +46,9 @@ class IllegalQuery(RequestRefused):
 
 
 class NotAdmitted(RequestRefused):
-    """Whoever asks has no token, one that is not valid or not enough, or asks too often: `http_status` tells which."""
+    """Whoever asks has no token, one that is not valid or not enough, or asks too often:
+    `http_status` tells which.
+    """
 
     web_code = 3
 
@@ -52,7 +58,9 @@ class NotAdmitted(RequestRefused):
 
     @property
     def headers(self) -> dict[str, str]:
-        return {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}}.get(self.http_status, {})
+        return {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}}.get(
+            self.http_status, {}
+        )
 
 
 class TooLarge(RequestRefused):

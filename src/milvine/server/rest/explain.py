@@ -24,7 +24,9 @@ router = APIRouter(tags=["vectors"], default_response_class=Json)
 
 
 class Scan(BaseModel):
-    kind: str = Field(description="`tail`, `exact`, or the type of the index.", examples=["IVF_FLAT"])
+    kind: str = Field(
+        description="`tail`, `exact`, or the type of the index.", examples=["IVF_FLAT"]
+    )
     segments: list[str] = Field(description="None for a tail.")
     rows: int
     masked: int = Field(description="Rows left out: deleted, or of another partition.")
@@ -66,7 +68,9 @@ async def explain(here: Here, request: Request, collection_name: Name) -> Respon
         if rows is None and search.vectors is None:
             raise FieldMissing("Field 'vectors' miss.")
         found = rows_of(search.vectors or [], binary) if rows is None else rows
-        wanted = SearchRequest(collection_name, tuple(search.partition_tags or ()), found, search.topk, None)
+        wanted = SearchRequest(
+            collection_name, tuple(search.partition_tags or ()), found, search.topk, None
+        )
         steps = explained(here.database, wanted, search.params, search.file_ids or ())
         return reply({**_document(steps), "nq": found.count, "topk": search.topk})
 

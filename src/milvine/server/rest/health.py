@@ -32,16 +32,26 @@ def health_router(health: Health) -> APIRouter:
     )
     def alive() -> Json:
         reason = health.dead()
-        return reply({"status": "dead", "reason": reason}, 503) if reason else reply({"status": "alive"})
+        return (
+            reply({"status": "dead", "reason": reason}, 503)
+            if reason
+            else reply({"status": "alive"})
+        )
 
     @router.get(
         "/readyz",
         response_model=Readiness,
-        responses={503: {"description": "Requests cannot be expected to succeed", "model": Readiness}},
+        responses={
+            503: {"description": "Requests cannot be expected to succeed", "model": Readiness}
+        },
         summary="Whether it takes requests",
     )
     def ready() -> Json:
         reason = health.trouble() or health.unanswered()
-        return reply({"status": "not ready", "reason": reason}, 503) if reason else reply({"status": "ready"})
+        return (
+            reply({"status": "not ready", "reason": reason}, 503)
+            if reason
+            else reply({"status": "ready"})
+        )
 
     return router

@@ -19,7 +19,10 @@ _PATH = "/collections/{collection_name}/indexes"
 _TYPES = {name: kind for kind, name in INDEX_NAMES.items()}
 
 
-@router.get(_PATH, responses=answers(200, replies.Index, "Type and parameters, whether or not anything is built"))
+@router.get(
+    _PATH,
+    responses=answers(200, replies.Index, "Type and parameters, whether or not anything is built"),
+)
 async def describe_index(here: Here, collection_name: Name) -> Response:
     """Describe the index of a collection."""
 
@@ -30,23 +33,34 @@ async def describe_index(here: Here, collection_name: Name) -> Response:
     return await here.run("DescribeIndex", work)
 
 
-@router.post(_PATH, status_code=201, responses=answers(201, replies.Status, "Built"), openapi_extra=takes(NewIndex))
+@router.post(
+    _PATH,
+    status_code=201,
+    responses=answers(201, replies.Status, "Built"),
+    openapi_extra=takes(NewIndex),
+)
 async def create_index(here: Here, request: Request, collection_name: Name) -> Response:
-    """Index a collection; the answer comes when everything is built. The same index again is no work."""
+    """Index a collection; the answer comes when everything is built. The same index again is no
+    work.
+    """
 
     def work(body: Body) -> Json:
         known_collection(here.database, collection_name)
         wanted = parse(body.data, NewIndex)
         kind = _TYPES.get(wanted.index_type)
         if kind is None:
-            raise IllegalIndexType(f"index_type must be one of {', '.join(_TYPES)}, not {wanted.index_type!r}")
+            raise IllegalIndexType(
+                f"index_type must be one of {', '.join(_TYPES)}, not {wanted.index_type!r}"
+            )
         set_index(here.database, collection_name, kind, wanted.params)
         return told(201)
 
     return await here.run_with_body("CreateIndex", request, work)
 
 
-@router.delete(_PATH, status_code=204, responses=answers(204, None, "Back to FLAT, also if there was no index"))
+@router.delete(
+    _PATH, status_code=204, responses=answers(204, None, "Back to FLAT, also if there was no index")
+)
 async def drop_index(here: Here, collection_name: Name) -> Response:
     """Drop the index of a collection."""
 

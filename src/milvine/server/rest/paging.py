@@ -1,4 +1,6 @@
-"""Pages of a list, by the query parameters offset, page_size and all_required (specification 4.4)."""
+"""Pages of a list, by the query parameters offset, page_size and all_required
+(specification 4.4).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ _BOOL_WORDS = {"true", "false", "on", "off", "yes", "no", "1", "0"}
 _NUMBER = {"type": "integer", "minimum": 0, "maximum": _INT64_MAX}
 
 Offset = Annotated[
-    str, WithJsonSchema({**_NUMBER, "default": 0}), Query(description="How many to leave out at the front.")
+    str,
+    WithJsonSchema({**_NUMBER, "default": 0}),
+    Query(description="How many to leave out at the front."),
 ]
 PageSize = Annotated[
     str,
@@ -47,12 +51,14 @@ def page(offset: str, page_size: str, all_required: str = "", strict: bool = Tru
     """The page that the parameters ask for; an empty one is an absent one.
 
     Raises:
-        IllegalQuery: a number is none, or out of range; all_required is no word for a bool, where that matters.
+        IllegalQuery: a number is none, or out of range; all_required is no word for a bool, where
+            that matters.
     """
     everything = all_required in ("true", "True")
     if strict and all_required and all_required.lower() not in _BOOL_WORDS:
         raise IllegalQuery(
-            f"Query param 'all_required' is illegal, only bool type supported. Value was '{all_required}'"
+            "Query param 'all_required' is illegal, only bool type supported. Value was"
+            f" '{all_required}'"
         )
     return Page(_number(offset, 0), _number(page_size, _PAGE_SIZE), everything)
 

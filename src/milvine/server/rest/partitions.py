@@ -20,7 +20,11 @@ _PATH = "/collections/{collection_name}/partitions"
 
 @router.get(_PATH, responses=answers(200, replies.Partitions, "A page of them"))
 async def list_partitions(
-    here: Here, collection_name: Name, offset: Offset = "", page_size: PageSize = "", all_required: AllRequired = ""
+    here: Here,
+    collection_name: Name,
+    offset: Offset = "",
+    page_size: PageSize = "",
+    all_required: AllRequired = "",
 ) -> Response:
     """List the partitions of a collection, `_default` first."""
 
@@ -28,13 +32,18 @@ async def list_partitions(
         wanted = page(offset, page_size, all_required)
         known_collection(here.database, collection_name)
         tags = here.database.partitions(collection_name)
-        return reply({"partitions": [{"partition_tag": tag} for tag in wanted.of(tags)], "count": len(tags)})
+        return reply(
+            {"partitions": [{"partition_tag": tag} for tag in wanted.of(tags)], "count": len(tags)}
+        )
 
     return await here.run("ShowPartitions", work)
 
 
 @router.post(
-    _PATH, status_code=201, responses=answers(201, replies.Status, "Created"), openapi_extra=takes(PartitionTag)
+    _PATH,
+    status_code=201,
+    responses=answers(201, replies.Status, "Created"),
+    openapi_extra=takes(PartitionTag),
 )
 async def create_partition(here: Here, request: Request, collection_name: Name) -> Response:
     """Create a partition."""
@@ -48,7 +57,12 @@ async def create_partition(here: Here, request: Request, collection_name: Name) 
     return await here.run_with_body("CreatePartition", request, work)
 
 
-@router.delete(_PATH, status_code=204, responses=answers(204, None, "Dropped"), openapi_extra=takes(PartitionTag))
+@router.delete(
+    _PATH,
+    status_code=204,
+    responses=answers(204, None, "Dropped"),
+    openapi_extra=takes(PartitionTag),
+)
 async def drop_partition(here: Here, request: Request, collection_name: Name) -> Response:
     """Drop a partition with its rows."""
 

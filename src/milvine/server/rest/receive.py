@@ -1,4 +1,6 @@
-"""Bodies of requests, paid for before they are held: by Content-Length, or as they arrive where there is none."""
+"""Bodies of requests, paid for before they are held: by Content-Length, or as they arrive where
+there is none.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ _PIECE = 1 << 20  # bytes paid for at a time where the length is not known
 
 
 class Body:
-    """`data` of `size` bytes; or the refusal of a body that did not fit, of which nothing is kept."""
+    """`data` of `size` bytes; or the refusal of a body that did not fit, of which nothing
+    is kept.
+    """
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -28,7 +32,9 @@ class Body:
         self.refusal: MilvineError | None = None
 
     def member(self) -> str:
-        """The name of the first member of a JSON object, without reading the rest; empty where there is none."""
+        """The name of the first member of a JSON object, without reading the rest; empty where
+        there is none.
+        """
         found = _MEMBER.match(self.data)
         return found[1].decode() if found else ""
 
@@ -37,7 +43,9 @@ class Body:
 async def received(
     request: Request, budget: ByteBudget, most: int = 1 << 62, seconds: float = 3600.0
 ) -> AsyncIterator[Body]:
-    """The body of a request, `most` bytes within `seconds`; they count against the budget until the block ends."""
+    """The body of a request, `most` bytes within `seconds`; they count against the budget until the
+    block ends.
+    """
     body, taken = Body(_media_type(request)), 0
     try:
         try:
@@ -57,14 +65,18 @@ async def received(
         except TimeoutError:
             budget.give_back(taken)
             body.data, taken = bytearray(), 0
-            body.refusal = TooSlow(f"The body did not arrive within {seconds:g} seconds (network.http.receive_seconds)")
+            body.refusal = TooSlow(
+                f"The body did not arrive within {seconds:g} seconds (network.http.receive_seconds)"
+            )
         yield body
     finally:
         budget.give_back(taken)
 
 
 async def _let_pass(request: Request) -> None:
-    """Takes and forgets a part of a refused body: who is cut off while sending may never see the answer."""
+    """Takes and forgets a part of a refused body: who is cut off while sending may never see the
+    answer.
+    """
     passed = 0
     with move_on_after(_PASSING_SECONDS):
         while passed < _PASSING_BYTES:
@@ -77,7 +89,8 @@ async def _let_pass(request: Request) -> None:
 def _within(size: int, most: int) -> int:
     if size > most:
         raise TooLarge(
-            f"A body of {size} bytes or more is over the limit of {most} bytes (network.http.body_bytes_max)"
+            f"A body of {size} bytes or more is over the limit of {most} bytes"
+            " (network.http.body_bytes_max)"
         )
     return size
 

@@ -1,4 +1,6 @@
-"""What endpoints answer, for the OpenAPI document. Answers are not made of these: they are written as they are."""
+"""What endpoints answer, for the OpenAPI document. Answers are not made of these: they are written
+as they are.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ def _example(value: dict[str, Any]) -> ConfigDict:
 
 
 class Status(_Reply):
-    """`code` 0 is success; 1 to 24 are those of gRPC, 31 to 37 tell what is wrong with the request itself."""
+    """`code` 0 is success; 1 to 24 are those of gRPC, 31 to 37 tell what is wrong with the request
+    itself.
+    """
 
     model_config = _example({"message": "OK", "code": 0})
     message: str
@@ -34,7 +38,9 @@ class Devices(_Reply):
 
 
 class Advanced(_Reply):
-    model_config = _example({"cpu_cache_capacity": 4, "cache_insert_data": False, "use_blas_threshold": 1100})
+    model_config = _example(
+        {"cpu_cache_capacity": 4, "cache_insert_data": False, "use_blas_threshold": 1100}
+    )
     cpu_cache_capacity: int
     cache_insert_data: bool
     use_blas_threshold: int
@@ -98,7 +104,9 @@ class Partition(_Reply):
 
 
 class Partitions(_Reply):
-    model_config = _example({"partitions": [{"partition_tag": "_default"}, {"partition_tag": "summer"}], "count": 2})
+    model_config = _example(
+        {"partitions": [{"partition_tag": "_default"}, {"partition_tag": "summer"}], "count": 2}
+    )
     partitions: list[Partition]
     count: int
 
@@ -129,7 +137,9 @@ class Row(_Reply):
 
 
 class Rows(Status):
-    model_config = _example({"code": 0, "message": "OK", "vectors": [{"id": "1", "vector": [0.1, 0.2, 0.3, 0.4]}]})
+    model_config = _example(
+        {"code": 0, "message": "OK", "vectors": [{"id": "1", "vector": [0.1, 0.2, 0.3, 0.4]}]}
+    )
     vectors: list[Row]
 
 
@@ -156,6 +166,10 @@ class SystemReply(Status):
 
 class ConfigSet(Status):
     model_config = _example(
-        {"code": 0, "message": "set_config cache.cache_size 8GB successfully;", "restart_required": False}
+        {
+            "code": 0,
+            "message": "set_config cache.cache_size 8GB successfully;",
+            "restart_required": False,
+        }
     )
     restart_required: bool

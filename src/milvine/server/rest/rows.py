@@ -23,7 +23,13 @@ from milvine.server.rest.bodies import Delete, NewRows, RowsTask, Search, checke
 from milvine.server.rest.calls import Here, Json, reply, told
 from milvine.server.rest.collections import Name
 from milvine.server.rest.documents import answers, takes
-from milvine.server.rest.errors import BodyUnparsable, FieldMissing, IllegalBody, IllegalQuery, QueryMissing
+from milvine.server.rest.errors import (
+    BodyUnparsable,
+    FieldMissing,
+    IllegalBody,
+    IllegalQuery,
+    QueryMissing,
+)
 from milvine.server.rest.hits import hits_json
 from milvine.server.rest.receive import Body
 from milvine.server.rest.segments import rows_with_ids
@@ -36,21 +42,33 @@ _PATH = "/collections/{collection_name}/vectors"
 _NO_IDS = np.zeros(0, np.int64)
 _BULK = (bulk.NPY, bulk.ARROW)
 _KINDS = {
-    bulk.NPY: "One array in npy form: float32 (rows, dimension), or uint8 (rows, dimension / 8) for binary metrics.",
-    bulk.ARROW: "An Arrow IPC stream with the column `vector` (lists of numbers), for inserts also `id` (int64).",
+    bulk.NPY: (
+        "One array in npy form: float32 (rows, dimension), or uint8 (rows, dimension / 8) for"
+        " binary metrics."
+    ),
+    bulk.ARROW: (
+        "An Arrow IPC stream with the column `vector` (lists of numbers), for inserts also `id`"
+        " (int64)."
+    ),
 }
-IdsOfRows = Annotated[str, Query(description="npy and Arrow bodies: ids, with commas between them.")]
+IdsOfRows = Annotated[
+    str, Query(description="npy and Arrow bodies: ids, with commas between them.")
+]
 Tag = Annotated[str, Query(description="npy and Arrow bodies: the partition.")]
 Topk = Annotated[str, Query(description="npy and Arrow bodies: as in the JSON body.")]
 Params = Annotated[str, Query(description="npy and Arrow bodies: search parameters as JSON.")]
-Repeated = Annotated[list[str], Query(description="npy and Arrow bodies: as in the JSON body, given repeatedly.")]
+Repeated = Annotated[
+    list[str], Query(description="npy and Arrow bodies: as in the JSON body, given repeatedly.")
+]
 
 
 @router.get(_PATH, responses=answers(200, replies.Rows, "One for each id, in the order of the ids"))
 async def get_vectors(
     here: Here,
     collection_name: Name,
-    ids: Annotated[str | None, Query(description="At most 1000 ids, with commas between them.")] = None,
+    ids: Annotated[
+        str | None, Query(description="At most 1000 ids, with commas between them.")
+    ] = None,
     partition_tag: Annotated[str, Query(description="Look in this partition alone.")] = "",
 ) -> Response:
     """Get rows by their ids."""
@@ -61,7 +79,9 @@ async def get_vectors(
             raise QueryMissing("Query param 'ids' is required.")
         wanted = ids_of(ids.split(","), IllegalVectorId, IllegalVectorId)
         validate.check_get_ids(len(wanted))
-        rows = rows_with_ids(here.database, collection_name, wanted, definitions.trimmed(partition_tag))
+        rows = rows_with_ids(
+            here.database, collection_name, wanted, definitions.trimmed(partition_tag)
+        )
         return reply({"code": 0, "message": "OK", "vectors": rows})
 
     return await here.run("GetVectorsByID", work)
@@ -74,7 +94,11 @@ async def get_vectors(
     openapi_extra=takes(NewRows, **_KINDS),
 )
 async def insert(
-    here: Here, request: Request, collection_name: Name, ids: IdsOfRows = "", partition_tag: Tag = ""
+    here: Here,
+    request: Request,
+    collection_name: Name,
+    ids: IdsOfRows = "",
+    partition_tag: Tag = "",
 ) -> Response:
     """Insert rows. With the header `Idempotency-Key`, a body that is sent again is stored once."""
     key = unquote(request.headers.get("idempotency-key", ""))
@@ -85,7 +109,9 @@ async def insert(
             rows, given = _bulk_rows(body, collection)
             if ids:
                 given = ids_of(ids.split(","), IllegalVectorId, IllegalVectorId)
-            wanted = InsertRequest(collection_name, rows, _NO_IDS if given is None else given, partition_tag, None, key)
+            wanted = InsertRequest(
+                collection_name, rows, _NO_IDS if given is None else given, partition_tag, None, key
+            )
         else:
             wanted = _insert_of_json(body, collection, key)
         if wanted.rows.vectors is not None:
@@ -98,7 +124,9 @@ async def insert(
 
 @router.put(
     _PATH,
-    responses=answers(200, replies.Hits, "The hits of each query, nearest first; a status for a delete"),
+    responses=answers(
+        200, replies.Hits, "The hits of each query, nearest first; a status for a delete"
+    ),
     openapi_extra=takes(RowsTask, **_KINDS),
 )
 async def search_or_delete(
@@ -140,7 +168,11 @@ def _collection(database: Database, name: str, body: Body) -> Collection:
 
 
 def _bulk_rows(body: Body, collection: Collection) -> tuple[Rows, Ids | None]:
-    array, ids = (bulk.array_of_npy(body.data), None) if body.kind == bulk.NPY else bulk.columns_of_arrow(body.data)
+    array, ids = (
+        (bulk.array_of_npy(body.data), None)
+        if body.kind == bulk.NPY
+        else bulk.columns_of_arrow(body.data)
+    )
     return rows_of_array(array, collection.metric.is_binary), ids
 
 
@@ -175,11 +207,15 @@ def _search_of_query(topk: str, params: str, tags: list[str], files: list[str]) 
     )
 
 
-def _nearest(database: Database, collection: Collection, search: Search, rows: Rows | None) -> Response:
+def _nearest(
+    database: Database, collection: Collection, search: Search, rows: Rows | None
+) -> Response:
     tags = tuple(search.partition_tags or ())
     if search.ids is not None:
         ids = ids_of(search.ids, BodyUnparsable, IllegalVectorId)
-        answer = nearest_to_stored(database, collection.name, ids, search.topk, search.params, tags, AS_TEXT)
+        answer = nearest_to_stored(
+            database, collection.name, ids, search.topk, search.params, tags, AS_TEXT
+        )
     elif rows is None and search.vectors is None:
         raise FieldMissing("Field 'vectors' miss.")
     else:

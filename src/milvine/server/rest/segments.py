@@ -32,7 +32,9 @@ async def list_segments(
     offset: Offset = "",
     page_size: PageSize = "",
     all_required: AllRequired = "",
-    partition_tag: Annotated[str, Query(description="Those of this partition; ignored with all_required.")] = "",
+    partition_tag: Annotated[
+        str, Query(description="Those of this partition; ignored with all_required.")
+    ] = "",
 ) -> Response:
     """List the segments of a collection: what is flushed, by partition."""
 
@@ -41,16 +43,26 @@ async def list_segments(
         known_collection(here.database, collection_name)
         tag = "" if wanted.all else partition_tag
         found = _segments(here.database, collection_name, tag)
-        return reply({"code": 0, "message": "OK", "count": len(found), "segments": wanted.of(found)})
+        return reply(
+            {"code": 0, "message": "OK", "count": len(found), "segments": wanted.of(found)}
+        )
 
     return await here.run("ShowCollectionInfo", work)
 
 
-@router.get(_PATH + "/{segment_name}/ids", responses=answers(200, replies.SegmentIds, "A page of them"))
+@router.get(
+    _PATH + "/{segment_name}/ids", responses=answers(200, replies.SegmentIds, "A page of them")
+)
 async def list_ids(
-    here: Here, collection_name: Name, segment_name: Segment, offset: Offset = "", page_size: PageSize = ""
+    here: Here,
+    collection_name: Name,
+    segment_name: Segment,
+    offset: Offset = "",
+    page_size: PageSize = "",
 ) -> Response:
-    """List the ids of the rows in a segment, in the order of their insertion; deleted ones are left out."""
+    """List the ids of the rows in a segment, in the order of their insertion; deleted ones are left
+    out.
+    """
 
     def work() -> Json:
         ids, shown = _ids(here.database, collection_name, segment_name, page(offset, page_size))
@@ -59,18 +71,27 @@ async def list_ids(
     return await here.run("GetVectorIDs", work)
 
 
-@router.get(_PATH + "/{segment_name}/vectors", responses=answers(200, replies.SegmentRows, "A page of them"))
+@router.get(
+    _PATH + "/{segment_name}/vectors", responses=answers(200, replies.SegmentRows, "A page of them")
+)
 async def list_vectors(
-    here: Here, collection_name: Name, segment_name: Segment, offset: Offset = "", page_size: PageSize = ""
+    here: Here,
+    collection_name: Name,
+    segment_name: Segment,
+    offset: Offset = "",
+    page_size: PageSize = "",
 ) -> Response:
-    """List the rows in a segment. A page over 1000 of them has an error for `code`, and none, as in 1.x."""
+    """List the rows in a segment. A page over 1000 of them has an error for `code`, and none, as in
+    1.x.
+    """
 
     def work() -> Json:
         database, name = here.database, collection_name
         ids, shown = _ids(database, name, segment_name, page(offset, page_size))
         tag = _tag_of(database, name, segment_name)
         rows = _rows(database, name, shown, tag)
-        _tag_of(database, name, segment_name)  # of the same collection still: another has no segment of this name
+        # Of the same collection still: another has no segment of this name.
+        _tag_of(database, name, segment_name)
         return reply({**rows, "count": len(ids)})
 
     return await here.run("GetVectorsByID", work)
@@ -116,7 +137,9 @@ def _rows(database: Database, name: str, ids: Ids, tag: str) -> dict[str, Any]:
 def rows_with_ids(database: Database, name: str, ids: Ids, tag: str) -> list[dict[str, Any]]:
     """One row for each of `ids`, the vector empty where it is not stored."""
     tags = (tag,) if tag else ()
-    found, vectors = database.get(name, ids, tags) if len(ids) else (np.zeros(0, bool), np.zeros((0, 1)))
+    found, vectors = (
+        database.get(name, ids, tags) if len(ids) else (np.zeros(0, bool), np.zeros((0, 1)))
+    )
     rows = zip(ids.tolist(), found.tolist(), vectors, strict=True)
     return [{"id": str(id), "vector": vector if there else []} for id, there, vector in rows]
 

@@ -21,7 +21,12 @@ from milvine.server.security.roles import role_of_command
 
 router = APIRouter(tags=["system"], default_response_class=Json)
 _WORDS = {"info": "get_system_info"}
-_TASKS = {"load": "PreloadCollection", "flush": "Flush", "compact": "Compact", "release": "ReleaseCollection"}
+_TASKS = {
+    "load": "PreloadCollection",
+    "flush": "Flush",
+    "compact": "Compact",
+    "release": "ReleaseCollection",
+}
 """Members of a task in the order of 1.x, and what they amount to."""
 
 
@@ -31,16 +36,22 @@ async def greet() -> Response:
     return PlainTextResponse("Welcome to milvus")
 
 
-@router.get("/state", responses=answers(200, replies.Status, "The server answers", collection=False))
+@router.get(
+    "/state", responses=answers(200, replies.Status, "The server answers", collection=False)
+)
 async def state(here: Here) -> Response:
     """Whether the server answers."""
     return await here.run("Cmd", lambda: told(message="Success"))
 
 
-@router.get("/devices", responses=answers(200, replies.Devices, "Physical memory, GiB", collection=False))
+@router.get(
+    "/devices", responses=answers(200, replies.Devices, "Physical memory, GiB", collection=False)
+)
 async def devices(here: Here) -> Response:
     """What the server runs on."""
-    return await here.run("Cmd", lambda: reply({"cpu": {"memory": memory_total() >> 30}, "gpus": {}}))
+    return await here.run(
+        "Cmd", lambda: reply({"cpu": {"memory": memory_total() >> 30}, "gpus": {}})
+    )
 
 
 @router.put(
@@ -86,18 +97,29 @@ async def put_elsewhere(here: Here, other: str) -> Response:
     return await here.run("Cmd", refuse)
 
 
-@router.get("/system/{info}", responses=answers(200, replies.SystemReply, "The answer, a text", collection=False))
+@router.get(
+    "/system/{info}",
+    responses=answers(200, replies.SystemReply, "The answer, a text", collection=False),
+)
 async def command(
     here: Here,
     caller: Caller,
     info: Annotated[
-        str, Path(description="version, status, mode, tasktable, build_commit_id, info or another command of one word")
+        str,
+        Path(
+            description=(
+                "version, status, mode, tasktable, build_commit_id, info or another command of one"
+                " word"
+            )
+        ),
     ],
 ) -> Response:
     """Ask the server something. A command that nobody knows is no error."""
     caller.demand("This command", role_of_command(info))
 
     def work() -> Json:
-        return reply({"code": 0, "message": "OK", "reply": here.operations.command(_WORDS.get(info, info))})
+        return reply(
+            {"code": 0, "message": "OK", "reply": here.operations.command(_WORDS.get(info, info))}
+        )
 
     return await here.run("Cmd", work)

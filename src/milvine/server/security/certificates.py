@@ -1,4 +1,6 @@
-"""The certificate of the server: read, tried out before it is used, and taken anew when its files have changed."""
+"""The certificate of the server: read, tried out before it is used, and taken anew when its files
+have changed.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +33,14 @@ class Pems:
 class Certificates:
     """Three files, of which the last may be left out. New connections get what the files hold then.
 
-    A certificate and its key are two files, not replaced at one moment: until they fit, the ones before are kept.
+    A certificate and its key are two files, not replaced at one moment: until they fit, the ones
+    before are kept.
     """
 
     def __init__(self, certificate: str, key: str, client_ca: str, events: Events) -> None:
-        """Raises TlsUnusable: the files cannot be used; the text names the file and what is wrong with it."""
+        """Raises TlsUnusable: the files cannot be used; the text names the file and what is wrong
+        with it.
+        """
         self._files, self._events = (certificate, key, client_ca), events
         self._seen, self._refused = self._signature(), ""
         self.pems = _read(self._files)
@@ -48,7 +53,9 @@ class Certificates:
         return bool(self._files[2])
 
     def renew(self) -> bool:
-        """Look at the files again; whether there is something new. Never raises: a failure is told to the events."""
+        """Look at the files again; whether there is something new. Never raises: a failure is told
+        to the events.
+        """
         if self._signature() == self._seen:
             return False
         with self._lock:
@@ -81,7 +88,9 @@ class Certificates:
         )
 
     def for_http(self) -> ssl.SSLContext:
-        """A context whose connections get the newest certificate. Who may connect is settled when it is made."""
+        """A context whose connections get the newest certificate. Who may connect is settled when
+        it is made.
+        """
 
         def choose(connection: Any, name: str | None, context: ssl.SSLContext) -> None:
             self.renew()
@@ -136,7 +145,9 @@ def _context(files: tuple[str, str, str]) -> ssl.SSLContext:
     try:
         context.load_cert_chain(certificate, key, password=_no_password)
     except (ssl.SSLError, OSError, ValueError) as error:
-        raise TlsUnusable(f"{certificate} and {key} are no certificate with its key: {_reason(error)}") from None
+        raise TlsUnusable(
+            f"{certificate} and {key} are no certificate with its key: {_reason(error)}"
+        ) from None
     if client_ca:
         try:
             context.load_verify_locations(client_ca)
@@ -147,7 +158,9 @@ def _context(files: tuple[str, str, str]) -> ssl.SSLContext:
 
 
 def _tried(files: tuple[str, str, str]) -> ssl.SSLContext:
-    """The server's side, after a handshake in memory with a client that trusts this certificate: dates and key fit."""
+    """The server's side, after a handshake in memory with a client that trusts this certificate:
+    dates and key fit.
+    """
     context = _context(files)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(files[0], files[1], password=_no_password)
@@ -164,7 +177,10 @@ def _tried(files: tuple[str, str, str]) -> ssl.SSLContext:
 
 def _shake_hands(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    sides = [client.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True)]
+    sides = [
+        client.wrap_bio(to_client, to_server),
+        server.wrap_bio(to_server, to_client, server_side=True),
+    ]
     while sides:
         for side in tuple(sides):
             try:
@@ -175,7 +191,9 @@ def _shake_hands(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
 
 
 def _no_password() -> str:
-    raise ValueError("the key is protected by a password. Give one without, readable by the server alone")
+    raise ValueError(
+        "the key is protected by a password. Give one without, readable by the server alone"
+    )
 
 
 def _reason(error: Exception) -> str:
@@ -183,4 +201,8 @@ def _reason(error: Exception) -> str:
         return error.verify_message
     if isinstance(error, ssl.SSLError) and not error.reason:
         return "not in PEM form, or in the wrong order"
-    return str(getattr(error, "reason", None) or getattr(error, "strerror", None) or error).replace("_", " ").lower()
+    return (
+        str(getattr(error, "reason", None) or getattr(error, "strerror", None) or error)
+        .replace("_", " ")
+        .lower()
+    )

@@ -13,9 +13,11 @@ STREAMS_MAX = 1024
 
 @dataclass(frozen=True, slots=True)
 class DoorSecurity:
-    """`gate` looks at every call; `credentials` are grpcio's own, for TLS; `streams_max` is for one connection.
+    """`gate` looks at every call; `credentials` are grpcio's own, for TLS; `streams_max` is for one
+    connection.
 
-    grpcio's door receives no message of more than `message_bytes_max` bytes, also when it is unpacked.
+    grpcio's door receives no message of more than `message_bytes_max` bytes, also when it is
+    unpacked.
     """
 
     gate: Gate | None = None

@@ -1,4 +1,6 @@
-"""The gate in front of the doors: who is calling, may he, and not too often. Errors never hold a token."""
+"""The gate in front of the doors: who is calling, may he, and not too often. Errors never hold a
+token.
+"""
 
 from __future__ import annotations
 
@@ -24,26 +26,31 @@ _TOKEN_BYTES_MAX = 512
 class Gate:
     """Tells callers apart by their tokens, where there are any, and their address.
 
-    A caller whose tokens fail more than 20 times at once, or once a second, is answered without being looked at more
-    closely until he shows a good one: a good token always counts, so nobody can lock out a neighbour.
+    A caller whose tokens fail more than 20 times at once, or once a second, is answered without
+    being looked at more closely until he shows a good one: a good token always counts, so nobody
+    can lock out a neighbour.
     """
 
     def __init__(self, tokens: Tokens | None, requests_per_second: int, events: Events) -> None:
         self._tokens, self._events = tokens, events
         self._per_second = requests_per_second
-        self._rates = Rates(requests_per_second, requests_per_second) if requests_per_second else None
+        self._rates = (
+            Rates(requests_per_second, requests_per_second) if requests_per_second else None
+        )
         self._failures = Rates(_FAILURES_PER_SECOND, _FAILURES_AT_ONCE)
         self._tellings = Rates(_TOLD_PER_SECOND, _TOLD_AT_ONCE)
         self._untold, self._trouble = 0, ""
         self._lock = threading.Lock()
 
     def admit(self, what: str, least: Role, authorization: str, peer: str) -> Found:
-        """Who wants to do `what`, which `least` may; `authorization` is the header of that name, empty for none.
+        """Who wants to do `what`, which `least` may; `authorization` is the header of that name,
+        empty for none.
 
         `peer` is his address, as gRPC tells it or without a port.
 
         Raises:
-            Refused: UNAUTHENTICATED, PERMISSION_DENIED or RESOURCE_EXHAUSTED, with a sentence for the caller.
+            Refused: UNAUTHENTICATED, PERMISSION_DENIED or RESOURCE_EXHAUSTED, with a sentence for
+                the caller.
         """
         if least is Role.OPEN:
             return Found(Role.OPEN)
@@ -66,7 +73,11 @@ class Gate:
             Refused: PERMISSION_DENIED.
         """
         if found.role < least:
-            self._tell(what, peer, Found(found.role, found.name, f"role {found.role.word}, needs {least.word}"))
+            self._tell(
+                what,
+                peer,
+                Found(found.role, found.name, f"role {found.role.word}, needs {least.word}"),
+            )
             text = f"{what} needs a token of role {least.word}; this one has role {found.role.word}"
             raise Refused(GrpcStatus.PERMISSION_DENIED, text)
 
@@ -74,7 +85,9 @@ class Gate:
         """As `admit`, for a call of gRPC."""
         return self.admit(rpc, RPCS.get(rpc, Role.ADMIN), bearer_of(metadata), peer)
 
-    def check_call(self, rpc: str, request: bytes, metadata: Iterable[tuple[str, Any]], peer: str) -> None:
+    def check_call(
+        self, rpc: str, request: bytes, metadata: Iterable[tuple[str, Any]], peer: str
+    ) -> None:
         """As `admit_call`, with a request that may need more than its rpc does."""
         found = self.admit_call(rpc, metadata, peer)
         if rpc == "Cmd" and found.role < Role.ADMIN:
@@ -104,15 +117,24 @@ class Gate:
     def _refuse_stranger(self, what: str, peer: str, found: Found) -> None:
         self._tell(what, peer, found)
         if not self._failures.take(host_of(peer)):
-            raise Refused(GrpcStatus.RESOURCE_EXHAUSTED, "Too many requests without a valid token. Try again later")
+            raise Refused(
+                GrpcStatus.RESOURCE_EXHAUSTED,
+                "Too many requests without a valid token. Try again later",
+            )
         if found is NO_TOKEN:
             text = "A token is needed: send it as `authorization: Bearer TOKEN`"
         else:
-            text = "The token has expired" if found.trouble == "token expired" else "The token is not valid"
+            text = (
+                "The token has expired"
+                if found.trouble == "token expired"
+                else "The token is not valid"
+            )
         raise Refused(GrpcStatus.UNAUTHENTICATED, text)
 
     def _tell(self, what: str, peer: str, found: Found) -> None:
-        """At most five events of one address at once, one in ten seconds; later ones count those between."""
+        """At most five events of one address at once, one in ten seconds; later ones count those
+        between.
+        """
         event: Event | None = None
         host = host_of(peer)
         with self._lock:

@@ -27,7 +27,9 @@ class Security:
             TokensUnusable: the file of the tokens is missing, damaged, or others may write it.
             TlsUnusable: the files of the certificate cannot be used.
         """
-        return cls(open_gate(settings, events), open_certificates(settings, events), settings.streams_max)
+        return cls(
+            open_gate(settings, events), open_certificates(settings, events), settings.streams_max
+        )
 
     def for_grpc(self) -> DoorSecurity:
         credentials = self.certificates.for_grpc() if self.certificates else None
@@ -35,7 +37,9 @@ class Security:
 
 
 def tell_if_open(settings: Settings, events: Events, *addresses: str) -> None:
-    """Say of each address that others can reach what they may do there, where nothing keeps them out."""
+    """Say of each address that others can reach what they may do there, where nothing keeps them
+    out.
+    """
     tokens, proof = bool(settings.tokens_file), bool(settings.tokens_file or settings.tls_client_ca)
     for address in dict.fromkeys(addresses):
         if is_loopback(address):
@@ -50,7 +54,9 @@ def tell_if_open(settings: Settings, events: Events, *addresses: str) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches it. A name other than localhost is taken for one that others reach."""
+    """Whether only this machine reaches it. A name other than localhost is taken for one that
+    others reach.
+    """
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

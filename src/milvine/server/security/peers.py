@@ -14,12 +14,18 @@ _NETWORK_BITS = 64  # of IPv6: whoever has one address there has all of them
 
 
 def host_of(peer: str) -> str:
-    """The address of a peer as gRPC tells it: `ipv4:1.2.3.4:567`, `ipv6:%5B::1%5D:567`, `1.2.3.4:567`, `unix:`."""
+    """The address of a peer as gRPC tells it: `ipv4:1.2.3.4:567`, `ipv6:%5B::1%5D:567`,
+    `1.2.3.4:567`, `unix:`.
+    """
     text = unquote(peer)
     for kind in ("ipv4:", "ipv6:"):
         text = text.removeprefix(kind)
     host, colon, port = text.rpartition(":")
-    return host.strip("[]") if colon and port.isdigit() and (host.count(":") == 0 or "[" in host) else text.strip("[]")
+    return (
+        host.strip("[]")
+        if colon and port.isdigit() and (host.count(":") == 0 or "[" in host)
+        else text.strip("[]")
+    )
 
 
 def network_of(host: str) -> str:
@@ -31,16 +37,21 @@ def network_of(host: str) -> str:
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped:
             return str(address.ipv4_mapped)
-        return str(ipaddress.ip_network((int(address) >> _NETWORK_BITS << _NETWORK_BITS, _NETWORK_BITS)))
+        return str(
+            ipaddress.ip_network((int(address) >> _NETWORK_BITS << _NETWORK_BITS, _NETWORK_BITS))
+        )
     return host
 
 
 class Rates:
     """At most `per_second` of something for each caller, and `burst` at once. Thread-safe."""
 
-    def __init__(self, per_second: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, per_second: float, burst: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._per_second, self._burst, self._clock = per_second, burst, clock
-        self._callers: OrderedDict[str, tuple[float, float]] = OrderedDict()  # what is left, and when that was
+        # What is left, and when that was.
+        self._callers: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._lock = threading.Lock()
 
     def take(self, host: str) -> bool:

@@ -1,4 +1,6 @@
-"""What each role may do: one table for gRPC, one for HTTP. A test demands an entry for every rpc and every route."""
+"""What each role may do: one table for gRPC, one for HTTP. A test demands an entry for every rpc
+and every route.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from milvine.wire.schema import HYBRID_RPCS, Command
 
 
 class Role(IntEnum):
-    """Each may do what the ones before it may. `OPEN` is nobody's: what it may do needs no token."""
+    """Each may do what the ones before it may. `OPEN` is nobody's: what it may do needs no
+    token.
+    """
 
     OPEN = 0
     READ = 1
@@ -62,7 +66,8 @@ _COLLECTION = "/collections/{collection_name}"
 ROUTES: dict[tuple[str, str], Role] = {
     ("GET", "/healthz"): Role.OPEN,
     ("GET", "/readyz"): Role.OPEN,
-    ("GET", "/docs"): Role.OPEN,  # they say what every copy of Milvine says; `network.http.docs` turns them off
+    # They say what every copy of Milvine says; `network.http.docs` turns them off.
+    ("GET", "/docs"): Role.OPEN,
     ("GET", "/docs/oauth2-redirect"): Role.OPEN,
     ("GET", "/redoc"): Role.OPEN,
     ("GET", "/openapi.json"): Role.OPEN,
@@ -81,7 +86,8 @@ ROUTES: dict[tuple[str, str], Role] = {
     ("GET", _COLLECTION + "/segments/{segment_name}/vectors"): Role.READ,
     ("GET", _COLLECTION + "/segments/{segment_name}/{other}"): Role.READ,
     ("GET", _COLLECTION + "/vectors"): Role.READ,
-    ("PUT", _COLLECTION + "/vectors"): Role.READ,  # a search; the endpoint demands WRITE for a delete
+    # A search; the endpoint demands WRITE for a delete.
+    ("PUT", _COLLECTION + "/vectors"): Role.READ,
     ("POST", _COLLECTION + "/explain"): Role.READ,
     ("PUT", "/system/{other}"): Role.READ,  # an error for whoever may ask
     ("PUT", "/system/task"): Role.WRITE,
@@ -103,7 +109,9 @@ _OF_ADMINS = ("get_config", "set_config")
 
 
 def role_of_command(text: str) -> Role:
-    """Who may give a command: those about the configuration are an administrator's, for it tells of paths and hosts."""
+    """Who may give a command: those about the configuration are an administrator's, for it tells of
+    paths and hosts.
+    """
     return Role.ADMIN if text.startswith(_OF_ADMINS) else Role.READ
 
 

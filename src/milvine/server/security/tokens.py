@@ -1,8 +1,9 @@
-"""Tokens and the file that knows them: who has one gets in, with its role, until it expires or is revoked.
+"""Tokens and the file that knows them: who has one gets in, with its role, until it expires or is
+revoked.
 
-A token is `milvine_`, the 8 hexadecimal digits of its id, `_`, and 256 random bits. The file holds the SHA-256 of the
-whole. A slow hash such as scrypt protects what people choose, which can be guessed; nobody guesses 256 random bits, and
-a fast one costs a request a microsecond.
+A token is `milvine_`, the 8 hexadecimal digits of its id, `_`, and 256 random bits. The file holds
+the SHA-256 of the whole. A slow hash such as scrypt protects what people choose, which can be
+guessed; nobody guesses 256 random bits, and a fast one costs a request a microsecond.
 """
 
 from __future__ import annotations
@@ -71,20 +72,27 @@ def create(file: Path, name: str, role: str, expires: datetime | None = None) ->
     """A new token, which is kept nowhere but in the answer. The file is made if need be.
 
     Raises:
-        TokensUnusable: the name is taken or malformed, the role is none, or the file is damaged or cannot be written.
+        TokensUnusable: the name is taken or malformed, the role is none, or the file is damaged or
+            cannot be written.
     """
     if not _NAME.fullmatch(name):
-        raise TokensUnusable(f"{name!r} is no name for a token. Expected up to 64 letters, digits, dots, _, @ or -")
+        raise TokensUnusable(
+            f"{name!r} is no name for a token. Expected up to 64 letters, digits, dots, _, @ or -"
+        )
     if role not in _ROLES:
         raise TokensUnusable(f"{role!r} is no role. Expected one of {', '.join(_ROLES)}")
     with _changing(file) as entries:
         if any(entry.name == name for entry in entries):
-            raise TokensUnusable(f"There is a token named {name} already. Revoke it first, or take another name")
+            raise TokensUnusable(
+                f"There is a token named {name} already. Revoke it first, or take another name"
+            )
         taken = {entry.id for entry in entries}
         number = next(n for n in iter(lambda: secrets.token_hex(4), "") if n not in taken)
         token = f"{PREFIX}{number}_{secrets.token_urlsafe(32)}"
         until = expires.isoformat(timespec="seconds") if expires else ""
-        entries.append(Entry(number, name, role, _hash(token), _now().isoformat(timespec="seconds"), until))
+        entries.append(
+            Entry(number, name, role, _hash(token), _now().isoformat(timespec="seconds"), until)
+        )
     return token
 
 
@@ -92,7 +100,8 @@ def revoke(file: Path, name: str) -> None:
     """Forget a token, by its name.
 
     Raises:
-        TokensUnusable: there is none of the name, or the file is missing, damaged or cannot be written.
+        TokensUnusable: there is none of the name, or the file is missing, damaged or cannot be
+            written.
     """
     read_tokens(file)
     with _changing(file) as entries:
@@ -111,9 +120,13 @@ def read_tokens(file: Path) -> list[Entry]:
     try:
         return _parsed(json.loads(file.read_bytes()))
     except OSError as error:
-        raise TokensUnusable(f"Cannot read the tokens in {file}: {error.strerror or error}") from None
+        raise TokensUnusable(
+            f"Cannot read the tokens in {file}: {error.strerror or error}"
+        ) from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise TokensUnusable(f"{file} is no file of tokens: {type(error).__name__}. See milvine token --help") from None
+        raise TokensUnusable(
+            f"{file} is no file of tokens: {type(error).__name__}. See milvine token --help"
+        ) from None
 
 
 def check_permissions(file: Path) -> None:
@@ -125,13 +138,19 @@ def check_permissions(file: Path) -> None:
     try:
         mode = file.stat().st_mode
     except OSError as error:
-        raise TokensUnusable(f"Cannot read the tokens in {file}: {error.strerror or error}") from None
+        raise TokensUnusable(
+            f"Cannot read the tokens in {file}: {error.strerror or error}"
+        ) from None
     if os.name != "nt" and mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise TokensUnusable(f"Others may write {file}, mode {stat.S_IMODE(mode):04o}. Run: chmod 600 {file}")
+        raise TokensUnusable(
+            f"Others may write {file}, mode {stat.S_IMODE(mode):04o}. Run: chmod 600 {file}"
+        )
 
 
 class Tokens:
-    """The tokens of a file, read again whenever it has changed. A file that cannot be read lets nobody in."""
+    """The tokens of a file, read again whenever it has changed. A file that cannot be read lets
+    nobody in.
+    """
 
     def __init__(self, file: Path) -> None:
         """Raises TokensUnusable: the file is missing, damaged, or others may write it."""
@@ -207,7 +226,9 @@ def _write(file: Path, entries: Sequence[Entry]) -> None:
 
 
 def _owner(file: Path) -> tuple[int, int] | None:
-    """Whose the file is to be when root writes it: whose it was, or whose its folder is. The server has to read it."""
+    """Whose the file is to be when root writes it: whose it was, or whose its folder is. The server
+    has to read it.
+    """
     if os.name == "nt" or os.geteuid() != 0:
         return None
     found = os.stat(file if file.exists() else file.parent)
@@ -228,7 +249,9 @@ def _parsed(document: Any) -> list[Entry]:
             raise ValueError("entry")
         if entry.expires and datetime.fromisoformat(entry.expires).tzinfo is None:
             raise ValueError("expires")
-    if len({entry.name for entry in entries}) != len(entries) or len(_by_id(entries)) != len(entries):
+    if len({entry.name for entry in entries}) != len(entries) or len(_by_id(entries)) != len(
+        entries
+    ):
         raise ValueError("names")
     return entries
 

@@ -1,4 +1,6 @@
-"""Runs the crash harness and prints one line of figures; the exit status is 1 when something was lost or wrong."""
+"""Runs the crash harness and prints one line of figures; the exit status is 1 when something was
+lost or wrong.
+"""
 
 from __future__ import annotations
 
@@ -35,13 +37,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     kill = commands.add_parser("kill", help="kill -9 at random moments")
     kill.add_argument("--cycles", type=int, default=50)
-    powercut = commands.add_parser("powercut", help="power cuts simulated from a trace of every write")
+    powercut = commands.add_parser(
+        "powercut", help="power cuts simulated from a trace of every write"
+    )
     powercut.add_argument("--states", type=int, default=200)
     for command in (kill, powercut):
         command.add_argument("--seed", type=int, default=1)
-        command.add_argument("--work", type=Path, help="where folders go; those that went wrong are left there")
+        command.add_argument(
+            "--work", type=Path, help="where folders go; those that went wrong are left there"
+        )
         add_options(command, ("forks", "signals") if command is kill else ("signals",))
-        command.add_argument("--settings", type=json.loads, default={}, help="JSON object laid over the tiny settings")
+        command.add_argument(
+            "--settings",
+            type=json.loads,
+            default={},
+            help="JSON object laid over the tiny settings",
+        )
     given = parser.parse_args(arguments)
     mix = from_options(given)
     work = given.work or Path(tempfile.mkdtemp(prefix="milvine-crash-"))

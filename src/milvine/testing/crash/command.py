@@ -8,5 +8,7 @@ from milvine.interpreter import running_module
 
 
 def module_command(module: str, arguments: Sequence[str]) -> list[str]:
-    """`python -m module arguments`, with the import path of this process, whether or not Milvine is installed."""
+    """`python -m module arguments`, with the import path of this process, whether or not Milvine is
+    installed.
+    """
     return running_module(module, *arguments)

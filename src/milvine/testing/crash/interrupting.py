@@ -8,7 +8,13 @@ import threading
 from collections.abc import Callable
 from random import Random
 
-from milvine.errors import CollectionExists, CollectionNotFound, IllegalPartition, MilvineError, PartitionNotFound
+from milvine.errors import (
+    CollectionExists,
+    CollectionNotFound,
+    IllegalPartition,
+    MilvineError,
+    PartitionNotFound,
+)
 from milvine.testing.crash.journal import Action
 from milvine.types import Ids
 
@@ -40,20 +46,25 @@ class Interrupter:
             self._armed = False
             raise _Interrupted
 
-    def call(self, action: Action, perform: Callable[[], Ids | None], told: Callable[[Action], None]) -> Ids | None:
+    def call(
+        self, action: Action, perform: Callable[[], Ids | None], told: Callable[[Action], None]
+    ) -> Ids | None:
         """What `perform` returns. `told` is called when it was interrupted and is made again."""
         if self._random.random() > _SHARE:
             return perform()
         try:
             self._armed = True
-            signal.setitimer(signal.ITIMER_REAL, self._random.uniform(1e-6, self._random.choice(_SECONDS)))
+            signal.setitimer(
+                signal.ITIMER_REAL, self._random.uniform(1e-6, self._random.choice(_SECONDS))
+            )
             made = perform()
             self._armed = False
             return made
         except _Interrupted:
             told(action)
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)  # one that is left would end a process that ends
+            # One that is left would end a process that ends.
+            signal.setitimer(signal.ITIMER_REAL, 0)
         return _again(action, perform)
 
 

@@ -1,4 +1,5 @@
-"""The journal of a workload: what was about to be done, what was acknowledged, what was found out after a crash.
+"""The journal of a workload: what was about to be done, what was acknowledged, what was found out
+after a crash.
 
 One JSON object a line, appended with one unbuffered write each. `do` comes before the call, `done`
 after it returned; after a crash the checker writes `settled` for every call that was under way, and
@@ -37,7 +38,9 @@ def runs_of(ids: Ids) -> Runs:
 
 
 def ids_of(runs: Iterable[tuple[int, int]]) -> Ids:
-    return np.concatenate([np.arange(first, first + length) for first, length in runs] or [np.empty(0, np.int64)])
+    return np.concatenate(
+        [np.arange(first, first + length) for first, length in runs] or [np.empty(0, np.int64)]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,11 @@ class Action:
 
     @property
     def index(self) -> IndexSetting:
-        return IndexSetting(IndexType(int(self.setting[0])), str(self.setting[1])) if self.setting else IndexSetting()
+        return (
+            IndexSetting(IndexType(int(self.setting[0])), str(self.setting[1]))
+            if self.setting
+            else IndexSetting()
+        )
 
     def vectors(self, collection: Collection) -> Vectors:
         """The vectors that this insert carries, (rows, width) of the collection's dtype.
@@ -81,11 +88,15 @@ class Action:
 
 
 def perform(db: Store, action: Action) -> Ids | None:
-    """Makes the call; the ids that were generated, if any. An insert may be made again: it has a key of its own."""
+    """Makes the call; the ids that were generated, if any. An insert may be made again: it has a
+    key of its own.
+    """
     name, kind = action.collection, action.kind
     if kind == "insert":
         ids = None if action.ids is None else ids_of(action.ids)
-        made = db.insert(name, action.vectors(db.collection(name)), ids, action.tag, f"insert {action.number}")
+        made = db.insert(
+            name, action.vectors(db.collection(name)), ids, action.tag, f"insert {action.number}"
+        )
         return made if ids is None else None
     if kind == "delete":
         db.delete(name, ids_of(action.ids or ()), action.tag)
@@ -104,7 +115,9 @@ def perform(db: Store, action: Action) -> Ids | None:
 
 
 class History:
-    """What a journal says: a model of everything acknowledged, and the calls that were under way."""
+    """What a journal says: a model of everything acknowledged, and the calls that were
+    under way.
+    """
 
     def __init__(self) -> None:
         self.model = ModelDatabase()
@@ -136,7 +149,9 @@ class History:
         self.next_number = max(self.next_number, action.number + 1)
 
     def end(self, action: Action, applied: bool = True, made: Ids | None = None) -> None:
-        """A call returned, or was found to have been applied or not; `made` are the ids it generated."""
+        """A call returned, or was found to have been applied or not; `made` are the ids it
+        generated.
+        """
         del self.under_way[action.number]
         self.acknowledged += applied
         if not applied:
@@ -146,7 +161,9 @@ class History:
             perform(self.model, action)
             return
         given = None if action.ids is None else ids_of(action.ids)
-        ids = self.model.insert(name, action.vectors(self.model.collection(name)), given, action.tag, generated=made)
+        ids = self.model.insert(
+            name, action.vectors(self.model.collection(name)), given, action.tag, generated=made
+        )
         self._past_ids.setdefault(name, []).append(ids)
         if given is None:
             self._generated.setdefault((name, action.thread), []).append(ids)
@@ -157,7 +174,9 @@ class History:
         return np.concatenate([part.ids for key, part in rows.items() if tag in ("", key)])
 
     def gone_ids(self, name: str, recent: int = 0) -> Ids:
-        """Ids that collections of this name held once and must not hold now; `recent`: of that many last inserts."""
+        """Ids that collections of this name held once and must not hold now; `recent`: of that many
+        last inserts.
+        """
         past = self._past_ids.get(name, [])[-recent:]
         live = self.live_ids(name) if self.model.has_collection(name) else ids_of(())
         return np.setdiff1d(np.concatenate([ids_of(()), *past]), live)
@@ -165,7 +184,9 @@ class History:
     def owned(self, thread: int, name: str, ids: Ids) -> Ids:
         """Those of `ids` that the thread inserted."""
         if self.model.collection(name).id_mode is IdMode.GENERATED:
-            return np.intersect1d(ids, np.concatenate(self._generated.get((name, thread), [ids_of(())])))
+            return np.intersect1d(
+                ids, np.concatenate(self._generated.get((name, thread), [ids_of(())]))
+            )
         mine: Ids = ids[ids // OWNER_IDS == thread]
         return mine
 
@@ -187,7 +208,13 @@ class Journal:
         self._append({"interrupted": action.number})
 
     def settled(self, action: Action, applied: bool, made: Ids | None) -> None:
-        self._append({"settled": action.number, "applied": applied, "ids": None if made is None else runs_of(made)})
+        self._append(
+            {
+                "settled": action.number,
+                "applied": applied,
+                "ids": None if made is None else runs_of(made),
+            }
+        )
 
     def _append(self, entry: dict[str, Any]) -> None:
         os.write(self._fd, json.dumps(entry, separators=(",", ":")).encode() + b"\n")

@@ -22,7 +22,9 @@ from milvine.testing.mix import EVERYTHING, Mix
 from milvine.testing.place import data_of, has_log_elsewhere, journal_of, make_place, remove_place
 
 CYCLES_PER_FOLDER = 10
-"""The model is rebuilt from the whole journal each time, so a folder is given up before that takes long."""
+"""The model is rebuilt from the whole journal each time, so a folder is given up before that takes
+long.
+"""
 _FOLDER_CYCLES_MIN = 4
 _FORKED = 0.3  # share of lives in which a child is forked
 _ENDS = ("killed", "killed", "stopped", "asked to end")
@@ -67,14 +69,18 @@ class Kills:
         with _held_by_a_child(self.mix.forks and random.random() < _FORKED) as pipe:
             error = self._live_and_die(folder, seed, random, pipe, total)
             if error:
-                total.note("failures", f"the workload failed in {data_of(folder)}, seed {seed}:\n{error}")
+                total.note(
+                    "failures", f"the workload failed in {data_of(folder)}, seed {seed}:\n{error}"
+                )
                 return
             report = checker.check(folder)
         report.notes = [f"{folder}, seed {seed}: {note}" for note in report.notes]
         report.acknowledged -= before  # the journal counts from the first cycle on
         total.add(report)
 
-    def _live_and_die(self, folder: Path, seed: int, random: Random, pipe: int | None, total: Report) -> str:
+    def _live_and_die(
+        self, folder: Path, seed: int, random: Random, pipe: int | None, total: Report
+    ) -> str:
         """One life of the workload; what it complained of before it was killed, if it did."""
         arguments = [str(folder), "--seed", str(seed), "--settings", json.dumps(self.settings)]
         arguments += ["--mix", self.mix.to_json(), *(["--fork", str(pipe)] if pipe else [])]
@@ -97,7 +103,11 @@ class Kills:
             how = random.choice(_ENDS) if self.mix.signals else _ENDS[0]
             total.count({how: 1, "children forked": int(pipe is not None)})
             status = _end(process, how, random)
-        error = process.stderr.read() or f"it ended by itself, status {status}" if status is not None else ""
+        error = (
+            process.stderr.read() or f"it ended by itself, status {status}"
+            if status is not None
+            else ""
+        )
         process.stdout.close()
         process.stderr.close()
         return error
@@ -119,7 +129,8 @@ def _held_by_a_child(forked: bool) -> Iterator[int | None]:
 
 def _end(process: subprocess.Popen[str], how: str, random: Random) -> int | None:
     """Kills it. The status of a process that was asked to end and could not do it in order."""
-    alone = random.random() < 0.5  # a build in another process may outlive it, and write on while the next life begins
+    # A build in another process may outlive it, and write on while the next life begins.
+    alone = random.random() < 0.5
     if how == "stopped":
         os.killpg(process.pid, signal.SIGSTOP)
         time.sleep(random.uniform(0.05, 0.4))

@@ -76,10 +76,14 @@ class Planner:
 
     def _collection(self) -> str:
         names = ("given", "given", "auto", own_name(self.thread))
-        return self.random.choice([name for name in names if self.history.model.has_collection(name)])
+        return self.random.choice(
+            [name for name in names if self.history.model.has_collection(name)]
+        )
 
     def _tags(self, name: str) -> list[str]:
-        return [tag for tag in self.history.model.partitions(name) if tag.startswith(f"t{self.thread}x")]
+        return [
+            tag for tag in self.history.model.partitions(name) if tag.startswith(f"t{self.thread}x")
+        ]
 
     def _action(self, number: int, kind: str, name: str = "", **rest: Any) -> Action:
         return Action(number, self.thread, kind, name, **rest)
@@ -93,7 +97,9 @@ class Planner:
         return self._action(number, "insert", name, tag=tag, rows=rows, ids=ids, content=content)
 
     def _insert_large(self, number: int) -> Action:
-        return self._insert(number, self.random.randint(1500, 6000), self.random.choice(["given", "given", "auto"]))
+        return self._insert(
+            number, self.random.randint(1500, 6000), self.random.choice(["given", "given", "auto"])
+        )
 
     def _insert_again(self, number: int) -> Action:
         """New vectors under ids that were deleted before: the old rows must not come back."""
@@ -105,7 +111,9 @@ class Planner:
         if not len(gone):
             return self._insert(number)
         content = self._mix.content(self.random)
-        return self._action(number, "insert", name, rows=len(gone), ids=runs_of(gone), content=content)
+        return self._action(
+            number, "insert", name, rows=len(gone), ids=runs_of(gone), content=content
+        )
 
     def _delete(self, number: int, name: str = "", rows: int = 0) -> Action:
         name = name or self._collection()
@@ -142,7 +150,9 @@ class Planner:
         binary = self.history.model.collection(name).metric.is_binary
         some = BINARY_INDEXES if binary else INDEXES if name != "auto" else INDEXES[:1]
         index_type, params = self.random.choice(some)
-        return self._action(number, "create_index", name, setting=(int(index_type), json.dumps(params)))
+        return self._action(
+            number, "create_index", name, setting=(int(index_type), json.dumps(params))
+        )
 
     def _partition(self, number: int) -> Action:
         name = self._collection()

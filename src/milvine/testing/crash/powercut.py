@@ -1,4 +1,6 @@
-"""Power cuts: a workload is recorded, its folder is rebuilt as it may have been left at many points, and opened."""
+"""Power cuts: a workload is recorded, its folder is rebuilt as it may have been left at many
+points, and opened.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +47,8 @@ class PowerCuts:
     def run(self, states: int) -> Report:
         """Checks `states` crash states, a few of each trace.
 
-        Every second trace starts from a crash state of the one before, so that recovery itself is cut off too.
-        States where something was wrong stay in `work`.
+        Every second trace starts from a crash state of the one before, so that recovery itself is
+        cut off too. States where something was wrong stay in `work`.
         """
         total, base = Report(), None
         with _Pool(self.checkers, self.settings or {}) as pool:
@@ -113,12 +115,21 @@ class _Life:
         self._records: list[Record] = []
 
     def record(self) -> str:
-        """Runs the workload to its end; what it complained of. Raises Untraceable when the trace misses something."""
+        """Runs the workload to its end; what it complained of. Raises Untraceable when the trace
+        misses something.
+        """
         seed, trace = f"{self.cuts.seed * 1000 + self.number}", self.home / "trace"
         arguments = [str(self.folder), "--seed", seed, "--ops", str(self.cuts.actions)]
-        arguments += ["--settings", json.dumps(self.cuts.settings or {}), "--mix", self.cuts.mix.to_json()]
+        arguments += [
+            "--settings",
+            json.dumps(self.cuts.settings or {}),
+            "--mix",
+            self.cuts.mix.to_json(),
+        ]
         command = module_command("milvine.testing.crash.workload", arguments)
-        traced = under_tracer(self.cuts.tracer, self.folder, trace, journal_of(self.folder), command)
+        traced = under_tracer(
+            self.cuts.tracer, self.folder, trace, journal_of(self.folder), command
+        )
         done = subprocess.run(traced, capture_output=True, text=True, check=False)
         if done.returncode:
             return done.stderr[-6000:] or f"status {done.returncode}"
@@ -139,12 +150,16 @@ class _Life:
         for record in self._records:
             disk.apply(record)
         simulated, real = disk.files(), dict(_files(self.folder))
-        differing = [name for name in simulated.keys() | real.keys() if simulated.get(name) != real.get(name)]
+        differing = [
+            name for name in simulated.keys() | real.keys() if simulated.get(name) != real.get(name)
+        ]
         if differing:
             raise Untraceable(f"the trace does not tell what became of {sorted(differing)}")
 
     def check(self, states: int, pool: _Pool, total: Report) -> Path | None:
-        """Checks crash states and adds what was found to `total`; one more state to start the next trace from."""
+        """Checks crash states and adds what was found to `total`; one more state to start the next
+        trace from.
+        """
         random = np.random.default_rng([self.cuts.seed, self.number])
         points = crash_points(self._records, states + 1, random)
         chosen = int(random.integers(len(points)))
@@ -157,7 +172,9 @@ class _Life:
             running.append((folder, pool.check(folder)))
         for state, (folder, report) in enumerate(running):
             found = report.result()
-            found.notes = [f"{folder.parent.name} (record {points[state]}): {note}" for note in found.notes]
+            found.notes = [
+                f"{folder.parent.name} (record {points[state]}): {note}" for note in found.notes
+            ]
             total.add(found)
             if state == chosen and base is not None:
                 journal_of(base).write_bytes(_settled_part(journal_of(folder)))
@@ -173,7 +190,9 @@ class _Life:
                 disk.apply(record)
             journal += acknowledged(self._records[at:point])
             at, mode = point, next(modes)
-            folder = self.cuts.work / f"state{self.cuts.seed}-{self.number}-{state}-{mode.value}" / "db"
+            folder = (
+                self.cuts.work / f"state{self.cuts.seed}-{self.number}-{state}-{mode.value}" / "db"
+            )
             folder.parent.mkdir()
             disk.crash(folder, mode, random)
             readdress(folder, self.folder, folder)

@@ -2,12 +2,15 @@
 
 The model of the disk is strict, as POSIX allows it to be:
 
-- The bytes and the size of a file are durable up to its last finished fsync or fdatasync; what was written before that
+- The bytes and the size of a file are durable up to its last finished fsync or fdatasync; what was
+  written before that
   sync began is covered, what was written while it ran is not.
-- A name (created, renamed, linked, removed) is durable once its folder was synced. Syncing a file does not save its
-  name, although ext4 and xfs would; SQLite syncs its folder too and holds up under this rule. `names_follow_sync=True`
-  is the lenient rule.
-- Of what is not durable, any part may have happened: later writes without earlier ones, single sectors of a write, a
+- A name (created, renamed, linked, removed) is durable once its folder was synced. Syncing a file
+  does not save its
+  name, although ext4 and xfs would; SQLite syncs its folder too and holds up under this rule.
+  `names_follow_sync=True` is the lenient rule.
+- Of what is not durable, any part may have happened: later writes without earlier ones, single
+  sectors of a write, a
   size without the bytes, a removal without the rename before it. A rename itself is atomic.
 
 `-shm` files of SQLite hold no truth and are never there after a crash.
@@ -112,7 +115,8 @@ class Disk:
         self.root = Folder()
         self.time = 0
         self._names_follow_sync = names_follow_sync
-        self._lies = lies  # a pattern of paths whose syncs do nothing, to show that the harness notices
+        # A pattern of paths whose syncs do nothing, to show that the harness notices.
+        self._lies = lies
         self._syncing: dict[int, tuple[Node, int]] = {}
 
     @classmethod
@@ -128,7 +132,9 @@ class Disk:
         if record.op in (Op.WRITE, Op.TRUNCATE):
             file = self._find(record.path)
             assert isinstance(file, File)
-            file.pending.append(Change(record.number, record.data if record.op is Op.WRITE else None, self.time))
+            file.pending.append(
+                Change(record.number, record.data if record.op is Op.WRITE else None, self.time)
+            )
         elif record.op is Op.SYNC_BEGIN:
             self._syncing[record.number] = (self._find(record.path), self.time)
         elif record.op is Op.SYNC_END:
@@ -173,11 +179,15 @@ class Disk:
         return node
 
     def files(self) -> dict[str, bytes]:
-        """Path -> bytes as the running process sees them: what must equal the real folder if the trace is whole."""
+        """Path -> bytes as the running process sees them: what must equal the real folder if the
+        trace is whole.
+        """
         return {path: bytes(file.live()) for path, file in _walk(self.root)}
 
     def crash(self, target: Path, mode: Mode, random: np.random.Generator) -> None:
-        """Writes to `target`, an absent or empty folder, one state that a power cut now could leave."""
+        """Writes to `target`, an absent or empty folder, one state that a power cut now could
+        leave.
+        """
         _Wreck(mode, random).write(self.root, target)
 
 
@@ -202,7 +212,9 @@ def _load(source: Path, folder: Folder) -> None:
 
 
 class _Wreck:
-    """The choices of one crash: how likely a change survived, in which unit writes tear, what is in lost sectors."""
+    """The choices of one crash: how likely a change survived, in which unit writes tear, what is in
+    lost sectors.
+    """
 
     def __init__(self, mode: Mode, random: np.random.Generator) -> None:
         self.mode, self.random = mode, random
@@ -249,10 +261,16 @@ class _Wreck:
             return [(change, change is not kept[-1]) for change in kept]
         if self.mode is Mode.REORDER:
             return [(change, True) for change in pending if self.random.random() < self.survival]
-        return [(c, False) for c in pending if c.data is not None or self.random.random() < self.survival]
+        return [
+            (c, False)
+            for c in pending
+            if c.data is not None or self.random.random() < self.survival
+        ]
 
     def _pieces(self, change: Change) -> Iterable[Change]:
-        """What is left of a torn write. Units are aligned in the file; in PREFIX mode they were written in order."""
+        """What is left of a torn write. Units are aligned in the file; in PREFIX mode they were
+        written in order.
+        """
         if change.data is None:
             yield change
             return
@@ -276,9 +294,15 @@ _TELLING = (Op.ACK, Op.SYNC_BEGIN, Op.SYNC_END, Op.RENAME, Op.UNLINK, Op.CREATE)
 
 
 def crash_points(records: Sequence[Record], count: int, random: np.random.Generator) -> list[int]:
-    """How many records happened before each crash, ascending: half anywhere, half next to syncs, names and answers."""
+    """How many records happened before each crash, ascending: half anywhere, half next to syncs,
+    names and answers.
+    """
     telling = [at for at, record in enumerate(records) if record.op in _TELLING]
-    near = random.choice(telling, count // 2) + random.integers(0, 2, count // 2) if telling else np.empty(0, np.int64)
+    near = (
+        random.choice(telling, count // 2) + random.integers(0, 2, count // 2)
+        if telling
+        else np.empty(0, np.int64)
+    )
     anywhere = random.integers(0, len(records) + 1, count - len(near))
     return sorted(int(point) for point in np.concatenate([near, anywhere]))
 

@@ -1,4 +1,6 @@
-"""Records of what a process did to its files: the tracer is compiled, preloaded, and its output read (see tracer.c)."""
+"""Records of what a process did to its files: the tracer is compiled, preloaded, and its output
+read (see tracer.c).
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ class Untraceable(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One effect. `number` is an offset (WRITE), a size (TRUNCATE) or the syncing thread (SYNC_*)."""
+    """One effect. `number` is an offset (WRITE), a size (TRUNCATE) or the syncing thread
+    (SYNC_*).
+    """
 
     op: Op
     path: str
@@ -58,15 +62,29 @@ def compile_tracer(folder: Path) -> Path:
     if not sys.platform.startswith("linux") or compiler is None:
         raise TracerUnavailable("the write tracer needs Linux and a C compiler")
     library = folder / "tracer.so"
-    command = [compiler, "-O2", "-shared", "-fPIC", "-o", str(library), str(_SOURCE), "-ldl", "-lpthread"]
+    command = [
+        compiler,
+        "-O2",
+        "-shared",
+        "-fPIC",
+        "-o",
+        str(library),
+        str(_SOURCE),
+        "-ldl",
+        "-lpthread",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise TracerUnavailable(f"{' '.join(command)} failed:\n{done.stderr}")
     return library
 
 
-def under_tracer(tracer: Path, root: Path, trace: Path, ack: Path, command: Sequence[str]) -> list[str]:
-    """`command` with the tracer preloaded: writes below `root` go to `trace`, writes to `ack` mark acknowledgements."""
+def under_tracer(
+    tracer: Path, root: Path, trace: Path, ack: Path, command: Sequence[str]
+) -> list[str]:
+    """`command` with the tracer preloaded: writes below `root` go to `trace`, writes to `ack` mark
+    acknowledgements.
+    """
     settings = {
         "LD_PRELOAD": tracer.resolve(),
         "MILVINE_TRACE_ROOT": root.resolve(),
@@ -77,7 +95,9 @@ def under_tracer(tracer: Path, root: Path, trace: Path, ack: Path, command: Sequ
 
 
 def read_trace(file: Path) -> list[Record]:
-    """Every whole record; a killed process may leave a part of one at the end. Raises Untraceable."""
+    """Every whole record; a killed process may leave a part of one at the end. Raises
+    Untraceable.
+    """
     return list(_records(file.read_bytes()))
 
 
@@ -92,7 +112,9 @@ def _records(text: bytes) -> Iterator[Record]:
         at = data + data_bytes
         if at > len(text):
             return
-        record = Record(Op(op), text[path:other].decode(), text[other:data].decode(), number, text[data:at])
+        record = Record(
+            Op(op), text[path:other].decode(), text[other:data].decode(), number, text[data:at]
+        )
         if record.op is Op.UNSEEN:
             raise Untraceable(f"{record.path}: {record.other}")
         if not record.path.endswith("-shm"):

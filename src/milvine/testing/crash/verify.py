@@ -1,7 +1,8 @@
-"""After a crash: opens the folder, settles the calls that were under way, and compares everything with the journal.
+"""After a crash: opens the folder, settles the calls that were under way, and compares everything
+with the journal.
 
-`python -m milvine.testing.crash.verify` answers requests, one JSON object a line: each crash state is opened in a
-process that may die of it without taking the harness along.
+`python -m milvine.testing.crash.verify` answers requests, one JSON object a line: each crash state
+is opened in a process that may die of it without taking the harness along.
 """
 
 from __future__ import annotations
@@ -23,7 +24,15 @@ from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import MilvineError
 from milvine.testing.crash.command import module_command
-from milvine.testing.crash.journal import BATCH_IDS, OWNER_IDS, Action, History, Journal, ids_of, perform
+from milvine.testing.crash.journal import (
+    BATCH_IDS,
+    OWNER_IDS,
+    Action,
+    History,
+    Journal,
+    ids_of,
+    perform,
+)
 from milvine.testing.crash.planning import search_params
 from milvine.testing.crash.workload import tiny_settings
 from milvine.testing.model import distances, lookup
@@ -43,7 +52,8 @@ class Report:
 
     rows: int = 0  # compared byte by byte
     acknowledged: int = 0  # calls that the journal says were answered
-    lost: int = 0  # rows, collections, partitions and settings that were acknowledged and are not there
+    # Rows, collections, partitions and settings that were acknowledged and are not there.
+    lost: int = 0
     resurrected: int = 0  # deleted or dropped ones that are there, and rows that nobody inserted
     half: int = 0  # calls under way that happened in part
     wrong: int = 0  # rows with other vectors, searches with other answers
@@ -89,7 +99,9 @@ class Checker:
             self.history.end(action, applied, made)
 
     def _again(self, action: Action, made: Ids | None) -> None:
-        """Whoever got no answer sends an insert again; the comparison then finds its rows once, or tells of it."""
+        """Whoever got no answer sends an insert again; the comparison then finds its rows once, or
+        tells of it.
+        """
         ids = perform(self.db, action)
         if made is not None and not np.array_equal(made, [] if ids is None else ids):
             self.report.note("wrong", f"{_short(action)}, sent again, was answered with other ids")
@@ -100,7 +112,8 @@ class Checker:
         if kind == "create_collection":
             return self.db.has_collection(name), None
         if not self.db.has_collection(name):
-            return kind == "drop_collection", None  # any other call on it: the full comparison reports the loss
+            # Any other call on it: the full comparison reports the loss.
+            return kind == "drop_collection", None
         if kind in ("create_partition", "drop_partition"):
             return self.db.has_partition(name, action.tag) == (kind == "create_partition"), None
         if kind in ("create_index", "drop_index"):
@@ -114,7 +127,9 @@ class Checker:
 
     def _whole(self, action: Action, happened: NDArray[np.bool_]) -> bool:
         if happened.any() and not happened.all():
-            self.report.note("half", f"{happened.sum()} of {len(happened)} rows of {_short(action)}")
+            self.report.note(
+                "half", f"{happened.sum()} of {len(happened)} rows of {_short(action)}"
+            )
         return bool(happened.any())
 
     def _inserted(self, action: Action) -> tuple[bool, Ids | None]:
@@ -144,7 +159,9 @@ class Checker:
 
     def _get(self, name: str, ids: Ids, tag: str) -> tuple[NDArray[np.bool_], NDArray[Any]]:
         parts = [lookup(self.db, name, part, (tag,) if tag else ()) for part in _portions(ids)]
-        return np.concatenate([found for found, _ in parts]), np.concatenate([vectors for _, vectors in parts])
+        return np.concatenate([found for found, _ in parts]), np.concatenate(
+            [vectors for _, vectors in parts]
+        )
 
     # everything else
 
@@ -165,8 +182,12 @@ class Checker:
         if real.id_mode != ours.id_mode and ours.id_mode is not IdMode.UNDECIDED:
             report.note("lost", f"{name} has id mode {real.id_mode.name}, not {ours.id_mode.name}")
         there, expected = set(self.db.partitions(name)), set(model.partitions(name))
-        report.note("lost", f"partitions {sorted(expected - there)} of {name}", len(expected - there))
-        report.note("resurrected", f"partitions {sorted(there - expected)} of {name}", len(there - expected))
+        report.note(
+            "lost", f"partitions {sorted(expected - there)} of {name}", len(expected - there)
+        )
+        report.note(
+            "resurrected", f"partitions {sorted(there - expected)} of {name}", len(there - expected)
+        )
         for tag in sorted(there & expected):
             self._compare_rows(name, tag)
         gone = self._found(name, self.history.gone_ids(name))
@@ -180,7 +201,9 @@ class Checker:
         missing = rows.ids[~found]
         self.report.note("lost", f"rows of {name}/{tag}: {_batches(missing)}", len(missing))
         other = found & ~same_rows(vectors, rows.vectors)
-        self.report.note("wrong", f"vectors of {name}/{tag}: {_batches(rows.ids[other])}", int(other.sum()))
+        self.report.note(
+            "wrong", f"vectors of {name}/{tag}: {_batches(rows.ids[other])}", int(other.sum())
+        )
         self.report.rows += len(rows.ids)
 
     def _compare_counts(self, name: str) -> None:
@@ -188,13 +211,23 @@ class Checker:
         for part in self.db.stats(name).partitions:
             expected = len(table.partitions[part.tag].ids) if part.tag in table.partitions else 0
             surplus = part.row_count - expected
-            self.report.note("resurrected", f"rows counted in {name}/{part.tag} beyond {expected}", max(surplus, 0))
-            self.report.note("lost", f"rows not counted in {name}/{part.tag} of {expected}", max(-surplus, 0))
+            self.report.note(
+                "resurrected",
+                f"rows counted in {name}/{part.tag} beyond {expected}",
+                max(surplus, 0),
+            )
+            self.report.note(
+                "lost", f"rows not counted in {name}/{part.tag} of {expected}", max(-surplus, 0)
+            )
         count, expected = self.db.count(name), self.history.model.count(name)
-        self.report.note("wrong", f"{name} counts {count} rows, not {expected}", int(count != expected))
+        self.report.note(
+            "wrong", f"{name} counts {count} rows, not {expected}", int(count != expected)
+        )
 
     def _compare_searches(self, name: str) -> None:
-        """Every hit must be a live row; without an index that approximates, the hits must be the best ones."""
+        """Every hit must be a live row; without an index that approximates, the hits must be the
+        best ones.
+        """
         table = self.history.model.table(name)
         ids = self.history.live_ids(name)
         vectors = np.concatenate([rows.vectors for rows in table.partitions.values()])
@@ -207,12 +240,20 @@ class Checker:
         hits = self.db.search(name, Query(queries, k, search_params(index, k)))
         real = hits.ids != -1
         strays = np.setdiff1d(hits.ids[real], ids)
-        self.report.note("resurrected", f"search of {name} found rows that are not there: {strays[:5]}", len(strays))
+        self.report.note(
+            "resurrected",
+            f"search of {name} found rows that are not there: {strays[:5]}",
+            len(strays),
+        )
         if index in (IndexType.FLAT, IndexType.IVF_FLAT):
             true = np.sort(distances(queries, vectors, table.collection.metric))
             best = true[:, ::-1][:, :k] if table.collection.metric.larger_is_closer else true[:, :k]
-            same = hits.distances.shape == best.shape and np.allclose(hits.distances, best, rtol=1e-4, atol=1e-4)
-            self.report.note("wrong", f"search of {name} ({index.name}) misses nearest rows", int(not same))
+            same = hits.distances.shape == best.shape and np.allclose(
+                hits.distances, best, rtol=1e-4, atol=1e-4
+            )
+            self.report.note(
+                "wrong", f"search of {name} ({index.name}) misses nearest rows", int(not same)
+            )
 
     # and life goes on
 
@@ -220,11 +261,15 @@ class Checker:
         """A batch into every collection, a delete, a flush."""
         for name in self.history.model.collections():
             number = self.history.next_number
-            generated = self.history.model.collection(name).id_mode is IdMode.GENERATED or name == "auto"
+            generated = (
+                self.history.model.collection(name).id_mode is IdMode.GENERATED or name == "auto"
+            )
             ids = None if generated else ((CHECKER * OWNER_IDS + number * BATCH_IDS, 7),)
             self._make(Action(number, CHECKER, "insert", name, rows=7, ids=ids), journal)
             if ids is not None:
-                self._make(Action(number + 1, CHECKER, "delete", name, ids=((ids[0][0], 3),)), journal)
+                self._make(
+                    Action(number + 1, CHECKER, "delete", name, ids=((ids[0][0], 3),)), journal
+                )
         self._make(Action(self.history.next_number, CHECKER, "flush"), journal)
 
     def _make(self, action: Action, journal: Journal) -> None:
@@ -250,7 +295,9 @@ def _batches(ids: Ids) -> list[str]:
 
 
 def check(folder: Path, settings: Settings, go_on: bool = True) -> Report:
-    """Opens, settles, compares; with `go_on` also inserts, flushes, reopens and compares again. Never raises."""
+    """Opens, settles, compares; with `go_on` also inserts, flushes, reopens and compares again.
+    Never raises.
+    """
     report = Report()
     try:
         history = History.read(journal_of(folder).read_bytes())
@@ -265,12 +312,16 @@ def check(folder: Path, settings: Settings, go_on: bool = True) -> Report:
                     checker.insert(journal)
         journal.close()
     except (MilvineError, Exception) as error:
-        report.note("failures", f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-6)}")
+        report.note(
+            "failures", f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-6)}"
+        )
     return report
 
 
 class CheckerProcess:
-    """A process that checks folders one after the other, and is replaced when one of them kills it."""
+    """A process that checks folders one after the other, and is replaced when one of them
+    kills it.
+    """
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self._settings = settings
@@ -279,7 +330,9 @@ class CheckerProcess:
     def check(self, folder: Path, go_on: bool = True, timeout: float = 120) -> Report:
         if self._process is None:
             command = module_command("milvine.testing.crash.verify", [json.dumps(self._settings)])
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write(json.dumps({"folder": str(folder), "go_on": go_on}) + "\n")
         self._process.stdin.flush()
@@ -292,7 +345,9 @@ class CheckerProcess:
         self._process.communicate()
         died = self._process.returncode
         self._process = None
-        return Report(failures=1, notes=[f"failures: the checking process died or hung: status {died}"])
+        return Report(
+            failures=1, notes=[f"failures: the checking process died or hung: status {died}"]
+        )
 
     def close(self) -> None:
         if self._process is not None:
@@ -304,7 +359,10 @@ def main() -> None:
     settings = tiny_settings(json.loads(sys.argv[1]))
     for line in sys.stdin:
         request = json.loads(line)
-        print(json.dumps(asdict(check(Path(request["folder"]), settings, request["go_on"]))), flush=True)
+        print(
+            json.dumps(asdict(check(Path(request["folder"]), settings, request["go_on"]))),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -34,7 +34,15 @@ from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.testing.crash.interrupting import Interrupter, fork_soon
 from milvine.testing.crash.journal import BATCH_IDS, Action, History, Journal, perform
-from milvine.testing.crash.planning import INDEXED_ROWS, INDEXES, RECENT, SHARED, Planner, search_params, shared_shape
+from milvine.testing.crash.planning import (
+    INDEXED_ROWS,
+    INDEXES,
+    RECENT,
+    SHARED,
+    Planner,
+    search_params,
+    shared_shape,
+)
 from milvine.testing.mix import EVERYTHING, Mix
 from milvine.testing.model import lookup
 from milvine.testing.place import backups_of, data_of, journal_of, settings_in
@@ -59,7 +67,14 @@ class Workload:
     """Threads that plan, journal and call until the time or the number of actions is used up."""
 
     def __init__(
-        self, db: Database, journal: Journal, history: History, seed: int, actions: int, seconds: float, mix: Mix
+        self,
+        db: Database,
+        journal: Journal,
+        history: History,
+        seed: int,
+        actions: int,
+        seconds: float,
+        mix: Mix,
     ) -> None:
         self.db, self.journal, self.history, self.seed, self.mix = db, journal, history, seed, mix
         self.folder = journal.file.with_suffix("")
@@ -72,7 +87,10 @@ class Workload:
     def run(self, threads: int) -> None:
         """The main thread is one of them. Raises what the first failing thread raised."""
         self._prepare()
-        running = [threading.Thread(target=self._thread, args=(n,), name=f"workload-{n}") for n in range(1, threads)]
+        running = [
+            threading.Thread(target=self._thread, args=(n,), name=f"workload-{n}")
+            for n in range(1, threads)
+        ]
         for one in running:
             one.start()
         self._thread(0)
@@ -90,11 +108,20 @@ class Workload:
         for name in SHARED:
             if not self.history.model.has_collection(name):
                 shape = shared_shape(self.seed, name, self.mix)
-                self._make(Action(self.history.next_number, 0, "create_collection", name, setting=shape))
+                self._make(
+                    Action(self.history.next_number, 0, "create_collection", name, setting=shape)
+                )
         if not self.history.model.count("given"):
             number = self.history.next_number
             self._make(
-                Action(number, 0, "insert", "given", rows=INDEXED_ROWS, ids=((number * BATCH_IDS, INDEXED_ROWS),))
+                Action(
+                    number,
+                    0,
+                    "insert",
+                    "given",
+                    rows=INDEXED_ROWS,
+                    ids=((number * BATCH_IDS, INDEXED_ROWS),),
+                )
             )
             index_type, params = INDEXES[self.seed % 2]
             setting = (int(index_type), json.dumps(params))
@@ -130,7 +157,9 @@ class Workload:
 
     def _call(self, action: Action) -> Ids | None:
         if self._interrupter and threading.current_thread() is threading.main_thread():
-            return self._interrupter.call(action, partial(perform, self.db, action), self.journal.interrupted)
+            return self._interrupter.call(
+                action, partial(perform, self.db, action), self.journal.interrupted
+            )
         return perform(self.db, action)
 
     def _look(self, action: Action) -> None:
@@ -138,11 +167,17 @@ class Workload:
         name = action.collection
         with self._lock:
             mine = self.history.owned(action.thread, name, self.history.live_ids(name))[-300:]
-            gone = self.history.owned(action.thread, name, self.history.gone_ids(name, RECENT))[-300:]
+            gone = self.history.owned(action.thread, name, self.history.gone_ids(name, RECENT))[
+                -300:
+            ]
             _, expected = self.history.model.get(name, mine)
         found, vectors = lookup(self.db, name, np.concatenate([mine, gone]))
-        assert found[: len(mine)].all(), f"{name}: acknowledged rows are missing: {mine[~found[: len(mine)]][:5]}"
-        assert not found[len(mine) :].any(), f"{name}: deleted rows are back: {gone[found[len(mine) :]][:5]}"
+        assert found[: len(mine)].all(), (
+            f"{name}: acknowledged rows are missing: {mine[~found[: len(mine)]][:5]}"
+        )
+        assert not found[len(mine) :].any(), (
+            f"{name}: deleted rows are back: {gone[found[len(mine) :]][:5]}"
+        )
         assert same_rows(vectors[: len(mine)], expected).all(), f"{name}: rows have other vectors"
         queries = expected[findable(expected)][:3]
         if len(queries):
@@ -156,7 +191,9 @@ class Workload:
         self.db.backup(place)
         with self._lock:
             mine = self.history.owned(action.thread, "given", self.history.live_ids("given"))
-            gone = self.history.owned(action.thread, "given", self.history.gone_ids("given", RECENT))
+            gone = self.history.owned(
+                action.thread, "given", self.history.gone_ids("given", RECENT)
+            )
             _, expected = self.history.model.get("given", mine)
         restored = place / "restored"
         restore(place, restored)
@@ -174,13 +211,16 @@ def settle_backups(folder: Path) -> None:
     place = backups_of(folder)
     for each in sorted(place.glob("*")):
         if each.suffix != _GOING and backups(each):
-            shutil.rmtree(each / "restored", ignore_errors=True)  # the crash may have come while it was compared
+            # The crash may have come while it was compared.
+            shutil.rmtree(each / "restored", ignore_errors=True)
             restore(each, each / "restored")
     discard(place)
 
 
 def discard(place: Path) -> None:
-    """Remove a folder so that a kill in the middle leaves nothing that looks like a damaged backup."""
+    """Remove a folder so that a kill in the middle leaves nothing that looks like a
+    damaged backup.
+    """
     going = place.with_name(place.name + _GOING)
     shutil.rmtree(going, ignore_errors=True)
     if place.exists():
@@ -217,9 +257,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--ops", type=int, default=10**9)
     parser.add_argument("--seconds", type=float, default=10**9)
     parser.add_argument("--threads", type=int, default=3)
-    parser.add_argument("--settings", type=json.loads, default={}, help="JSON object laid over the tiny settings")
-    parser.add_argument("--mix", type=Mix.from_json, default=EVERYTHING, help="JSON object: what is mixed")
-    parser.add_argument("--fork", type=int, metavar="FD", help="fork a child that lives until this pipe is closed")
+    parser.add_argument(
+        "--settings", type=json.loads, default={}, help="JSON object laid over the tiny settings"
+    )
+    parser.add_argument(
+        "--mix", type=Mix.from_json, default=EVERYTHING, help="JSON object: what is mixed"
+    )
+    parser.add_argument(
+        "--fork", type=int, metavar="FD", help="fork a child that lives until this pipe is closed"
+    )
     run(parser.parse_args(arguments))
 
 

@@ -1,4 +1,6 @@
-"""Runs the faults and prints one line of figures; the exit status is 1 when something was lost or wrong."""
+"""Runs the faults and prints one line of figures; the exit status is 1 when something was lost or
+wrong.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,12 @@ from milvine.testing.mix import add_options, from_options
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m milvine.testing.faults", description=__doc__)
     parser.add_argument("what", choices=("kill", "refuse", "full", *DAMAGES))
-    parser.add_argument("--each", type=int, default=0, help="at most so many times at each place; 0: every time")
-    parser.add_argument("--work", type=Path, help="where folders go; those that went wrong are left there")
+    parser.add_argument(
+        "--each", type=int, default=0, help="at most so many times at each place; 0: every time"
+    )
+    parser.add_argument(
+        "--work", type=Path, help="where folders go; those that went wrong are left there"
+    )
     parser.add_argument("--count", type=int, default=300, help="how many flips, cuts or removals")
     parser.add_argument("--seed", type=int, default=1, help="of flips, cuts and removals")
     add_options(parser, pinned=())

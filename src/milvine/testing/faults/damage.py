@@ -1,7 +1,7 @@
 """One flipped byte, a cut or a removed file, and then everything is read through the open database.
 
-Either opening says which file is damaged; or, after one pass of the scrubber, each answer is right or an error that
-names the file, and what lies in other files is all there.
+Either opening says which file is damaged; or, after one pass of the scrubber, each answer is right
+or an error that names the file, and what lies in other files is all there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ from milvine.engine.database import Database
 from milvine.errors import MilvineError, OperatorError
 from milvine.events import Event, Events, JobFailed, LogMissing, TornTailCut
 from milvine.maintenance.scrub import scrub
-from milvine.testing.care import QUIET, damaged_copies, differences, files_that_matter, flip, told_as
+from milvine.testing.care import (
+    QUIET,
+    damaged_copies,
+    differences,
+    files_that_matter,
+    flip,
+    told_as,
+)
 from milvine.testing.faults.process import in_process
 from milvine.testing.mix import EVERYTHING, Mix
 from milvine.testing.model import ModelDatabase, distances
@@ -39,15 +46,17 @@ class Outcome:
     tried: int = 0
     at_open: int = 0  # the start was refused, and the file named
     refused: int = 0  # some reads were refused, and the file named; the rest was right
-    torn: int = 0  # as a power cut leaves it: an end cut off, or no log, which is told; or the last commit
+    # As a power cut leaves it: an end cut off, or no log, which is told; or the last commit.
+    torn: int = 0
     harmless: int = 0  # everything was right
     wrong: int = 0  # an answer that is not right, an error that names nothing, or another error
     notes: list[str] = field(default_factory=list)
 
     def summary(self, what: str) -> str:
         return (
-            f"{what} {self.tried}, named at the start {self.at_open}, named by reads {self.refused}, "
-            f"taken for the end of a power cut {self.torn}, of no effect {self.harmless}, wrong or silent {self.wrong}"
+            f"{what} {self.tried}, named at the start {self.at_open}, named by reads"
+            f" {self.refused}, taken for the end of a power cut {self.torn}, of no effect"
+            f" {self.harmless}, wrong or silent {self.wrong}"
         )
 
 
@@ -69,7 +78,9 @@ def remove(folder: Path, random: Random) -> tuple[str, int]:
 DAMAGES: dict[str, Damage] = {"flips": flip, "cuts": cut, "removals": remove}
 
 
-def damages(what: str, count: int, seed: int, work: Path, rows: int = 5500, mix: Mix = EVERYTHING) -> Outcome:
+def damages(
+    what: str, count: int, seed: int, work: Path, rows: int = 5500, mix: Mix = EVERYTHING
+) -> Outcome:
     """`count` times one damage in a copy of a sample."""
     random, outcome = Random(seed), Outcome()
     for folder, model in damaged_copies(work, f"{what}{seed}", count, rows, mix):
@@ -97,17 +108,27 @@ def _look(folder: Path, file: str, model: ModelDatabase) -> tuple[str, list[str]
         errors, problems = _read(db, model)
     if any(isinstance(event, TornTailCut | LogMissing) for event in told):
         return ("torn" if problems else "harmless"), []
-    if Path(file).name == "catalog.sqlite-wal" and not any("rows" in problem for problem in problems):
+    if Path(file).name == "catalog.sqlite-wal" and not any(
+        "rows" in problem for problem in problems
+    ):
         return ("torn" if problems else "harmless"), []
-    problems += [f"an error names another file: {error}" for error in errors if not _names(error, file)]
-    problems += [str(event) for event in told if isinstance(event, JobFailed) and not _names(event.reason, file)]
+    problems += [
+        f"an error names another file: {error}" for error in errors if not _names(error, file)
+    ]
+    problems += [
+        str(event)
+        for event in told
+        if isinstance(event, JobFailed) and not _names(event.reason, file)
+    ]
     if problems:
         return "wrong", problems
     return ("refused" if errors else "harmless"), []
 
 
 def _names(text: str, file: str) -> bool:
-    """Whether an error is about this file: SQLite's files are one, and a lost file may be missed by what was in it."""
+    """Whether an error is about this file: SQLite's files are one, and a lost file may be missed by
+    what was in it.
+    """
     name = Path(file).name
     if name == "FORMAT" and "has format" in text:
         return True

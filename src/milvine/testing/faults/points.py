@@ -1,4 +1,6 @@
-"""A kill, or a refusal of the disk, at every place of the write path; a disk that is full from some call on."""
+"""A kill, or a refusal of the disk, at every place of the write path; a disk that is full from some
+call on.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,10 @@ def hits(work: Path) -> dict[str, int]:
         def note(place: str) -> None:
             seen[place] += 1
 
-        live(folder, opened=lambda: failpoints.armed.update({each: partial(note, each) for each in seen}))
+        live(
+            folder,
+            opened=lambda: failpoints.armed.update({each: partial(note, each) for each in seen}),
+        )
         return seen
 
     make_place(folder, LOGS[0])
@@ -49,14 +54,18 @@ def hits(work: Path) -> dict[str, int]:
 
 
 def cases(seen: dict[str, int], each: int, disk: bool) -> Iterator[Case]:
-    """Up to `each` of the times that the workload comes to a place, spread evenly; 0: every time."""
+    """Up to `each` of the times that the workload comes to a place, spread evenly; 0:
+    every time.
+    """
     for place, fallible in failpoints.POINTS.items():
         times = seen[place]
         if disk and not fallible:
             continue
         if place.startswith(_OPENING):
             times = 0 if disk else 1
-        chosen = range(times) if not each or times <= each else (times * n // each for n in range(each))
+        chosen = (
+            range(times) if not each or times <= each else (times * n // each for n in range(each))
+        )
         yield from ((place, 1 + number) for number in chosen)
 
 
@@ -91,7 +100,9 @@ def _killed(folder: Path, place: str, hit: int) -> Report:
     else:
         status, told = in_process(lambda: _live_until(folder, place, hit), folder.parent / "answer")
     if status != -9:
-        return Report(failures=1, notes=[f"failures: it was to be killed and ended with {status}: {told}"])
+        return Report(
+            failures=1, notes=[f"failures: it was to be killed and ended with {status}: {told}"]
+        )
     return _checked(folder)
 
 
@@ -107,8 +118,12 @@ def _open(folder: Path, place: str) -> None:
 
 
 def _torn(folder: Path) -> None:
-    """A folder with something for the next opening to do: files in no commit, and a log that ends in half a record."""
-    status, told = in_process(lambda: _live_until(folder, "flush.written", 4), folder.parent / "answer")
+    """A folder with something for the next opening to do: files in no commit, and a log that ends
+    in half a record.
+    """
+    status, told = in_process(
+        lambda: _live_until(folder, "flush.written", 4), folder.parent / "answer"
+    )
     assert status == -9, told
     with open(max(log_files(log_folder(data_of(folder)))), "ab") as log:
         log.write(b"\xff" * 40)
@@ -124,7 +139,9 @@ def _full(folder: Path, _: str, number: int) -> Report:
             if fallible and place != "file.remove":
                 failpoints.armed[place] = partial(_refuse, errno.ENOSPC)
 
-    def act(db: Database, history: History, journal: Journal, action: Action, report: Report) -> None:
+    def act(
+        db: Database, history: History, journal: Journal, action: Action, report: Report
+    ) -> None:
         if action.number == number:
             fill()
         _persist(db, history, journal, action, report, failpoints.armed.clear)
@@ -148,7 +165,11 @@ def _survived(folder: Path, opened: Callable[[], None], persist: _Persist) -> Re
 
     def work() -> dict[str, Any]:
         report = Report()
-        live(folder, lambda db, history, journal, action: persist(db, history, journal, action, report), opened)
+        live(
+            folder,
+            lambda db, history, journal, action: persist(db, history, journal, action, report),
+            opened,
+        )
         return asdict(report)
 
     status, told = in_process(work, folder.parent / "answer")
@@ -167,14 +188,21 @@ def _persist(
     report: Report,
     mend: Callable[[], None] = _nothing,
 ) -> None:
-    """Make a call; when the disk refuses, everything must be readable at once, and the call must work the next time."""
+    """Make a call; when the disk refuses, everything must be readable at once, and the call must
+    work the next time.
+    """
     try:
         return make(db, history, journal, action)
     except MilvineError as error:
         if not isinstance(error, OperatorError):
-            report.note("failures", f"{action.kind} {action.number}: {type(error).__name__}: {error}")
+            report.note(
+                "failures", f"{action.kind} {action.number}: {type(error).__name__}: {error}"
+            )
         if mend is not _nothing and not isinstance(error, DiskFull):
-            report.note("failures", f"{action.kind} {action.number} does not say that the disk is full: {error!r}")
+            report.note(
+                "failures",
+                f"{action.kind} {action.number} does not say that the disk is full: {error!r}",
+            )
     checker = Checker(db, history, report)
     applied, made = checker._applied(action)
     again = action.kind == "insert" or not applied
@@ -189,14 +217,18 @@ def _persist(
 
 
 def _compare_rows(checker: Checker, action: Action) -> None:
-    """While the disk refuses: what was acknowledged is there. The call under way may have happened or not."""
+    """While the disk refuses: what was acknowledged is there. The call under way may have happened
+    or not.
+    """
     for name in checker.history.model.collections():
         if name != action.collection and checker.db.has_collection(name):
             checker._compare_collection(name)
 
 
 def _checked(folder: Path) -> Report:
-    """What a new process finds: everything acknowledged, nothing else, no file too many, nothing that verify names."""
+    """What a new process finds: everything acknowledged, nothing else, no file too many, nothing
+    that verify names.
+    """
 
     def work() -> dict[str, Any]:
         report = check(folder, SMALL)
@@ -209,5 +241,7 @@ def _checked(folder: Path) -> Report:
 
     status, told = in_process(work, folder.parent / "answer")
     if status:
-        return Report(failures=1, notes=[f"failures: the checking process ended with {status}: {told}"])
+        return Report(
+            failures=1, notes=[f"failures: the checking process ended with {status}: {told}"]
+        )
     return Report(**told)

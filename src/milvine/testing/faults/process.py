@@ -1,4 +1,6 @@
-"""Each case in a process of its own, made by fork: the kernels are imported once, and a case may die of its fault."""
+"""Each case in a process of its own, made by fork: the kernels are imported once, and a case may
+die of its fault.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ ARMED = 3
 
 
 def in_process(work: Callable[[], Any], answer: Path) -> tuple[int, Any]:
-    """Run `work` in a fork of this process. Its status as of wait (negative: the signal), and what it returned."""
+    """Run `work` in a fork of this process. Its status as of wait (negative: the signal), and what
+    it returned.
+    """
     answer.unlink(missing_ok=True)
     sys.stdout.flush()
     child = os.fork()
@@ -50,7 +54,9 @@ def kill() -> None:
 
 
 def arm(place: str, hit: int, act: Callable[[], None]) -> None:
-    """Have `act` happen once, when the write path comes to `place` for the `hit`-th time from now (1: the next)."""
+    """Have `act` happen once, when the write path comes to `place` for the `hit`-th time from now
+    (1: the next).
+    """
     left = hit
 
     def count() -> None:

@@ -1,4 +1,6 @@
-"""A small workload that goes through every place of the write path, always the same, and a life under it."""
+"""A small workload that goes through every place of the write path, always the same, and a life
+under it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,15 @@ import numpy as np
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.maintenance.reclaim import reclaim
-from milvine.testing.crash.journal import BATCH_IDS, Action, History, Journal, Runs, perform, runs_of
+from milvine.testing.crash.journal import (
+    BATCH_IDS,
+    Action,
+    History,
+    Journal,
+    Runs,
+    perform,
+    runs_of,
+)
 from milvine.testing.place import data_of, journal_of, settings_in
 from milvine.testing.rows import CONTENTS
 from milvine.types import IndexType, MetricType

@@ -38,8 +38,14 @@ class Summary:
 
     def __str__(self) -> str:
         cases = sum(self.tried.values())
-        what = ", ".join(f"{what} {count}" for what, count in sorted(self.tried.items(), key=lambda each: -each[1]))
-        return f"{self.name}: {cases} cases in {self.seconds:.0f} s, {len(self.findings)} findings ({what})"
+        what = ", ".join(
+            f"{what} {count}"
+            for what, count in sorted(self.tried.items(), key=lambda each: -each[1])
+        )
+        return (
+            f"{self.name}: {cases} cases in {self.seconds:.0f} s, {len(self.findings)} findings"
+            f" ({what})"
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,19 +55,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=1.0, help="for each target")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
-    parser.add_argument("--count", type=int, default=1 << 62, help="cases of each target, if there is time")
-    parser.add_argument("--work", type=Path, help="folder for what the targets write; a new one is removed at the end")
+    parser.add_argument(
+        "--count", type=int, default=1 << 62, help="cases of each target, if there is time"
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        help="folder for what the targets write; a new one is removed at the end",
+    )
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if unknown := set(given.targets) - set(TARGETS):
         parser.error(f"unknown target {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
     if given.child:
-        return child(given.targets[0], given.work, given.seed, given.first, given.count, given.minutes * 60)
+        return child(
+            given.targets[0], given.work, given.seed, given.first, given.count, given.minutes * 60
+        )
     work = given.work or Path(tempfile.mkdtemp(prefix="milvine-fuzz-"))
     found = 0
     try:
         for name in given.targets or TARGETS:
-            summary = watch(name, work / name, given.seed, given.first, given.count, given.minutes * 60)
+            summary = watch(
+                name, work / name, given.seed, given.first, given.count, given.minutes * 60
+            )
             for number, text in summary.findings:
                 print(f"--- {name} --seed {given.seed} --first {number} --count 1\n{text}")
             print(summary, flush=True)
@@ -73,7 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def watch(name: str, work: Path, seed: int, first: int, count: int, seconds: float) -> Summary:
-    """Child processes one after the other until time or cases are used up; one that hangs or dies is a finding."""
+    """Child processes one after the other until time or cases are used up; one that hangs or dies
+    is a finding.
+    """
     summary, began, number = Summary(name), time.monotonic(), first
     while number < first + count and (left := seconds - (time.monotonic() - began)) > 0:
         shutil.rmtree(work, ignore_errors=True)
@@ -90,13 +108,17 @@ def watch(name: str, work: Path, seed: int, first: int, count: int, seconds: flo
     return summary
 
 
-def _one_child(name: str, work: Path, seed: int, number: int, count: int, seconds: float) -> str | None:
+def _one_child(
+    name: str, work: Path, seed: int, number: int, count: int, seconds: float
+) -> str | None:
     """None when it came to its end, otherwise what was wrong."""
     arguments = [name, "--child", "--work", str(work), "--seed", str(seed)]
     arguments += ["--first", str(number), "--count", str(count), "--minutes", str(seconds / 60)]
     command = running_module("milvine.testing.fuzz", *arguments)
     with (work / "output.txt").open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=os.getcwd())
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, cwd=os.getcwd()
+        )
         try:
             last, since = -1, time.monotonic()
             while process.poll() is None:

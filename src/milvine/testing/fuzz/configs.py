@@ -12,13 +12,17 @@ from milvine.testing.fuzz.mutate import NAMES, integer, mutated, text
 from milvine.testing.fuzz.target import Wrong
 
 _VALUES = (
-    "true", "yes", "0x10", "1e3", "1_000", "12:30:45", "٣", "4GB", "4 GB", "999999999999GB", "-1", "1.5", "nan", "inf",
-    "[a, b]", "[[[1]]]", "{a: 1}", "|\n  text", "*a", "&a 1", "!!python/object/apply:os.system ['x']", "'it''s'", "",
+    "true", "yes", "0x10", "1e3", "1_000", "12:30:45", "٣", "4GB", "4 GB", "999999999999GB", "-1",
+    "1.5", "nan", "inf",
+    "[a, b]", "[[[1]]]", "{a: 1}", "|\n  text", "*a", "&a 1",
+    "!!python/object/apply:os.system ['x']", "'it''s'", "",
     "~", "null", '"\\u0000"',
-    "2026-11-23", "0o17", "127.0.0.1", "::1", "http://x", "a" * 5000, "9" * 5000, "[" * 3000, "{a: " * 3000, "\t", "#",
+    "2026-11-23", "0o17", "127.0.0.1", "::1", "http://x", "a" * 5000, "9" * 5000, "[" * 3000,
+    "{a: " * 3000, "\t", "#",
 )  # fmt: skip
 _BOMBS = (
-    "a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\n" + "".join(f"d{n}: &d{n} [*c,*c]\n" for n in range(200)),
+    "a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\n"
+    + "".join(f"d{n}: &d{n} [*c,*c]\n" for n in range(200)),
     "a: &a {" + "k: *a, " * 100 + "}",
     "a: &a [*a]\n",
     "? [a, b]\n: c\n",
@@ -71,7 +75,9 @@ class ConfigTarget:
 
     def _value(self, random: Random) -> str:
         key = random.choice(ALL)
-        given = random.choice((*_VALUES, *NAMES, str(integer(random)), default_text(key), text(random)))
+        given = random.choice(
+            (*_VALUES, *NAMES, str(integer(random)), default_text(key), text(random))
+        )
         try:
             key.parse(key.name, given if random.random() < 0.9 else [given, given])
         except IllegalArgument:

@@ -1,4 +1,6 @@
-"""The gRPC doors over real sockets: arbitrary messages to every rpc, undeclared calls, bytes that are no HTTP/2."""
+"""The gRPC doors over real sockets: arbitrary messages to every rpc, undeclared calls, bytes that
+are no HTTP/2.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ _REFUSALS = (
 
 
 class DoorTarget:
-    """One case is a call, or a connection that speaks nonsense; the server must answer afterwards."""
+    """One case is a call, or a connection that speaks nonsense; the server must answer
+    afterwards.
+    """
 
     door = "grpc"
 
@@ -47,10 +51,16 @@ class DoorTarget:
             self._speak(nonsense(random))
             return "nonsense " + self._call("Cmd", b"\x0a\x06status", ())
         rpc = random.choice((*SERVED, *SERVED, random.choice(HYBRID_RPCS), "/x.Y/Z", "/"))
-        request = some_request(random, rpc, self.called.database) if rpc in METHODS else some_bytes(random)
+        request = (
+            some_request(random, rpc, self.called.database)
+            if rpc in METHODS
+            else some_bytes(random)
+        )
         if rpc not in METHODS:
             return self._call(rpc, request, _metadata(random))
-        return self.called.check(f"{rpc} {request[:400]!r}", lambda: self._ask(rpc, request, _metadata(random)))
+        return self.called.check(
+            f"{rpc} {request[:400]!r}", lambda: self._ask(rpc, request, _metadata(random))
+        )
 
     def _ask(self, rpc: str, request: bytes, metadata: Any) -> tuple[int, str]:
         what = self._call(rpc, request, metadata)
@@ -64,12 +74,16 @@ class DoorTarget:
         except grpc.RpcError as error:
             status: Any = error
             if status.code() not in _REFUSALS:
-                raise Wrong(f"{rpc} {request[:400]!r}: {status.code()} {status.details()}") from None
+                raise Wrong(
+                    f"{rpc} {request[:400]!r}: {status.code()} {status.details()}"
+                ) from None
             return str(status.code().name)
         return ""
 
     def _speak(self, raw: bytes) -> None:
-        with socket.create_connection(("127.0.0.1", self._door.port), timeout=_SECONDS) as connection:
+        with socket.create_connection(
+            ("127.0.0.1", self._door.port), timeout=_SECONDS
+        ) as connection:
             try:
                 connection.sendall(raw)
                 connection.shutdown(socket.SHUT_WR)
@@ -95,7 +109,12 @@ def _metadata(random: Random) -> tuple[tuple[str, str], ...]:
         return ()
     value = text(random).encode("ascii", "ignore").decode()[:2000]
     printable = "".join(char for char in value if " " <= char <= "~").strip()
-    return ((random.choice(("request_id", "authorization", "traceparent", "x")), printable or str(integer(random))),)
+    return (
+        (
+            random.choice(("request_id", "authorization", "traceparent", "x")),
+            printable or str(integer(random)),
+        ),
+    )
 
 
 def nonsense(random: Random) -> bytes:
@@ -112,13 +131,26 @@ def _frame(random: Random) -> bytes:
     kind = random.choice((0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 255))
     stream = random.choice((0, 1, 3, 5, 2, 0x7FFFFFFF, abs(random.choice(INTEGERS)) & 0x7FFFFFFF))
     payload = random.choice(
-        (some_bytes(random), lying(random), b"\x3f" * 40, b"\x82\x86\x84" + some_bytes(random), bytes(8))
+        (
+            some_bytes(random),
+            lying(random),
+            b"\x3f" * 40,
+            b"\x82\x86\x84" + some_bytes(random),
+            bytes(8),
+        )
     )
     if random.random() < 0.2:
         length = random.choice((0, 1, len(payload) + 1, 0xFFFFFF))
-        return length.to_bytes(3, "big") + bytes((kind, random.randrange(256))) + stream.to_bytes(4, "big") + payload
+        return (
+            length.to_bytes(3, "big")
+            + bytes((kind, random.randrange(256)))
+            + stream.to_bytes(4, "big")
+            + payload
+        )
     return _plain(kind, random.randrange(256), stream, payload)
 
 
 def _plain(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+    return (
+        len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+    )

@@ -1,4 +1,6 @@
-"""A data folder of which one file was changed: opening, reading, verifying name the damage, or it did not matter."""
+"""A data folder of which one file was changed: opening, reading, verifying name the damage, or it
+did not matter.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ class FolderTarget:
     def run(self, random: Random) -> str:
         shutil.rmtree(self._copy, ignore_errors=True)
         shutil.copytree(self._sample, self._copy)
-        files = sorted(p for p in self._copy.rglob("*") if p.is_file() and not p.name.endswith("-shm"))
+        files = sorted(
+            p for p in self._copy.rglob("*") if p.is_file() and not p.name.endswith("-shm")
+        )
         path = random.choice(files)
         sealed = change(random, path)
         problems = verify(self._copy).findings
@@ -58,7 +62,13 @@ class FolderTarget:
 
 
 def kind_of(path: Path) -> str:
-    return path.name if path.suffix == "" else path.suffix.removeprefix(".") if path.suffix != ".mlv" else "component"
+    return (
+        path.name
+        if path.suffix == ""
+        else path.suffix.removeprefix(".")
+        if path.suffix != ".mlv"
+        else "component"
+    )
 
 
 def change(random: Random, path: Path) -> bool:
@@ -95,7 +105,13 @@ def _lying_footer(random: Random, data: bytes) -> bytes:
 
 def places(value: Any) -> list[tuple[Any, Any]]:
     """Every (container, key or position) within a JSON value."""
-    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    keys = (
+        list(value)
+        if isinstance(value, dict)
+        else range(len(value))
+        if isinstance(value, list)
+        else ()
+    )
     found = []
     for key in keys:
         found += [(value, key), *places(value[key])]
@@ -105,7 +121,12 @@ def places(value: Any) -> list[tuple[Any, Any]]:
 def _other_value(random: Random, path: Path) -> bool:
     """One value, row or table of the catalog other than it was; its own checksums do not know."""
     with closing(sqlite3.connect(path)) as catalog:
-        names = [row[0] for row in catalog.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+        names = [
+            row[0]
+            for row in catalog.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
+            )
+        ]
         table = random.choice([name for name in names if not name.startswith("sqlite_")])
         columns = [row[1] for row in catalog.execute(f'PRAGMA table_info("{table}")')]
         value = random.choice((None, integer(random), text(random)[:300], b"\x00\xff", 1.5, 1e300))
@@ -131,7 +152,9 @@ def read_everything(db: Database, model: ModelDatabase) -> list[str]:
         try:
             for part in db.stats(name).partitions:
                 for segment in part.segments:
-                    _tolerant(told, lambda name=name, segment=segment: db.segment_ids(name, segment.name))
+                    _tolerant(
+                        told, lambda name=name, segment=segment: db.segment_ids(name, segment.name)
+                    )
             _read_collection(db, model, name, told)
         except MilvineError as error:
             told.append(str(error))
@@ -156,7 +179,10 @@ def _read_collection(db: Database, model: ModelDatabase, name: str, told: list[s
         for start in range(0, len(rows.ids), 1000):
             ids = rows.ids[start : start + 1000]
             got = _tolerant(told, lambda ids=ids: db.get(name, ids))
-            if got is not None and (got[1][got[0]] != rows.vectors[start : start + 1000][got[0]]).any():
+            if (
+                got is not None
+                and (got[1][got[0]] != rows.vectors[start : start + 1000][got[0]]).any()
+            ):
                 raise Wrong(f"{name}: a row has another vector than was stored")
     known = {int(row_id) for rows in model.table(name).partitions.values() for row_id in rows.ids}
     if hits is not None and hits.nq and not set(hits.ids.ravel().tolist()) <= known | {FILLER_ID}:

@@ -1,4 +1,6 @@
-"""Lanes: conversations with things done to them, at a real port, at the parser behind it, and at the client's end."""
+"""Lanes: conversations with things done to them, at a real port, at the parser behind it, and at
+the client's end.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ _KEPT_MAX = REQUEST_BYTES_MAX + PREFIX.size + HEAD.size
 
 
 class LaneTarget:
-    """One case is a stranger at the port, a conversation for the parser, a header block, or a reply for the client."""
+    """One case is a stranger at the port, a conversation for the parser, a header block, or a reply
+    for the client.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.called = Called(folder)
@@ -56,7 +60,9 @@ class LaneTarget:
         for _ in range(random.choice((0, 1, 1, 1, 2, 5))):
             said += b"".join(_aside(random) for _ in range(random.choice((0, 0, 1, 3))))
             rpc = random.choice(_RPCS)
-            request = some_request(random, rpc, self.called.database)[: REQUEST_BYTES_MAX + random.choice((0, 1))]
+            request = some_request(random, rpc, self.called.database)[
+                : REQUEST_BYTES_MAX + random.choice((0, 1))
+            ]
             said += _call(random, rpc, request, stream)
             stream += random.choice((2, 2, 2, 1, 0))
         return mutated(random, said) if random.random() < 0.7 else said
@@ -78,7 +84,9 @@ class LaneTarget:
     def _check(self, what: str) -> None:
         """Others are answered, and rightly; no thread has ended; nothing is left over."""
         for rpc, request in self._asked:
-            if self._known.call(rpc, request, Deadline(_SECONDS)) != self.called.operations.call(rpc, request):
+            if self._known.call(rpc, request, Deadline(_SECONDS)) != self.called.operations.call(
+                rpc, request
+            ):
                 raise Wrong(f"a wrong answer to {rpc} after {what}")
         if self._ended or not all(thread.is_alive() for thread in self._door._threads):
             raise Wrong(f"{what}: {self._ended.pop() if self._ended else 'a thread has ended'}")
@@ -86,10 +94,17 @@ class LaneTarget:
 
     def _at_the_client(self, random: Random) -> str:
         message = some_bytes(random, 40_000)
-        said = http2.settings({http2.INSTANCE: 7}) + frame(http2.PING, 0, 0, bytes(8)) + _success(random, message)
+        said = (
+            http2.settings({http2.INSTANCE: 7})
+            + frame(http2.PING, 0, 0, bytes(8))
+            + _success(random, message)
+        )
         changed = random.random() < 0.7
         if changed:
-            said = mutated(random, said.replace(frame(http2.PING, 0, 0, bytes(8)), _aside(random) + _aside(random)))
+            said = mutated(
+                random,
+                said.replace(frame(http2.PING, 0, 0, bytes(8)), _aside(random) + _aside(random)),
+            )
         self._replying.words = list(_pieces(random, said))
         address = ServerAddress("127.0.0.1", self._replying.port)
         try:
@@ -224,14 +239,20 @@ def _read_a_block(random: Random) -> str:
 
 def _call(random: Random, rpc: str, request: bytes, stream: int) -> bytes:
     pick = random.random()
-    path = method_path(rpc) if pick < 0.9 else random.choice((method_path("Insert"), "/", text(random)[:300]))
+    path = (
+        method_path(rpc)
+        if pick < 0.9
+        else random.choice((method_path("Insert"), "/", text(random)[:300]))
+    )
     block = http2.request_block(path, "localhost:1", "" if pick < 0.5 else text(random)[:600])
     message = PREFIX.pack(0, len(request)) + request
     if pick < 0.8:
         return frame(1, 4, stream, block) + _aside(random, 0.1) + frame(0, 1, stream, message)
     flags = (random.choice((4, 5, 0, 12, 36, 255)), random.choice((1, 0, 9, 255)))
     if random.random() < 0.5:
-        message = random.choice((message[:-1], message + b"x", b"\x01" + message[1:], b"", lying(random)))
+        message = random.choice(
+            (message[:-1], message + b"x", b"\x01" + message[1:], b"", lying(random))
+        )
     return frame(1, flags[0], stream, block) + frame(0, flags[1], stream, message)
 
 
@@ -262,5 +283,7 @@ def _aside(random: Random, chance: float = 1.0) -> bytes:
 
 
 def _pieces(random: Random, said: bytes) -> list[bytes]:
-    size = random.choice((1, 7, 100, 1 << 20)) if len(said) < 2000 else random.choice((1000, 1 << 20))
+    size = (
+        random.choice((1, 7, 100, 1 << 20)) if len(said) < 2000 else random.choice((1000, 1 << 20))
+    )
     return [said[at : at + size] for at in range(0, len(said), size)]

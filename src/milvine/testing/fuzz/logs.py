@@ -1,4 +1,6 @@
-"""Mutated logs: what replay yields is a prefix of what was written, and what it leaves out was never acknowledged."""
+"""Mutated logs: what replay yields is a prefix of what was written, and what it leaves out was
+never acknowledged.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,11 @@ class LogTarget:
         self._sample, self._copy = folder / "sample", folder / "copy"
         self._sample.mkdir()
         self._records = write_log(self._sample)
-        self._frames = [frame for path in sorted(self._sample.iterdir()) for frame in frames_of(path.read_bytes())]
+        self._frames = [
+            frame
+            for path in sorted(self._sample.iterdir())
+            for frame in frames_of(path.read_bytes())
+        ]
 
     def run(self, random: Random) -> str:
         shutil.rmtree(self._copy, ignore_errors=True)
@@ -64,8 +70,12 @@ class LogTarget:
         if ignoring:
             return
         for lsn, frame in enumerate(self._frames[len(found) + 1 :], len(found) + 2):
-            if any(aligned(frame, data) for data in files):  # it says that those before it were durable
-                raise Wrong(f"record {lsn} is there, and those from {len(found) + 1} on were taken for a torn end")
+            # It says that those before it were durable.
+            if any(aligned(frame, data) for data in files):
+                raise Wrong(
+                    f"record {lsn} is there, and those from {len(found) + 1} on were taken for a"
+                    " torn end"
+                )
 
     def close(self) -> None:
         """Nothing was started."""
@@ -83,7 +93,9 @@ def write_log(folder: Path) -> list[Record]:
             record: Record = DeleteRecord(7, 0, ids)
         else:
             rows = random.integers(0, 256, (count, 32), np.uint8)
-            record = InsertRecord(7, 8, ids, rows, bool(number % 2), b"k" * 16 if number % 5 == 0 else b"")
+            record = InsertRecord(
+                7, 8, ids, rows, bool(number % 2), b"k" * 16 if number % 5 == 0 else b""
+            )
         log.append([record])
         records.append(record)
     log.close()
@@ -119,7 +131,11 @@ def resealed(random: Random, data: bytes) -> bytes:
     at = random.randrange(len(frames))
     frame = bytearray(frames[at])
     start = random.choice((8, 16, 24, 32, FRAME_HEADER.size, FRAME_HEADER.size))
-    rest = mutated(random, bytes(frame[start : start + 32])) if start < 40 else mutated(random, bytes(frame[40:]))
+    rest = (
+        mutated(random, bytes(frame[start : start + 32]))
+        if start < 40
+        else mutated(random, bytes(frame[40:]))
+    )
     if start < FRAME_HEADER.size:
         frame[start : start + 32] = rest[:32].ljust(32, b"\0")
     else:

@@ -1,4 +1,6 @@
-"""Repair of folders and restoring of backups that somebody changed: they end in words, and write nowhere else."""
+"""Repair of folders and restoring of backups that somebody changed: they end in words, and write
+nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ _ROWS = 120
 
 
 class MendingTarget:
-    """One case is one changed file of a folder that is repaired, or of a backup that is restored."""
+    """One case is one changed file of a folder that is repaired, or of a backup that is
+    restored.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._home = folder / "home"
@@ -42,7 +46,9 @@ class MendingTarget:
     def _repair(self, random: Random) -> str:
         root = self._home / "data"
         shutil.copytree(self._sample, root)
-        path = random.choice(sorted(p for p in root.rglob("*") if p.is_file() and not p.name.endswith("-shm")))
+        path = random.choice(
+            sorted(p for p in root.rglob("*") if p.is_file() and not p.name.endswith("-shm"))
+        )
         change(random, path)
         try:
             repair(root, skip_log_damage=True, dry_run=False, ignore_format=random.random() < 0.5)
@@ -101,7 +107,9 @@ def _lying_manifest(random: Random, data: bytes) -> bytes:
             (json_value(random), integer(random), text(random)[:300], random.choice(names), 10**30)
         )
     try:
-        held["crc32c"] = crc32c(json.dumps(held["body"], sort_keys=True, separators=(",", ":")).encode())
+        held["crc32c"] = crc32c(
+            json.dumps(held["body"], sort_keys=True, separators=(",", ":")).encode()
+        )
     except TypeError:
         return data[: len(data) // 2]
     return json.dumps(held).encode() if random.random() < 0.9 else json_text(random, held).encode()

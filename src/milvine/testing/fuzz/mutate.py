@@ -9,10 +9,52 @@ from random import Random
 from typing import Any
 
 INTEGERS = (
-    *(0, 1, -1, 2, 7, 8, 9, 127, 128, 255, 256, 1000, 4096, 16384, 16385, 32768, 32769, 65536, 999_999, 1_000_000),
-    *((1 << 31) - 1, 1 << 31, -(1 << 31), (1 << 32) - 1, 1 << 32, (1 << 53) + 1, (1 << 63) - 1, -(1 << 63)),
+    *(
+        0,
+        1,
+        -1,
+        2,
+        7,
+        8,
+        9,
+        127,
+        128,
+        255,
+        256,
+        1000,
+        4096,
+        16384,
+        16385,
+        32768,
+        32769,
+        65536,
+        999_999,
+        1_000_000,
+    ),
+    *(
+        (1 << 31) - 1,
+        1 << 31,
+        -(1 << 31),
+        (1 << 32) - 1,
+        1 << 32,
+        (1 << 53) + 1,
+        (1 << 63) - 1,
+        -(1 << 63),
+    ),
 )
-FLOATS = (0.0, -0.0, 0.5, 1e-45, 3.5e38, 1e308, -1e308, float("inf"), float("-inf"), float("nan"), 16.9)
+FLOATS = (
+    0.0,
+    -0.0,
+    0.5,
+    1e-45,
+    3.5e38,
+    1e308,
+    -1e308,
+    float("inf"),
+    float("-inf"),
+    float("nan"),
+    16.9,
+)
 NAMES = (
     *(
         "",
@@ -82,7 +124,11 @@ def some_bytes(random: Random, most: int = 200) -> bytes:
 
 def integer(random: Random, bits: int = 64) -> int:
     """Signed, of at most `bits` bits."""
-    value = random.choice(INTEGERS) if random.random() < 0.8 else random.getrandbits(random.randint(1, 64)) - (1 << 62)
+    value = (
+        random.choice(INTEGERS)
+        if random.random() < 0.8
+        else random.getrandbits(random.randint(1, 64)) - (1 << 62)
+    )
     value += random.choice((0, 0, 0, 1, -1))
     half = 1 << bits - 1
     return (value + half) % (2 * half) - half
@@ -94,7 +140,10 @@ def text(random: Random) -> str:
     if pick < 0.75:
         return random.choice(NAMES)
     if pick < 0.9:
-        return "".join(chr(random.choice((random.randrange(32, 127), random.randrange(1, 0xD7FF)))) for _ in range(8))
+        return "".join(
+            chr(random.choice((random.randrange(32, 127), random.randrange(1, 0xD7FF))))
+            for _ in range(8)
+        )
     return random.choice(NAMES)[:300] + random.choice(NAMES)[:300]
 
 
@@ -127,7 +176,15 @@ def json_text(random: Random, value: Any) -> str:
         return random.choice((nested, f'{{"nprobe":16,"x":{nested}}}'))
     if pick < 0.85:
         return random.choice(
-            ("9" * 5000, "1e999999", "-", "NaN", '{"nprobe":Infinity}', '{"nprobe":1,"nprobe":2}', "\ufeff{}")
+            (
+                "9" * 5000,
+                "1e999999",
+                "-",
+                "NaN",
+                '{"nprobe":Infinity}',
+                '{"nprobe":1,"nprobe":2}',
+                "\ufeff{}",
+            )
         )
     return mutated(random, said.encode()).decode("utf-8", "replace")
 
@@ -146,7 +203,9 @@ def _mutate_once(random: Random, data: bytearray, others: Sequence[bytes]) -> by
     if kind == 0 and data:
         data[min(at, len(data) - 1)] ^= 1 << random.randrange(8)
     elif kind == 1 and data:
-        data[min(at, len(data) - 1)] = random.choice((0, 1, 0x7F, 0x80, 0xFF, random.randrange(256)))
+        data[min(at, len(data) - 1)] = random.choice(
+            (0, 1, 0x7F, 0x80, 0xFF, random.randrange(256))
+        )
     elif kind == 2:
         del data[at : min(end, at + random.choice((1, 8, 64, 1 << 20)))]
     elif kind == 3:

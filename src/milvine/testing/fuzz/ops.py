@@ -1,4 +1,6 @@
-"""Every rpc with arbitrary bytes and with arbitrary values, through the operations that all doors share."""
+"""Every rpc with arbitrary bytes and with arbitrary values, through the operations that all doors
+share.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ _QUIET_SECONDS = 20.0
 
 
 class Called:
-    """A database behind operations, the errors that nobody foresaw, and whether a refusal was logged."""
+    """A database behind operations, the errors that nobody foresaw, and whether a refusal was
+    logged.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.told: list[Event] = []
@@ -61,7 +65,9 @@ class Called:
 
         def ask() -> tuple[int, str]:
             try:
-                return read_status(schema.METHODS[rpc][1].FromString(self.operations.call(rpc, request)))
+                return read_status(
+                    schema.METHODS[rpc][1].FromString(self.operations.call(rpc, request))
+                )
             except MalformedRequest as refused:
                 return -1, str(refused)
 
@@ -71,7 +77,8 @@ class Called:
         """`ask` sends a request and gives code and reason.
 
         Raises:
-            Wrong: an unforeseen error, a refused request in the log, or one that still counts as in flight.
+            Wrong: an unforeseen error, a refused request in the log, or one that still counts as in
+                flight.
         """
         self.told.clear()
         logged = self._last_lsn
@@ -103,7 +110,11 @@ class Called:
     def tidy(self) -> None:
         """Few collections, and those of the beginning among them."""
         names = self.database.collections()
-        if len(names) > _COLLECTIONS_MAX or not {"c", "b"} <= set(names) or self.database.count("c") > 20_000:
+        if (
+            len(names) > _COLLECTIONS_MAX
+            or not {"c", "b"} <= set(names)
+            or self.database.count("c") > 20_000
+        ):
             for name in names:
                 self.database.drop_collection(name)
             furnish(self.database)
@@ -113,7 +124,9 @@ class Called:
 
 
 def furnish(database: Database) -> None:
-    """Collections `c` (float, 4) and `b` (binary, 32), with partitions, segments, an index setting and a tail."""
+    """Collections `c` (float, 4) and `b` (binary, 32), with partitions, segments, an index setting
+    and a tail.
+    """
     random = np.random.default_rng(3)
     database.create_collection("c", 4, 1, MetricType.L2)
     database.create_collection("b", 32, 1, MetricType.HAMMING)
@@ -121,8 +134,12 @@ def furnish(database: Database) -> None:
         database.create_partition("c", tag)
     for start in (0, 1000):
         database.insert("c", random.random((40, 4), np.float32), np.arange(start, start + 40))
-        database.insert("c", random.random((7, 4), np.float32), np.arange(start + 100, start + 107), "p")
-        database.insert("b", random.integers(0, 256, (40, 4), np.uint8), np.arange(start, start + 40))
+        database.insert(
+            "c", random.random((7, 4), np.float32), np.arange(start + 100, start + 107), "p"
+        )
+        database.insert(
+            "b", random.integers(0, 256, (40, 4), np.uint8), np.arange(start, start + 40)
+        )
         if not start:
             database.flush()
     database.create_index("c", IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 4}))
@@ -147,7 +164,9 @@ class RpcTarget:
 
 
 def some_request(random: Random, rpc: str, database: Database | None = None) -> bytes:
-    """Bytes for an rpc: of no message, of a message with bytes changed, or of a message with nasty fields."""
+    """Bytes for an rpc: of no message, of a message with bytes changed, or of a message with nasty
+    fields.
+    """
     message_class = schema.METHODS[rpc][0]
     pick = random.random()
     if pick < 0.1:
@@ -168,7 +187,9 @@ def _segment(random: Random, database: Database) -> str:
 
 
 def _sensible(random: Random, message: Any) -> None:
-    """Mostly what is right, so that the checks behind the first one are reached; one field or two that are not."""
+    """Mostly what is right, so that the checks behind the first one are reached; one field or two
+    that are not.
+    """
     right: dict[str, Any] = {
         "collection_name": lambda: random.choice(("c", "c", "b", "new")),
         "dimension": lambda: random.choice((4, 8, 32)),
@@ -190,17 +211,24 @@ def _sensible(random: Random, message: Any) -> None:
             _add_rows(random, getattr(message, field.name), wrong)
         elif field.name in ("row_id_array", "id_array"):
             ids = getattr(message, field.name)
-            ids.extend(integer(random) if wrong else random.randrange(60) for _ in range(random.choice((0, 1, 3, 3))))
+            ids.extend(
+                integer(random) if wrong else random.randrange(60)
+                for _ in range(random.choice((0, 1, 3, 3)))
+            )
         elif field.name == "extra_params":
             value = json_text(random, _params(random))
-            message.extra_params.add(key="params" if random.random() < 0.9 else "idempotency_key", value=value)
+            message.extra_params.add(
+                key="params" if random.random() < 0.9 else "idempotency_key", value=value
+            )
         elif field.name == "search_param":
             _sensible(random, message.search_param)
         elif field.message_type is None:  # lists of names
             count = random.choice((0, 0, 1, 2)) if random.random() < 0.98 else 3000
             names = random.choice((("p", ".*", "a.b"), ("c", "b"), ("1", "2")))
             for _ in range(count):
-                getattr(message, field.name).append(text(random)[:5000] if wrong else random.choice(names))
+                getattr(message, field.name).append(
+                    text(random)[:5000] if wrong else random.choice(names)
+                )
 
 
 def _wrong(random: Random, field: Any) -> Any:
@@ -214,7 +242,9 @@ def _add_rows(random: Random, records: Any, wrong: bool) -> None:
     floats = random.choice((1, 1, 2))
     for _ in range(count):
         if wrong and random.random() < 0.3:
-            records.add().CopyFrom(some_row(random, random.choice((0, 1, 4, 4, 40_000)), random.randrange(2)))
+            records.add().CopyFrom(
+                some_row(random, random.choice((0, 1, 4, 4, 40_000)), random.randrange(2))
+            )
         elif floats == 1:
             records.add(float_data=[random.random() for _ in range(width)])
         else:
@@ -237,7 +267,14 @@ def _params(random: Random) -> Any:
     )
     if random.random() < 0.2:
         return json_value(random)
-    params: dict[str, Any] = {"nlist": 4, "nprobe": 4, "m": 2, "M": 8, "efConstruction": 40, "ef": 200}
+    params: dict[str, Any] = {
+        "nlist": 4,
+        "nprobe": 4,
+        "m": 2,
+        "M": 8,
+        "efConstruction": 40,
+        "ef": 200,
+    }
     for key in random.sample(keys, random.choice((0, 0, 1, 2))):
         params[key] = json_value(random, 2)
     return params
@@ -248,7 +285,10 @@ def _command(random: Random) -> str:
     if pick < 0.3:
         return random.choice(WORDS)
     if pick < 0.6:
-        return f"{random.choice(('get_config', 'set_config'))} {random.choice(KEYS)} {text(random)[:300]}"
+        return (
+            f"{random.choice(('get_config', 'set_config'))} {random.choice(KEYS)}"
+            f" {text(random)[:300]}"
+        )
     if pick < 0.8:
         value = random.choice((integer(random), "4GB", "1e9", "٣", "-0", "0x10", "1_0"))
         return f"set_config {random.choice(KEYS)} {value}"

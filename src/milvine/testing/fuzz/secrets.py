@@ -20,7 +20,9 @@ _NAMES = ("certificate.pem", "key.pem")
 
 
 class SecretTarget:
-    """One case is a changed file, then a token shown to it; or a changed certificate or key, where openssl is."""
+    """One case is a changed file, then a token shown to it; or a changed certificate or key, where
+    openssl is.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -39,7 +41,11 @@ class SecretTarget:
         except TokensUnusable:
             return "tokens refused"
         shown = random.choice(
-            (self._token, text(random), mutated(random, self._token.encode()).decode("utf-8", "replace"))
+            (
+                self._token,
+                text(random),
+                mutated(random, self._token.encode()).decode("utf-8", "replace"),
+            )
         )
         found = tokens.find(shown)
         if shown != self._token and found.role is not Role.OPEN:
@@ -54,7 +60,9 @@ class SecretTarget:
             return mutated(random, self._good)
         document = json.loads(self._good)
         holder, key = random.choice(places(document))
-        holder[key] = random.choice((json_value(random), integer(random), text(random)[:300], [], {}))
+        holder[key] = random.choice(
+            (json_value(random), integer(random), text(random)[:300], [], {})
+        )
         return json_text(random, document).encode()
 
     def _tls(self, random: Random) -> str:
@@ -75,8 +83,26 @@ class SecretTarget:
 def _self_signed(folder: Path) -> tuple[bytes, ...]:
     if which("openssl") is None:
         return ()
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-subj", "/CN=x", "-days", "2", "-out", str(folder / _NAMES[0]), "-keyout", str(folder / _NAMES[1])]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+    ]
+    command += [
+        "-subj",
+        "/CN=x",
+        "-days",
+        "2",
+        "-out",
+        str(folder / _NAMES[0]),
+        "-keyout",
+        str(folder / _NAMES[1]),
+    ]
     if subprocess.run(command, capture_output=True, check=False).returncode:
         return ()
     return tuple((folder / name).read_bytes() for name in _NAMES)

@@ -63,7 +63,9 @@ def run_case(target: Target, name: str, seed: int, number: int, outcome: Outcome
         what = "wrong"
         outcome.findings.append((number, traceback.format_exc(limit=-6)))
     if peak_memory() - before > MEMORY_MAX:
-        outcome.findings.append((number, f"the process grew by {(peak_memory() - before) >> 20} MiB"))
+        outcome.findings.append(
+            (number, f"the process grew by {(peak_memory() - before) >> 20} MiB")
+        )
     outcome.tried[what] += 1
 
 

@@ -1,4 +1,6 @@
-"""The targets by name; each is imported when it is run, for some need more than the base installation."""
+"""The targets by name; each is imported when it is run, for some need more than the base
+installation.
+"""
 
 from __future__ import annotations
 

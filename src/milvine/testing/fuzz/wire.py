@@ -1,4 +1,6 @@
-"""The packed decoders against the protobuf runtime: the fast path may give up, but never say something else."""
+"""The packed decoders against the protobuf runtime: the fast path may give up, but never say
+something else.
+"""
 
 from __future__ import annotations
 
@@ -96,14 +98,20 @@ def _fill(random: Random, message: Any, field: Any) -> None:
         for _ in range(count):
             if random.random() < 0.01:
                 width = random.choice((0, 1, 4))
-            made = some_row(random, width, count) if kind == "RowRecord" else some_message(random, kind)
-            getattr(message, field.name).add().CopyFrom(made) if repeated else getattr(message, field.name).CopyFrom(
-                made
+            made = (
+                some_row(random, width, count)
+                if kind == "RowRecord"
+                else some_message(random, kind)
             )
+            getattr(message, field.name).add().CopyFrom(made) if repeated else getattr(
+                message, field.name
+            ).CopyFrom(made)
         return
     for _ in range(min(count, 60) if field.type == field.TYPE_STRING else count):
         value = _scalar(random, field)
-        getattr(message, field.name).append(value) if repeated else setattr(message, field.name, value)
+        getattr(message, field.name).append(value) if repeated else setattr(
+            message, field.name, value
+        )
 
 
 def _is_repeated(message: Any, field: Any) -> bool:
@@ -113,7 +121,11 @@ def _is_repeated(message: Any, field: Any) -> bool:
 def some_row(random: Random, width: int, count: int = 1) -> Any:
     values = np.frombuffer(random.randbytes(4 * width), np.float32)
     with np.errstate(invalid="ignore"):
-        return schema.RowRecord(float_data=values) if count % 2 else schema.RowRecord(binary_data=values.tobytes())
+        return (
+            schema.RowRecord(float_data=values)
+            if count % 2
+            else schema.RowRecord(binary_data=values.tobytes())
+        )
 
 
 def _scalar(random: Random, field: Any) -> Any:
@@ -132,7 +144,9 @@ def check_varints(data: bytes) -> str:
     """Packed numbers, all at once against one by one. Raises Wrong."""
     expected: list[int] | None
     try:
-        expected = list(parse(schema.VectorsIdentity, b"\x12" + write_varint(len(data)) + data).id_array)
+        expected = list(
+            parse(schema.VectorsIdentity, b"\x12" + write_varint(len(data)) + data).id_array
+        )
     except Malformed:
         expected = None
     try:

@@ -2,11 +2,12 @@
 
     python -m milvine.testing.load --minutes 10 --writers 16 --readers 16 --deleters 2
 
-starts a server on free ports with a small memory budget, and clients in processes of their own. Every answer is checked
-when it comes: a row that was acknowledged to one client must be found by all others at once. At the end every
-acknowledged row must be there once with its vector, and every deleted one gone. Prints latencies, rates, memory and
-processor time; ends with 1 when an answer was wrong or an error, when a client got no answer for `--stall` seconds
-(then the stacks of all processes are in the work folder), or when the server held more memory than its budget.
+starts a server on free ports with a small memory budget, and clients in processes of their own.
+Every answer is checked when it comes: a row that was acknowledged to one client must be found by
+all others at once. At the end every acknowledged row must be there once with its vector, and every
+deleted one gone. Prints latencies, rates, memory and processor time; ends with 1 when an answer was
+wrong or an error, when a client got no answer for `--stall` seconds (then the stacks of all
+processes are in the work folder), or when the server held more memory than its budget.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ def by_seed(mix: Mix, seed: int) -> Mix:
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m milvine.testing.load", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m milvine.testing.load", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--minutes", type=float, default=10.0)
     for kind, count in (("writers", 16), ("readers", 16), ("deleters", 2), ("indexers", 1)):
         parser.add_argument(f"--{kind}", type=int, default=count)
@@ -55,11 +58,21 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     add_options(parser, ("forks",), DEFAULT)
     parser.add_argument("--batch", type=int, default=500, help="rows of one insert")
     parser.add_argument("--nq", type=int, default=16, help="queries of a search of many")
-    parser.add_argument("--pause", type=float, default=0.0, help="seconds a client waits between two calls")
-    parser.add_argument("--stall", type=float, default=120.0, help="seconds without an answer that are a deadlock")
+    parser.add_argument(
+        "--pause", type=float, default=0.0, help="seconds a client waits between two calls"
+    )
+    parser.add_argument(
+        "--stall", type=float, default=120.0, help="seconds without an answer that are a deadlock"
+    )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the server")
-    parser.add_argument("--work", type=Path, help="folder of data, journals and stacks; kept when something is wrong")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the server"
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        help="folder of data, journals and stacks; kept when something is wrong",
+    )
     return parser.parse_args(arguments)
 
 
@@ -71,13 +84,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elsewhere = {"wal.path": str(work.absolute() / "log")} if mix.logs == ("elsewhere",) else {}
     settings = BUDGET | elsewhere | dict(pair.split("=", 1) for pair in given.set)
     plan = Plan(
-        given.minutes * 60, given.writers, given.readers, given.deleters, given.indexers, given.processes,
-        mix.dimensions, given.batch, given.nq, given.pause, given.stall, given.seed, mix.rows, mix.forks, settings,
+        given.minutes * 60, given.writers, given.readers, given.deleters, given.indexers,
+        given.processes,
+        mix.dimensions, given.batch, given.nq, given.pause, given.stall, given.seed, mix.rows,
+        mix.forks, settings,
     )  # fmt: skip
     outcome = run(plan, work)
     print(f"mixed: {mix}{'; a child was forked' if mix.forks else ''}")
     print(*lines(outcome, os.cpu_count() or 1), sep="\n")
-    print(*(f"WRONG: {problem}" for problem in outcome.problems), sep="\n", end="\n" if outcome.problems else "")
+    print(
+        *(f"WRONG: {problem}" for problem in outcome.problems),
+        sep="\n",
+        end="\n" if outcome.problems else "",
+    )
     if outcome.ok:
         shutil.rmtree(work)
     else:

@@ -1,4 +1,6 @@
-"""The end of a run: every acknowledged row there once with its vector, every deleted one gone, and nothing else."""
+"""The end of a run: every acknowledged row there once with its vector, every deleted one gone, and
+nothing else.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def check_everything(port: int, plan: Plan, work: Path) -> tuple[int, int, list[
             status, counted = milvus.count_entities(name)
             check(status)
             if counted != expected:
-                problems.append(f"{name} counts {counted} rows, {expected} were acknowledged and not deleted")
+                problems.append(
+                    f"{name} counts {counted} rows, {expected} were acknowledged and not deleted"
+                )
             for batch, ids in batches:
                 if counted:
                     problems += _compare(milvus, name, batch, ids, plan)
@@ -54,7 +58,9 @@ def check_reopened(data: Path, settings: Settings, plan: Plan, work: Path) -> li
             for number, name in enumerate(plan.collections):
                 expected = sum(len(ids) for _, ids in live_ids(inserts, deletes, number))
                 if db.count(name) != expected:
-                    problems.append(f"opened again, {name} counts {db.count(name)} rows, not {expected}")
+                    problems.append(
+                        f"opened again, {name} counts {db.count(name)} rows, not {expected}"
+                    )
     except MilvineError as error:
         problems.append(f"the folder does not open again: {error}")
     return problems
@@ -69,11 +75,16 @@ def _compare(milvus: Milvus, name: str, batch: Entries, alive: Ids, plan: Plan) 
         there = np.array([len(row) > 0 for row in rows], bool)
         should = np.isin(part, alive)
         if (there & ~should).any():
-            yield f"{name}: {int((there & ~should).sum())} deleted rows of batch {batch[FIRST]} are there"
+            yield (
+                f"{name}: {int((there & ~should).sum())} deleted rows of batch {batch[FIRST]} are"
+                " there"
+            )
         if (should & ~there).any():
             yield _lost(name, int((should & ~there).sum()), batch)
         kept = np.flatnonzero(there & should)
-        found = np.array([rows[at] for at in kept], np.float32).reshape(len(kept), expected.shape[1])
+        found = np.array([rows[at] for at in kept], np.float32).reshape(
+            len(kept), expected.shape[1]
+        )
         if not np.array_equal(found, expected[start : start + GET_IDS_MAX][kept], equal_nan=True):
             yield f"{name}: rows of batch {batch[FIRST]} came back with other vectors"
 

@@ -1,4 +1,6 @@
-"""The clients: one loop for each kind. A loop ends when the time is up or at the first thing that is wrong."""
+"""The clients: one loop for each kind. A loop ends when the time is up or at the first thing that
+is wrong.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,15 @@ from milvine.testing.load.journal import (
     first_of,
     vectors_of,
 )
-from milvine.testing.load.plan import BUILD_SECONDS, CALL_SECONDS, NLIST, SEARCH_PARAMS, TAGS, TOPK, Plan
+from milvine.testing.load.plan import (
+    BUILD_SECONDS,
+    CALL_SECONDS,
+    NLIST,
+    SEARCH_PARAMS,
+    TAGS,
+    TOPK,
+    Plan,
+)
 from milvine.types import IndexType
 
 _TAG_EVERY = 3  # every third search is of one partition
@@ -38,9 +48,13 @@ class Wrong(Exception):
 
 
 class Client:
-    """One client: its connection, its share of randomness, how long its calls took, what was wrong."""
+    """One client: its connection, its share of randomness, how long its calls took, what
+    was wrong.
+    """
 
-    def __init__(self, role: str, plan: Plan, work: Path, port: int, known: Acknowledged, beats: NDArray[Any]) -> None:
+    def __init__(
+        self, role: str, plan: Plan, work: Path, port: int, known: Acknowledged, beats: NDArray[Any]
+    ) -> None:
         self.role, self._plan, self._work, self._known = role, plan, work, known
         self._beats, self._number = beats, plan.roles.index(role)
         self._random = np.random.default_rng((plan.seed, self._number))
@@ -69,7 +83,9 @@ class Client:
             self._milvus.close()
 
     def _has_yet_to(self, kind: str, until: float) -> bool:
-        """Whether it goes on when the time is up: on a busy machine until it has done each of its operations once."""
+        """Whether it goes on when the time is up: on a busy machine until it has done each of its
+        operations once.
+        """
         operations = {
             "reader": ("search, nq 1", f"search, nq {self._plan.nq}", "get"),
             "deleter": ("delete",),
@@ -87,13 +103,21 @@ class Client:
         collection = number % len(names)
 
         def turn(n: int) -> None:
-            seed, count, tag = number * 10**9 + n, self._plan.batch, int(self._random.integers(len(TAGS)))
+            seed, count, tag = (
+                number * 10**9 + n,
+                self._plan.batch,
+                int(self._random.integers(len(TAGS))),
+            )
             first = number * 10**12 + n * count
             given = range(first, first + count) if self._plan.gives_ids(collection) else None
             rows = vectors_of(np.array([collection, tag, first, count, seed]), self._plan)
             with self._timed("insert"):
                 status, ids = self._milvus.insert(
-                    names[collection], rows, None if given is None else list(given), TAGS[tag], timeout=CALL_SECONDS
+                    names[collection],
+                    rows,
+                    None if given is None else list(given),
+                    TAGS[tag],
+                    timeout=CALL_SECONDS,
                 )
             check(status)
             first = ids[0] if given is None and len(ids) else first
@@ -119,7 +143,9 @@ class Client:
         self._search(f"search, nq {self._plan.nq}", self._plan.nq, False)
 
     def _search(self, operation: str, nq: int, by_tag: bool) -> None:
-        """Each query is the first row of an acknowledged batch, which nobody deletes: it must be its own nearest."""
+        """Each query is the first row of an acknowledged batch, which nobody deletes: it must be
+        its own nearest.
+        """
         batches = self._known.some(self._random, nq)
         if not len(batches):
             time.sleep(_IDLE_SECONDS)
@@ -128,13 +154,20 @@ class Client:
         tags = [TAGS[int(batches[0, TAG])]] if by_tag else None
         name = self._plan.collections[int(batches[0, COLLECTION])]
         with self._timed(operation):
-            status, hits = self._milvus.search(name, TOPK, queries, tags, SEARCH_PARAMS, timeout=CALL_SECONDS)
+            status, hits = self._milvus.search(
+                name, TOPK, queries, tags, SEARCH_PARAMS, timeout=CALL_SECONDS
+            )
         check(status)
         if len(hits) != len(batches):
             raise Wrong(f"{len(batches)} queries had {len(hits)} answers")
         for batch, row in zip(batches, hits, strict=True):
             distances = [hit.distance for hit in row]
-            if not distances or row[0].id != batch[FIRST] or distances[0] > _CLOSE or distances != sorted(distances):
+            if (
+                not distances
+                or row[0].id != batch[FIRST]
+                or distances[0] > _CLOSE
+                or distances != sorted(distances)
+            ):
                 raise Wrong(f"a search for row {batch[FIRST]} of {name} found {list(row)[:3]}")
         self.rows += len(batches)
 
@@ -145,7 +178,9 @@ class Client:
             return
         name = self._plan.collections[int(batches[0, COLLECTION])]
         with self._timed("get"):
-            status, rows = self._milvus.get_entity_by_id(name, batches[:, FIRST].tolist(), timeout=CALL_SECONDS)
+            status, rows = self._milvus.get_entity_by_id(
+                name, batches[:, FIRST].tolist(), timeout=CALL_SECONDS
+            )
         check(status)
         for batch, row in zip(batches, rows, strict=True):
             if not np.array_equal(np.array(row, np.float32), first_of(batch, self._plan)[0]):
@@ -162,7 +197,9 @@ class Client:
                 return
             batch = batches[0]
             start = int(self._random.integers(1, max(2, batch[COUNT])))
-            stop = int(min(batch[COUNT], start + 1 + self._random.integers(self._plan.batch // 4 + 1)))
+            stop = int(
+                min(batch[COUNT], start + 1 + self._random.integers(self._plan.batch // 4 + 1))
+            )
             ids = list(range(int(batch[FIRST]) + start, int(batch[FIRST]) + stop))
             with self._timed("delete"):
                 name = self._plan.collections[int(batch[COLLECTION])]
@@ -180,7 +217,11 @@ class Client:
             names = self._plan.collections
             name = names[(n + number) % len(names)]
             with self._timed("create_index"):
-                check(self._milvus.create_index(name, IndexType.IVF_FLAT, {"nlist": NLIST}, timeout=BUILD_SECONDS))
+                check(
+                    self._milvus.create_index(
+                        name, IndexType.IVF_FLAT, {"nlist": NLIST}, timeout=BUILD_SECONDS
+                    )
+                )
             with self._timed("compact"):
                 check(self._milvus.compact(name, timeout=BUILD_SECONDS))
             with self._timed("flush"):

@@ -32,26 +32,35 @@ def lines(outcome: Outcome, cores: int) -> Iterator[str]:
     """A table of latencies, then memory, processor time and what was compared."""
     yield from latency_table(outcome.latencies, outcome.seconds)
     yield ""
-    rates = ", ".join(f"{kind} {rows / outcome.seconds:,.0f}" for kind, rows in outcome.rows.items())
+    rates = ", ".join(
+        f"{kind} {rows / outcome.seconds:,.0f}" for kind, rows in outcome.rows.items()
+    )
     yield f"rows a second: {rates}"
     usage = outcome.usage
     if usage.anonymous:
         share = usage.cpu_seconds / outcome.seconds / cores
         yield f"server: {usage.cpu_seconds:.0f} s of processor time, {share:.0%} of {cores} cores"
-        yield f"memory, anonymous: {_course(usage.anonymous)} MiB; bound {outcome.memory_bound // MIB}"
+        yield (
+            f"memory, anonymous: {_course(usage.anonymous)} MiB; bound"
+            f" {outcome.memory_bound // MIB}"
+        )
         yield f"memory, with mapped files: {_course(usage.resident)} MiB"
         yield f"memory of index builders: {_course(usage.builders)} MiB"
         yield f"threads at most {usage.threads_max}, open files at most {usage.files_max}"
-    yield f"rows compared {outcome.live}, deleted rows found gone {outcome.gone}, wrong {len(outcome.problems)}"
+    yield (
+        f"rows compared {outcome.live}, deleted rows found gone {outcome.gone}, wrong"
+        f" {len(outcome.problems)}"
+    )
 
 
 def latency_table(latencies: Mapping[str, Sequence[float]], seconds: float) -> Iterator[str]:
     """Milliseconds by operation, one line each."""
-    yield f"{'operation':<16}{'calls':>9}{'per s':>9}{'p50 ms':>10}{'p95 ms':>10}{'p99 ms':>10}{'max ms':>10}"
+    heads = ("p50 ms", "p95 ms", "p99 ms", "max ms")
+    yield f"{'operation':<16}{'calls':>9}{'per s':>9}" + "".join(f"{head:>10}" for head in heads)
     for name, taken in sorted(latencies.items()):
-        p50, p95, p99, most = np.percentile(np.array(taken) * 1000, (50, 95, 99, 100))
-        yield (
-            f"{name:<16}{len(taken):>9}{len(taken) / seconds:>9.1f}{p50:>10.1f}{p95:>10.1f}{p99:>10.1f}{most:>10.1f}"
+        found = np.percentile(np.array(taken) * 1000, (50, 95, 99, 100))
+        yield f"{name:<16}{len(taken):>9}{len(taken) / seconds:>9.1f}" + "".join(
+            f"{value:>10.1f}" for value in found
         )
 
 

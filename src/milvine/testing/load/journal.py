@@ -1,6 +1,8 @@
-"""What the server has acknowledged, in one file for each client that changes something: written by it, read by all.
+"""What the server has acknowledged, in one file for each client that changes something: written by
+it, read by all.
 
-Entries are rows of five int64, appended with one write each, so readers see whole ones and perhaps a piece at the end.
+Entries are rows of five int64, appended with one write each, so readers see whole ones and perhaps
+a piece at the end.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from milvine.types import Ids, MetricType, Vectors
 
 Entries = NDArray[np.int64]
 COLLECTION, TAG, FIRST, COUNT, SEED = range(5)
-"""Columns of an insert: collection and tag by number, ids FIRST to FIRST + COUNT - 1, seed of the vectors."""
+"""Columns of an insert: collection and tag by number, ids FIRST to FIRST + COUNT - 1, seed of the
+vectors.
+"""
 START, STOP = TAG, COUNT
 """Columns of a delete: rows START to STOP - 1 of the batch that begins at FIRST in COLLECTION."""
 _WIDTH = 5
@@ -48,33 +52,43 @@ def read(work: Path, kind: str) -> Entries:
 
 def first_of(entry: Entries, plan: Plan) -> Vectors:
     """The first vector of an inserted batch, (1, dimension) float32: no other is like it."""
-    return rows.vectors_of(2 * int(entry[SEED]), 1, plan.dimension(int(entry[COLLECTION])), MetricType.L2)
+    return rows.vectors_of(
+        2 * int(entry[SEED]), 1, plan.dimension(int(entry[COLLECTION])), MetricType.L2
+    )
 
 
 def vectors_of(entry: Entries, plan: Plan) -> Vectors:
     """The vectors of an inserted batch, (COUNT, dimension) float32."""
     first, seed = first_of(entry, plan), int(entry[SEED])
     content = plan.rows[seed % len(plan.rows)]
-    others = rows.vectors_of(2 * seed + 1, int(entry[COUNT]) - 1, first.shape[1], MetricType.L2, content)
+    others = rows.vectors_of(
+        2 * seed + 1, int(entry[COUNT]) - 1, first.shape[1], MetricType.L2, content
+    )
     return np.concatenate([first, others])
 
 
 class Acknowledged:
-    """The inserted batches as the threads of one process see them, looked up again every now and then."""
+    """The inserted batches as the threads of one process see them, looked up again every now and
+    then.
+    """
 
     def __init__(self, work: Path) -> None:
         self._work, self._lock = work, threading.Lock()
         self._entries, self._read_at = read(work, "writer"), time.monotonic()
 
     def some(self, random: np.random.Generator, count: int) -> Entries:
-        """Up to `count` different batches of one collection, (n, 5); none when nothing was stored yet."""
+        """Up to `count` different batches of one collection, (n, 5); none when nothing was stored
+        yet.
+        """
         with self._lock:
             if time.monotonic() - self._read_at > _LOOK_SECONDS:
                 self._entries, self._read_at = read(self._work, "writer"), time.monotonic()
             entries = self._entries
         if not len(entries):
             return entries
-        of_one = entries[entries[:, COLLECTION] == entries[random.integers(len(entries)), COLLECTION]]
+        of_one = entries[
+            entries[:, COLLECTION] == entries[random.integers(len(entries)), COLLECTION]
+        ]
         chosen: Entries = of_one[random.choice(len(of_one), min(count, len(of_one)), replace=False)]
         return chosen
 

@@ -18,7 +18,8 @@ TOPK = 10
 CALL_SECONDS = 300.0
 """No call may take longer: it is an error then. But for those of indexers:"""
 BUILD_SECONDS = 900.0
-"""One call builds the indexes of all rows there are by then, on cores that all the others want too."""
+"""One call builds the indexes of all rows there are by then, on cores that all the others want too.
+"""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,11 @@ class Plan:
 
     def patience(self, role: str) -> float:
         """Seconds without an answer after which a client of that name is thought to be stuck."""
-        return max(self.stall, BUILD_SECONDS) if role.startswith("indexer") and self.stall > 0 else self.stall
+        return (
+            max(self.stall, BUILD_SECONDS)
+            if role.startswith("indexer") and self.stall > 0
+            else self.stall
+        )
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

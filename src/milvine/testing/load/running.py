@@ -1,4 +1,6 @@
-"""One run: server and clients started, watched until all have ended, everything checked, server stopped."""
+"""One run: server and clients started, watched until all have ended, everything checked, server
+stopped.
+"""
 
 from __future__ import annotations
 
@@ -23,18 +25,27 @@ from milvine.testing.load.serving import MIB, ServerProcess
 from milvine.types import MetricType
 
 BASE_BYTES = 384 * MIB
-"""What a server holds beside its three budgets: interpreter and libraries (about 110 MiB), threads, and one merge."""
+"""What a server holds beside its three budgets: interpreter and libraries (about 110 MiB), threads,
+and one merge.
+"""
 _LOOK_SECONDS = 0.5
 
 
 def memory_bound(settings: dict[str, str]) -> int:
     """Most anonymous memory the server may hold, in bytes."""
-    defaults, given = Settings(), {name: parse_size(name, value) for name, value in settings.items() if "size" in name}
+    defaults, given = (
+        Settings(),
+        {name: parse_size(name, value) for name, value in settings.items() if "size" in name},
+    )
     request = settings.get("network.request_bytes_max")
     return (
         given.get("cache.cache_size", defaults.cache_size)
         + given.get("cache.insert_buffer_size", defaults.insert_buffer_size)
-        + (parse_size("network.request_bytes_max", request) if request else defaults.request_bytes_max)
+        + (
+            parse_size("network.request_bytes_max", request)
+            if request
+            else defaults.request_bytes_max
+        )
         + BASE_BYTES
     )
 
@@ -86,7 +97,11 @@ def _embedded(settings: Mapping[str, str]) -> Settings:
 def _create(port: int, plan: Plan) -> None:
     milvus = Milvus(host="127.0.0.1", port=port)
     for number, name in enumerate(plan.collections):
-        schema = {"collection_name": name, "dimension": plan.dimension(number), "index_file_size": INDEX_FILE_SIZE_MB}
+        schema = {
+            "collection_name": name,
+            "dimension": plan.dimension(number),
+            "index_file_size": INDEX_FILE_SIZE_MB,
+        }
         check(milvus.create_collection(schema | {"metric_type": MetricType.L2}))
         for tag in TAGS[1:]:
             check(milvus.create_partition(name, tag))
@@ -118,24 +133,34 @@ def _go(clients: list[subprocess.Popen[str]]) -> None:
 
 
 def _watch(
-    plan: Plan, work: Path, server: ServerProcess, clients: list[subprocess.Popen[str]], outcome: Outcome
+    plan: Plan,
+    work: Path,
+    server: ServerProcess,
+    clients: list[subprocess.Popen[str]],
+    outcome: Outcome,
 ) -> bool:
-    """Until all clients have ended. A client without an answer for too long, or a dead server, is the end as well.
+    """Until all clients have ended. A client without an answer for too long, or a dead server, is
+    the end as well.
 
-    False then: clients are in the middle of calls, and what they were told is not all that was done.
+    False then: clients are in the middle of calls, and what they were told is not all that was
+    done.
     """
     beats = np.memmap(work / "beats", np.float64, "r+")
     beats[:] = time.time()
     while any(process.poll() is None for process in clients):
         time.sleep(_LOOK_SECONDS)
         silent = [
-            role for role, beat in zip(plan.roles, beats, strict=True) if beat < time.time() - plan.patience(role)
+            role
+            for role, beat in zip(plan.roles, beats, strict=True)
+            if beat < time.time() - plan.patience(role)
         ]
         if not server.alive():
             outcome.problems.append("the server has died")
             return False
         if silent:
-            outcome.problems.append(f"no answer for too long: {', '.join(silent)}; stacks are in *.err")
+            outcome.problems.append(
+                f"no answer for too long: {', '.join(silent)}; stacks are in *.err"
+            )
             server.dump_stacks()
             for process in clients:
                 process.send_signal(signal.SIGUSR1)

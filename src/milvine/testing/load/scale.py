@@ -2,8 +2,9 @@
 
     python -m milvine.testing.load.scale --seconds 5
 
-One server, one collection with an index, clients that search in a closed loop. What counts is the ratio to one client:
-it must grow with the clients until the processor has no more to give, and must not fall after that.
+One server, one collection with an index, clients that search in a closed loop. What counts is the
+ratio to one client: it must grow with the clients until the processor has no more to give, and must
+not fall after that.
 """
 
 from __future__ import annotations
@@ -36,10 +37,14 @@ _NAME = "scale"
 _CALL_SECONDS = 60.0
 
 
-def measured(door: str, index: str, rows: int, seconds: float, clients: Sequence[int], work: Path) -> list[float]:
+def measured(
+    door: str, index: str, rows: int, seconds: float, clients: Sequence[int], work: Path
+) -> list[float]:
     """Searches a second (nq 1, top 10) for each number of client processes."""
     kind, build, search = INDEXES[index]
-    server = ServerProcess(work / f"{door}-{index}", {"network.door": door}, work / "server.err", sample=False)
+    server = ServerProcess(
+        work / f"{door}-{index}", {"network.door": door}, work / "server.err", sample=False
+    )
     milvus = Milvus(host="127.0.0.1", port=server.port)
     try:
         check(milvus.create_collection(
@@ -57,10 +62,18 @@ def measured(door: str, index: str, rows: int, seconds: float, clients: Sequence
 
 
 def _rate(port: int, count: int, seconds: float, params: dict[str, int]) -> float:
-    arguments = ["--client", str(port), "--seconds", str(seconds), "--params", *(f"{k}={v}" for k, v in params.items())]
+    arguments = [
+        "--client",
+        str(port),
+        "--seconds",
+        str(seconds),
+        "--params",
+        *(f"{k}={v}" for k, v in params.items()),
+    ]
     command = module_command("milvine.testing.load.scale", arguments)
     clients = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(count)
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(count)
     ]
     for client in clients:  # all are connected before the first begins
         assert client.stdout
@@ -84,7 +97,11 @@ def search_for(port: int, seconds: float, params: dict[str, int]) -> float:
     sys.stdin.readline()
     began, count = time.perf_counter(), 0
     while time.perf_counter() - began < seconds:
-        check(milvus.search(_NAME, 10, queries[count % len(queries)], params=params, timeout=_CALL_SECONDS)[0])
+        check(
+            milvus.search(
+                _NAME, 10, queries[count % len(queries)], params=params, timeout=_CALL_SECONDS
+            )[0]
+        )
         count += 1
     taken = time.perf_counter() - began
     milvus.close()
@@ -97,7 +114,9 @@ def lines(rates: Sequence[float], what: str) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m milvine.testing.load.scale", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m milvine.testing.load.scale", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--clients", type=int, nargs="+", default=list(CLIENTS))
@@ -106,9 +125,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.client:
         pairs = (pair.split("=") for pair in given.params)
-        print(search_for(given.client, given.seconds, {name: int(value) for name, value in pairs}), flush=True)
+        print(
+            search_for(given.client, given.seconds, {name: int(value) for name, value in pairs}),
+            flush=True,
+        )
         return 0
-    print(f"searches a second (and ratio to the first) with {given.clients} clients, {os.cpu_count()} cores")
+    print(
+        f"searches a second (and ratio to the first) with {given.clients} clients, {os.cpu_count()}"
+        " cores"
+    )
     doors = ["grpc", "native"] if importlib.util.find_spec("pygrpc_native") else ["grpc"]
     with tempfile.TemporaryDirectory(prefix="milvine-scale-") as work:
         for door in doors:

@@ -1,4 +1,6 @@
-"""The server under load: a process of its own, watched through /proc (on Linux; elsewhere without figures)."""
+"""The server under load: a process of its own, watched through /proc (on Linux; elsewhere without
+figures).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ MIB = 1 << 20
 
 @dataclass
 class Usage:
-    """Samples of a process: bytes of anonymous and of all resident memory, and of the processes it started."""
+    """Samples of a process: bytes of anonymous and of all resident memory, and of the processes it
+    started.
+    """
 
     anonymous: list[int] = field(default_factory=list)
     resident: list[int] = field(default_factory=list)
@@ -40,7 +44,9 @@ class ServerProcess:
         RuntimeError: it did not get ready; the text is what it said.
     """
 
-    def __init__(self, data: Path, settings: Mapping[str, str], errors: Path, sample: bool = True) -> None:
+    def __init__(
+        self, data: Path, settings: Mapping[str, str], errors: Path, sample: bool = True
+    ) -> None:
         arguments = ["serve", "--port", "0", "--http-port", "0", "--data", str(data)]
         for key, value in settings.items():
             arguments += ["--set", f"{key}={value}"]
@@ -71,7 +77,9 @@ class ServerProcess:
             self._process.kill()
             self._process.wait()
             self._process.stdout.close()
-            raise RuntimeError(f"The server did not start: {line}{self._errors.read_text(encoding='utf-8')}")
+            raise RuntimeError(
+                f"The server did not start: {line}{self._errors.read_text(encoding='utf-8')}"
+            )
         return int(found.group(2)), int(found.group(3) or 0)
 
     @property
@@ -133,9 +141,13 @@ class ServerProcess:
         self.usage.resident.append(status["VmRSS"])
         self.usage.threads_max = max(self.usage.threads_max, status["Threads"])
         self.usage.files_max = max(self.usage.files_max, len(os.listdir(f"/proc/{self.pid}/fd")))
-        ticks = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        ticks = (
+            Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        )
         self.usage.cpu_seconds = sum(map(int, ticks[11:15])) / os.sysconf("SC_CLK_TCK")
-        self.usage.builders.append(sum(memory_of(pid).get("RssAnon", 0) for pid in _children(self.pid)))
+        self.usage.builders.append(
+            sum(memory_of(pid).get("RssAnon", 0) for pid in _children(self.pid))
+        )
 
 
 def memory_of(pid: int) -> dict[str, int]:
@@ -155,5 +167,7 @@ def memory_of(pid: int) -> dict[str, int]:
 
 
 def _children(pid: int) -> list[int]:
-    lines = (path.read_text(encoding="ascii") for path in Path(f"/proc/{pid}/task").glob("*/children"))
+    lines = (
+        path.read_text(encoding="ascii") for path in Path(f"/proc/{pid}/task").glob("*/children")
+    )
     return [int(word) for line in lines for word in line.split()]

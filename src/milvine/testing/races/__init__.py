@@ -1,1 +1,3 @@
-"""Definitions that change while all others work: collections made anew with other dimensions and metrics."""
+"""Definitions that change while all others work: collections made anew with other dimensions and
+metrics.
+"""

@@ -1,4 +1,6 @@
-"""The end of a run: in each collection every row that was acknowledged, none that was deleted, and no other."""
+"""The end of a run: in each collection every row that was acknowledged, none that was deleted, and
+no other.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,19 @@ def check_collections(milvus: Milvus, told: dict[str, dict[str, Any]]) -> int:
     for name, life in told.items():
         status, counted = milvus.count_entities(name)
         check(status)
-        known = [_there(milvus, name, ids_of(life[kind]), life["shape"]) for kind in ("stored", "deleted", "unsure")]
+        known = [
+            _there(milvus, name, ids_of(life[kind]), life["shape"])
+            for kind in ("stored", "deleted", "unsure")
+        ]
         stored, deleted, unsure = known if counted else (np.zeros(0, bool),) * 3
         if (counted and not stored.all()) or (not counted and life["stored"]):
             raise Wrong(f"{name}: {int((~stored).sum()) or 'all'} acknowledged rows are lost")
         if deleted.any():
             raise Wrong(f"{name}: {int(deleted.sum())} deleted rows are there")
         if counted != int(stored.sum()) + int(unsure.sum()):
-            raise Wrong(f"{name} counts {counted} rows, {int(stored.sum())} + {int(unsure.sum())} are known")
+            raise Wrong(
+                f"{name} counts {counted} rows, {int(stored.sum())} + {int(unsure.sum())} are known"
+            )
         rows += counted
     return rows
 
@@ -45,7 +52,11 @@ def _there(milvus: Milvus, name: str, ids: Ids, number: int) -> Any:
         there[some] = [len(row) > 0 for row in rows]
         shape = SHAPES[number]
         kind = np.uint8 if shape.is_binary else np.float32
-        found = [np.frombuffer(row, kind) if shape.is_binary else np.array(row, kind) for row in rows if len(row)]
+        found = [
+            np.frombuffer(row, kind) if shape.is_binary else np.array(row, kind)
+            for row in rows
+            if len(row)
+        ]
         expected = vectors_of(ids[some][there[some]], shape)
         if found and not np.array_equal(np.stack(found), expected):
             raise Wrong(f"{name}: rows have other vectors")
@@ -56,7 +67,9 @@ def check_rows(database: Database) -> None:
     """Every flushed row of every collection has the vector that its id stands for."""
     database.flush()
     for name in database.collections():
-        segments = [segment.name for part in database.stats(name).partitions for segment in part.segments]
+        segments = [
+            segment.name for part in database.stats(name).partitions for segment in part.segments
+        ]
         for segment in segments:
             ids = database.segment_ids(name, segment)
             numbers = set(numbers_of(ids).tolist())

@@ -1,7 +1,9 @@
-"""What the callers of one process know: which collections there are between two changes, and what is stored in them.
+"""What the callers of one process know: which collections there are between two changes, and what
+is stored in them.
 
-A name leads to a `Life` from the moment its creation was acknowledged to the moment before its drop is asked for. A
-call during which the name led to the same life was made to that collection and no other, so its answer is known.
+A name leads to a `Life` from the moment its creation was acknowledged to the moment before its drop
+is asked for. A call during which the name led to the same life was made to that collection and no
+other, so its answer is known.
 """
 
 from __future__ import annotations
@@ -91,7 +93,9 @@ class Lives:
         life = self._now[name]
         return life, life.parts.get(tag) if life else None
 
-    def stored(self, name: str, tag: str, before: tuple[Life | None, Part | None], batch: Batch) -> bool:
+    def stored(
+        self, name: str, tag: str, before: tuple[Life | None, Part | None], batch: Batch
+    ) -> bool:
         """Note rows whose insert was acknowledged; whether it is known into what."""
         with self.lock:
             sure = before[1] is not None and self.part(name, tag) == before
@@ -106,7 +110,11 @@ class Lives:
         """Everything stored in the collection that the name leads to."""
         with self.lock:
             life = self._now[name]
-            return [(part, batch) for part in life.parts.values() for batch in part.stored] if life else []
+            return (
+                [(part, batch) for part in life.parts.values() for batch in part.stored]
+                if life
+                else []
+            )
 
     def told(self) -> dict[str, dict[str, object]]:
         """What must be in each collection at the end, as JSON: batches that are
@@ -125,4 +133,6 @@ class Lives:
 
 
 def ids_of(batches: list[Batch]) -> Ids:
-    return np.concatenate([np.arange(first, first + count) for first, count in batches] or [np.empty(0, np.int64)])
+    return np.concatenate(
+        [np.arange(first, first + count) for first, count in batches] or [np.empty(0, np.int64)]
+    )

@@ -22,7 +22,12 @@ def main(arguments: list[str]) -> int:
     """`WORK NUMBER CLIENT SECONDS SEED NAMES THREADS`: CLIENT is JSON, the
     arguments of `Milvus`."""
     work, number, client = Path(arguments[0]), int(arguments[1]), json.loads(arguments[2])
-    seconds, seed, names, threads = float(arguments[3]), int(arguments[4]), int(arguments[5]), int(arguments[6])
+    seconds, seed, names, threads = (
+        float(arguments[3]),
+        int(arguments[4]),
+        int(arguments[5]),
+        int(arguments[6]),
+    )
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     faulthandler.enable()
     shapes = told_apart(SHAPES) if client.get("handler") == "HTTP" else SHAPES

@@ -1,4 +1,6 @@
-"""The callers: each a thread that makes one kind of call until the time is up, or something is wrong."""
+"""The callers: each a thread that makes one kind of call until the time is up, or something is
+wrong.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +91,11 @@ class Racer:
     def _shape(self, life: Life | None) -> Shape:
         """Mostly that of the collection there is, else any: as of a caller who has
         not heard of the change."""
-        return life.shape if life and self._random.random() < 0.8 else self._random.choice(self._lives.shapes)
+        return (
+            life.shape
+            if life and self._random.random() < 0.8
+            else self._random.choice(self._lives.shapes)
+        )
 
     def _outcome(self, kind: str, name: str, status: Any, life: Life | None, fits: bool) -> bool:
         """Whether the call was made to the collection of `life` and no other. Raises Wrong
@@ -133,7 +139,9 @@ class Racer:
                 return
             part.stored.remove(batch)
             part.unsure.append(batch)
-        status = self._milvus.delete_entity_by_id(name, list(range(batch[0], sum(batch))), timeout=_CALL_SECONDS)
+        status = self._milvus.delete_entity_by_id(
+            name, list(range(batch[0], sum(batch))), timeout=_CALL_SECONDS
+        )
         if self._outcome("delete", name, status, life, True):
             with self._lives.lock:
                 part.unsure.remove(batch)
@@ -162,7 +170,9 @@ class Racer:
             chosen = self._random.choice(known)
             batch = chosen[1][0], min(nq, chosen[1][1])
         queries = vectors_of(ids_of([batch]), shape)
-        status, hits = self._milvus.search(name, _TOPK, _sent(queries, shape), None, _PROBES, timeout=_CALL_SECONDS)
+        status, hits = self._milvus.search(
+            name, _TOPK, _sent(queries, shape), None, _PROBES, timeout=_CALL_SECONDS
+        )
         same = self._outcome("search", name, status, life, life is not None and life.shape is shape)
         if not status.OK():
             return
@@ -175,9 +185,15 @@ class Racer:
     def _still(self, life: Life, chosen: tuple[Part, Batch] | None) -> bool:
         """Whether rows that were stored are stored still."""
         with self._lives.lock:
-            return chosen is not None and chosen[1] in chosen[0].stored and chosen[0] in life.parts.values()
+            return (
+                chosen is not None
+                and chosen[1] in chosen[0].stored
+                and chosen[0] in life.parts.values()
+            )
 
-    def _check_hits(self, name: str, hits: Any, queries: Vectors, shape: Shape, life: Life | None) -> None:
+    def _check_hits(
+        self, name: str, hits: Any, queries: Vectors, shape: Shape, life: Life | None
+    ) -> None:
         if len(hits) not in (0, len(queries)):
             raise Wrong(f"search of {name}: {len(queries)} queries had {len(hits)} answers")
         metrics = (life.metric,) if life else shape.metrics
@@ -187,7 +203,10 @@ class Racer:
             if (numbers_of(ids) != shape.number).any():
                 raise Wrong(f"search of {name} by {shape} found rows of another shape: {ids}")
             found, rows = np.array([distance for _, distance in real]), vectors_of(ids, shape)
-            if not any(np.allclose(found, distances(query[None], rows, metric), atol=_CLOSE) for metric in metrics):
+            if not any(
+                np.allclose(found, distances(query[None], rows, metric), atol=_CLOSE)
+                for metric in metrics
+            ):
                 raise Wrong(f"search of {name} by {shape}: distances {found} are of no metric")
 
     def _get(self) -> None:
@@ -236,7 +255,9 @@ class Racer:
         index, params = self._random.choice(_BINARY_INDEXES if shape.is_binary else _FLOAT_INDEXES)
         with self._lives.graph(name) if index is IndexType.HNSW else nullcontext():
             status = self._milvus.create_index(name, index, params, timeout=_CALL_SECONDS)
-        fits = life is not None and (life.shape.is_binary == shape.is_binary or index is not IndexType.HNSW)
+        fits = life is not None and (
+            life.shape.is_binary == shape.is_binary or index is not IndexType.HNSW
+        )
         if life is not None and life.shape.is_binary != shape.is_binary:
             self._outcome("create_index", name, status, None, fits)
         else:
@@ -281,7 +302,9 @@ class Definer(Racer):
             return
         if self._lives.now(self._own):
             self._lives.ends(self._own)
-            self._done("drop_collection", self._milvus.drop_collection(self._own, timeout=_CALL_SECONDS))
+            self._done(
+                "drop_collection", self._milvus.drop_collection(self._own, timeout=_CALL_SECONDS)
+            )
         self._create()
 
     def _create(self) -> None:
@@ -293,7 +316,9 @@ class Definer(Racer):
             "index_file_size": _INDEX_FILE_SIZE_MB,
             "metric_type": life.metric,
         }
-        self._done("create_collection", self._milvus.create_collection(schema, timeout=_CALL_SECONDS))
+        self._done(
+            "create_collection", self._milvus.create_collection(schema, timeout=_CALL_SECONDS)
+        )
         self._lives.begins(self._own, life)
 
     def _partition(self) -> None:
@@ -303,9 +328,14 @@ class Definer(Racer):
         with self._lives.lock:
             gone = life.parts.pop(TAG, None)
         if gone:
-            self._done("drop_partition", self._milvus.drop_partition(self._own, TAG, timeout=_CALL_SECONDS))
+            self._done(
+                "drop_partition", self._milvus.drop_partition(self._own, TAG, timeout=_CALL_SECONDS)
+            )
         else:
-            self._done("create_partition", self._milvus.create_partition(self._own, TAG, timeout=_CALL_SECONDS))
+            self._done(
+                "create_partition",
+                self._milvus.create_partition(self._own, TAG, timeout=_CALL_SECONDS),
+            )
             with self._lives.lock:
                 life.parts[TAG] = Part()
 

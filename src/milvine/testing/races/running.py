@@ -1,4 +1,6 @@
-"""One run at one door: callers started, backups made meanwhile, everything compared, before and after a reopening."""
+"""One run at one door: callers started, backups made meanwhile, everything compared, before and
+after a reopening.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,12 @@ def _client(door: str, server: ServerProcess) -> dict[str, Any]:
 
 
 def _race(
-    plan: Plan, work: Path, client: dict[str, Any], processes: int, outcome: Outcome, alive: Callable[[], bool]
+    plan: Plan,
+    work: Path,
+    client: dict[str, Any],
+    processes: int,
+    outcome: Outcome,
+    alive: Callable[[], bool],
 ) -> None:
     racers = [_start(plan, work, client, number) for number in range(processes)]
     for process in racers:  # until each has opened the database
@@ -115,7 +122,9 @@ def _start(plan: Plan, work: Path, client: dict[str, Any], number: int) -> subpr
     arguments = [str(work), str(number), json.dumps(client), *(str(each) for each in numbers)]
     with (work / f"racers{number}.err").open("wb") as stderr:
         return subprocess.Popen(
-            module_command("milvine.testing.races.racer_process", arguments), stdout=subprocess.PIPE, stderr=stderr
+            module_command("milvine.testing.races.racer_process", arguments),
+            stdout=subprocess.PIPE,
+            stderr=stderr,
         )
 
 
@@ -156,6 +165,8 @@ def _compare(client: dict[str, Any], work: Path, outcome: Outcome) -> None:
     with Milvus(**client) as milvus:
         for path in sorted(work.glob("racers*.json")):
             try:
-                outcome.rows += check_collections(milvus, json.loads(path.read_text(encoding="utf-8"))["collections"])
+                outcome.rows += check_collections(
+                    milvus, json.loads(path.read_text(encoding="utf-8"))["collections"]
+                )
             except Wrong as error:
                 outcome.problems.append(f"at the end, {client}: {error}")

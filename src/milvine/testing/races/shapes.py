@@ -1,6 +1,7 @@
 """Rows that tell what they are: the id of a row says its shape and its vector.
 
-So whoever gets a row knows whether it may be in the answer, whatever collection of that name there was at the moment.
+So whoever gets a row knows whether it may be in the answer, whatever collection of that name there
+was at the moment.
 """
 
 from __future__ import annotations
@@ -76,5 +77,7 @@ def vectors_of(ids: Ids, shape: Shape) -> Vectors:
 
 def distances(query: Vectors, rows: Vectors, metric: MetricType) -> NDArray[np.float64]:
     """Of one query (1, width) to rows (n, width), (n,)."""
-    pairs = pair_bits(query, rows, metric) if metric.is_binary else pair_distances(query, rows, metric)
+    pairs = (
+        pair_bits(query, rows, metric) if metric.is_binary else pair_distances(query, rows, metric)
+    )
     return np.asarray(pairs[0])
