@@ -2,7 +2,8 @@
 beside what came back.
 
 python scripts/rest_answers.py            asks a server that it starts itself
-python scripts/rest_answers.py --check    writes nothing; fails where the page differs, or the specification does not allow an answer
+python scripts/rest_answers.py --check    writes nothing; fails where the page differs, or the
+                                          specification does not allow an answer
 """
 
 from __future__ import annotations
@@ -51,9 +52,10 @@ VOLATILE = (
 )
 HEAD = """# Every endpoint, asked
 
-What the specification of the REST API of Milvus 1.x says, and what Milvine answered over HTTP when this page was made. `N` stands for
-what differs from run to run. [REST API](rest.md) tells how to use it. `python scripts/rest_answers.py` makes this page; the test suite
-asks again, compares each answer with what the specification allows, and the page with the answers.
+What the specification of the REST API of Milvus 1.x says, and what Milvine answered over HTTP when
+this page was made. `N` stands for what differs from run to run. [REST API](rest.md) tells how to
+use it. `python scripts/rest_answers.py` makes this page; the test suite asks again, compares each
+answer with what the specification allows, and the page with the answers.
 """
 
 
