@@ -22,7 +22,7 @@ from milvine.engine.database import Database
 from milvine.errors import CorruptFile
 from milvine.events import RequestFailed
 from milvine.logs.words import line
-from milvine.segment.cache import ComponentFile
+from milvine.segment.component import ComponentFile
 from milvine.segment.layout import MAGIC, TRAILER
 from milvine.server.operations import Operations
 from milvine.server.security.tokens import TokensUnusable, create, read_tokens

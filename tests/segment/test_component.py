@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from milvine.catalog.model import SegmentRecord
 from milvine.errors import CorruptFile, UnsupportedFormat
-from milvine.segment.cache import ComponentFile, FileCache
+from milvine.segment.cache import FileCache
+from milvine.segment.component import ComponentFile
 from milvine.segment.layout import BLOCK
 from milvine.segment.reader import Segment
 from milvine.segment.writer import RowSet, write_rows, write_tombstones

@@ -19,7 +19,7 @@ from typing import Any
 from milvine.errors import FolderGone
 from milvine.index.base import Report, untold
 from milvine.index.registry import kernel
-from milvine.segment.cache import ComponentFile
+from milvine.segment.component import ComponentFile
 from milvine.segment.layout import ComponentWriter, SectionSpan
 from milvine.storage.directory import Identity
 from milvine.storage.local import LocalStorage

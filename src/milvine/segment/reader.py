@@ -12,7 +12,8 @@ from milvine.errors import CorruptFile, OperatorError
 from milvine.index.base import OpenIndex, ReadsAhead
 from milvine.index.finite import nonfinite_rows
 from milvine.index.registry import kernel
-from milvine.segment.cache import ComponentFile, FileCache
+from milvine.segment.cache import FileCache
+from milvine.segment.component import ComponentFile
 from milvine.types import Bytes, Collection, Ids, IndexType, RowMask, Vectors
 
 
