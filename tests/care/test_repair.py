@@ -11,6 +11,7 @@ from random import Random
 import numpy as np
 import pytest
 
+from milvine.care import catalog as care_catalog
 from milvine.care import verify as care_verify
 from milvine.care.repair import repair
 from milvine.care.verify import verify
@@ -363,10 +364,10 @@ def test_what_changes_between_two_looks_is_no_difference(tmp_path, monkeypatch):
             return again(survey, folder)
 
         change()
-        again = care_verify._again
-        monkeypatch.setattr(care_verify, "_again", changed)
+        again = care_catalog.read_again
+        monkeypatch.setattr(care_catalog, "read_again", changed)
         assert verify(root).clean
-        monkeypatch.setattr(care_verify, "_again", again)
+        monkeypatch.setattr(care_catalog, "read_again", again)
         assert [f.what for f in verify(root).findings] == [
             "it says something else than the catalog"
         ]
