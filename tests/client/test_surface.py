@@ -54,6 +54,7 @@ METHODS = {
     "client_version": "",
     "close": "",
 }
+REMOVED = ("connect", "disconnect", "connected", "set_hook")  # they only raise
 
 
 def signature(method: Any) -> str:
@@ -73,9 +74,11 @@ def test_signatures(name: str) -> None:
 
 def test_no_public_method_is_missing_from_the_table() -> None:
     public = {
-        name for name, value in vars(Milvus).items() if not name.startswith("_") and callable(value)
+        name
+        for name, _ in inspect.getmembers(Milvus, inspect.isfunction)
+        if not name.startswith("_")
     }
-    assert public <= set(METHODS)
+    assert public - set(REMOVED) <= set(METHODS)
 
 
 def test_exported_names() -> None:
@@ -147,7 +150,7 @@ def test_arguments_of_the_constructor() -> None:
 
 def test_removed_methods(caplog: pytest.LogCaptureFixture) -> None:
     client = Milvus(transport=FakeTransport(), try_connect=False)
-    for name in ("connect", "disconnect", "connected", "set_hook"):
+    for name in REMOVED:
         with pytest.raises(
             exceptions.DeprecatedError, match=f"^Function {name} has been deprecated$"
         ):
