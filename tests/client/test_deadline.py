@@ -22,7 +22,7 @@ from milvine.client.deadline import Deadline
 from milvine.client.transports import base, lane, remote
 from milvine.client.transports.base import TransportFailed, attempts
 from milvine.client.transports.http import HttpTransport
-from milvine.client.transports.lane import Lanes
+from milvine.client.transports.lanes import Lanes
 from milvine.client.transports.remote import RemoteTransport
 from milvus import Milvus, NotConnectError
 from tests.client.fakes import FakeTransport, reply_of

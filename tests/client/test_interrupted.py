@@ -17,8 +17,8 @@ import pytest
 
 from milvine.client.address import ServerAddress
 from milvine.client.deadline import Deadline
-from milvine.client.transports import lane
-from milvine.client.transports.lane import Lanes
+from milvine.client.transports import lane, lanes
+from milvine.client.transports.lanes import Lanes
 from milvine.engine.database import Database
 from milvine.errors import StorageFailed
 from milvine.interrupts import foreign
@@ -109,7 +109,7 @@ def test_on_a_lane(monkeypatch: pytest.MonkeyPatch, ring: Callable[[], None]) ->
     own = Lanes(ServerAddress("127.0.0.1", 1))
     for place in (
         (lane.socket, "create_connection", lambda *arguments: ring()),
-        (lane, "Lane", Interrupted),
+        (lanes, "Lane", Interrupted),
     ):
         monkeypatch.setattr(*place)
         with pytest.raises(BaseException, match="time is over"):

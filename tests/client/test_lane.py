@@ -19,8 +19,9 @@ import pytest
 
 from milvine.client.address import ServerAddress
 from milvine.client.deadline import Deadline
-from milvine.client.transports import lane as lanes
-from milvine.client.transports.lane import Lane, Lanes, Unusable
+from milvine.client.transports import lanes
+from milvine.client.transports.lane import Lane, Unusable
+from milvine.client.transports.lanes import Lanes
 from milvine.client.transports.remote import RemoteFailed, RemoteTransport
 from milvine.config import Settings
 from milvine.server.app import Server

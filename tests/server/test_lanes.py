@@ -20,8 +20,9 @@ import pytest
 
 from milvine.client.address import ServerAddress
 from milvine.client.deadline import Deadline
-from milvine.client.transports import lane as client_lanes
-from milvine.client.transports.lane import Lanes
+from milvine.client.transports import lane as client_lane
+from milvine.client.transports import lanes as client_lanes
+from milvine.client.transports.lanes import Lanes
 from milvine.client.transports.remote import RemoteFailed, RemoteTransport
 from milvine.config import Settings
 from milvine.events import Answered, Event, Events
@@ -256,7 +257,7 @@ def test_who_cannot_take_the_unix_socket_takes_the_port(
     server: Server, transport: RemoteTransport, monkeypatch: pytest.MonkeyPatch, elsewhere: str
 ) -> None:
     if elsewhere == "another system":
-        monkeypatch.setattr(client_lanes, "sys", SimpleNamespace(platform="win32"))
+        monkeypatch.setattr(client_lane, "sys", SimpleNamespace(platform="win32"))
     else:
         monkeypatch.setattr(lanes, "unix_address", lambda name: f"\0nobody-{name}")
     assert transport.call("CountCollection", HAS, TIMEOUT)
@@ -272,13 +273,13 @@ def test_a_way_that_led_nowhere_is_not_tried_again_until_the_server_is_another(
     place, tried = lane_of(server).place, list[Place | None]()
     told = [place._replace(unix="00" * lanes.UNIX_BYTES)]
     own = Lanes(ServerAddress("127.0.0.1", server.port), lambda seconds: lanes.told(told[-1]))
-    connected = client_lanes._connected
+    connected = client_lane._connected
 
     def noting_way(address: ServerAddress, to: Place | None, seconds: float) -> socket.socket:
         tried.append(to)
         return connected(address, to, seconds)
 
-    monkeypatch.setattr(client_lanes, "_connected", noting_way)
+    monkeypatch.setattr(client_lane, "_connected", noting_way)
     for _ in range(3):
         assert own.call("CountCollection", HAS, Deadline(TIMEOUT))
         assert way_of(own) == place.port
