@@ -112,7 +112,7 @@ def _forbid(monkeypatch: pytest.MonkeyPatch, below: str) -> None:
     import builtins
     import io
 
-    from milvine.catalog import sql
+    from milvine.catalog import sqlite
     from milvine.wal import replay
 
     def check(path: object) -> None:
@@ -134,9 +134,9 @@ def _forbid(monkeypatch: pytest.MonkeyPatch, below: str) -> None:
         (replay.np, "fromfile"),
     ):
         monkeypatch.setattr(owner, name, guarded(getattr(owner, name)))
-    make = sql.create_engine
+    make = sqlite.create_engine
     monkeypatch.setattr(
-        sql,
+        sqlite,
         "create_engine",
         lambda url, **rest: (check(url.removeprefix("sqlite:///")), make(url, **rest))[1],
     )

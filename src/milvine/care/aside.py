@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from milvine.catalog.model import Contents
-from milvine.catalog.sql import DEFINITIONS, Catalog, checkpoint
+from milvine.catalog.sql import DEFINITIONS, Catalog
+from milvine.catalog.sqlite import checkpoint
 from milvine.storage.durable import copy_file, make_folder, sync_folder
 from milvine.storage.folder import DataFolder
 

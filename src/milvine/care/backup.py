@@ -28,7 +28,8 @@ from milvine.care.logfiles import LogScan, whole_records
 from milvine.care.manifest import PARTIAL, BackedUp, Manifest, backups, checksum, write_manifest
 from milvine.catalog.model import Contents
 from milvine.catalog.place import IN_FOLDER, in_folder, open_catalog
-from milvine.catalog.sql import Catalog, is_there
+from milvine.catalog.sql import Catalog
+from milvine.catalog.sqlite import is_there
 from milvine.errors import CorruptFile, StorageFailed
 from milvine.ingest.checks import Fitting
 from milvine.segment.layout import TRAILER

@@ -14,7 +14,8 @@ from milvine.catalog.definitions import Definition, ids_beyond, read_definitions
 from milvine.catalog.model import Contents
 from milvine.catalog.pending import unread_commits
 from milvine.catalog.place import open_catalog
-from milvine.catalog.sql import DEFINITIONS, is_there
+from milvine.catalog.sql import DEFINITIONS
+from milvine.catalog.sqlite import is_there
 from milvine.errors import MilvineError
 from milvine.segment.layout import COMPONENT_NAME
 from milvine.storage.folder import DataFolder

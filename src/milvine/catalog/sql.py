@@ -6,18 +6,14 @@ Only the writer thread calls the methods that change something.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from sqlite3 import Error as SQLiteError
-from sqlite3 import connect
 from time import perf_counter
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, create_engine, delete, event, insert, select, text
+from sqlalchemy import Connection, Table, and_, delete, insert, text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import StaticPool
 
 from milvine.catalog.definitions import (
     Definition,
@@ -29,15 +25,11 @@ from milvine.catalog.definitions import (
     settled,
 )
 from milvine.catalog.facts import facts, raise_facts
-from milvine.catalog.keys import drop_keys, store_keys, stored_keys
-from milvine.catalog.model import Contents, Edit, Mark, SegmentRecord, StoredCollection
-from milvine.catalog.rows import (
-    collection_changes,
-    collection_of,
-    collection_row,
-    segment_of_row,
-    segment_row,
-)
+from milvine.catalog.keys import drop_keys, store_keys
+from milvine.catalog.model import Contents, Edit, Mark, StoredCollection
+from milvine.catalog.reading import stored_collections, stored_definition
+from milvine.catalog.rows import collection_changes, collection_of, collection_row, segment_row
+from milvine.catalog.sqlite import copy, engine_of, files_of
 from milvine.catalog.sums import SummedRows, store_sums, wrong
 from milvine.catalog.tables import COLLECTIONS, METADATA, PARTITIONS, SEGMENTS
 from milvine.errors import (
@@ -78,25 +70,15 @@ class Catalog:
         self._definitions = Definitions(path.parent / DEFINITIONS, self._definition)
         self._identities: dict[Path, Identity | None] = {}
         self._file = identity(path) if read_only else None
-        where = f"file:{path}?mode=ro&uri=true" if read_only else str(path)
-        self._engine = create_engine(
-            f"sqlite:///{where}",
-            poolclass=StaticPool,
-            connect_args={"check_same_thread": False, "timeout": 30},
-        )
-        event.listen(self._engine, "connect", _read_pragmas if read_only else _durable_pragmas)
+        self._engine = engine_of(path, read_only)
         let_go_in_children(self)
-        if read_only:  # several reads of one transaction see one state, whoever writes meanwhile
-            event.listen(
-                self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN")
-            )
-        else:
+        if not read_only:
             new = not path.exists()
             with self._transaction() as connection:
                 METADATA.create_all(connection)
             if new:
                 sync_folder(path.parent)
-            self._identities = {each: identity(each) for each in _files(path)}
+            self._identities = {each: identity(each) for each in files_of(path)}
 
     def close(self) -> None:
         self._engine.dispose()
@@ -118,23 +100,7 @@ class Catalog:
             for what in () if unchecked else wrong(connection):
                 raise CorruptFile.at(self._place, 0, f"{what}; {self._cure}")
             durable_lsn, last_id = facts(connection)
-            partitions: dict[int, list[Partition]] = defaultdict(list)
-            for row in connection.execute(select(PARTITIONS).order_by(PARTITIONS.c.id)):
-                partitions[row.collection_id].append(Partition(row.id, row.collection_id, row.tag))
-            segments: dict[int, list[SegmentRecord]] = defaultdict(list)
-            for row in connection.execute(select(SEGMENTS).order_by(SEGMENTS.c.id)):
-                segments[row.collection_id].append(segment_of_row(row))
-            keys = stored_keys(connection)
-            stored = tuple(
-                StoredCollection(
-                    collection_of(row._asdict()),
-                    row.flushed_lsn,
-                    tuple(partitions[row.id]),
-                    tuple(segments[row.id]),
-                    keys.get(row.id, ()),
-                )
-                for row in connection.execute(select(COLLECTIONS).order_by(COLLECTIONS.c.id))
-            )
+            stored = stored_collections(connection)
             last = [self._last(connection, table) for table in (COLLECTIONS, PARTITIONS)]
         return Contents(stored, durable_lsn, last_id, *last)
 
@@ -277,14 +243,7 @@ class Catalog:
         """Write the catalog as it is at this moment into a new SQLite file, while others
         change it.
         """
-        connection = self._engine.raw_connection()
-        try:
-            with closing(connect(path)) as target:
-                connection.driver_connection.backup(target)  # type: ignore[union-attr]
-        except SQLiteError as error:
-            raise CatalogFailed(f"The catalog cannot be copied: {error}") from error
-        finally:
-            connection.close()
+        copy(self._engine, path)
 
     def fill(self, contents: Contents, last_collection_id: int, last_partition_id: int) -> None:
         """Put `contents` into an empty catalog. Ids up to the two last ones will not be given
@@ -310,18 +269,7 @@ class Catalog:
 
     def _definition(self, collection_id: int) -> Definition | None:
         with self._transaction() as connection:
-            row = connection.execute(
-                select(COLLECTIONS).where(COLLECTIONS.c.id == collection_id)
-            ).first()
-            chosen = (
-                select(PARTITIONS)
-                .where(PARTITIONS.c.collection_id == collection_id)
-                .order_by(PARTITIONS.c.id)
-            )
-            partitions = tuple(
-                Partition(p.id, p.collection_id, p.tag) for p in connection.execute(chosen)
-            )
-        return None if row is None else (collection_of(row._asdict()), partitions)
+            return stored_definition(connection, collection_id)
 
     @contextmanager
     def _change(self) -> Iterator[Connection]:
@@ -368,42 +316,6 @@ class Catalog:
         return kind(f"The catalog refused: {error}")
 
 
-def is_there(path: Path) -> bool:
-    """Whether a catalog was ever made here: a file without tables, as is left when its content is
-    lost, is none.
-    """
-    if not path.exists():
-        return False
-    try:
-        with closing(connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            return bool(
-                connection.execute(
-                    "SELECT 1 FROM sqlite_master WHERE name = ?", (COLLECTIONS.name,)
-                ).fetchone()
-            )
-    except SQLiteError:
-        return True  # damaged: opening it says how
-
-
-def checkpoint(path: Path) -> None:
-    """Bring everything that the `-wal` beside a catalog holds into its file,
-    durably: it may go then.
-
-    Raises:
-        CatalogFailed: SQLite refuses.
-    """
-    try:
-        with closing(connect(path)) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    except SQLiteError as error:
-        raise CatalogFailed(f"The catalog {path} cannot be written: {error}") from error
-
-
-def _files(path: Path) -> tuple[Path, Path]:
-    """Both files in which commits are."""
-    return path, path.with_name(path.name + "-wal")
-
-
 def followed(path: Path) -> Identity:
     """Which file a reader finds there.
 
@@ -414,16 +326,6 @@ def followed(path: Path) -> Identity:
     if found is None:
         raise FolderGone(f"{path} is gone, so nobody can say what was committed since")
     return found
-
-
-def _durable_pragmas(connection: Any, _: object) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-
-
-def _read_pragmas(connection: Any, _: object) -> None:
-    connection.isolation_level = None  # the driver would begin no transaction for reads
-    connection.execute("PRAGMA query_only=ON")
 
 
 def pass_over(connection: Connection, table: Any, last: int) -> None:

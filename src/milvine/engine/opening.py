@@ -8,7 +8,8 @@ from pathlib import Path
 
 from milvine.catalog.pending import unread_commits
 from milvine.catalog.place import in_folder, open_catalog
-from milvine.catalog.sql import DEFINITIONS, is_there
+from milvine.catalog.sql import DEFINITIONS
+from milvine.catalog.sqlite import is_there
 from milvine.config import Settings
 from milvine.errors import CorruptFile, OperatorError
 from milvine.events import Events, FilesRemoved, JobFailed, NetworkFolder, Opened
