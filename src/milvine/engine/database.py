@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
@@ -15,28 +14,21 @@ from milvine.care.backup import backup
 from milvine.care.manifest import Manifest
 from milvine.config import Settings
 from milvine.engine import ddl, indexing
-from milvine.engine.following import Follower
-from milvine.engine.inspection import Inspection, inspect
-from milvine.engine.live import set_live
-from milvine.engine.opening import Opening, close_parts, flush_rest, open_parts
-from milvine.engine.readiness import check_parts
-from milvine.engine.room import Room, WorkRoom
+from milvine.engine.lifecycle import Lifecycle
+from milvine.engine.opening import Opening, close_parts, open_parts
+from milvine.engine.room import Room
 from milvine.engine.rows import delete, insert, insert_request
 from milvine.engine.segments import preload, release, segment_ids
 from milvine.engine.sharing import Found, SharedScans, pays
 from milvine.engine.stats import CollectionStats, collection_stats
-from milvine.errors import CollectionNotFound, DatabaseClosed, ReadOnly
+from milvine.errors import CollectionNotFound, DatabaseClosed
 from milvine.events import Events, Searched
 from milvine.ingest.state import CollectionState
-from milvine.ingest.stores import Stores
 from milvine.maintenance.flush import flush
-from milvine.maintenance.worker import Worker
-from milvine.search.executor import Executor
 from milvine.search.fetch import fetch
 from milvine.search.run import search, search_by_id
 from milvine.search.stopwatch import Stopwatch
 from milvine.segment.version import Version
-from milvine.storage.forks import let_go_in_children
 from milvine.types import (
     Collection,
     Hits,
@@ -51,7 +43,7 @@ from milvine.types import (
 SearchSampler = Callable[[Version, Query, Hits], None]
 
 
-class Database:
+class Database(Lifecycle):
     """One data folder. What would be logged or kept is checked here, whoever checked it before.
 
     Every method raises DatabaseClosed after `close`, and those that take a collection name
@@ -60,25 +52,10 @@ class Database:
     """
 
     def __init__(self, parts: Opening, settings: Settings) -> None:
-        self._parts, self._stores = parts, parts.stores
-        self._executor = Executor(settings.search_threads, WorkRoom().of)
+        super().__init__(parts, settings)
         self._shared = SharedScans(self._find, settings.search_threads)
-        self._worker = Worker(parts.stores) if settings.background and not parts.read_only else None
-        self._follower = Follower(parts, settings.background) if parts.read_only else None
-        self._closed, self._ended = "", False  # why it takes no calls, once it does not
-        self._closing = threading.RLock()
         self._sampler: SearchSampler | None = None
         self._room = Room(parts.stores)
-        let_go_in_children(self)
-        if self._worker:
-            self._worker.wake()
-
-    def forked(self) -> None:
-        """In a child there are none of the threads."""
-        self._closed = (
-            "This database was opened before the process was forked. Open it in the child process"
-        )
-        self._closing, self._ended = threading.RLock(), True
 
     @classmethod
     def open(
@@ -108,79 +85,11 @@ class Database:
             close_parts(parts)
             raise
 
-    def close(self) -> None:
-        """Flush what is not flushed, stop background work, release the folder. Called again, it
-        goes on.
-        """
-        self._closed = self._closed or "The database is closed"
-        with self._closing:
-            if self._ended:
-                return
-            self._stores.closing.set()
-            if self._worker:
-                self._worker.close()
-            if self._follower:
-                self._follower.close()
-            try:
-                flush_rest(self._parts)
-            finally:
-                self._executor.close()
-                close_parts(self._parts)
-                self._ended = True
-
     def __enter__(self) -> Database:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-    @property
-    def settings(self) -> Settings:
-        """The effective settings, with what `configure` has changed."""
-        return self._stores.settings
-
-    def inspect(self) -> Inspection:
-        """What it holds at this moment, for metrics."""
-        self._check_open()
-        return inspect(self._parts)
-
-    def check_ready(self) -> None:
-        """Whether requests can be expected to succeed; inserts and deletes too, unless it was
-        opened read-only.
-
-        Raises:
-            DatabaseClosed, StorageFailed: the text says why not.
-        """
-        self._check_open()
-        check_parts(self._parts, self._worker or self._follower)
-
-    def check_place(self) -> None:
-        """Raises FolderGone: another folder, or none, is where this one was opened. It can be read,
-        and closed.
-        """
-        self._check_open()
-        self._parts.folder.check()
-
-    def configure(self, key: str, value: str) -> None:
-        """Change a setting until the database is closed; `key` is one of `milvine.config.KEYS`.
-
-        Raises:
-            IllegalArgument: the value is malformed or out of range.
-            Unsupported: this setting cannot change while the database is open.
-        """
-        self._check_open()
-        set_live(self._stores, key, value)
-
-    def refresh(self) -> None:
-        """See at once what another process has flushed, when opened read-only; otherwise there is
-        nothing to do.
-
-        Raises:
-            StorageFailed, CorruptFile: the catalog cannot be read.
-        """
-        self._check_open()
-        if self._follower:
-            self._follower.refresh()
 
     # collections
 
@@ -427,17 +336,3 @@ class Database:
         if state is None:
             raise CollectionNotFound.named(name)
         return state
-
-    def _writable(self) -> Stores:
-        self._check_open()
-        if self._parts.read_only:
-            raise ReadOnly
-        return self._stores
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise DatabaseClosed(self._closed)
-
-    def _wake(self) -> None:
-        if self._worker:
-            self._worker.wake()
