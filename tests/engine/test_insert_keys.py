@@ -21,7 +21,7 @@ from milvine.engine.database import Database
 from milvine.errors import IllegalArgument, StorageFailed
 from milvine.ingest import keys as keys_module
 from milvine.ingest.keys import RecentInserts, key_of
-from milvine.ingest.writer import InsertRequest
+from milvine.ingest.requests import InsertRequest
 from milvine.limits import INSERT_KEYS_MAX
 from milvine.types import MetricType
 from milvine.wal.record import InsertRecord

@@ -19,7 +19,7 @@ from milvine.errors import (
     IllegalRowRecord,
     IllegalVectorId,
 )
-from milvine.ingest.writer import DeleteRequest, InsertRequest
+from milvine.ingest.requests import DeleteRequest, InsertRequest
 from milvine.server.operations import rows as operations
 from milvine.types import MetricType
 from milvine.wire import packed

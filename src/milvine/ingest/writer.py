@@ -17,15 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from milvine.catalog.model import InsertKey
-from milvine.errors import (
-    CollectionNotFound,
-    DatabaseClosed,
-    DiskFull,
-    MilvineError,
-    PartitionNotFound,
-    StorageFailed,
-)
+from milvine.errors import DatabaseClosed, DiskFull, MilvineError, StorageFailed
 from milvine.events import (
     DiskFilled,
     DiskFreed,
@@ -36,60 +28,32 @@ from milvine.events import (
     WriterEnded,
 )
 from milvine.ingest.apply import apply
-from milvine.ingest.checks import check_id_mode, check_ids, check_rows
 from milvine.ingest.ids import IdSource
-from milvine.ingest.keys import entry, ids_again
+from milvine.ingest.keys import entry
+from milvine.ingest.requests import (
+    DeleteRequest,
+    FirstInserts,
+    InsertRequest,
+    Request,
+    answered,
+    record_of,
+)
 from milvine.ingest.state import CollectionState
 from milvine.storage.durable import ROOM_BYTES_MIN
 from milvine.storage.failpoints import at
-from milvine.types import IdMode, Ids, Vectors
+from milvine.types import IdMode, Ids
 from milvine.waiting import Outcome
 from milvine.wal.log import Log
-from milvine.wal.record import DeleteRecord, InsertRecord, Record
+from milvine.wal.record import InsertRecord, Record
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True, eq=False)
-class InsertRequest:
-    """Rows for a partition. `vectors` (n, width) must be C-contiguous and must not change any more.
-
-    With a `key` of 16 bytes it is stored once, however often it comes.
-    """
-
-    state: CollectionState
-    tag: str
-    vectors: Vectors
-    ids: Ids | None
-    key: bytes = b""
-    answer: Outcome[Ids] = field(default_factory=Outcome)
-
-    @property
-    def bytes(self) -> int:
-        return int(self.vectors.nbytes)
-
-
-@dataclass(slots=True, eq=False)
-class DeleteRequest:
-    """Ids to delete from one partition, or from the whole collection when `tag` is empty."""
-
-    state: CollectionState
-    tag: str
-    ids: Ids
-    answer: Outcome[Ids] = field(default_factory=Outcome)
-
-    @property
-    def bytes(self) -> int:
-        return int(self.ids.nbytes)
+_NO_IDS: Ids = np.empty(0, np.int64)
 
 
 @dataclass(slots=True, eq=False)
 class _Call:
     function: Callable[[], Any]
     answer: Outcome[Any] = field(default_factory=Outcome)
-
-
-_Data = InsertRequest | DeleteRequest
 
 
 class Writer:
@@ -109,7 +73,7 @@ class Writer:
     ) -> None:
         self.log, self.in_place = log, in_place
         self._ids, self._events, self._group_bytes = ids, events, group_bytes
-        self._queue: SimpleQueue[_Data | _Call | None] = SimpleQueue()
+        self._queue: SimpleQueue[Request | _Call | None] = SimpleQueue()
         self._ahead: list[_Call | None] = []
         self._closed = False
         self._broken = ""
@@ -119,7 +83,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="milvine-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, request: _Data) -> Outcome[Ids]:
+    def submit(self, request: Request) -> Outcome[Ids]:
         """Queue an insert or a delete. It is told when the rows are durable
         and visible, or refused.
 
@@ -173,7 +137,7 @@ class Writer:
         self._thread.join()
         self.log.close()
 
-    def _put(self, request: _Data | _Call) -> None:
+    def _put(self, request: Request | _Call) -> None:
         with self._gate:
             self._check_open()
             self._queue.put(request)
@@ -230,7 +194,7 @@ class Writer:
                 raise
         return True
 
-    def _gather(self, first: _Data) -> list[_Data]:
+    def _gather(self, first: Request) -> list[Request]:
         """The requests that queued up, up to a size or to something that must run alone."""
         group, size = [first], first.bytes
         while size < self._group_bytes and not self._ahead:
@@ -245,25 +209,21 @@ class Writer:
                 size += request.bytes
         return group
 
-    def _commit(self, group: list[_Data]) -> None:
+    def _commit(self, group: list[Request]) -> None:
         """Validate, log with one sync, apply, publish, answer."""
         try:
             self.in_place()
             self.log.check_place()
         except StorageFailed as error:
             return self._refuse(group, error)
-        accepted: list[tuple[_Data, Record]] = []
+        accepted: list[tuple[Request, Record]] = []
         modes: dict[int, IdMode] = {}
-        firsts: dict[tuple[int, bytes], tuple[InsertRequest, InsertKey]] = {}
+        firsts: FirstInserts = {}
         for request in group:
             try:
-                if (
-                    isinstance(request, InsertRequest)
-                    and request.key
-                    and _answered(request, firsts)
-                ):
+                if isinstance(request, InsertRequest) and request.key and answered(request, firsts):
                     continue
-                record = self._record(request, modes)
+                record = record_of(request, modes, self._ids)
             except Exception as error:  # of this request alone: nothing was changed for it
                 request.answer.set_exception(error)
                 continue
@@ -291,7 +251,7 @@ class Writer:
             self._events.emit(GroupCommitted(len(accepted), size, seconds, self.log.sync_seconds))
         self._apply(accepted, first)
 
-    def _refuse(self, group: list[_Data], error: Exception) -> None:
+    def _refuse(self, group: list[Request], error: Exception) -> None:
         self._events.emit(LogFailed(str(error)))
         for request in group:
             request.answer.set_exception(error)
@@ -303,7 +263,7 @@ class Writer:
         except BaseException as error:  # handed to whoever waits for it
             call.answer.set_exception(error)
 
-    def _with_room(self, accepted: list[tuple[_Data, Record]]) -> list[tuple[_Data, Record]]:
+    def _with_room(self, accepted: list[tuple[Request, Record]]) -> list[tuple[Request, Record]]:
         """All, or with a full disk the deletes alone: what is left of it is for them, for drops and
         for flushes.
         """
@@ -326,33 +286,7 @@ class Writer:
             self._events.emit(DiskFreed())
         return accepted
 
-    def _record(self, request: _Data, modes: dict[int, IdMode]) -> Record | None:
-        """The record to log; None for a delete that has nothing to do.
-
-        Raises:
-            CollectionNotFound, PartitionNotFound, IllegalVectorId, IllegalDimension,
-                IllegalRowRecord: refused, nothing is logged.
-        """
-        state = request.state
-        if state.dropped:
-            raise CollectionNotFound.named(state.collection.name)
-        partition = state.version.partition(request.tag) if request.tag else None
-        if isinstance(request, DeleteRequest):
-            check_ids(request.ids)
-            if not len(request.ids) or (request.tag and partition is None):
-                return None
-            return DeleteRecord(state.id, partition.id if partition else 0, request.ids)
-        generated = request.ids is None
-        check_id_mode(modes.get(state.id, state.collection.id_mode), generated)
-        if partition is None:
-            raise PartitionNotFound.named(state.collection.name, request.tag)
-        check_rows(state.collection, request.vectors, request.ids)
-        modes[state.id] = IdMode.GENERATED if generated else IdMode.GIVEN
-        ids = self._ids.take(len(request.vectors)) if request.ids is None else request.ids
-        rows = request.vectors.reshape(-1).view(np.uint8).reshape(len(ids), -1)
-        return InsertRecord(state.id, partition.id, ids, rows, generated, request.key)
-
-    def _apply(self, accepted: list[tuple[_Data, Record]], first_lsn: int) -> None:
+    def _apply(self, accepted: list[tuple[Request, Record]], first_lsn: int) -> None:
         changed: dict[int, tuple[CollectionState, bool]] = {}
         failures: dict[int, Exception] = {}
         for lsn, (request, record) in enumerate(accepted, first_lsn):
@@ -377,30 +311,3 @@ class Writer:
                 request.answer.set_exception(failures[lsn])
             else:
                 request.answer.set_result(record.ids)
-
-
-_NO_IDS: Ids = np.empty(0, np.int64)
-
-
-def _answered(
-    request: InsertRequest, firsts: dict[tuple[int, bytes], tuple[InsertRequest, InsertKey]]
-) -> bool:
-    """Whether an insert of the same key came before, earlier or in this group: then it is answered
-    as that one is.
-
-    Raises:
-        IllegalArgument: it is another insert.
-    """
-    state = request.state
-    if state.dropped:
-        return False
-    known = state.recent.find(request.key)
-    if known is not None:
-        request.answer.set_result(ids_again(known, request.ids, len(request.vectors)))
-        return True
-    if (state.id, request.key) not in firsts:
-        return False
-    first, known = firsts[state.id, request.key]
-    ids_again(known, request.ids, len(request.vectors))
-    request.answer.follow(first.answer)
-    return True
