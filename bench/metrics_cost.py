@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from time import perf_counter
 
-from milvine.events import Answered, Event, Searched
+from milvine.events import Event, Searched
+from milvine.events.server import Answered
 from milvine.server.metrics.tally import Tally
 from milvine.types import MetricType, Scanned, WatchedSearch
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from milvine.config import Settings
-from milvine.events import AccessRefused, Event, Events, OpenToOthers
+from milvine.events import Event, Events
+from milvine.events.server import AccessRefused, OpenToOthers
 from milvine.server.operations import GrpcStatus, Refused
 from milvine.server.security.gate import Gate, bearer_of, open_gate
 from milvine.server.security.opening import is_loopback, tell_if_open

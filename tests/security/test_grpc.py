@@ -12,7 +12,8 @@ import grpc
 import pytest
 
 from milvine.config import Settings
-from milvine.events import AccessRefused, Event, Events, TokensRefused
+from milvine.events import Event, Events
+from milvine.events.server import AccessRefused, TokensRefused
 from milvine.server.app import _DECLARED
 from milvine.server.grpc_door import GrpcDoor
 from milvine.server.security import tokens

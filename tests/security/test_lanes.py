@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from milvine.config import Settings
-from milvine.events import AccessRefused, Event, Events
+from milvine.events import Event, Events
+from milvine.events.server import AccessRefused
 from milvine.server.app import Server
 from milvine.server.lane_door import LaneDoor
 from milvine.server.operations import Refused

@@ -15,14 +15,8 @@ import httpx
 import pytest
 
 from milvine.config import Settings
-from milvine.events import (
-    CertificateRefused,
-    CertificateRenewed,
-    Event,
-    Events,
-    OpenToOthers,
-    Serving,
-)
+from milvine.events import Event, Events
+from milvine.events.server import CertificateRefused, CertificateRenewed, OpenToOthers, Serving
 from milvine.server.app import Server
 from milvine.server.door import DoorFailed
 from milvine.server.security.certificates import TlsUnusable, open_certificates

@@ -17,7 +17,7 @@ import pytest
 
 from milvine.config import Settings
 from milvine.errors import StorageFailed
-from milvine.events import Stopping
+from milvine.events.server import Stopping
 from milvine.server.app import Server
 from milvine.server.health import WATCHERS_MAX, Health
 from milvine.server.operations import MalformedRequest, Refused

@@ -13,7 +13,8 @@ import pytest
 
 from milvine.config import Configuration, Settings
 from milvine.config.sources import FLAG, Origin
-from milvine.events import Event, Events, HttpMissing, Serving
+from milvine.events import Event, Events
+from milvine.events.server import HttpMissing, Serving
 from milvine.server import http_opening
 from milvine.server.app import Server
 from milvine.server.door import DoorFailed, target

@@ -10,7 +10,7 @@ import pytest
 
 from milvine.config import Settings
 from milvine.errors import StorageFailed
-from milvine.events import Stopping
+from milvine.events.server import Stopping
 from milvine.server.app import Server
 
 httpx = pytest.importorskip("httpx")

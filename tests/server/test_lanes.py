@@ -25,7 +25,8 @@ from milvine.client.transports import lanes as client_lanes
 from milvine.client.transports.lanes import Lanes
 from milvine.client.transports.remote import RemoteFailed, RemoteTransport
 from milvine.config import Settings
-from milvine.events import Answered, Event, Events
+from milvine.events import Event, Events
+from milvine.events.server import Answered
 from milvine.server import app
 from milvine.server.app import Server
 from milvine.server.door import DoorFailed

@@ -17,7 +17,6 @@ import pytest
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.events import (
-    Answered,
     Event,
     Events,
     FilesRemoved,
@@ -25,11 +24,10 @@ from milvine.events import (
     IndexSetAside,
     Inserted,
     JobFailed,
-    RequestFailed,
     Searched,
-    Stopping,
     TornTailCut,
 )
+from milvine.events.server import Answered, RequestFailed, Stopping
 from milvine.logs import LogFolderFailed, line, log_events, set_up_logging
 from milvine.server.memory import bound_free_memory, trim_after_flush
 from milvine.types import MetricType, Query, Scanned, WatchedSearch

@@ -13,7 +13,8 @@ import pytest
 
 from milvine.config import Settings
 from milvine.engine.database import Database
-from milvine.events import Event, Events, RequestFailed
+from milvine.events import Event, Events
+from milvine.events.server import RequestFailed
 from milvine.server import answers
 from milvine.server.answers import AnswerBudget
 from milvine.server.operations import (

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from milvine.engine.database import Database
-from milvine.events import Answered, Event, Events, Searched
+from milvine.events import Event, Events, Searched
+from milvine.events.server import Answered
 from milvine.server.operations import Operations, Refused
 from milvine.server.operations.together import search_together
 from milvine.types import IndexSetting, IndexType, MetricType

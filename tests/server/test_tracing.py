@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from milvine.config import Settings
-from milvine.events import Answered, Events
+from milvine.events import Events
+from milvine.events.server import Answered
 from milvine.server import tracing
 from milvine.server.app import Server
 from milvine.server.lane_door import LaneDoor

@@ -6,7 +6,18 @@ import logging
 import threading
 
 from milvine import events
-from milvine.events import Answered, Event, Listener, Searched
+from milvine.events import Event, Listener, Searched
+from milvine.events.server import (
+    AccessRefused,
+    Answered,
+    CertificateRefused,
+    HttpMissing,
+    MetricsMissing,
+    OpenToOthers,
+    PushFailed,
+    RequestFailed,
+    TokensRefused,
+)
 from milvine.logs.words import line
 
 TRACE = 5
@@ -30,19 +41,19 @@ _LEVELS: dict[type[Event], int] = {
     events.SegmentRefused: logging.ERROR,
     events.LogFailed: logging.ERROR,
     events.JobFailed: logging.ERROR,
-    events.RequestFailed: logging.ERROR,
-    events.PushFailed: logging.WARNING,
+    RequestFailed: logging.ERROR,
+    PushFailed: logging.WARNING,
     events.LoadedInPart: logging.WARNING,
-    events.HttpMissing: logging.WARNING,
-    events.MetricsMissing: logging.WARNING,
-    events.AccessRefused: logging.WARNING,
-    events.TokensRefused: logging.ERROR,
-    events.OpenToOthers: logging.WARNING,
-    events.CertificateRefused: logging.ERROR,
+    HttpMissing: logging.WARNING,
+    MetricsMissing: logging.WARNING,
+    AccessRefused: logging.WARNING,
+    TokensRefused: logging.ERROR,
+    OpenToOthers: logging.WARNING,
+    CertificateRefused: logging.ERROR,
     events.FilesRemoved: logging.DEBUG,
     events.CatalogCommitted: logging.DEBUG,
     events.Loaded: logging.DEBUG,
-    events.Answered: TRACE,
+    Answered: TRACE,
     events.Inserted: TRACE,
     events.InsertFailed: TRACE,
     events.Searched: TRACE,

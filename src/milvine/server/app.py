@@ -11,7 +11,8 @@ from pathlib import Path
 
 from milvine.config import Configuration, Settings
 from milvine.engine.database import Database
-from milvine.events import Events, JobFailed, Serving, Stopping
+from milvine.events import Events, JobFailed
+from milvine.events.server import Serving, Stopping
 from milvine.server.door import LONGEST_MESSAGE, Door, DoorFailed, GrpcPort, target
 from milvine.server.door_probe import DoorProbe
 from milvine.server.grpc_door import GrpcDoor

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Sequence
 
 from milvine.errors import MilvineError
-from milvine.events import Event, Stopping
+from milvine.events import Event
+from milvine.events.server import Stopping
 from milvine.server.door import Close, Door, Send
 from milvine.server.door_probe import DoorProbe
 from milvine.server.operations import GrpcStatus, MalformedRequest, Refused

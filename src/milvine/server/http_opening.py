@@ -12,7 +12,8 @@ from typing import Any
 from milvine.config import Configuration, Settings
 from milvine.config.sources import ENVIRONMENT, FLAG
 from milvine.engine.database import Database
-from milvine.events import Events, HttpMissing
+from milvine.events import Events
+from milvine.events.server import HttpMissing
 from milvine.server.door import Door, DoorFailed
 from milvine.server.operations import Operations
 from milvine.server.security.opening import Security

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from milvine.events import Answered, Event, Flushed, IndexBuilt, Listener, Merged, Searched
+from milvine.events import Event, Flushed, IndexBuilt, Listener, Merged, Searched
+from milvine.events.server import Answered
 from milvine.limits import MIB
 from milvine.memory import memory_limit
 

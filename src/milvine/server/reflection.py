@@ -15,7 +15,8 @@ from typing import Any
 import grpc
 from google.protobuf import descriptor_pb2
 
-from milvine.events import Event, Stopping
+from milvine.events import Event
+from milvine.events.server import Stopping
 from milvine.wire import health, schema
 
 VERSIONS = ("grpc.reflection.v1", "grpc.reflection.v1alpha")

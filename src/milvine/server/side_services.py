@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from milvine.events import Events, Stopping
+from milvine.events import Events
+from milvine.events.server import Stopping
 from milvine.server import reflection
 from milvine.server.door import Call, Stream
 from milvine.server.health import Health

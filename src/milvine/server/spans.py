@@ -25,7 +25,8 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 import milvine
-from milvine.events import Answered, Event, GroupCommitted, Inserted, Searched
+from milvine.events import Event, GroupCommitted, Inserted, Searched
+from milvine.events.server import Answered
 from milvine.types import ScanStep
 
 SCANS_MAX = 64

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from milvine.config import Settings
-from milvine.events import Event, PushFailed, PushResumed
+from milvine.events import Event
+from milvine.events.server import PushFailed, PushResumed
 from milvine.server.metrics import push
 from milvine.server.metrics.push import grouping_of
 from tests.server.metrics.running import running, samples_of, value

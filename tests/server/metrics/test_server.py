@@ -14,7 +14,8 @@ from prometheus_client import generate_latest
 
 from milvine.config import Settings
 from milvine.engine.database import Database
-from milvine.events import Event, Events, MetricsMissing
+from milvine.events import Event, Events
+from milvine.events.server import MetricsMissing
 from milvine.server import metrics as package
 from milvine.server.app import Server
 from milvine.server.metrics import open_metrics

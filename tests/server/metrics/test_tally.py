@@ -12,7 +12,8 @@ import pytest
 
 from milvine.config import Settings
 from milvine.engine.database import Database
-from milvine.events import Answered, Event, Events, Searched, Stopping
+from milvine.events import Event, Events, Searched
+from milvine.events.server import Answered, Stopping
 from milvine.server.metrics import tally as module
 from milvine.server.metrics.tally import Tally
 from milvine.types import MetricType, Query, Scanned, WatchedSearch

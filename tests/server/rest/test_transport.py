@@ -10,7 +10,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from milvine.events import Answered, Event
+from milvine.events import Event
+from milvine.events.server import Answered
 from milvine.server.door import DoorFailed
 from milvine.server.http_door import HttpDoor
 from tests.server.rest.asking import GONE, OK, Asking

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 from milvine.config import Settings
 from milvine.engine.database import Database
-from milvine.events import Events, MetricsMissing
+from milvine.events import Events
+from milvine.events.server import MetricsMissing
 
 _NEEDED = ("prometheus_client", "psutil", "fastapi")
 

@@ -12,7 +12,8 @@ from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 from prometheus_client import CollectorRegistry, push_to_gateway
 
 from milvine.config import Settings
-from milvine.events import Events, PushFailed, PushResumed
+from milvine.events import Events
+from milvine.events.server import PushFailed, PushResumed
 
 JOB = "milvus_metrics"
 PERIOD_SECONDS = 1.0

@@ -19,6 +19,7 @@ from prometheus_client.metrics_core import Metric
 from milvine import events
 from milvine.errors import ErrorCode
 from milvine.events import Event
+from milvine.events.server import AccessRefused, Answered, RequestFailed
 from milvine.limits import MIB
 from milvine.server.metrics.instruments import Counter, Gauge, Histogram, Instrument, Summary
 from milvine.types import Scanned
@@ -89,7 +90,7 @@ class Tally:
         self._size_of = size_of
         self._lock = threading.Lock()
         # With when each was told.
-        self._waiting: deque[tuple[float, events.Searched | events.Answered]] = deque()
+        self._waiting: deque[tuple[float, events.Searched | Answered]] = deque()
         self._sizes: dict[Scanned, int] = {}
         self._all: list[Instrument] = []
         self._inserting()
@@ -109,13 +110,13 @@ class Tally:
             events.JobFailed: lambda _: self.job_failures.add(),
             events.IndexSetAside: lambda _: self.indexes_set_aside.add(),
             events.BuildGivenUp: lambda _: self.builds_given_up.add(),
-            events.RequestFailed: lambda _: self.unforeseen.add(),
-            events.AccessRefused: lambda event: self.strangers.add(1 + event.left_out),
+            RequestFailed: lambda _: self.unforeseen.add(),
+            AccessRefused: lambda event: self.strangers.add(1 + event.left_out),
             events.FilesRemoved: lambda event: self.files_removed.add(len(event.names)),
         }
 
     def listen(self, event: Event) -> None:
-        if isinstance(event, (events.Searched, events.Answered)):
+        if isinstance(event, (events.Searched, Answered)):
             self._waiting.append((time.monotonic(), event))
             if len(self._waiting) >= _WAITING_MAX or (
                 isinstance(event, events.Searched) and self._is_news(event)
@@ -356,7 +357,7 @@ class Tally:
 
     def _count_waiting(self) -> None:
         searched: list[tuple[float, events.Searched]] = []
-        answered: dict[tuple[str, int], list[events.Answered]] = {}
+        answered: dict[tuple[str, int], list[Answered]] = {}
         for _ in range(len(self._waiting)):  # those that come meanwhile wait
             when, event = self._waiting.popleft()
             if isinstance(event, events.Searched):

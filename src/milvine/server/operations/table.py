@@ -15,7 +15,8 @@ import numpy as np
 from milvine.config import Configuration, Settings
 from milvine.engine.database import Database
 from milvine.errors import ErrorCode, IllegalArgument, MilvineError
-from milvine.events import Answered, Events, RequestFailed
+from milvine.events import Events
+from milvine.events.server import Answered, RequestFailed
 from milvine.limits import MIB, REQUEST_BYTES_MAX
 from milvine.server.budget import ByteBudget, Held
 from milvine.server.configuration import RunningConfiguration

@@ -14,7 +14,8 @@ import grpc
 
 from milvine.config import Settings
 from milvine.errors import OperatorError
-from milvine.events import CertificateRefused, CertificateRenewed, Events
+from milvine.events import Events
+from milvine.events.server import CertificateRefused, CertificateRenewed
 
 
 class TlsUnusable(OperatorError):

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from milvine.config import Settings
-from milvine.events import AccessRefused, Event, Events, TokensRefused
+from milvine.events import Event, Events
+from milvine.events.server import AccessRefused, TokensRefused
 from milvine.server.operations import GrpcStatus, Refused
 from milvine.server.security.peers import Rates, host_of
 from milvine.server.security.roles import RPCS, Role, role_of

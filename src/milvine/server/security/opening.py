@@ -6,7 +6,8 @@ import ipaddress
 from dataclasses import dataclass
 
 from milvine.config import Settings
-from milvine.events import Events, OpenToOthers
+from milvine.events import Events
+from milvine.events.server import OpenToOthers
 from milvine.server.security.certificates import Certificates, open_certificates
 from milvine.server.security.doors import DoorSecurity
 from milvine.server.security.gate import Gate, open_gate

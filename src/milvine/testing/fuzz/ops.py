@@ -14,7 +14,8 @@ import numpy as np
 
 from milvine.config import Settings
 from milvine.engine.database import Database
-from milvine.events import Event, Events, RequestFailed
+from milvine.events import Event, Events
+from milvine.events.server import RequestFailed
 from milvine.server.operations import SERVED, Operations
 from milvine.server.operations.refusals import MalformedRequest
 from milvine.testing.fuzz.mutate import integer, json_text, json_value, mutated, some_bytes, text
