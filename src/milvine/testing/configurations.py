@@ -14,7 +14,8 @@ from hypothesis.stateful import rule
 from milvine.catalog.postgres import PostgresCatalog
 from milvine.config import Settings
 from milvine.maintenance.worker import maintain
-from milvine.testing.stateful import DatabaseMachine, names, seeds
+from milvine.testing.stateful import DatabaseMachine
+from milvine.testing.strategies import names, seeds
 
 _PLAIN = DatabaseMachine.settings
 WAYS: dict[str, Settings] = {

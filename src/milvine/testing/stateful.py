@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 from hypothesis import strategies as st
@@ -26,65 +26,28 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import MilvineError
-from milvine.limits import DEFAULT_TAG, FILLER_DISTANCE, FILLER_ID
+from milvine.limits import DEFAULT_TAG, FILLER_ID
 from milvine.testing.interrupts import interrupted
-from milvine.testing.model import ModelDatabase, Store, distances, lookup
-from milvine.types import (
-    Floats,
-    Hits,
-    IdMode,
-    Ids,
-    IndexSetting,
-    IndexType,
-    MetricType,
-    Query,
-    Vectors,
+from milvine.testing.model import ModelDatabase, Store, lookup
+from milvine.testing.nearest_hits import check_hits
+from milvine.testing.strategies import (
+    SHAPES,
+    Shape,
+    contents,
+    id_lists,
+    indexes,
+    names,
+    patterns,
+    seeds,
+    shapes,
+    some_vectors,
+    tags,
+    thoughts,
 )
+from milvine.types import Hits, IdMode, IndexSetting, Query
 
 NOBODY = -(10**6)  # an id that no row has
 MANY = 4200  # more than an index needs before it is built
-
-names = st.sampled_from(["books", "books", "books", "films"])
-tags = st.sampled_from(["", "", DEFAULT_TAG, "old", "new"])
-patterns = st.lists(st.sampled_from([DEFAULT_TAG, "old", "new", "o.*", ".*", "none"]), max_size=2)
-id_lists = st.lists(st.integers(-3, 30), min_size=1, max_size=12)
-seeds = st.integers(0, 2**32 - 1)
-indexes = st.sampled_from([IndexSetting(), IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 8})])
-
-
-class Shape(NamedTuple):
-    dimension: int
-    metric: MetricType
-
-
-SHAPES = (
-    Shape(4, MetricType.L2),
-    Shape(4, MetricType.IP),
-    Shape(7, MetricType.L2),
-    Shape(32, MetricType.HAMMING),  # as many elements as the first
-    Shape(128, MetricType.HAMMING),
-)
-shapes = st.sampled_from(SHAPES)
-thoughts = st.one_of(*[st.none()] * 4, shapes)
-"""What a caller takes for the shape of a collection: mostly what it is, None."""
-contents = st.sampled_from(["plain", "plain", "plain", "copies", "zeros", "unfindable"])
-
-
-def some_vectors(seed: int, rows: int, shape: Shape, content: str = "plain") -> Vectors:
-    """Rows for a collection of that shape: (rows, dimension) float32, or (rows,
-    dimension / 8) uint8."""
-    random, metric = np.random.default_rng(seed), shape.metric
-    size = 1 if content == "copies" else rows, metric.width(shape.dimension)
-    low, high = (0, 256) if metric.is_binary else (-3, 4)
-    vectors = random.integers(low, high, size).astype(metric.dtype)
-    if content == "copies":
-        return np.repeat(vectors, rows, axis=0)
-    if content == "zeros":
-        vectors[random.random(rows) < 0.7] = 0
-    if content == "unfindable" and not metric.is_binary:
-        spoilt = random.random(rows) < 0.5
-        vectors[spoilt, 0] = random.choice([np.nan, np.inf, -np.inf], np.count_nonzero(spoilt))
-    return vectors
 
 
 def outcome(call: Callable[[], object]) -> type[MilvineError] | None:
@@ -319,7 +282,7 @@ class DatabaseMachine(RuleBasedStateMachine):
         expected = outcome(lambda: self.model.search(name, query))
         self.both(lambda db: db.search(name, query))
         if expected is None:
-            self._compare_hits(name, query, self.db.search(name, query))
+            check_hits(self.model, name, query, self.db.search(name, query))
 
     @rule(name=names, ids=id_lists, k=st.sampled_from([1, 3, 10]), scope=patterns)
     def search_by_id(self, name: str, ids: list[int], k: int, scope: list[str]) -> None:
@@ -336,7 +299,7 @@ class DatabaseMachine(RuleBasedStateMachine):
             assert (hits.ids[~found] == FILLER_ID).all()
             hits = Hits(hits.ids[found], hits.distances[found])
         if found.any():
-            self._compare_hits(name, Query(vectors[found], k, params, tuple(scope)), hits)
+            check_hits(self.model, name, Query(vectors[found], k, params, tuple(scope)), hits)
 
     @rule(name=names, k=st.sampled_from([1, 10, 100]), part=st.sampled_from([0, 0.3]), seed=seeds)
     def segments(self, name: str, k: int, part: float, seed: int) -> None:
@@ -367,39 +330,6 @@ class DatabaseMachine(RuleBasedStateMachine):
     def _matches(self, name: str, scope: list[str]) -> bool:
         return outcome(lambda: self.model.table(name).matching(scope)) is None
 
-    def _compare_hits(self, name: str, query: Query, hits: Hits) -> None:
-        scope = self.model.table(name).matching(query.tags)
-        ids: Ids = np.concatenate([rows.ids for rows in scope])
-        vectors: Vectors = np.concatenate([rows.vectors for rows in scope])
-        metric = self.model.collection(name).metric
-        if hits.nq == 0:
-            assert not len(ids)
-            return
-        assert (
-            hits.ids.shape
-            == hits.distances.shape
-            == (len(query.vectors), min(query.k, len(ids) + 1))
-        )
-        true = distances(query.vectors, vectors, metric)
-        for row, all_of_them in enumerate(true):
-            # A stored row may be -1.
-            real = (hits.ids[row] != FILLER_ID) | (hits.distances[row] != FILLER_DISTANCE)
-            order = np.lexsort((ids, -all_of_them if metric.larger_is_closer else all_of_them))[
-                : query.k
-            ]
-            order = order[~np.isnan(all_of_them[order])]
-            assert hits.distances[row][real].tolist() == all_of_them[order].tolist()
-            last = all_of_them[order[-1]] if len(order) else 0
-            expected, got = (
-                _pairs(ids[order], all_of_them[order]),
-                _pairs(hits.ids[row][real], hits.distances[row][real]),
-            )
-            among = _pairs(ids, all_of_them)
-            assert {p: n for p, n in got.items() if p[1] != last} == {
-                p: n for p, n in expected.items() if p[1] != last
-            }
-            assert got <= among, f"hits that are not there: {got - among}"
-
     @invariant()
     def same_catalog(self) -> None:
         assert self.db.collections() == self.model.collections()
@@ -408,7 +338,3 @@ class DatabaseMachine(RuleBasedStateMachine):
             assert self.db.count(name) == self.model.count(name)
             assert self.db.collection(name).index == self.model.collection(name).index
             assert self.db.collection(name).id_mode == self.model.collection(name).id_mode
-
-
-def _pairs(ids: Ids, found: Floats) -> Counter[tuple[int, float]]:
-    return Counter(zip(ids.tolist(), found.tolist(), strict=True))
