@@ -119,7 +119,7 @@ def _absolute(path: Path | None) -> str | None:
 
 def _run(configuration: Configuration) -> None:
     # Here as below, so that --help and `version` need not wait for numpy.
-    from milvine.logs import set_up_logging
+    from milvine.logs.places import set_up_logging
 
     stops = StopSignals()
     settings, folder = configuration.settings, Path(configuration.values["storage.path"].text)

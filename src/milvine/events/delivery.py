@@ -23,16 +23,21 @@ class Events:
             (each, (Event,)) for each in listeners
         ]
         self._by_type: dict[type[Event], list[Listener]] = {}
+        self._busy = bool(listeners)
 
-    def subscribe(self, listener: Listener, kinds: tuple[type[Event], ...] = (Event,)) -> None:
+    def subscribe(
+        self, listener: Listener, kinds: tuple[type[Event], ...] = (Event,), rare: bool = False
+    ) -> None:
         """From now on `listener` is told of every event that is one of `kinds`; searches are
-        not held up by others."""
+        not held up by others. `rare`: none of them is told by a call that goes well."""
         self._listeners.append((listener, kinds))
         self._by_type = {}
+        self._busy |= not rare
 
     def __bool__(self) -> bool:
-        """Whether anybody listens: what is costly to tell need not be made up for nobody."""
-        return bool(self._listeners)
+        """Whether anybody listens to what calls tell: what is costly to tell need not be made up
+        for nobody."""
+        return self._busy
 
     def emit(self, event: Event) -> None:
         listeners = self._by_type.get(type(event))

@@ -5,61 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 
-from milvine import events
 from milvine.events import Event, Listener, Searched
-from milvine.events.server import (
-    AccessRefused,
-    Answered,
-    CertificateRefused,
-    HttpMissing,
-    MetricsMissing,
-    OpenToOthers,
-    PushFailed,
-    RequestFailed,
-    TokensRefused,
-)
+from milvine.events.server import Answered
+from milvine.logs.levels import LEVELS, TRACE
 from milvine.logs.words import line
-
-TRACE = 5
-"""Below DEBUG, as in 1.x: what is told of every single call."""
-logging.addLevelName(TRACE, "TRACE")
-
-_LEVELS: dict[type[Event], int] = {
-    events.TornTailCut: logging.WARNING,
-    events.NetworkFolder: logging.WARNING,
-    events.LogMissing: logging.WARNING,
-    events.NonfiniteStored: logging.WARNING,
-    events.DiskFilled: logging.ERROR,
-    events.DiskFreed: logging.WARNING,
-    events.WriterEnded: logging.ERROR,
-    events.DamageFound: logging.ERROR,
-    events.IndexSetAside: logging.WARNING,
-    events.BuildStalled: logging.WARNING,
-    events.BuildGivenUp: logging.ERROR,
-    events.BuildProgressed: logging.DEBUG,
-    events.BuildGivenUp: logging.WARNING,
-    events.SegmentRefused: logging.ERROR,
-    events.LogFailed: logging.ERROR,
-    events.JobFailed: logging.ERROR,
-    RequestFailed: logging.ERROR,
-    PushFailed: logging.WARNING,
-    events.LoadedInPart: logging.WARNING,
-    HttpMissing: logging.WARNING,
-    MetricsMissing: logging.WARNING,
-    AccessRefused: logging.WARNING,
-    TokensRefused: logging.ERROR,
-    OpenToOthers: logging.WARNING,
-    CertificateRefused: logging.ERROR,
-    events.FilesRemoved: logging.DEBUG,
-    events.CatalogCommitted: logging.DEBUG,
-    events.Loaded: logging.DEBUG,
-    Answered: TRACE,
-    events.Inserted: TRACE,
-    events.InsertFailed: TRACE,
-    events.Searched: TRACE,
-    events.GroupCommitted: TRACE,
-}
-"""Levels that are not INFO."""
 
 _LONG_BY_NATURE = frozenset({"CreateIndex", "Compact", "PreloadCollection"})
 
@@ -74,7 +23,7 @@ def log_events(logger: logging.Logger, slow_seconds: float = 0.0) -> Listener:
     slow = _SlowCalls(slow_seconds) if slow_seconds > 0 else None
 
     def listen(event: Event) -> None:
-        level = _LEVELS.get(type(event), logging.INFO)
+        level = LEVELS.get(type(event), logging.INFO)
         title = slow.title(event) if slow is not None and level == TRACE else ""
         if title:
             level = logging.WARNING

@@ -14,7 +14,8 @@ from milvine.config import Settings
 from milvine.errors import OperatorError
 from milvine.events import Listener
 from milvine.logs.formats import JsonFormatter, TextFormatter, zone
-from milvine.logs.listener import TRACE, log_events
+from milvine.logs.levels import TRACE
+from milvine.logs.listener import log_events
 from milvine.logs.lossy import LosesLines, LossyStream
 
 FILE_NAME = "milvine.log"
@@ -42,6 +43,7 @@ def set_up_logging(settings: Settings, root: logging.Logger | None = None) -> Li
         LogFolderFailed: `logs.path` cannot be made or written to.
     """
     root = logging.getLogger() if root is None else root
+    logging.addLevelName(TRACE, "TRACE")
     level = _level(settings)
     handlers = _handlers(settings, level)
     for old in [handler for handler in root.handlers if getattr(handler, "of_milvine", False)]:

@@ -8,6 +8,7 @@ hold it, for a restored database is another server's, with other ports and place
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from milvine.config import BY_NAME, Configuration, Given, bounded, resolve
@@ -43,12 +44,14 @@ def with_kept(given: Configuration, folder: Path, *sources: dict[str, Given]) ->
 
 def embedded_configuration(folder: Path) -> Configuration:
     """That of a database in this process: what its folder keeps, and defaults that fit
-    into the memory there is.
+    into the memory there is. Its notices are those of the file: how its defaults were made to
+    fit is no news to every program that opens a folder.
 
     Raises:
         IllegalArgument: as `with_kept`.
     """
-    return bounded(with_kept(resolve(()), folder).with_path(str(folder)), memory_limit())
+    kept = with_kept(resolve(()), folder).with_path(str(folder))
+    return replace(bounded(kept, memory_limit()), notices=kept.notices)
 
 
 def _held(path: Path) -> tuple[dict[str, Given], list[str]]:

@@ -71,13 +71,14 @@ def _open(folder: Path) -> _Opened:
     try:
         configuration = import_module("milvine.server.kept_settings").embedded_configuration(folder)
         settings = configuration.settings
-        database = import_module("milvine.engine.database").Database.open(folder, settings)
+        events = import_module("milvine.logs.embedded").speak_up(configuration.notices)
+        database = import_module("milvine.engine.database").Database.open(folder, settings, events)
     except (MilvineError, OSError) as error:
         if foreign(error):
             raise
         raise NotConnectError(f"Cannot open the database in {folder}: {error}") from error
     operations = import_module("milvine.server.operations").Operations(
-        database, settings, configuration=configuration, passes=_passes
+        database, settings, events, configuration, _passes
     )
     return _Opened(os.getpid(), database, operations)
 
