@@ -19,7 +19,7 @@ import pytest
 from milvine.client.address import ServerAddress
 from milvine.client.deadline import Deadline
 from milvine.client.transports.lane import Lane
-from milvine.server import lane_door, lane_listeners
+from milvine.server import lane_callers, lane_door, lane_listeners
 from milvine.server.door import DoorFailed
 from milvine.server.lane_connection import Connection
 from milvine.server.lane_door import LaneDoor
@@ -88,7 +88,7 @@ def listener_at(door: LaneDoor) -> socket.socket:
     address = door.place.unix if _chosen["family"] == "unix" else door.port
     (found,) = (
         each
-        for each in door._listeners._sockets.values()
+        for each in door._callers._listeners._sockets.values()
         if str(address) in str(each.getsockname())
     )
     return found
@@ -115,6 +115,11 @@ def door(script: Script, ends: list[Any]) -> Iterator[LaneDoor]:
     door.stop(1)
     assert not [thread for thread in door._threads if thread.is_alive()]
     assert ends == []
+
+
+def kept_bytes(door: LaneDoor) -> int:
+    """Bytes of replies that the door keeps for its callers."""
+    return sum(each.held for each in list(door._callers.connections))
 
 
 def until(done: Callable[[], bool]) -> None:
@@ -390,7 +395,7 @@ def test_whoever_is_no_lane_is_hung_up_on(door: LaneDoor, words: bytes) -> None:
 def test_who_hung_up_before_he_greeted_is_forgotten(
     script: Script, ends: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane_door, "GREETING_SECONDS", 0.2)
+    monkeypatch.setattr(lane_callers, "GREETING_SECONDS", 0.2)
     door = LaneDoor(script, None, "127.0.0.1", 0, local=True)
     door.start()
     for _ in range(10):
@@ -405,7 +410,7 @@ def test_who_hung_up_before_he_greeted_is_forgotten(
 def test_silence_is_not_waited_for(
     script: Script, ends: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane_door, "GREETING_SECONDS", 0.3)
+    monkeypatch.setattr(lane_callers, "GREETING_SECONDS", 0.3)
     door = LaneDoor(script, None, "127.0.0.1", 0, local=True)
     door.start()
     with calling(way_to(door)) as known, ExitStack() as stack:
@@ -441,7 +446,7 @@ def test_callers_who_leave_before_the_answer(door: LaneDoor, script: Script) -> 
     held.wait(workers)
     for each in callers:
         each.close()
-    until(lambda: not door._open)
+    until(lambda: not door._callers.connections)
     held.go.set()
     assert answers(door)
 
@@ -456,25 +461,25 @@ def test_megabytes_to_a_slow_reader_come_whole_and_delay_nobody(
     script.answers["Search"] = lambda request: whole
     with calling(way_to(door)) as slow, calling(way_to(door)) as other:
         slow.begin("Search")
-        until(lambda: any(each.held for each in list(door._open)))
+        until(lambda: bool(kept_bytes(door)))
         for _ in range(100):
             assert other.ask("CountCollection") == b"CountCollection:"
         assert slow.answer() == whole
         assert slow.ask("CountCollection") == b"CountCollection:"
-        assert not any(each.held for each in door._open)
+        assert not kept_bytes(door)
 
 
 def test_who_reads_nothing_is_hung_up_on(
     script: Script, ends: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane_door, "READING_SECONDS", 0.3)
+    monkeypatch.setattr(lane_callers, "READING_SECONDS", 0.3)
     door = LaneDoor(script, None, "127.0.0.1", 0, local=True)
     door.start()
     script.answers["Search"] = lambda request: bytes(24 << 20)
     with calling(way_to(door)) as deaf:
         deaf.begin("Search")
-        until(lambda: bool(door._open) and any(each.held for each in list(door._open)))
-        until(lambda: not door._open)
+        until(lambda: bool(kept_bytes(door)))
+        until(lambda: not door._callers.connections)
         assert deaf.answer() is None
     door.stop(1)
     assert ends == []
@@ -483,17 +488,15 @@ def test_who_reads_nothing_is_hung_up_on(
 def test_replies_that_nobody_reads_are_bounded_together(
     door: LaneDoor, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane_door, "UNSENT_BYTES_MAX", 40 << 20)
+    monkeypatch.setattr(lane_callers, "UNSENT_BYTES_MAX", 40 << 20)
     script.answers["Search"] = lambda request: bytes(24 << 20)
     with ExitStack() as stack:
         deaf = [stack.enter_context(calling(way_to(door))) for _ in range(8)]
         for each in deaf:
             each.begin("Search")
-        until(
-            lambda: len(door._open) < 8 and sum(each.held for each in list(door._open)) >= 40 << 20
-        )
+        until(lambda: len(door._callers.connections) < 8 and kept_bytes(door) >= 40 << 20)
         time.sleep(0.1)
-        assert sum(each.held for each in list(door._open)) <= (40 + (len(door._threads)) * 25) << 20
+        assert kept_bytes(door) <= (40 + (len(door._threads)) * 25) << 20
         assert answers(door)
         kept = [each for each in deaf if each.answer() == bytes(24 << 20)]
         assert 1 <= len(kept) < 8
@@ -503,9 +506,9 @@ def test_a_deaf_talker_is_hung_up_on(door: LaneDoor, script: Script) -> None:
     script.answers["Search"] = lambda request: bytes(24 << 20)
     with calling(way_to(door)) as deaf:
         deaf.begin("Search")
-        until(lambda: any(each.held for each in list(door._open)))
+        until(lambda: bool(kept_bytes(door)))
         deaf.say(PING)
-        until(lambda: not door._open)
+        until(lambda: not door._callers.connections)
 
 
 # connections
@@ -514,14 +517,14 @@ def test_a_deaf_talker_is_hung_up_on(door: LaneDoor, script: Script) -> None:
 def test_no_more_connections_than_there_may_be(
     door: LaneDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane_door, "CONNECTIONS_MAX", 3)
+    monkeypatch.setattr(lane_callers, "CONNECTIONS_MAX", 3)
     with ExitStack() as stack:
         known = [stack.enter_context(calling(way_to(door))) for _ in range(3)]
         assert all(each.ask("Search") == b"Search:" for each in known)
         with calling(way_to(door), b"") as late:
             assert late.hung_up()
         assert known[0].ask("Search") == b"Search:"
-    until(lambda: not door._open)
+    until(lambda: not door._callers.connections)
     assert answers(door)
 
 
@@ -549,9 +552,9 @@ def test_a_process_out_of_files_waits_and_recovers(
     with calling(way_to(door)) as known:
         listener = listener_at(door)
         broken: Any = OutOfFiles(listener)
-        door._waiting.unregister(listener)
-        door._waiting.register(broken, 1)
-        door._listeners._sockets[listener.fileno()] = broken
+        door._callers._waiting.unregister(listener)
+        door._callers._waiting.register(broken, 1)
+        door._callers._listeners._sockets[listener.fileno()] = broken
         broken.mended = True
         door.start()
         assert known.ask("Search") == b"Search:"
@@ -576,7 +579,7 @@ def test_a_connection_that_the_system_will_not_watch(
     with calling(way_to(door)) as known:
         assert known.ask("Search") == b"Search:"
         with monkeypatch.context() as patched:
-            patched.setattr(door._waiting, "register", refuse)
+            patched.setattr(door._callers._waiting, "register", refuse)
             for _ in range(6):
                 with calling(way_to(door), b"") as late:
                     assert late.hung_up()
@@ -593,11 +596,11 @@ def test_no_room_to_listen_again_is_waited_for(
     with calling(way_to(door)) as known:
         assert known.ask("Search") == b"Search:"
         with monkeypatch.context() as patched:
-            for each in door._listeners._sockets.values():
-                door._waiting.unregister(each)
-                door._listeners._deaf.append(each)
-            patched.setattr(door._waiting, "register", refuse)
-            door._listeners.deaf_until = time.monotonic()
+            for each in door._callers._listeners._sockets.values():
+                door._callers._waiting.unregister(each)
+                door._callers._listeners._deaf.append(each)
+            patched.setattr(door._callers._waiting, "register", refuse)
+            door._callers._listeners.deaf_until = time.monotonic()
             for _ in range(10):
                 assert known.ask("Search") == b"Search:"
                 time.sleep(0.02)
@@ -616,7 +619,7 @@ def test_an_error_of_the_leader_ends_no_thread_and_leaves_nobody_waiting(
         waiting.begin("CountCollection")
         held.wait()
         with monkeypatch.context() as patched:
-            patched.setattr(door, "_hear", fail)
+            patched.setattr(door._callers, "_hear", fail)
             assert asking_now.ask("Search") is None
         assert waiting.answer() is None
     held.go.set()
@@ -628,10 +631,10 @@ def test_an_error_of_the_leader_ends_no_thread_and_leaves_nobody_waiting(
 def test_a_socket_told_of_twice_is_closed_once(door: LaneDoor) -> None:
     with calling(way_to(door)) as caller:
         assert caller.ask("Search") == b"Search:"
-        (connection,) = door._open
-    until(lambda: not door._open)
+        (connection,) = door._callers.connections
+    until(lambda: not door._callers.connections)
     # As kqueue does, which tells of reading and of writing one after the other.
-    door._hang_up(connection)
+    door._callers._hang_up(connection)
     assert answers(door)
 
 
@@ -729,7 +732,7 @@ def test_ipv6(script: Script, address: str) -> None:
     door.start()
     with calling(door.port, host="::1") as caller:
         assert caller.ask("Search", b"x") == b"Search:x"
-        assert next(iter(door._open)).peer.startswith("[::1]:")
+        assert next(iter(door._callers.connections)).peer.startswith("[::1]:")
     door.stop(1)
 
 
@@ -779,7 +782,7 @@ def test_no_connection_keeps_much(door: LaneDoor) -> None:
     with calling(way_to(door)) as caller:
         for number in range(60):
             assert caller.ask("Search", b"", f"{number:01500}") == b"Search:"
-        (connection,) = door._open
+        (connection,) = door._callers.connections
         assert sum(len(block) for block in connection._blocks) < 32 << 10
         caller.say(
             struct.pack(">BHBBI", 0, REQUEST_BYTES_MAX, 0, 1, caller.stream)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from milvine.server import lane_door, lane_listeners
+from milvine.server import lane_callers, lane_listeners
 from milvine.server.door import DoorFailed
 from milvine.server.lane_door import LaneDoor
 from milvine.wire import lanes
@@ -35,13 +35,13 @@ def test_a_caller_of_this_machine_counts_as_one_at_the_loopback_address(address:
         pytest.skip("no IPv6 here")
     with calling(door.place.unix) as caller:
         assert caller.ask("Search") == b"Search"
-        assert next(iter(door._open)).peer == address
+        assert next(iter(door._callers.connections)).peer == address
     door.stop(1)
 
 
 @linux
 def test_both_kinds_of_callers_count_towards_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lane_door, "CONNECTIONS_MAX", 2)
+    monkeypatch.setattr(lane_callers, "CONNECTIONS_MAX", 2)
     door = open_door()
     with calling(door.place.unix) as first, calling(door.port) as second:
         assert first.ask("Search") == second.ask("Search") == b"Search"
@@ -64,7 +64,7 @@ def test_a_name_is_new_each_time_and_gone_with_its_door() -> None:
 
 def test_no_name_where_none_is_wanted() -> None:
     door = open_door(local=False)
-    assert door.place.unix == "" and len(door._listeners._sockets) == 1
+    assert door.place.unix == "" and len(door._callers._listeners._sockets) == 1
     door.stop(1)
 
 

@@ -15,43 +15,24 @@ of them together.
 
 from __future__ import annotations
 
-import math
 import os
-import secrets
-import selectors
-import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from functools import partial
 
-from milvine.memory import within
 from milvine.server.door import INTERNAL_ERROR, Call, end_of, tell_of_error
-from milvine.server.lane_connection import Connection, Request
-from milvine.server.lane_listeners import Listeners
-from milvine.server.lane_times import LONG_SECONDS, LongCalls, Usual, Waits
+from milvine.server.lane_callers import Callers
+from milvine.server.lane_connection import Request
+from milvine.server.lane_times import LONG_SECONDS, LongCalls, Usual
 from milvine.server.operations import GrpcStatus, Refused
 from milvine.server.security.gate import AUTHORIZATION, Gate
 from milvine.server.tracing import Observe
-from milvine.wire import http2, lanes
 from milvine.wire.http2 import Foreign
 
 Together = Callable[[Sequence[bytes]], list[bytes | Refused]]
 
-CONNECTIONS_MAX = 400 if os.name == "nt" else 1024  # Windows waits for 512 sockets at once
-GREETING_SECONDS = 10.0
-READING_SECONDS = 30.0
-"""For a caller to take some more of a reply."""
-UNSENT_BYTES_MAX = within(64 << 20, 16)
-"""Of replies kept for callers who are slow to take them. One that finds others with so much is
-given up.
-"""
 _WORKERS = max(2, min(4, os.cpu_count() or 1))  # more of them only contend for the interpreter lock
 _RECOVERY_SECONDS = 1.0
-_AWAKE_SECONDS = 0.00015
-_yield_processor: Callable[[], object] = getattr(os, "sched_yield", partial(time.sleep, 0))
 _LAST_SECONDS = 0.1  # for calls that are being answered at the end
 _SEARCH = "Search"
 _PASS_MAX = 64  # searches that one pass answers
@@ -63,8 +44,7 @@ class LaneDoor:
 
     Attributes:
         place: where lanes begin. Its instance tells this run of the server from every other; a
-            lane's first settings
-            say it.
+            lane's first settings say it.
 
     Raises:
         DoorFailed: the address is taken or not ours.
@@ -83,22 +63,10 @@ class LaneDoor:
         local: bool = False,
     ) -> None:
         self._call, self._together, self._observe, self._gate = call, together, observe, gate
-        instance, more = secrets.randbits(32), http2.WINDOW_MAX - http2.WINDOW_DEFAULT
-        self._greeting = http2.settings({http2.INSTANCE: instance}) + http2.window_update(more)
-        self._waiting = selectors.DefaultSelector()
-        self._listeners = Listeners(address, port, local, self._waiting)
-        self.port = self._listeners.port
-        self.place = lanes.Place(self.port, instance, self._listeners.unix)
-        self._wake, self._woken = socket.socketpair()
-        self._wake.setblocking(False)
-        self._waiting.register(self._woken, selectors.EVENT_READ)
-        self._open: set[Connection] = set()
-        self._strangers, self._slow = Waits(GREETING_SECONDS), Waits(READING_SECONDS)
-        # With something unsent that the leader does not know of.
-        self._left: deque[Connection] = deque()
+        self._callers = Callers(address, port, local)
+        self.port, self.place = self._callers.port, self._callers.place
         self._usual = Usual()
         self._closed, self._serving = False, 0
-        self._expecting = False  # whether requests were answered just now
         self._lead = threading.Lock()
         self._long = LongCalls()  # that wait for a thread other than the leader
         self._working, self._sharing = 0, threading.Lock()  # threads that carry out such calls
@@ -119,14 +87,13 @@ class LaneDoor:
     def stop(self, grace: float | None) -> None:
         self._closed = True
         if self._serving:
-            self._nudge()
+            self._callers.nudge()
             end = None if grace is None else time.monotonic() + max(grace, _LAST_SECONDS)
             for thread in self._threads:
                 thread.join(None if end is None else max(0.0, end - time.monotonic()))
-            for connection in list(self._open):  # of calls that take longer than that
-                connection.give_up()
+            self._callers.give_up()  # whose calls take longer than that
         else:
-            self._close()
+            self._callers.close()
 
     def _serve(self) -> None:
         while not self._closed:
@@ -140,34 +107,27 @@ class LaneDoor:
                 calls = self._next_long()
         with self._lead:
             self._serving -= 1
-            if not self._serving:
-                self._close()
+            if not self._serving:  # the last one turns off the light
+                self._callers.close()
 
     def _recover(self) -> Sequence[Request]:
         """After an error that nobody foresaw: whoever waits for an answer hears that none comes,
         and asks elsewhere.
         """
         _unforeseen()
-        for connection in self._open:
-            connection.give_up()
+        self._callers.give_up()
         time.sleep(_RECOVERY_SECONDS)
         return ()
-
-    def _close(self) -> None:
-        """The last one turns off the light."""
-        for connection in self._open:
-            connection.close()
-        for each in (self._listeners, self._waiting, self._wake, self._woken):
-            each.close()
 
     def _until_long(self) -> Sequence[Request]:
         """Leads: answers what is short, and returns with what is not when another thread can take
         the lead.
         """
+        wait = self._callers.wait
         while not self._closed:
             if self._long and (calls := self._begin_long()):
                 return calls
-            arrived = self._wait()
+            arrived = wait(not self._working)
             if self._usual.of_all(arrived) <= LONG_SECONDS:
                 self._answer(arrived)
             else:
@@ -214,121 +174,6 @@ class LaneDoor:
             self._working -= not calls
             return calls
 
-    # the leader's business
-
-    def _wait(self) -> list[Request]:
-        """The requests that have arrived; waits until something happens."""
-        arrived: list[Request] = []
-        for key, mask in self._awake() or self._waiting.select(self._patience()):
-            connection: Connection | None = key.data
-            if connection is not None:
-                request = self._hear(connection, mask)
-                if request is not None:
-                    arrived.append(request)
-            elif key.fd in self._listeners:
-                self._accept(key.fd)
-            elif not self._closed:
-                self._look_after()
-        self._expecting = bool(arrived)
-        return arrived
-
-    def _awake(self) -> list[tuple[selectors.SelectorKey, int]]:
-        """What happens in the moment after an answer, for which the thread stays awake while nobody
-        else is at work.
-
-        A caller's next request mostly comes then, and to sleep and be woken takes longer, most so
-        on virtual machines.
-        """
-        if self._expecting and not self._working:
-            until = time.perf_counter() + _AWAKE_SECONDS
-            while time.perf_counter() < until:
-                if happened := self._waiting.select(0):
-                    return happened
-                _yield_processor()
-        return []
-
-    def _patience(self) -> float | None:
-        """Sends away who does not greet or read. Seconds until that is to be done again; None:
-        nobody is waited for.
-        """
-        listeners = self._listeners
-        if not self._strangers and not self._slow and listeners.deaf_until == math.inf:
-            return None
-        due = min(self._strangers.due, self._slow.due, listeners.deaf_until)
-        now = time.monotonic()
-        if due <= now:
-            if listeners.deaf_until <= now:
-                listeners.listen_again(now)
-            for connection in (*self._strangers.over(now), *self._slow.over(now)):
-                self._hang_up(connection)
-            due = min(self._strangers.due, self._slow.due, listeners.deaf_until)
-        return max(0.0, due - now) if due < math.inf else None
-
-    def _accept(self, descriptor: int) -> None:
-        arrived = self._listeners.accept(descriptor)
-        if arrived is None:
-            return
-        accepted, peer = arrived
-        if len(self._open) >= CONNECTIONS_MAX:
-            accepted.close()
-            return
-        try:
-            connection = Connection(accepted, peer, self._greeting)
-            self._waiting.register(accepted, selectors.EVENT_READ, connection)
-        except OSError:
-            accepted.close()
-            return
-        self._open.add(connection)
-        self._strangers.begin(connection)
-
-    def _hear(self, connection: Connection, mask: int) -> Request | None:
-        stranger = not connection.greeted
-        try:
-            if mask & selectors.EVENT_WRITE:
-                connection.send_more()
-                self._listen_to(connection)
-            request = connection.receive() if mask & selectors.EVENT_READ else None
-        except (OSError, Foreign):
-            self._hang_up(connection)
-            return None
-        if stranger and connection.greeted:
-            self._strangers.end(connection)
-        if connection.unsent and connection not in self._slow:
-            self._listen_to(connection)
-        if request is not None:
-            connection.busy = True
-        return request
-
-    def _look_after(self) -> None:
-        """Connections that threads without the lead have left something to do for."""
-        self._woken.recv(4096)
-        while self._left:
-            connection = self._left.popleft()
-            if connection in self._open:
-                self._listen_to(connection)
-
-    def _listen_to(self, connection: Connection) -> None:
-        """Wait for what it sends, and for its taking what is unsent: it has taken some, or has yet
-        to begin.
-        """
-        if connection.unsent:
-            self._waiting.modify(
-                connection.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, connection
-            )
-            self._slow.begin(connection)
-        else:
-            self._waiting.modify(connection.socket, selectors.EVENT_READ, connection)
-            self._slow.end(connection)
-
-    def _hang_up(self, connection: Connection) -> None:
-        # Some systems tell of reading and of writing one after the other.
-        if connection in self._open:
-            self._open.discard(connection)
-            self._strangers.end(connection)
-            self._slow.end(connection)
-            self._waiting.unregister(connection.socket)
-            connection.close()
-
     # answering
 
     def _answer(self, arrived: Sequence[Request]) -> None:
@@ -355,10 +200,8 @@ class LaneDoor:
 
     def _answer_together(self, searches: Sequence[Request]) -> None:
         assert self._together is not None
-        began, admitted = (
-            time.perf_counter(),
-            [request for request in searches if self._admitted(request)],
-        )
+        began = time.perf_counter()
+        admitted = [request for request in searches if self._admitted(request)]
         try:
             replies: Sequence[bytes | Refused] = self._together(
                 [request.message for request in admitted]
@@ -400,14 +243,7 @@ class LaneDoor:
             _unforeseen()
             caller.give_up()
         if caller.unsent:
-            if sum(each.held for each in list(self._open) if each is not caller) > UNSENT_BYTES_MAX:
-                caller.give_up()
-            self._left.append(caller)
-            self._nudge()
-
-    def _nudge(self) -> None:
-        with suppress(OSError):  # so many words wait for the leader already, or the door is closed
-            self._wake.send(b"\0")
+            self._callers.keep(caller)
 
 
 def _unforeseen() -> Refused:
