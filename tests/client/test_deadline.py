@@ -8,6 +8,7 @@ import asyncio
 import inspect
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -195,20 +196,46 @@ def test_those_that_connect_do_not_wait_for_each_other(monkeypatch: pytest.Monke
     assert not any(thread.is_alive() for thread in threads) and not both.broken
 
 
-def test_the_constructor_ends_at_a_server_that_hangs(
-    silent: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("handler", ["GRPC", "HTTP"])
+@pytest.mark.parametrize(
+    ("attempts", "timeout", "waited"), [(1, None, 0.3), (4, None, 1.2), (4, 0.5, 0.5)]
+)
+def test_how_long_connecting_to_a_silent_server_takes(
+    silent: int, handler: str, attempts: int, timeout: float | None, waited: float
 ) -> None:
-    given: list[float] = []
-    send = RemoteTransport._send
+    """All attempts, and what is left of a call that connects."""
 
-    def noted(self: Any, method: str, request: bytes, timeout: float | None) -> bytes:
-        given.append(timeout or 0.0)
-        return send(self, method, request, timeout)
+    async def calls() -> None:
+        await AsyncMilvus(**address).list_collections(timeout=timeout)
 
-    monkeypatch.setattr(remote.RemoteTransport, "_send", noted)
+    address: dict[str, Any] = {"host": "127.0.0.1", "port": silent, "handler": handler}
+    address |= {"wait_timeout": 0.3, "max_retry": attempts}
+    began = time.monotonic()
     with pytest.raises(NotConnectError):
-        Milvus(host="127.0.0.1", port=silent, wait_timeout=0.3)
-    assert max(given) <= 0.3 and given[1:] == sorted(given[1:], reverse=True)
+        asyncio.run(calls()) if timeout else Milvus(**address)
+    # What it takes beyond that is the machine's; half a minute is what it took by default.
+    assert waited - 0.05 <= time.monotonic() - began < 10
+
+
+def test_a_call_that_meets_a_silent_server_has_one_deadline(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often grpc gives the connection up meanwhile."""
+    transport = RemoteTransport(ServerAddress("127.0.0.1", 1), 1.0, 5, True)
+    monkeypatch.setattr(remote, "time", clock)
+    silence = "failed to connect to all addresses; last error: connection attempt timed out"
+
+    def gives_up(request: bytes, timeout: float, metadata: Any) -> bytes:
+        clock.sleep(min(timeout, 0.1))
+        raise Failed(grpc.StatusCode.UNAVAILABLE, silence)
+
+    monkeypatch.setattr(transport, "_calls", dict.fromkeys(transport._calls, gives_up))
+    for timeout, waited in ((0.5, 0.5), (3.0, 3.0), (60.0, 6.6)):  # 5 attempts, and the pauses
+        began = clock.now
+        with pytest.raises(NotConnectError):
+            transport.call("HasCollection", b"", timeout)
+        assert clock.now - began == pytest.approx(waited, abs=0.2)
+    transport.close()
 
 
 def test_parts_of_an_insert_have_one_deadline(

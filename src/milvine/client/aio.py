@@ -93,7 +93,7 @@ class AsyncMilvus:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         unknown_arguments("AsyncMilvus", kwargs.keys() - _NAMED, KEYWORDS)
         known = {name: value for name, value in kwargs.items() if name in (*_NAMED, *KEYWORDS)}
-        self._wait_timeout = checks.seconds(kwargs.get("wait_timeout", 30))
+        self._connects = bool(kwargs.get("try_connect", True))
         self._open = partial(Milvus, *args, **known)
         self._milvus: Milvus | None = None
         self._closed = False
@@ -119,9 +119,10 @@ class AsyncMilvus:
             self._lock.release()
 
     def _opened(self, deadline: Deadline) -> Milvus:
-        if deadline.left() is None or self._wait_timeout is None:
-            return self._open()
-        return self._open(wait_timeout=deadline.within(self._wait_timeout))
+        milvus: Milvus = self._open(try_connect=False)
+        if self._connects:
+            milvus._check_version(deadline)
+        return milvus
 
     async def _in_thread(self, work: Callable[[], R]) -> R:
         import asyncio  # here, because it would make `import milvus` slower by half

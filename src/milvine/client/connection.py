@@ -116,12 +116,15 @@ class Connection:
         self._transport = kwargs.get("transport") or open_transport(
             address, wait_timeout, max_retry, bool(kwargs.get("pre_ping", True))
         )
+        self._connect_seconds = wait_timeout * max(max_retry, 1)
         if kwargs.get("try_connect", True):
-            self._check_version(wait_timeout)
+            self._check_version(Deadline(None))
 
-    def _check_version(self, timeout: float) -> None:
+    def _check_version(self, deadline: Deadline) -> None:
+        """Connects. The client is closed where that fails, or takes until the `deadline`."""
         try:
-            status, version = self._pair(replies.CMD, requests.command("version"), timeout)
+            seconds = deadline.within(self._connect_seconds)
+            status, version = self._pair(replies.CMD, requests.command("version"), seconds)
             if not status.OK():
                 raise NotConnectError(f"Cannot check server version: {status.message}")
             if not re.match(r"1\.|0\.(9|10)\.", version):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 
 import grpc
 
@@ -29,8 +30,11 @@ _OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 )
+_PAUSE = 0.1  # seconds between two of its attempts at a silent server
 # How grpc says that a request did not leave this process.
 _NEVER_SENT = "failed to connect to all addresses"
+# What it gives up sooner than we do, where somebody takes the connection and says nothing.
+_SILENT = "timed out"
 _HANDSHAKE = "handshake"  # how it says that one side does not trust the other
 # Nobody here cancels calls: a server that stops.
 _BROKEN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
@@ -138,6 +142,17 @@ class RemoteTransport:
                 break
         return answer
 
+    def _ping(self, deadline: Deadline) -> None:
+        """One attempt to connect; it takes until the `deadline` where nobody says a word."""
+        while True:
+            try:
+                self._send("Cmd", _PING, deadline.left())
+                return
+            except RemoteFailed as error:
+                if not (error.unsent and _SILENT in error.details) or deadline.over():
+                    raise
+            time.sleep(deadline.within(_PAUSE))
+
     def wait(self, deadline: Deadline) -> None:
         """Until the server answers; one that refuses is asked again for a while, and
         never after the `deadline`.
@@ -149,7 +164,7 @@ class RemoteTransport:
         seconds = patience(self._wait_timeout, self._answered)
         for _ in attempts(self._max_retry, seconds, deadline):
             try:
-                self._send("Cmd", _PING, deadline.within(self._wait_timeout))
+                self._ping(Deadline(deadline.within(self._wait_timeout)))
             except RemoteFailed as error:
                 if error.code in _NOBODY:
                     reason = error.details if _HANDSHAKE in error.details else "Timeout"
