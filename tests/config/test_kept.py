@@ -139,7 +139,7 @@ def test_what_is_not_kept(running: Running, folder: Path) -> None:
     with pytest.raises(CallerError, match="Config node invalid"):
         found.set("network.http.enable", "false")
     reader = running(MILVINE_CLUSTER_ENABLE="true", MILVINE_CLUSTER_ROLE="ro")
-    with pytest.raises(Unsupported, match="no file keeps it"):
+    with pytest.raises(Unsupported, match="a reader keeps no settings in the folder"):
         reader.set("storage.mmap", "false")
     assert not (folder / NAME).exists()
 

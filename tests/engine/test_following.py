@@ -57,7 +57,7 @@ def test_a_reader_sees_what_was_flushed(tmp_path: Path) -> None:
         writer.drop_collection("a")
         reader.refresh()
         assert reader.collections() == ["b"]
-        with pytest.raises(ReadOnly):
+        with pytest.raises(ReadOnly, match=r"read-only$"):
             reader.insert("b", ROWS, np.arange(8))
     with Database.open(tmp_path, QUIET, read_only=True) as reader:
         assert reader.count("b") == 8
@@ -75,6 +75,8 @@ def test_a_server_of_role_ro_follows_by_itself(tmp_path: Path) -> None:
             while server._database.count("a") != 8:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
+            with pytest.raises(ReadOnly, match=r"\(cluster.role is ro\)$"):
+                server._database.flush()
         finally:
             server.stop(0)
 

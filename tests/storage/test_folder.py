@@ -6,10 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 
+from milvine.care.backup import backup
+from milvine.care.repair import repair
 from milvine.care.verify import verify
 from milvine.engine.database import Database
 from milvine.errors import DataFolderLocked, StorageFailed, UnsupportedFormat
@@ -90,6 +93,24 @@ def test_an_older_folder_is_upgraded_by_the_first_writer(tmp_path):
 def test_read_only_needs_a_database(tmp_path):
     with pytest.raises(StorageFailed, match="holds no Milvine database"):
         Database.open(tmp_path, read_only=True)
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+@pytest.mark.parametrize(
+    "opened",
+    [
+        Database.open,
+        partial(Database.open, read_only=True),
+        verify,
+        repair,
+        lambda path: backup(path, path.with_name("backups")),
+    ],
+    ids=["write", "read", "verify", "repair", "backup"],
+)
+def test_a_file_in_its_place_is_told(tmp_path, opened, name):
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageFailed, match=r"/file is a file, not a data folder$"):
+        opened(tmp_path / name)
 
 
 @pytest.mark.parametrize("use_mmap", [True, False])

@@ -34,7 +34,7 @@ from milvine.errors import CorruptFile, StorageFailed
 from milvine.ingest.checks import Fitting
 from milvine.segment.layout import TRAILER
 from milvine.storage.durable import make_folder, sync_folder, write_file
-from milvine.storage.folder import write_format
+from milvine.storage.folder import refuse_file, write_format
 from milvine.storage.local import LocalStorage
 from milvine.storage.log_place import find_log
 from milvine.wal.log import log_files
@@ -89,6 +89,7 @@ def backup(
             refuses; no backup remains.
         CorruptFile: a file of the database is damaged; no backup remains.
     """
+    refuse_file(root)
     if in_folder(root, meta_uri) and not is_there(root / "catalog.sqlite"):
         raise StorageFailed(f"{root} holds no Milvine database")
     try:

@@ -29,7 +29,7 @@ from milvine.catalog.place import folder_id
 from milvine.catalog.sql import DEFINITIONS
 from milvine.errors import StorageFailed, Unsupported, UnsupportedFormat
 from milvine.segment.writer import RowSet, write_rows, write_tombstones
-from milvine.storage.folder import FORMAT_VERSION, DataFolder, write_format
+from milvine.storage.folder import FORMAT_VERSION, DataFolder, refuse_file, write_format
 from milvine.storage.local import LocalStorage
 from milvine.storage.log_place import find_log, note_log
 from milvine.types import Collection, IdMode, Partition, RowMask
@@ -57,6 +57,7 @@ def repair(
         StorageFailed: there is no database, its log is not there, or it cannot be read or written.
         Unsupported: its catalog is in PostgreSQL.
     """
+    refuse_file(root)
     _check_format(root, ignore_format)
     if folder_id(root):
         raise Unsupported(

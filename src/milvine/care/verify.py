@@ -26,7 +26,13 @@ from milvine.ingest.orphans import forgotten
 from milvine.segment.cache import FileCache
 from milvine.segment.layout import COMPONENT_NAME
 from milvine.segment.reader import Segment
-from milvine.storage.folder import FORMAT_VERSION, OLDEST_READABLE, DataFolder, in_use
+from milvine.storage.folder import (
+    FORMAT_VERSION,
+    OLDEST_READABLE,
+    DataFolder,
+    in_use,
+    refuse_file,
+)
 from milvine.storage.local import TEMPORARY, LocalStorage
 from milvine.storage.log_notes import LOG_NOTE, LOG_OWNER
 from milvine.storage.log_place import damaged_notes, find_log
@@ -92,6 +98,7 @@ def look(
     """Read everything once. `running` says whether a server works on it, None: find out. Raises as
     `verify`.
     """
+    refuse_file(root)
     if not root.is_dir() or not any(
         (root / name).exists() for name in ("FORMAT", "catalog.sqlite", "segments")
     ):

@@ -112,6 +112,8 @@ class Lifecycle:
     def _writable(self) -> Stores:
         self._check_open()
         if self._parts.read_only:
+            if self._stores.settings.cluster_role == "ro":
+                raise ReadOnly("The database was opened read-only (cluster.role is ro)")
             raise ReadOnly
         return self._stores
 

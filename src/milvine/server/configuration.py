@@ -11,7 +11,7 @@ from milvine.engine.database import Database
 from milvine.errors import CallerError, Unsupported
 from milvine.redaction import as_shown
 from milvine.server.config_file import set_in_file
-from milvine.server.kept_settings import keep
+from milvine.server.kept_settings import keep, only_reads
 
 
 class RunningConfiguration:
@@ -23,6 +23,7 @@ class RunningConfiguration:
     def __init__(self, database: Database, configuration: Configuration) -> None:
         self._database, self._file, self._kept = database, configuration.file, configuration.kept
         self._values = dict(configuration.values)
+        self._only_reads = only_reads(configuration)
         self._lock = threading.Lock()
         self.restart_required = False
 
@@ -85,6 +86,11 @@ class RunningConfiguration:
             where = "the file" if self._file else KEPT_FILE
             raise Unsupported(
                 f"{key.name} was given by {origin}, which wins over {where}. Change it there"
+            )
+        if self._file is None and self._only_reads:
+            raise Unsupported(
+                f"{key.name} cannot be changed while the server runs, and a reader keeps no"
+                " settings in the folder; start it with --config FILE or --set"
             )
         if self._file is None and (self._kept is None or key.name == "storage.path"):
             raise Unsupported(

@@ -33,13 +33,18 @@ def with_kept(given: Configuration, folder: Path, *sources: dict[str, Given]) ->
     Raises:
         IllegalArgument: the file is damaged, or holds a value that is malformed or out of range.
     """
-    values = given.values
-    if values["cluster.enable"].parsed and values["cluster.role"].parsed == "ro":
+    if only_reads(given):
         return given
     path = folder / KEPT_FILE
     held, notices = _held(path) if path.exists() else ({}, [])
     found = resolve((*sources, held), given.file)
     return Configuration(found.values, given.file, path, (*given.notices, *notices))
+
+
+def only_reads(given: Configuration) -> bool:
+    """Whether a server with these values reads the folder of another: it keeps nothing there."""
+    values = given.values
+    return bool(values["cluster.enable"].parsed) and values["cluster.role"].parsed == "ro"
 
 
 def embedded_configuration(folder: Path) -> Configuration:

@@ -41,9 +41,13 @@ class DataFolder:
     """Paths of one database. `lock` keeps a second writer out for as long as this process lives.
 
     `wal`: where its log is, where somebody found that out; else where the folder says.
+
+    Raises:
+        StorageFailed: a file is in its place; or what says where the log is cannot be read.
     """
 
     def __init__(self, root: Path, wal: Path | None = None) -> None:
+        refuse_file(root)
         self.root = root
         self.catalog = root / "catalog.sqlite"
         self.wal = log_folder(root) if wal is None else wal
@@ -156,6 +160,13 @@ class DataFolder:
             )
         if create and version < FORMAT_VERSION:
             write_format(self.root)
+
+
+def refuse_file(root: Path) -> None:
+    """Raises StorageFailed: a file is where `root`, or a folder above it, is to be."""
+    path = next((each for each in (root, *root.parents) if os.path.exists(each)), root)
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise StorageFailed(f"{path} is a file, not a data folder")
 
 
 def write_format(root: Path) -> None:

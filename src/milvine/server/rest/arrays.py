@@ -160,7 +160,7 @@ def ids_of(
         `no_number`: no decimal number, or one that is negative or over 63 bits.
     """
     if set(map(type, values)) - {str, int}:
-        raise wrong_type("Field 'ids': an id must be a decimal string.")
+        raise wrong_type("Field 'ids': an id must be an integer or a decimal string.")
     texts = (
         values if all(type(value) is str for value in values) else [str(value) for value in values]
     )
