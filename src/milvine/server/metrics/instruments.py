@@ -165,6 +165,47 @@ class Summary:
             yield _at(fresh, quantile * total)
 
 
+class Instruments:
+    """Makes instruments, and keeps them in the order in which a page shows them."""
+
+    def __init__(self) -> None:
+        self._all: list[Instrument] = []
+
+    def families(self) -> list[Metric]:
+        return [instrument.family() for instrument in self._all]
+
+    def counter(
+        self, name: str, text: str, labels: Sequence[str] = (), start: Sequence[Labels] = ()
+    ) -> Counter:
+        made = Counter(name, text, labels, start)
+        self._all.append(made)
+        return made
+
+    def gauge(
+        self, name: str, text: str, labels: Sequence[str] = (), start: Sequence[Labels] = ()
+    ) -> Gauge:
+        made = Gauge(name, text, labels, start)
+        self._all.append(made)
+        return made
+
+    def histogram(
+        self,
+        name: str,
+        text: str,
+        bounds: Sequence[float],
+        labels: Sequence[str] = (),
+        start: Sequence[Labels] = (),
+    ) -> Histogram:
+        made = Histogram(name, text, bounds, labels, start)
+        self._all.append(made)
+        return made
+
+    def summary(self, name: str, text: str) -> Summary:
+        made = Summary(name, text)
+        self._all.append(made)
+        return made
+
+
 def _at(weighted: Sequence[tuple[float, int]], rank: float) -> float:
     """The first of ascending values with which the weights reach `rank`; NaN when there is none."""
     running = 0

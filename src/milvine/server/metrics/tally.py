@@ -2,8 +2,8 @@
 
 Searches and answers come by the thousand: they are put in a queue, and counted many at a time and
 before anything is told, so a search pays for an entry in the queue. `docs/operations/monitoring.md`
-has the figures. What waits holds numbers and names, no segment. Everything that can be read when
-somebody asks is left to the collectors.
+has the figures. What waits holds numbers and names, no segment. What storing does is counted in
+`storage.py`; everything that can be read when somebody asks is left to the collectors.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from milvine.errors import ErrorCode
 from milvine.events import Event
 from milvine.events.server import AccessRefused, Answered, RequestFailed
 from milvine.limits import MIB
-from milvine.server.metrics.instruments import Counter, Gauge, Histogram, Instrument, Summary
+from milvine.server.metrics.instruments import Instruments
+from milvine.server.metrics.storage import StorageTally
 from milvine.types import Scanned
 
 SECONDS = (
@@ -59,7 +60,6 @@ _SYNC_SECONDS = (
     1.0,
     5.0,
 )
-_JOB_SECONDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
 _GROUP_REQUESTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _GROUP_BYTES = (1 << 10, 1 << 14, 1 << 17, 1 << 20, 1 << 22, 1 << 24, 1 << 26, 1 << 28)
 _OUTCOMES = (("success",), ("fail",))
@@ -92,27 +92,18 @@ class Tally:
         # With when each was told.
         self._waiting: deque[tuple[float, events.Searched | Answered]] = deque()
         self._sizes: dict[Scanned, int] = {}
-        self._all: list[Instrument] = []
-        self._inserting()
-        self._searching()
-        self._storing()
-        self._answering()
+        self._made = made = Instruments()
+        self._inserting(made)
+        self._searching(made)
+        self._storage = StorageTally(made)
+        self._answering(made)
         self._takers: dict[type[Event], Callable[[Any], None]] = {
             events.Inserted: self._inserted,
             events.InsertFailed: self._insert_failed,
             events.GroupCommitted: self._group_committed,
-            events.CatalogCommitted: self._catalog_committed,
-            events.Flushed: self._flushed,
-            events.Merged: self._merged,
-            events.IndexBuilt: self._index_built,
-            events.Loaded: self._loaded,
-            events.LogFailed: lambda _: self.log_failures.add(),
-            events.JobFailed: lambda _: self.job_failures.add(),
-            events.IndexSetAside: lambda _: self.indexes_set_aside.add(),
-            events.BuildGivenUp: lambda _: self.builds_given_up.add(),
             RequestFailed: lambda _: self.unforeseen.add(),
             AccessRefused: lambda event: self.strangers.add(1 + event.left_out),
-            events.FilesRemoved: lambda event: self.files_removed.add(len(event.names)),
+            **self._storage.takers,
         }
 
     def listen(self, event: Event) -> None:
@@ -131,7 +122,7 @@ class Tally:
         with self._lock:
             self._count_waiting()
             self._derive()
-            return [instrument.family() for instrument in self._all]
+            return self._made.families()
 
     def _derive(self) -> None:
         """What follows from other numbers is not kept up with every search."""
@@ -141,80 +132,58 @@ class Tally:
         for labels, sizes in self.scan_sizes.items():
             self.scan_bytes.set(sizes.sum(), labels)
 
-    def _counter(self, *args: Any, **more: Any) -> Counter:
-        made = Counter(*args, **more)
-        self._all.append(made)
-        return made
-
-    def _gauge(self, *args: Any, **more: Any) -> Gauge:
-        made = Gauge(*args, **more)
-        self._all.append(made)
-        return made
-
-    def _histogram(
-        self, name: str, text: str, bounds: Sequence[float], *args: Any, **more: Any
-    ) -> Histogram:
-        made = Histogram(name, text, bounds, *args, **more)
-        self._all.append(made)
-        return made
-
-    def _summary(self, name: str, text: str) -> Summary:
-        made = Summary(name, text)
-        self._all.append(made)
-        return made
-
     # what there is to count
 
-    def _inserting(self) -> None:
-        self.vectors = self._counter(
+    def _inserting(self, made: Instruments) -> None:
+        self.vectors = made.counter(
             "add_vectors_request_total", "Vectors inserted", ("outcome",), _OUTCOMES
         )
-        self.batch = self._gauge(
+        self.batch = made.gauge(
             "add_vectors", "Vectors of the last insert", ("outcome",), _OUTCOMES
         )
         bounds = (0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.08, 0.1, 0.5, 1)
-        self.vector_time = self._histogram(
+        self.vector_time = made.histogram(
             "add_vector_duration_microseconds",
             "Mean time per vector of an insert, counted once per vector",
             bounds,
         )
-        self.insert_speed = self._gauge(
+        self.insert_speed = made.gauge(
             "add_vectors_throughput_per_microsecond", "MiB of vectors per microsecond, last insert"
         )
-        self.group_requests = self._histogram(
+        self.group_requests = made.histogram(
             "milvine_group_commit_requests",
             "Inserts and deletes that shared one sync of the log",
             _GROUP_REQUESTS,
         )
-        self.group_bytes = self._histogram(
+        self.group_bytes = made.histogram(
             "milvine_group_commit_bytes",
             "Bytes of vectors and ids that shared one sync of the log",
             _GROUP_BYTES,
         )
-        self.append_time = self._histogram(
+        self.append_time = made.histogram(
             "milvine_log_append_seconds",
             "Writing a group to the log, without its sync",
             _SYNC_SECONDS,
         )
-        self.sync_time = self._histogram(
+        self.sync_time = made.histogram(
             "milvine_log_sync_seconds", "Syncing the log after a group", _SYNC_SECONDS
         )
 
-    def _searching(self) -> None:
+    def _searching(self, made: Instruments) -> None:
         kinds = (_RAW, _INDEX)
-        self.searches = self._summary(
+        self.searches = made.summary(
             "query_response_summary", "Microseconds per search, counted once per query"
         )
-        self.per_query = self._summary(
+        self.per_query = made.summary(
             "query_vector_response_summary", "Microseconds per query of a search"
         )
-        self.query_speed = self._gauge(
+        self.query_speed = made.gauge(
             "query_vector_response_per_microsecond", "Queries per microsecond, last search"
         )
-        self.search_speed = self._gauge(
+        self.search_speed = made.gauge(
             "query_response_per_microsecond", "Searches per microsecond, last search"
         )
-        self.scan_time = self._histogram(
+        self.scan_time = made.histogram(
             "search_data_duration_microseconds",
             "Searching one segment, or a run of small ones",
             (1e5, 2e5, 4e5, 6e5, 8e5),
@@ -223,133 +192,55 @@ class Tally:
         )
         sizes = (1e9, 2e9, 4e9, 6e9, 8e9, 1e10)
         self.scan_sizes = {
-            labels: self._histogram(
+            labels: made.histogram(
                 f"search_{labels[0]}_files_bytes", f"Bytes of each {labels[0]} file", sizes
             )
             for labels in kinds
         }
-        self.scan_bytes = self._counter(
+        self.scan_bytes = made.counter(
             "search_file_size_total", "Bytes of files searched", ("type",), kinds
         )
-        self.last_scan = self._gauge(
+        self.last_scan = made.gauge(
             "search_file_size_gauge", "Bytes of the last file searched", ("type",), kinds
         )
-        self.scanned_rows = self._counter(
+        self.scanned_rows = made.counter(
             "milvine_scanned_rows_total",
             "Rows in scope of scans: tail, exact, or by index type",
             ("kind",),
         )
-        self.steps = self._counter(
+        self.steps = made.counter(
             "milvine_search_step_seconds_total", "Where searches spend their time", ("step",)
         )
         self.last_search = 0, 1.0  # queries, microseconds
 
-    def _storing(self) -> None:
-        merge_bounds = (5e4, 1e5, 2e5, 4e5, 6e5, 8e5, 1e6)
-        self.merge_time = self._histogram(
-            "mem_table_merge_duration_microseconds", "Merging segments", merge_bounds
-        )
-        self.store_speed = self._gauge(
-            "disk_store_IO_speed_bytes_per_microseconds", "Writing, last flush"
-        )
-        self.meta_calls = self._counter("meta_access_total", "Transactions of the catalog")
-        meta_bounds = (100, 300, 500, 700, 900, 2000, 4000, 6000, 8000, 20000)
-        self.meta_time = self._histogram(
-            "meta_access_duration_microseconds", "One of them, with its sync", meta_bounds
-        )
-        build_bounds = (5e5, 2e6, 4e6, 6e6, 8e6, 1e7)
-        self.build_time = self._histogram(
-            "build_index_duration_microseconds", "Building the index of one segment", build_bounds
-        )
-        self.builds_time = self._histogram(
-            "all_build_index_duration_microseconds", "create_index calls", (2e6, 4e6, 6e6, 8e6, 1e7)
-        )
-        disk, start = ("DB",), (("Faiss",),)
-        self.load_time = self._histogram(
-            "disk_load_duration_microseconds",
-            "Preloading one segment",
-            (2e5, 4e5, 6e5, 8e5),
-            disk,
-            start,
-        )
-        self.load_size = self._histogram(
-            "disk_load_size_bytes",
-            "Bytes of segments preloaded",
-            (1e9, 2e9, 4e9, 6e9, 8e9),
-            disk,
-            start,
-        )
-        self.load_speed = self._gauge(
-            "disk_load_IO_speed_byte_per_microsec", "Reading, last preload", disk, start
-        )
-        self.flush_time = self._histogram(
-            "milvine_flush_seconds", "Writing the segments of a flush", _JOB_SECONDS
-        )
-        self.flushed_rows = self._counter(
-            "milvine_flushed_rows_total", "Rows written to segments by flushes"
-        )
-        self.flushed_bytes = self._counter(
-            "milvine_flushed_bytes_total", "Bytes written to segments by flushes"
-        )
-        self.merge_seconds = self._histogram(
-            "milvine_merge_seconds", "Merging or compacting segments", _JOB_SECONDS
-        )
-        self.merged_rows = self._counter(
-            "milvine_merged_rows_total", "Rows written by merges and compactions"
-        )
-        self.build_seconds = self._histogram(
-            "milvine_index_build_seconds",
-            "Building the index of one segment",
-            _JOB_SECONDS,
-            ("index_type",),
-        )
-        self.built_rows = self._counter(
-            "milvine_index_built_rows_total", "Rows that got an index", ("index_type",)
-        )
-        self.log_failures = self._counter(
-            "milvine_log_failures_total", "Groups that the log could not take"
-        )
-        self.job_failures = self._counter(
-            "milvine_job_failures_total", "Background jobs that failed"
-        )
-        self.indexes_set_aside = self._counter(
-            "milvine_indexes_set_aside_total", "Damaged index files, built anew"
-        )
-        self.builds_given_up = self._counter(
-            "milvine_builds_given_up_total", "Indexes that failed time and again"
-        )
-        self.files_removed = self._counter(
-            "milvine_files_removed_total", "Files that no version needed any more"
-        )
-
-    def _answering(self) -> None:
-        self.answers = self._histogram(
+    def _answering(self, made: Instruments) -> None:
+        self.answers = made.histogram(
             "milvine_request_seconds", "Answering, by operation", SECONDS, ("rpc",)
         )
-        self.request_bytes = self._counter(
+        self.request_bytes = made.counter(
             "milvine_request_bytes_total", "Bytes of requests", ("rpc",)
         )
-        self.errors = self._counter(
+        self.errors = made.counter(
             "milvine_request_errors_total", "Requests refused or failed", ("rpc", "code")
         )
-        self.refused = self._counter(
+        self.refused = made.counter(
             "milvine_requests_refused_total",
             "Requests that did not fit beside those in flight, or in memory",
         )
-        self.unforeseen = self._counter(
+        self.unforeseen = made.counter(
             "milvine_unforeseen_errors_total", "Requests that met an unforeseen error"
         )
-        self.strangers = self._counter(
+        self.strangers = made.counter(
             "milvine_access_refused_total", "Requests without a right to what they asked"
         )
-        self.search_calls = self._counter(
+        self.search_calls = made.counter(
             "search_request_total", "Searches asked for", ("outcome",), _OUTCOMES
         )
-        self.search_time = self._histogram(
+        self.search_time = made.histogram(
             "search_request_duration_microsecond", "Answering a search", (0.1, 1, 10)
         )
         self.group_calls = {
-            rpc: self._counter(f"{name}_request_total", f"{rpc} calls", ("outcome",), _OUTCOMES)
+            rpc: made.counter(f"{name}_request_total", f"{rpc} calls", ("outcome",), _OUTCOMES)
             for rpc, name in _GROUP_CALLS.items()
         }
 
@@ -394,7 +285,7 @@ class Tally:
         elif rpc in self.group_calls:
             self.group_calls[rpc].add(count, outcome)
         elif rpc == "CreateIndex" and not code:
-            self.builds_time.observe_all([each * 1e6 for each in seconds])
+            self._storage.builds_time.observe_all([each * 1e6 for each in seconds])
 
     def _inserted(self, event: events.Inserted) -> None:
         micros, rows = max(event.seconds * 1e6, 1e-3), event.rows
@@ -451,29 +342,3 @@ class Tally:
         self.group_bytes.observe(event.size)
         self.append_time.observe(event.seconds - event.sync_seconds)
         self.sync_time.observe(event.sync_seconds)
-
-    def _catalog_committed(self, event: events.CatalogCommitted) -> None:
-        self.meta_calls.add()
-        self.meta_time.observe(event.seconds * 1e6)
-
-    def _flushed(self, event: events.Flushed) -> None:
-        self.flush_time.observe(event.seconds)
-        self.flushed_rows.add(event.rows)
-        self.flushed_bytes.add(event.size)
-        self.store_speed.set(event.size / max(event.seconds * 1e6, 1.0))
-
-    def _merged(self, event: events.Merged) -> None:
-        self.merge_time.observe(event.seconds * 1e6)
-        self.merge_seconds.observe(event.seconds)
-        self.merged_rows.add(event.rows)
-
-    def _index_built(self, event: events.IndexBuilt) -> None:
-        self.build_time.observe(event.seconds * 1e6)
-        self.build_seconds.observe(event.seconds, 1, (event.index_type,))
-        self.built_rows.add(event.rows, (event.index_type,))
-
-    def _loaded(self, event: events.Loaded) -> None:
-        micros, labels = event.seconds * 1e6, ("Faiss",)
-        self.load_time.observe(micros, 1, labels)
-        self.load_size.observe(event.size, 1, labels)
-        self.load_speed.set(event.size / max(micros, 1.0), labels)
