@@ -19,8 +19,8 @@ from milvine.client.futures import (
     InsertFuture,
     SearchFuture,
 )
-from milvine.client.transports import TransportFailed
 from milvus import Milvus, Status
+from milvus.client.exceptions import TransportFailed
 from tests.client.fakes import FakeTransport, reply_of
 
 SEARCHED = "Search successfully!"
@@ -82,8 +82,10 @@ def test_unanswered(future: Any, rpc: str, call: Any, message: str) -> None:
     milvus = milvus_of(FakeTransport(**{rpc: TransportFailed(grpc.StatusCode.UNAVAILABLE, "gone")}))
     started = call(milvus, _async=True, _callback=lambda *args: seen.append(args))
     for raising in (started.result, started.exception):
-        with pytest.raises(TransportFailed, match="gone"):
+        with pytest.raises(TransportFailed, match="gone") as failed:
             raising()
+        assert failed.value.code() is grpc.StatusCode.UNAVAILABLE  # as of what grpc raises
+        assert failed.value.details() == "gone"
     started.done()
     assert seen == []
 

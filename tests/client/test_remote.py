@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from milvus import Milvus, NotConnectError, Status
+from milvus.client.exceptions import TransportFailed
 from tests.client.fakes import reply_of
 from tests.client.tiny_server import Answer, serving
 
@@ -146,8 +147,10 @@ def test_deadline() -> None:
             assert status.code is grpc.StatusCode.DEADLINE_EXCEEDED
             assert status.message == "Error occurred. Deadline Exceeded"
         future = milvus.flush(["a"], timeout=0.1, _async=True)
-        with pytest.raises(grpc.RpcError):
+        with pytest.raises(grpc.RpcError) as late:
             future.result()
+        assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert isinstance(late.value, TransportFailed)
         release.set()
         milvus.close()
 

@@ -14,6 +14,7 @@ import milvine.client
 import milvus
 from milvine.client import exceptions
 from milvus import IndexType, MetricType, Milvus, ParamError, Status
+from milvus.client import exceptions as exceptions_of_programs
 from tests.client.fakes import FakeTransport
 
 METHODS = {
@@ -84,6 +85,15 @@ def test_no_public_method_is_missing_from_the_table() -> None:
 def test_exported_names() -> None:
     assert set(milvus.__all__) == set(milvine.client.__all__)
     assert all(hasattr(milvus, name) for name in milvus.__all__)
+
+
+def test_every_exception_is_where_programs_look_for_it() -> None:
+    own = {
+        name
+        for name, each in vars(exceptions).items()
+        if getattr(each, "__module__", "") == exceptions.__name__
+    }
+    assert own == set(exceptions_of_programs.__all__)
 
 
 def test_exception_bases() -> None:

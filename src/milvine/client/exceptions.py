@@ -8,6 +8,7 @@ ValueError
     ConnectionPoolError
 TimeoutError
   FutureTimeoutError         an asynchronous result was not there in time
+TransportFailed              an asynchronous call got no reply; `grpc.RpcError` as well
 AttributeError
   VersionError               the server's version is not one this client speaks to
   DeprecatedError            a method 1.x removed
@@ -15,6 +16,8 @@ AttributeError
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class ParamError(ValueError):
@@ -39,6 +42,29 @@ class ConnectionPoolError(ConnectError):
 
 class FutureTimeoutError(TimeoutError):
     pass
+
+
+class TransportFailed(Exception):
+    """The call got no reply. `code()` is a `grpc.StatusCode`; `details()` say why, as of the
+    `grpc.RpcError` that 1.x raises here, which it is as well where the server was called over gRPC.
+
+    `unsent`: the request never left this process. `lost`: the connection broke, and whether the
+    request was carried out before is not known. A call that took too long is neither.
+    """
+
+    def __init__(self, code: Any, details: str, unsent: bool = False, lost: bool = False) -> None:
+        super().__init__(code, details)
+        self._code, self._details = code, details
+        self.unsent, self.lost = unsent, lost
+
+    def code(self) -> Any:
+        return self._code
+
+    def details(self) -> str:
+        return self._details
+
+    def __str__(self) -> str:
+        return f"{self._details} ({getattr(self._code, 'name', self._code)})"
 
 
 class VersionError(AttributeError):

@@ -58,7 +58,7 @@ class Rpc(Generic[T]):
 
 def failed(error: TransportFailed) -> Status:
     """The status of a call that got no reply: its code is a `grpc.StatusCode`."""
-    return Status(error.code, f"Error occurred. {error.details}")
+    return Status(error.code(), f"Error occurred. {error.details()}")
 
 
 def _parsed(message_class: Any, data: bytes, value_of: Callable[[Any], T]) -> Reply[T]:

@@ -1,6 +1,9 @@
-"""`from milvus.client.exceptions import ...`, as in pymilvus 1.x."""
+"""`from milvus.client.exceptions import ...`, as in pymilvus 1.x, and
+the two that Milvine adds.
+"""
 
 from milvine.client.exceptions import (
+    ClientClosedError,
     ConnectError,
     ConnectionPoolError,
     DeprecatedError,
@@ -8,6 +11,7 @@ from milvine.client.exceptions import (
     NotConnectError,
     ParamError,
     RepeatingConnectError,
+    TransportFailed,
     VersionError,
 )
 
@@ -20,4 +24,6 @@ __all__ = [
     "FutureTimeoutError",
     "DeprecatedError",
     "VersionError",
+    "ClientClosedError",
+    "TransportFailed",
 ]

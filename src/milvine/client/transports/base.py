@@ -9,24 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from milvine.client.deadline import Deadline
+from milvine.client.exceptions import TransportFailed as TransportFailed
 from milvine.types import Vectors
 from milvine.wire.packed import HitsReply
-
-
-class TransportFailed(Exception):
-    """The call got no reply. `code` is a `grpc.StatusCode`; `details` say why.
-
-    `unsent`: the request never left this process. `lost`: the connection broke, and whether the
-    request was carried out before is not known. A call that took too long is neither.
-    """
-
-    def __init__(self, code: Any, details: str, unsent: bool = False, lost: bool = False) -> None:
-        super().__init__(code, details)
-        self.code, self.details = code, details
-        self.unsent, self.lost = unsent, lost
-
-    def __str__(self) -> str:
-        return f"{self.details} ({getattr(self.code, 'name', self.code)})"
 
 
 STARTING_SECONDS = 10.0

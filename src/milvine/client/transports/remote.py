@@ -149,7 +149,7 @@ class RemoteTransport:
                 self._send("Cmd", _PING, deadline.left())
                 return
             except RemoteFailed as error:
-                if not (error.unsent and _SILENT in error.details) or deadline.over():
+                if not (error.unsent and _SILENT in error.details()) or deadline.over():
                     raise
             time.sleep(deadline.within(_PAUSE))
 
@@ -166,8 +166,8 @@ class RemoteTransport:
             try:
                 self._ping(Deadline(deadline.within(self._wait_timeout)))
             except RemoteFailed as error:
-                if error.code in _NOBODY:
-                    reason = error.details if _HANDSHAKE in error.details else "Timeout"
+                if error.code() in _NOBODY:
+                    reason = error.details() if _HANDSHAKE in error.details() else "Timeout"
                     continue
             return
         raise NotConnectError(f"Fail connecting to server on {self._address}. {reason}")
