@@ -5,6 +5,7 @@ configuration file.
 from __future__ import annotations
 
 import json
+import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -25,6 +26,7 @@ from milvine.engine.database import Database
 from milvine.errors import CallerError, IllegalArgument, StorageFailed, Unsupported
 from milvine.server.app import Server
 from milvine.server.configuration import RunningConfiguration
+from milvine.server.kept_settings import keep
 from milvus import Milvus, NotConnectError
 from tests.config.test_values import _bad
 
@@ -144,6 +146,47 @@ def test_what_is_not_kept(running: Running, folder: Path) -> None:
     assert not (folder / NAME).exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("general.meta_uri", "postgresql://h/db", "does not open with another"),
+        ("wal.path", "/elsewhere", r"move the \*.wal files, and write the new place"),
+        ("cluster.role", "ro", "would only read it"),
+    ],
+)
+def test_what_keeps_a_folder_from_being_opened_is_refused_when_it_is_asked(
+    running: Running, folder: Path, name: str, value: str, reason: str
+) -> None:
+    found = running()
+    if name == "cluster.role":
+        found.set("cluster.enable", "true")
+    held = found.get(name)
+    with pytest.raises(Unsupported, match=f"{name} stays as it is.*{reason}"):
+        found.set(name, value)
+    found.set(name, held)
+    assert configured(folder).values[name].text == held
+
+
+def test_a_catalog_in_postgresql_may_move(running: Running, folder: Path) -> None:
+    keep(folder / NAME, "general.meta_uri", "postgresql://u:old@h/db")
+    running().set("general.meta_uri", "postgresql://u:new@there/db")
+    assert configured(folder).settings.meta_uri == "postgresql://u:new@there/db"
+
+
+def test_an_opening_that_fails_names_the_line_that_it_is_for(folder: Path, tmp_path: Path) -> None:
+    uri = f"file://{folder}"
+    with closing(Milvus(uri=uri)) as client:
+        client.create_collection({"collection_name": "a", "dimension": 2})
+        status, _ = client.set_config("general", "meta_uri", "postgresql://h/db")
+        assert "general.meta_uri stays as it is" in status.message
+    (folder / NAME).write_text("wal:\n  path: /nowhere/log\n")
+    place = rf"wal.path says /nowhere/log.* \(wal.path is from {folder / NAME}:2\)$"
+    with pytest.raises(NotConnectError, match=place):
+        Milvus(uri=uri)
+    told = CliRunner().invoke(app, ["serve", "--data", str(folder), "--port", "0"])
+    assert told.exit_code == 1 and re.search(place, told.stderr.strip())
+
+
 def test_a_reader_takes_none_of_the_writers_settings(running: Running, folder: Path) -> None:
     running().set("network.bind.port", "20000")
     assert configured(folder).settings.port == 20000
@@ -154,7 +197,7 @@ def test_a_reader_takes_none_of_the_writers_settings(running: Running, folder: P
 
 
 def test_a_secret_that_is_sent_back_as_it_is_shown_stays(running: Running, folder: Path) -> None:
-    running().set("general.meta_uri", "postgresql://u:s3cret@h/db")
+    keep(folder / NAME, "general.meta_uri", "postgresql://u:s3cret@h/db")
     again = running()
     assert again.get("general.meta_uri") == "postgresql://u:***@h/db"
     again.set("general.meta_uri", "postgresql://u:***@h/db")
@@ -246,10 +289,8 @@ def test_the_command_shows_it_with_its_source(running: Running, folder: Path) ->
 
 
 def test_tools_for_a_folder_look_into_it(folder: Path) -> None:
-    with Database.open(folder, QUIET) as database:
-        RunningConfiguration(database, configured(folder)).set(
-            "general.meta_uri", "postgresql://h/db"
-        )
+    Database.open(folder, QUIET).close()
+    keep(folder / NAME, "general.meta_uri", "postgresql://h/db")
     (folder / "CATALOG").write_text("{}")
     assert catalog_of(folder, None) == "postgresql://h/db"
 

@@ -54,6 +54,14 @@ def test_a_log_elsewhere_is_written_and_read_there(tmp_path: Path) -> None:
     assert count(tmp_path / "data", log / ".." / "log") == 4
 
 
+def test_a_log_elsewhere_that_is_asked_for_at_home(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with Database.open(tmp_path / "data", settings(log)) as database:
+        database.create_collection("c", 4, 1024, MetricType.L2)
+    with pytest.raises(StorageFailed, match=f"in {log}, and wal.path is not set, which means"):
+        count(tmp_path / "data", "")
+
+
 def test_a_log_is_not_left_behind(home: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with pytest.raises(

@@ -18,6 +18,7 @@ from milvine.cli.streams import unwritten, write_now
 from milvine.config import Configuration
 from milvine.errors import MilvineError
 from milvine.events import Events
+from milvine.server.kept_settings import with_places
 
 if TYPE_CHECKING:
     from milvine.server.app import Server
@@ -105,11 +106,14 @@ def serve(
         "network.report_version": flag("--report-version", report_version),
         "logs.level": flag("--log-level", log_level and log_level.value),
     }
+    configuration = None
     try:
         given = {name: each for name, each in flags.items() if each.value is not None}
-        _run(configure({**pairs(set_ or []), **given}, config))
+        configuration = configure({**pairs(set_ or []), **given}, config)
+        _run(configuration)
     except MilvineError as error:
-        print(f"milvine: {error}", file=sys.stderr)
+        said = with_places(configuration, str(error)) if configuration else error
+        print(f"milvine: {said}", file=sys.stderr)
         raise typer.Exit(1) from None
 
 

@@ -11,7 +11,7 @@ from milvine.engine.database import Database
 from milvine.errors import CallerError, Unsupported
 from milvine.redaction import as_shown
 from milvine.server.config_file import set_in_file
-from milvine.server.kept_settings import keep, only_reads
+from milvine.server.kept_settings import check_kept, keep, only_reads
 
 
 class RunningConfiguration:
@@ -53,7 +53,8 @@ class RunningConfiguration:
         Raises:
             CallerError: there is no such key, or it is none that can be set.
             IllegalArgument: the value is malformed or out of range.
-            Unsupported: it acts at the start only, and nothing keeps it until then.
+            Unsupported: it acts at the start only, and nothing keeps it until then; or the folder
+                that keeps it could not be opened with it.
             StorageFailed: the file cannot be written; nothing was changed.
         """
         key = _known(name)
@@ -68,6 +69,8 @@ class RunningConfiguration:
         with self._lock:
             if not key.live:
                 self._check_lasting(key)
+                if self._file is None:
+                    check_kept(self._values, name, parsed)
             self._keep(key, text.split(",") if "devices" in key.item else text)
             if key.live and key.field:
                 self._database.configure(name, text)

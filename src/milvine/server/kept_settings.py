@@ -8,17 +8,21 @@ hold it, for a restored database is another server's, with other ports and place
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from milvine.config import BY_NAME, Configuration, Given, bounded, resolve
+from milvine.config import BY_NAME, Configuration, Given, Settings, Value, bounded, resolve
 from milvine.config.sources import FOLDER, KEPT_FILE
-from milvine.errors import IllegalArgument, StorageFailed
+from milvine.errors import IllegalArgument, StorageFailed, Unsupported
 from milvine.memory import memory_limit
 from milvine.server.config_file import edited, read_text, values_of
 from milvine.storage.durable import write_file
 
 _WHERE = "storage.path"
+_IN_FOLDER = Settings().meta_uri  # where a catalog is unless somebody says so
+_READERS = {"cluster.enable": True, "cluster.role": "ro"}
 _HEAD = """# What set_config changed while there was no configuration file. `milvine config show`
 # tells what counts. Options, the environment and a file of --config win over it. It may be
 # edited, or removed, while nobody has the folder open.
@@ -43,8 +47,7 @@ def with_kept(given: Configuration, folder: Path, *sources: dict[str, Given]) ->
 
 def only_reads(given: Configuration) -> bool:
     """Whether a server with these values reads the folder of another: it keeps nothing there."""
-    values = given.values
-    return bool(values["cluster.enable"].parsed) and values["cluster.role"].parsed == "ro"
+    return all(given.values[name].parsed == value for name, value in _READERS.items())
 
 
 def embedded_configuration(folder: Path) -> Configuration:
@@ -71,6 +74,45 @@ def _held(path: Path) -> tuple[dict[str, Given], list[str]]:
             f"{path} names another {_WHERE}, which is ignored: a folder cannot say where it is"
         )
     return held, notices
+
+
+def check_kept(values: Mapping[str, Value], name: str, value: object) -> None:
+    """Whether a folder that keeps `value` beside its other `values` can be opened again, and
+    written to.
+
+    Raises:
+        Unsupported: it cannot.
+    """
+    before = values[name].parsed
+    if value == before:
+        return
+    if name == "general.meta_uri" and _IN_FOLDER in (value, before):
+        raise Unsupported(
+            f"{name} stays as it is: the folder has its catalog, and does not open with another."
+            f" Take an empty folder, and name the catalog with --config or in its {KEPT_FILE}"
+        )
+    if name == "wal.path":
+        raise Unsupported(
+            f"{name} stays as it is while the folder is open: its log would not move along. Close"
+            f" it, move the *.wal files, and write the new place into {KEPT_FILE} in the data"
+            " folder, or start with --config FILE"
+        )
+    changed = {each: values[each].parsed for each in _READERS} | {name: value}
+    if name in _READERS and changed == _READERS:
+        raise Unsupported(
+            f"{name} stays as it is: who writes this folder keeps its settings here, and would only"
+            " read it. Start another server, with --config FILE or --set, as the reader"
+        )
+
+
+def with_places(configuration: Configuration, text: str) -> str:
+    """The text of an error, with the lines of the folder's own file whose keys it names."""
+    places = [
+        f"{name} is from {value.origin}"
+        for name, value in configuration.values.items()
+        if value.origin.kind == FOLDER and re.search(rf"\b{re.escape(name)}\b", text)
+    ]
+    return f"{text} ({'; '.join(places)})" if places else text
 
 
 def keep(path: Path, name: str, value: str | list[str]) -> None:

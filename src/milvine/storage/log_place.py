@@ -190,8 +190,9 @@ def _check_move(root: Path, before: Path, folder: Path) -> None:
         first = (
             f"clear {folder}, which holds files of another log, and then " if _held(folder) else ""
         )
+        said = f"is not set, which means {folder}" if folder == root / _HOME else f"says {folder}"
         raise StorageFailed(
-            f"The log is in {before}, and wal.path says {folder}. With the server stopped, {first}"
+            f"The log is in {before}, and wal.path {said}. With the server stopped, {first}"
             f"move {before / _LOG_FILES} to {folder}; or set wal.path to {before} again"
         )
     used = before.is_dir() or before != root / _HOME

@@ -13,7 +13,6 @@ from milvine.client.exceptions import TransportFailed as TransportFailed
 from milvine.types import Vectors
 from milvine.wire.packed import HitsReply
 
-
 STARTING_SECONDS = 10.0
 """How long a server that refuses, and never answered this client, may be one that is just starting.
 """

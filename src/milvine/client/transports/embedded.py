@@ -9,8 +9,9 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -68,15 +69,18 @@ def _in_place(opened: _Opened) -> bool:
 
 
 def _open(folder: Path) -> _Opened:
+    kept = import_module("milvine.server.kept_settings")
+    said: Callable[[str], str] = str
     try:
-        configuration = import_module("milvine.server.kept_settings").embedded_configuration(folder)
-        settings = configuration.settings
+        configuration = kept.embedded_configuration(folder)
+        settings, said = configuration.settings, partial(kept.with_places, configuration)
         events = import_module("milvine.logs.embedded").speak_up(configuration.notices)
         database = import_module("milvine.engine.database").Database.open(folder, settings, events)
     except (MilvineError, OSError) as error:
         if foreign(error):
             raise
-        raise NotConnectError(f"Cannot open the database in {folder}: {error}") from error
+        reason = said(str(error))
+        raise NotConnectError(f"Cannot open the database in {folder}: {reason}") from error
     operations = import_module("milvine.server.operations").Operations(
         database, settings, events, configuration, _passes
     )
