@@ -50,6 +50,9 @@ def test_ipv6_is_bracketed() -> None:
         ({"uri": 5}, "uri is illegal: "),
         ({"uri": "file://elsewhere/tmp"}, "uri is illegal: "),
         ({"uri": "file:///"}, "uri is illegal: "),
+        ({"uri": "file:rel/x"}, "uri is illegal: 'file:rel/x' names no folder of this machine"),
+        ({"uri": "file:x"}, "uri is illegal: "),
+        ({"uri": "file:"}, "uri is illegal: "),
         ({"uri": "file:///tmp/a#b"}, "uri is illegal: "),
     ],
 )

@@ -158,9 +158,12 @@ def test_entities() -> None:
 
 def test_requests() -> None:
     milvus, transport = client(**{rpc: reply_of(rpc) for rpc in schema.RPCS})
-    milvus.create_collection(
-        {"collection_name": "a", "dimension": 4, "metric_type": MetricType.IP, "x": [1]}
-    )
+    milvus.create_collection({"collection_name": "a", "dimension": 4, "metric_type": MetricType.IP})
+    assert not transport.last().extra_params
+    with pytest.warns(UserWarning, match="^create_collection: the key x has no effect$"):
+        milvus.create_collection(
+            {"collection_name": "a", "dimension": 4, "metric_type": MetricType.IP, "x": [1]}
+        )
     sent = transport.last()
     assert (sent.collection_name, sent.dimension, sent.index_file_size, sent.metric_type) == (
         "a",
@@ -331,6 +334,47 @@ def test_keywords_that_do_not_exist_are_ignored_with_a_warning() -> None:
     assert len(transport.sent) == 12
     with pytest.warns(UserWarning, match="did you mean partition_tags"):
         milvus.search("a", 1, [[1.0]], partition_tag="t")
+
+
+def test_so_are_keys_of_a_collection_that_do_not_exist() -> None:
+    milvus, transport = client(CreateCollection=reply_of("CreateCollection"))
+    param = {"collection_name": "a", "dimension": 4, "metric_typ": 2, 5: 1}
+    with pytest.warns(UserWarning) as told:
+        assert milvus.create_collection(param).OK()
+    assert [str(each.message) for each in told] == [
+        "create_collection: the key metric_typ has no effect; did you mean metric_type?",
+        "create_collection: the key 5 has no effect",
+    ]
+    assert {each.filename for each in told} == {__file__}
+    assert json.loads(transport.last().extra_params[0].value) == {"metric_typ": 2, "5": 1}
+
+
+@pytest.mark.parametrize("wrong", [5, "abc", b"x", [1], ["\ud800"], {"a"}])
+def test_texts_that_are_none(wrong: Any) -> None:
+    milvus, transport = client()
+    calls: list[Callable[[], Any]] = [
+        lambda: milvus.load_collection("a", partition_tags=wrong),
+        lambda: milvus.release_collection("a", wrong),
+    ]
+    if wrong not in (5, [1]):  # which is a timeout there, and a segment
+        calls.append(lambda: milvus.reload_segments("a", wrong))
+    for call in calls if wrong != 5 else calls[1:]:
+        with pytest.raises(ParamError, match=" is illegal$"):
+            call()
+    assert not transport.sent
+
+
+@pytest.mark.parametrize("wrong", [{"a": object()}, {"a": {1}}, {(1, 2): 3}])
+def test_params_that_are_no_json(wrong: Any) -> None:
+    milvus, transport = client()
+    for call in (
+        lambda: milvus.search("a", 1, [[1.0]], params=wrong),
+        lambda: milvus.create_index("a", params=wrong),
+        lambda: milvus.insert("a", [[1.0]], params=wrong),
+    ):
+        with pytest.raises(ParamError, match="^Params cannot be sent as JSON: "):
+            call()
+    assert not transport.sent
 
 
 def test_lengths_of_ids_and_vectors() -> None:

@@ -14,12 +14,36 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as numpy_st
 
 from milvine.client import checks
+from milvine.client.collection_calls import schema_of
 from milvus import IndexType, MetricType, ParamError
 
 LONG = (
     "A vector must be a non-empty, 2-dimensional array and must contain only elements with the"
     " float data type or the bytes data type."
 )
+
+
+NO_NUMBERS = ([["1", "2"]], [[None, 1.0]], [[1.0, "x"]], np.array([[1j]]), [[{}, {}]])
+
+
+class Unsized:
+    def __getitem__(self, at: int) -> list[float]:
+        return [1.0]
+
+
+class Column:
+    """As numpy meets a Series or an Index of pandas, an array of Arrow, a tensor in main memory."""
+
+    def __init__(self, values: Any) -> None:
+        self._values = values
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        if isinstance(self._values, Exception):
+            raise self._values
+        return self._values
+
+    def __str__(self) -> str:
+        return "a column"
 
 
 @pytest.mark.parametrize(
@@ -109,11 +133,19 @@ def test_rows_that_are_none(rows: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "rows", [[["1", "2"]], [[None, 1.0]], [[1.0, "x"]], np.array([[1j]]), [[{}, {}]]]
+    ("rows", "reason"),
+    [
+        *((rows, "must hold real numbers") for rows in NO_NUMBERS),
+        (Column(TypeError("can't convert cuda:0")), "Column cannot be read as vectors: can't conv"),
+        ([Column(TypeError("can't convert cuda:0"))], "list cannot be read as vectors: can't conv"),
+        (Unsized(), "2-dimensional array"),
+        (list, "2-dimensional array"),
+    ],
 )
-def test_elements_that_are_no_numbers(rows: Any) -> None:
-    with pytest.raises(TypeError):
+def test_what_holds_no_numbers(rows: Any, reason: str) -> None:
+    with pytest.raises(ParamError) as caught:
         checks.vectors(rows)
+    assert reason in str(caught.value)
 
 
 @given(
@@ -124,21 +156,6 @@ def test_elements_that_are_no_numbers(rows: Any) -> None:
 def test_lists_say_the_same_as_arrays(rows: Any) -> None:
     np.testing.assert_array_equal(checks.vectors(rows.tolist()), rows)
     np.testing.assert_array_equal(checks.vectors(list(rows)), rows)
-
-
-class Column:
-    """As numpy meets a Series or an Index of pandas, an array of Arrow, a tensor in main memory."""
-
-    def __init__(self, values: Any) -> None:
-        self._values = values
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        if isinstance(self._values, Exception):
-            raise self._values
-        return self._values
-
-    def __str__(self) -> str:
-        return "a column"
 
 
 class Scalar:
@@ -304,24 +321,24 @@ ILLEGAL = [
     (checks.collections, "name", "Collection name array must be type of list"),
     (checks.collections, ["a", ""], "`collection_name` value  is illegal"),
     (
-        checks.schema_of,
+        schema_of,
         [],
         "Param type incorrect, expect <class 'dict'> but get <class 'list'> instead",
     ),
-    (checks.schema_of, {"dimension": 4}, "collection_name is required"),
-    (checks.schema_of, {"collection_name": "a"}, "dimension is required"),
+    (schema_of, {"dimension": 4}, "collection_name is required"),
+    (schema_of, {"collection_name": "a"}, "dimension is required"),
     (
-        checks.schema_of,
+        schema_of,
         {"collection_name": "a", "dimension": "4"},
         "`dimension` value 4 is illegal",
     ),
     (
-        checks.schema_of,
+        schema_of,
         {"collection_name": "a", "dimension": 4, "index_file_size": 1.5},
         "`index_file_size` value 1.5 is illegal",
     ),
     (
-        checks.schema_of,
+        schema_of,
         {"collection_name": "a", "dimension": 4, "metric_type": "IP"},
         "`metric_type` value IP is illegal",
     ),
@@ -349,5 +366,5 @@ def test_legal_values() -> None:
 def test_the_callers_dict_is_left_alone() -> None:
     param = {"collection_name": "a", "dimension": 4, "more": 1}
     before = dict(param)
-    assert checks.schema_of(param) == ("a", 4, 1024, MetricType.L2, {"more": 1})
+    assert schema_of(param) == ("a", 4, 1024, MetricType.L2, {"more": 1})
     assert param == before

@@ -106,14 +106,11 @@ def serve(
         "network.report_version": flag("--report-version", report_version),
         "logs.level": flag("--log-level", log_level and log_level.value),
     }
-    configuration = None
     try:
         given = {name: each for name, each in flags.items() if each.value is not None}
-        configuration = configure({**pairs(set_ or []), **given}, config)
-        _run(configuration)
+        _run(configure({**pairs(set_ or []), **given}, config))
     except MilvineError as error:
-        said = with_places(configuration, str(error)) if configuration else error
-        print(f"milvine: {said}", file=sys.stderr)
+        print(f"milvine: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
 
 
@@ -134,7 +131,10 @@ def _run(configuration: Configuration) -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from milvine.server.app import Server  # this waits for faiss
 
-    server = Server.start(folder, settings, Events(listener), configuration)
+    try:
+        server = Server.start(folder, settings, Events(listener), configuration)
+    except MilvineError as error:
+        raise MilvineError(with_places(configuration, str(error))) from error
     stops.serving()
     missing = ", no http (pip install 'milvine[server]')" if settings.http_enable else ""
     http = f", http {server.http_address}" if server.http_address else missing

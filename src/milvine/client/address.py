@@ -153,6 +153,7 @@ def _parse_uri(uri: Any) -> ServerAddress | FolderAddress:
 def _folder(uri: str, parts: SplitResult) -> FolderAddress:
     if (
         parts.netloc not in ("", "localhost")
+        or not parts.path.startswith("/")
         or not parts.path.strip("/")
         or parts.query
         or parts.fragment

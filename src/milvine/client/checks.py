@@ -18,7 +18,6 @@ from typing import Any, TypeGuard, TypeVar
 import numpy as np
 
 from milvine.client.exceptions import ParamError
-from milvine.limits import INDEX_FILE_SIZE_DEFAULT_MB
 from milvine.types import Floats, Ids, IndexType, MetricType, Vectors
 
 _INT64_MAX = (1 << 63) - 1
@@ -130,6 +129,13 @@ def seconds(value: Any) -> float | None:
         raise illegal("timeout", value) from None
 
 
+def segments(value: Any) -> list[str]:
+    """Names of segments, which may be given as numbers."""
+    if not isinstance(value, list | tuple):
+        raise illegal("segment_ids", value)
+    return [name(str(segment), "segment_ids") for segment in value]
+
+
 def collections(value: Any) -> list[str]:
     """The argument of flush; None and an empty list stand for all collections."""
     if value is None:
@@ -137,25 +143,6 @@ def collections(value: Any) -> list[str]:
     if not isinstance(value, list | tuple):
         raise ParamError("Collection name array must be type of list")
     return [name(collection) for collection in value]
-
-
-def schema_of(param: Any) -> tuple[str, int, int, MetricType, dict[str, Any]]:
-    """(collection_name, dimension, index_file_size in MB, metric, surplus keys) of
-    create_collection's dict.
-    """
-    if not isinstance(param, dict):
-        raise ParamError(f"Param type incorrect, expect {dict} but get {type(param)} instead")
-    rest = dict(param)
-    for key in ("collection_name", "dimension"):
-        if key not in rest:
-            raise ParamError(f"{key} is required")
-    return (
-        name(rest.pop("collection_name")),
-        integer(rest.pop("dimension"), "dimension"),
-        integer(rest.pop("index_file_size", INDEX_FILE_SIZE_DEFAULT_MB), "index_file_size"),
-        metric_type(rest.pop("metric_type", MetricType.L2)),
-        rest,
-    )
 
 
 def ids(value: Any) -> Ids:
@@ -256,8 +243,7 @@ def vectors(value: Any) -> Vectors:
     Doubles are rounded to float32; those beyond its range become infinite.
 
     Raises:
-        ParamError: no rows, or not rows of one length.
-        TypeError: an element is not a number.
+        ParamError: no rows, or not rows of one length, or an element is not a number.
     """
     if type(value) is np.ndarray and value.dtype == np.float32 and _ready(value):
         return value
@@ -270,6 +256,8 @@ def vectors(value: Any) -> Vectors:
         array = np.asarray(value)
     except ValueError:
         raise _irregular(value) from None
+    except Exception as error:
+        raise _unreadable(value, error) from None
     if isinstance(value, np.ndarray) and array.dtype == np.uint8 and array.ndim == 2 and array.size:
         return np.ascontiguousarray(array)
     if array.ndim == 2 and array.dtype.kind in "fiub" and array.size:
@@ -338,19 +326,26 @@ def _packer(dimension: int) -> Callable[..., None]:
 def _container(value: Any) -> Any:
     """Rows as an array of numbers or as a container that is not empty."""
     if hasattr(value, "__array__"):
-        array = np.asarray(value)
+        try:
+            array = np.asarray(value)
+        except Exception as error:  # as in `_listed_ids`
+            raise _unreadable(value, error) from None
         if np.ma.is_masked(value):
             raise ParamError(f"Invalid vector: {_MASKED}")
         if array.dtype != object:
             return array
         value = array.tolist()  # an array or a column of lists, or of bytes
     if (
-        isinstance(value, str | dict | _Buffer)
-        or not hasattr(value, "__getitem__")
+        isinstance(value, str | dict | type | _Buffer)
+        or not (hasattr(value, "__getitem__") and hasattr(value, "__len__"))
         or not len(value)
     ):
         raise ParamError(_NOT_2D)
     return value
+
+
+def _unreadable(rows: Any, error: Exception) -> ParamError:
+    return ParamError(f"{type(rows).__name__} cannot be read as vectors: {error}")
 
 
 def _binary(rows: Any) -> Vectors:
@@ -382,7 +377,7 @@ def _unusable(array: Any) -> Exception:
     if array.ndim == 2 and len(array) and not array.size:
         return ParamError(_EMPTY_ROW)
     if array.ndim == 2 and array.size:
-        return TypeError(
+        return ParamError(
             f"Vectors must hold real numbers; these hold {array.dtype} (the first is"
             f" {array[0, 0]!r})"
         )

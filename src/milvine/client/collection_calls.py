@@ -10,8 +10,14 @@ from typing import Any
 
 from milvine.client import checks, replies, requests
 from milvine.client.connection import Connection, Seconds
+from milvine.client.exceptions import ParamError
+from milvine.client.keywords import unknown_keys
 from milvine.client.results import PartitionParam
 from milvine.client.status import Status
+from milvine.limits import INDEX_FILE_SIZE_DEFAULT_MB
+from milvine.types import MetricType
+
+_KEYS = ("collection_name", "dimension", "index_file_size", "metric_type")
 
 
 class CollectionCalls(Connection):
@@ -23,11 +29,12 @@ class CollectionCalls(Connection):
         """A new collection.
 
         `param`: collection_name; dimension, 1 to 32768; index_file_size in MB, 1 to 4096, default
-        1024; metric_type, default `MetricType.L2`.
+        1024; metric_type, default `MetricType.L2`. Other keys are sent as they are, without effect
+        here, and warned of.
         """
-        return self._status(
-            replies.CREATE_COLLECTION, requests.collection_schema(*checks.schema_of(param)), timeout
-        )
+        request = requests.collection_schema(*schema_of(param))
+        unknown_keys("create_collection", param, _KEYS)
+        return self._status(replies.CREATE_COLLECTION, request, timeout)
 
     def has_collection(self, collection_name: str, timeout: Seconds = 30) -> tuple[Status, bool]:
         return self._pair(replies.HAS_COLLECTION, named(collection_name), timeout)
@@ -85,9 +92,8 @@ class CollectionCalls(Connection):
     def reload_segments(
         self, collection_name: str, segment_ids: Sequence[str], timeout: Seconds = None
     ) -> Status:
-        request = requests.segments(
-            checks.name(collection_name), [str(segment) for segment in segment_ids]
-        )
+        names = checks.segments(segment_ids)
+        request = requests.segments(checks.name(collection_name), names)
         return self._status(replies.RELOAD_SEGMENTS, request, timeout)
 
     # partitions
@@ -121,6 +127,25 @@ class CollectionCalls(Connection):
         )
 
 
+def schema_of(param: Any) -> tuple[str, int, int, MetricType, dict[str, Any]]:
+    """(collection_name, dimension, index_file_size in MB, metric, surplus keys) of
+    create_collection's dict.
+    """
+    if not isinstance(param, dict):
+        raise ParamError(f"Param type incorrect, expect {dict} but get {type(param)} instead")
+    rest = dict(param)
+    for key in ("collection_name", "dimension"):
+        if key not in rest:
+            raise ParamError(f"{key} is required")
+    return (
+        checks.name(rest.pop("collection_name")),
+        checks.integer(rest.pop("dimension"), "dimension"),
+        checks.integer(rest.pop("index_file_size", INDEX_FILE_SIZE_DEFAULT_MB), "index_file_size"),
+        checks.metric_type(rest.pop("metric_type", MetricType.L2)),
+        rest,
+    )
+
+
 def named(collection_name: Any) -> bytes:
     return requests.collection(checks.name(collection_name))
 
@@ -130,4 +155,5 @@ def _partition(collection_name: Any, partition_tag: Any) -> bytes:
 
 
 def _preload(collection_name: Any, partition_tags: Sequence[str] | None) -> bytes:
-    return requests.preload(checks.name(collection_name), list(partition_tags or ()))
+    tags = checks.texts(partition_tags, "partition_tags")
+    return requests.preload(checks.name(collection_name), tags)

@@ -78,9 +78,7 @@ class DeprecatedError(AttributeError):
 
 
 class ClientClosedError(AttributeError):
-    """1.x raises a bare AttributeError here; its text leads, for those who match on it."""
+    """1.x raises a bare AttributeError here."""
 
-    def __init__(
-        self, message: str = "'NoneType' object has no attribute 'fetch': the client was closed"
-    ) -> None:
+    def __init__(self, message: str = "The client was closed") -> None:
         super().__init__(message)

@@ -27,10 +27,17 @@ def unknown_arguments(name: str, given: Collection[str], known: Collection[str])
     _warn(name, [keyword for keyword in given if keyword not in known], known)
 
 
-def _warn(name: str, unknown: Collection[str], known: Collection[str]) -> None:
+def unknown_keys(method: str, given: Collection[Any], known: Collection[str]) -> None:
+    """The same for the keys of a dict that `method` takes."""
+    _warn(method, [key for key in given if key not in known], known, "key")
+
+
+def _warn(
+    name: str, unknown: Collection[Any], known: Collection[str], kind: str = "keyword"
+) -> None:
     for keyword in unknown:
-        close = difflib.get_close_matches(keyword, known, 1)
+        close = difflib.get_close_matches(str(keyword), known, 1)
         hint = f"; did you mean {close[0]}?" if close else ""
         warnings.warn(
-            f"{name}: the keyword {keyword} has no effect{hint}", UserWarning, stacklevel=_CALLER
+            f"{name}: the {kind} {keyword} has no effect{hint}", UserWarning, stacklevel=_CALLER
         )

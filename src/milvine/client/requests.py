@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from milvine.client.exceptions import ParamError
 from milvine.limits import INSERT_BYTES_MAX
 from milvine.types import Ids, IndexType, MetricType, Vectors
 from milvine.wire import packed, schema
@@ -21,10 +22,17 @@ def _serialized(message: Any) -> bytes:
 
 
 def params_json(params: Mapping[str, Any]) -> str:
-    """Compact JSON; numpy scalars count as the numbers they are."""
+    """Compact JSON; numpy scalars count as the numbers they are.
+
+    Raises:
+        ParamError: there is something in them that JSON does not have.
+    """
     if all(type(key) is str and type(value) is int for key, value in params.items()):
         return _json_of_integers(tuple(params.items()))
-    return _JSON.encode(params)
+    try:
+        return _JSON.encode(params)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ParamError(f"Params cannot be sent as JSON: {error}") from None
 
 
 @lru_cache(maxsize=256)  # a program searches with the same few parameters
@@ -35,7 +43,7 @@ def _json_of_integers(items: tuple[tuple[str, int], ...]) -> str:
 def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
-    raise TypeError(f"{type(value).__name__} {value!r} cannot be sent as JSON")
+    raise TypeError(f"{value!r} is {type(value).__name__}")
 
 
 _JSON = json.JSONEncoder(separators=(",", ":"), default=_plain)

@@ -37,7 +37,9 @@ class Lifecycle:
     def forked(self) -> None:
         """In a child there are none of the threads."""
         self._closed = (
-            "This database was opened before the process was forked. Open it in the child process"
+            "A database stays with the process that opened it, and this one was forked from that."
+            " Let the parent make the calls, or run `milvine serve` for both; a child may open"
+            " another folder"
         )
         self._closing, self._ended = threading.RLock(), True
 

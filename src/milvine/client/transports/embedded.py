@@ -174,7 +174,8 @@ class EmbeddedTransport:
             raise ClientClosedError
         if opened.process != os.getpid():
             raise NotConnectError(
-                "This client was made before the process was forked. Make one in the child process"
+                "An embedded database stays with the process that opened it. Let the parent make"
+                " the calls, or run `milvine serve` for both; a child may open another folder."
             )
         return opened.operations
 
