@@ -102,6 +102,34 @@ def test_the_damaged_block_is_named(tmp_path):
     file.verify(11, "ids")
 
 
+CURE = "What is not damaged can be saved: see `milvine repair`"
+
+
+@pytest.mark.parametrize("at", [100, -1])
+def test_whoever_wants_damaged_rows_is_told_where_they_are_and_what_helps(tmp_path, at):
+    segment, _ = write(tmp_path, range(20))
+    path = tmp_path / segment.record.rows_file
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+    files = FileCache(LocalStorage(tmp_path), 1)
+
+    def read():
+        files.get(path.name).verify(11, "vectors")
+
+    for _ in range(2):  # found, and known
+        with pytest.raises(CorruptFile, match=rf"^{path} is damaged at byte \d+: .*\. {CURE}$"):
+            read()
+
+
+def test_so_is_whoever_wants_a_section_that_is_not_there(tmp_path):
+    segment, _ = write(tmp_path, range(20))
+    file = FileCache(LocalStorage(tmp_path), 1).get(segment.record.rows_file)
+    for ask in (lambda: file.describe(12), lambda: file.span(11, "nothing")):
+        with pytest.raises(CorruptFile, match=rf"^{tmp_path}/rows-1.mlv is damaged.*{CURE}$"):
+            ask()
+
+
 def test_a_cut_file_is_refused(tmp_path):
     write(tmp_path, [1, 2])
     data = LocalStorage(tmp_path).read("rows-1.mlv")

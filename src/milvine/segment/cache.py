@@ -92,7 +92,9 @@ class FileCache:
                 if file is None:
                     again = None if self._in_memory else partial(self._read, name, scattered=True)
                     self._make_room()
-                    file = ComponentFile(name, self._read(name), self._bad, again)
+                    file = ComponentFile(
+                        name, self._read(name), self._bad, again, self._storage.folder
+                    )
                     if self._in_memory:
                         self._evict_bytes(self.bytes_max - file.bytes)
                     self._open[name] = file

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import mmap
+import os
 import threading
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from milvine.index.base import OpenIndex
 from milvine.segment.layout import BLOCK, Footer, SectionSpan, check_body, read_footer, verify_block
 from milvine.types import Bytes, RowMask
 
+_CURE = ". What is not damaged can be saved: see `milvine repair`"
 _VIEWS_MAX = 1024
 # Bytes whose pages one call asks for, so that no other thread waits long.
 _TOUCHED_AT_ONCE = 16 << 20
@@ -25,7 +28,7 @@ class ComponentFile:
     """One mapped file: its sections by segment, and the kernels opened over it.
 
     With `again` it may be mapped a second time, for those who read a page here and a page there:
-    `scattered`.
+    `scattered`. Errors say that it is in `folder`, and what helps where rows cannot be read.
     """
 
     def __init__(
@@ -34,11 +37,15 @@ class ComponentFile:
         data: Bytes,
         bad: dict[str, dict[int, str]] | None = None,
         again: Callable[[], Bytes] | None = None,
+        folder: Path | None = None,
     ) -> None:
-        self.name, self._data, self._again = name, data, again
+        self.name, self._data, self._again, self._folder = name, data, again, folder
         self._bad = {} if bad is None else bad
-        self.footer: Footer = read_footer(name, data)
-        check_body(name, data, self.footer)
+        try:
+            self.footer: Footer = read_footer(name, data)
+            check_body(name, data, self.footer)
+        except CorruptFile as error:
+            raise self._told(str(error)) from None
         self._segments: dict[int, Footer] = {
             entry["id"]: entry for entry in self.footer["segments"]
         }
@@ -54,6 +61,15 @@ class ComponentFile:
     def bytes(self) -> int:
         return len(self._data)
 
+    def damaged(self, offset: int, what: str) -> CorruptFile:
+        """The error for whoever wants something of this file."""
+        return self._told(str(CorruptFile.at(self.name, offset, what)))
+
+    def _told(self, text: str) -> CorruptFile:
+        """`text` begins with the name. An index is made anew by itself."""
+        where = f"{self._folder}{os.sep}" if self._folder else ""
+        return CorruptFile(f"{where}{text}{'' if self.name.startswith('index-') else _CURE}")
+
     def describe(self, segment_id: int) -> Footer:
         """The footer's entry of one segment.
 
@@ -62,7 +78,7 @@ class ComponentFile:
         """
         entry = self._segments.get(segment_id)
         if entry is None:
-            raise CorruptFile.at(self.name, 0, f"it does not hold segment {segment_id}")
+            raise self.damaged(0, f"it does not hold segment {segment_id}")
         return entry
 
     def section(self, segment_id: int, section: str, scattered: bool = False) -> Bytes | None:
@@ -78,7 +94,7 @@ class ComponentFile:
         """
         span = self.describe(segment_id)["sections"].get(section)
         if span is None:
-            raise CorruptFile.at(self.name, 0, f"segment {segment_id} has no section {section}")
+            raise self.damaged(0, f"segment {segment_id} has no section {section}")
         return span[0], span[1]
 
     def between(self, start: int, end: int, scattered: bool = False) -> Bytes:
@@ -138,7 +154,7 @@ class ComponentFile:
         except CorruptFile as error:  # whoever reads it without checking is told, too
             self._bad[self.name] = {**self._bad.get(self.name, {}), number: str(error)}
             self._views.clear()
-            raise
+            raise self._told(str(error)) from None
 
     def refuse_known(self, start: int, end: int) -> None:
         """Refuse bytes that are known to be damaged, without checking anything.
@@ -149,9 +165,7 @@ class ComponentFile:
         if self._bad and (mine := self._bad.get(self.name)):
             for number in range(start // BLOCK, -(-end // BLOCK)):
                 if number in mine:
-                    raise CorruptFile(
-                        f"{mine[number]}. What is not damaged can be saved: see `milvine repair`"
-                    )
+                    raise self._told(mine[number])
 
     def live_rows(self, segment_id: int, rows: int) -> RowMask | None:
         """The bitmap of a tombstone file, or of the rows that an index was built over; None where

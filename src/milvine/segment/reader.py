@@ -58,9 +58,7 @@ class Segment:
         file = self._rows()
         image = file.section(self.record.id, "flat", self._files.crowded)
         if image is None:
-            raise CorruptFile.at(
-                self.record.rows_file, 0, f"segment {self.record.id} has no Flat image"
-            )
+            raise file.damaged(0, f"segment {self.record.id} has no Flat image")
         file.refuse_known(*self._reach(file, self, "vectors"))
         return image
 
@@ -164,8 +162,8 @@ class Segment:
         assert starts is not None and values is not None
         counts = np.diff(np.append(starts.astype(np.int64), self.rows))
         if (counts < 0).any():
-            raise CorruptFile.at(
-                file.name, file.span(self.record.id, "lsn_starts")[0], "the LSNs are of other rows"
+            raise file.damaged(
+                file.span(self.record.id, "lsn_starts")[0], "the LSNs are of other rows"
             )
         return np.repeat(values, counts)
 
@@ -243,7 +241,7 @@ class Segment:
         crowded = self._files.crowded
         data = file.section(self.record.id, "index", crowded)
         if data is None:
-            raise CorruptFile.at(file.name, 0, "it holds no index")
+            raise file.damaged(0, "it holds no index")
         held = file.live_rows(self.record.id, self.rows)
         if held is not None:
             file.held[self.record.id] = held
@@ -266,5 +264,5 @@ class Segment:
         file = self._files.get(self.record.tombstone_file)
         mask = file.live_rows(self.record.id, self.rows)
         if mask is None:
-            raise CorruptFile.at(file.name, 0, "it holds no bitmap")
+            raise file.damaged(0, "it holds no bitmap")
         return mask
