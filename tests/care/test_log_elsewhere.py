@@ -109,6 +109,8 @@ def test_damage_in_the_log_is_named_and_repaired(placed):
     assert list(placed.root.with_name("kept").iterdir()) == []
     done = repair(placed.root, skip_log_damage=True, dry_run=False)
     assert done.set_aside and not log.exists() and list((placed.root / "set-aside").rglob(log.name))
+    shown = log.relative_to(placed.root) if log.is_relative_to(placed.root) else log
+    assert f"set aside {shown}" in done.steps  # where it was, and not where it would be
     placed.same(lost=1000)
 
 

@@ -17,7 +17,7 @@ from milvine.care.repair import repair
 from milvine.care.verify import verify
 from milvine.engine.database import Database
 from milvine.errors import CorruptFile, DataFolderLocked, StorageFailed, UnsupportedFormat
-from milvine.events import Events, SegmentRefused
+from milvine.events import Events, LogMissing, SegmentRefused
 from milvine.storage.folder import FORMAT_VERSION
 from milvine.testing.care import QUIET, differences, flips
 from milvine.types import MetricType
@@ -33,8 +33,11 @@ def repaired(root, **options):
 
 
 def same(root, model, lost=0):
-    with Database.open(root, QUIET) as db:
+    told = []
+    with Database.open(root, QUIET, Events(told.append)) as db:
         assert differences(db, model, lost) == []
+    # What a repair has set aside is not lost.
+    assert lost or not any(isinstance(event, LogMissing) for event in told)
     with Database.open(root, QUIET) as db:
         assert differences(db, model, lost) == []
     assert verify(root).clean
@@ -92,6 +95,20 @@ def test_a_lost_catalog_comes_back(sample, definitions):
             assert set(db.collections()) >= {"given", "auto"} and db.count("given") == model.count(
                 "given"
             )
+
+
+@pytest.mark.parametrize("at", [0, 3 * 4096])
+def test_what_sqlite_says_of_its_file_is_told_in_its_own_words(sample, at):
+    root, _ = sample
+    Database.open(root, QUIET).close()
+    data = bytearray((root / "catalog.sqlite").read_bytes())
+    data[at : at + 100] = bytes(100) if at else b"x" * 100
+    (root / "catalog.sqlite").write_bytes(data)
+    with pytest.raises(CorruptFile) as refused:
+        Database.open(root, QUIET)
+    told = [*map(str, verify(root).findings), *repair(root).steps, str(refused.value)]
+    assert any("catalog.sqlite" in each for each in told)
+    assert not [each for each in told if "SQL:" in each or "sqlalche" in each or "\n" in each]
 
 
 def test_a_torn_catalog_comes_back(sample):

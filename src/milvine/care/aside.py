@@ -16,6 +16,8 @@ from milvine.catalog.sql import DEFINITIONS, Catalog
 from milvine.catalog.sqlite import checkpoint
 from milvine.storage.durable import copy_file, make_folder, sync_folder
 from milvine.storage.folder import DataFolder
+from milvine.wal.log import Log, LogFile
+from milvine.wal.record import FILE_HEADER
 
 SET_ASIDE = "set-aside"
 NEW_CATALOG = "catalog.repaired"
@@ -77,6 +79,15 @@ def swap_catalog(
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     os.replace(new, path)
     sync_folder(folder.root)
+
+
+def begin_log(folder: DataFolder, going: Sequence[str], last_lsn: int) -> None:
+    """An empty log after the one that is among `going`, so that the next start
+    does not take it for lost."""
+    old = sorted(place_of(folder, name) for name in going if name.startswith(_LOG))
+    files = [LogFile(int(path.stem), 0, path) for path in old if path.stem.isdecimal()]
+    if files:
+        Log(folder.wal, files, last_lsn, FILE_HEADER.size, sync=True).close()
 
 
 def remove_first_names(folder: DataFolder, names: Sequence[str]) -> None:

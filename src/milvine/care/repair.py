@@ -16,7 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from milvine.care.aside import NEW_CATALOG, give_second_names, remove_first_names, swap_catalog
+from milvine.care.aside import (
+    NEW_CATALOG,
+    begin_log,
+    give_second_names,
+    remove_first_names,
+    swap_catalog,
+)
 from milvine.care.component import Component
 from milvine.care.repair_plan import Outcome, Plan
 from milvine.care.resolve import Resolved, indexed
@@ -117,6 +123,7 @@ class _Work:
         swap_catalog(self.folder, contents, self._last_ids(contents), self.survey.catalog_sound)
         # With its files set aside it is known by nothing else.
         note_log(self.folder.root, self.folder.wal)
+        begin_log(self.folder, going, durable)
         remove_first_names(self.folder, going)
         outcome.folder = str(aside) if going else ""
 

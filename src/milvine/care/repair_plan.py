@@ -182,7 +182,9 @@ class Plan:
             )
         self.outcome.set_aside = sorted(self._going())
         for name in self.outcome.set_aside:
-            say(f"set aside {name}")
+            place = place_of(self.folder, name)
+            inside = place.is_relative_to(survey.root)
+            say(f"set aside {place.relative_to(survey.root) if inside else place}")
 
     def _going(self) -> set[str]:
         """Files that will not stay where they are, relative to the folder."""

@@ -310,10 +310,11 @@ class Catalog:
 
     def _refusal(self, error: SQLAlchemyError) -> MilvineError:
         """The error for what the database refused."""
-        if any(words in str(error) for words in _DAMAGED):
-            return CorruptFile.at(self._place, 0, f"{error}; {self._cure}")
-        kind = CatalogFull if _NO_ROOM in str(error) else CatalogFailed
-        return kind(f"The catalog refused: {error}")
+        said = str(getattr(error, "orig", None) or error.args[0])  # without statement and address
+        if any(words in said for words in _DAMAGED):
+            return CorruptFile.at(self._place, 0, f"{said}; {self._cure}")
+        kind = CatalogFull if _NO_ROOM in said else CatalogFailed
+        return kind(f"The catalog refused: {said}")
 
 
 def followed(path: Path) -> Identity:
