@@ -19,6 +19,7 @@ from milvine.care.backup import backup
 from milvine.care.verify import verify
 from milvine.cli import app
 from milvine.cli.configuration import catalog_of, configure, flag
+from milvine.cli.serve import LogLevel
 from milvine.config import ALL, Configuration, Settings
 from milvine.config.sources import DEFAULT
 from milvine.config.sources import KEPT_FILE as NAME
@@ -286,6 +287,25 @@ def test_the_command_shows_it_with_its_source(running: Running, folder: Path) ->
     assert (value["value"], value["source"]) == ("Off", "folder") and str(folder / NAME) in value[
         "where"
     ]
+
+
+def test_the_command_and_the_page_say_alike_what_set_config_does(folder: Path) -> None:
+    shown = CliRunner().invoke(app, ["config", "show", "--data", str(folder), "--json"])
+    page = Path(__file__).parents[2] / "docs" / "configuration.md"
+    rows = re.findall(r"^\| `([a-z0-9_.]+)` \|[^|]*\| (\w+) \|", page.read_text(), re.MULTILINE)
+    said = dict(rows)
+    assert len(said) > 50
+    told = {name: each["set_config"] for name, each in json.loads(shown.stdout).items()}
+    assert {name: told[name] for name in said if name in told} == {
+        name: word for name, word in said.items() if name in told
+    }
+    assert set(told.values()) == {"live", "restart", "no"}
+
+
+def test_the_option_takes_every_level_that_the_key_takes() -> None:
+    (key,) = (key for key in ALL if key.name == "logs.level")
+    assert [key.parse(key.name, level.value) for level in LogLevel] == [*LogLevel]
+    assert {"debug", "info", "warning", "error", "fatal"} == {level.value for level in LogLevel}
 
 
 def test_tools_for_a_folder_look_into_it(folder: Path) -> None:

@@ -129,6 +129,8 @@ INVALID = "Invalid command: "
     + [("get_config cache.nothing", "Config node invalid: cache.nothing"),
        ("get_config Cache.insert_buffer_size", "Config node invalid: Cache.insert_buffer_size"),
        ("get_config network.", "Config node invalid: network."),
+       ("get_config insert.refuse_nonfinit",
+        "Config node invalid: insert.refuse_nonfinit; did you mean insert.refuse_nonfinite?"),
        ("set_config network.nothing false", "Config node invalid: network.nothing")],
 )  # fmt: skip
 def test_config_commands_that_are_none(caller: Caller, command: str, reason: str) -> None:

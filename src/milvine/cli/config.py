@@ -73,7 +73,7 @@ def _tell(found: Configuration) -> None:
 
 def _row(key: Key, found: Configuration) -> dict[str, str]:
     value = found.values[key.name]
-    live = "live" if key.live else "restart" if key.settable else "file only"
+    live = "live" if key.live else "restart" if key.settable else "no"
     return {
         "key": key.name,
         "value": as_shown(key.name, value.text),

@@ -33,6 +33,7 @@ class LogLevel(str, Enum):
     info = "info"
     warning = "warning"
     error = "error"
+    fatal = "fatal"
 
 
 class DoorChoice(str, Enum):

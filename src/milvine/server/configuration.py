@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from difflib import get_close_matches
 
-from milvine.config import BY_NAME, Configuration, Key, text_of
+from milvine.config import ALL, BY_NAME, Configuration, Key, text_of
 from milvine.config.sources import ENVIRONMENT, FLAG, KEPT_FILE
 from milvine.engine.database import Database
 from milvine.errors import CallerError, Unsupported
@@ -104,5 +105,8 @@ class RunningConfiguration:
 
 def _known(name: str) -> Key:
     if name not in BY_NAME:
-        raise CallerError(f"Config node invalid: {name}")
+        # Behind the text of 1.x, and only where it has no key that could be meant.
+        close = get_close_matches(name, [key.name for key in ALL if key.addition], 1, 0.9)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise CallerError(f"Config node invalid: {name}{hint}")
     return BY_NAME[name]

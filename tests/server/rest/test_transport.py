@@ -21,7 +21,7 @@ CORS = {
     "access-control-allow-methods": "GET, POST, OPTIONS, PUT, DELETE",
     "access-control-allow-headers": (
         "DNT, User-Agent, X-Requested-With, If-Modified-Since, Cache-Control, Content-Type, Range,"
-        " Authorization"
+        " Authorization, Idempotency-Key, traceparent, tracestate"
     ),
     "access-control-max-age": "1728000",
 }

@@ -20,7 +20,7 @@ CORS = {
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS, PUT, DELETE",
     "Access-Control-Allow-Headers": (
         "DNT, User-Agent, X-Requested-With, If-Modified-Since, Cache-Control, Content-Type, Range,"
-        " Authorization"
+        " Authorization, Idempotency-Key, traceparent, tracestate"
     ),
     "Access-Control-Max-Age": "1728000",
 }
