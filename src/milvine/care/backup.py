@@ -37,14 +37,16 @@ from milvine.storage.durable import make_folder, sync_folder, write_file
 from milvine.storage.folder import refuse_file, write_format
 from milvine.storage.local import LocalStorage
 from milvine.storage.log_place import find_log
+from milvine.storage.open_files import files_to_hold
 from milvine.wal.log import log_files
 from milvine.wal.record import BadFrame
 
 _ROUNDS = 50
 _PAUSE_SECONDS = 0.05
 _CHUNK = 4 << 20
-_HELD_FILES_MAX = 128
-"""A process may open 256 files at least, and this one may be a server's."""
+_HELD_FILES_MAX, _HELD_SHARE = 128, 4
+"""Files held open at once, and the part of those that a database may hold: this process may be its
+server."""
 
 
 class _Moved(Exception):
@@ -247,10 +249,9 @@ class _Backup:
         return {key.removeprefix("segments/") for key in self._done}
 
     def _held(self, names: Collection[str], held: ExitStack) -> dict[str, BinaryIO]:
-        """Files of segments, open: as many as may be."""
-        return {
-            name: held.enter_context(self._open(name)) for name in sorted(names)[:_HELD_FILES_MAX]
-        }
+        """Files of segments, open: as many as may be, for there are others who need some."""
+        most = min(_HELD_FILES_MAX, files_to_hold() // _HELD_SHARE)
+        return {name: held.enter_context(self._open(name)) for name in sorted(names)[:most]}
 
     def _open(self, name: str) -> BinaryIO:
         return (self._root / "segments" / name).open("rb")
