@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 import stat
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -25,6 +26,7 @@ from milvine.config.sources import DEFAULT
 from milvine.config.sources import KEPT_FILE as NAME
 from milvine.engine.database import Database
 from milvine.errors import CallerError, IllegalArgument, StorageFailed, Unsupported
+from milvine.interpreter import running_module
 from milvine.server.app import Server
 from milvine.server.configuration import RunningConfiguration
 from milvine.server.kept_settings import keep
@@ -184,8 +186,10 @@ def test_an_opening_that_fails_names_the_line_that_it_is_for(folder: Path, tmp_p
     place = rf"wal.path says /nowhere/log.* \(wal.path is from {folder / NAME}:2\)$"
     with pytest.raises(NotConnectError, match=place):
         Milvus(uri=uri)
-    told = CliRunner().invoke(app, ["serve", "--data", str(folder), "--port", "0"])
-    assert told.exit_code == 1 and re.search(place, told.stderr.strip())
+    # A process of its own: one that serves sets up the logging of all.
+    command = running_module("milvine", "serve", "--data", str(folder), "--port", "0")
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert told.returncode == 1 and re.search(place, told.stderr.strip())
 
 
 def test_a_reader_takes_none_of_the_writers_settings(running: Running, folder: Path) -> None:
