@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from milvine.care.backup import backup
-from milvine.care.manifest import Manifest
 from milvine.config import Settings
 from milvine.engine import ddl, indexing
 from milvine.engine.lifecycle import Lifecycle
@@ -39,6 +38,9 @@ from milvine.types import (
     SearchSteps,
     Vectors,
 )
+
+if TYPE_CHECKING:
+    from milvine.care.manifest import Manifest
 
 SearchSampler = Callable[[Version, Query, Hits], None]
 
@@ -323,6 +325,8 @@ class Database(Lifecycle):
         """
         self.check_place()
         folder, uri = self._parts.folder, self._stores.settings.meta_uri
+        # Imported here: it is a part of the time that a program takes to open a database.
+        backup: Callable[..., Manifest] = import_module("milvine.care.backup").backup
         return backup(folder.root, Path(destination).absolute(), link, indexes, uri, folder.wal)
 
     def compact(self, name: str) -> None:

@@ -11,8 +11,7 @@ from milvine.config.sources import ENVIRONMENT, FLAG, KEPT_FILE
 from milvine.engine.database import Database
 from milvine.errors import CallerError, Unsupported
 from milvine.redaction import as_shown
-from milvine.server.config_file import set_in_file
-from milvine.server.kept_settings import check_kept, keep, only_reads
+from milvine.server.kept_settings import check_kept, keep, only_reads, yaml_files
 
 
 class RunningConfiguration:
@@ -80,7 +79,7 @@ class RunningConfiguration:
 
     def _keep(self, key: Key, value: str | list[str]) -> None:
         if self._file is not None:
-            set_in_file(self._file, key.section, key.item, value)
+            yaml_files().set_in_file(self._file, key.section, key.item, value)
         elif self._kept is not None:
             keep(self._kept, key.name, value)
 

@@ -11,13 +11,14 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from milvine.config import BY_NAME, Configuration, Given, Settings, Value, bounded, resolve
 from milvine.config.sources import FOLDER, KEPT_FILE
 from milvine.errors import IllegalArgument, StorageFailed, Unsupported
 from milvine.memory import memory_limit
-from milvine.server.config_file import edited, read_text, values_of
 from milvine.storage.durable import write_file
 
 _WHERE = "storage.path"
@@ -64,7 +65,7 @@ def embedded_configuration(folder: Path) -> Configuration:
 
 def _held(path: Path) -> tuple[dict[str, Given], list[str]]:
     try:
-        held, notices = values_of(path, FOLDER)
+        held, notices = yaml_files().values_of(path, FOLDER)
     except IllegalArgument as error:
         raise IllegalArgument(
             f"{error}. Mend the file, or remove it: it holds what set_config changed"
@@ -123,9 +124,17 @@ def keep(path: Path, name: str, value: str | list[str]) -> None:
         StorageFailed: it cannot be written.
     """
     key = BY_NAME[name]
-    old = read_text(path) if path.exists() else _HEAD
+    yaml = yaml_files()
+    old = yaml.read_text(path) if path.exists() else _HEAD
     try:
-        write_file(path, edited(old, key.section, key.item, value, str(path)).encode(), _MODE)
+        write_file(path, yaml.edited(old, key.section, key.item, value, str(path)).encode(), _MODE)
     except OSError as error:
         reason = error.strerror or os.strerror(error.errno or 0)
         raise StorageFailed(f"Cannot write {path}: {reason}. Nothing was changed") from error
+
+
+def yaml_files() -> Any:
+    """What reads and edits such files, imported where there is one: most programs that open a
+    database have none, and would wait for it.
+    """
+    return import_module("milvine.server.config_file")
