@@ -22,8 +22,8 @@ from bench import data as sets
 from milvine.index.base import OpenIndex
 from milvine.index.flat import flat_header
 from milvine.index.image import read_image
+from milvine.index.padding import widened
 from milvine.index.registry import kernel
-from milvine.index.widened import widened
 from milvine.types import Bytes, Floats, Ids, IndexType, MetricType
 
 K, NLIST, NPROBE, LINKS, CONSTRUCTION, EF = 10, 1024, 16, 16, 100, 64

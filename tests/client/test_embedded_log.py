@@ -15,7 +15,7 @@ import pytest
 from milvine.events import Events, Flushed, JobFailed, LogMissing, Searched
 from milvine.events.server import RequestFailed
 from milvine.logs.embedded import speak_up
-from milvine.server.kept_settings import KEPT_FILE
+from milvine.server.configuration.kept_settings import KEPT_FILE
 from milvus import Milvus
 
 PARAM = {"collection_name": "a", "dimension": 2}
@@ -78,7 +78,7 @@ def test_without_a_handler_it_is_on_standard_error_and_costs_nothing_before(
 ) -> None:
     code = (
         "import sys\nfrom milvus import Milvus\nm = Milvus(uri=sys.argv[1])\n"
-        "m.list_collections()\nprint('milvine.logs.words' in sys.modules)\n"
+        "m.list_collections()\nprint('milvine.logs.formatting' in sys.modules)\n"
         "m.close()\n"
     )
     command = [sys.executable, "-c", code, tmp_path.as_uri()]

@@ -14,7 +14,7 @@ from milvine.client.transports.http import open_transport
 from milvine.client.transports.rest_calls import CALLS
 from milvine.config import Settings
 from milvine.engine.database import Database
-from milvine.server.http_door import HttpDoor
+from milvine.server.doors.http_door import HttpDoor
 from milvine.server.operations import Operations
 from milvine.server.rest.app import create_app
 from milvine.wire.schema import HYBRID_RPCS, RPCS

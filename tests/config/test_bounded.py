@@ -15,7 +15,7 @@ from milvine.config import Configuration, Settings, bounded
 from milvine.config.bounded import LEAST_BYTES, PROGRAM_BYTES, bounds
 from milvine.engine.database import Database
 from milvine.limits import MIB
-from milvine.server.configuration import RunningConfiguration
+from milvine.server.configuration.running import RunningConfiguration
 from milvine.server.memory import tuning
 
 SMALL = 200 * MIB

@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 
 from milvine.config import ALL, default_text
 from milvine.errors import IllegalArgument, StorageFailed
-from milvine.server.config_file import edited, parse_document, read_document, set_in_file
+from milvine.server.configuration.config_file import (
+    edited,
+    parse_document,
+    read_document,
+    set_in_file,
+)
 
 TEMPLATE = Path(__file__).with_name("server_config.yaml").read_text()
 

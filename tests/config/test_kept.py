@@ -28,8 +28,8 @@ from milvine.engine.database import Database
 from milvine.errors import CallerError, IllegalArgument, StorageFailed, Unsupported
 from milvine.interpreter import running_module
 from milvine.server.app import Server
-from milvine.server.configuration import RunningConfiguration
-from milvine.server.kept_settings import keep
+from milvine.server.configuration.kept_settings import keep
+from milvine.server.configuration.running import RunningConfiguration
 from milvus import Milvus, NotConnectError
 from tests.config.test_values import _bad
 
@@ -250,7 +250,7 @@ def test_a_disk_that_refuses_changes_nothing(
         raise PermissionError(13, "Permission denied")
 
     found = running()
-    monkeypatch.setattr("milvine.server.kept_settings.write_file", refuse)
+    monkeypatch.setattr("milvine.server.configuration.kept_settings.write_file", refuse)
     with pytest.raises(
         StorageFailed, match=r"settings.yaml: Permission denied. Nothing was changed"
     ):

@@ -12,7 +12,7 @@ from milvine.cli.configuration import configure, flag
 from milvine.config import BY_NAME, Settings
 from milvine.engine.database import Database
 from milvine.errors import CallerError, IllegalArgument, StorageFailed, Unsupported
-from milvine.server.configuration import RunningConfiguration
+from milvine.server.configuration.running import RunningConfiguration
 from milvine.server.operations import Operations
 from tests.server.calling import Caller
 
@@ -108,7 +108,7 @@ def test_a_file_that_cannot_be_written_changes_nothing(
     def refuse(*_: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("milvine.server.config_file.write_file", refuse)
+    monkeypatch.setattr("milvine.server.configuration.config_file.write_file", refuse)
     with pytest.raises(StorageFailed, match=r"Permission denied. Nothing was changed"):
         running.set("cache.cache_size", "8GB")
     assert (database.settings.cache_size, running.get("cache.cache_size")) == (4 << 30, "4GB")

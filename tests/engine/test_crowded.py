@@ -10,7 +10,7 @@ import pytest
 
 from milvine.config import Settings
 from milvine.engine.database import Database
-from milvine.index.ivf import OpenIvf
+from milvine.index.inverted.ivf import OpenIvf
 from milvine.segment import cache
 from milvine.storage.local import LocalStorage
 from milvine.types import IndexSetting, IndexType, MetricType, Query

@@ -14,14 +14,14 @@ import pytest
 
 from milvine.config import Settings
 from milvine.engine import sharing
+from milvine.engine.back_pressure import WorkRoom
 from milvine.engine.database import Database
-from milvine.engine.room import WorkRoom
 from milvine.errors import OutOfMemory
-from milvine.maintenance.turns import Turns
+from milvine.maintenance.build_admission import Turns
 from milvine.pool import Pool
 from milvine.search import executor
-from milvine.server.answers import Answer, budget
-from milvine.server.budget import SHORT_BYTES, ByteBudget, Held
+from milvine.server.admission.answers import Answer, budget
+from milvine.server.admission.budget import SHORT_BYTES, ByteBudget, Held
 from milvine.server.operations import Operations
 from milvine.types import MetricType, Query
 from milvine.waiting import Event, Outcome

@@ -22,7 +22,7 @@ from milvine.errors import (
     IllegalTopk,
     MilvineError,
 )
-from milvine.server.operations import known, rows
+from milvine.server.operations import prepared_search, rows
 from milvine.server.operations.indexes import set_index
 from milvine.types import IndexSetting, IndexType, MetricType, Query
 from milvine.wire.packed import IdsRequest, Rows, SearchRequest
@@ -32,7 +32,7 @@ FLOATS = np.random.default_rng(3).random((300, 64), dtype=np.float32)
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    known._kept.clear()
+    prepared_search._kept.clear()
     with Database.open(tmp_path / "data", Settings(background=False)) as opened:
         make(opened, 8, MetricType.L2)
         yield opened

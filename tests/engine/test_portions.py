@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from milvine.engine.back_pressure import WorkRoom
 from milvine.engine.database import Database
-from milvine.engine.room import WorkRoom
 from milvine.events import Event, Searched
 from milvine.index.score import FEW
 from milvine.search import run

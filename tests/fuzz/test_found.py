@@ -21,7 +21,7 @@ from milvine.catalog.definitions import read_definitions
 from milvine.engine.database import Database
 from milvine.errors import CorruptFile
 from milvine.events.server import RequestFailed
-from milvine.logs.words import line
+from milvine.logs.formatting import line
 from milvine.segment.component import ComponentFile
 from milvine.segment.layout import MAGIC, TRAILER
 from milvine.server.operations import Operations

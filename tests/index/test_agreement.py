@@ -7,9 +7,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from milvine.index import agreement, hnsw, ivf
+from milvine.index import agreement
 from milvine.index.agreement import graph_agrees, lists_agree
 from milvine.index.base import OpenIndex
+from milvine.index.graphs import hnsw
+from milvine.index.inverted import ivf
 from milvine.index.registry import kernel
 from milvine.index.score import exact_distances
 from milvine.testing.index_contract import built, flat_image

@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from milvine.errors import CorruptFile, Unsupported, UnsupportedFormat
-from milvine.index import binary, binary_ivf
+from milvine.index import binary
 from milvine.index.base import OpenIndex
 from milvine.index.binary import search_bits
 from milvine.index.flat import flat_header
+from milvine.index.inverted import binary_ivf
 from milvine.index.registry import kernel
 from milvine.limits import FILLER_DISTANCE
 from milvine.testing import oracle

@@ -5,7 +5,7 @@ CPU.
 import numpy as np
 import pytest
 
-from milvine.index import gpu
+from milvine.index.inverted import gpu
 from milvine.index.native import faiss
 from milvine.index.registry import kernel
 from milvine.testing.index_contract import built, clustered, flat_image

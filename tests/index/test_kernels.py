@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from milvine.errors import Unsupported
-from milvine.index.ivf import effective_nbits, effective_nlist
+from milvine.index.inverted.ivf import effective_nbits, effective_nlist
 from milvine.index.native import faiss
 from milvine.index.registry import kernel
 from milvine.testing import oracle
@@ -147,7 +147,7 @@ def test_without_the_package_annoy_says_what_to_install(monkeypatch: pytest.Monk
 
 def test_an_older_faiss_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(faiss, "IndexIVFRaBitQFastScan", raising=False)
-    monkeypatch.delitem(sys.modules, "milvine.index.rabitq", raising=False)
+    monkeypatch.delitem(sys.modules, "milvine.index.inverted.rabitq", raising=False)
     with pytest.raises(Unsupported, match="IVF_RABITQ needs a newer faiss-cpu .*Upgrade"):
         kernel(IndexType.IVF_RABITQ)
 

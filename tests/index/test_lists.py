@@ -10,10 +10,10 @@ import faiss
 import numpy as np
 import pytest
 
-from milvine.index import ivf, lists
 from milvine.index.image import read_image
+from milvine.index.inverted import ivf, lists
+from milvine.index.padding import widened
 from milvine.index.registry import kernel
-from milvine.index.widened import widened
 from milvine.testing.index_contract import METRICS, clustered
 from milvine.types import Bytes, Floats, IndexType, MetricType
 

@@ -9,8 +9,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from milvine.index import nsg
-from milvine.index.nsg import neighbour_graph
+from milvine.index.graphs import nsg
+from milvine.index.graphs.nsg import neighbour_graph
 from milvine.index.registry import kernel
 from milvine.testing import oracle
 from milvine.testing.index_contract import built, flat_image

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from milvine.index import ivf, precomputed
+from milvine.index.inverted import ivf, precomputed
+from milvine.index.inverted.precomputed import TABLE_BYTES_MAX, TABLES_SHARE, Tables, table_bytes
 from milvine.index.native import faiss
-from milvine.index.precomputed import TABLE_BYTES_MAX, TABLES_SHARE, Tables, table_bytes
 from milvine.index.registry import kernel
 from milvine.sizing.memory import open_bytes
 from milvine.sizing.shape import Load

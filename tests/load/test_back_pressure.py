@@ -94,7 +94,7 @@ def test_a_damaged_collection_does_not_keep_rows_from_others(
             raise CorruptFile("damaged")
         flush(stores, state)
 
-    monkeypatch.setattr("milvine.engine.room.flush", damaged)
+    monkeypatch.setattr("milvine.engine.back_pressure.flush", damaged)
     db._room._flush_largest()
     assert not db._stores.names["b"].memtable.bytes
     with pytest.raises(CorruptFile):

@@ -12,7 +12,7 @@ import pytest
 
 from milvine.errors import OutOfMemory
 from milvine.limits import MIB
-from milvine.server.budget import SHORT_BYTES, ByteBudget
+from milvine.server.admission.budget import SHORT_BYTES, ByteBudget
 
 LARGE = 100 * MIB
 

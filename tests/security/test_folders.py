@@ -14,7 +14,7 @@ from milvine.care.restore import restore
 from milvine.config import Configuration, Settings, resolve
 from milvine.config.sources import FILE, Given, Origin
 from milvine.engine.database import Database
-from milvine.server.configuration import RunningConfiguration
+from milvine.server.configuration.running import RunningConfiguration
 
 SETTINGS = Settings(background=False, search_threads=1)
 

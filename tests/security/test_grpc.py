@@ -15,7 +15,7 @@ from milvine.config import Settings
 from milvine.events import Event, Events
 from milvine.events.server import AccessRefused, TokensRefused
 from milvine.server.app import _DECLARED
-from milvine.server.grpc_door import GrpcDoor
+from milvine.server.doors.grpc_door import GrpcDoor
 from milvine.server.security import tokens
 from milvine.server.security.doors import DoorSecurity
 from milvine.server.security.gate import Gate
@@ -74,7 +74,7 @@ def door(
     make: Any = GrpcDoor
     if request.param == "native":
         pytest.importorskip("pygrpc_native")
-        make = import_module("milvine.server.native_door").NativeDoor
+        make = import_module("milvine.server.doors.native_door").NativeDoor
     gate = Gate(Tokens(tokens_file), 0, Events(told.append))
     gate._failures._burst = 10_000  # the tests fail more often than an attacker may
     made = Door(make, gate)
@@ -190,7 +190,9 @@ def test_who_fails_often_is_answered_at_once_and_a_good_token_passes(
     told: list[Event] = []
     if kind == "native":
         pytest.importorskip("pygrpc_native")
-    make = GrpcDoor if kind == "grpc" else import_module("milvine.server.native_door").NativeDoor
+    make = (
+        GrpcDoor if kind == "grpc" else import_module("milvine.server.doors.native_door").NativeDoor
+    )
     door = Door(make, Gate(Tokens(tokens_file), 0, Events(told.append)))
     try:
         statuses = [door.ask("Search", "nonsense")[0] for _ in range(60)]
@@ -220,7 +222,7 @@ def test_without_settings_a_door_has_no_gate() -> None:
 def test_searches_that_share_a_pass_are_looked_at_one_by_one(
     tokens_file: Path, known: dict[str, str]
 ) -> None:
-    module = pytest.importorskip("milvine.server.native_door", exc_type=ImportError)
+    module = pytest.importorskip("milvine.server.doors.native_door", exc_type=ImportError)
     shared: list[int] = []
 
     def together(requests: list[bytes]) -> list[bytes]:

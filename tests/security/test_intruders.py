@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from milvine.server import http_heads
+from milvine.server.doors import http_heads
 from milvine.testing import intruders
 
 

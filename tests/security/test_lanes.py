@@ -13,7 +13,7 @@ from milvine.config import Settings
 from milvine.events import Event, Events
 from milvine.events.server import AccessRefused
 from milvine.server.app import Server
-from milvine.server.lane_door import LaneDoor
+from milvine.server.lanes.port import LaneDoor
 from milvine.server.operations import Refused
 from milvine.server.security import tokens
 from milvine.server.security.gate import Gate

@@ -16,9 +16,9 @@ from starlette.routing import Route
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.events import Event, Events
-from milvine.server import http_heads
+from milvine.server.doors import http_heads
+from milvine.server.doors.http_door import HttpDoor
 from milvine.server.health import Health
-from milvine.server.http_door import HttpDoor
 from milvine.server.metrics import open_metrics
 from milvine.server.operations import Operations
 from milvine.server.rest.app import create_app

@@ -18,7 +18,7 @@ from milvine.config import Settings
 from milvine.events import Event, Events
 from milvine.events.server import CertificateRefused, CertificateRenewed, OpenToOthers, Serving
 from milvine.server.app import Server
-from milvine.server.door import DoorFailed
+from milvine.server.doors.door import DoorFailed
 from milvine.server.security.certificates import TlsUnusable, open_certificates
 from milvine.wire.schema import Command, StringReply, method_path
 from tests.security.certificates import Authority, Pair

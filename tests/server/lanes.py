@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager, suppress
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
-from milvine.server.lane_door import LaneDoor
+from milvine.server.lanes.port import LaneDoor
 from milvine.wire import http2
 from milvine.wire.http2 import HEAD, PREFIX, frame
 from milvine.wire.lanes import unix_address

@@ -12,9 +12,9 @@ import pytest
 
 from milvine.errors import OutOfMemory
 from milvine.limits import MIB, RESULT_BYTES_MAX
-from milvine.server import answers
-from milvine.server.answers import Answer, AnswerBudget, answer_bytes_max
-from milvine.server.budget import SHORT_BYTES, Held
+from milvine.server.admission import answers
+from milvine.server.admission.answers import Answer, AnswerBudget, answer_bytes_max
+from milvine.server.admission.budget import SHORT_BYTES, Held
 from milvine.wire.packed import Rows, SearchRequest, encode_ids_request, encode_search
 from tests.server.calling import Caller
 

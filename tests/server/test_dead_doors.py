@@ -21,11 +21,11 @@ from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.events import Event, Events, JobFailed
 from milvine.interpreter import running
-from milvine.server import door_probe, grpc_serving
 from milvine.server.app import Server
-from milvine.server.door import WAITING_CALLS_MAX
-from milvine.server.door_probe import DoorProbe
-from milvine.server.grpc_door import GrpcDoor
+from milvine.server.doors import door_probe, grpc_serving
+from milvine.server.doors.door import WAITING_CALLS_MAX
+from milvine.server.doors.door_probe import DoorProbe
+from milvine.server.doors.grpc_door import GrpcDoor
 from milvine.server.health import Health
 from milvine.wire.health import CHECK
 from milvine.wire.schema import method_path
@@ -94,9 +94,9 @@ def serve(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
 
     def make(call: Callable[[str, bytes], bytes], rpcs: tuple[str, ...]) -> grpc.Channel:
         name = (
-            "milvine.server.native_door"
+            "milvine.server.doors.native_door"
             if request.param == "native"
-            else "milvine.server.grpc_door"
+            else "milvine.server.doors.grpc_door"
         )
         kind = getattr(
             import_module(name), "NativeDoor" if request.param == "native" else "GrpcDoor"
@@ -238,7 +238,7 @@ def test_many_who_ask_are_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
 
 SERVER = """
 import grpc._server, sys, threading
-from milvine.server import grpc_serving
+from milvine.server.doors import grpc_serving
 grpc_serving._serving = lambda server: None
 def fails(state, event):
     raise MemoryError

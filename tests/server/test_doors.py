@@ -15,8 +15,8 @@ import pytest
 
 from milvine.config import Settings
 from milvine.server.app import open_door
-from milvine.server.door import WAITING_CALLS_MAX, Door, DoorFailed
-from milvine.server.grpc_door import GrpcDoor
+from milvine.server.doors.door import WAITING_CALLS_MAX, Door, DoorFailed
+from milvine.server.doors.grpc_door import GrpcDoor
 from milvine.server.memory import can_promise
 from milvine.server.operations import MalformedRequest, Operations, UnknownMethod
 from milvine.wire.schema import HYBRID_RPCS, method_path
@@ -27,7 +27,7 @@ TIMEOUT = 30
 
 
 def native(*arguments: Any) -> Door:
-    module = pytest.importorskip("milvine.server.native_door", exc_type=ImportError)
+    module = pytest.importorskip("milvine.server.doors.native_door", exc_type=ImportError)
     door: Door = module.NativeDoor(*arguments)
     return door
 

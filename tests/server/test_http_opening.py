@@ -15,9 +15,9 @@ from milvine.config import Configuration, Settings
 from milvine.config.sources import FLAG, Origin
 from milvine.events import Event, Events
 from milvine.events.server import HttpMissing, Serving
-from milvine.server import http_opening
 from milvine.server.app import Server
-from milvine.server.door import DoorFailed, target
+from milvine.server.doors import http_opening
+from milvine.server.doors.door import DoorFailed, target
 
 QUIET = Settings(background=False, search_threads=1, port=0, door="grpc")
 

@@ -19,10 +19,10 @@ import pytest
 from milvine.client.address import ServerAddress
 from milvine.client.deadline import Deadline
 from milvine.client.transports.lane import Lane
-from milvine.server import lane_callers, lane_door, lane_listeners
-from milvine.server.door import DoorFailed
-from milvine.server.lane_connection import Connection
-from milvine.server.lane_door import LaneDoor
+from milvine.server.doors.door import DoorFailed
+from milvine.server.lanes import callers, listeners, port
+from milvine.server.lanes.connection import Connection
+from milvine.server.lanes.port import LaneDoor
 from milvine.server.operations import MalformedRequest, Refused
 from milvine.wire import http2, lanes
 from milvine.wire.http2 import PREFIX, frame
@@ -395,7 +395,7 @@ def test_whoever_is_no_lane_is_hung_up_on(door: LaneDoor, words: bytes) -> None:
 def test_who_hung_up_before_he_greeted_is_forgotten(
     script: Script, ends: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane_callers, "GREETING_SECONDS", 0.2)
+    monkeypatch.setattr(callers, "GREETING_SECONDS", 0.2)
     door = LaneDoor(script, None, "127.0.0.1", 0, local=True)
     door.start()
     for _ in range(10):
@@ -410,7 +410,7 @@ def test_who_hung_up_before_he_greeted_is_forgotten(
 def test_silence_is_not_waited_for(
     script: Script, ends: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane_callers, "GREETING_SECONDS", 0.3)
+    monkeypatch.setattr(callers, "GREETING_SECONDS", 0.3)
     door = LaneDoor(script, None, "127.0.0.1", 0, local=True)
     door.start()
     with calling(way_to(door)) as known, ExitStack() as stack:
@@ -472,7 +472,7 @@ def test_megabytes_to_a_slow_reader_come_whole_and_delay_nobody(
 def test_who_reads_nothing_is_hung_up_on(
     script: Script, ends: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane_callers, "READING_SECONDS", 0.3)
+    monkeypatch.setattr(callers, "READING_SECONDS", 0.3)
     door = LaneDoor(script, None, "127.0.0.1", 0, local=True)
     door.start()
     script.answers["Search"] = lambda request: bytes(24 << 20)
@@ -488,7 +488,7 @@ def test_who_reads_nothing_is_hung_up_on(
 def test_replies_that_nobody_reads_are_bounded_together(
     door: LaneDoor, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane_callers, "UNSENT_BYTES_MAX", 40 << 20)
+    monkeypatch.setattr(callers, "UNSENT_BYTES_MAX", 40 << 20)
     script.answers["Search"] = lambda request: bytes(24 << 20)
     with ExitStack() as stack:
         deaf = [stack.enter_context(calling(way_to(door))) for _ in range(8)]
@@ -517,7 +517,7 @@ def test_a_deaf_talker_is_hung_up_on(door: LaneDoor, script: Script) -> None:
 def test_no_more_connections_than_there_may_be(
     door: LaneDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane_callers, "CONNECTIONS_MAX", 3)
+    monkeypatch.setattr(callers, "CONNECTIONS_MAX", 3)
     with ExitStack() as stack:
         known = [stack.enter_context(calling(way_to(door))) for _ in range(3)]
         assert all(each.ask("Search") == b"Search:" for each in known)
@@ -547,7 +547,7 @@ class OutOfFiles:
 def test_a_process_out_of_files_waits_and_recovers(
     script: Script, ends: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane_listeners, "_DEAF_SECONDS", 0.1)
+    monkeypatch.setattr(listeners, "_DEAF_SECONDS", 0.1)
     door = LaneDoor(script, None, "127.0.0.1", 0, local=True)
     with calling(way_to(door)) as known:
         listener = listener_at(door)
@@ -592,7 +592,7 @@ def test_no_room_to_listen_again_is_waited_for(
     def refuse(*arguments: Any) -> None:
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
-    monkeypatch.setattr(lane_listeners, "_DEAF_SECONDS", 0.05)
+    monkeypatch.setattr(listeners, "_DEAF_SECONDS", 0.05)
     with calling(way_to(door)) as known:
         assert known.ask("Search") == b"Search:"
         with monkeypatch.context() as patched:
@@ -613,7 +613,7 @@ def test_an_error_of_the_leader_ends_no_thread_and_leaves_nobody_waiting(
     def fail(*arguments: Any) -> None:
         raise KeyError("nobody foresaw this")
 
-    monkeypatch.setattr(lane_door, "_RECOVERY_SECONDS", 0.05)
+    monkeypatch.setattr(port, "_RECOVERY_SECONDS", 0.05)
     held = Held(script, "CountCollection")
     with calling(way_to(door)) as waiting, calling(way_to(door)) as asking_now:
         waiting.begin("CountCollection")

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from milvine.server import lane_callers, lane_listeners
-from milvine.server.door import DoorFailed
-from milvine.server.lane_door import LaneDoor
+from milvine.server.doors.door import DoorFailed
+from milvine.server.lanes import callers, listeners
+from milvine.server.lanes.port import LaneDoor
 from milvine.wire import lanes
 from tests.server.lanes import Caller, calling
 
@@ -41,7 +41,7 @@ def test_a_caller_of_this_machine_counts_as_one_at_the_loopback_address(address:
 
 @linux
 def test_both_kinds_of_callers_count_towards_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lane_callers, "CONNECTIONS_MAX", 2)
+    monkeypatch.setattr(callers, "CONNECTIONS_MAX", 2)
     door = open_door()
     with calling(door.place.unix) as first, calling(door.port) as second:
         assert first.ask("Search") == second.ask("Search") == b"Search"
@@ -88,7 +88,7 @@ def test_where_the_system_has_no_such_names_there_is_the_port(
             patched.setattr(sys, "platform", "darwin")
         else:
             patched.setattr(socket, "socket", Refusing)
-        assert lane_listeners.listen_locally() == ("", None)
+        assert listeners.listen_locally() == ("", None)
 
 
 def test_an_address_of_ours_whatever_is_told() -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from milvine.server import lane_times
-from milvine.server.lane_connection import Request
-from milvine.server.lane_times import LongCalls
+from milvine.server.lanes import times
+from milvine.server.lanes.connection import Request
+from milvine.server.lanes.times import LongCalls
 
 
 def request(rpc: str, collection: bytes = b"one", more: bytes = b"") -> Request:
@@ -20,7 +20,7 @@ def request(rpc: str, collection: bytes = b"one", more: bytes = b"") -> Request:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr(lane_times, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(times, "time", SimpleNamespace(monotonic=lambda: now[0]))
     return now
 
 

@@ -29,8 +29,8 @@ from milvine.events import Event, Events
 from milvine.events.server import Answered
 from milvine.server import app
 from milvine.server.app import Server
-from milvine.server.door import DoorFailed
-from milvine.server.lane_door import LaneDoor
+from milvine.server.doors.door import DoorFailed
+from milvine.server.lanes.port import LaneDoor
 from milvine.wire import lanes, packed, schema
 from milvine.wire.lanes import CALLS, Place
 from milvus import Milvus

@@ -17,8 +17,8 @@ import pytest
 
 from milvine.config import Settings
 from milvine.server.app import Server
-from milvine.server.door import DoorFailed
-from milvine.server.listening import listen
+from milvine.server.doors.door import DoorFailed
+from milvine.server.doors.listening import listen
 from tests.security.certificates import Authority
 
 pytest.importorskip("fastapi")

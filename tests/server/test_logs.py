@@ -28,9 +28,9 @@ from milvine.events import (
     TornTailCut,
 )
 from milvine.events.server import Answered, RequestFailed, Stopping
+from milvine.logs.formatting import line
 from milvine.logs.listener import log_events
 from milvine.logs.places import LogFolderFailed, set_up_logging
-from milvine.logs.words import line
 from milvine.server.memory import bound_free_memory, trim_after_flush
 from milvine.types import MetricType, Query, Scanned, WatchedSearch
 

@@ -15,8 +15,8 @@ from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.events import Event, Events
 from milvine.events.server import RequestFailed
-from milvine.server import answers
-from milvine.server.answers import AnswerBudget
+from milvine.server.admission import answers
+from milvine.server.admission.answers import AnswerBudget
 from milvine.server.operations import (
     NOT_SERVED,
     SERVED,

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from milvine.server import answers
-from milvine.server.answers import AnswerBudget
+from milvine.server.admission import answers
+from milvine.server.admission.answers import AnswerBudget
 from tests.server.calling import NOT_EXIST, Caller, params
 from tests.server.test_segments import VECTORS, stocked
 

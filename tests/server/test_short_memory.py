@@ -13,9 +13,9 @@ from typing import Any
 import grpc
 import pytest
 
-from milvine.server import grpc_door
-from milvine.server.door import WAITING_CALLS_MAX
-from milvine.server.grpc_door import GrpcDoor, inserts_max
+from milvine.server.doors import grpc_door
+from milvine.server.doors.door import WAITING_CALLS_MAX
+from milvine.server.doors.grpc_door import GrpcDoor, inserts_max
 from milvine.server.operations import MalformedRequest
 from milvine.wire.schema import method_path
 

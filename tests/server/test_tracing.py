@@ -19,10 +19,10 @@ import pytest
 from milvine.config import Settings
 from milvine.events import Events
 from milvine.events.server import Answered
-from milvine.server import tracing
 from milvine.server.app import Server
-from milvine.server.lane_door import LaneDoor
-from milvine.server.tracing import TracingFailed, open_tracing
+from milvine.server.lanes.port import LaneDoor
+from milvine.server.tracing import opening, spans
+from milvine.server.tracing.opening import TracingFailed, open_tracing
 from milvine.wire import packed, schema
 from milvine.wire.schema import method_path
 from tests.server.lanes import calling
@@ -31,8 +31,7 @@ pytest.importorskip("opentelemetry.sdk")
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from milvine.server import spans
-from milvine.server.spans import Spans, open_spans
+from milvine.server.tracing.spans import Spans, open_spans
 
 TIMEOUT = 30
 TRACE, CALLER = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331
@@ -195,7 +194,7 @@ def test_nothing_is_made_without_an_endpoint() -> None:
 
 
 def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(tracing, "find_spec", lambda name: None)
+    monkeypatch.setattr(opening, "find_spec", lambda name: None)
     with pytest.raises(TracingFailed, match=r"pip install 'milvine\[otel\]'"):
         Server.start(tmp_path, SETTINGS)
     assert not list(tmp_path.iterdir())

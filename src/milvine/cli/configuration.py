@@ -15,8 +15,8 @@ from milvine.config.renamed import hint
 from milvine.config.sources import DEFAULT, ENVIRONMENT, FILE, FLAG, KEPT_FILE
 from milvine.errors import IllegalArgument
 from milvine.memory import memory_limit
-from milvine.server.config_file import values_of
-from milvine.server.kept_settings import with_kept
+from milvine.server.configuration.config_file import values_of
+from milvine.server.configuration.kept_settings import with_kept
 
 DATA_FOLDER = "milvine-data"
 FILE_VARIABLE = "MILVINE_CONFIG"

@@ -18,7 +18,7 @@ from milvine.cli.streams import unwritten, write_now
 from milvine.config import Configuration
 from milvine.errors import MilvineError
 from milvine.events import Events
-from milvine.server.kept_settings import with_places
+from milvine.server.configuration.kept_settings import with_places
 
 if TYPE_CHECKING:
     from milvine.server.app import Server

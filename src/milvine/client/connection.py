@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from milvine import __version__
-from milvine.client import again, checks, replies, requests
+from milvine.client import checks, insert_retry, replies, requests
 from milvine.client.address import parse_address, parse_http_address, with_credentials
 from milvine.client.credentials import credentials_of
 from milvine.client.deadline import Deadline
@@ -211,7 +211,7 @@ class Connection:
         transport = self._open()
         try:
             if method == replies.INSERT.method:
-                return again.insert(transport, request, timeout)
+                return insert_retry.insert(transport, request, timeout)
             return transport.call(method, request, timeout)
         except Exception as error:
             if not self._closed or foreign(error):

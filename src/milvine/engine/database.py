@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from milvine.config import Settings
 from milvine.engine import ddl, indexing
+from milvine.engine.back_pressure import Room
 from milvine.engine.lifecycle import Lifecycle
 from milvine.engine.opening import Opening, close_parts, open_parts
-from milvine.engine.room import Room
 from milvine.engine.rows import delete, insert, insert_request
 from milvine.engine.segments import preload, release, segment_ids
 from milvine.engine.sharing import Found, SharedScans, pays

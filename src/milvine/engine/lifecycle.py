@@ -7,12 +7,12 @@ from __future__ import annotations
 import threading
 
 from milvine.config import Settings
+from milvine.engine.back_pressure import WorkRoom
 from milvine.engine.following import Follower
 from milvine.engine.inspection import Inspection, inspect
 from milvine.engine.live import set_live
 from milvine.engine.opening import Opening, close_parts, flush_rest
 from milvine.engine.readiness import check_parts
-from milvine.engine.room import WorkRoom
 from milvine.errors import DatabaseClosed, ReadOnly
 from milvine.ingest.stores import Stores
 from milvine.maintenance.worker import Worker

@@ -14,11 +14,11 @@ import numpy as np
 
 from milvine.errors import BuildFailed, CorruptFile, Unsupported
 from milvine.index.base import OpenIndex, Report, Write, untold
-from milvine.index.chosen import distinct
+from milvine.index.copies.chosen import distinct
+from milvine.index.copies.members import Living, Nodes
 from milvine.index.exact import search_exact
 from milvine.index.flat import vectors_of
 from milvine.index.image import Image, read_image, write_header
-from milvine.index.members import Living, Nodes
 from milvine.index.params import integer
 from milvine.index.raw import OpenRaw
 from milvine.index.score import Found, for_finite, nearest_of

@@ -33,8 +33,8 @@ from typing import Any
 import numpy as np
 
 from milvine.errors import CorruptFile, UnsupportedFormat
-from milvine.index.alike import Groups
 from milvine.index.base import Write
+from milvine.index.copies.duplicates import Groups
 from milvine.index.native import faiss
 from milvine.types import Bytes, Ids
 

@@ -13,22 +13,22 @@ from milvine.types import IndexType
 
 _KERNELS = {
     IndexType.FLAT: ("milvine.index.raw", "RAW"),
-    IndexType.IVF_FLAT: ("milvine.index.ivf", "IVF_FLAT"),
-    IndexType.IVF_SQ8: ("milvine.index.ivf", "IVF_SQ8"),
-    IndexType.IVF_SQ8H: ("milvine.index.ivf", "IVF_SQ8H"),
-    IndexType.IVF_PQ: ("milvine.index.ivf", "IVF_PQ"),
-    IndexType.HNSW: ("milvine.index.hnsw", "HNSW"),
-    IndexType.RNSG: ("milvine.index.nsg", "RNSG"),
+    IndexType.IVF_FLAT: ("milvine.index.inverted.ivf", "IVF_FLAT"),
+    IndexType.IVF_SQ8: ("milvine.index.inverted.ivf", "IVF_SQ8"),
+    IndexType.IVF_SQ8H: ("milvine.index.inverted.ivf", "IVF_SQ8H"),
+    IndexType.IVF_PQ: ("milvine.index.inverted.ivf", "IVF_PQ"),
+    IndexType.HNSW: ("milvine.index.graphs.hnsw", "HNSW"),
+    IndexType.RNSG: ("milvine.index.graphs.nsg", "RNSG"),
     IndexType.ANNOY: ("milvine.index.annoy", "ANNOY"),
-    IndexType.IVF_PQFS: ("milvine.index.fast_scan", "IVF_PQFS"),
-    IndexType.IVF_RABITQ: ("milvine.index.rabitq", "IVF_RABITQ"),
-    IndexType.HNSW_SQ8: ("milvine.index.hnsw", "HNSW_SQ8"),
+    IndexType.IVF_PQFS: ("milvine.index.inverted.fast_scan", "IVF_PQFS"),
+    IndexType.IVF_RABITQ: ("milvine.index.inverted.rabitq", "IVF_RABITQ"),
+    IndexType.HNSW_SQ8: ("milvine.index.graphs.hnsw", "HNSW_SQ8"),
 }
 
 
 _BINARY_KERNELS = {
     IndexType.FLAT: ("milvine.index.binary", "BINARY_FLAT"),
-    IndexType.IVF_FLAT: ("milvine.index.binary_ivf", "BINARY_IVF_FLAT"),
+    IndexType.IVF_FLAT: ("milvine.index.inverted.binary_ivf", "BINARY_IVF_FLAT"),
 }
 
 

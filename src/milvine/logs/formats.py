@@ -10,7 +10,7 @@ import re
 from datetime import datetime, timedelta, timezone, tzinfo
 
 from milvine.events import Event
-from milvine.logs.words import as_object, line
+from milvine.logs.formatting import as_object, line
 
 
 def zone(text: str) -> tzinfo | None:

@@ -7,8 +7,8 @@ import threading
 
 from milvine.events import Event, Listener, Searched
 from milvine.events.server import Answered
+from milvine.logs.formatting import line
 from milvine.logs.levels import LEVELS, TRACE
-from milvine.logs.words import line
 
 _LONG_BY_NATURE = frozenset({"CreateIndex", "Compact", "PreloadCollection"})
 

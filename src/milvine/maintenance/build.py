@@ -19,10 +19,10 @@ from milvine.ingest.stores import Stores
 from milvine.interpreter import executable
 from milvine.interrupts import foreign
 from milvine.limits import MIB
+from milvine.maintenance.build_admission import TURNS
 from milvine.maintenance.builder import BuildSpec, build
 from milvine.maintenance.process import Stalled, run_builder
 from milvine.maintenance.reclaim import retire
-from milvine.maintenance.turns import TURNS
 from milvine.memory import memory_left
 from milvine.segment.version import LiveSegment
 from milvine.sizing.memory import build_bytes

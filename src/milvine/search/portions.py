@@ -1,7 +1,8 @@
 """A search of many queries and many hits in portions, so that its partial hits fit into memory.
 
 Every task of a search finds k hits for each query before they are merged. Searches that take much
-for it ask for room first, which the engine keeps (`engine/room.py`); those that take little do not.
+for it ask for room first, which the engine keeps (`engine/back_pressure.py`); those that take
+little do not.
 """
 
 from __future__ import annotations

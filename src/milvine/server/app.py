@@ -13,21 +13,21 @@ from milvine.config import Configuration, Settings
 from milvine.engine.database import Database
 from milvine.events import Events, JobFailed
 from milvine.events.server import Serving, Stopping
-from milvine.server.door import LONGEST_MESSAGE, Door, DoorFailed, GrpcPort, target
-from milvine.server.door_probe import DoorProbe
-from milvine.server.grpc_door import GrpcDoor
+from milvine.server.doors.door import LONGEST_MESSAGE, Door, DoorFailed, GrpcPort, target
+from milvine.server.doors.door_probe import DoorProbe
+from milvine.server.doors.grpc_door import GrpcDoor
+from milvine.server.doors.http_opening import open_http_door
+from milvine.server.doors.side_services import SideServices
 from milvine.server.health import Health
-from milvine.server.http_opening import open_http_door
-from milvine.server.lane_door import LaneDoor
+from milvine.server.lanes.port import LaneDoor
 from milvine.server.memory import LEAVES_MEMORY, bound_free_memory, can_promise, trim_after_flush
 from milvine.server.metrics import OpenMetrics, open_metrics
 from milvine.server.operations import SERVED, Operations
-from milvine.server.operations.together import search_together
+from milvine.server.operations.query_batching import search_together
 from milvine.server.preloading import preload_collections
 from milvine.server.security.doors import OPEN_DOOR, DoorSecurity
 from milvine.server.security.opening import Security, is_loopback, tell_if_open
-from milvine.server.side_services import SideServices
-from milvine.server.tracing import open_tracing
+from milvine.server.tracing.opening import open_tracing
 from milvine.wire import lanes
 from milvine.wire.schema import HYBRID_RPCS
 
@@ -220,7 +220,7 @@ def open_door(
         or security.credentials is not None
     ):
         return GrpcDoor(call, rpcs, settings.address, settings.port, *more)
-    native_door = import_module("milvine.server.native_door")
+    native_door = import_module("milvine.server.doors.native_door")
     traced = side is not None and side.observe is not None  # a trace is of one call
     together = None if traced else partial(search_together, operations)
     native: GrpcPort = native_door.NativeDoor(

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from milvine.errors import MilvineError
 from milvine.events import Event
 from milvine.events.server import Stopping
-from milvine.server.door import Close, Door, Send
-from milvine.server.door_probe import DoorProbe
+from milvine.server.doors.door import Close, Door, Send
+from milvine.server.doors.door_probe import DoorProbe
 from milvine.server.operations import GrpcStatus, MalformedRequest, Refused
 from milvine.wire import health, schema
 from milvine.wire.health import ServingStatus

@@ -8,13 +8,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from milvine.index.fast_scan import CODE_BITS
 from milvine.index.flat import FLAT_HEADER_BYTES
+from milvine.index.graphs.nsg import DEGREE_MIN, SPARSER
 from milvine.index.image import IMAGE_HEADER_BYTES
-from milvine.index.ivf import effective_nbits, effective_nlist
-from milvine.index.nsg import DEGREE_MIN, SPARSER
+from milvine.index.inverted.fast_scan import CODE_BITS
+from milvine.index.inverted.ivf import effective_nbits, effective_nlist
+from milvine.index.padding import wide
 from milvine.index.params import NBITS_DEFAULT, integer, subspaces
-from milvine.index.widened import wide
 from milvine.limits import INDEX_ROWS_MIN
 from milvine.segment.layout import ALIGNMENT, BLOCK, MAGIC, TRAILER
 from milvine.sizing.shape import FAST_SCANS, Load

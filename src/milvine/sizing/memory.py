@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 
-from milvine.index.binary_ivf import training_rows
-from milvine.index.ivf import TRAINING_CODES, learnt_at_most
-from milvine.index.lists import PIECE_BYTES, ROW_BYTES, buffer_rows
-from milvine.index.nsg import BRIDGES, SAMPLE_MIN, SPARSER
+from milvine.index.graphs.nsg import BRIDGES, SAMPLE_MIN, SPARSER
+from milvine.index.inverted.binary_ivf import training_rows
+from milvine.index.inverted.ivf import TRAINING_CODES, learnt_at_most
+from milvine.index.inverted.lists import PIECE_BYTES, ROW_BYTES, buffer_rows
+from milvine.index.inverted.precomputed import TABLE_BYTES_MAX, table_bytes
+from milvine.index.padding import wide
 from milvine.index.params import integer
-from milvine.index.precomputed import TABLE_BYTES_MAX, table_bytes
-from milvine.index.widened import wide
 from milvine.sizing.files import code_bytes, graph_degree, graph_links, index_image, lists, pq_bits
 from milvine.sizing.shape import FAST_SCANS, GRAPHS, Load
 from milvine.types import IndexType, MetricType

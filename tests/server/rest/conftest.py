@@ -10,7 +10,7 @@ import pytest
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.events import Event, Events
-from milvine.server.http_door import HttpDoor
+from milvine.server.doors.http_door import HttpDoor
 from milvine.server.operations import Operations
 from milvine.server.rest.app import create_app
 from tests.server.rest.asking import Asking

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from milvine.server import answers
-from milvine.server.answers import AnswerBudget
+from milvine.server.admission import answers
+from milvine.server.admission.answers import AnswerBudget
 from tests.server.rest.asking import OK, Asking
 
 ROWS = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.1]]

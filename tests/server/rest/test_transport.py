@@ -12,8 +12,8 @@ from fastapi import FastAPI
 
 from milvine.events import Event
 from milvine.events.server import Answered
-from milvine.server.door import DoorFailed
-from milvine.server.http_door import HttpDoor
+from milvine.server.doors.door import DoorFailed
+from milvine.server.doors.http_door import HttpDoor
 from tests.server.rest.asking import GONE, OK, Asking
 
 CORS = {

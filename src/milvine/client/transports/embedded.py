@@ -69,7 +69,7 @@ def _in_place(opened: _Opened) -> bool:
 
 
 def _open(folder: Path) -> _Opened:
-    kept = import_module("milvine.server.kept_settings")
+    kept = import_module("milvine.server.configuration.kept_settings")
     said: Callable[[str], str] = str
     try:
         configuration = kept.embedded_configuration(folder)

@@ -8,7 +8,7 @@ from typing import Any
 
 from milvine.errors import CallerError
 from milvine.memory import memory_total
-from milvine.server.configuration import RunningConfiguration
+from milvine.server.configuration.running import RunningConfiguration
 from milvine.server.memory import memory_used
 from milvine.server.operations.running import Running
 from milvine.wire import schema

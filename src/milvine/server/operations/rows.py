@@ -17,10 +17,10 @@ from milvine.engine.database import Database
 from milvine.errors import IllegalArgument, PartitionNotFound
 from milvine.ingest.checks import check_id_mode
 from milvine.search.check import check_params, check_topk
-from milvine.server import answers, validate
-from milvine.server.answers import Answer
-from milvine.server.operations.known import known_query, remember
+from milvine.server.admission import answers, validate
+from milvine.server.admission.answers import Answer
 from milvine.server.operations.parameters import as_mapping, file_number, params_text, parse_params
+from milvine.server.operations.prepared_search import known_query, remember
 from milvine.types import Hits, Ids, Query, SearchSteps, Vectors
 from milvine.wire import packed, schema
 from milvine.wire.status import set_status

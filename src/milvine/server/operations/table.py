@@ -18,8 +18,8 @@ from milvine.errors import ErrorCode, IllegalArgument, MilvineError
 from milvine.events import Events
 from milvine.events.server import Answered, RequestFailed
 from milvine.limits import MIB, REQUEST_BYTES_MAX
-from milvine.server.budget import ByteBudget, Held
-from milvine.server.configuration import RunningConfiguration
+from milvine.server.admission.budget import ByteBudget, Held
+from milvine.server.configuration.running import RunningConfiguration
 from milvine.server.operations import (
     collections,
     commands,

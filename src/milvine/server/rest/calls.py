@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse
 
 from milvine.config import Settings
 from milvine.engine.database import Database
-from milvine.server.door import WAITING_CALLS_MAX
+from milvine.server.doors.door import WAITING_CALLS_MAX
 from milvine.server.operations import Operations
 from milvine.server.rest.receive import Body, received
 

@@ -12,7 +12,7 @@ from anyio import fail_after, move_on_after
 from fastapi import Request
 
 from milvine.errors import MilvineError, OutOfMemory
-from milvine.server.budget import ByteBudget
+from milvine.server.admission.budget import ByteBudget
 from milvine.server.rest.errors import TooLarge, TooSlow
 
 _MEMBER = re.compile(rb'\s*\{\s*"([a-z]+)"')

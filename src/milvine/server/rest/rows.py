@@ -12,8 +12,8 @@ from milvine.engine import definitions
 from milvine.engine.database import Database
 from milvine.errors import IllegalVectorId, PartitionNotFound
 from milvine.index.finite import check_finite
-from milvine.server import validate
-from milvine.server.answers import AS_TEXT
+from milvine.server.admission import validate
+from milvine.server.admission.answers import AS_TEXT
 from milvine.server.operations.collections import known_collection
 from milvine.server.operations.rows import delete_rows, nearest, nearest_to_stored, store_rows
 from milvine.server.rest import bulk, replies

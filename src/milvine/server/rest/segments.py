@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Response
 
 from milvine.engine.database import Database
 from milvine.errors import IllegalArgument, SegmentNotFound
-from milvine.server import validate
+from milvine.server.admission import validate
 from milvine.server.operations.collections import known_collection
 from milvine.server.operations.rows import ids_of_segment
 from milvine.server.rest import replies

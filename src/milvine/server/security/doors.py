@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from milvine.server.door import MESSAGE_BYTES_MAX
+from milvine.server.doors.door import MESSAGE_BYTES_MAX
 from milvine.server.security.gate import Gate
 
 STREAMS_MAX = 1024

@@ -7,7 +7,7 @@ from random import Random
 
 from milvine.config import ALL, default_text
 from milvine.errors import IllegalArgument, StorageFailed
-from milvine.server.config_file import edited, parse_document
+from milvine.server.configuration.config_file import edited, parse_document
 from milvine.testing.fuzz.mutate import NAMES, integer, mutated, text
 from milvine.testing.fuzz.target import Wrong
 

@@ -15,8 +15,8 @@ from typing import Any
 from milvine.client.address import ServerAddress
 from milvine.client.deadline import Deadline
 from milvine.client.transports.lane import Lane, Unusable
-from milvine.server.lane_connection import Connection
-from milvine.server.lane_door import LaneDoor
+from milvine.server.lanes.connection import Connection
+from milvine.server.lanes.port import LaneDoor
 from milvine.testing.fuzz.mutate import INTEGERS, lying, mutated, some_bytes, text
 from milvine.testing.fuzz.ops import Called, some_request
 from milvine.testing.fuzz.target import Wrong

@@ -70,7 +70,7 @@ class RestTarget:
     def _serve(self) -> None:
         operations, database = self.called.operations, self.called.database
         app = import_module("milvine.server.rest.app").create_app(operations, database, SETTINGS)
-        self._door = import_module("milvine.server.http_door").HttpDoor(app, "127.0.0.1", 0)
+        self._door = import_module("milvine.server.doors.http_door").HttpDoor(app, "127.0.0.1", 0)
         self._door.start()
 
     def run(self, random: Random) -> str:

@@ -1,0 +1,1 @@
+"""Inverted files: rows in lists around centres, of which a search reads the nearest."""

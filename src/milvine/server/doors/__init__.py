@@ -1,0 +1,1 @@
+"""What takes calls at an address and gives them to the operations: gRPC twice, and HTTP."""
