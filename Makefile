@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DATA ?= milvine-data
 
-.PHONY: help install hello serve test test-all lint format bench bench-peers bench-guard crash care faults fuzz load races scale soak picture clean audit intruders findings
+.PHONY: help install hello serve test test-all lint format dist bench bench-peers bench-guard crash care faults fuzz load races scale soak picture clean audit intruders findings
 
 help:
 	@echo 'make hello      the Hello World page, step by step, on the embedded database'
@@ -16,6 +16,7 @@ help:
 	@echo 'make test       every test'
 	@echo 'make test-all   every test under every Python from 3.10 up that this machine has'
 	@echo 'make lint       ruff and mypy'
+	@echo 'make dist       wheel and sdist in dist/, checked, and the wheel used under every Python from 3.10 to 3.14 found'
 	@echo 'make bench      Milvine beside raw faiss on real data (BENCH="recall --rows 20000" for a part)'
 	@echo 'make bench-peers  the other databases that PyPI has, in the same run (BENCH="--rows 20000" for less)'
 	@echo 'make bench-guard  ratios to raw faiss against the recorded ones; BENCH=--record records them'
@@ -46,6 +47,10 @@ $(VENV)/.dev: $(VENV)/.runtime
 	$(PIP) install -e '.[server,otel,native,annoy,dev]' || $(PIP) install -e '.[server,otel,native,dev]' || $(PIP) install -e '.[server,otel,dev]'
 	@touch $@
 
+$(VENV)/.dist: $(VENV)/.dev
+	$(PIP) install -e '.[dist]'
+	@touch $@
+
 install: $(VENV)/.dev
 
 hello: $(VENV)/.runtime
@@ -71,6 +76,14 @@ lint: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+# What would be published: built, looked into, then installed and used in new environments (asks PyPI).
+dist: $(VENV)/.dist
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python scripts/dist_contents.py
+	$(BIN)/python scripts/dist_trial.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(or $(BENCH),all)
