@@ -233,25 +233,6 @@ def test_a_restarted_server_is_found_again(start: Start, monkeypatch: pytest.Mon
     assert reached == []
 
 
-def test_clients_of_before_are_told_of_the_port_as_ever(
-    server: Server, transport: RemoteTransport
-) -> None:
-    place = lane_of(server).place
-    assert command(transport, "lane") == f"lane {place.port} {place.instance}"
-
-
-def test_servers_of_before_tell_of_their_port(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server = start()
-    transport = transport_to(server)
-    operations: Any = lane_of(server)._call
-    del operations.__self__.told[lanes.COMMAND]
-    transport.call("HasCollection", HAS, TIMEOUT)
-    assert carried_by(transport) == lane_of(server).port
-    transport.close()
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="no abstract names here")
 @pytest.mark.parametrize("elsewhere", ["another system", "another machine"])
 def test_who_cannot_take_the_unix_socket_takes_the_port(
@@ -358,8 +339,7 @@ def test_the_port_that_is_asked_for(start: Start) -> None:
     server = start(lane_port=str(busy))
     transport = transport_to(server)
     place = lane_of(server).place
-    for text in (lanes.COMMAND, lanes.COMMAND_OF_OLD):
-        assert lanes.place(command(transport, text)) == place == (busy, place.instance, "")
+    assert lanes.place(command(transport, lanes.COMMAND)) == place == (busy, place.instance, "")
     transport.call("HasCollection", HAS, TIMEOUT)
     assert carried_by(transport) == busy
     transport.close()

@@ -183,7 +183,6 @@ def open_lane_door(
             return None
         raise
     operations.told[lanes.COMMAND] = lanes.told(door.place)
-    operations.told[lanes.COMMAND_OF_OLD] = lanes.told(door.place._replace(unix=""))
     return door
 
 

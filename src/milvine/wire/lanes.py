@@ -18,10 +18,6 @@ CALLS = frozenset(
 REQUEST_BYTES_MAX = 12 << 10
 """Of one message: below every window that a server opens, and within one frame."""
 COMMAND = "lanes"
-COMMAND_OF_OLD = "lane"
-"""What clients ask who know of no Unix sockets. They take no answer that says more than a port and
-an instance.
-"""
 UNIX_BYTES = 16
 _PLACE = re.compile(rf"lane ([0-9]{{1,5}}) ([0-9]{{1,10}})(?: ([0-9a-f]{{{2 * UNIX_BYTES}}}))?")
 
@@ -37,7 +33,7 @@ class Place(NamedTuple):
 
 
 def told(place: Place) -> str:
-    """The answer to a command; that to the old one has no Unix socket."""
+    """The answer to the command."""
     return f"lane {place.port} {place.instance} {place.unix}".rstrip()
 
 

@@ -47,9 +47,7 @@ _FORKED = (
 _calling: set[int] = set()
 _of_parents: list[grpc.Channel] = []
 _PING = bytes(Command(cmd="version").SerializeToString())
-_LANES = tuple(
-    bytes(Command(cmd=each).SerializeToString()) for each in (lanes.COMMAND, lanes.COMMAND_OF_OLD)
-)
+_LANES = bytes(Command(cmd=lanes.COMMAND).SerializeToString())
 
 
 class RemoteFailed(TransportFailed, grpc.RpcError):  # type: ignore[misc]  # grpc ships no types
@@ -132,15 +130,10 @@ class RemoteTransport:
         """What the server says of lanes; nothing where it does not answer, as the call that wants
         one will tell.
         """
-        answer = ""
-        for command in _LANES:
-            try:
-                answer = str(parse(StringReply, self._send("Cmd", command, seconds)).string_reply)
-            except (RemoteFailed, Malformed):
-                return ""
-            if lanes.place(answer):
-                break
-        return answer
+        try:
+            return str(parse(StringReply, self._send("Cmd", _LANES, seconds)).string_reply)
+        except (RemoteFailed, Malformed):
+            return ""
 
     def _ping(self, deadline: Deadline) -> None:
         """One attempt to connect; it takes until the `deadline` where nobody says a word."""
