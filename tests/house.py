@@ -7,13 +7,15 @@ from __future__ import annotations
 import ast
 import re
 import statistics
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 MODULE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 70
+FOLDER_MODULES_MAX = 20
 
 # Top to bottom; a module imports from its own package and from packages further down.
 LAYERS = (
@@ -157,6 +159,15 @@ def _length(function: FunctionNode) -> int:
 def long_modules(module: Module) -> list[str]:
     lines = module.source.count("\n")
     return [f"{module.name} has {lines} lines"] if lines > MODULE_LINES_MAX else []
+
+
+def crowded_folders(modules: Iterable[Module]) -> list[str]:
+    counts = Counter(m.name if m.is_package else m.name.rpartition(".")[0] for m in modules)
+    return [
+        f"{name} has {count} modules"
+        for name, count in counts.items()
+        if count > FOLDER_MODULES_MAX
+    ]
 
 
 def long_functions(module: Module) -> list[str]:

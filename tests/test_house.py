@@ -70,6 +70,10 @@ def test_no_module_is_too_long() -> None:
     assert [v for m in MODULES for v in house.long_modules(m)] == []
 
 
+def test_no_folder_is_crowded() -> None:
+    assert house.crowded_folders(MODULES) == []
+
+
 def test_no_function_is_too_long() -> None:
     assert [v for m in MODULES for v in house.long_functions(m)] == []
 
@@ -271,6 +275,9 @@ def _module(name: str, source: str, *known: str) -> Module:
 
 
 def test_checkers_see_sizes() -> None:
+    folder = [_module(f"milvine.wal.m{number}", "") for number in range(21)]
+    assert house.crowded_folders(folder) == ["milvine.wal has 21 modules"]
+    assert not house.crowded_folders(folder[1:])
     assert house.long_modules(_module("milvine.wal.log", "x = 1\n" * 401))
     assert not house.long_modules(_module("milvine.wal.log", "x = 1\n" * 400))
     assert house.long_functions(

@@ -22,7 +22,7 @@ from milvine.server.health import Health
 from milvine.server.metrics import open_metrics
 from milvine.server.operations import Operations
 from milvine.server.rest.app import create_app
-from milvine.server.rest.health import health_router
+from milvine.server.rest.endpoints.health import health_router
 from milvine.server.security.gate import Gate
 from milvine.server.security.roles import ROUTES, Role
 from milvine.server.security.tokens import Tokens

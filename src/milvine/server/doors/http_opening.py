@@ -54,7 +54,7 @@ def open_http_door(
             raise DoorFailed(reason)
         events.emit(HttpMissing(reason))
         return None
-    probes = import_module("milvine.server.rest.health").health_router(side.health)
+    probes = import_module("milvine.server.rest.endpoints.health").health_router(side.health)
     app = import_module("milvine.server.rest.app").create_app(
         operations, database, settings, (probes, *routers), security.gate if security else None
     )

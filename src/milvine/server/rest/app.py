@@ -12,7 +12,11 @@ from starlette.exceptions import HTTPException
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.server.operations import Operations
-from milvine.server.rest import (
+from milvine.server.rest.admission import admit
+from milvine.server.rest.calls import Calls, told
+from milvine.server.rest.documents import document
+from milvine.server.rest.edges import Edges, no_mapping
+from milvine.server.rest.endpoints import (
     collections,
     configuration,
     explain,
@@ -22,10 +26,6 @@ from milvine.server.rest import (
     segments,
     system,
 )
-from milvine.server.rest.admission import admit
-from milvine.server.rest.calls import Calls, told
-from milvine.server.rest.documents import document
-from milvine.server.rest.edges import Edges, no_mapping
 from milvine.server.rest.errors import NotAdmitted, code_and_message, http_status
 from milvine.server.security.gate import Gate
 

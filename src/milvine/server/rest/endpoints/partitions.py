@@ -9,8 +9,8 @@ from milvine.server.operations.collections import known_collection
 from milvine.server.rest import replies
 from milvine.server.rest.bodies import PartitionTag, parse
 from milvine.server.rest.calls import Here, Json, gone, reply, told
-from milvine.server.rest.collections import Name
 from milvine.server.rest.documents import answers, takes
+from milvine.server.rest.endpoints.collections import Name
 from milvine.server.rest.paging import AllRequired, Offset, PageSize, page
 from milvine.server.rest.receive import Body
 

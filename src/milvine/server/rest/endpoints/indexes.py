@@ -10,8 +10,8 @@ from milvine.server.operations.indexes import set_index
 from milvine.server.rest import replies
 from milvine.server.rest.bodies import NewIndex, parse
 from milvine.server.rest.calls import Here, Json, gone, reply, told
-from milvine.server.rest.collections import INDEX_NAMES, Name
 from milvine.server.rest.documents import answers, takes
+from milvine.server.rest.endpoints.collections import INDEX_NAMES, Name
 from milvine.server.rest.receive import Body
 
 router = APIRouter(tags=["indexes"], default_response_class=Json)

@@ -21,8 +21,9 @@ from milvine.server.rest.admission import Caller
 from milvine.server.rest.arrays import ids_of, parse_rows, rows_of, rows_of_array
 from milvine.server.rest.bodies import Delete, NewRows, RowsTask, Search, checked, parse_json
 from milvine.server.rest.calls import Here, Json, reply, told
-from milvine.server.rest.collections import Name
 from milvine.server.rest.documents import answers, takes
+from milvine.server.rest.endpoints.collections import Name
+from milvine.server.rest.endpoints.segments import rows_with_ids
 from milvine.server.rest.errors import (
     BodyUnparsable,
     FieldMissing,
@@ -32,7 +33,6 @@ from milvine.server.rest.errors import (
 )
 from milvine.server.rest.hits import hits_json
 from milvine.server.rest.receive import Body
-from milvine.server.rest.segments import rows_with_ids
 from milvine.server.security.roles import Role
 from milvine.types import Collection, Ids
 from milvine.wire.packed import IdsRequest, InsertRequest, Rows, SearchRequest

@@ -13,8 +13,8 @@ from milvine.server.operations.rows import explained
 from milvine.server.rest.arrays import parse_rows, rows_of
 from milvine.server.rest.bodies import RowsTask, Search, checked
 from milvine.server.rest.calls import Here, Json, reply
-from milvine.server.rest.collections import Name
 from milvine.server.rest.documents import answers, takes
+from milvine.server.rest.endpoints.collections import Name
 from milvine.server.rest.errors import FieldMissing, IllegalBody
 from milvine.server.rest.receive import Body
 from milvine.types import SearchSteps

@@ -14,8 +14,8 @@ from milvine.server.operations.collections import known_collection
 from milvine.server.operations.rows import ids_of_segment
 from milvine.server.rest import replies
 from milvine.server.rest.calls import Here, Json, reply
-from milvine.server.rest.collections import Name
 from milvine.server.rest.documents import answers
+from milvine.server.rest.endpoints.collections import Name
 from milvine.server.rest.errors import code_and_message
 from milvine.server.rest.paging import AllRequired, Offset, Page, PageSize, page
 from milvine.types import Ids
