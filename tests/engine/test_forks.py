@@ -77,7 +77,7 @@ def work():
         try:
             call()
         except DatabaseClosed as error:
-            assert "before the process was forked" in str(error), error
+            assert "was forked from that" in str(error), error
         else:
             raise AssertionError("not refused")
     database.close()
