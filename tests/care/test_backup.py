@@ -201,6 +201,32 @@ def test_a_name_that_is_given_meanwhile_is_not_given_again(sample, tmp_path, mon
     assert backup(root, tmp_path / "kept").folder.endswith("Z-004")
 
 
+def test_what_decayed_in_an_earlier_backup_is_not_shared(sample, tmp_path):
+    root, model = sample
+    first = Path(backup(root, tmp_path / "kept").folder)
+    name = components(root, "rows-")[-1]
+    data = bytearray((first / "segments" / name).read_bytes())
+    data[200] ^= 1
+    (first / "segments" / name).write_bytes(data)
+    second = backup(root, tmp_path / "kept")
+    restore(Path(second.folder), tmp_path / "again")
+    with Database.open(tmp_path / "again", QUIET) as db:
+        assert differences(db, model) == []
+
+
+def test_a_damaged_manifest_keeps_nobody_from_another_backup(sample, tmp_path):
+    root, model = sample
+    folders = [Path(backup(root, tmp_path / "kept").folder) for _ in range(2)]
+    (folders[1] / MANIFEST).write_text("{")
+    third = Path(backup(root, tmp_path / "kept").folder)
+    name = components(root, "rows-")[-1]
+    shared = (folders[0] / "segments" / name).stat()
+    assert (third / "segments" / name).stat().st_ino == shared.st_ino
+    restore(third, tmp_path / "again")
+    with Database.open(tmp_path / "again", QUIET) as db:
+        assert differences(db, model) == []
+
+
 def test_restores_into_the_same_folder_do_not_meet(sample, tmp_path, monkeypatch):
     root, model = sample
     backup(root, tmp_path / "kept")
@@ -235,8 +261,11 @@ def test_an_earlier_copy_that_says_something_else_is_not_shared(sample, tmp_path
     held = json.loads(path.read_text())
     assert {"crc32c", "body"} == set(held)
     path.write_text(path.read_text().replace('"bytes"', '"bites"', 1))
+    second = backup(root, tmp_path / "kept")
+    assert second.new_bytes == first.new_bytes
+    restore(Path(second.folder), tmp_path / "again")
     with pytest.raises(CorruptFile, match="MANIFEST"):
-        backup(root, tmp_path / "kept")
+        restore(path.parent, tmp_path / "other")
 
 
 def test_a_damaged_database_is_not_backed_up(sample, tmp_path):

@@ -318,6 +318,12 @@ ILLEGAL = [
     ),
     (checks.params, [1], "Params must be a dictionary type"),
     (checks.seconds, "soon", "`timeout` value soon is illegal"),
+    (checks.seconds, float("nan"), "`timeout` value nan is illegal"),
+    (
+        checks.ids,
+        bytearray(b"a"),
+        "`ids` value bytearray(b'a') is illegal: bytearray is no list, tuple or array",
+    ),
     (checks.collections, "name", "Collection name array must be type of list"),
     (checks.collections, ["a", ""], "`collection_name` value  is illegal"),
     (
@@ -343,6 +349,13 @@ ILLEGAL = [
         "`metric_type` value IP is illegal",
     ),
 ]
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [(None, None), ("2.5", 2.5), (0, 0.0), (float("inf"), None), (1e12, None)]
+)
+def test_seconds(value: Any, seconds: float | None) -> None:
+    assert checks.seconds(value) == seconds
 
 
 @pytest.mark.parametrize(("check", "value", "message"), ILLEGAL)

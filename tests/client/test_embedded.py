@@ -9,6 +9,8 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import grpc
 import numpy as np
@@ -88,6 +90,25 @@ def test_rows_survive_a_process_that_never_closes(tmp_path: Path) -> None:
     milvus = open_at(tmp_path / "data")
     assert milvus.get_entity_by_id("a", [7])[1] == [[1.0, 2.0]]
     milvus.close()
+
+
+def test_all_are_closed_with_the_process_whatever_one_meets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    closed = []
+
+    def opened(name: str) -> Any:
+        def close() -> None:
+            closed.append(name)
+            raise LookupError(name)
+
+        return SimpleNamespace(database=SimpleNamespace(close=close))
+
+    monkeypatch.setattr(embedded, "_opened", {name: opened(name) for name in ("a", "b")})
+    monkeypatch.setattr(embedded, "_elsewhere", [opened("c")])
+    with pytest.raises(LookupError):
+        embedded._close_all()
+    assert sorted(closed) == ["a", "b", "c"]
 
 
 def test_a_second_process_is_told(tmp_path: Path) -> None:

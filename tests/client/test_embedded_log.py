@@ -98,27 +98,28 @@ def test_calls_make_up_nothing_for_it() -> None:
     assert events and Events(lambda event: None) and not Events()
 
 
+@pytest.mark.parametrize("error", [LookupError, SystemExit])
 def test_a_handler_that_fails_ends_no_thread_of_the_database(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], error: type[BaseException]
 ) -> None:
     class Fails(logging.Filter):
         def filter(self, record: logging.LogRecord) -> bool:
-            raise LookupError("of the program")
+            raise error("of the program")
 
     failing, raised = Fails(), []
 
     def emit() -> None:
         try:
             speak_up(()).emit(JobFailed("flush", "no room"))
-        except LookupError as error:
-            raised.append(error)
+        except error as of_the_program:
+            raised.append(of_the_program)
 
     logging.getLogger("milvine").addFilter(failing)
     try:
         thread = threading.Thread(target=emit)
         thread.start()
         thread.join()
-        assert not raised and "LookupError: of the program" in capsys.readouterr().err
+        assert not raised and f"{error.__name__}: of the program" in capsys.readouterr().err
         emit()
         assert raised
     finally:

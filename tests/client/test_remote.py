@@ -51,6 +51,13 @@ def test_by_host_and_by_uri(port: int) -> None:
         milvus.close()
 
 
+@pytest.mark.parametrize("seconds", [None, float("inf"), 1e12, 1e300])
+def test_times_beyond_measure_are_for_ever(port: int, seconds: float | None) -> None:
+    milvus = Milvus(host="127.0.0.1", port=port, wait_timeout=seconds, max_retry=2**62)
+    assert milvus.server_version(timeout=seconds)[0].OK()
+    milvus.close()
+
+
 def test_nobody_listens(free_port: int) -> None:
     started = time.monotonic()
     with pytest.raises(

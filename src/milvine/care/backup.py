@@ -25,7 +25,7 @@ import numpy as np
 
 from milvine.care.component import examine
 from milvine.care.logfiles import LogScan, whole_records
-from milvine.care.manifest import PARTIAL, BackedUp, Manifest, backups, checksum, write_manifest
+from milvine.care.manifest import PARTIAL, BackedUp, Manifest, checksum, newest, write_manifest
 from milvine.catalog.model import Contents
 from milvine.catalog.place import IN_FOLDER, in_folder, open_catalog
 from milvine.catalog.sql import Catalog
@@ -97,11 +97,11 @@ def backup(
     try:
         source = _Source(root, find_log(root, log), meta_uri)
         make_folder(destination, private=True)
-        earlier = backups(destination)
+        earlier = newest(destination)
         staging = _claimed(destination)
         final = staging.with_name(staging.name.removesuffix(PARTIAL))
         try:
-            made = _Backup(source, staging, earlier[-1] if earlier else None, link, indexes).run()
+            made = _Backup(source, staging, earlier, link, indexes).run()
             write_manifest(staging, made)
             os.rename(staging, final)
             sync_folder(destination)
@@ -272,8 +272,10 @@ class _Backup:
         ):
             old = Path(self._earlier.folder) / "segments" / name
             if old.is_file() and old.stat().st_size == size and _linked(old, target):
-                self._done[key] = known
-                return
+                if checksum(target) == known.crc32c:
+                    self._done[key] = known
+                    return
+                target.unlink()  # it has decayed since
         if not (self._link and _linked(source, target)):
             self._copy(file, name)
             self._written += size

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -123,6 +124,17 @@ def backups(destination: Path) -> list[Manifest]:
         (read_manifest(folder) for folder in folders),
         key=lambda manifest: Path(manifest.folder).name,
     )
+
+
+def newest(destination: Path) -> Manifest | None:
+    """The newest whole backup in a folder. One whose manifest is damaged is passed over: what it
+    holds is trusted by nobody, and keeps nobody from making another.
+    """
+    for path in sorted(destination.glob(f"*/{MANIFEST}"), reverse=True):
+        with suppress(CorruptFile):
+            if not path.parent.name.endswith(PARTIAL):
+                return read_manifest(path.parent)
+    return None
 
 
 def checksum(path: Path) -> int:

@@ -7,6 +7,7 @@ good.
 
 from __future__ import annotations
 
+import math
 import struct
 from array import array as packed_array
 from collections.abc import Callable, Sequence
@@ -30,6 +31,8 @@ _NOT_ROWS = "Invalid vector: Vector must be list-like object"
 _EMPTY_ROW = "Invalid vector: Check if empty-list exists"
 _RAGGED = "Whole vectors must have the same dimension"
 _MIXED = "Invalid vector: rows of bytes and rows of numbers in one call"
+SECONDS_MAX = 10 * 365 * 86400.0
+"""What is longer counts as for ever: the libraries below take an overflow for no time at all."""
 _INTS, _FEW = frozenset((int,)), 32
 _WHOLE = "ids are whole numbers"
 _MASKED = "values of it are masked, which stand for missing ones"
@@ -120,13 +123,18 @@ def params(value: Any) -> dict[str, Any]:
 
 
 def seconds(value: Any) -> float | None:
-    """A timeout: a number, or its text as on the Hello World page; None waits for ever."""
+    """A timeout: a number, or its text as on the Hello World page; None waits for ever, and so
+    does what is longer than a system can wait.
+    """
     if value is None:
         return None
     try:
-        return float(value)
-    except (TypeError, ValueError):
+        found = float(value)
+    except (TypeError, ValueError, OverflowError):
         raise illegal("timeout", value) from None
+    if math.isnan(found):
+        raise illegal("timeout", value)
+    return found if found < SECONDS_MAX else None
 
 
 def segments(value: Any) -> list[str]:
@@ -192,7 +200,7 @@ def _id_array(value: Any) -> Any:
 def _listed_ids(value: Any) -> Any:
     """An array of integers as numpy reads it, or elements to look at one by one."""
     if not hasattr(value, "__array__"):
-        if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
             return value
         raise _no_ids(value, f"{type(value).__name__} is no list, tuple or array")
     try:

@@ -108,7 +108,8 @@ class Connection:
         unknown_arguments("Milvus", kwargs, KEYWORDS)
         self._name, self._handler = kwargs.get("name"), _checked_handler(handler)
         _check_pool(pool, kwargs.get("pool_size", 10))
-        wait_timeout = checks.seconds(kwargs.get("wait_timeout", 30)) or 0.0
+        seconds = checks.seconds(kwargs.get("wait_timeout", 30))
+        wait_timeout = checks.SECONDS_MAX if seconds is None else seconds
         max_retry = checks.integer(kwargs.get("max_retry", 3), "max_retry")
         parse = parse_http_address if handler == "HTTP" else parse_address
         uri = kwargs.get("uri")
@@ -116,7 +117,7 @@ class Connection:
         self._transport = kwargs.get("transport") or open_transport(
             address, wait_timeout, max_retry, bool(kwargs.get("pre_ping", True))
         )
-        self._connect_seconds = wait_timeout * max(max_retry, 1)
+        self._connect_seconds = min(wait_timeout * max(max_retry, 1), checks.SECONDS_MAX)
         if kwargs.get("try_connect", True):
             self._check_version(Deadline(None))
 

@@ -36,7 +36,7 @@ def _log(event: Event) -> None:
     """
     try:
         _listener()(event)
-    except Exception:
+    except BaseException:  # SystemExit among it
         if threading.current_thread() is threading.main_thread():
             raise
         traceback.print_exc()

@@ -10,6 +10,7 @@ import atexit
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
@@ -114,8 +115,9 @@ def _close_all() -> None:
         left = [*_opened.values(), *_elsewhere]
         _opened.clear()
         _elsewhere.clear()
-    for opened in left:
-        opened.database.close()
+    with ExitStack() as closing:  # all of them, whatever one of them meets
+        for opened in left:
+            closing.callback(opened.database.close)
 
 
 def _forget() -> None:
