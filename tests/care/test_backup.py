@@ -395,7 +395,7 @@ def test_what_changes_while_files_are_copied_begins_nothing_again(
             copy_log(self, *args)
 
         def taken(self, name, file):
-            if len(self._done) == 0:
+            if not self._done:
                 for each in counts:
                     database.drop_collection(each)
                 for path in (root / "segments").iterdir():

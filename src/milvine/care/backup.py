@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import count
@@ -151,9 +151,10 @@ class _Backup:
     ) -> None:
         self._root, self._log, self._meta_uri = source.root, source.log, source.meta_uri
         self._staging, self._link, self._indexes = staging, link, indexes
-        self._earlier = earlier
+        self._earlier = Path(earlier.folder) if earlier else None
+        self._known = earlier.by_name() if earlier else {}
         self._segments = LocalStorage.made(staging / "segments")
-        self._done: dict[str, BackedUp] = {}
+        self._done: dict[str, BackedUp] = {}  # by name of the file in `segments`
         self._written = 0
 
     def run(self) -> Manifest:
@@ -167,9 +168,10 @@ class _Backup:
                         for record in each.segments
                         for name in record.files
                     }
-                    files = self._held(names - self._taken(), held)
+                    wanted = sorted(names - self._done.keys())
+                    files = self._held(wanted, held)
                     self._copy_log(log, contents.durable_lsn)
-                    for name in sorted(names - self._taken()):
+                    for name in wanted:
                         with files.get(name) or self._open(name) as file:
                             self._take(name, file)
             except (_Moved, FileNotFoundError):
@@ -245,37 +247,22 @@ class _Backup:
 
     # files of segments
 
-    def _taken(self) -> set[str]:
-        return {key.removeprefix("segments/") for key in self._done}
-
-    def _held(self, names: Collection[str], held: ExitStack) -> dict[str, BinaryIO]:
+    def _held(self, names: Sequence[str], held: ExitStack) -> dict[str, BinaryIO]:
         """Files of segments, open: as many as may be, for there are others who need some."""
         most = min(_HELD_FILES_MAX, files_to_hold() // _HELD_SHARE)
-        return {name: held.enter_context(self._open(name)) for name in sorted(names)[:most]}
+        return {name: held.enter_context(self._open(name)) for name in names[:most]}
 
     def _open(self, name: str) -> BinaryIO:
         return (self._root / "segments" / name).open("rb")
 
     def _take(self, name: str, file: BinaryIO) -> None:
         """Have a component in the backup, checked."""
-        key, source, target = (
-            f"segments/{name}",
-            self._root / "segments" / name,
-            self._staging / "segments" / name,
-        )
+        source, target = self._root / "segments" / name, self._staging / "segments" / name
         size, mark = _mark(file)
-        known = self._earlier.by_name().get(key) if self._earlier else None
-        if (
-            known is not None
-            and self._earlier is not None
-            and (known.bytes, known.mark) == (size, mark)
-        ):
-            old = Path(self._earlier.folder) / "segments" / name
-            if old.is_file() and old.stat().st_size == size and _linked(old, target):
-                if checksum(target) == known.crc32c:
-                    self._done[key] = known
-                    return
-                target.unlink()  # it has decayed since
+        shared = self._shared(name, size, mark, target)
+        if shared is not None:
+            self._done[name] = shared
+            return
         if not (self._link and _linked(source, target)):
             self._copy(file, name)
             self._written += size
@@ -283,7 +270,22 @@ class _Backup:
             raise CorruptFile(
                 f"{source} is damaged at byte {finding.offset}: {finding.what}. No backup was made"
             )
-        self._done[key] = BackedUp(key, size, checksum(target), mark)
+        self._done[name] = BackedUp(f"segments/{name}", size, checksum(target), mark)
+
+    def _shared(self, name: str, size: int, mark: int, target: Path) -> BackedUp | None:
+        """The same component of the earlier backup under its second name, if it is there as it was
+        written.
+        """
+        known = self._known.get(f"segments/{name}")
+        if known is None or self._earlier is None or (known.bytes, known.mark) != (size, mark):
+            return None
+        old = self._earlier / "segments" / name
+        if not (old.is_file() and old.stat().st_size == size and _linked(old, target)):
+            return None
+        if checksum(target) != known.crc32c:
+            target.unlink()  # it has decayed since
+            return None
+        return known
 
     def _copy(self, file: BinaryIO, name: str) -> None:
         file.seek(0)
@@ -311,7 +313,7 @@ class _Backup:
         for folder in (self._staging / "segments", self._staging):
             sync_folder(folder)
         segments = [record for each in contents.collections for record in each.segments]
-        kept = tuple(self._done[f"segments/{name}"] for name in sorted(names))
+        kept = tuple(self._done[name] for name in sorted(names))
         return Manifest(
             folder=str(self._staging),
             made=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -115,26 +115,23 @@ def backups(destination: Path) -> list[Manifest]:
     Raises:
         CorruptFile: one of them has a damaged manifest.
     """
-    folders = [
-        path.parent
-        for path in destination.glob(f"*/{MANIFEST}")
-        if not path.parent.name.endswith(PARTIAL)
-    ]
-    return sorted(
-        (read_manifest(folder) for folder in folders),
-        key=lambda manifest: Path(manifest.folder).name,
-    )
+    return [read_manifest(folder) for folder in _folders(destination)]
 
 
 def newest(destination: Path) -> Manifest | None:
     """The newest whole backup in a folder. One whose manifest is damaged is passed over: what it
     holds is trusted by nobody, and keeps nobody from making another.
     """
-    for path in sorted(destination.glob(f"*/{MANIFEST}"), reverse=True):
+    for folder in reversed(_folders(destination)):
         with suppress(CorruptFile):
-            if not path.parent.name.endswith(PARTIAL):
-                return read_manifest(path.parent)
+            return read_manifest(folder)
     return None
+
+
+def _folders(destination: Path) -> list[Path]:
+    """Those of whole backups, oldest first."""
+    found = (path.parent for path in destination.glob(f"*/{MANIFEST}"))
+    return sorted(folder for folder in found if not folder.name.endswith(PARTIAL))
 
 
 def checksum(path: Path) -> int:
