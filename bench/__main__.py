@@ -8,7 +8,7 @@ import signal
 import sys
 from importlib import import_module
 
-# They make every figure about another machine.
+# With these set, every figure would be about another machine.
 ENVIRONMENT_LEFT_OUT = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 FLOAT_SETS, BINARY_SETS = ["wordnet", "glove"], ["molfp", "molfp_hamming"]
 OLDER = ("ingest", "batch", "reopen", "footprint", "recall")  # have tables of their own

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 _OWN = Path("/proc/self/cgroup")
 _MOUNTED = Path("/sys/fs/cgroup")
 _MACHINE = Path("/proc/meminfo")
-# Above `high` it is slowed down.
+# Above `memory.high` a process is not ended but slowed down.
 _LIMITS_1, _LIMITS_2 = ("memory.limit_in_bytes",), ("memory.max", "memory.high")
 _ABSURD = 1 << 60  # version 1 has no word for "no limit"
 

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-# They make every figure about another machine.
+# With these set, every figure would be about another machine.
 _BENDS_BLAS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 

@@ -146,7 +146,7 @@ def hits(reply: packed.HitsReply) -> Reply[TopKQueryResult]:
 def _hits(data: bytes) -> Reply[TopKQueryResult]:
     if len(data) > SMALL:
         return hits(packed.decode_hits(data))
-    # Lists, which cost less than to begin with arrays, and are mostly what is looked at.
+    # As lists: they cost less here than arrays, and are mostly what callers look at.
     return _parsed(
         schema.TopKQueryResult,
         data,

@@ -34,7 +34,7 @@ def reduce(partials: Sequence[Hits], nq: int, width: int, metric: MetricType) ->
     key = -distances if metric.larger_is_closer else distances
     missing = ids == FILLER_ID
     if missing.any():  # a stored row may carry id -1: kernels say missing by the distance as well
-        # Sorts after +infinity.
+        # NaN sorts after +infinity.
         key = np.where(missing & (distances == np.float32(FILLER_DISTANCE)), np.nan, key)
     order = _order(key, ids, width)
     keep = order.shape[1]

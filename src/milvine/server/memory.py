@@ -77,7 +77,7 @@ def bound_free_memory() -> None:
 def tuning(limit: int) -> dict[int, int]:
     """Parameters of glibc's allocator for a process that may take `limit` bytes; 0: no limit."""
     return {
-        # Larger blocks are gone when freed.
+        # Blocks larger than this go back to the system when they are freed.
         _M_MMAP_THRESHOLD: _part(limit, _MAPPED_SHARE, _MAPPED_MAX),
         # Free memory that an arena may keep at its end.
         _M_TRIM_THRESHOLD: _part(limit, _KEPT_SHARE, _KEPT_MAX),

@@ -84,7 +84,7 @@ def build_bytes(load: Load, rows: int, memory: int = 0) -> int:
     finite = 12 * rows  # norms and row numbers
     if load.index_type in (IndexType.HNSW, IndexType.HNSW_SQ8):
         row = load.row_bytes if load.index_type is IndexType.HNSW else wide(load.dimension)
-        # + locks and order.
+        # With the locks of the nodes, and the order in which they are added.
         return finite + rows * (row + 4 + 8 + 4 + 4) + 4 * graph_links(load, rows)
     if load.index_type is IndexType.RNSG:
         return finite + _nsg(load, rows)

@@ -36,7 +36,7 @@ _NEVER_SENT = "failed to connect to all addresses"
 # What it gives up sooner than we do, where somebody takes the connection and says nothing.
 _SILENT = "timed out"
 _HANDSHAKE = "handshake"  # how it says that one side does not trust the other
-# Nobody here cancels calls: a server that stops.
+# Nobody here cancels calls: CANCELLED is a server that stops.
 _BROKEN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
 _NOBODY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 _FORKED = (

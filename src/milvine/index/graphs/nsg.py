@@ -122,7 +122,7 @@ def _with_levels_above(hnsw: Any, points: Floats, links: Ids, sample: Ids) -> No
     """Fill a graph: `links` (rows, degree) is the lowest level, above it stands an HNSW graph of a
     sample.
     """
-    # Its lowest level has twice the slots.
+    # The lowest level of a graph has twice the slots of the others.
     above = faiss.IndexHNSWFlat(points.shape[1], hnsw.nb_neighbors(1) // 2)
     above.hnsw.efConstruction = _CONSTRUCTION
     above.add(np.ascontiguousarray(points[sample]))

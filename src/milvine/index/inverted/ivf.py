@@ -225,7 +225,7 @@ class IvfKernel:
         if self.hybrid and (assigning := on_gpu(faiss.downcast_index(index.quantizer))) is not None:
             index.clustering_index = assigning  # k-means assigns rows to centroids there
         sample = widened(portion_of(vectors, learnt, 0, len(learnt)), width)
-        # Which is not learnt from fewer rows than it has entries: they are repeated.
+        # A codebook is not learnt from fewer rows than it has entries: rows are repeated.
         codes = _codebook(index)
         least = 0 if codes is None else codes.ksub
         if codes is not None:
@@ -238,7 +238,7 @@ class IvfKernel:
         index = self._make(quantizer, shape)
         quantizer.this.disown()
         index.own_fields = True
-        # From fewer faiss would warn.
+        # faiss warns where it learns from fewer rows than this for each centroid.
         index.cp.min_points_per_centroid = TRAINING_ROWS_PER_LIST_LEAST
         return index
 

@@ -242,7 +242,7 @@ def _refusing(gate: Gate, rpc: str) -> Any:
             gate.admit_call(rpc, context.invocation_metadata(), context.peer())
         except Refused as refused:
             context.abort(_CODES[refused.status], str(refused))
-        # His token became good just now.
+        # The caller's token became good between the two looks at it.
         context.abort(grpc.StatusCode.UNAUTHENTICATED, "Try again")
         return b""
 

@@ -44,7 +44,7 @@ from milvine.server.tracing.opening import Observe
 from milvine.wire.health import CHECK
 from milvine.wire.schema import method_path
 
-# More of them only contend for the interpreter lock.
+# More threads would only contend for the interpreter lock.
 _SERVING_THREADS = max(2, min(4, os.cpu_count() or 1))
 _SHORT = frozenset(
     {

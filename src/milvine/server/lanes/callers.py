@@ -60,7 +60,7 @@ class Callers:
         self._waiting.register(self._woken, selectors.EVENT_READ)
         self.connections: set[Connection] = set()
         self._strangers, self._slow = Waits(GREETING_SECONDS), Waits(READING_SECONDS)
-        # With something unsent that the leader does not know of.
+        # Connections with something unsent that the leader does not know of.
         self._left: deque[Connection] = deque()
         self._expecting = False  # whether requests arrived just now
 

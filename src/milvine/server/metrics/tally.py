@@ -89,7 +89,7 @@ class Tally:
     def __init__(self, size_of: SizeOf) -> None:
         self._size_of = size_of
         self._lock = threading.Lock()
-        # With when each was told.
+        # Each with the time at which it was told.
         self._waiting: deque[tuple[float, events.Searched | Answered]] = deque()
         self._sizes: dict[Scanned, int] = {}
         self._made = made = Instruments()

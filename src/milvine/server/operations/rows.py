@@ -84,7 +84,7 @@ def explained(
 ) -> SearchSteps:
     """What `nearest` does, and how long each step takes."""
     query, segments = _checked_search(database, wanted, params, files)
-    # They are found all the same.
+    # Hits are found all the same, though only the steps are answered.
     size = _hits_bytes(database, wanted.collection, wanted.rows.count, wanted.topk)
     with Answer(size, partial(database.explain, wanted.collection, query, segments)) as steps:
         return steps

@@ -59,7 +59,7 @@ class Spans:
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("milvine")
         self._thread = threading.local()
-        # With when each ended.
+        # Each with the time at which it ended.
         self._groups: deque[tuple[int, GroupCommitted]] = deque(maxlen=_GROUPS_MAX)
 
     def observe(self, metadata: Iterable[tuple[str, Any]]) -> None:
