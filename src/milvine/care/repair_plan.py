@@ -87,12 +87,10 @@ class Plan:
             self.folder.wal, self.folder.root, self.last_lsn, misfit=self._fitting().misfit
         )
         taken: set[int] = set()
-        first = self.last_lsn
         for lsn, record in scan:
             if scan.first_damage is not None and lsn > scan.first_damage and not self._skip:
                 self.outcome.unused_records += 1
                 continue
-            first = lsn if not taken else first
             taken.add(lsn)
             if what := self._undefined(record):
                 undefined[what] = undefined.get(what, 0) + 1
