@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DATA ?= milvine-data
 
-.PHONY: help install hello serve test test-all lint format dist bench bench-peers bench-guard crash care faults fuzz load races scale soak picture clean audit intruders findings
+.PHONY: help install hello serve test test-all lint format dist bench bench-peers bench-guard crash offline faults fuzz load races scale soak picture clean audit intruders findings
 
 help:
 	@echo 'make hello      the Hello World page, step by step, on the embedded database'
@@ -21,7 +21,7 @@ help:
 	@echo 'make bench-peers  the other databases that PyPI has, in the same run (BENCH="--rows 20000" for less)'
 	@echo 'make bench-guard  ratios to raw faiss against the recorded ones; BENCH=--record records them'
 	@echo 'make crash      50 ends by kill -9, then 200 power cuts that lose what was not synced'
-	@echo 'make care       flips bytes in a database, 500 times: verify, repair, compare'
+	@echo 'make offline     flips bytes in a database, 500 times: verify, repair, compare'
 	@echo 'make faults     kills and refusals at every place of the write path, a full disk, flipped, cut and lost files'
 	@echo 'make fuzz       bad input for every parser and door (MINUTES=10 for each target, FUZZ="rpc log" for some)'
 	@echo 'make load       writers, readers, deleters and index builds at once; exact counts at the end (MINUTES=10, LOAD="--writers 4")'
@@ -102,8 +102,8 @@ crash: $(VENV)/.dev
 	$(BIN)/python -m milvine.testing.crash powercut --states $(or $(STATES),200) --seed $(or $(SEED),1)
 
 # One flipped byte after the other: verify must name it, repair must keep every row outside the damage.
-care: $(VENV)/.dev
-	$(BIN)/python -m milvine.testing.care flips --count $(or $(FLIPS),500) --seed $(or $(SEED),1)
+offline: $(VENV)/.dev
+	$(BIN)/python -m milvine.testing.offline flips --count $(or $(FLIPS),500) --seed $(or $(SEED),1)
 
 load: $(VENV)/.dev
 	$(BIN)/python -m milvine.testing.load --minutes $(or $(MINUTES),10) $(LOAD)

@@ -25,7 +25,7 @@ LAYERS = (
     "client",
     "server",
     "engine",
-    "care",
+    "offline",
     "maintenance",
     "ingest",
     "search",

@@ -24,7 +24,10 @@ milvus.insert("c", [[1.0, 2.0], [3.0, 4.0]], ids=[1, 2])
 status, hits = milvus.search("c", top_k=1, query_records=[[1.0, 2.0]])
 assert hits[0][0].id == 1
 milvus.close()
-waited_for = {"milvine.care.backup", "milvine.server.configuration.config_file"} & set(sys.modules)
+waited_for = {
+    "milvine.offline.backup",
+    "milvine.server.configuration.config_file",
+} & set(sys.modules)
 print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules} | waited_for)))
 """
 MODULES = {
@@ -54,7 +57,7 @@ def test_the_embedded_database_loads_nothing_of_an_extra_or_seldom_used(tmp_path
     assert done.returncode == 0, done.stderr
     optional = extras()
     assert {"fastapi", "uvicorn", "prometheus_client", "psutil", "opentelemetry"} <= optional
-    seldom = {"milvine.care.backup", "milvine.server.configuration.config_file", "ruamel"}
+    seldom = {"milvine.offline.backup", "milvine.server.configuration.config_file", "ruamel"}
     assert set(json.loads(done.stdout)) & (optional | seldom) == set()
 
 

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from milvine.care.backup import backup
-from milvine.care.repair import repair
-from milvine.care.restore import restore
-from milvine.care.verify import verify
 from milvine.catalog.model import Edit
 from milvine.catalog.place import IN_FOLDER, NOTE, open_catalog
 from milvine.catalog.postgres import PostgresCatalog, schema
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import CatalogFailed, CorruptFile, DataFolderLocked, StorageFailed, Unsupported
+from milvine.offline.backup import backup
+from milvine.offline.repair import repair
+from milvine.offline.restore import restore
+from milvine.offline.verify import verify
 from milvine.testing.crash.kill import Kills
 from milvine.testing.postgres import Cluster
 from milvine.types import MetricType

@@ -16,8 +16,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from milvine.care.backup import backup
-from milvine.care.verify import verify
 from milvine.cli import app
 from milvine.cli.configuration import catalog_of, configure, flag
 from milvine.cli.serve import LogLevel
@@ -27,6 +25,8 @@ from milvine.config.sources import KEPT_FILE as NAME
 from milvine.engine.database import Database
 from milvine.errors import CallerError, IllegalArgument, StorageFailed, Unsupported
 from milvine.interpreter import running_module
+from milvine.offline.backup import backup
+from milvine.offline.verify import verify
 from milvine.server.app import Server
 from milvine.server.configuration.kept_settings import keep
 from milvine.server.configuration.running import RunningConfiguration

@@ -20,7 +20,7 @@ from milvine.testing.crash.journal import Action, History, Journal, perform, tri
 from milvine.testing.crash.verify import Checker, Report
 from milvine.testing.mix import EVERYTHING, Mix, add_options, from_options
 from milvine.testing.place import data_of, make_place, readdress, settings_in
-from milvine.testing.rows import CONTENTS, findable, same_rows, vectors_of
+from milvine.testing.sample_rows import CONTENTS, findable, same_rows, vectors_of
 from milvine.types import MetricType
 
 QUIET = Settings(background=False)

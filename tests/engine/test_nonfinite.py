@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from milvine.care.verify import verify
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import IllegalRowRecord
 from milvine.events import Event, Events, NonfiniteStored
 from milvine.index.finite import NonfiniteRows, nonfinite_rows
+from milvine.offline.verify import verify
 from milvine.segment.layout import ComponentWriter
 from milvine.server.operations.collections import stats_json
 from milvine.types import MetricType, Query

@@ -23,7 +23,7 @@ from milvine.ingest.requests import DeleteRequest, InsertRequest
 from milvine.server.operations import rows as operations
 from milvine.types import MetricType
 from milvine.wire import packed
-from milvine.wire.rows import Rows
+from milvine.wire.row_records import Rows
 
 QUIET = Settings(background=False, search_threads=1)
 GOOD = np.ones((2, 4), np.float32)

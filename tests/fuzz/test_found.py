@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from milvine.care.backup import backup
-from milvine.care.repair import repair
-from milvine.care.restore import restore
-from milvine.care.verify import verify
-from milvine.catalog.definitions import read_definitions
+from milvine.catalog.definition_files import read_definitions
 from milvine.engine.database import Database
 from milvine.errors import CorruptFile
 from milvine.events.server import RequestFailed
 from milvine.logs.formatting import line
+from milvine.offline.backup import backup
+from milvine.offline.repair import repair
+from milvine.offline.restore import restore
+from milvine.offline.verify import verify
 from milvine.segment.component import ComponentFile
 from milvine.segment.layout import MAGIC, TRAILER
 from milvine.server.operations import Operations

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from milvine.care.verify import verify
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import CatalogFull, CorruptFile, DiskFull, MilvineError, StorageFailed
@@ -24,6 +23,7 @@ from milvine.events import Events, JobFailed
 from milvine.ingest import flush as steps
 from milvine.maintenance import flush as flushing
 from milvine.maintenance.worker import _due_flushes
+from milvine.offline.verify import verify
 from milvine.storage import failpoints
 from milvine.testing.faults.script import leftovers
 from milvine.types import MetricType

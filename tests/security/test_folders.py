@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from milvine.care.backup import backup
-from milvine.care.restore import restore
 from milvine.config import Configuration, Settings, resolve
 from milvine.config.sources import FILE, Given, Origin
 from milvine.engine.database import Database
+from milvine.offline.backup import backup
+from milvine.offline.restore import restore
 from milvine.server.configuration.running import RunningConfiguration
 
 SETTINGS = Settings(background=False, search_threads=1)

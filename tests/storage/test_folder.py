@@ -11,11 +11,11 @@ from functools import partial
 import numpy as np
 import pytest
 
-from milvine.care.backup import backup
-from milvine.care.repair import repair
-from milvine.care.verify import verify
 from milvine.engine.database import Database
 from milvine.errors import DataFolderLocked, StorageFailed, UnsupportedFormat
+from milvine.offline.backup import backup
+from milvine.offline.repair import repair
+from milvine.offline.verify import verify
 from milvine.storage.folder import FORMAT_VERSION
 from milvine.storage.local import LocalStorage
 

@@ -33,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy import update as change
 from sqlalchemy.exc import SQLAlchemyError
 
-from milvine.catalog.definitions import Definitions
+from milvine.catalog.definition_files import Definitions
 from milvine.catalog.model import Mark
 from milvine.catalog.place import NOTE, folder_id
 from milvine.catalog.sql import DEFINITIONS, Catalog, followed, pass_over

@@ -6,10 +6,10 @@ from collections import defaultdict
 
 from sqlalchemy import Connection, select
 
-from milvine.catalog.definitions import Definition
+from milvine.catalog.definition_files import Definition
+from milvine.catalog.encoding import collection_of, segment_of_row
 from milvine.catalog.keys import stored_keys
 from milvine.catalog.model import SegmentRecord, StoredCollection
-from milvine.catalog.rows import collection_of, segment_of_row
 from milvine.catalog.tables import COLLECTIONS, PARTITIONS, SEGMENTS
 from milvine.types import Partition
 

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, and_, delete, insert, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from milvine.catalog.definitions import (
+from milvine.catalog.definition_files import (
     Definition,
     Definitions,
     created,
@@ -24,11 +24,11 @@ from milvine.catalog.definitions import (
     read_files,
     settled,
 )
+from milvine.catalog.encoding import collection_changes, collection_of, collection_row, segment_row
 from milvine.catalog.facts import facts, raise_facts
 from milvine.catalog.keys import drop_keys, store_keys
 from milvine.catalog.model import Contents, Edit, Mark, StoredCollection
 from milvine.catalog.reading import stored_collections, stored_definition
-from milvine.catalog.rows import collection_changes, collection_of, collection_row, segment_row
 from milvine.catalog.sqlite import copy, engine_of, files_of
 from milvine.catalog.sums import SummedRows, store_sums, wrong
 from milvine.catalog.tables import COLLECTIONS, METADATA, PARTITIONS, SEGMENTS

@@ -28,8 +28,8 @@ from sqlalchemy import (
     update,
 )
 
+from milvine.catalog.encoding import Row
 from milvine.catalog.old_sums import forget_old, wrong_of_old
-from milvine.catalog.rows import Row
 from milvine.catalog.tables import COLLECTIONS, FACTS, PARTITIONS, SEGMENTS, SUMS
 
 _FACTS = 0

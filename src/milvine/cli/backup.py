@@ -16,7 +16,7 @@ from milvine.errors import MilvineError
 from milvine.limits import MIB
 
 if TYPE_CHECKING:
-    from milvine.care.manifest import Manifest
+    from milvine.offline.manifest import Manifest
 
 
 def backup(
@@ -38,8 +38,8 @@ def backup(
     """Back up a data folder while the database is in use. What an earlier backup there has is not
     copied again.
     """
-    from milvine.care.backup import backup as make
-    from milvine.care.manifest import backups
+    from milvine.offline.backup import backup as make
+    from milvine.offline.manifest import backups
 
     if not list_ and destination is None:
         print("milvine: name the folder that the backup goes to", file=sys.stderr)

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from milvine.care.findings import Finding, damage
 from milvine.config import BY_NAME, VARIABLES, Configuration, Given, Origin, bounded, resolve
 from milvine.config.renamed import hint
 from milvine.config.sources import DEFAULT, ENVIRONMENT, FILE, FLAG, KEPT_FILE
 from milvine.errors import IllegalArgument
 from milvine.memory import memory_limit
+from milvine.offline.findings import Finding, damage
 from milvine.server.configuration.config_file import values_of
 from milvine.server.configuration.kept_settings import with_kept
 

@@ -40,9 +40,9 @@ def repair(
 ) -> None:
     """Rebuild what is lost, set aside what is broken, delete nothing. Ends with 0 when nothing is
     left to do, 1 when a plan waits for --yes, 2 when it could not be repaired."""
-    from milvine.care.repair import repair as mend
-    from milvine.care.repair import summary
-    from milvine.care.verify import verify
+    from milvine.offline.repair import repair as mend
+    from milvine.offline.repair import summary
+    from milvine.offline.verify import verify
 
     try:
         place = log_of(folder, config, log)

@@ -28,7 +28,7 @@ def restore(
     """Check a backup and make a data folder of it. Indexes are built anew when a server
     opens it.
     """
-    from milvine.care.restore import restore as make
+    from milvine.offline.restore import restore as make
 
     try:
         manifest = make(source.absolute(), folder.absolute(), indexes)

@@ -30,7 +30,7 @@ def verify(
 ) -> None:
     """Check a data folder and change nothing. Ends with 0 when it is clean, 1 when something is
     damaged, 2 when it could not be looked at."""
-    from milvine.care.verify import verify as look
+    from milvine.offline.verify import verify as look
 
     try:
         places = catalog_of(folder, config), log_of(folder, config, log)

@@ -40,7 +40,7 @@ from milvine.types import (
 )
 
 if TYPE_CHECKING:
-    from milvine.care.manifest import Manifest
+    from milvine.offline.manifest import Manifest
 
 SearchSampler = Callable[[Version, Query, Hits], None]
 
@@ -317,7 +317,7 @@ class Database(Lifecycle):
         """Make a backup as a new folder in `destination`, with all that was acknowledged before;
         others go on.
 
-        See `milvine.care.backup`.
+        See `milvine.offline.backup`.
 
         Raises:
             StorageFailed: the disk refuses; no backup remains. FolderGone: as `check_place`.
@@ -326,7 +326,7 @@ class Database(Lifecycle):
         self.check_place()
         folder, uri = self._parts.folder, self._stores.settings.meta_uri
         # Imported here: it is a part of the time that a program takes to open a database.
-        backup: Callable[..., Manifest] = import_module("milvine.care.backup").backup
+        backup: Callable[..., Manifest] = import_module("milvine.offline.backup").backup
         return backup(folder.root, Path(destination).absolute(), link, indexes, uri, folder.wal)
 
     def compact(self, name: str) -> None:

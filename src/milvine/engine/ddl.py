@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from milvine.engine.definitions import check_name, checked_metric, checked_tag
+from milvine.engine.definition_checks import check_name, checked_metric, checked_tag
 from milvine.errors import (
     CollectionExists,
     CollectionNotFound,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from milvine.engine.definitions import check_index
+from milvine.engine.definition_checks import check_index
 from milvine.errors import BuildFailed, CollectionNotFound
 from milvine.index.registry import kernel
 from milvine.ingest.state import CollectionState

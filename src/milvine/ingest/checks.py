@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from milvine.catalog.definitions import Definition
+from milvine.catalog.definition_files import Definition
 from milvine.catalog.model import Contents
 from milvine.errors import IllegalDimension, IllegalRowRecord, IllegalVectorId
 from milvine.types import Collection, IdMode

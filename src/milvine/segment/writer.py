@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from milvine.catalog.rows import described
+from milvine.catalog.encoding import described
 from milvine.index.finite import nonfinite_rows
 from milvine.index.flat import FLAT_HEADER_BYTES, flat_header
 from milvine.limits import INDEX_ROWS_MIN

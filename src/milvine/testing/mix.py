@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any
 
-from milvine.testing.rows import CONTENTS
+from milvine.testing.sample_rows import CONTENTS
 from milvine.types import MetricType
 
 DIMENSIONS = (2, 8, 32, 50, 64, 512)
@@ -24,7 +24,7 @@ class Mix:
 
     Attributes:
         dimensions: of collections, one each time that one is made.
-        rows: what is in the rows of an insert, see `milvine.testing.rows`.
+        rows: what is in the rows of an insert, see `milvine.testing.sample_rows`.
         logs: where the log is: in the data folder, or where `wal.path` says.
         forks: whether children are forked that hold what the process had open when it is gone.
         signals: whether it is interrupted, stopped and asked to end as well.

@@ -35,7 +35,7 @@ from milvine.wire.requests import (
     encode_insert,
     encode_search,
 )
-from milvine.wire.rows import Rows
+from milvine.wire.row_records import Rows
 from milvine.wire.varint import Malformed
 from milvine.wire.walk import parse
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from milvine.types import Floats, Ids, Vectors
 from milvine.wire import schema
 from milvine.wire.buffers import join
-from milvine.wire.rows import Irregular, Rows, rows_field, rows_of_records
+from milvine.wire.row_records import Irregular, Rows, rows_field, rows_of_records
 from milvine.wire.status import OK_FIELD, read_status
 from milvine.wire.varint import Malformed, encode_int64s
 from milvine.wire.walk import (

@@ -14,7 +14,7 @@ import numpy as np
 from milvine.types import Ids, Vectors
 from milvine.wire import schema
 from milvine.wire.buffers import join
-from milvine.wire.rows import NO_ROWS, Irregular, Rows, rows_field, rows_of_records
+from milvine.wire.row_records import NO_ROWS, Irregular, Rows, rows_field, rows_of_records
 from milvine.wire.search_template import Alike
 from milvine.wire.varint import encode_int64s
 from milvine.wire.walk import (

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from milvine.types import Floats
-from milvine.wire.rows import Irregular
+from milvine.wire.row_records import Irregular
 from milvine.wire.varint import Malformed, read_varint
 from milvine.wire.walk import BYTES, VARINT, Walk
 

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 
 from milvine.types import Floats, Ids
 from milvine.wire import schema
-from milvine.wire.rows import NO_ROWS, Irregular, Rows, take_rows
+from milvine.wire.row_records import NO_ROWS, Irregular, Rows, take_rows
 from milvine.wire.varint import Malformed, decode_int64s, read_varint, signed, write_varint
 
 VARINT, BYTES = 0, 2  # wire types

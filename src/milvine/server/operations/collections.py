@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from milvine.engine import definitions
+from milvine.engine import definition_checks
 from milvine.engine.database import Database
 from milvine.engine.stats import CollectionStats, PartitionStats, SegmentStats
 from milvine.errors import CollectionExists
@@ -17,8 +17,8 @@ def new_collection(
     database: Database, name: str, dimension: int, index_file_size_mb: int, metric: int
 ) -> None:
     """Make a collection; `metric` is a number of the wire."""
-    definitions.check_name(name)
-    checked = definitions.checked_metric(dimension, index_file_size_mb, metric)
+    definition_checks.check_name(name)
+    checked = definition_checks.checked_metric(dimension, index_file_size_mb, metric)
     if database.has_collection(name):
         raise CollectionExists
     database.create_collection(name, dimension, index_file_size_mb, checked)
@@ -42,13 +42,13 @@ def known_collection(database: Database, name: str) -> Collection:
     Raises:
         IllegalCollectionName, CollectionNotFound.
     """
-    definitions.check_name(name)
+    definition_checks.check_name(name)
     return database.collection(name)
 
 
 def has_collection(database: Database, request: Any) -> Any:
     """CollectionName -> BoolReply."""
-    definitions.check_name(request.collection_name)
+    definition_checks.check_name(request.collection_name)
     return schema.BoolReply(bool_reply=database.has_collection(request.collection_name))
 
 
@@ -65,7 +65,7 @@ def describe_collection(database: Database, request: Any) -> Any:
 
 def count_collection(database: Database, request: Any) -> Any:
     """CollectionName -> CollectionRowCount."""
-    definitions.check_name(request.collection_name)
+    definition_checks.check_name(request.collection_name)
     return schema.CollectionRowCount(collection_row_count=database.count(request.collection_name))
 
 
@@ -76,13 +76,13 @@ def show_collections(database: Database, request: Any) -> Any:
 
 def show_collection_info(database: Database, request: Any) -> Any:
     """CollectionName -> CollectionInfo."""
-    definitions.check_name(request.collection_name)
+    definition_checks.check_name(request.collection_name)
     return schema.CollectionInfo(json_info=stats_json(database.stats(request.collection_name)))
 
 
 def drop_collection(database: Database, request: Any) -> Any:
     """CollectionName -> Status."""
-    definitions.check_name(request.collection_name)
+    definition_checks.check_name(request.collection_name)
     database.drop_collection(request.collection_name)
     return schema.Status()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from milvine.engine import definitions
+from milvine.engine import definition_checks
 from milvine.engine.database import Database
 from milvine.server.operations.collections import known_collection
 from milvine.server.operations.parameters import PARAMS_KEY, params_text, parse_params
@@ -17,7 +17,7 @@ def set_index(database: Database, name: str, index_type: int, params: object) ->
     None for none.
     """
     collection = known_collection(database, name)
-    kind = definitions.checked_index_type(index_type, params, collection)
+    kind = definition_checks.checked_index_type(index_type, params, collection)
     database.create_index(name, IndexSetting.of(kind, {} if params is None else params))
 
 
@@ -39,6 +39,6 @@ def describe_index(database: Database, request: Any) -> Any:
 
 def drop_index(database: Database, request: Any) -> Any:
     """CollectionName -> Status."""
-    definitions.check_name(request.collection_name)
+    definition_checks.check_name(request.collection_name)
     database.drop_index(request.collection_name)
     return schema.Status()

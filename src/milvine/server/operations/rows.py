@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from milvine.engine import definitions
+from milvine.engine import definition_checks
 from milvine.engine.database import Database
 from milvine.errors import IllegalArgument, PartitionNotFound
 from milvine.ingest.checks import check_id_mode
@@ -31,14 +31,14 @@ _EVERYWHERE: frozenset[int] = frozenset()
 def store_rows(database: Database, wanted: packed.InsertRequest) -> Ids:
     """The ids of the rows, (n,) int64, once they are durable. `wanted.params` means nothing."""
     ids = wanted.ids if len(wanted.ids) else None
-    definitions.check_name(wanted.collection)
+    definition_checks.check_name(wanted.collection)
     validate.check_not_empty(wanted.rows)
     validate.check_ids_match(wanted.rows, len(wanted.ids))
     collection = database.collection(wanted.collection)
     check_id_mode(collection.id_mode, ids is None)
     vectors = validate.sized_vectors(wanted.rows, collection)
     validate.check_insert_bytes(vectors)
-    tag = definitions.trimmed(wanted.tag)
+    tag = definition_checks.trimmed(wanted.tag)
     if wanted.tag and not tag:
         raise PartitionNotFound.named(wanted.collection, tag)
     return database.insert(wanted.collection, vectors, ids, tag, wanted.key)
@@ -94,9 +94,9 @@ def _checked_search(
     database: Database, wanted: packed.SearchRequest, params: object, files: Sequence[str]
 ) -> tuple[Query, frozenset[int]]:
     """The query, and the segments to search in."""
-    definitions.check_name(wanted.collection)
+    definition_checks.check_name(wanted.collection)
     check_topk(wanted.topk)
-    tags = tuple(definitions.checked_tag(tag) for tag in wanted.tags)
+    tags = tuple(definition_checks.checked_tag(tag) for tag in wanted.tags)
     collection = database.collection(wanted.collection)
     check_params(params, wanted.topk, collection)
     validate.check_not_empty(wanted.rows)
@@ -137,7 +137,7 @@ def nearest_to_stored(
     """As `nearest`, with the rows `ids` (n,) for queries."""
     if not len(ids):
         raise IllegalArgument("No vector id specified")
-    definitions.check_name(name)
+    definition_checks.check_name(name)
     check_topk(topk)
     size = _hits_bytes(database, name, len(ids), topk)
     return Answer(
@@ -163,8 +163,8 @@ def stored_rows(
 ) -> Answer[tuple[NDArray[np.bool_], Vectors]]:
     """Which of the ids are stored, (n,), and their vectors (n, width), zeros where missing."""
     validate.check_get_ids(len(wanted.ids))
-    definitions.check_name(wanted.collection)
-    tags = (definitions.trimmed(wanted.tag),) if wanted.tag else ()
+    definition_checks.check_name(wanted.collection)
+    tags = (definition_checks.trimmed(wanted.tag),) if wanted.tag else ()
     size = len(wanted.ids) * database.collection(wanted.collection).row_bytes
     return Answer(size * copies, partial(database.get, wanted.collection, wanted.ids, tags))
 
@@ -177,7 +177,7 @@ def get_vectors_by_id(database: Database, request: bytes) -> bytes:
 
 def ids_of_segment(database: Database, name: str, segment: str) -> Ids:
     """Ids of the live rows of a segment, (rows,) int64, in insertion order."""
-    definitions.check_name(name)
+    definition_checks.check_name(name)
     return database.segment_ids(name, segment)
 
 
@@ -191,10 +191,10 @@ def get_vector_ids(database: Database, request: bytes) -> bytes:
 
 def delete_rows(database: Database, wanted: packed.IdsRequest) -> None:
     """Unknown ids and an unknown tag are no error."""
-    definitions.check_name(wanted.collection)
+    definition_checks.check_name(wanted.collection)
     collection = database.collection(wanted.collection)
     if len(wanted.ids):
-        database.delete(collection.name, wanted.ids, definitions.trimmed(wanted.tag))
+        database.delete(collection.name, wanted.ids, definition_checks.trimmed(wanted.tag))
 
 
 def delete_by_id(database: Database, request: bytes) -> bytes:

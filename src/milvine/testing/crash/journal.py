@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from milvine.testing.model import ModelDatabase, Store
-from milvine.testing.rows import vectors_of
+from milvine.testing.sample_rows import vectors_of
 from milvine.types import Collection, IdMode, Ids, IndexSetting, IndexType, MetricType, Vectors
 
 OWNER_IDS = 10**12
@@ -48,8 +48,8 @@ class Action:
     """One call on the database, complete enough to make it, or its effect on the model, again.
 
     `rows` counts the rows of an insert, whose vectors follow from `number` and `content` (see
-    `milvine.testing.rows`); `ids` are those given to insert or delete; `setting` holds the index
-    parameters or the shape of a new collection.
+    `milvine.testing.sample_rows`); `ids` are those given to insert or delete; `setting` holds the
+    index parameters or the shape of a new collection.
     """
 
     number: int

@@ -37,7 +37,7 @@ from milvine.testing.crash.planning import search_params
 from milvine.testing.crash.workload import tiny_settings
 from milvine.testing.model import distances, lookup
 from milvine.testing.place import data_of, journal_of, settings_in
-from milvine.testing.rows import findable, same_rows
+from milvine.testing.sample_rows import findable, same_rows
 from milvine.types import IdMode, Ids, IndexType, Query
 
 CHECKER = 900

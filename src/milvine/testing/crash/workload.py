@@ -27,11 +27,11 @@ from typing import Any
 
 import numpy as np
 
-from milvine.care.manifest import backups
-from milvine.care.restore import restore
 from milvine.catalog.place import IN_FOLDER
 from milvine.config import Settings
 from milvine.engine.database import Database
+from milvine.offline.manifest import backups
+from milvine.offline.restore import restore
 from milvine.testing.crash.interrupting import Interrupter, fork_soon
 from milvine.testing.crash.journal import BATCH_IDS, Action, History, Journal, perform
 from milvine.testing.crash.planning import (
@@ -46,7 +46,7 @@ from milvine.testing.crash.planning import (
 from milvine.testing.mix import EVERYTHING, Mix
 from milvine.testing.model import lookup
 from milvine.testing.place import backups_of, data_of, journal_of, settings_in
-from milvine.testing.rows import findable, same_rows
+from milvine.testing.sample_rows import findable, same_rows
 from milvine.types import Ids, Query
 
 TINY: dict[str, Any] = {

@@ -21,7 +21,10 @@ from milvine.engine.database import Database
 from milvine.errors import MilvineError, OperatorError
 from milvine.events import Event, Events, JobFailed, LogMissing, TornTailCut
 from milvine.maintenance.scrub import scrub
-from milvine.testing.care import (
+from milvine.testing.faults.process import in_process
+from milvine.testing.mix import EVERYTHING, Mix
+from milvine.testing.model import ModelDatabase, distances
+from milvine.testing.offline import (
     QUIET,
     damaged_copies,
     differences,
@@ -29,11 +32,8 @@ from milvine.testing.care import (
     flip,
     told_as,
 )
-from milvine.testing.faults.process import in_process
-from milvine.testing.mix import EVERYTHING, Mix
-from milvine.testing.model import ModelDatabase, distances
 from milvine.testing.place import data_of, settings_in
-from milvine.testing.rows import findable
+from milvine.testing.sample_rows import findable
 from milvine.types import Query
 
 Damage = Callable[[Path, Random], tuple[str, int]]

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from milvine.care.verify import verify
 from milvine.engine.database import Database
 from milvine.errors import DiskFull, MilvineError, OperatorError
+from milvine.offline.verify import verify
 from milvine.storage import failpoints
 from milvine.storage.log_place import log_folder
 from milvine.testing.crash.journal import Action, History, Journal

@@ -24,7 +24,7 @@ from milvine.testing.crash.journal import (
     runs_of,
 )
 from milvine.testing.place import data_of, journal_of, settings_in
-from milvine.testing.rows import CONTENTS
+from milvine.testing.sample_rows import CONTENTS
 from milvine.types import IndexType, MetricType
 
 SMALL = Settings(

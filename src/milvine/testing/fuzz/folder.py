@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from milvine.care.verify import verify
 from milvine.engine.database import Database
 from milvine.errors import MilvineError, OperatorError
 from milvine.limits import FILLER_ID
+from milvine.offline.verify import verify
 from milvine.segment.layout import TRAILER
 from milvine.storage.checksum import crc32c
-from milvine.testing.care import QUIET, make_sample
 from milvine.testing.fuzz.mutate import integer, json_text, json_value, mutated, text
 from milvine.testing.fuzz.target import Wrong
 from milvine.testing.model import ModelDatabase
+from milvine.testing.offline import QUIET, make_sample
 from milvine.types import Query
 
 _ROWS = 300

@@ -9,18 +9,18 @@ import shutil
 from pathlib import Path
 from random import Random
 
-from milvine.care.backup import backup
-from milvine.care.manifest import MANIFEST
-from milvine.care.repair import repair
-from milvine.care.restore import restore
-from milvine.care.verify import verify
 from milvine.engine.database import Database
 from milvine.errors import MilvineError, OperatorError
+from milvine.offline.backup import backup
+from milvine.offline.manifest import MANIFEST
+from milvine.offline.repair import repair
+from milvine.offline.restore import restore
+from milvine.offline.verify import verify
 from milvine.storage.checksum import crc32c
-from milvine.testing.care import QUIET, make_sample
 from milvine.testing.fuzz.folder import change, kind_of, places, read_everything
 from milvine.testing.fuzz.mutate import integer, json_text, json_value, text
 from milvine.testing.fuzz.target import Wrong
+from milvine.testing.offline import QUIET, make_sample
 
 _ROWS = 120
 

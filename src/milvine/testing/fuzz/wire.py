@@ -15,7 +15,7 @@ import numpy as np
 from milvine.testing.fuzz.mutate import integer, mutated, text
 from milvine.testing.fuzz.target import Wrong
 from milvine.wire import replies, requests, schema
-from milvine.wire.rows import Irregular
+from milvine.wire.row_records import Irregular
 from milvine.wire.varint import Malformed, decode_int64s, encode_int64s, write_varint
 from milvine.wire.walk import Walk, parse
 

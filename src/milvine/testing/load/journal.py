@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from milvine.testing import rows
+from milvine.testing import sample_rows
 from milvine.testing.load.plan import Plan
 from milvine.types import Ids, MetricType, Vectors
 
@@ -52,7 +52,7 @@ def read(work: Path, kind: str) -> Entries:
 
 def first_of(entry: Entries, plan: Plan) -> Vectors:
     """The first vector of an inserted batch, (1, dimension) float32: no other is like it."""
-    return rows.vectors_of(
+    return sample_rows.vectors_of(
         2 * int(entry[SEED]), 1, plan.dimension(int(entry[COLLECTION])), MetricType.L2
     )
 
@@ -61,7 +61,7 @@ def vectors_of(entry: Entries, plan: Plan) -> Vectors:
     """The vectors of an inserted batch, (COUNT, dimension) float32."""
     first, seed = first_of(entry, plan), int(entry[SEED])
     content = plan.rows[seed % len(plan.rows)]
-    others = rows.vectors_of(
+    others = sample_rows.vectors_of(
         2 * seed + 1, int(entry[COUNT]) - 1, first.shape[1], MetricType.L2, content
     )
     return np.concatenate([first, others])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
-from milvine.testing.rows import CONTENTS
+from milvine.testing.sample_rows import CONTENTS
 
 IDS = ("given", "generated")
 """By who makes them; there is a collection for each of these and each dimension."""
@@ -27,8 +27,8 @@ class Plan:
     """Numbers of clients by kind, and what they send.
 
     Attributes:
-        rows: what batches hold, one of these each (`milvine.testing.rows`); the first row of a
-            batch is like no other.
+        rows: what batches hold, one of these each (`milvine.testing.sample_rows`); the first row of
+            a batch is like no other.
         forks: the server forks a child, which holds what it had open when it is gone.
         settings: keys of the server's configuration.
     """

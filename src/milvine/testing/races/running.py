@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from milvine.care.backup import backup
-from milvine.care.restore import restore
-from milvine.care.verify import verify
 from milvine.client.milvus import Milvus
 from milvine.config import Settings
 from milvine.engine.database import Database
+from milvine.offline.backup import backup
+from milvine.offline.restore import restore
+from milvine.offline.verify import verify
 from milvine.testing.crash.command import module_command
 from milvine.testing.load.clients import Wrong
 from milvine.testing.load.serving import ServerProcess

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from milvine.engine import definitions
+from milvine.engine import definition_checks
 from milvine.engine.database import Database
 from milvine.engine.stats import CollectionStats
 from milvine.errors import IllegalMetricType
@@ -110,7 +110,7 @@ async def drop_collection(here: Here, collection_name: Name) -> Response:
     """Drop a collection with all that is in it."""
 
     def work() -> Response:
-        definitions.check_name(collection_name)
+        definition_checks.check_name(collection_name)
         here.database.drop_collection(collection_name)
         return gone()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from milvine.engine import definitions
+from milvine.engine import definition_checks
 from milvine.server.operations.collections import known_collection
 from milvine.server.rest import replies
 from milvine.server.rest.bodies import PartitionTag, parse
@@ -51,7 +51,7 @@ async def create_partition(here: Here, request: Request, collection_name: Name) 
     def work(body: Body) -> Json:
         known_collection(here.database, collection_name)
         tag = parse(body.data, PartitionTag).partition_tag
-        here.database.create_partition(collection_name, definitions.tag_to_create(tag))
+        here.database.create_partition(collection_name, definition_checks.tag_to_create(tag))
         return told(201)
 
     return await here.run_with_body("CreatePartition", request, work)
@@ -69,7 +69,7 @@ async def drop_partition(here: Here, request: Request, collection_name: Name) ->
     def work(body: Body) -> Response:
         known_collection(here.database, collection_name)
         tag = parse(body.data, PartitionTag).partition_tag
-        here.database.drop_partition(collection_name, definitions.tag_to_drop(tag))
+        here.database.drop_partition(collection_name, definition_checks.tag_to_drop(tag))
         return gone()
 
     return await here.run_with_body("DropPartition", request, work)

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 
-from milvine.engine import definitions
+from milvine.engine import definition_checks
 from milvine.engine.database import Database
 from milvine.errors import IllegalVectorId, PartitionNotFound
 from milvine.index.finite import check_finite
@@ -80,7 +80,7 @@ async def get_vectors(
         wanted = ids_of(ids.split(","), IllegalVectorId, IllegalVectorId)
         validate.check_get_ids(len(wanted))
         rows = rows_with_ids(
-            here.database, collection_name, wanted, definitions.trimmed(partition_tag)
+            here.database, collection_name, wanted, definition_checks.trimmed(partition_tag)
         )
         return reply({"code": 0, "message": "OK", "vectors": rows})
 
@@ -229,7 +229,7 @@ def _nearest(
 def _delete(database: Database, name: str, task: Delete) -> Response:
     ids = ids_of(task.ids, IllegalBody, IllegalBody)
     tag = task.partition_tag or ""
-    if tag and not database.has_partition(name, definitions.trimmed(tag)):
+    if tag and not database.has_partition(name, definition_checks.trimmed(tag)):
         raise PartitionNotFound.named(name, tag)
     delete_rows(database, IdsRequest(name, ids, tag))
     return told()

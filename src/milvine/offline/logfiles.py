@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from milvine.care.findings import Finding, damage, note
-from milvine.care.survey import Survey
 from milvine.catalog.model import Contents
 from milvine.errors import CorruptFile
 from milvine.ingest.checks import Fitting, never_made
+from milvine.offline.findings import Finding, damage, note
+from milvine.offline.survey import Survey
 from milvine.types import Bytes
 from milvine.wal.log import SUFFIX, log_files
 from milvine.wal.record import (

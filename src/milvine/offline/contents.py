@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from milvine.care.component import Component
-from milvine.care.findings import Finding, damage
 from milvine.catalog.model import SegmentRecord
 from milvine.index.finite import nonfinite_rows
+from milvine.offline.component import Component
+from milvine.offline.findings import Finding, damage
 from milvine.segment.layout import Footer
 from milvine.types import Collection, Ids
 

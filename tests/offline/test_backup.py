@@ -13,17 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from milvine.care import backup as care_backup
-from milvine.care import restore as care_restore
-from milvine.care.backup import backup
-from milvine.care.manifest import MANIFEST, backups
-from milvine.care.restore import restore
-from milvine.care.verify import verify
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import CorruptFile, DataFolderLocked, StorageFailed
+from milvine.offline import backup as care_backup
+from milvine.offline import restore as care_restore
+from milvine.offline.backup import backup
+from milvine.offline.manifest import MANIFEST, backups
+from milvine.offline.restore import restore
+from milvine.offline.verify import verify
 from milvine.storage.folder import FORMAT_VERSION
-from milvine.testing.care import QUIET, differences
+from milvine.testing.offline import QUIET, differences
 from milvine.types import IndexSetting, IndexType, MetricType
 
 BUSY = Settings(
@@ -172,7 +172,7 @@ def at_the_first_partial(monkeypatch, act):
         return mkdir(path, *arguments, **options)
 
     monkeypatch.setattr(Path, "mkdir", make)
-    monkeypatch.setattr("milvine.care.backup._moment", lambda: "20270115T080000Z", raising=False)
+    monkeypatch.setattr("milvine.offline.backup._moment", lambda: "20270115T080000Z", raising=False)
 
 
 def test_backups_begun_at_the_same_moment_share_nothing(sample, tmp_path, monkeypatch):
@@ -308,7 +308,7 @@ def test_a_damaged_backup_is_not_restored(sample, tmp_path, kind):
     "name", ["../../evil", "segments/../x", "/etc/passwd", "segments/rows-1.mlv\n", "LOCK"]
 )
 def test_a_manifest_names_nothing_outside(sample, tmp_path, name):
-    from milvine.care.manifest import BackedUp, Manifest, write_manifest
+    from milvine.offline.manifest import BackedUp, Manifest, write_manifest
 
     (tmp_path / "b").mkdir()
     files = (BackedUp(name, 1, 1),)

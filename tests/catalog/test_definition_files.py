@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from milvine.catalog.definitions import (
+from milvine.catalog.definition_files import (
     Definition,
     Definitions,
     created,

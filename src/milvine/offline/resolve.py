@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from milvine.care.component import Component
-from milvine.care.rows import Live, Logged, Piece, bury, live_bits, read_piece
-from milvine.care.survey import Survey
-from milvine.catalog.definitions import Definition, read_definitions
+from milvine.catalog.definition_files import Definition, read_definitions
+from milvine.catalog.encoding import collection_of
 from milvine.catalog.model import SegmentRecord
-from milvine.catalog.rows import collection_of
 from milvine.catalog.sql import DEFINITIONS
+from milvine.offline.component import Component
+from milvine.offline.stored_rows import Live, Logged, Piece, bury, live_bits, read_piece
+from milvine.offline.survey import Survey
 from milvine.segment.layout import Footer
 from milvine.types import Collection, IndexType, Partition
 

@@ -11,13 +11,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from milvine.care.backup import backup
-from milvine.care.repair import repair
-from milvine.care.verify import verify
 from milvine.engine.database import Database
 from milvine.errors import CorruptFile
+from milvine.offline.backup import backup
+from milvine.offline.repair import repair
+from milvine.offline.verify import verify
 from milvine.storage.checksum import crc32c
-from milvine.testing.care import QUIET, copy_database, quiet
+from milvine.testing.offline import QUIET, copy_database, quiet
 from milvine.types import MetricType
 from milvine.wal.log import log_files
 from milvine.wal.record import (

@@ -23,15 +23,15 @@ from typing import BinaryIO
 
 import numpy as np
 
-from milvine.care.component import examine
-from milvine.care.logfiles import LogScan, whole_records
-from milvine.care.manifest import PARTIAL, BackedUp, Manifest, checksum, newest, write_manifest
 from milvine.catalog.model import Contents
 from milvine.catalog.place import IN_FOLDER, in_folder, open_catalog
 from milvine.catalog.sql import Catalog
 from milvine.catalog.sqlite import is_there
 from milvine.errors import CorruptFile, StorageFailed
 from milvine.ingest.checks import Fitting
+from milvine.offline.component import examine
+from milvine.offline.logfiles import LogScan, whole_records
+from milvine.offline.manifest import PARTIAL, BackedUp, Manifest, checksum, newest, write_manifest
 from milvine.segment.layout import TRAILER
 from milvine.storage.durable import make_folder, sync_folder, write_file
 from milvine.storage.folder import refuse_file, write_format

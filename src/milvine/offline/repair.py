@@ -16,24 +16,24 @@ from pathlib import Path
 
 import numpy as np
 
-from milvine.care.aside import (
+from milvine.catalog.definition_files import read_definitions
+from milvine.catalog.model import Contents, SegmentRecord, StoredCollection
+from milvine.catalog.place import folder_id
+from milvine.catalog.sql import DEFINITIONS
+from milvine.errors import StorageFailed, Unsupported, UnsupportedFormat
+from milvine.offline.aside import (
     NEW_CATALOG,
     begin_log,
     give_second_names,
     remove_first_names,
     swap_catalog,
 )
-from milvine.care.component import Component
-from milvine.care.repair_plan import Outcome, Plan
-from milvine.care.resolve import Resolved, indexed
-from milvine.care.rows import Logged
-from milvine.care.survey import Survey
-from milvine.care.verify import look
-from milvine.catalog.definitions import read_definitions
-from milvine.catalog.model import Contents, SegmentRecord, StoredCollection
-from milvine.catalog.place import folder_id
-from milvine.catalog.sql import DEFINITIONS
-from milvine.errors import StorageFailed, Unsupported, UnsupportedFormat
+from milvine.offline.component import Component
+from milvine.offline.repair_plan import Outcome, Plan
+from milvine.offline.resolve import Resolved, indexed
+from milvine.offline.stored_rows import Logged
+from milvine.offline.survey import Survey
+from milvine.offline.verify import look
 from milvine.segment.writer import RowSet, write_rows, write_tombstones
 from milvine.storage.folder import FORMAT_VERSION, DataFolder, refuse_file, write_format
 from milvine.storage.local import LocalStorage

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from milvine.care.component import Component
-from milvine.care.contents import ids_of, lsns_of
 from milvine.catalog.model import InsertKey
 from milvine.ingest.keys import entry
+from milvine.offline.component import Component
+from milvine.offline.contents import ids_of, lsns_of
 from milvine.segment.layout import BLOCK, Footer
 from milvine.types import Collection, Ids, Vectors
 from milvine.wal.record import DeleteRecord, InsertRecord, Record

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from milvine.care.findings import Finding, damage
 from milvine.errors import CorruptFile
+from milvine.offline.findings import Finding, damage
 from milvine.segment.footer import check_spans, parse_footer
 from milvine.segment.layout import BLOCK, FORMAT_VERSION, MAGIC, TRAILER, Footer
 from milvine.storage.checksum import crc32c

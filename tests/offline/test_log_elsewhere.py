@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from milvine.care.backup import backup
-from milvine.care.repair import repair
-from milvine.care.restore import restore
-from milvine.care.verify import verify
 from milvine.cli import app
 from milvine.engine.database import Database
 from milvine.errors import CorruptFile, StorageFailed
-from milvine.testing.care import copy_database, differences, make_sample, quiet
+from milvine.offline.backup import backup
+from milvine.offline.repair import repair
+from milvine.offline.restore import restore
+from milvine.offline.verify import verify
+from milvine.testing.offline import copy_database, differences, make_sample, quiet
 from milvine.types import MetricType
 from milvine.wal.log import log_files
 
@@ -191,10 +191,10 @@ def test_a_repair_that_is_cut_short_anywhere(placed, monkeypatch):
     flip(log, log.stat().st_size * 9 // 10)
 
     places = (
-        "milvine.care.repair.give_second_names",
-        "milvine.care.repair.swap_catalog",
-        "milvine.care.aside.os.replace",
-        "milvine.care.repair.remove_first_names",
+        "milvine.offline.repair.give_second_names",
+        "milvine.offline.repair.swap_catalog",
+        "milvine.offline.aside.os.replace",
+        "milvine.offline.repair.remove_first_names",
     )
     for place in places:
         with monkeypatch.context() as patched:
@@ -216,7 +216,7 @@ def test_a_repair_that_is_cut_short_forgets_no_commit(placed, monkeypatch):
     flip(log, log.stat().st_size * 9 // 10)
 
     with monkeypatch.context() as patched:
-        patched.setattr("milvine.care.aside.os.replace", power_cut)
+        patched.setattr("milvine.offline.aside.os.replace", power_cut)
         with pytest.raises(StorageFailed, match="power cut"):
             repair(placed.root, skip_log_damage=True, dry_run=False)
     for left in placed.root.glob("catalog.repaired*"):

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from milvine.care.aside import place_of
-from milvine.care.findings import Finding
-from milvine.care.logfiles import LogScan
-from milvine.care.resolve import Resolved, definitions_of, resolve
-from milvine.care.rows import Logged
-from milvine.care.survey import Survey
 from milvine.catalog.model import Contents
 from milvine.catalog.sql import DEFINITIONS
 from milvine.ingest.checks import Fitting, never_made
+from milvine.offline.aside import place_of
+from milvine.offline.findings import Finding
+from milvine.offline.logfiles import LogScan
+from milvine.offline.resolve import Resolved, definitions_of, resolve
+from milvine.offline.stored_rows import Logged
+from milvine.offline.survey import Survey
 from milvine.storage.folder import DataFolder
 from milvine.types import IdMode
 from milvine.wal.record import InsertRecord, Record

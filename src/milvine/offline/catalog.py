@@ -8,15 +8,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from milvine.care.findings import Finding, damage, note
-from milvine.care.survey import Survey
-from milvine.catalog.definitions import Definition, ids_beyond, read_definitions
+from milvine.catalog.definition_files import Definition, ids_beyond, read_definitions
 from milvine.catalog.model import Contents
 from milvine.catalog.pending import unread_commits
 from milvine.catalog.place import open_catalog
 from milvine.catalog.sql import DEFINITIONS
 from milvine.catalog.sqlite import is_there
 from milvine.errors import MilvineError
+from milvine.offline.findings import Finding, damage, note
+from milvine.offline.survey import Survey
 from milvine.segment.layout import COMPONENT_NAME
 from milvine.storage.folder import DataFolder
 

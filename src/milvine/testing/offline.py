@@ -1,6 +1,6 @@
 """Damage done on purpose, and what `milvine verify`, `repair`, `backup` and `restore` make of it.
 
-    python -m milvine.testing.care flips --count 500 --seed 1
+    python -m milvine.testing.offline flips --count 500 --seed 1
 
 makes small databases with everything in them (partitions, deletes, a merge, an index, an unflushed
 tail; collections of several dimensions, float and binary; copies, zeros; the log in the data folder
@@ -24,16 +24,16 @@ from random import Random
 
 import numpy as np
 
-from milvine.care.repair import repair
-from milvine.care.verify import verify
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import MilvineError
+from milvine.offline.repair import repair
+from milvine.offline.verify import verify
 from milvine.storage.log_notes import LOG_NOTE, LOG_OWNER, Note, read_note, write_note
 from milvine.testing.mix import EVERYTHING, Mix, add_options, from_options
 from milvine.testing.model import ModelDatabase, Store, lookup
 from milvine.testing.place import data_of, make_place, readdress, settings_in
-from milvine.testing.rows import same_rows, vectors_of
+from milvine.testing.sample_rows import same_rows, vectors_of
 from milvine.types import Ids, IndexSetting, IndexType, MetricType
 
 QUIET = Settings(
@@ -325,7 +325,7 @@ def _is_about(finding: str, file: str) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m milvine.testing.care", description=__doc__.split("\n")[0]
+        prog="python -m milvine.testing.offline", description=__doc__.split("\n")[0]
     )
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("flips", help="one flipped byte at a time")
@@ -337,7 +337,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_options(command, pinned=())
     given = parser.parse_args(arguments)
     mix = from_options(given)
-    work = given.work or Path(tempfile.mkdtemp(prefix="milvine-care-"))
+    work = given.work or Path(tempfile.mkdtemp(prefix="milvine-offline-"))
     work.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     outcome = flips(given.count, given.seed, work, mix=mix)

@@ -12,11 +12,11 @@ import os
 import shutil
 from pathlib import Path
 
-from milvine.care.manifest import MANIFEST, BackedUp, Manifest, backups, read_manifest
-from milvine.care.verify import raise_damage, verify
 from milvine.catalog.sql import Catalog
 from milvine.errors import CorruptFile, StorageFailed
 from milvine.limits import MIB
+from milvine.offline.manifest import MANIFEST, BackedUp, Manifest, backups, read_manifest
+from milvine.offline.verify import raise_damage, verify
 from milvine.storage.checksum import crc32c
 from milvine.storage.durable import make_folder, sync_folder
 from milvine.storage.folder import DataFolder, write_format

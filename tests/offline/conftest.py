@@ -5,7 +5,7 @@ from copy import deepcopy
 
 import pytest
 
-from milvine.testing.care import make_sample
+from milvine.testing.offline import make_sample
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from milvine.cli import app
 from milvine.engine.database import Database
-from milvine.testing.care import QUIET, differences
+from milvine.testing.offline import QUIET, differences
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import shutil
 import numpy as np
 import pytest
 
-from milvine.care.backup import backup
-from milvine.care.repair import repair
-from milvine.care.verify import verify
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import CorruptFile
+from milvine.offline.backup import backup
+from milvine.offline.repair import repair
+from milvine.offline.verify import verify
 from milvine.types import MetricType
 from milvine.wal.log import log_files
 

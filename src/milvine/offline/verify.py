@@ -11,18 +11,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from milvine.care.catalog import check_references, read_again, read_catalog
-from milvine.care.component import Component, Pace, examine, pace
-from milvine.care.contents import check_record, check_rows, check_tombstones, live_nonfinite
-from milvine.care.findings import Finding, Report, damage, in_order, note
-from milvine.care.logfiles import first_lsn, read_log
-from milvine.care.survey import Survey
 from milvine.catalog.model import Contents, SegmentRecord
 from milvine.catalog.place import IN_FOLDER, NOTE, in_folder
 from milvine.catalog.sql import DEFINITIONS
 from milvine.config.sources import KEPT_FILE
 from milvine.errors import CorruptFile, StorageFailed
 from milvine.ingest.orphans import forgotten
+from milvine.offline.catalog import check_references, read_again, read_catalog
+from milvine.offline.component import Component, Pace, examine, pace
+from milvine.offline.contents import check_record, check_rows, check_tombstones, live_nonfinite
+from milvine.offline.findings import Finding, Report, damage, in_order, note
+from milvine.offline.logfiles import first_lsn, read_log
+from milvine.offline.survey import Survey
 from milvine.segment.cache import FileCache
 from milvine.segment.layout import COMPONENT_NAME
 from milvine.segment.reader import Segment
@@ -58,7 +58,7 @@ def verify(
     log: Path | None = None,
     running: bool | None = None,
 ) -> Report:
-    """Look at the database in `root`. See `milvine.care.findings`.
+    """Look at the database in `root`. See `milvine.offline.findings`.
 
     Args:
         bytes_per_second: read no faster than this.

@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from milvine.catalog.rows import collection_of, described
+from milvine.catalog.encoding import collection_of, described
 from milvine.errors import CatalogFailed
 from milvine.storage.checksum import crc32c
 from milvine.storage.directory import Directory

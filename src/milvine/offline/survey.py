@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from milvine.care.component import Component
-from milvine.care.findings import Finding, damage
 from milvine.catalog.model import Contents, SegmentRecord
 from milvine.catalog.place import IN_FOLDER
+from milvine.offline.component import Component
+from milvine.offline.findings import Finding, damage
 from milvine.types import Collection
 
 

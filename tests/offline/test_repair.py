@@ -11,15 +11,15 @@ from random import Random
 import numpy as np
 import pytest
 
-from milvine.care import catalog as care_catalog
-from milvine.care import verify as care_verify
-from milvine.care.repair import repair
-from milvine.care.verify import verify
 from milvine.engine.database import Database
 from milvine.errors import CorruptFile, DataFolderLocked, StorageFailed, UnsupportedFormat
 from milvine.events import Events, LogMissing, SegmentRefused
+from milvine.offline import catalog as care_catalog
+from milvine.offline import verify as care_verify
+from milvine.offline.repair import repair
+from milvine.offline.verify import verify
 from milvine.storage.folder import FORMAT_VERSION
-from milvine.testing.care import QUIET, differences, flips
+from milvine.testing.offline import QUIET, differences, flips
 from milvine.types import MetricType
 
 FLIPS = int(os.environ.get("MILVINE_CARE_FLIPS", "6"))
@@ -336,7 +336,7 @@ def test_a_repair_can_be_cut_short(sample, monkeypatch):
             raise StorageFailed("power cut")
 
         with monkeypatch.context() as patched:
-            patched.setattr(f"milvine.care.repair.{step}", stop)
+            patched.setattr(f"milvine.offline.repair.{step}", stop)
             with pytest.raises(StorageFailed, match="power cut"):
                 repair(root, dry_run=False)
     repaired(root)
