@@ -65,8 +65,8 @@ class Outcome(Generic[T]):
             del self  # the error holds this frame, which must not hold the error
 
 
-class Event:
-    """As `threading.Event`."""
+class Flag:
+    """A flag to wait for, as `threading.Event`."""
 
     def __init__(self) -> None:
         self._flag = False

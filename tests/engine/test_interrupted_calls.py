@@ -14,7 +14,7 @@ import pytest
 
 from milvine.config import Settings
 from milvine.engine import sharing
-from milvine.engine.back_pressure import WorkRoom
+from milvine.engine.back_pressure import SearchBackPressure
 from milvine.engine.database import Database
 from milvine.errors import OutOfMemory
 from milvine.maintenance.build_admission import Turns
@@ -24,7 +24,7 @@ from milvine.server.admission.answers import Answer, budget
 from milvine.server.admission.budget import SHORT_BYTES, ByteBudget, Held
 from milvine.server.operations import Operations
 from milvine.types import MetricType, Query
-from milvine.waiting import Event, Outcome
+from milvine.waiting import Flag, Outcome
 from milvine.wire.packed import Rows, SearchRequest
 from tests.interrupts import at_every_place, interrupted_at
 
@@ -164,10 +164,10 @@ def test_who_waits_for_a_budget_leaves_the_queue() -> None:
 
 
 def test_room_for_partial_hits_is_given_back() -> None:
-    room = WorkRoom(10)
+    room = SearchBackPressure(10)
 
     def work() -> None:
-        with room.of(10):
+        with room.reserve(10):
             pass
 
     assert at_every_place(work, lambda: elsewhere(work)) > 5
@@ -194,7 +194,7 @@ def test_who_tells_an_outcome_never_waits_for_those_who_wait() -> None:
 
 
 def test_who_sets_an_event_never_waits_for_those_who_wait() -> None:
-    event = Event()
+    event = Flag()
 
     def after() -> None:
         elsewhere(event.set)
@@ -208,7 +208,7 @@ def test_a_pool_goes_on(tmp_path: Path) -> None:
     pool = Pool(2, "test")
 
     def work() -> None:
-        done = Event()
+        done = Flag()
         assert pool.put(done.set)
         assert done.wait(WATCHDOG)
 

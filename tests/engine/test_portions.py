@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from milvine.engine.back_pressure import WorkRoom
+from milvine.engine.back_pressure import SearchBackPressure
 from milvine.engine.database import Database
 from milvine.events import Event, Searched
 from milvine.index.score import FEW
@@ -94,12 +94,12 @@ def test_small_searches_are_not_counted() -> None:
 
 
 def test_room_is_shared_and_given_back() -> None:
-    room, inside = WorkRoom(10), list[int]()
+    room, inside = SearchBackPressure(10), list[int]()
     lock, most = threading.Lock(), 0
 
     def work(size: int) -> None:
         nonlocal most
-        with room.of(size):
+        with room.reserve(size):
             with lock:
                 inside.append(min(size, 10))
                 most = max(most, sum(inside))
@@ -114,21 +114,21 @@ def test_room_is_shared_and_given_back() -> None:
     assert 0 < most <= 10
     with pytest.raises(ValueError, match="7"):
         work(7)
-    with room.of(10):  # what failed has given its room back
+    with room.reserve(10):  # what failed has given its room back
         pass
 
 
 def test_who_wants_much_is_not_passed_by_those_who_want_little() -> None:
-    room, order = WorkRoom(10), list[str]()
+    room, order = SearchBackPressure(10), list[str]()
     first, waits = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with room.of(5):
+        with room.reserve(5):
             first.set()
             assert waits.wait(TIMEOUT)
 
     def want(size: int, name: str) -> None:
-        with room.of(size):
+        with room.reserve(size):
             order.append(name)
 
     with ThreadPoolExecutor(3) as threads:

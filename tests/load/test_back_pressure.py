@@ -40,7 +40,7 @@ def db(tmp_path: Path, told: list[Event]) -> Iterator[Database]:
 
 
 def insert_until_full(db: Database, name: str) -> None:
-    while not db._room.full():
+    while not db._back_pressure.full():
         db.insert(name, ROWS, None)
 
 
@@ -95,10 +95,10 @@ def test_a_damaged_collection_does_not_keep_rows_from_others(
         flush(stores, state)
 
     monkeypatch.setattr("milvine.engine.back_pressure.flush", damaged)
-    db._room._flush_largest()
+    db._back_pressure._flush_largest()
     assert not db._stores.names["b"].memtable.bytes
     with pytest.raises(CorruptFile):
-        db._room._flush_largest()
+        db._back_pressure._flush_largest()
     monkeypatch.undo()
 
 
@@ -106,7 +106,7 @@ def test_who_waits_sees_a_collection_dropped(db: Database) -> None:
     """The largest tail goes while somebody makes room."""
     insert_until_full(db, "a")
     thread = threading.Thread(target=db.insert, args=("b", ROWS, None))
-    with db._room._making:
+    with db._back_pressure._making:
         thread.start()
         db.drop_collection("a")
     thread.join(60)

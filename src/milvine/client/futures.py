@@ -17,7 +17,7 @@ from typing import Any
 
 from milvine.client.exceptions import ClientClosedError, FutureTimeoutError
 from milvine.pool import Pool
-from milvine.waiting import Event
+from milvine.waiting import Flag
 from milvine.wire import packed, schema
 
 _THREADS = 8  # that make calls, and as many that run callbacks
@@ -73,7 +73,7 @@ class CallFuture:
         self._callbacks = threads.callbacks
         self._data, self._value, self._error = b"", None, None
         self._unclaimed = [None]  # whoever takes it out, a thread or `cancel`, has the call
-        self._answered, self._over = Event(), Event()
+        self._answered, self._over = Flag(), Flag()
         if not threads.calls.put(self._run):
             raise ClientClosedError
 

@@ -12,10 +12,10 @@ from milvine.errors import MilvineError
 from milvine.ingest.stores import Stores
 from milvine.maintenance.flush import flush
 from milvine.search.portions import WORK_BYTES
-from milvine.waiting import Event
+from milvine.waiting import Flag
 
 
-class Room:
+class InsertBackPressure:
     """In the insert buffer of one database. One thread makes it at a time: the others find
     it made.
     """
@@ -27,7 +27,7 @@ class Room:
     def full(self) -> bool:
         return self._stores.tail_bytes() > self._stores.settings.insert_buffer_size
 
-    def make(self) -> bool:
+    def relieve(self) -> bool:
         """Returns when there is room; whether this thread flushed anything for that.
 
         Raises:
@@ -67,10 +67,10 @@ class _Place:
     __slots__ = ("granted", "size")
 
     def __init__(self, size: int) -> None:
-        self.size, self.granted = size, Event()
+        self.size, self.granted = size, Flag()
 
 
-class WorkRoom:
+class SearchBackPressure:
     """In memory, for what the searches of a database find before it is merged. Thread-safe."""
 
     def __init__(self, most: int = WORK_BYTES) -> None:
@@ -79,7 +79,7 @@ class WorkRoom:
         self._places: list[_Place] = []
 
     @contextmanager
-    def of(self, size: int) -> Iterator[None]:
+    def reserve(self, size: int) -> Iterator[None]:
         """Counts `size` bytes; waits until there is room, which for more than there ever is means:
         alone.
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from milvine.config import Settings
 from milvine.engine import ddl, indexing
-from milvine.engine.back_pressure import Room
+from milvine.engine.back_pressure import InsertBackPressure
 from milvine.engine.lifecycle import Lifecycle
 from milvine.engine.opening import Opening, close_parts, open_parts
 from milvine.engine.rows import delete, insert, insert_request
@@ -57,7 +57,7 @@ class Database(Lifecycle):
         super().__init__(parts, settings)
         self._shared = SharedScans(self._find, settings.search_threads)
         self._sampler: SearchSampler | None = None
-        self._room = Room(parts.stores)
+        self._back_pressure = InsertBackPressure(parts.stores)
 
     @classmethod
     def open(
@@ -191,7 +191,7 @@ class Database(Lifecycle):
         began = time.perf_counter()
         stores, state = self._writable(), self._state(name)
         request = insert_request(stores, state, vectors, ids, tag, key)
-        if self._room.make():
+        if self._back_pressure.relieve():
             self._wake()
         return insert(stores, request, began)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 
 from milvine.config import Settings
-from milvine.engine.back_pressure import WorkRoom
+from milvine.engine.back_pressure import SearchBackPressure
 from milvine.engine.following import Follower
 from milvine.engine.inspection import Inspection, inspect
 from milvine.engine.live import set_live
@@ -25,7 +25,7 @@ class Lifecycle:
 
     def __init__(self, parts: Opening, settings: Settings) -> None:
         self._parts, self._stores = parts, parts.stores
-        self._executor = Executor(settings.search_threads, WorkRoom().of)
+        self._executor = Executor(settings.search_threads, SearchBackPressure().reserve)
         self._worker = Worker(parts.stores) if settings.background and not parts.read_only else None
         self._follower = Follower(parts, settings.background) if parts.read_only else None
         self._closed, self._ended = "", False  # why it takes no calls, once it does not

@@ -14,7 +14,7 @@ from milvine.ingest.state import CollectionState
 from milvine.ingest.writer import Writer
 from milvine.segment.cache import FileCache
 from milvine.storage.local import LocalStorage
-from milvine.waiting import Event
+from milvine.waiting import Flag
 
 
 @dataclass(eq=False)
@@ -39,7 +39,7 @@ class Stores:
     obsolete: dict[str, float] = field(default_factory=dict)
     doubtful: dict[str, int] = field(default_factory=dict)
     builds: dict[int, BuildProgressed] = field(default_factory=dict)
-    closing: Event = field(default_factory=Event)
+    closing: Flag = field(default_factory=Flag)
     tail: TailBytes = field(default_factory=TailBytes)
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from milvine.limits import MIB
-from milvine.waiting import Event
+from milvine.waiting import Flag
 
 _SPARE_BYTES = 4096 * MIB
 """What must be left, beside all that the builds at work take at least, for them to work side by
@@ -29,7 +29,7 @@ class _Ticket:
     __slots__ = ("building", "look", "need")
 
     def __init__(self, need: int) -> None:
-        self.need, self.building, self.look = need, False, Event()
+        self.need, self.building, self.look = need, False, Flag()
 
 
 class Turns:

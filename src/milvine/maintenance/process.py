@@ -21,7 +21,7 @@ from milvine.limits import MIB
 from milvine.maintenance.builder import DONE, BuildSpec
 from milvine.memory import memory_left
 from milvine.storage.forks import keep_for_ever, let_go_in_children
-from milvine.waiting import Event
+from milvine.waiting import Flag
 
 _POLL_SECONDS = 0.02
 _ROOM_BYTES = 256 * MIB
@@ -186,7 +186,7 @@ def _run(process: Process, spec: BuildSpec, report: Report, stop: Stop) -> bool:
         with suppress(OSError):  # dead already: its code says why
             os.write(process.stdin.fileno(), spec.to_json().encode() + b"\n")
         words: deque[str] = deque(maxlen=1)
-        done = Event()
+        done = Flag()
         telling = _follow(
             process.stdout, lambda line: done.set() if line == DONE else _tell(line, report)
         )

@@ -32,7 +32,7 @@ from milvine.maintenance.reclaim import reclaim
 from milvine.maintenance.scrub import scrub_loop
 from milvine.segment.version import LiveSegment
 from milvine.types import IndexType
-from milvine.waiting import Event
+from milvine.waiting import Flag
 
 _TICK_SECONDS = 1.0
 _LOG_FILES_MAX = 4
@@ -45,7 +45,7 @@ class Worker:
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
-        self._wake = Event()
+        self._wake = Flag()
         self._attempts = Attempts(stores.events)
         self._not_before: dict[int, float] = {}
         self._resuming = set(stores.states)

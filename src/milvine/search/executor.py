@@ -13,7 +13,7 @@ from milvine.errors import DatabaseClosed
 from milvine.index import threads
 from milvine.pool import Pool
 from milvine.search.plan import Task
-from milvine.search.portions import Room
+from milvine.search.portions import Reserve
 from milvine.search.scan import scan
 from milvine.types import Hits, MetricType, Query
 
@@ -28,11 +28,11 @@ class Executor:
     """A pool of `threads` kernel threads, made when it is first needed.
 
     Attributes:
-        room: for the partial hits of searches that find much.
+        reserve: memory for the partial hits of searches that find much.
     """
 
-    def __init__(self, threads: int, room: Room = nullcontext) -> None:
-        self.room = room
+    def __init__(self, threads: int, reserve: Reserve = nullcontext) -> None:
+        self.reserve = reserve
         self._threads = max(threads, 1)
         self._pool = Pool(self._threads, "milvine-search")
         # One entry for each big batch that runs; changing it needs no lock.

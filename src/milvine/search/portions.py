@@ -14,7 +14,7 @@ from milvine.limits import MIB
 from milvine.memory import within
 from milvine.search.plan import Task
 
-Room = Callable[[int], AbstractContextManager[object]]
+Reserve = Callable[[int], AbstractContextManager[object]]
 """Room in memory for so many bytes of partial hits, until the end of the `with`."""
 
 _HIT_BYTES = 64

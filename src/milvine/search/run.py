@@ -78,12 +78,12 @@ def _found_in_portions(
     nq, each = len(query.vectors), query_bytes(query.k, plan.tasks)
     portion = max(PORTION_BYTES // each, 1)
     if nq <= portion:
-        with executor.room(nq * each):
+        with executor.reserve(nq * each):
             return _found(plan, query, executor, metric, watch)
     hits = fillers(nq, min(query.k, plan.live + 1))
     for start in range(0, nq, portion):
         some = slice(start, start + portion)
-        with executor.room(portion * each):
+        with executor.reserve(portion * each):
             part = _found(
                 plan, replace(query, vectors=query.vectors[some]), executor, metric, watch
             )

@@ -60,7 +60,7 @@ def budget() -> AnswerBudget:
     return AnswerBudget(answer_bytes_max(memory_limit()))
 
 
-class _Room(Held):
+class _HeldAnswer(Held):
     """Of one answer. An interrupt may keep the `with` from its end; what then dies with it
     is let go all the same."""
 
@@ -77,18 +77,18 @@ class Answer(Generic[T_co]):
         OutOfMemory: on the way in, where there is no room, or none in time.
     """
 
-    __slots__ = ("_make", "_room", "_size")
+    __slots__ = ("_held", "_make", "_size")
 
     def __init__(self, size: int, make: Callable[[], T_co]) -> None:
         self._size, self._make = size if size > SHORT_BYTES else 0, make
-        self._room: _Room | None = None
+        self._held: _HeldAnswer | None = None
 
     def __enter__(self) -> T_co:
         if not self._size:
             return self._make()
-        self._room = _Room()
+        self._held = _HeldAnswer()
         try:
-            budget().take(self._size, self._room)
+            budget().take(self._size, self._held)
             return self._make()
         except BaseException:
             self._let_go()
@@ -100,9 +100,9 @@ class Answer(Generic[T_co]):
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        if self._room:
+        if self._held:
             self._let_go()
 
     def _let_go(self) -> None:
-        if self._room:
-            budget().let_go(self._room)
+        if self._held:
+            budget().let_go(self._held)

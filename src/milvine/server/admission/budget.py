@@ -16,7 +16,7 @@ from contextlib import suppress
 
 from milvine.errors import OutOfMemory
 from milvine.limits import MIB
-from milvine.waiting import Event
+from milvine.waiting import Flag
 
 WAIT_SECONDS = 10.0
 SHORT_BYTES = 64 << 10
@@ -182,7 +182,7 @@ class _Place:
 
     def __init__(self, size: int, held: Held, on_loop: Callable[[], object] | None) -> None:
         self.size, self.held, self._on_loop = size, held, on_loop
-        self.granted = Event()
+        self.granted = Flag()
 
     def tell(self) -> None:
         self.granted.set()
