@@ -40,7 +40,7 @@ def made(root: Path, cluster: Cluster) -> None:
 
 
 def catalog_of(database: Database) -> PostgresCatalog:
-    catalog = database._stores.catalog
+    catalog = database.stores.catalog
     assert isinstance(catalog, PostgresCatalog)
     return catalog
 

@@ -69,7 +69,7 @@ def test_of_many_segments_those_that_fit_are_loaded(tmp_path: Path) -> None:
             database.create_partition("a", tag)
             database.insert("a", ROWS, np.arange(1000), tag)
             database.flush()
-        database._stores.events.subscribe(told.append)
+        database.stores.events.subscribe(told.append)
         database.preload("a")
         database.preload("a", ["three"])
         assert [type(event) for event in told] == [Loaded, Loaded, LoadedInPart, LoadedInPart]
@@ -91,7 +91,7 @@ def test_every_door_says_ok_to_a_load_that_does_not_fit(folder: Path) -> None:
 def test_files_that_are_not_mapped_stay_within_the_cache(folder: Path) -> None:
     settings = Settings(background=False, cache_size=600_000, mmap=False)
     with Database.open(folder, settings) as database:
-        files = database._stores.files
+        files = database.stores.files
         for name in ("a", "b", "c", "a"):
             assert database.search(name, Query(ROWS[:1], 1, {})).ids.tolist() == [[0]]
             assert sum(files.get(each).bytes for each in files.opened()) <= 600_000
@@ -101,7 +101,7 @@ def test_files_that_are_not_mapped_stay_within_the_cache(folder: Path) -> None:
 def test_collections_are_loaded_before_the_door_opens(folder: Path) -> None:
     server = Server.start(folder, Settings(**QUIET, preload_collection=("*",)))
     try:
-        assert len(server._database._stores.files.opened()) == 3
+        assert len(server._database.stores.files.opened()) == 3
     finally:
         server.stop(0)
 

@@ -67,7 +67,7 @@ def building(tmp_path, monkeypatch):
 
 def ended(database, thread):
     thread.join(60)
-    assert not thread.is_alive() and not database._stores.builds
+    assert not thread.is_alive() and not database.stores.builds
     return True
 
 
@@ -104,7 +104,7 @@ def test_searches_and_inserts_go_on_meanwhile(building):
     database, thread, _ = building
     database.insert("c", np.zeros((1, 8), np.float32), np.array([9999]))
     assert database.count("c") == 4201
-    (progress,) = database._stores.builds.values()
+    (progress,) = database.stores.builds.values()
     assert (progress.index_type, progress.stage, progress.rows) == ("IVF_FLAT", "training", 4200)
     database.drop_index("c")
     assert ended(database, thread)

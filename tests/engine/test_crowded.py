@@ -81,4 +81,4 @@ def test_files_read_into_memory_are_never_read_twice(
     monkeypatch.setattr(cache, "within", lambda most, part: 1 << 10)
     with Database.open(folder, Settings(background=False, mmap=False)) as database:
         database.search("lists", Query(np.zeros((1, 24), np.float32), 1, {"nprobe": 1}))
-        assert not database._stores.files.crowded
+        assert not database.stores.files.crowded

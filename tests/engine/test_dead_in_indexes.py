@@ -81,16 +81,16 @@ def test_what_builds_an_index_anew(
         database.compact("c")
     else:
         database.flush()
-        maintain(database._stores, database._state("c"))
+        maintain(database.stores, database._state("c"))
     after = only(database).segment
     changed = by == "all" or by == again or (by == "all but background" and again != "background")
     assert (after.record.index_file != before.index_file) == changed
     if changed:
         assert after.record.dead == after.left_out() or after.rows < ROWS
-        assert before.index_file in database._stores.obsolete
+        assert before.index_file in database.stores.obsolete
     assert facts(database._state("c"))[0].held_dead <= (0.2 if by == "all but background" else 0.05)
     assert min(found(database, rows)) >= share * ROWS and after.indexed
-    assert not maintain(database._stores, database._state("c")), "built anew once, not for ever"
+    assert not maintain(database.stores, database._state("c")), "built anew once, not for ever"
 
 
 def test_rows_deleted_while_an_index_is_built_are_not_found(
@@ -130,10 +130,10 @@ def test_an_index_that_leaves_out_live_rows_is_not_used(tmp_path: Path, rows: Fl
         segment = only(database).segment
         alive = RowMask.all_live(ROWS).without(np.arange(599))
         for mask in (None, alive):
-            database._stores.files.damaged.clear()
+            database.stores.files.damaged.clear()
             assert segment.index(only(database).mask) is not None
             assert segment.index(mask) is None and not segment.indexed
-        assert "not deleted" in database._stores.files.damaged[segment.record.index_file]
+        assert "not deleted" in database.stores.files.damaged[segment.record.index_file]
 
 
 def test_masks_cover_others() -> None:

@@ -104,6 +104,6 @@ def test_searches_are_told_to_listeners(layered, events, vectors):
 
 def test_a_told_search_finds_the_same(layered, vectors, tmp_path):
     told = layered.search("c", ask(vectors, nq=4))
-    layered._stores.events = Events()
+    layered.stores.events = Events()
     silent = layered.search("c", ask(vectors, nq=4))
     assert np.array_equal(told.ids, silent.ids) and np.array_equal(told.distances, silent.distances)

@@ -46,14 +46,14 @@ def test_a_reader_sees_what_was_flushed(tmp_path: Path) -> None:
         writer.flush()
         reader.refresh()
         assert (reader.count("a"), reader.count("b")) == (8, 8)
-        kept = reader._stores.names["b"]
+        kept = reader.stores.names["b"]
         writer.delete("a", np.arange(4))
         writer.create_partition("a", "p")
         writer.flush()
         reader.refresh()
         assert (reader.count("a"), reader.partitions("a")) == (4, ["_default", "p"])
         assert reader.search("a", Query(ROWS[:1], 1)).ids[0][0] in range(4, 8)
-        assert reader._stores.names["b"] is kept
+        assert reader.stores.names["b"] is kept
         writer.drop_collection("a")
         reader.refresh()
         assert reader.collections() == ["b"]
@@ -94,14 +94,14 @@ def merged(writer: Database) -> None:
     writer.delete("a", np.arange(4))
     writer.flush()
     indexing.create_index(
-        writer._stores, writer._stores.names["a"], IndexSetting(), writer._parts.builders
+        writer.stores, writer.stores.names["a"], IndexSetting(), writer._parts.builders
     )
     writer.compact("a")
-    reclaim(writer._stores, 0)
+    reclaim(writer.stores, 0)
 
 
 def files(reader: Database) -> set[str]:
-    return {name for state in reader._stores.states.values() for name in state.files()}
+    return {name for state in reader.stores.states.values() for name in state.files()}
 
 
 def test_files_that_no_version_names_are_let_go(tmp_path: Path) -> None:
@@ -113,10 +113,10 @@ def test_files_that_no_version_names_are_let_go(tmp_path: Path) -> None:
             reader.refresh()
             reader.preload("a")  # the files of before have left their room
             assert len(reader.search("a", Query(ROWS[:1], 1)).ids) == 1
-            assert set(reader._stores.files.opened()) <= files(reader)
+            assert set(reader.stores.files.opened()) <= files(reader)
             merged(writer)
         reader.refresh()
-        assert set(reader._stores.files.opened()) <= files(reader)
+        assert set(reader.stores.files.opened()) <= files(reader)
         if sys.platform == "linux":
             mapped = Path("/proc/self/maps").read_text().splitlines()
             removed = [line for line in mapped if str(tmp_path) in line and "(deleted)" in line]
@@ -126,16 +126,16 @@ def test_files_that_no_version_names_are_let_go(tmp_path: Path) -> None:
 def test_a_search_keeps_its_files_and_the_next_look_lets_them_go(tmp_path: Path) -> None:
     with Database.open(tmp_path, QUIET) as writer, follow(writer, tmp_path) as reader:
         reader.refresh()
-        pinned = reader._stores.names["a"].version
+        pinned = reader.stores.names["a"].version
         rows = pinned.segments[0].segment
         assert len(rows.ids()) == 8
-        (name,) = reader._stores.files.opened()
+        (name,) = reader.stores.files.opened()
         merged(writer)
         reader.refresh()
-        assert name in reader._stores.files.opened() and len(rows.vectors()) == 8
+        assert name in reader.stores.files.opened() and len(rows.vectors()) == 8
         del pinned, rows
         reader.refresh()
-        assert name not in reader._stores.files.opened()
+        assert name not in reader.stores.files.opened()
 
 
 def test_a_folder_that_is_renamed_is_told_and_followed_again_when_it_is_back(

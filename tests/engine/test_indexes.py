@@ -141,7 +141,7 @@ def test_a_merge_whose_build_is_stopped_changes_nothing(tmp_path, rows):
         database.create_index("c", setting(IndexType.HNSW))
         database.delete("c", np.arange(1000))
         state = database._state("c")
-        assert not merge(database._stores, state, tuple(state.segments), lambda: True)
+        assert not merge(database.stores, state, tuple(state.segments), lambda: True)
         assert names(database) == ["HNSW"] and database.count("c") == ROWS - 1000
         assert recall(database, rows, IndexType.HNSW, dead=1000) >= 0.95
     with Database.open(tmp_path, SETTINGS) as database:
@@ -180,7 +180,7 @@ def test_interrupted_builds_are_done_again_after_a_restart(tmp_path, rows):
         database.create_index("c", IndexSetting())
         from milvine.engine.indexing import store_setting
 
-        store_setting(database._stores, database._state("c"), setting(IndexType.IVF_FLAT))
+        store_setting(database.stores, database._state("c"), setting(IndexType.IVF_FLAT))
         # As a kill in the middle of the build leaves it.
         shutil.copytree(tmp_path / "a", tmp_path / "b")
     (tmp_path / "b" / "segments" / "index-1.mlv.tmp").write_bytes(b"half")

@@ -79,7 +79,7 @@ def test_deleted_rows_do_not_come_back(db: Database) -> None:
 
 
 def test_a_refused_insert_leaves_no_key(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = db._stores.writer.log
+    log = db.stores.writer.log
     with monkeypatch.context() as patch:
         patch.setattr(log, "append", lambda records: (_ for _ in ()).throw(StorageFailed("full")))
         with pytest.raises(StorageFailed):
@@ -90,7 +90,7 @@ def test_a_refused_insert_leaves_no_key(db: Database, monkeypatch: pytest.Monkey
 
 def test_both_in_one_group(db: Database) -> None:
     """The writer is held up, so that the two queue up and are committed together."""
-    state, writer, go = db._stores.names["auto"], db._stores.writer, threading.Event()
+    state, writer, go = db.stores.names["auto"], db.stores.writer, threading.Event()
     holder = threading.Thread(target=lambda: writer.call(go.wait))
     holder.start()
     answers = [

@@ -66,7 +66,7 @@ def test_an_insert_is_stored_or_not_and_the_next_one_is_stored(database: Databas
     def after() -> None:
         nonlocal count
         elsewhere(
-            lambda: database._stores.writer.call(int)
+            lambda: database.stores.writer.call(int)
         )  # what was interrupted is stored by then, or never
         before = database.count("c")
         assert before % len(ROWS) == 0  # never a part

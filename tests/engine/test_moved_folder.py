@@ -132,12 +132,12 @@ def test_files_that_are_no_longer_needed_are_removed_from_its_own_folder_alone(
 ) -> None:
     database = filled(tmp_path / "data")
     database.flush()
-    database._stores.obsolete = dict.fromkeys(database._stores.storage.names(), 0.0)
+    database.stores.obsolete = dict.fromkeys(database.stores.storage.names(), 0.0)
     replaced(tmp_path / "data")
     there = content(tmp_path / "data")
-    for name in list(database._stores.obsolete):
-        assert database._stores.storage.remove(name)
-    database._stores.writer.log.trim(1 << 40)
+    for name in list(database.stores.obsolete):
+        assert database.stores.storage.remove(name)
+    database.stores.writer.log.trim(1 << 40)
     assert content(tmp_path / "data") == there
     database.close()
 
@@ -162,7 +162,7 @@ def test_a_log_elsewhere_that_is_gone(tmp_path: Path, which: str) -> None:
     assert content(log) == there
     database.flush()  # the rows in memory are saved
     assert database.count("a") == 2000
-    database._stores.writer.log.trim(1 << 40)
+    database.stores.writer.log.trim(1 << 40)
     database.close()
     assert content(log) == there
 
@@ -200,13 +200,13 @@ def test_a_folder_that_is_gone_is_not_backed_up(tmp_path: Path) -> None:
 
 def test_a_builder_does_not_work_in_another_folder(tmp_path: Path) -> None:
     database = filled(tmp_path / "data")
-    (segment,) = database._stores.names["a"].version.segments
-    state = database._stores.names["a"]
+    (segment,) = database.stores.names["a"].version.segments
+    state = database.stores.names["a"]
     state.collection = replace(state.collection, index=LISTS)
     replaced(tmp_path / "data")
     there = content(tmp_path / "data")
     with pytest.raises(MilvineError, match="was moved, removed or replaced"):
-        build_segment(database._stores, state, segment.segment.record.id, lambda: False)
+        build_segment(database.stores, state, segment.segment.record.id, lambda: False)
     assert content(tmp_path / "data") == there
     database.close()
 

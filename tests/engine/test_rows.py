@@ -369,7 +369,7 @@ def test_the_insert_buffer_is_bounded(tmp_path, vectors, events):
         database.create_collection("c", 8, 1024, MetricType.L2)
         for number in range(20):
             fill(database, vectors, 60 * number)
-            assert database._stores.tail_bytes() <= 4000 + 60 * 56
+            assert database.stores.tail_bytes() <= 4000 + 60 * 56
         assert database.count("c") == 1200
     assert any(isinstance(event, Flushed) for event in events)
 

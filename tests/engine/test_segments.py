@@ -33,7 +33,7 @@ def test_ids_come_in_insertion_order_even_after_merges_that_skip(database, vecto
         fill(database, vectors, ids)
     first, second, third = names(database)
     assert database.segment_ids("c", second).tolist() == [2, 9]
-    stores, state = database._stores, database._state("c")
+    stores, state = database.stores, database._state("c")
     assert merge(stores, state, [int(first), int(third)], lambda: False)
     with pytest.raises(SegmentNotFound, match="Segment does not exist"):
         database.segment_ids("c", first)

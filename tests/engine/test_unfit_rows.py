@@ -78,7 +78,7 @@ def test_the_engine_refuses(db, tmp_path, case):
 @pytest.mark.parametrize("case", [name for name in UNFIT if "list" not in name])
 def test_the_writer_refuses_and_the_rest_of_the_group_is_stored(db, tmp_path, case):
     vectors, ids, error = UNFIT[case]
-    state, writer, go = db._state("c"), db._stores.writer, threading.Event()
+    state, writer, go = db._state("c"), db.stores.writer, threading.Event()
     waiting = threading.Thread(target=lambda: writer.call(lambda: go.wait(60)))
     waiting.start()
     given = None if ids is None else np.arange(2)
@@ -104,7 +104,7 @@ def test_deletes_of_what_is_no_id(db, tmp_path, ids):
     if isinstance(ids, np.ndarray):
         request = DeleteRequest(db._state("c"), "", ids)
         with pytest.raises(IllegalVectorId):
-            db._stores.writer.submit(request).result()
+            db.stores.writer.submit(request).result()
     db.delete("c", np.array([1]))
     with after_a_kill(db, tmp_path) as again:
         assert again.count("c") == 1
@@ -143,7 +143,7 @@ def test_a_collection_dropped_while_an_insert_waits(db, tmp_path):
     state = db._state("c")
     db.drop_collection("c")
     db.create_collection("c", 8, 64, MetricType.L2)
-    late = db._stores.writer.submit(InsertRequest(state, "_default", GOOD, None))
+    late = db.stores.writer.submit(InsertRequest(state, "_default", GOOD, None))
     with pytest.raises(CollectionNotFound):
         late.result()
     with after_a_kill(db, tmp_path) as again:

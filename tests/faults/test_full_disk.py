@@ -81,7 +81,7 @@ def test_a_full_disk_is_read_only_until_there_is_room(small_disk: Path) -> None:
         all_there(database, batches, deleted=5)
 
         database.drop_collection("other")
-        reclaim(database._stores, 0)
+        reclaim(database.stores, 0)
         database.insert("c", batch(batches), np.arange(batches * ROWS, (batches + 1) * ROWS))
         assert [event for event in told if isinstance(event, DiskFreed)]
         assert not health.trouble()

@@ -63,7 +63,7 @@ def test_ids_increase_though_the_clock_jumps_back(open_database, monkeypatch):
     database = open_database()
     assert database.count("kept") == 50
     names = [
-        int(name.partition("-")[2].partition(".")[0]) for name in database._stores.storage.names()
+        int(name.partition("-")[2].partition(".")[0]) for name in database.stores.storage.names()
     ]
     assert len(set(names)) == len(names)
 
@@ -166,7 +166,7 @@ def test_a_folder_that_may_only_be_read_refuses_writes_and_answers(open_database
 def test_a_file_that_fails_to_be_read_is_named_and_the_rest_goes_on(open_database, monkeypatch):
     database = open_database(mmap=False)
     bad, good = fill(database, "bad", 100), fill(database, "good", 100)
-    (segment,) = database._stores.names["bad"].version.segments
+    (segment,) = database.stores.names["bad"].version.segments
     name = segment.segment.record.rows_file
     real = open
 
@@ -188,8 +188,8 @@ def test_a_file_that_fails_to_be_read_is_named_and_the_rest_goes_on(open_databas
 def test_a_file_cut_under_a_running_database(open_database):
     database = open_database(mmap=False)
     bad, good = fill(database, "bad", 100), fill(database, "good", 100)
-    (segment,) = database._stores.names["bad"].version.segments
-    path = database._stores.storage.folder / segment.segment.record.rows_file
+    (segment,) = database.stores.names["bad"].version.segments
+    path = database.stores.storage.folder / segment.segment.record.rows_file
     os.truncate(path, path.stat().st_size // 2)
     database.release("bad")
     with pytest.raises(CorruptFile, match=path.name):

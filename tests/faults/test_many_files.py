@@ -24,7 +24,7 @@ def test_more_files_are_loaded_than_may_be_open(open_database):
     database.preload("loaded")
     files = {
         name
-        for each in database._stores.names["loaded"].version.segments
+        for each in database.stores.names["loaded"].version.segments
         for name in each.segment.record.files
     }
     assert len(files) == 6 and files <= set(database.inspect().open_files)

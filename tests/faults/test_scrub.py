@@ -20,12 +20,12 @@ BLOCK = 1 << 20
 
 
 def pass_over(database) -> None:
-    scrub(database._stores, lambda seconds: False)
+    scrub(database.stores, lambda seconds: False)
 
 
 def file_of(database, name: str, kind: str = "rows_file") -> Path:
-    (segment,) = database._stores.names[name].version.segments
-    return database._stores.storage.folder / getattr(segment.segment.record, kind)
+    (segment,) = database.stores.names[name].version.segments
+    return database.stores.storage.folder / getattr(segment.segment.record, kind)
 
 
 def search(database, name: str, vectors: np.ndarray, **params: int):
@@ -113,7 +113,7 @@ def test_a_damaged_index_is_built_anew(open_database, told):
     pass_over(database)
     assert [event.file for event in told if isinstance(event, DamageFound)] == [path.name]
     assert search(database, "c", vectors, nprobe=4).ids[0, 0] == 0
-    assert heal(database._stores, database._stores.names["c"])
+    assert heal(database.stores, database.stores.names["c"])
     database.create_index("c", setting)
     assert file_of(database, "c", "index_file") != path
     pass_over(database)
@@ -128,7 +128,7 @@ def test_a_damaged_tombstone_file_is_written_anew(open_database):
     path = file_of(database, "c", "tombstone_file")
     flip(path, 70)
     pass_over(database)
-    flush(database._stores, database._stores.names["c"])
+    flush(database.stores, database.stores.names["c"])
     assert file_of(database, "c", "tombstone_file") != path
     database.close()
     again = open_database()
@@ -160,7 +160,7 @@ def test_it_can_be_turned_off_and_stopped(open_database, told):
     database.configure("storage.scrub_interval", "3600")
     fill(database, "c", 5000, 256)
     assert database.settings.scrub_interval == 3600
-    stores = database._stores
+    stores = database.stores
     stores.closing.set()
     scrub(stores, lambda seconds: True)
     assert not [event for event in told if isinstance(event, Scrubbed)]

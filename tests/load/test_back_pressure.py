@@ -50,7 +50,7 @@ def test_writers_wait_for_one_flush_at_a_time(db: Database, told: list[Event]) -
     def write(number: int) -> None:
         for _ in range(TURNS):
             db.insert("ab"[number % 2], ROWS, None)
-            most[0] = max(most[0], db._stores.tail_bytes())
+            most[0] = max(most[0], db.stores.tail_bytes())
 
     with ThreadPoolExecutor(WRITERS) as threads:
         for done in [threads.submit(write, number) for number in range(WRITERS)]:
@@ -96,7 +96,7 @@ def test_a_damaged_collection_does_not_keep_rows_from_others(
 
     monkeypatch.setattr("milvine.engine.back_pressure.flush", damaged)
     db._back_pressure._flush_largest()
-    assert not db._stores.names["b"].memtable.bytes
+    assert not db.stores.names["b"].memtable.bytes
     with pytest.raises(CorruptFile):
         db._back_pressure._flush_largest()
     monkeypatch.undo()

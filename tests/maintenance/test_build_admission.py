@@ -252,7 +252,7 @@ def test_short_of_memory_two_builds_never_overlap(
         specs.append(spec)
         assert seen.waiting.wait(PATIENCE)  # the other wants to build by now
         others = [
-            now.stage for key, now in database._stores.builds.items() if key != spec.segment_id
+            now.stage for key, now in database.stores.builds.items() if key != spec.segment_id
         ]
         overlapped.extend(stage for stage in others if stage != "waiting")
         left = SHORT // 2
@@ -262,7 +262,7 @@ def test_short_of_memory_two_builds_never_overlap(
         assert ended(
             in_threads(*(lambda n=name: database.create_index(n, IVF) for name in ("c", "d")))
         )
-        assert len(seen.of(IndexBuilt)) == 2 and not database._stores.builds
+        assert len(seen.of(IndexBuilt)) == 2 and not database.stores.builds
     assert not overlapped
     assert [spec.memory for spec in specs] == [
         int(some * build._SHARE) - build._BUILDER_BYTES for some in (SHORT, SHORT // 2)
@@ -329,7 +329,7 @@ def test_who_waits_can_be_stopped(
             assert database.count("c") == ROWS
             database.close() if end == "close" else getattr(database, end)("c")
             assert ended(threads)
-        assert not database._stores.builds and not seen.of(IndexBuilt)
+        assert not database.stores.builds and not seen.of(IndexBuilt)
 
 
 def test_a_build_that_is_stopped_before_its_turn_says_so(
@@ -342,7 +342,7 @@ def test_a_build_that_is_stopped_before_its_turn_says_so(
         (segment,) = state.segments.values()
         with pytest.raises(BuildStopped):
             build_index(
-                database._stores,
+                database.stores,
                 replace(state.collection, index=IVF),
                 segment.segment.record,
                 seen.waiting.is_set,
@@ -358,7 +358,7 @@ def test_the_thread_for_all_collections_does_not_wait(
     seen = Seen()
     monkeypatch.setattr(build, "memory_left", lambda: PLENTY)
     with filled(tmp_path, seen) as database:
-        stores, state = database._stores, database._state("c")
+        stores, state = database.stores, database._state("c")
         for _ in range(3):
             database.create_index("c", IVF)
             database.insert("c", rows(), np.arange(ROWS))

@@ -60,12 +60,10 @@ def test_progress_is_told_stage_by_stage(tmp_path, in_subprocess):
     settings = Settings(background=False, build_threads=1, build_in_subprocess=in_subprocess)
     with filled(tmp_path, seen, settings) as database:
         running = []
-        database._stores.events.subscribe(
-            lambda _: running.extend(database._stores.builds.values())
-        )
+        database.stores.events.subscribe(lambda _: running.extend(database.stores.builds.values()))
         database.create_index("c", IVF)
         (segment,) = database._state("c").segments
-        assert not database._stores.builds
+        assert not database.stores.builds
     told = of(BuildProgressed, seen)
     assert [event.stage for event in told] == [
         "starting",
@@ -90,7 +88,7 @@ def test_a_builder_that_loops_is_ended_and_rows_stay_exact(tmp_path, monkeypatch
             database.create_index("c", IVF)
         (event,) = of(BuildStalled, seen)
         assert (event.index_type, event.stage) == ("IVF_FLAT", "training")
-        assert not database._stores.builds
+        assert not database.stores.builds
         assert database.search("c", Query(rows()[:3], 1, {"nprobe": 1})).ids[:, 0].tolist() == [
             0,
             1,
@@ -149,7 +147,7 @@ def test_whatever_a_build_fails_of_it_is_a_failed_build(
         ) as failed:
             database.create_index("c", IVF)
         assert (failed.value.code, failed.value.__cause__) == (21, error)
-        assert not database._stores.builds
+        assert not database.stores.builds
         assert database.search("c", Query(rows()[:1], 1, {"nprobe": 1})).ids.tolist() == [[0]]
 
 
@@ -216,19 +214,19 @@ def test_a_build_that_cannot_fit_is_refused_before_it_begins(tmp_path, monkeypat
             match=r"HNSW over 4200 rows takes about \d+ MB of memory, and 0 MB are left",
         ):
             database.create_index("c", HNSW)
-        assert not of(BuildProgressed, seen) and not database._stores.builds
+        assert not of(BuildProgressed, seen) and not database.stores.builds
         assert database.search("c", Query(rows()[:3], 1, {"ef": 10})).ids[:, 0].tolist() == [
             0,
             1,
             2,
         ]
         state, now = database._state("c"), [0.0]
-        attempts = Attempts(database._stores.events, lambda: now[0])
-        assert maintain(database._stores, state, True, attempts) is False
+        attempts = Attempts(database.stores.events, lambda: now[0])
+        assert maintain(database.stores, state, True, attempts) is False
         monkeypatch.setattr(build, "memory_left", lambda: 1 << 30)
-        assert maintain(database._stores, state, True, attempts) is False, "not at once"
+        assert maintain(database.stores, state, True, attempts) is False, "not at once"
         now[0] = BACKOFF_SECONDS
-        assert maintain(database._stores, state, True, attempts) is True
+        assert maintain(database.stores, state, True, attempts) is True
         assert len(of(JobFailed, seen)) == 1 and of(IndexBuilt, seen)
 
 
@@ -266,13 +264,13 @@ def test_one_segment_that_fails_does_not_keep_back_the_others(tmp_path, monkeypa
             return real(stores, state, segment_id, stop)
 
         monkeypatch.setattr(worker, "build_segment", failing)
-        attempts = Attempts(database._stores.events)
-        assert maintain(database._stores, state, True, attempts) is True
-        assert maintain(database._stores, state, True, attempts) is False
+        attempts = Attempts(database.stores.events)
+        assert maintain(database.stores, state, True, attempts) is True
+        assert maintain(database.stores, state, True, attempts) is False
         assert [event.segment_id for event in of(IndexBuilt, seen)] == [second]
         assert len(of(JobFailed, seen)) == 1
         with pytest.raises(BuildFailed):
-            maintain(database._stores, state, True)
+            maintain(database.stores, state, True)
 
 
 @pytest.mark.parametrize("caller", ["create_index", "maintain"])
@@ -297,9 +295,7 @@ def test_an_index_that_is_dropped_just_before_its_build_fails_nothing(
             database.create_index("c", IVF)
         else:
             state.set_index(IVF)
-            assert (
-                maintain(database._stores, state, True, Attempts(database._stores.events)) is False
-            )
+            assert maintain(database.stores, state, True, Attempts(database.stores.events)) is False
     assert dropped and not of(JobFailed, seen) and not of(IndexBuilt, seen)
 
 
@@ -310,9 +306,9 @@ def test_an_interrupted_build_is_resumed_though_somebody_was_at_work_at_first(tm
         state = database._state("c")
         state.set_index(IVF)
         idle = Worker.__new__(Worker)  # the rounds without the threads
-        idle._stores, idle._attempts, idle._not_before = (
-            database._stores,
-            Attempts(database._stores.events),
+        idle.stores, idle._attempts, idle._not_before = (
+            database.stores,
+            Attempts(database.stores.events),
             {},
         )
         idle._resuming = {state.id}

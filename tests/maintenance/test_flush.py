@@ -51,7 +51,7 @@ def filled(db: Database, count: int) -> list[str]:
 
 
 def unflushed(db: Database) -> set[str]:
-    return {name for name, state in db._stores.names.items() if state.pending_lsn is not None}
+    return {name for name, state in db.stores.names.items() if state.pending_lsn is not None}
 
 
 def counted(*places: str) -> Counter[str]:
@@ -69,15 +69,15 @@ def test_many_collections_are_one_commit(tmp_path: Path) -> None:
     count = 2 * flushing._TOGETHER + 5
     with Database.open(tmp_path, QUIET) as db:
         filled(db, count)
-        commits, seen = db._stores.catalog.commits, counted("file.renamed", "file.sync", "log.trim")
+        commits, seen = db.stores.catalog.commits, counted("file.renamed", "file.sync", "log.trim")
         db.flush()
-        assert db._stores.catalog.commits - commits == seen["file.renamed"] == 3
+        assert db.stores.catalog.commits - commits == seen["file.renamed"] == 3
         assert seen["file.sync"] == count and not unflushed(db)
         db.flush()
-        assert db._stores.catalog.commits - commits == 3
+        assert db.stores.catalog.commits - commits == 3
         filled(db, count)
-        assert len(_due_flushes(db._stores)) == 0
-        commits = db._stores.catalog.commits
+        assert len(_due_flushes(db.stores)) == 0
+        commits = db.stores.catalog.commits
     with Database.open(tmp_path, QUIET) as db:
         assert [db.count(name) for name in names(count)] == [16] * count
         assert not db._parts.replayed and not leftovers(db)
@@ -90,9 +90,9 @@ def test_a_large_tail_is_a_commit_of_its_own(
     monkeypatch.setattr(flushing, "_TOGETHER_BYTES", 600)
     with Database.open(tmp_path, QUIET) as db:
         filled(db, 4)
-        commits = db._stores.catalog.commits
+        commits = db.stores.catalog.commits
         db.flush()
-        assert db._stores.catalog.commits - commits == 2
+        assert db.stores.catalog.commits - commits == 2
 
 
 def test_what_one_collection_meets_holds_back_no_other(
@@ -155,7 +155,7 @@ def test_damaged_entries_of_one_collection_hold_back_no_other(
 ) -> None:
     with Database.open(tmp_path, QUIET) as db:
         filled(db, 5)
-        catalog, damaged = db._stores.catalog, db._stores.names["c2"].id
+        catalog, damaged = db.stores.catalog, db.stores.names["c2"].id
         apply = catalog.apply
 
         def damaged_page(*edits: Any) -> None:
@@ -177,7 +177,7 @@ def test_one_that_somebody_else_flushes_is_waited_for_when_the_others_are_done(
 ) -> None:
     with Database.open(tmp_path, QUIET) as db:
         filled(db, 4)
-        busy = db._stores.names["c1"]
+        busy = db.stores.names["c1"]
         others = threading.Event()
         failpoints.armed["flush.published"] = others.set
         busy.flushing.acquire()
@@ -227,13 +227,13 @@ def test_closing_flushes_all_that_can_be_and_tells_of_the_rest(
 
 def test_the_bytes_of_all_tails_are_known_without_looking_at_each(tmp_path: Path) -> None:
     def check() -> None:
-        states = db._stores.states.values()
-        assert db._stores.tail_bytes() == sum(state.memtable.bytes for state in states)
+        states = db.stores.states.values()
+        assert db.stores.tail_bytes() == sum(state.memtable.bytes for state in states)
 
     with Database.open(tmp_path / "data", QUIET) as db:
         filled(db, 4)
         check()
-        assert db._stores.tail_bytes() > 0
+        assert db.stores.tail_bytes() > 0
         db.drop_collection("c0")
         check()
         db.flush(["c1"])
@@ -242,13 +242,13 @@ def test_the_bytes_of_all_tails_are_known_without_looking_at_each(tmp_path: Path
         db.flush(["c2"])
         failpoints.armed.clear()
         check()
-        kept = db._stores.tail_bytes()
+        kept = db.stores.tail_bytes()
         shutil.copytree(tmp_path / "data", tmp_path / "as a crash leaves it")
     with Database.open(tmp_path / "as a crash leaves it", QUIET) as db:
         check()
-        assert db._stores.tail_bytes() == kept
+        assert db.stores.tail_bytes() == kept
         db.flush()
-        assert db._stores.tail_bytes() == 0
+        assert db.stores.tail_bytes() == 0
 
 
 def test_rows_of_many_partitions_go_to_their_own_segments(tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ def test_rows_of_many_partitions_go_to_their_own_segments(tmp_path: Path) -> Non
         gone = np.arange(0, 600, 7)
         db.delete("a", gone)
         db.flush()
-        version = db._stores.names["a"].version
+        version = db.stores.names["a"].version
         of = {partition.id: partition.tag for partition in version.partitions}
         segments = [each.segment for each in version.segments]
         found = {of[each.record.partition_id]: each.ids().tolist() for each in segments}

@@ -300,7 +300,7 @@ def test_a_builder_that_is_killed_says_what_it_may_be_and_hurts_nothing(tmp_path
             match=r"^Cannot build .*: the builder ended with code -9 \(out of memory\?\)$",
         ):
             database.create_index("c", IVF)
-        assert not database._stores.builds
+        assert not database.stores.builds
         assert database.search("c", Query(vectors()[:3], 1, {"nprobe": 1})).ids[:, 0].tolist() == [
             0,
             1,

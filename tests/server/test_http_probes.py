@@ -46,7 +46,7 @@ def test_not_ready_says_why_and_is_alive(
         raise StorageFailed("The disk of the log folder is full: 3 MB are free")
 
     with monkeypatch.context() as patch:
-        patch.setattr(server._database._stores.writer, "check", full)
+        patch.setattr(server._database.stores.writer, "check", full)
         reply = http.get("/readyz")
         assert reply.status_code == 503
         assert reply.json() == {

@@ -109,7 +109,7 @@ class Database(Lifecycle):
 
     def has_collection(self, name: str) -> bool:
         self._check_open()
-        return name in self._stores.names
+        return name in self.stores.names
 
     def collection(self, name: str) -> Collection:
         """What the catalog says of a collection; `.index` is its index setting."""
@@ -118,7 +118,7 @@ class Database(Lifecycle):
     def collections(self) -> list[str]:
         """All names, in creation order."""
         self._check_open()
-        return list(self._stores.names)
+        return list(self.stores.names)
 
     def pin(self, name: str) -> Version:
         """What a collection holds now: reads of it are about the same rows and the same
@@ -221,7 +221,7 @@ class Database(Lifecycle):
         Raises:
             SegmentNotFound: no such segment, or one of another collection.
         """
-        return segment_ids(self._stores, self._state(name), segment)
+        return segment_ids(self.stores, self._state(name), segment)
 
     def search(self, name: str, query: Query, segments: Set[int] = frozenset()) -> Hits:
         """The nearest rows, of some `segments` by id if any are given; see `milvine.search.run`.
@@ -238,7 +238,7 @@ class Database(Lifecycle):
             event = Searched(
                 name, len(query.vectors), query.k, watch.seconds, watch.watched(query.params)
             )
-            self._stores.events.emit(event)
+            self.stores.events.emit(event)
         if self._sampler and not segments:
             self._sampler(found.version, query, found.hits)
         return found.hits
@@ -247,7 +247,7 @@ class Database(Lifecycle):
         self, state: CollectionState, query: Query, segments: Set[int] = frozenset()
     ) -> Found:
         self._check_open()
-        version, watch = state.pin(), Stopwatch() if self._stores.events else None
+        version, watch = state.pin(), Stopwatch() if self.stores.events else None
         return Found(version, search(version, query, self._executor, segments, watch), watch)
 
     def watch_searches(self, sampler: SearchSampler) -> None:
@@ -274,10 +274,10 @@ class Database(Lifecycle):
         Raises:
             NothingStored, and whatever `search` raises.
         """
-        watch = Stopwatch() if self._stores.events else None
+        watch = Stopwatch() if self.stores.events else None
         hits = search_by_id(self.pin(name), ids, k, params, tags, self._executor, watch)
         if watch:
-            self._stores.events.emit(
+            self.stores.events.emit(
                 Searched(name, len(ids), k, watch.seconds, watch.watched(params))
             )
         return hits
@@ -303,7 +303,7 @@ class Database(Lifecycle):
             CacheFull: with `whole`; else what has no room in `cache.cache_size` is left out, which
                 is told.
         """
-        preload(self._stores, self.pin(name), tags, whole)
+        preload(self.stores, self.pin(name), tags, whole)
 
     def release(self, name: str, tags: Sequence[str] = ()) -> None:
         """Let go of the files and indexes in memory; searches open them again.
@@ -311,7 +311,7 @@ class Database(Lifecycle):
         Raises:
             PartitionNotFound: no partition matches.
         """
-        release(self._stores, self.pin(name), tags)
+        release(self.stores, self.pin(name), tags)
 
     def backup(self, destination: str | Path, link: bool = False, indexes: bool = True) -> Manifest:
         """Make a backup as a new folder in `destination`, with all that was acknowledged before;
@@ -324,7 +324,7 @@ class Database(Lifecycle):
             CorruptFile: a file of the database is damaged; no backup remains.
         """
         self.check_place()
-        folder, uri = self._parts.folder, self._stores.settings.meta_uri
+        folder, uri = self._parts.folder, self.stores.settings.meta_uri
         # Imported here: it is a part of the time that a program takes to open a database.
         backup: Callable[..., Manifest] = import_module("milvine.offline.backup").backup
         return backup(folder.root, Path(destination).absolute(), link, indexes, uri, folder.wal)
@@ -336,7 +336,7 @@ class Database(Lifecycle):
     def _state(self, name: str) -> CollectionState:
         if self._closed:
             raise DatabaseClosed(self._closed)
-        state = self._stores.names.get(name)
+        state = self.stores.names.get(name)
         if state is None:
             raise CollectionNotFound.named(name)
         return state

@@ -24,7 +24,8 @@ class Lifecycle:
     """What a `Database` is apart from what is in it. It owns the parts, and closes them."""
 
     def __init__(self, parts: Opening, settings: Settings) -> None:
-        self._parts, self._stores = parts, parts.stores
+        self._parts = parts
+        self.stores = parts.stores  # what callers and jobs share; for the engine and its tests
         self._executor = Executor(settings.search_threads, SearchBackPressure().reserve)
         self._worker = Worker(parts.stores) if settings.background and not parts.read_only else None
         self._follower = Follower(parts, settings.background) if parts.read_only else None
@@ -51,7 +52,7 @@ class Lifecycle:
         with self._closing:
             if self._ended:
                 return
-            self._stores.closing.set()
+            self.stores.closing.set()
             if self._worker:
                 self._worker.close()
             if self._follower:
@@ -66,7 +67,7 @@ class Lifecycle:
     @property
     def settings(self) -> Settings:
         """The effective settings, with what `configure` has changed."""
-        return self._stores.settings
+        return self.stores.settings
 
     def inspect(self) -> Inspection:
         """What it holds at this moment, for metrics."""
@@ -98,7 +99,7 @@ class Lifecycle:
             Unsupported: this setting cannot change while the database is open.
         """
         self._check_open()
-        set_live(self._stores, key, value)
+        set_live(self.stores, key, value)
 
     def refresh(self) -> None:
         """See at once what another process has flushed, when opened read-only; otherwise there is
@@ -114,10 +115,10 @@ class Lifecycle:
     def _writable(self) -> Stores:
         self._check_open()
         if self._parts.read_only:
-            if self._stores.settings.cluster_role == "ro":
+            if self.stores.settings.cluster_role == "ro":
                 raise ReadOnly("The database was opened read-only (cluster.role is ro)")
             raise ReadOnly
-        return self._stores
+        return self.stores
 
     def _check_open(self) -> None:
         if self._closed:

@@ -77,7 +77,7 @@ class ConfiguredMachine(DatabaseMachine):
         """What the background would do: merges, builds."""
         if self.model.has_collection(name) and not self.settings.background:
             state = self.db._state(name)
-            while maintain(self.db._stores, state, resuming=True):
+            while maintain(self.db.stores, state, resuming=True):
                 pass
 
     @rule(name=names, k=st.sampled_from([1, 10, 100]), part=st.sampled_from([0, 0.3]), seed=seeds)
@@ -94,7 +94,7 @@ def over_postgres(uri: str) -> type[ConfiguredMachine]:
         settings = replace(_PLAIN, meta_uri=uri)
 
         def lose_catalog(self) -> None:
-            catalog = self.db._stores.catalog
+            catalog = self.db.stores.catalog
             assert isinstance(catalog, PostgresCatalog)
             catalog._folder_id = "0" * 32  # it connects no more
             catalog.close()

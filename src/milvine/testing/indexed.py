@@ -170,7 +170,7 @@ class IndexMachine(RuleBasedStateMachine):
     def maintain(self) -> None:
         """What the background would do: merges, and builds of what is large enough."""
         state = self.db._state(NAME)
-        while maintain(self.db._stores, state, resuming=True):
+        while maintain(self.db.stores, state, resuming=True):
             pass
 
     @rule(which=st.integers(0, 7))

@@ -160,7 +160,7 @@ def test_a_running_build_is_told(tmp_path: Path) -> None:
     with running(tmp_path) as server:
         work(server.call, name="other")
         server.call.create("c")
-        builds = server.database._stores.builds
+        builds = server.database.stores.builds
         state = server.database._state("c")
         builds[5] = BuildProgressed(state.id, 5, "HNSW", "adding", 300, 8000, 1.5)
         seen = server.scrape()
@@ -203,13 +203,13 @@ def test_a_refused_insert_counts_as_failed(tmp_path: Path, monkeypatch: pytest.M
         server.call.ok("DropCollection", collection_name="c")
         assert value(server.scrape(), "add_vectors_request_total", outcome="fail") == 0
         server.call.create()
-        submit = server.database._stores.writer.submit
+        submit = server.database.stores.writer.submit
 
         def dropped_first(request: Any) -> Any:  # while the rows wait for the log
             server.call.ok("DropCollection", collection_name="c")
             return submit(request)
 
-        monkeypatch.setattr(server.database._stores.writer, "submit", dropped_first)
+        monkeypatch.setattr(server.database.stores.writer, "submit", dropped_first)
         with pytest.raises(AssertionError):
             server.call.insert([[1, 2, 3, 4]], ids=[1])
         assert value(server.scrape(), "add_vectors_request_total", outcome="fail") == 1

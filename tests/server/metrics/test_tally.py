@@ -128,7 +128,7 @@ def test_a_search_that_waits_holds_no_segment(tmp_path: Path) -> None:
         database.flush()
         for _ in range(2):
             database.search("c", Query(rows[:1], 5))
-        (segment,) = database._stores.names["c"].version.segments
+        (segment,) = database.stores.names["c"].version.segments
         held = weakref.ref(segment.segment)
         del segment
         assert tally._waiting

@@ -104,7 +104,7 @@ def _look(folder: Path, file: str, model: ModelDatabase) -> tuple[str, list[str]
         named = _names(str(error), file)
         return ("at_open", []) if named else ("wrong", [f"the start says: {error}"])
     with db:
-        scrub(db._stores, lambda seconds: False)
+        scrub(db.stores, lambda seconds: False)
         errors, problems = _read(db, model)
     if any(isinstance(event, TornTailCut | LogMissing) for event in told):
         return ("torn" if problems else "harmless"), []

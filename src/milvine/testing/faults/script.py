@@ -122,11 +122,11 @@ def live(folder: Path, act: Act = make, opened: Callable[[], None] = lambda: Non
 
 def tidy(db: Database) -> None:
     """What the background does: remove the files that nothing needs."""
-    reclaim(db._stores, 0)
+    reclaim(db.stores, 0)
 
 
 def leftovers(db: Database) -> list[str]:
     """Files in the segment folder that nothing needs and that would stay, once all is tidied."""
     tidy(db)
-    needed = {name for state in db._stores.states.values() for name in state.files()}
-    return sorted(set(db._stores.storage.names()) - needed)
+    needed = {name for state in db.stores.states.values() for name in state.files()}
+    return sorted(set(db.stores.storage.names()) - needed)
