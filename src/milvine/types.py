@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -155,24 +156,18 @@ class Partition:
     tag: str
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """One search: `vectors` (nq, width), the k nearest wanted, the parsed search parameters, tag
     patterns.
-
-    `checked` is the definition that it passed all checks of `milvine.search.check` against. Any
-    other is held against it when it is searched; None where nobody has looked yet.
     """
 
     vectors: Vectors
     k: int
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = MappingProxyType({})
     tags: tuple[str, ...] = ()
-    checked: Collection | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Hits:
+class Hits(NamedTuple):
     """Answers of a search: both arrays (nq, width), nearest first; missing hits have id -1 and
     float32 max.
     """

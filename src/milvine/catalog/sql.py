@@ -305,7 +305,7 @@ class Catalog:
                 yield connection
         except SQLAlchemyError as error:
             raise self._refusal(error) from error
-        if self._events:
+        if self._events.busy:
             self._events.emit(CatalogCommitted(perf_counter() - began))
 
     def _refusal(self, error: SQLAlchemyError) -> MilvineError:

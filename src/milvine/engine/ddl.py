@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from milvine.engine.definition_checks import check_name, checked_metric, checked_tag
+from milvine.catalog.tags import checked_tag
+from milvine.engine.definition_checks import check_name, checked_metric
 from milvine.errors import (
     CollectionExists,
     CollectionNotFound,

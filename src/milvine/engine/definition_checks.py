@@ -13,17 +13,14 @@ import math
 import re
 
 from milvine.errors import (
-    DefaultPartitionDrop,
     IllegalArgument,
     IllegalCollectionName,
     IllegalDimension,
     IllegalIndexType,
     IllegalMetricType,
-    IllegalPartition,
 )
 from milvine.index.params import check_build_params
 from milvine.limits import (
-    DEFAULT_TAG,
     DIMENSION_MAX,
     DIMENSION_MIN,
     INDEX_FILE_SIZE_MAX_MB,
@@ -33,7 +30,6 @@ from milvine.limits import (
 from milvine.types import Collection, IndexSetting, IndexType, MetricType
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_BLANKS = " \t\r\n"
 _INDEX_TYPE_MAX = 12  # 9 and 10 are internal to 1.x and no member of IndexType
 _ADDITIONS = frozenset(int(kind) for kind in IndexType if kind.is_addition)
 _PARAMS_DEPTH_MAX, _PARAMS_BYTES_MAX = 32, 64 << 10
@@ -54,41 +50,6 @@ def check_name(name: str) -> None:
         refusal = "Collection name can only contain numbers, letters, and underscores."
     if refusal:
         raise IllegalCollectionName(f"Invalid collection name: {name}. {refusal}")
-
-
-def trimmed(tag: str) -> str:
-    """A tag as it is stored and compared."""
-    return tag.strip(_BLANKS)
-
-
-def checked_tag(tag: str) -> str:
-    """The tag, trimmed.
-
-    Raises:
-        IllegalPartition: nothing is left, or more than 255 bytes.
-    """
-    tag = trimmed(tag)
-    if not tag:
-        raise IllegalPartition("Invalid partition tag: . Partition tag should not be empty.")
-    if len(tag.encode()) > NAME_BYTES_MAX:
-        raise IllegalPartition(
-            f"Invalid partition tag: {tag}. Partition tag exceed max length({NAME_BYTES_MAX})."
-        )
-    return tag
-
-
-def tag_to_create(tag: str) -> str:
-    """The tag of a new partition, trimmed. `_default` is refused with blanks around it as well."""
-    if trimmed(tag) == DEFAULT_TAG:
-        raise IllegalPartition(f"'{DEFAULT_TAG}' is built-in partition tag")
-    return checked_tag(tag)
-
-
-def tag_to_drop(tag: str) -> str:
-    """The tag of a partition to drop, trimmed."""
-    if trimmed(tag) == DEFAULT_TAG:
-        raise DefaultPartitionDrop
-    return checked_tag(tag)
 
 
 def checked_metric(dimension: int, index_file_size_mb: int, metric: int) -> MetricType:

@@ -5,31 +5,46 @@ callers, whether it takes their calls, and how it is set.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from milvine.config import Settings
-from milvine.engine.back_pressure import SearchBackPressure
+from milvine.engine.back_pressure import InsertBackPressure, SearchBackPressure
 from milvine.engine.following import Follower
 from milvine.engine.inspection import Inspection, inspect
 from milvine.engine.live import set_live
 from milvine.engine.opening import Opening, close_parts, flush_rest
 from milvine.engine.readiness import check_parts
+from milvine.engine.sharing import SharedScans
 from milvine.errors import DatabaseClosed, ReadOnly
 from milvine.ingest.stores import Stores
 from milvine.maintenance.worker import Worker
 from milvine.search.executor import Executor
+from milvine.search.prepared import PreparedSearch
 from milvine.storage.forks import let_go_in_children
+from milvine.types import Hits, Vectors
+
+SearchSampler = Callable[[PreparedSearch, Vectors, Hits], None]
 
 
 class Lifecycle:
-    """What a `Database` is apart from what is in it. It owns the parts, and closes them."""
+    """What a `Database` is apart from what is in it. It owns the parts, and closes them.
+
+    Attributes:
+        stores, parts, executor, shared, back_pressure: what callers and jobs share; for this
+            package, and for tests.
+        closed: why it takes no calls; empty while it does.
+        sampler: gets every search that ends well.
+    """
 
     def __init__(self, parts: Opening, settings: Settings) -> None:
-        self._parts = parts
-        self.stores = parts.stores  # what callers and jobs share; for the engine and its tests
-        self._executor = Executor(settings.search_threads, SearchBackPressure().reserve)
+        self.parts, self.stores = parts, parts.stores
+        self.executor = Executor(settings.search_threads, SearchBackPressure().reserve)
+        self.shared = SharedScans(settings.search_threads)
+        self.back_pressure = InsertBackPressure(parts.stores)
+        self.sampler: SearchSampler | None = None
         self._worker = Worker(parts.stores) if settings.background and not parts.read_only else None
         self._follower = Follower(parts, settings.background) if parts.read_only else None
-        self._closed, self._ended = "", False  # why it takes no calls, once it does not
+        self.closed, self._ended = "", False
         self._closing = threading.RLock()
         let_go_in_children(self)
         if self._worker:
@@ -37,7 +52,7 @@ class Lifecycle:
 
     def forked(self) -> None:
         """In a child there are none of the threads."""
-        self._closed = (
+        self.closed = (
             "A database stays with the process that opened it, and this one was forked from that."
             " Let the parent make the calls, or run `milvine serve` for both; a child may open"
             " another folder"
@@ -48,7 +63,7 @@ class Lifecycle:
         """Flush what is not flushed, stop background work, release the folder. Called again, it
         goes on.
         """
-        self._closed = self._closed or "The database is closed"
+        self.closed = self.closed or "The database is closed"
         with self._closing:
             if self._ended:
                 return
@@ -58,10 +73,10 @@ class Lifecycle:
             if self._follower:
                 self._follower.close()
             try:
-                flush_rest(self._parts)
+                flush_rest(self.parts)
             finally:
-                self._executor.close()
-                close_parts(self._parts)
+                self.executor.close()
+                close_parts(self.parts)
                 self._ended = True
 
     @property
@@ -71,8 +86,8 @@ class Lifecycle:
 
     def inspect(self) -> Inspection:
         """What it holds at this moment, for metrics."""
-        self._check_open()
-        return inspect(self._parts)
+        self.check_open()
+        return inspect(self.parts)
 
     def check_ready(self) -> None:
         """Whether requests can be expected to succeed; inserts and deletes too, unless it was
@@ -81,15 +96,15 @@ class Lifecycle:
         Raises:
             DatabaseClosed, StorageFailed: the text says why not.
         """
-        self._check_open()
-        check_parts(self._parts, self._worker or self._follower)
+        self.check_open()
+        check_parts(self.parts, self._worker or self._follower)
 
     def check_place(self) -> None:
         """Raises FolderGone: another folder, or none, is where this one was opened. It can be read,
         and closed.
         """
-        self._check_open()
-        self._parts.folder.check()
+        self.check_open()
+        self.parts.folder.check()
 
     def configure(self, key: str, value: str) -> None:
         """Change a setting until the database is closed; `key` is one of `milvine.config.KEYS`.
@@ -98,7 +113,7 @@ class Lifecycle:
             IllegalArgument: the value is malformed or out of range.
             Unsupported: this setting cannot change while the database is open.
         """
-        self._check_open()
+        self.check_open()
         set_live(self.stores, key, value)
 
     def refresh(self) -> None:
@@ -108,22 +123,25 @@ class Lifecycle:
         Raises:
             StorageFailed, CorruptFile: the catalog cannot be read.
         """
-        self._check_open()
+        self.check_open()
         if self._follower:
             self._follower.refresh()
 
-    def _writable(self) -> Stores:
-        self._check_open()
-        if self._parts.read_only:
+    def writable(self) -> Stores:
+        """The stores, for who changes something. Raises DatabaseClosed, ReadOnly."""
+        self.check_open()
+        if self.parts.read_only:
             if self.stores.settings.cluster_role == "ro":
                 raise ReadOnly("The database was opened read-only (cluster.role is ro)")
             raise ReadOnly
         return self.stores
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise DatabaseClosed(self._closed)
+    def check_open(self) -> None:
+        """Raises DatabaseClosed."""
+        if self.closed:
+            raise DatabaseClosed(self.closed)
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """There may be work for the background."""
         if self._worker:
             self._worker.wake()

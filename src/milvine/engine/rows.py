@@ -48,7 +48,7 @@ def insert(stores: Stores, request: InsertRequest, began: float) -> Ids:
     except MilvineError:
         stores.events.emit(InsertFailed(name, len(request.vectors)))
         raise
-    if stores.events:
+    if stores.events.busy:
         stores.events.emit(Inserted(name, len(stored), request.bytes, time.perf_counter() - began))
     return stored
 

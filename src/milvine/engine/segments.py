@@ -68,7 +68,7 @@ def preload(stores: Stores, version: Version, tags: Sequence[str], whole: bool =
 def _load(stores: Stores, each: LiveSegment) -> None:
     began, record = time.perf_counter(), each.segment.record
     residency.load(stores.files, each)
-    if stores.events:
+    if stores.events.busy:
         seconds = time.perf_counter() - began
         stores.events.emit(Loaded(record.collection_id, record.id, _loaded_bytes(record), seconds))
 

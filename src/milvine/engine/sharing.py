@@ -22,25 +22,20 @@ from typing import TypeAlias
 
 import numpy as np
 
-from milvine.ingest.state import CollectionState
 from milvine.interrupts import foreign
+from milvine.search.prepared import PreparedSearch
 from milvine.search.stopwatch import Stopwatch
-from milvine.segment.version import Version
-from milvine.types import Hits, IndexType, Query
+from milvine.types import Hits, Query
 
-SHARED_BYTES_MIN = 64 << 20
-"""Fewer bytes are read in less time than the threads that wait take to go to sleep and be woken."""
 TOGETHER_MAX = 8
 """Queries of one pass: the last to be answered waits for all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The hits of one search, the version that it read, and its watch where somebody wants
-    to know.
-    """
+    """The hits of one search, how it was prepared, and its watch where somebody wants to know."""
 
-    version: Version
+    prepared: PreparedSearch
     hits: Hits
     watch: Stopwatch | None
 
@@ -50,7 +45,8 @@ class Found:
         return replace(self, hits=Hits(self.hits.ids[some], self.hits.distances[some]))
 
 
-Find: TypeAlias = Callable[[CollectionState, Query], Found]
+Find: TypeAlias = Callable[[Query], Found]
+"""Searches the version that is current when it is called."""
 
 
 class _Turn(Enum):
@@ -83,36 +79,27 @@ class _Group:
         self.waiting: list[_Member] = []
 
 
-def pays(state: CollectionState, query: Query) -> bool:
-    """Whether a search reads so much that it is worth waiting for one that reads the same."""
-    version, vectors = state.version, query.vectors
-    if len(vectors) != 1 or version.segment_set.whole_rows * vectors.nbytes < SHARED_BYTES_MIN:
-        return False
-    collection = version.collection
-    return collection.index.type is IndexType.FLAT and not collection.metric.is_binary
-
-
 class SharedScans:
-    """At most `passes` at once of those that ask alike; `find` searches, and pins its version when
-    it is called.
+    """At most `passes` at once of those that ask alike.
 
     An interrupt at any moment of a member leaves nobody else without an answer; two within one
     member may.
     """
 
-    def __init__(self, find: Find, passes: int) -> None:
-        self._find, self._passes = find, max(passes, 1)
+    def __init__(self, passes: int) -> None:
+        self._passes = max(passes, 1)
         self._lock = threading.Lock()
         self._groups: dict[Hashable, _Group] = {}
 
-    def search(self, state: CollectionState, query: Query) -> Found:
-        """As `find` of one query. Whatever was acknowledged before the call is seen.
+    def search(self, collection: Hashable, query: Query, find: Find) -> Found:
+        """As `find` of one query; those of the same `collection` may share a pass. Whatever was
+        acknowledged before the call is seen.
 
         Raises:
             Whatever `find` raises.
         """
         key = (
-            state,
+            collection,
             query.k,
             query.tags,
             repr(query.params),
@@ -126,8 +113,8 @@ class SharedScans:
                 if isinstance(told, Found):
                     return told
                 if told is _Turn.ALONE:
-                    return self._find(state, query)
-            return self._lead(key, state, member)
+                    return find(query)
+            return self._lead(key, member, find)
         finally:
             try:
                 self._leave(key, member)
@@ -146,21 +133,21 @@ class SharedScans:
             group.waiting.append(member)
             return False
 
-    def _lead(self, key: Hashable, state: CollectionState, member: _Member) -> Found:
+    def _lead(self, key: Hashable, member: _Member, find: Find) -> Found:
         with self._lock:  # who is taken here came before the version that is read below
             waiting = self._groups[key].waiting
             member.company = waiting[: TOGETHER_MAX - 1]
             del waiting[: TOGETHER_MAX - 1]
         if not member.company:
-            return self._find(state, member.query)
+            return find(member.query)
         vectors = np.concatenate([each.query.vectors for each in (member, *member.company)])
         try:
-            found = self._find(state, replace(member.query, vectors=vectors))
+            found = find(member.query._replace(vectors=vectors))
         except Exception as error:
             _dismiss(member)
             if foreign(error):
                 raise
-            return self._find(state, member.query)
+            return find(member.query)
         for row, each in enumerate(member.company, 1):
             each.mail.put(found.of(row))
         member.company = []

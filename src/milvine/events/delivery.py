@@ -15,15 +15,20 @@ Listener = Callable[[Event], None]
 
 
 class Events:
-    """A list of listeners. A listener must not raise and must not block: it is
-    called on engine threads."""
+    """A list of listeners. A listener must not raise and must not block: it is called on engine
+    threads.
+
+    Attributes:
+        busy: whether anybody listens to what calls tell: what is costly to tell need not be made
+            up for nobody.
+    """
 
     def __init__(self, *listeners: Listener) -> None:
         self._listeners: list[tuple[Listener, tuple[type[Event], ...]]] = [
             (each, (Event,)) for each in listeners
         ]
         self._by_type: dict[type[Event], list[Listener]] = {}
-        self._busy = bool(listeners)
+        self.busy = bool(listeners)
 
     def subscribe(
         self, listener: Listener, kinds: tuple[type[Event], ...] = (Event,), rare: bool = False
@@ -32,12 +37,7 @@ class Events:
         not held up by others. `rare`: none of them is told by a call that goes well."""
         self._listeners.append((listener, kinds))
         self._by_type = {}
-        self._busy |= not rare
-
-    def __bool__(self) -> bool:
-        """Whether anybody listens to what calls tell: what is costly to tell need not be made up
-        for nobody."""
-        return self._busy
+        self.busy |= not rare
 
     def emit(self, event: Event) -> None:
         listeners = self._by_type.get(type(event))

@@ -245,7 +245,7 @@ class Writer:
             self.log.append([record for _, record in accepted])
         except Exception as error:  # nothing of the group counts as written
             return self._refuse([request for request, _ in accepted], error)
-        if self._events:
+        if self._events.busy:
             size = sum(request.bytes for request, _ in accepted)
             seconds = time.perf_counter() - began
             self._events.emit(GroupCommitted(len(accepted), size, seconds, self.log.sync_seconds))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence, Set
 
+from milvine.catalog.tags import trimmed
 from milvine.errors import IllegalPartition, PartitionNotFound, SegmentNotFound
 from milvine.limits import DEFAULT_TAG
 from milvine.search.patterns import PatternClock, matcher
 from milvine.segment.version import SegmentRun, TailBlock, Version, runs_of
 from milvine.types import RowMask, Scanned
-
-_PLANS_MAX = 16  # of one version; a program has few scopes
 
 
 class SegmentTask:
@@ -71,11 +70,15 @@ class Plan:
         tasks: those with a live row.
         skipped: how many have none.
         live: rows that may be found.
+        lasting: it is the same for every search in this scope of this version. Runs of several
+            segments that were put together for some partitions are not: one of these segments may
+            be refused later.
     """
 
-    __slots__ = ("live", "skipped", "tasks")
+    __slots__ = ("lasting", "live", "skipped", "tasks")
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
+    def __init__(self, tasks: Sequence[Task], lasting: bool = False) -> None:
+        self.lasting = lasting
         self.tasks = [task for task in tasks if task.live]
         self.skipped = len(tasks) - len(self.tasks)
         self.live = sum(task.live for task in self.tasks)
@@ -98,7 +101,7 @@ def select_partitions(version: Version, patterns: Sequence[str]) -> frozenset[in
     chosen: set[int] = set()
     clock = PatternClock()
     for pattern in patterns:
-        chosen |= _matching(version, pattern.strip(" \t\r\n"), clock)
+        chosen |= _matching(version, trimmed(pattern), clock)
     if not chosen:
         raise PartitionNotFound.unmatched()
     return frozenset(chosen)
@@ -155,25 +158,14 @@ def _matching(version: Version, pattern: str, clock: PatternClock) -> set[int]:
 
 
 def plan_search(version: Version, tags: tuple[str, ...]) -> Plan:
-    """The plan of a search in the whole collection, or in the partitions that `tags` match; made
-    once, as a rule.
+    """The plan of a search in the whole collection, or in the partitions that `tags` match.
 
     Raises:
         PartitionNotFound, IllegalPartition: as `select_partitions`.
     """
-    plan: Plan | None = version.plans.get(tags)
-    if plan is None:
-        tasks = tasks_of(version, select_partitions(version, tags))
-        plan = Plan(tasks)
-        # Runs of partitions are put together anew each time, as one of their segments may have been
-        # refused meanwhile.
-        if not tags or all(
-            isinstance(task, TailTask) or len(task.run.segments) == 1 for task in tasks
-        ):
-            if len(version.plans) >= _PLANS_MAX:
-                version.plans.clear()
-            version.plans[tags] = plan
-    return plan
+    tasks = tasks_of(version, select_partitions(version, tags))
+    alone = all(isinstance(task, TailTask) or len(task.run.segments) == 1 for task in tasks)
+    return Plan(tasks, lasting=not tags or alone)
 
 
 def tasks_of(version: Version, partitions: frozenset[int] | None) -> list[Task]:

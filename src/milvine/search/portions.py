@@ -19,16 +19,12 @@ Reserve = Callable[[int], AbstractContextManager[object]]
 
 _HIT_BYTES = 64
 """Of one partial hit at the peak, when all are put in order: measured 40 to 57."""
-_FREE_HITS = 16 * 1024
+FREE_HITS = 16 * 1024
+"""Partial hits of a search that finds so little that nobody need count it."""
 WORK_BYTES = within(1024 * MIB, 8)
 """For all searches of a database."""
 PORTION_BYTES = WORK_BYTES // 4
 """Several searches are at work at once. One query is never parted, whatever it takes."""
-
-
-def few(nq: int, k: int, tasks: Sequence[Task]) -> bool:
-    """Whether a search finds so little that nobody need count it."""
-    return nq * k * len(tasks) <= _FREE_HITS
 
 
 def query_bytes(k: int, tasks: Sequence[Task]) -> int:

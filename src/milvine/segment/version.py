@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -214,7 +214,7 @@ class TailBlock:
 class Version:
     """Segments in storage order, and the tail.
 
-    `plans` is for readers: how they go about a search of this version, by tags. It goes with the
+    `prepared` is for readers: their prepared searches (`search/prepared.py`), which go with the
     version.
     """
 
@@ -222,7 +222,7 @@ class Version:
     partition_set: PartitionSet
     segment_set: SegmentSet
     tail: tuple[TailBlock, ...]
-    plans: dict[tuple[str, ...], Any] = field(
+    prepared: dict[Hashable, Any] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 

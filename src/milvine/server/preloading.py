@@ -22,7 +22,7 @@ def preload_collections(database: Database, names: Sequence[str]) -> None:
     """
     for name in database.collections() if "*" in names else names:
         try:
-            database.preload(name, whole=True)
+            database.collection(name).preload(whole=True)
         except MilvineError as error:
             raise PreloadFailed(
                 f"Cannot load collection {name} (cache.preload_collection): {error}"

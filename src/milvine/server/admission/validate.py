@@ -24,7 +24,15 @@ from milvine.limits import (
 from milvine.types import Collection, Vectors
 from milvine.wire.packed import Rows
 
-_HIT_BYTES = 12
+
+def check_rows(rows: Rows, ids: int) -> None:
+    """Whether there are rows, and an id for each where `ids` are given.
+
+    Raises:
+        IllegalRowRecord, IllegalVectorId.
+    """
+    check_not_empty(rows)
+    check_ids_match(rows, ids)
 
 
 def check_not_empty(rows: Rows) -> None:
@@ -71,16 +79,12 @@ def check_get_ids(ids: int) -> None:
         raise IllegalArgument(f"Input id array size cannot exceed: {GET_IDS_MAX}")
 
 
-def checked_result_bytes(nq: int, width: int, most: int) -> int:
-    """Bytes of an answer of `nq` rows of `width` hits.
-
-    Raises:
-        OutOfMemory: more than `most`.
+def check_result_bytes(nq: int, width: int, size: int, most: int) -> None:
+    """Raises OutOfMemory: an answer of `nq` rows of `width` hits would take `size` bytes, more than
+    `most`.
     """
-    size = nq * width * _HIT_BYTES
     if size > most:
         raise OutOfMemory(
             f"The answer to {nq} queries with {width} hits each would take {size // MIB} MB; "
             f"the limit is {most // MIB} MB. Send fewer queries at a time or ask for fewer hits"
         )
-    return size

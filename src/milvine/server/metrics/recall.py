@@ -14,18 +14,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from queue import Empty, Full, Queue
 
 import numpy as np
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from milvine.search.exhaustive import search_exactly
-from milvine.segment.version import Version
+from milvine.search.prepared import PreparedSearch
 from milvine.server.metrics.instruments import Counter, Histogram, Labels
 from milvine.server.metrics.state import COLLECTIONS_MAX, OTHERS
-from milvine.types import Hits, IndexType, Query
+from milvine.types import Hits, IndexType, Vectors
 
 _WAITING_MAX = 4
 _QUERIES_MAX = 8
@@ -39,8 +38,8 @@ _LABELS = ("collection", "index_type")
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    version: Version
-    query: Query
+    prepared: PreparedSearch
+    vectors: Vectors
     hits: Hits
 
 
@@ -65,22 +64,20 @@ class RecallSampler:
         self._thread = threading.Thread(target=self._run, name="milvine-recall", daemon=True)
         self._thread.start()
 
-    def offer(self, version: Version, query: Query, hits: Hits) -> None:
-        """A search of `version` found `hits`; perhaps it is chosen. Takes no time to speak of and
+    def offer(self, prepared: PreparedSearch, vectors: Vectors, hits: Hits) -> None:
+        """A search for `vectors` found `hits`; perhaps it is chosen. Takes no time to speak of and
         never waits.
         """
         if (
             random.random() >= self._share
-            or version.collection.index.type is IndexType.FLAT
+            or prepared.collection.index.type is IndexType.FLAT
             or not hits.nq
         ):
             return
         chosen = random.sample(range(hits.nq), min(hits.nq, _QUERIES_MAX))
-        few = replace(query, vectors=query.vectors[chosen])
+        some = Hits(hits.ids[chosen], hits.distances[chosen])
         try:
-            self._queue.put_nowait(
-                _Sample(version, few, Hits(hits.ids[chosen], hits.distances[chosen]))
-            )
+            self._queue.put_nowait(_Sample(prepared, vectors[chosen], some))
         except Full:
             with self._lock:
                 self._dropped.add()
@@ -114,12 +111,12 @@ class RecallSampler:
 
     def _measure(self, sample: _Sample) -> None:
         try:
-            recalls = recall(sample.hits, search_exactly(sample.version, sample.query))
+            recalls = recall(sample.hits, sample.prepared.search_exactly(sample.vectors))
         except Exception:  # whatever it was, as want of memory: the next sample is another try
             with self._lock:
                 self._failed.add()
             return
-        collection = sample.version.collection
+        collection = sample.prepared.collection
         with self._lock:
             labels = self._labels(collection.name, str(collection.index.type))
             self._samples.add()

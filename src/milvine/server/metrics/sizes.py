@@ -34,7 +34,7 @@ class ScanSizes:
 
     def _look(self, collection: str) -> None:
         try:
-            stats = self._database.stats(collection)
+            stats = self._database.collection(collection).stats()
         except MilvineError:  # dropped, or the database is closed, since the search
             return
         for partition in stats.partitions:

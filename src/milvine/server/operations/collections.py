@@ -9,7 +9,6 @@ from milvine.engine import definition_checks
 from milvine.engine.database import Database
 from milvine.engine.stats import CollectionStats, PartitionStats, SegmentStats
 from milvine.errors import CollectionExists
-from milvine.types import Collection
 from milvine.wire import schema
 
 
@@ -36,16 +35,6 @@ def create_collection(database: Database, request: Any) -> Any:
     return schema.Status()
 
 
-def known_collection(database: Database, name: str) -> Collection:
-    """What the catalog says of a collection.
-
-    Raises:
-        IllegalCollectionName, CollectionNotFound.
-    """
-    definition_checks.check_name(name)
-    return database.collection(name)
-
-
 def has_collection(database: Database, request: Any) -> Any:
     """CollectionName -> BoolReply."""
     definition_checks.check_name(request.collection_name)
@@ -54,7 +43,7 @@ def has_collection(database: Database, request: Any) -> Any:
 
 def describe_collection(database: Database, request: Any) -> Any:
     """CollectionName -> CollectionSchema."""
-    collection = known_collection(database, request.collection_name)
+    collection = database.collection(request.collection_name).definition
     return schema.CollectionSchema(
         collection_name=collection.name,
         dimension=collection.dimension,
@@ -65,8 +54,8 @@ def describe_collection(database: Database, request: Any) -> Any:
 
 def count_collection(database: Database, request: Any) -> Any:
     """CollectionName -> CollectionRowCount."""
-    definition_checks.check_name(request.collection_name)
-    return schema.CollectionRowCount(collection_row_count=database.count(request.collection_name))
+    collection = database.collection(request.collection_name)
+    return schema.CollectionRowCount(collection_row_count=collection.count())
 
 
 def show_collections(database: Database, request: Any) -> Any:
@@ -76,14 +65,13 @@ def show_collections(database: Database, request: Any) -> Any:
 
 def show_collection_info(database: Database, request: Any) -> Any:
     """CollectionName -> CollectionInfo."""
-    definition_checks.check_name(request.collection_name)
-    return schema.CollectionInfo(json_info=stats_json(database.stats(request.collection_name)))
+    stats = database.collection(request.collection_name).stats()
+    return schema.CollectionInfo(json_info=stats_json(stats))
 
 
 def drop_collection(database: Database, request: Any) -> Any:
     """CollectionName -> Status."""
-    definition_checks.check_name(request.collection_name)
-    database.drop_collection(request.collection_name)
+    database.collection(request.collection_name).drop()
     return schema.Status()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from milvine.catalog.tags import tag_to_create, tag_to_drop, trimmed
 from milvine.engine import definition_checks
 from milvine.engine.database import Database
 from milvine.wire import schema
@@ -12,25 +13,26 @@ from milvine.wire import schema
 def create_partition(database: Database, request: Any) -> Any:
     """PartitionParam -> Status."""
     definition_checks.check_name(request.collection_name)
-    database.create_partition(request.collection_name, definition_checks.tag_to_create(request.tag))
+    tag = tag_to_create(request.tag)
+    database.collection(request.collection_name).create_partition(tag)
     return schema.Status()
 
 
 def has_partition(database: Database, request: Any) -> Any:
     """PartitionParam -> BoolReply. An illegal tag is simply not there."""
-    definition_checks.check_name(request.collection_name)
-    there = database.has_partition(request.collection_name, definition_checks.trimmed(request.tag))
-    return schema.BoolReply(bool_reply=there)
+    collection = database.collection(request.collection_name)
+    return schema.BoolReply(bool_reply=collection.has_partition(trimmed(request.tag)))
 
 
 def show_partitions(database: Database, request: Any) -> Any:
     """CollectionName -> PartitionList."""
-    definition_checks.check_name(request.collection_name)
-    return schema.PartitionList(partition_tag_array=database.partitions(request.collection_name))
+    collection = database.collection(request.collection_name)
+    return schema.PartitionList(partition_tag_array=collection.partitions())
 
 
 def drop_partition(database: Database, request: Any) -> Any:
     """PartitionParam -> Status."""
     definition_checks.check_name(request.collection_name)
-    database.drop_partition(request.collection_name, definition_checks.tag_to_drop(request.tag))
+    tag = tag_to_drop(request.tag)
+    database.collection(request.collection_name).drop_partition(tag)
     return schema.Status()

@@ -6,105 +6,127 @@ the rpc, bytes to bytes. Vectors stay packed either way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from milvine.engine import definition_checks
+from milvine.catalog.tags import checked_tag, trimmed
+from milvine.engine.collection import EVERYWHERE, OpenCollection
 from milvine.engine.database import Database
-from milvine.errors import IllegalArgument, PartitionNotFound
-from milvine.ingest.checks import check_id_mode
-from milvine.search.check import check_params, check_topk
-from milvine.server.admission import answers, validate
-from milvine.server.admission.answers import Answer
-from milvine.server.operations.parameters import as_mapping, file_number, params_text, parse_params
-from milvine.server.operations.prepared_search import known_query, remember
-from milvine.types import Hits, Ids, Query, SearchSteps, Vectors
+from milvine.errors import CollectionNotFound, IllegalArgument, PartitionNotFound
+from milvine.search.check import check_topk
+from milvine.search.prepared import PreparedSearch
+from milvine.server.admission import validate
+from milvine.server.admission.answers import Answer, budget
+from milvine.server.admission.budget import SHORT_BYTES
+from milvine.server.operations.parameters import file_number, params_text, parse_params
+from milvine.types import Hits, Ids, SearchSteps, Vectors
 from milvine.wire import packed, schema
 from milvine.wire.status import set_status
 
-_EVERYWHERE: frozenset[int] = frozenset()
+T = TypeVar("T")
+_HIT_BYTES = 12
 
 
-def store_rows(database: Database, wanted: packed.InsertRequest) -> Ids:
-    """The ids of the rows, (n,) int64, once they are durable. `wanted.params` means nothing."""
+def store_rows(collection: OpenCollection, wanted: packed.InsertRequest) -> Ids:
+    """The ids of the rows, (n,) int64, once they are durable. Name and parameters of `wanted` mean
+    nothing here.
+    """
+    validate.check_rows(wanted.rows, len(wanted.ids))
     ids = wanted.ids if len(wanted.ids) else None
-    definition_checks.check_name(wanted.collection)
-    validate.check_not_empty(wanted.rows)
-    validate.check_ids_match(wanted.rows, len(wanted.ids))
-    collection = database.collection(wanted.collection)
-    check_id_mode(collection.id_mode, ids is None)
-    vectors = validate.sized_vectors(wanted.rows, collection)
+    collection.check_id_mode(ids is None)
+    vectors = validate.sized_vectors(wanted.rows, collection.definition)
     validate.check_insert_bytes(vectors)
-    tag = definition_checks.trimmed(wanted.tag)
+    tag = trimmed(wanted.tag)
     if wanted.tag and not tag:
-        raise PartitionNotFound.named(wanted.collection, tag)
-    return database.insert(wanted.collection, vectors, ids, tag, wanted.key)
+        raise PartitionNotFound.named(collection.definition.name, tag)
+    return collection.insert(vectors, ids, tag, wanted.key)
 
 
 def insert(database: Database, request: bytes) -> bytes:
     """InsertParam -> VectorIds, once the rows are durable."""
-    return packed.encode_ids(store_rows(database, packed.decode_insert(request)))
+    return packed.encode_ids(insert_rows(database, packed.decode_insert(request)))
+
+
+def insert_rows(database: Database, wanted: packed.InsertRequest) -> Ids:
+    """As `store_rows`, in the collection that is named."""
+    try:
+        collection = database.collection(wanted.collection)
+    except CollectionNotFound:  # 1.x looks at the rows first
+        validate.check_rows(wanted.rows, len(wanted.ids))
+        raise
+    return store_rows(collection, wanted)
 
 
 def nearest(
-    database: Database,
+    collection: OpenCollection,
     wanted: packed.SearchRequest,
     params: object,
+    answer: Callable[[Hits], T],
     files: Sequence[str] = (),
     copies: int = 1,
-) -> Answer[Hits]:
-    """The rows nearest to those of `wanted`, in segments by id (`files`) or everywhere when no id
-    is given.
+) -> T:
+    """What `answer` makes of the rows nearest to those of `wanted`, in segments by id (`files`) or
+    everywhere when no id is given.
 
-    `params` is what the JSON text `wanted.params` says, of any kind. The answer counts `copies`
+    `params` is what the JSON text `wanted.params` says, of any kind; the name in `wanted` means
+    nothing here. Hits are in memory from the search to the end of `answer`, and count `copies`
     times.
     """
-    query, segments = None if files else known_query(database, wanted, params), _EVERYWHERE
-    if query is None:
-        query, segments = _checked_search(database, wanted, params, files)
-    size = _hits_bytes(database, wanted.collection, wanted.rows.count, wanted.topk)
-    return Answer(size * copies, partial(database.search, wanted.collection, query, segments))
+    segments = frozenset(map(file_number, files)) if files else EVERYWHERE
+    prepared = collection.prepare(wanted.topk, params, wanted.tags, segments)
+    vectors = _vectors(prepared, wanted.rows)
+    size = len(vectors) * prepared.width * _HIT_BYTES * copies
+    if size <= SHORT_BYTES:
+        return answer(collection.find(prepared, vectors))
+    validate.check_result_bytes(len(vectors), prepared.width, size // copies, budget().most)
+    with Answer(size, partial(collection.find, prepared, vectors)) as hits:
+        return answer(hits)
 
 
-def _hits_bytes(database: Database, name: str, nq: int, topk: int) -> int:
-    """Of the answer to a search, at most.
+def searched(database: Database, wanted: packed.SearchRequest) -> OpenCollection:
+    """The collection that is to be searched.
 
     Raises:
-        OutOfMemory: more than all answers together may take.
+        IllegalCollectionName, CollectionNotFound; IllegalTopk, IllegalPartition in the order of
+            1.x.
     """
-    width = topk if nq == 1 else min(topk, database.count(name) + 1)
-    return validate.checked_result_bytes(nq, width, answers.budget().most)
+    try:
+        return database.collection(wanted.collection)
+    except CollectionNotFound:  # 1.x looks at topk and tags first
+        check_topk(wanted.topk)
+        for tag in wanted.tags:
+            checked_tag(tag)
+        raise
+
+
+def _vectors(prepared: PreparedSearch, rows: packed.Rows) -> Vectors:
+    """Those of a request, in the words of 1.x where they do not fit."""
+    vectors, collection = rows.vectors, prepared.collection
+    if vectors is None or not len(vectors) or not prepared.takes(vectors):
+        validate.check_not_empty(rows)
+        return validate.sized_vectors(rows, collection)
+    return vectors
 
 
 def explained(
-    database: Database, wanted: packed.SearchRequest, params: object, files: Sequence[str] = ()
+    collection: OpenCollection,
+    wanted: packed.SearchRequest,
+    params: object,
+    files: Sequence[str] = (),
 ) -> SearchSteps:
     """What `nearest` does, and how long each step takes."""
-    query, segments = _checked_search(database, wanted, params, files)
+    segments = frozenset(map(file_number, files)) if files else EVERYWHERE
+    prepared = collection.prepare(wanted.topk, params, wanted.tags, segments)
+    vectors = _vectors(prepared, wanted.rows)
     # Hits are found all the same, though only the steps are answered.
-    size = _hits_bytes(database, wanted.collection, wanted.rows.count, wanted.topk)
-    with Answer(size, partial(database.explain, wanted.collection, query, segments)) as steps:
+    size = len(vectors) * prepared.width * _HIT_BYTES
+    validate.check_result_bytes(len(vectors), prepared.width, size, budget().most)
+    with Answer(size, partial(collection.explain, prepared, vectors)) as steps:
         return steps
-
-
-def _checked_search(
-    database: Database, wanted: packed.SearchRequest, params: object, files: Sequence[str]
-) -> tuple[Query, frozenset[int]]:
-    """The query, and the segments to search in."""
-    definition_checks.check_name(wanted.collection)
-    check_topk(wanted.topk)
-    tags = tuple(definition_checks.checked_tag(tag) for tag in wanted.tags)
-    collection = database.collection(wanted.collection)
-    check_params(params, wanted.topk, collection)
-    validate.check_not_empty(wanted.rows)
-    vectors = validate.sized_vectors(wanted.rows, collection)
-    query = Query(vectors, wanted.topk, as_mapping(params), tags, collection)
-    if not files:
-        remember(collection, wanted, params, query)
-    return query, frozenset(map(file_number, files))
 
 
 def search(database: Database, request: bytes) -> bytes:
@@ -121,29 +143,33 @@ def search_in_files(database: Database, request: bytes) -> bytes:
 
 
 def _search(database: Database, wanted: packed.SearchRequest, files: Sequence[str] = ()) -> bytes:
-    with nearest(database, wanted, parse_params(wanted.params), files) as hits:
-        return packed.encode_hits(hits.ids, hits.distances)
+    params = parse_params(wanted.params)
+    return nearest(searched(database, wanted), wanted, params, _encoded, files)
+
+
+def _encoded(hits: Hits) -> bytes:
+    return packed.encode_hits(hits.ids, hits.distances)
 
 
 def nearest_to_stored(
-    database: Database,
-    name: str,
+    collection: OpenCollection,
     ids: Ids,
     topk: int,
     params: object,
+    answer: Callable[[Hits], T],
     tags: Sequence[str] = (),
     copies: int = 1,
-) -> Answer[Hits]:
+) -> T:
     """As `nearest`, with the rows `ids` (n,) for queries."""
-    if not len(ids):
-        raise IllegalArgument("No vector id specified")
-    definition_checks.check_name(name)
+    _check_wanted(ids)
     check_topk(topk)
-    size = _hits_bytes(database, name, len(ids), topk)
-    return Answer(
-        size * copies,
-        partial(database.search_by_id, name, ids, topk, as_mapping(params), list(tags)),
-    )
+    width = topk if len(ids) == 1 else min(topk, collection.count() + 1)
+    size = len(ids) * width * _HIT_BYTES
+    validate.check_result_bytes(len(ids), width, size, budget().most)
+    with Answer(
+        size * copies, partial(collection.search_by_id, ids, topk, params, list(tags))
+    ) as hits:
+        return answer(hits)
 
 
 def search_by_id(database: Database, request: bytes) -> bytes:
@@ -152,52 +178,61 @@ def search_by_id(database: Database, request: bytes) -> bytes:
     params = parse_params(params_text(wanted.extra_params))
     ids = np.fromiter(wanted.id_array, np.int64, len(wanted.id_array))
     tags = list(wanted.partition_tag_array)
-    with nearest_to_stored(
-        database, wanted.collection_name, ids, wanted.topk, params, tags
-    ) as hits:
-        return packed.encode_hits(hits.ids, hits.distances)
+    _check_wanted(ids)
+    try:
+        collection = database.collection(wanted.collection_name)
+    except CollectionNotFound:  # 1.x looks at topk first
+        check_topk(wanted.topk)
+        raise
+    return nearest_to_stored(collection, ids, wanted.topk, params, _encoded, tags)
+
+
+def _check_wanted(ids: Ids) -> None:
+    if not len(ids):
+        raise IllegalArgument("No vector id specified")
 
 
 def stored_rows(
-    database: Database, wanted: packed.IdsRequest, copies: int = 1
-) -> Answer[tuple[NDArray[np.bool_], Vectors]]:
-    """Which of the ids are stored, (n,), and their vectors (n, width), zeros where missing."""
-    validate.check_get_ids(len(wanted.ids))
-    definition_checks.check_name(wanted.collection)
-    tags = (definition_checks.trimmed(wanted.tag),) if wanted.tag else ()
-    size = len(wanted.ids) * database.collection(wanted.collection).row_bytes
-    return Answer(size * copies, partial(database.get, wanted.collection, wanted.ids, tags))
+    collection: OpenCollection,
+    ids: Ids,
+    tag: str,
+    answer: Callable[[NDArray[np.bool_], Vectors], T],
+    copies: int = 1,
+) -> T:
+    """What `answer` makes of which of the ids are stored, (n,), and their vectors (n, width), zeros
+    where missing.
+    """
+    validate.check_get_ids(len(ids))
+    tags = (trimmed(tag),) if tag else ()
+    size = len(ids) * collection.definition.row_bytes
+    with Answer(size * copies, partial(collection.get, ids, tags)) as found:
+        return answer(*found)
 
 
 def get_vectors_by_id(database: Database, request: bytes) -> bytes:
     """VectorsIdentity -> VectorsData."""
-    with stored_rows(database, packed.decode_ids_request(request)) as found:
-        return packed.encode_vectors(*found)
-
-
-def ids_of_segment(database: Database, name: str, segment: str) -> Ids:
-    """Ids of the live rows of a segment, (rows,) int64, in insertion order."""
-    definition_checks.check_name(name)
-    return database.segment_ids(name, segment)
+    wanted = packed.decode_ids_request(request)
+    validate.check_get_ids(len(wanted.ids))
+    collection = database.collection(wanted.collection)
+    return stored_rows(collection, wanted.ids, wanted.tag, packed.encode_vectors)
 
 
 def get_vector_ids(database: Database, request: bytes) -> bytes:
     """GetVectorIDsParam -> VectorIds, in insertion order."""
     wanted = packed.parse(schema.GetVectorIDsParam, request)
-    ids = ids_of_segment(database, wanted.collection_name, wanted.segment_name)
+    ids = database.collection(wanted.collection_name).segment_ids(wanted.segment_name)
     with Answer(ids.nbytes, lambda: ids):
         return packed.encode_ids(ids)
 
 
-def delete_rows(database: Database, wanted: packed.IdsRequest) -> None:
+def delete_rows(collection: OpenCollection, ids: Ids, tag: str) -> None:
     """Unknown ids and an unknown tag are no error."""
-    definition_checks.check_name(wanted.collection)
-    collection = database.collection(wanted.collection)
-    if len(wanted.ids):
-        database.delete(collection.name, wanted.ids, definition_checks.trimmed(wanted.tag))
+    if len(ids):
+        collection.delete(ids, trimmed(tag))
 
 
 def delete_by_id(database: Database, request: bytes) -> bytes:
     """DeleteByIDParam -> Status."""
-    delete_rows(database, packed.decode_ids_request(request))
+    wanted = packed.decode_ids_request(request)
+    delete_rows(database.collection(wanted.collection), wanted.ids, wanted.tag)
     return bytes(set_status(schema.Status()).SerializeToString())

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from milvine.engine import definition_checks
 from milvine.engine.database import Database
 from milvine.wire import packed, schema
 
 
 def preload_collection(database: Database, request: Any) -> Any:
     """PreloadCollectionParam -> Status, once everything is in memory."""
-    definition_checks.check_name(request.collection_name)
-    database.preload(request.collection_name, list(request.partition_tag_array))
+    collection = database.collection(request.collection_name)
+    collection.preload(list(request.partition_tag_array))
     return schema.Status()
 
 
 def release_collection(database: Database, request: Any) -> Any:
     """PreloadCollectionParam -> Status."""
-    definition_checks.check_name(request.collection_name)
-    database.release(request.collection_name, list(request.partition_tag_array))
+    collection = database.collection(request.collection_name)
+    collection.release(list(request.partition_tag_array))
     return schema.Status()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from milvine.engine import definition_checks
 from milvine.engine.database import Database
 from milvine.wire import schema
 
@@ -17,6 +16,5 @@ def flush(database: Database, request: Any) -> Any:
 
 def compact(database: Database, request: Any) -> Any:
     """CollectionName -> Status."""
-    definition_checks.check_name(request.collection_name)
-    database.compact(request.collection_name)
+    database.collection(request.collection_name).compact()
     return schema.Status()

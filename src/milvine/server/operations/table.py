@@ -146,11 +146,12 @@ class Operations:
             return _failure(method, error)
 
     def search(self, wanted: SearchRequest, params: object) -> HitsReply:
-        """As the rpc Search, for a caller in this process: nothing is encoded, and failures are
-        replies too.
+        """As the rpc Search, for a caller in this process: nothing is encoded, failures are replies
+        too, and the vectors, which are his, are not counted among requests in flight.
         """
         try:
-            hits = self.run("Search", wanted.rows.elements * 4, partial(self._hits, wanted, params))
+            work = partial(self._hits, wanted, params)
+            hits = self.run("Search", wanted.rows.elements * 4, work, paid=True)
         except Exception as error:
             if self._passes(error):
                 raise
@@ -169,13 +170,12 @@ class Operations:
             hits = self.run("Search", wanted.rows.elements * 4, work)
         except Exception:  # told by `run`, and once more to each of the callers
             return None
-        for _ in range(requests - 1 if self._events else 0):
+        for _ in range(requests - 1 if self._events.busy else 0):
             self._events.emit(Answered("Search", ErrorCode.SUCCESS, 0, perf_counter() - began))
         return hits
 
     def _hits(self, wanted: SearchRequest, params: object) -> Hits:
-        with rows.nearest(self._database, wanted, params) as hits:
-            return hits
+        return rows.nearest(rows.searched(self._database, wanted), wanted, params, _as_they_are)
 
     def command(self, text: str) -> str:
         """The answer to a command, as the rpc Cmd gives it.
@@ -219,7 +219,7 @@ class Operations:
                 self.budget.let_go(held)
                 raise
             self._running.leave()
-            if self._events:
+            if self._events.busy:
                 self._events.emit(Answered(method, code, size, perf_counter() - began))
 
 
@@ -231,6 +231,10 @@ def _answer(rpc: str, operation: Callable[[Any], Any], request: bytes) -> bytes:
         )
     reply = operation(parse(schema.METHODS[rpc][0], request))
     return bytes(set_status(reply).SerializeToString())
+
+
+def _as_they_are(hits: Hits) -> Hits:
+    return hits
 
 
 def _failure(rpc: str, error: BaseException) -> bytes:

@@ -7,11 +7,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from milvine.engine import definition_checks
-from milvine.engine.database import Database
+from milvine.engine.collection import OpenCollection
 from milvine.engine.stats import CollectionStats
 from milvine.errors import IllegalMetricType
-from milvine.server.operations.collections import known_collection, new_collection
+from milvine.server.operations.collections import new_collection
 from milvine.server.rest import replies
 from milvine.server.rest.bodies import NewCollection, parse
 from milvine.server.rest.calls import Here, Json, gone, reply, told
@@ -51,7 +50,7 @@ async def list_collections(
     def work() -> Json:
         wanted = page(offset, page_size, all_required, strict=False)
         names = here.database.collections()
-        told_of = [_described(here.database, name) for name in wanted.of(names)]
+        told_of = [_described(here.database.collection(name)) for name in wanted.of(names)]
         return reply({"collections": told_of, "count": len(names)})
 
     return await here.run("ShowCollections", work)
@@ -95,10 +94,10 @@ async def describe_collection(
     """Describe a collection and count its rows."""
 
     def work() -> Json:
-        known_collection(here.database, collection_name)
+        collection = here.database.collection(collection_name)
         if info == "stat":
-            return reply(stats_of(here.database.stats(collection_name)))
-        return reply(_described(here.database, collection_name))
+            return reply(stats_of(collection.stats()))
+        return reply(_described(collection))
 
     return await here.run("ShowCollectionInfo" if info == "stat" else "DescribeCollection", work)
 
@@ -110,24 +109,23 @@ async def drop_collection(here: Here, collection_name: Name) -> Response:
     """Drop a collection with all that is in it."""
 
     def work() -> Response:
-        definition_checks.check_name(collection_name)
-        here.database.drop_collection(collection_name)
+        here.database.collection(collection_name).drop()
         return gone()
 
     return await here.run("DropCollection", work)
 
 
-def _described(database: Database, name: str) -> dict[str, Any]:
-    version = database.pin(name)
-    collection = version.collection
+def _described(collection: OpenCollection) -> dict[str, Any]:
+    version = collection.pin()
+    definition = version.collection
     return {
-        "collection_name": name,
-        "dimension": collection.dimension,
-        "index_file_size": collection.index_file_size_mb,
-        "metric_type": collection.metric.name,
+        "collection_name": definition.name,
+        "dimension": definition.dimension,
+        "index_file_size": definition.index_file_size_mb,
+        "metric_type": definition.metric.name,
         "count": version.live_rows(),
-        "index": INDEX_NAMES[collection.index.type],
-        "index_params": collection.index.params_json,
+        "index": INDEX_NAMES[definition.index.type],
+        "index_params": definition.index.params_json,
     }
 
 

@@ -8,7 +8,6 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from milvine.server.operations.collections import known_collection
 from milvine.server.operations.rows import explained
 from milvine.server.rest.arrays import parse_rows, rows_of
 from milvine.server.rest.bodies import RowsTask, Search, checked
@@ -60,7 +59,8 @@ async def explain(here: Here, request: Request, collection_name: Name) -> Respon
     def work(body: Body) -> Json:
         if not body.data:
             raise FieldMissing("Request payload is empty.")
-        binary = known_collection(here.database, collection_name).metric.is_binary
+        collection = here.database.collection(collection_name)
+        binary = collection.definition.metric.is_binary
         value, rows = parse_rows(body.data, ("search", "vectors"), binary)
         if not isinstance(value, dict) or "search" not in value:
             raise IllegalBody("The body must have the member 'search'.")
@@ -71,7 +71,7 @@ async def explain(here: Here, request: Request, collection_name: Name) -> Respon
         wanted = SearchRequest(
             collection_name, tuple(search.partition_tags or ()), found, search.topk, None
         )
-        steps = explained(here.database, wanted, search.params, search.file_ids or ())
+        steps = explained(collection, wanted, search.params, search.file_ids or ())
         return reply({**_document(steps), "nq": found.count, "topk": search.topk})
 
     return await here.run_with_body("Search", request, work)

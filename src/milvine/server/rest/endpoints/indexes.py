@@ -5,7 +5,6 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from milvine.errors import IllegalIndexType
-from milvine.server.operations.collections import known_collection
 from milvine.server.operations.indexes import set_index
 from milvine.server.rest import replies
 from milvine.server.rest.bodies import NewIndex, parse
@@ -27,7 +26,7 @@ async def describe_index(here: Here, collection_name: Name) -> Response:
     """Describe the index of a collection."""
 
     def work() -> Json:
-        index = known_collection(here.database, collection_name).index
+        index = here.database.collection(collection_name).definition.index
         return reply({"index_type": INDEX_NAMES[index.type], "params": index.params})
 
     return await here.run("DescribeIndex", work)
@@ -45,14 +44,14 @@ async def create_index(here: Here, request: Request, collection_name: Name) -> R
     """
 
     def work(body: Body) -> Json:
-        known_collection(here.database, collection_name)
+        collection = here.database.collection(collection_name)
         wanted = parse(body.data, NewIndex)
         kind = _TYPES.get(wanted.index_type)
         if kind is None:
             raise IllegalIndexType(
                 f"index_type must be one of {', '.join(_TYPES)}, not {wanted.index_type!r}"
             )
-        set_index(here.database, collection_name, kind, wanted.params)
+        set_index(collection, kind, wanted.params)
         return told(201)
 
     return await here.run_with_body("CreateIndex", request, work)
@@ -65,8 +64,7 @@ async def drop_index(here: Here, collection_name: Name) -> Response:
     """Drop the index of a collection."""
 
     def work() -> Response:
-        known_collection(here.database, collection_name)
-        here.database.drop_index(collection_name)
+        here.database.collection(collection_name).drop_index()
         return gone()
 
     return await here.run("DropIndex", work)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from milvine.engine import definition_checks
-from milvine.server.operations.collections import known_collection
+from milvine.catalog.tags import tag_to_create, tag_to_drop
 from milvine.server.rest import replies
 from milvine.server.rest.bodies import PartitionTag, parse
 from milvine.server.rest.calls import Here, Json, gone, reply, told
@@ -30,8 +29,7 @@ async def list_partitions(
 
     def work() -> Json:
         wanted = page(offset, page_size, all_required)
-        known_collection(here.database, collection_name)
-        tags = here.database.partitions(collection_name)
+        tags = here.database.collection(collection_name).partitions()
         return reply(
             {"partitions": [{"partition_tag": tag} for tag in wanted.of(tags)], "count": len(tags)}
         )
@@ -49,9 +47,9 @@ async def create_partition(here: Here, request: Request, collection_name: Name) 
     """Create a partition."""
 
     def work(body: Body) -> Json:
-        known_collection(here.database, collection_name)
+        collection = here.database.collection(collection_name)
         tag = parse(body.data, PartitionTag).partition_tag
-        here.database.create_partition(collection_name, definition_checks.tag_to_create(tag))
+        collection.create_partition(tag_to_create(tag))
         return told(201)
 
     return await here.run_with_body("CreatePartition", request, work)
@@ -67,9 +65,9 @@ async def drop_partition(here: Here, request: Request, collection_name: Name) ->
     """Drop a partition with its rows."""
 
     def work(body: Body) -> Response:
-        known_collection(here.database, collection_name)
+        collection = here.database.collection(collection_name)
         tag = parse(body.data, PartitionTag).partition_tag
-        here.database.drop_partition(collection_name, definition_checks.tag_to_drop(tag))
+        collection.drop_partition(tag_to_drop(tag))
         return gone()
 
     return await here.run_with_body("DropPartition", request, work)

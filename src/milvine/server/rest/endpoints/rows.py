@@ -8,13 +8,13 @@ from urllib.parse import unquote
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 
-from milvine.engine import definition_checks
+from milvine.catalog.tags import trimmed
+from milvine.engine.collection import OpenCollection
 from milvine.engine.database import Database
 from milvine.errors import IllegalVectorId, PartitionNotFound
 from milvine.index.finite import check_finite
 from milvine.server.admission import validate
 from milvine.server.admission.answers import AS_TEXT
-from milvine.server.operations.collections import known_collection
 from milvine.server.operations.rows import delete_rows, nearest, nearest_to_stored, store_rows
 from milvine.server.rest import bulk, replies
 from milvine.server.rest.admission import Caller
@@ -34,8 +34,8 @@ from milvine.server.rest.errors import (
 from milvine.server.rest.hits import hits_json
 from milvine.server.rest.receive import Body
 from milvine.server.security.roles import Role
-from milvine.types import Collection, Ids
-from milvine.wire.packed import IdsRequest, InsertRequest, Rows, SearchRequest
+from milvine.types import Collection, Hits, Ids
+from milvine.wire.packed import InsertRequest, Rows, SearchRequest
 
 router = APIRouter(tags=["vectors"], default_response_class=Json)
 _PATH = "/collections/{collection_name}/vectors"
@@ -74,14 +74,12 @@ async def get_vectors(
     """Get rows by their ids."""
 
     def work() -> Json:
-        known_collection(here.database, collection_name)
+        collection = here.database.collection(collection_name)
         if not ids:
             raise QueryMissing("Query param 'ids' is required.")
         wanted = ids_of(ids.split(","), IllegalVectorId, IllegalVectorId)
         validate.check_get_ids(len(wanted))
-        rows = rows_with_ids(
-            here.database, collection_name, wanted, definition_checks.trimmed(partition_tag)
-        )
+        rows = rows_with_ids(collection, wanted, trimmed(partition_tag))
         return reply({"code": 0, "message": "OK", "vectors": rows})
 
     return await here.run("GetVectorsByID", work)
@@ -105,18 +103,19 @@ async def insert(
 
     def work(body: Body) -> Json:
         collection = _collection(here.database, collection_name, body)
+        definition = collection.definition
         if body.kind in _BULK:
-            rows, given = _bulk_rows(body, collection)
+            rows, given = _bulk_rows(body, definition)
             if ids:
                 given = ids_of(ids.split(","), IllegalVectorId, IllegalVectorId)
             wanted = InsertRequest(
                 collection_name, rows, _NO_IDS if given is None else given, partition_tag, None, key
             )
         else:
-            wanted = _insert_of_json(body, collection, key)
+            wanted = _insert_of_json(body, definition, key)
         if wanted.rows.vectors is not None:
             check_finite(wanted.rows.vectors)
-        stored = store_rows(here.database, wanted)
+        stored = store_rows(collection, wanted)
         return reply({"ids": list(map(str, stored.tolist()))}, 201)
 
     return await here.run_with_body("Insert", request, work)
@@ -143,15 +142,16 @@ async def search_or_delete(
 
     def work(body: Body) -> Response:
         collection = _collection(here.database, collection_name, body)
+        definition = collection.definition
         if body.kind in _BULK:
             search = _search_of_query(topk, params, partition_tags, file_ids)
-            return _nearest(here.database, collection, search, _bulk_rows(body, collection)[0])
-        value, rows = parse_rows(body.data, ("search", "vectors"), collection.metric.is_binary)
+            return _nearest(collection, search, _bulk_rows(body, definition)[0])
+        value, rows = parse_rows(body.data, ("search", "vectors"), definition.metric.is_binary)
         task = _task_of(value)
         if isinstance(task, Delete):
             caller.demand("A delete", Role.WRITE)
-            return _delete(here.database, collection_name, task)
-        return _nearest(here.database, collection, task, rows)
+            return _delete(collection, task)
+        return _nearest(collection, task, rows)
 
     return await here.run_with_body(_rpc_of, request, work)
 
@@ -160,11 +160,11 @@ def _rpc_of(body: Body) -> str:
     return "DeleteByID" if body.member() == "delete" else "Search"
 
 
-def _collection(database: Database, name: str, body: Body) -> Collection:
+def _collection(database: Database, name: str, body: Body) -> OpenCollection:
     """Checked in the order of 1.x: that there is a body, then the collection."""
     if not body.data:
         raise FieldMissing("Request payload is empty.")
-    return known_collection(database, name)
+    return database.collection(name)
 
 
 def _bulk_rows(body: Body, collection: Collection) -> tuple[Rows, Ids | None]:
@@ -207,29 +207,30 @@ def _search_of_query(topk: str, params: str, tags: list[str], files: list[str]) 
     )
 
 
-def _nearest(
-    database: Database, collection: Collection, search: Search, rows: Rows | None
-) -> Response:
+def _nearest(collection: OpenCollection, search: Search, rows: Rows | None) -> Response:
     tags = tuple(search.partition_tags or ())
     if search.ids is not None:
         ids = ids_of(search.ids, BodyUnparsable, IllegalVectorId)
-        answer = nearest_to_stored(
-            database, collection.name, ids, search.topk, search.params, tags, AS_TEXT
+        return nearest_to_stored(
+            collection, ids, search.topk, search.params, _answer, tags, AS_TEXT
         )
-    elif rows is None and search.vectors is None:
+    if rows is None and search.vectors is None:
         raise FieldMissing("Field 'vectors' miss.")
-    else:
-        found = rows_of(search.vectors or [], collection.metric.is_binary) if rows is None else rows
-        request = SearchRequest(collection.name, tags, found, search.topk, None)
-        answer = nearest(database, request, search.params, search.file_ids or (), AS_TEXT)
-    with answer as hits:
-        return Json(hits_json(hits))
+    definition = collection.definition
+    if rows is None:
+        rows = rows_of(search.vectors or [], definition.metric.is_binary)
+    request = SearchRequest(definition.name, tags, rows, search.topk, None)
+    return nearest(collection, request, search.params, _answer, search.file_ids or (), AS_TEXT)
 
 
-def _delete(database: Database, name: str, task: Delete) -> Response:
+def _answer(hits: Hits) -> Response:
+    return Json(hits_json(hits))
+
+
+def _delete(collection: OpenCollection, task: Delete) -> Response:
     ids = ids_of(task.ids, IllegalBody, IllegalBody)
     tag = task.partition_tag or ""
-    if tag and not database.has_partition(name, definition_checks.trimmed(tag)):
-        raise PartitionNotFound.named(name, tag)
-    delete_rows(database, IdsRequest(name, ids, tag))
+    if tag and not collection.has_partition(trimmed(tag)):
+        raise PartitionNotFound.named(collection.definition.name, tag)
+    delete_rows(collection, ids, tag)
     return told()

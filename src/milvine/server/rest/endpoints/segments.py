@@ -7,17 +7,15 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Path, Query, Response
 
-from milvine.engine.database import Database
+from milvine.engine.collection import OpenCollection
 from milvine.errors import IllegalArgument, SegmentNotFound
 from milvine.server.admission import validate
-from milvine.server.operations.collections import known_collection
-from milvine.server.operations.rows import ids_of_segment
 from milvine.server.rest import replies
 from milvine.server.rest.calls import Here, Json, reply
 from milvine.server.rest.documents import answers
 from milvine.server.rest.endpoints.collections import Name
 from milvine.server.rest.errors import code_and_message
-from milvine.server.rest.paging import AllRequired, Offset, Page, PageSize, page
+from milvine.server.rest.paging import AllRequired, Offset, PageSize, page
 from milvine.types import Ids
 
 router = APIRouter(tags=["segments"], default_response_class=Json)
@@ -40,9 +38,8 @@ async def list_segments(
 
     def work() -> Json:
         wanted = page(offset, page_size, all_required)
-        known_collection(here.database, collection_name)
-        tag = "" if wanted.all else partition_tag
-        found = _segments(here.database, collection_name, tag)
+        collection = here.database.collection(collection_name)
+        found = _segments(collection, "" if wanted.all else partition_tag)
         return reply(
             {"code": 0, "message": "OK", "count": len(found), "segments": wanted.of(found)}
         )
@@ -65,7 +62,9 @@ async def list_ids(
     """
 
     def work() -> Json:
-        ids, shown = _ids(here.database, collection_name, segment_name, page(offset, page_size))
+        wanted = page(offset, page_size)
+        ids = here.database.collection(collection_name).segment_ids(segment_name)
+        shown = ids[wanted.offset : wanted.offset + wanted.size]
         return reply({"ids": list(map(str, shown.tolist())), "count": len(ids)})
 
     return await here.run("GetVectorIDs", work)
@@ -86,12 +85,11 @@ async def list_vectors(
     """
 
     def work() -> Json:
-        database, name = here.database, collection_name
-        ids, shown = _ids(database, name, segment_name, page(offset, page_size))
-        tag = _tag_of(database, name, segment_name)
-        rows = _rows(database, name, shown, tag)
-        # Of the same collection still: another has no segment of this name.
-        _tag_of(database, name, segment_name)
+        wanted = page(offset, page_size)
+        collection = here.database.collection(collection_name)
+        ids = collection.segment_ids(segment_name)
+        shown = ids[wanted.offset : wanted.offset + wanted.size]
+        rows = _rows(collection, shown, _tag_of(collection, segment_name))
         return reply({**rows, "count": len(ids)})
 
     return await here.run("GetVectorsByID", work)
@@ -103,13 +101,7 @@ async def list_nothing(here: Here) -> Response:
     return await here.run("Cmd", lambda: reply(None))
 
 
-def _ids(database: Database, name: str, segment: str, wanted: Page) -> tuple[Ids, Ids]:
-    """All ids of a segment, and those of the page."""
-    ids = ids_of_segment(database, name, segment)
-    return ids, ids[wanted.offset : wanted.offset + wanted.size]
-
-
-def _segments(database: Database, name: str, tag: str = "") -> list[dict[str, Any]]:
+def _segments(collection: OpenCollection, tag: str = "") -> list[dict[str, Any]]:
     return [
         {
             "data_size": segment.data_size,
@@ -118,34 +110,34 @@ def _segments(database: Database, name: str, tag: str = "") -> list[dict[str, An
             "partition_tag": part.tag,
             "row_count": segment.row_count,
         }
-        for part in database.stats(name).partitions
+        for part in collection.stats().partitions
         for segment in part.segments
         if not tag or part.tag == tag
     ]
 
 
-def _rows(database: Database, name: str, ids: Ids, tag: str) -> dict[str, Any]:
+def _rows(collection: OpenCollection, ids: Ids, tag: str) -> dict[str, Any]:
     try:
         if len(ids):
             validate.check_get_ids(len(ids))
-        return {"code": 0, "message": "OK", "vectors": rows_with_ids(database, name, ids, tag)}
+        return {"code": 0, "message": "OK", "vectors": rows_with_ids(collection, ids, tag)}
     except IllegalArgument as error:
         code, message = code_and_message(error)
         return {"code": code, "message": message, "vectors": []}
 
 
-def rows_with_ids(database: Database, name: str, ids: Ids, tag: str) -> list[dict[str, Any]]:
+def rows_with_ids(collection: OpenCollection, ids: Ids, tag: str) -> list[dict[str, Any]]:
     """One row for each of `ids`, the vector empty where it is not stored."""
     tags = (tag,) if tag else ()
     found, vectors = (
-        database.get(name, ids, tags) if len(ids) else (np.zeros(0, bool), np.zeros((0, 1)))
+        collection.get(ids, tags) if len(ids) else (np.zeros(0, bool), np.zeros((0, 1)))
     )
     rows = zip(ids.tolist(), found.tolist(), vectors, strict=True)
     return [{"id": str(id), "vector": vector if there else []} for id, there, vector in rows]
 
 
-def _tag_of(database: Database, name: str, segment: str) -> str:
-    for each in _segments(database, name):
+def _tag_of(collection: OpenCollection, segment: str) -> str:
+    for each in _segments(collection):
         if each["name"] == segment:
             return str(each["partition_tag"])
     raise SegmentNotFound  # a merge was faster

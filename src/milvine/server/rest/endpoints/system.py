@@ -7,7 +7,6 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from milvine.engine import definition_checks
 from milvine.engine.database import Database
 from milvine.memory import memory_total
 from milvine.server.rest import replies
@@ -75,16 +74,13 @@ async def run_task(here: Here, request: Request) -> Response:
 
 def _do(database: Database, task: SystemTask) -> None:
     if task.load:
-        definition_checks.check_name(task.load.collection_name)
-        database.preload(task.load.collection_name, task.load.partition_tags or [])
+        database.collection(task.load.collection_name).preload(task.load.partition_tags or [])
     elif task.flush:
         database.flush(task.flush.collection_names)
     elif task.compact:
-        definition_checks.check_name(task.compact.collection_name)
-        database.compact(task.compact.collection_name)
+        database.collection(task.compact.collection_name).compact()
     elif task.release:
-        definition_checks.check_name(task.release.collection_name)
-        database.release(task.release.collection_name, task.release.partition_tags or [])
+        database.collection(task.release.collection_name).release(task.release.partition_tags or [])
 
 
 @router.put("/system/{other}", include_in_schema=False)

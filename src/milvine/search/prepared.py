@@ -1,0 +1,246 @@
+"""Prepared search: everything of a search that does not depend on the numbers of its vectors.
+
+A program asks for the same thing over and over, with other vectors. What it asks for is checked
+against the definition of the version that is searched, and planned for that version, once: the
+result is kept in the version and goes with it, so it can be about no other rows and no other
+definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence, Set
+from typing import Any
+
+import numpy as np
+
+from milvine.catalog.tags import checked_tag
+from milvine.index.params import scoring_metric
+from milvine.search.check import check_params, check_topk, check_vectors
+from milvine.search.executor import Executor
+from milvine.search.plan import Plan, plan_search, plan_segments
+from milvine.search.portions import FREE_HITS, PORTION_BYTES, query_bytes
+from milvine.search.reduce import fillers, reduce
+from milvine.search.scan import scan
+from milvine.search.stopwatch import Stopwatch
+from milvine.segment.version import Version
+from milvine.types import Collection, Hits, IndexType, MetricType, Query, Vectors
+
+_KEPT_MAX = 64  # of one version; a program asks for few things
+_FEW = 16  # parameters, and tags, of one that is kept
+_TEXT_MAX = 1024  # characters of its parameters and tags
+_SHARED_BYTES_MIN = 64 << 20
+"""Fewer bytes are read in less time than the threads that wait take to go to sleep and be woken."""
+
+
+class PreparedSearch:
+    """A search that was checked and planned, of one version, for vectors that come later.
+
+    Attributes:
+        collection: the definition it was checked against.
+        k, params, tags: what was asked for; the parameters are its own.
+        plan: what is read for it.
+        metric: distances are computed in it.
+        everywhere: it reads whatever its tags match, not some segments alone.
+        width: hits of each query, fillers included: min(k, live rows + 1); 0 when nothing is stored
+            in scope (specification 3.13).
+        shared: it reads so many bytes, and nothing else, that searches which ask for the same had
+            better read them together (`engine/sharing.py`).
+    """
+
+    __slots__ = (
+        "_dtype",
+        "_uncounted",
+        "_vector_width",
+        "collection",
+        "everywhere",
+        "k",
+        "metric",
+        "params",
+        "plan",
+        "shared",
+        "tags",
+        "width",
+    )
+
+    def __init__(
+        self,
+        collection: Collection,
+        k: int,
+        params: Mapping[str, Any],
+        tags: tuple[str, ...],
+        plan: Plan,
+    ) -> None:
+        self.collection, self.k, self.params, self.tags, self.plan = (
+            collection,
+            k,
+            params,
+            tags,
+            plan,
+        )
+        self.width = min(k, plan.live + 1) if plan.tasks or plan.skipped else 0
+        self.metric = _metric(collection, params)
+        self.shared, self.everywhere = False, True
+        self._vector_width, self._dtype = collection.width, collection.dtype
+        self._uncounted = FREE_HITS // max(k * len(plan.tasks), 1)
+
+    def takes(self, vectors: Vectors) -> bool:
+        """Whether `vectors` are (nq, width) of the collection's dtype, C-contiguous: kernels take
+        addresses, and would read beyond the end of others.
+        """
+        return (
+            isinstance(vectors, np.ndarray)
+            and vectors.ndim == 2
+            and vectors.shape[1] == self._vector_width
+            and vectors.dtype == self._dtype
+            and vectors.flags.c_contiguous
+        )
+
+    def check(self, vectors: Vectors) -> None:
+        """Raises IllegalDimension: `takes` says no."""
+        if not self.takes(vectors):
+            check_vectors(vectors, self.collection)
+
+    def search(self, vectors: Vectors, executor: Executor, watch: Stopwatch | None = None) -> Hits:
+        """The k nearest live rows of each of the `vectors`, (nq, width).
+
+        The answer is `width` wide, fillers last; it has no rows at all when nothing is stored in
+        scope (specification 3.13). A `watch` is told of the plan and of each step.
+
+        Raises:
+            IllegalDimension: as `check`.
+            CorruptFile, StorageFailed: a segment cannot be read.
+        """
+        self.check(vectors)
+        nq = len(vectors)
+        if not self.width or not nq:
+            return fillers(0, self.width)
+        query = Query(vectors, self.k, self.params, self.tags)
+        if watch is not None:
+            watch.planned(self.plan, self.metric)
+        if nq <= self._uncounted:
+            return self._found(query, executor, watch)
+        return self._found_in_portions(query, executor, watch)
+
+    def _found(self, query: Query, executor: Executor, watch: Stopwatch | None) -> Hits:
+        tasks, nq, width, metric = self.plan.tasks, len(query.vectors), self.width, self.metric
+        if watch is None:
+            return reduce(executor.run(tasks, query, metric), nq, width, metric)
+        partials = executor.run(tasks, query, metric, watch.scan if len(tasks) > 1 else scan)
+        watch.scanned()
+        hits = reduce(partials, nq, width, metric)
+        watch.reduced()
+        return hits
+
+    def _found_in_portions(self, query: Query, executor: Executor, watch: Stopwatch | None) -> Hits:
+        """The same, with as many queries at a time as there is memory for."""
+        nq, each = len(query.vectors), query_bytes(self.k, self.plan.tasks)
+        portion = max(PORTION_BYTES // each, 1)
+        if nq <= portion:
+            with executor.reserve(nq * each):
+                return self._found(query, executor, watch)
+        hits = fillers(nq, self.width)
+        for start in range(0, nq, portion):
+            some = slice(start, start + portion)
+            with executor.reserve(portion * each):
+                part = self._found(query._replace(vectors=query.vectors[some]), executor, watch)
+                hits.ids[some], hits.distances[some] = part.ids, part.distances
+        return hits
+
+    def search_exactly(self, vectors: Vectors) -> Hits:
+        """As `search` in the collection's own metric, but without any index, to tell how much an
+        index misses.
+
+        Runs on the calling thread alone, one task after the other, so that its priority is that of
+        all the work.
+        """
+        self.check(vectors)
+        if not self.plan.tasks or not len(vectors):
+            return fillers(0, 0)
+        query = Query(vectors, self.k, self.params, self.tags)
+        metric = self.collection.metric
+        partials = [scan(task, query, metric, 1, exact=True) for task in self.plan.tasks]
+        return reduce(partials, len(vectors), self.width, metric)
+
+
+def prepare(
+    version: Version,
+    k: int,
+    params: object = None,
+    tags: Sequence[str] = (),
+    segments: Set[int] = frozenset(),
+) -> PreparedSearch:
+    """The search of `version` for the k nearest rows, of the whole collection or of the partitions
+    that `tags` match.
+
+    With the ids of `segments`, those are searched and nothing else: neither tags nor unflushed rows
+    matter then.
+
+    Args:
+        params: search parameters by name, or None; they are what JSON calls them.
+
+    Raises, the first of:
+        IllegalTopk: k is not within 1 to 16384.
+        IllegalPartition: a tag is empty, too long, or no pattern.
+        IllegalArgument: the parameters do not fit the index setting or the metric.
+        PartitionNotFound: no partition matches.
+        SegmentNotFound: none of the segments is there.
+    """
+    key = None if segments else _key(k, params, tags)
+    if key is not None:
+        try:
+            return version.prepared[key]  # type: ignore[no-any-return]
+        except KeyError:
+            pass
+        except TypeError:  # a list among the parameters
+            key = None
+    made = _prepared(version, k, params, tuple(tags), segments)
+    if key is not None and made.plan.lasting and len(repr(key)) <= _TEXT_MAX:
+        if len(version.prepared) >= _KEPT_MAX:
+            version.prepared.clear()
+        version.prepared[key] = made
+    return made
+
+
+def _key(k: int, params: object, tags: Sequence[str]) -> Hashable:
+    """What makes two searches the same; None for one that is too long to be kept."""
+    if params is None:
+        params = {}
+    if type(params) is not dict or max(len(params), len(tags)) > _FEW:
+        return None
+    # True equals 1, and is refused where 1 is not.
+    return k, tuple(tags), tuple([(key, value, type(value)) for key, value in params.items()])
+
+
+def _prepared(
+    version: Version, k: int, params: object, tags: tuple[str, ...], segments: Set[int]
+) -> PreparedSearch:
+    collection = version.collection
+    check_topk(k)
+    tags = tuple(checked_tag(tag) for tag in tags)
+    check_params(params, k, collection)
+    own = dict(params) if isinstance(params, Mapping) else {}
+    plan = plan_segments(version, segments) if segments else _plan(version, tags)
+    made = PreparedSearch(collection, k, own, tags, plan)
+    flat = collection.index.type is IndexType.FLAT and not collection.metric.is_binary
+    whole_bytes = version.segment_set.whole_rows * collection.row_bytes if flat else 0
+    made.everywhere = not segments
+    made.shared = made.everywhere and whole_bytes >= _SHARED_BYTES_MIN
+    return made
+
+
+def _plan(version: Version, tags: tuple[str, ...]) -> Plan:
+    """That of another search in the same scope, if one is kept."""
+    for each in tuple(version.prepared.values()):
+        if each.tags == tags:
+            kept: Plan = each.plan
+            return kept
+    return plan_search(version, tags)
+
+
+def _metric(collection: Collection, params: Mapping[str, Any]) -> MetricType:
+    """Without an index, the search parameters may ask for another metric of the family
+    (specification 3.13).
+    """
+    if collection.index.type is not IndexType.FLAT:
+        return collection.metric
+    return scoring_metric(params, collection.metric)
