@@ -125,7 +125,13 @@ class IndexSetting:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A collection as the catalog holds it. `id` is never used again after a drop."""
+    """A collection as the catalog holds it. `id` is never used again after a drop.
+
+    Attributes:
+        dtype: of its vectors; uint8, eight dimensions each, for binary metrics.
+        width: elements of `dtype` in one row.
+        row_bytes: bytes of one row.
+    """
 
     id: int
     name: str
@@ -134,19 +140,16 @@ class Collection:
     index_file_size_mb: int
     id_mode: IdMode = IdMode.UNDECIDED
     index: IndexSetting = field(default_factory=IndexSetting)
+    dtype: np.dtype[Any] = field(init=False, repr=False, compare=False)
+    width: int = field(init=False, repr=False, compare=False)
+    row_bytes: int = field(init=False, repr=False, compare=False)
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.metric.dtype
-
-    @property
-    def width(self) -> int:
-        """Elements of `dtype` in one row."""
-        return self.metric.width(self.dimension)
-
-    @property
-    def row_bytes(self) -> int:
-        return self.width * self.dtype.itemsize
+    def __post_init__(self) -> None:
+        # Every row and every query is held against them, so they are not computed each time.
+        dtype, width = self.metric.dtype, self.metric.width(self.dimension)
+        object.__setattr__(self, "dtype", dtype)
+        object.__setattr__(self, "width", width)
+        object.__setattr__(self, "row_bytes", width * dtype.itemsize)
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,7 @@ def merged(writer: Database) -> None:
     writer.delete("a", np.arange(4))
     writer.flush()
     indexing.create_index(
-        writer.stores, writer.stores.names["a"], IndexSetting(), writer._parts.builders
+        writer.stores, writer.stores.names["a"], IndexSetting(), writer.parts.builders
     )
     writer.compact("a")
     reclaim(writer.stores, 0)

@@ -178,8 +178,8 @@ def test_the_parent_crashes_and_a_child_lives_on(tmp_path: Path) -> None:
 
 
 BUILDER = """
-database._parts.builders.prepare()
-spare = database._parts.builders._spare
+database.parts.builders.prepare()
+spare = database.parts.builders._spare
 print(spare.pid, flush=True)
 if os.fork() == 0:
     sys.stdin.read()

@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 
 from milvine.config import Settings
-from milvine.engine import sharing
 from milvine.engine.back_pressure import SearchBackPressure
 from milvine.engine.database import Database
 from milvine.errors import OutOfMemory
 from milvine.maintenance.build_admission import Turns
 from milvine.pool import Pool
-from milvine.search import executor
+from milvine.search import executor, prepared
 from milvine.server.admission.answers import Answer, budget
 from milvine.server.admission.budget import SHORT_BYTES, ByteBudget, Held
 from milvine.server.operations import Operations
@@ -104,7 +103,7 @@ def test_a_search_over_the_pool(
     database: Database, monkeypatch: pytest.MonkeyPatch, shared: bool
 ) -> None:
     monkeypatch.setattr(executor, "_POOL_WORK_MIN", 1)
-    monkeypatch.setattr(sharing, "SHARED_BYTES_MIN", 1 if shared else 1 << 60)
+    monkeypatch.setattr(prepared, "SHARED_BYTES_MIN", 1 if shared else 1 << 60)
     for _ in range(3):
         database.insert("c", ROWS, None)
         database.flush()
@@ -117,7 +116,7 @@ def test_a_search_over_the_pool(
         )
 
     assert at_every_place(lambda: database.search("c", query), after) > 20
-    assert not database._shared._groups
+    assert not database.shared.passes and not database.shared.waiting
 
 
 def test_a_request_gives_its_bytes_back(database: Database) -> None:

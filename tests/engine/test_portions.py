@@ -15,8 +15,8 @@ from milvine.engine.back_pressure import SearchBackPressure
 from milvine.engine.database import Database
 from milvine.events import Event, Searched
 from milvine.index.score import FEW
-from milvine.search import run
-from milvine.search.portions import PORTION_BYTES, WORK_BYTES, few, query_bytes
+from milvine.search import prepared
+from milvine.search.portions import FREE_HITS, PORTION_BYTES, WORK_BYTES, query_bytes
 from milvine.types import IndexSetting, IndexType, MetricType, Query
 
 SETTINGS = {
@@ -56,8 +56,8 @@ def test_portions_answer_as_the_whole_does(
     whole = stocked.search("c", Query(vectors, k, params))
     assert whole.ids.shape == (nq, min(k, stocked.count("c") + 1))
     for queries in (1, 3, nq):
-        tasks = stocked._state("c").version.plans[()].tasks
-        monkeypatch.setattr(run, "PORTION_BYTES", queries * query_bytes(k, tasks))
+        tasks = stocked.collection("c").prepare(k, params).plan.tasks
+        monkeypatch.setattr(prepared, "PORTION_BYTES", queries * query_bytes(k, tasks))
         again = stocked.search("c", Query(vectors, k, params))
         assert np.array_equal(again.ids, whole.ids)
         np.testing.assert_allclose(again.distances, whole.distances, rtol=1e-6)
@@ -66,7 +66,7 @@ def test_portions_answer_as_the_whole_does(
 def test_what_a_search_took_is_told_for_all_portions(
     database: Database, events: list[Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "PORTION_BYTES", 1)
+    monkeypatch.setattr(prepared, "PORTION_BYTES", 1)
     database.create_collection("c", 4, 1024, MetricType.L2)
     for tag in ("", "other"):
         if tag:
@@ -88,8 +88,7 @@ def test_what_a_search_took_is_told_for_all_portions(
 
 
 def test_small_searches_are_not_counted() -> None:
-    assert FEW < 16 * 1024
-    assert few(10, 100, [None] * 16) and not few(10, 100, [None] * 17)  # type: ignore[list-item]
+    assert FEW < FREE_HITS
     assert PORTION_BYTES * 4 == WORK_BYTES
 
 

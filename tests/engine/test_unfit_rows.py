@@ -121,18 +121,13 @@ def test_strided_vectors_and_ids_are_stored_as_they_are(db, tmp_path):
 @pytest.mark.parametrize(
     ("dimension", "metric"), [(8, MetricType.L2), (2, MetricType.IP), (128, MetricType.JACCARD)]
 )
-def test_a_collection_made_anew_between_check_and_insert(
-    db, tmp_path, monkeypatch, dimension, metric
-):
-    insert = db.insert
-
-    def after_another(*arguments):
-        db.drop_collection("c")
-        db.create_collection("c", dimension, 64, metric)
-        return insert(*arguments)
-
-    monkeypatch.setattr(db, "insert", after_another)
+def test_a_collection_made_anew_between_check_and_insert(db, tmp_path, dimension, metric):
+    held = db.collection("c")
+    held.drop()
+    db.create_collection("c", dimension, 64, metric)
     wanted = packed.InsertRequest("c", Rows(2, GOOD.size, GOOD), np.arange(2), "", "")
+    with pytest.raises(CollectionNotFound):
+        operations.store_rows(held, wanted)
     with pytest.raises(IllegalDimension):
         operations.store_rows(db, wanted)
     with after_a_kill(db, tmp_path) as again:

@@ -17,6 +17,7 @@ from milvine.events import Event, Events
 from milvine.events.server import RequestFailed
 from milvine.server.admission import answers
 from milvine.server.admission.answers import AnswerBudget
+from milvine.server.admission.budget import SHORT_BYTES
 from milvine.server.operations import (
     NOT_SERVED,
     SERVED,
@@ -535,12 +536,13 @@ def test_search_by_tags(stocked: Caller) -> None:
 def test_an_answer_larger_than_there_is_memory_for_is_refused(
     stocked: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = AnswerBudget(100)
+    small = AnswerBudget(SHORT_BYTES)
     monkeypatch.setattr(answers, "budget", lambda: small)
-    hits = stocked.search(VECTORS, 5)
+    many = np.repeat(VECTORS, 300, axis=0)
+    hits = stocked.search(many, 5)
     assert hits.code == 24
     assert "Send fewer queries at a time" in hits.reason
-    assert stocked.search(VECTORS, 1).code == 0
+    assert stocked.search(many, 1).code == 0
 
 
 def test_delete(stocked: Caller) -> None:

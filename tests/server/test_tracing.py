@@ -190,7 +190,7 @@ def test_no_span_holds_a_vector(call: Callable[..., bytes], exported: InMemorySp
 
 def test_nothing_is_made_without_an_endpoint() -> None:
     events = Events()
-    assert open_tracing(Settings(), events) is None and not events
+    assert open_tracing(Settings(), events) is None and not events.busy
 
 
 def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from milvine.wire import packed, requests, schema, search_template
+from milvine.wire import packed, requests, schema
+from milvine.wire.search_template import SearchTemplates
 from milvine.wire.varint import Malformed
 
 
 @pytest.fixture(autouse=True)
 def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requests, "_SINGLE", search_template.Alike())
+    monkeypatch.setattr(requests, "SINGLE", SearchTemplates())
 
 
 def told(data: bytes) -> Any:
@@ -41,7 +42,7 @@ def told(data: bytes) -> Any:
 
 
 def unaided(data: bytes) -> Any:
-    requests._SINGLE = search_template.Alike()
+    requests.SINGLE = SearchTemplates()
     return told(data)
 
 
@@ -83,9 +84,9 @@ def streams(draw: Any) -> list[bytes]:
 
 @given(streams())
 def test_as_if_nothing_were_known(stream: list[bytes]) -> None:
-    requests._SINGLE = known = search_template.Alike()
+    requests.SINGLE = known = SearchTemplates()
     for data in stream:
-        requests._SINGLE = known
+        requests.SINGLE = known
         aided = told(data)
         assert aided == unaided(data)
 
@@ -103,7 +104,7 @@ def test_the_second_of_a_kind_needs_no_runtime(monkeypatch: pytest.MonkeyPatch) 
 def test_what_is_kept_is_bounded() -> None:
     for number in range(1000):
         packed.decode_search(request(f"c{number}", (), 3, "{}", [1.0] * (number + 1), 1))
-    assert len(requests._SINGLE._known) <= 256 >= len(requests._SINGLE._places)
+    assert len(requests.SINGLE) <= 256
 
 
 def test_bytes_of_the_runtime_and_ours_are_alike() -> None:
@@ -112,7 +113,7 @@ def test_bytes_of_the_runtime_and_ours_are_alike() -> None:
         collection_name="c", query_record_array=[record], topk=3
     ).SerializeToString()
     packed.decode_search(official)
-    assert requests._SINGLE.find(request("c", (), 3, None, [5.0, 6.0], 1)) is not None
+    assert requests.SINGLE.find(request("c", (), 3, None, [5.0, 6.0], 1)) is not None
 
 
 # n queries of one dimension take the bytes of one query of another where n * a + (n - 1) * header /
@@ -142,11 +143,11 @@ def _zeros(collection: tuple[str, int], rows: int) -> bytes:
 def test_no_batch_is_taken_for_one_query_of_another_width(
     asked: list[tuple[str, int]], batches: list[tuple[tuple[str, int], int]]
 ) -> None:
-    requests._SINGLE = known = search_template.Alike()
+    requests.SINGLE = known = SearchTemplates()
     for collection in asked:
         packed.decode_search(_zeros(collection, 1))
     for collection, rows in batches:
-        requests._SINGLE = known
+        requests.SINGLE = known
         data = _zeros(collection, rows)
         aided = told(data)
         assert aided == unaided(data)

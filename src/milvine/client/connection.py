@@ -196,14 +196,14 @@ class Connection:
         return transport
 
     def _in_process(self, params: Mapping[str, Any], timeout: Seconds) -> InProcess | None:
-        """The search of a database in this process, which takes arrays as they are; None where
-        bytes must travel.
+        """The database in this process, which takes arrays as they are; None where bytes must
+        travel.
 
         They travel also where JSON would make something else of the parameters.
         """
         checks.seconds(timeout)
-        search: InProcess | None = getattr(self._open(), "search", None)
-        return search if search and _PLAIN.issuperset(map(type, params.values())) else None
+        database: InProcess | None = getattr(self._open(), "in_process", None)
+        return database if database and _PLAIN.issuperset(map(type, params.values())) else None
 
     def _carried(self, method: str, request: bytes, timeout: float | None) -> bytes:
         """The reply. Whatever is raised because the client is closed meanwhile is a

@@ -118,13 +118,19 @@ class Milvus(CollectionCalls):
         server knows the last 10,000 keys of a collection.
         """
         unknown_keywords(Milvus.insert, unknown)
-        key = checks.idempotency_key(idempotency_key) or requests.new_key()
+        own_key = checks.idempotency_key(idempotency_key)
+        key = own_key or requests.new_key()
         if insert_param is not None:
             request = requests.keyed_insert(checks.insert_message(insert_param), key)
         else:
             rows = checks.rows(collection_name, records, ids, partition_tag, params)
             if split:
                 return self._insert_parts(requests.insert_parts(*rows, key), _async, timeout)
+            name, vectors, given, tag, more = rows
+            in_process = None if _async else self._in_process(more, timeout)
+            if in_process:  # no reply is ever lost: a key of ours would be of no use
+                reply = in_process.insert(name, vectors, given, tag, own_key or "")
+                return replies.INSERT.told(replies.ids(reply))
             request = requests.insert(*rows, key)
         if _async:
             return self._start(
@@ -207,7 +213,9 @@ class Milvus(CollectionCalls):
         name, given = checks.name(collection_name), checks.params(params)
         in_process = None if _async else self._in_process(given, timeout)
         if in_process:
-            return replies.SEARCH.told(replies.hits(in_process(name, vectors, k, tags, given)))
+            return replies.SEARCH.told(
+                replies.hits(in_process.search(name, vectors, k, tags, given))
+            )
         request = requests.search(name, vectors, k, tags, given)
         if _async:
             rpc = replies.ASYNC_SEARCH

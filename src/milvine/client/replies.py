@@ -120,9 +120,12 @@ def _params_of(pairs: Sequence[Any]) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _ids(data: bytes) -> Reply[list[int]]:
-    reply = packed.decode_ids(data)
+def ids(reply: packed.IdsReply) -> Reply[list[int]]:
     return Reply(reply.code, reply.reason, reply.ids.tolist())
+
+
+def _ids(data: bytes) -> Reply[list[int]]:
+    return ids(packed.decode_ids(data))
 
 
 def _entities(data: bytes) -> Reply[list[Any]]:

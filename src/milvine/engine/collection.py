@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from milvine.engine import ddl, indexing
 from milvine.engine.lifecycle import Lifecycle
-from milvine.engine.rows import delete, insert, insert_request
 from milvine.engine.segments import preload, release, segment_ids
 from milvine.engine.sharing import Found
 from milvine.engine.stats import CollectionStats, collection_stats
-from milvine.errors import CollectionNotFound, DatabaseClosed
-from milvine.events import Searched
-from milvine.ingest.checks import check_id_mode
+from milvine.errors import CollectionNotFound, DatabaseClosed, MilvineError
+from milvine.events import Inserted, InsertFailed, Searched
+from milvine.ingest.requests import delete_request, insert_request
 from milvine.ingest.state import CollectionState
 from milvine.search.check import check_params, check_topk
 from milvine.search.fetch import fetch
@@ -72,15 +71,21 @@ class OpenCollection:
     @property
     def definition(self) -> Collection:
         """What the catalog says of it now; `.index` is its index setting."""
-        return self.state.pin().collection
+        return self.pin().collection
 
     def pin(self) -> Version:
-        """What it holds now: reads of it are about the same rows and the same definition."""
-        return self.state.pin()
+        """The version that is current now, for a reader: everything it does then is about the same
+        rows and the same definition.
+        """
+        state = self.state
+        version = state.version
+        if state.dropped:  # which is set before the empty version is published
+            raise CollectionNotFound.named(version.collection.name)
+        return version
 
     def count(self) -> int:
         """Live rows, flushed or not."""
-        return self.state.pin().live_rows()
+        return self.pin().live_rows()
 
     def stats(self) -> CollectionStats:
         return collection_stats(self.pin())
@@ -125,12 +130,6 @@ class OpenCollection:
 
     # rows
 
-    def check_id_mode(self, generated: bool) -> None:
-        """Raises IllegalVectorId: an insert whose ids are `generated`, or are not, does it the
-        other way than those before.
-        """
-        check_id_mode(self.definition.id_mode, generated)
-
     def insert(self, vectors: Vectors, ids: Ids | None, tag: str = "", key: str = "") -> Ids:
         """Store rows; returns their ids, (n,) int64, once they are durable and visible.
 
@@ -153,10 +152,20 @@ class OpenCollection:
         began = time.perf_counter()
         database = self._database
         stores = database.writable()
-        request = insert_request(stores, self.state, vectors, ids, tag, key)
+        refuse = stores.settings.refuse_nonfinite
+        request = insert_request(self.state, vectors, ids, tag, key, refuse)
         if database.back_pressure.relieve():
             database.wake()
-        return insert(stores, request, began)
+        name, events = request.state.collection.name, stores.events
+        try:
+            stored: Ids = stores.writer.submit(request).result()
+        except MilvineError:
+            events.emit(InsertFailed(name, len(vectors)))
+            raise
+        if events.busy:
+            took = time.perf_counter() - began
+            events.emit(Inserted(name, len(stored), request.bytes, took))
+        return stored
 
     def delete(self, ids: Ids, tag: str = "") -> None:
         """Delete every row with one of `ids` (n,) int64; unknown ones and an unknown tag are no
@@ -165,7 +174,8 @@ class OpenCollection:
         Raises:
             IllegalVectorId: these are no ids.
         """
-        delete(self._database.writable(), self.state, ids, tag)
+        stores = self._database.writable()
+        stores.writer.submit(delete_request(self.state, ids, tag)).result()
 
     def get(self, ids: Ids, tags: Sequence[str] = ()) -> tuple[NDArray[np.bool_], Vectors]:
         """Which ids are stored (n,), and their vectors (n, width), zeros where missing.
@@ -182,7 +192,7 @@ class OpenCollection:
         Raises:
             SegmentNotFound: no such segment, or one of another collection.
         """
-        return segment_ids(self._database.stores, self.state, segment)
+        return segment_ids(self._database.stores, self.pin(), segment)
 
     # searches
 
@@ -199,7 +209,7 @@ class OpenCollection:
         It is about the same rows and the same definition for as long as it is held, and keeps their
         files. For the next search, ask for another: that of before is kept where nothing changed.
         """
-        return prepare(self.state.pin(), k, params, tags, segments)
+        return prepare(self.pin(), k, params, tags, segments)
 
     def find(self, prepared: PreparedSearch, vectors: Vectors) -> Hits:
         """The rows nearest to each of the `vectors`, as `search`; `prepared` is by `prepare` of
@@ -243,7 +253,7 @@ class OpenCollection:
 
         Raises:
             IllegalTopk, IllegalArgument, IllegalDimension: the search does not fit the collection.
-            PartitionNotFound, IllegalPartition: no partition matches, or a tag is none.
+            PartitionNotFound, IllegalPartition: no partition matches, or a tag is no pattern.
             SegmentNotFound: the collection has none of the segments.
             CorruptFile, StorageFailed: a segment cannot be read.
         """

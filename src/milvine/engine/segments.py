@@ -12,7 +12,6 @@ import numpy as np
 from milvine.catalog.model import SegmentRecord
 from milvine.errors import CacheFull, SegmentNotFound
 from milvine.events import Loaded, LoadedInPart
-from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.search.plan import select_partitions
 from milvine.segment import residency
@@ -20,16 +19,16 @@ from milvine.segment.version import LiveSegment, Version
 from milvine.types import Ids
 
 
-def segment_ids(stores: Stores, state: CollectionState, name: str) -> Ids:
+def segment_ids(stores: Stores, version: Version, name: str) -> Ids:
     """Ids of the live rows of one segment in insertion order, (rows,) int64.
 
     Raises:
         SegmentNotFound: no segment has this name, or one of another collection has it.
     """
-    found = _named(state.pin(), name)
+    found = _named(version, name)
     if found is not None:
         return _in_insertion_order(found)
-    others = [other.version for other in list(stores.states.values()) if other is not state]
+    others = [other.version for other in list(stores.states.values())]
     if any(_named(version, name) for version in others):
         raise SegmentNotFound.elsewhere()
     raise SegmentNotFound

@@ -87,9 +87,19 @@ class SharedScans:
     """
 
     def __init__(self, passes: int) -> None:
-        self._passes = max(passes, 1)
+        self._passes_max = max(passes, 1)
         self._lock = threading.Lock()
         self._groups: dict[Hashable, _Group] = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many searches wait for a pass."""
+        return sum(len(group.waiting) for group in tuple(self._groups.values()))
+
+    @property
+    def passes(self) -> int:
+        """How many passes are under way."""
+        return sum(group.passes for group in tuple(self._groups.values()))
 
     def search(self, collection: Hashable, query: Query, find: Find) -> Found:
         """As `find` of one query; those of the same `collection` may share a pass. Whatever was
@@ -126,7 +136,7 @@ class SharedScans:
         """Whether the member leads a pass; else it waits."""
         with self._lock:
             group = self._groups.setdefault(key, _Group())
-            if group.passes < self._passes:
+            if group.passes < self._passes_max:
                 group.passes += 1
                 member.leads = True
                 return True

@@ -22,29 +22,31 @@ WRONG_SIZE = "The vector dimension must be equal to the collection dimension."
 WRONG_COUNT = "The size of vector ID array must be equal to the size of the vector."
 
 
-def check_rows(collection: Collection, vectors: object, ids: object) -> None:
-    """Whether `vectors` are rows of the collection, (n, width) of its dtype, and
-    `ids` are None or (n,) int64.
+def check_insert(collection: Collection, mode: IdMode, vectors: object, ids: object) -> None:
+    """Whether `vectors` are rows of the collection, (n, width) of its dtype, and `ids` are None or
+    (n,) int64, as `mode` says; in the order of 1.x (specification 3.10).
 
     Raises:
         IllegalRowRecord: there are none, or it is no array of two dimensions.
-        IllegalDimension: they have another width or dtype.
-        IllegalVectorId: the ids are of another type, or not as many.
+        IllegalVectorId: the ids are of another type, not as many, or given where they are
+            generated, or the other way round.
+        IllegalDimension: the vectors have another width or dtype.
     """
     if not isinstance(vectors, np.ndarray) or vectors.ndim != 2:
         raise IllegalRowRecord(f"The vectors must be an array of shape (rows, {collection.width})")
+    if not vectors.size:
+        raise IllegalRowRecord(NO_ROWS)
+    if ids is not None:
+        check_ids(ids)
+        if len(ids) != len(vectors):  # type: ignore[arg-type]
+            raise IllegalVectorId(WRONG_COUNT)
+    if mode is not IdMode.UNDECIDED:
+        _check_mode(mode, ids is None)
     if vectors.dtype != collection.dtype or vectors.shape[1] != collection.width:
         raise IllegalDimension(
             f"{WRONG_SIZE} A vector of {collection.name} is {collection.width} of"
             f" {collection.dtype}, these are {vectors.shape[1]} of {vectors.dtype}"
         )
-    if not len(vectors):
-        raise IllegalRowRecord(NO_ROWS)
-    if ids is None:
-        return
-    check_ids(ids)
-    if len(ids) != len(vectors):  # type: ignore[arg-type]
-        raise IllegalVectorId(WRONG_COUNT)
 
 
 def check_ids(ids: object) -> None:
@@ -60,7 +62,7 @@ def check_ids(ids: object) -> None:
         )
 
 
-def check_id_mode(mode: IdMode, generated: bool) -> None:
+def _check_mode(mode: IdMode, generated: bool) -> None:
     """Ids are given by the caller in all inserts of a collection, or in none
     (specification 3.10, 5a and 5b).
 

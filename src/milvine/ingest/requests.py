@@ -8,10 +8,12 @@ import numpy as np
 
 from milvine.catalog.model import InsertKey
 from milvine.errors import CollectionNotFound, PartitionNotFound
-from milvine.ingest.checks import check_id_mode, check_ids, check_rows
+from milvine.index.finite import check_finite
+from milvine.ingest.checks import check_ids, check_insert
 from milvine.ingest.ids import IdSource
-from milvine.ingest.keys import ids_again
+from milvine.ingest.keys import ids_again, key_of
 from milvine.ingest.state import CollectionState
+from milvine.limits import DEFAULT_TAG
 from milvine.types import IdMode, Ids, Vectors
 from milvine.waiting import Outcome
 from milvine.wal.record import DeleteRecord, InsertRecord, Record
@@ -51,6 +53,37 @@ class DeleteRequest:
 
 
 Request = InsertRequest | DeleteRequest
+
+
+def insert_request(
+    state: CollectionState,
+    vectors: Vectors,
+    ids: Ids | None,
+    tag: str,
+    key: str,
+    refuse_nonfinite: bool,
+) -> InsertRequest:
+    """An insert that fits the collection as it is now, so that what cannot be stored waits for
+    nothing. `tag` and `key`: empty for the default partition, and for none.
+
+    Raises:
+        IllegalVectorId, IllegalDimension, IllegalRowRecord: as `check_insert`, or no search would
+            find one of the rows, and these are refused.
+    """
+    collection = state.version.collection
+    check_insert(collection, collection.id_mode, vectors, ids)
+    if refuse_nonfinite:
+        check_finite(vectors)
+    known = key_of(key) if key else b""
+    return InsertRequest(state, tag or DEFAULT_TAG, np.ascontiguousarray(vectors), ids, known)
+
+
+def delete_request(state: CollectionState, ids: Ids, tag: str) -> DeleteRequest:
+    """Raises IllegalVectorId: these are no ids."""
+    check_ids(ids)
+    return DeleteRequest(state, tag, ids)
+
+
 FirstInserts = dict[tuple[int, bytes], tuple[InsertRequest, InsertKey]]
 """The first insert of each key in a group, by collection id and key."""
 
@@ -77,10 +110,10 @@ def record_of(request: Request, modes: dict[int, IdMode], ids: IdSource) -> Reco
             return None
         return DeleteRecord(state.id, partition.id if partition else 0, request.ids)
     generated = request.ids is None
-    check_id_mode(modes.get(state.id, state.collection.id_mode), generated)
+    mode = modes.get(state.id, state.collection.id_mode)
+    check_insert(state.collection, mode, request.vectors, request.ids)
     if partition is None:
         raise PartitionNotFound.named(state.collection.name, request.tag)
-    check_rows(state.collection, request.vectors, request.ids)
     modes[state.id] = IdMode.GENERATED if generated else IdMode.GIVEN
     taken = ids.take(len(request.vectors)) if request.ids is None else request.ids
     rows = request.vectors.reshape(-1).view(np.uint8).reshape(len(taken), -1)

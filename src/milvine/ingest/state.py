@@ -6,19 +6,20 @@ import threading
 from dataclasses import replace
 
 from milvine.catalog.model import SegmentRecord, StoredCollection
-from milvine.errors import CollectionNotFound, OperatorError
+from milvine.errors import OperatorError
 from milvine.ingest.keys import RecentInserts
 from milvine.ingest.memtable import Memtable
 from milvine.segment.cache import FileCache
 from milvine.segment.reader import Segment
 from milvine.segment.version import LiveSegment, PartitionSet, SegmentSet, Version
-from milvine.types import Collection, IdMode, IndexSetting, Partition, RowMask
+from milvine.types import IdMode, IndexSetting, Partition, RowMask
 
 
 class CollectionState:
     """One collection. Only the writer thread changes it; `version` may be read by anybody.
 
     Attributes:
+        id: that of the collection, which it never changes.
         segments: live segments by id.
         partitions: by id, in creation order.
         dirty: ids of segments whose deletes are in the log but not yet in a tombstone file.
@@ -34,7 +35,7 @@ class CollectionState:
     """
 
     def __init__(self, stored: StoredCollection, files: FileCache) -> None:
-        self.collection: Collection = stored.collection
+        self.id, self.collection = stored.collection.id, stored.collection
         self.partitions: dict[int, Partition] = {p.id: p for p in stored.partitions}
         self.segments: dict[int, LiveSegment] = {}
         self.dirty: set[int] = set()
@@ -55,10 +56,6 @@ class CollectionState:
             segment = Segment(record, self.collection, files)
             self.segments[record.id] = LiveSegment(segment, _tombstones(segment))
         self.version = self._version()
-
-    @property
-    def id(self) -> int:
-        return self.collection.id
 
     def touch(self, lsn: int) -> None:
         """A record had an effect that no file holds yet."""
@@ -97,18 +94,6 @@ class CollectionState:
     def files(self) -> set[str]:
         """Every file that the current segments need."""
         return {name for each in self.segments.values() for name in each.segment.record.files}
-
-    def pin(self) -> Version:
-        """The version that is current now, for a reader: everything it does then is about the
-        same rows and definition.
-
-        Raises:
-            CollectionNotFound: dropped, so there is nothing in it any more.
-        """
-        version = self.version
-        if self.dropped:  # which is set before the empty version is published
-            raise CollectionNotFound.named(version.collection.name)
-        return version
 
     def publish_tail(self) -> None:
         """Show readers the logged rows; the segment set is shared with the version before."""

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from milvine.catalog.tags import checked_tag
 from milvine.index.params import scoring_metric
 from milvine.search.check import check_params, check_topk, check_vectors
 from milvine.search.executor import Executor
@@ -28,7 +27,7 @@ from milvine.types import Collection, Hits, IndexType, MetricType, Query, Vector
 _KEPT_MAX = 64  # of one version; a program asks for few things
 _FEW = 16  # parameters, and tags, of one that is kept
 _TEXT_MAX = 1024  # characters of its parameters and tags
-_SHARED_BYTES_MIN = 64 << 20
+SHARED_BYTES_MIN = 64 << 20
 """Fewer bytes are read in less time than the threads that wait take to go to sleep and be woken."""
 
 
@@ -180,8 +179,8 @@ def prepare(
 
     Raises, the first of:
         IllegalTopk: k is not within 1 to 16384.
-        IllegalPartition: a tag is empty, too long, or no pattern.
         IllegalArgument: the parameters do not fit the index setting or the metric.
+        IllegalPartition: a tag is no pattern.
         PartitionNotFound: no partition matches.
         SegmentNotFound: none of the segments is there.
     """
@@ -216,7 +215,6 @@ def _prepared(
 ) -> PreparedSearch:
     collection = version.collection
     check_topk(k)
-    tags = tuple(checked_tag(tag) for tag in tags)
     check_params(params, k, collection)
     own = dict(params) if isinstance(params, Mapping) else {}
     plan = plan_segments(version, segments) if segments else _plan(version, tags)
@@ -224,7 +222,7 @@ def _prepared(
     flat = collection.index.type is IndexType.FLAT and not collection.metric.is_binary
     whole_bytes = version.segment_set.whole_rows * collection.row_bytes if flat else 0
     made.everywhere = not segments
-    made.shared = made.everywhere and whole_bytes >= _SHARED_BYTES_MIN
+    made.shared = made.everywhere and whole_bytes >= SHARED_BYTES_MIN
     return made
 
 

@@ -20,15 +20,15 @@ def scan(task: Task, query: Query, metric: MetricType, threads: int, exact: bool
     """
     k = min(query.k, task.rows)
     if isinstance(task, SegmentTask):
-        run = task.run
-        index = None if exact else run.index()
-        if index is None:
-            distances, rows = _scan_rows(
-                run.vectors(), query, metric, k, task.mask, threads, run.picked()
-            )
-        else:
+        opened = task.run.scannable(exact)
+        ids, index = opened.ids, opened.index
+        if index is not None:
             distances, rows = index.search(query.vectors, k, query.params, task.mask, threads)
-        ids = run.ids()
+        else:
+            assert opened.vectors is not None
+            distances, rows = _scan_rows(
+                opened.vectors, query, metric, k, task.mask, threads, opened.picked
+            )
     else:
         distances, rows = _scan_rows(task.block.vectors, query, metric, k, task.mask, threads)
         ids = task.block.ids

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Set
+from collections.abc import Hashable, Iterable, Set
 from functools import partial
 from itertools import count
 from typing import Protocol
@@ -11,12 +11,13 @@ from weakref import WeakSet
 
 from milvine.config.values import shown_size
 from milvine.errors import CacheFull, OperatorError, StorageFailed
+from milvine.index.base import OpenIndex
 from milvine.memory import within
 from milvine.segment.component import ComponentFile
 from milvine.storage.forks import let_go_in_children
 from milvine.storage.local import LocalStorage
 from milvine.storage.open_files import files_to_hold, is_shortage
-from milvine.types import Bytes
+from milvine.types import Bytes, Ids, RowMask, Vectors
 
 _ROOM = 2
 """The part of the memory that mapped files may be expected to keep, as a divisor."""
@@ -28,6 +29,39 @@ class HasFiles(Protocol):
 
     @property
     def needed(self) -> tuple[str, ...]: ...
+
+
+class Scannable:
+    """What a scan of a segment, or of a run of neighbours, reads: views of mapped files, and what
+    was opened over them.
+
+    Attributes:
+        ids: int64 (rows,).
+        index: the built index; None where there is none, or none that can be used.
+        vectors: (rows, width); None beside an index, which has its own.
+        picked: the vectors for whoever reads a few of them, None where that is no matter.
+        rows_file: the file that ids and vectors lie in.
+        mask: the live rows that the index was held against.
+    """
+
+    __slots__ = ("ids", "index", "index_file", "mask", "picked", "rows_file", "vectors")
+
+    def __init__(
+        self,
+        ids: Ids,
+        rows_file: ComponentFile,
+        index: OpenIndex | None,
+        index_file: ComponentFile | None,
+        vectors: Vectors | None,
+        picked: Vectors | None,
+        mask: RowMask | None,
+    ) -> None:
+        self.ids, self.rows_file, self.index, self.index_file = ids, rows_file, index, index_file
+        self.vectors, self.picked, self.mask = vectors, picked, mask
+
+    @property
+    def files(self) -> tuple[ComponentFile, ...]:
+        return (self.rows_file,) if self.index_file is None else (self.rows_file, self.index_file)
 
 
 class FileCache:
@@ -53,8 +87,10 @@ class FileCache:
         self.bytes_max, self._in_memory = bytes_max, in_memory
         self._reserved: dict[str, int] = {}
         self._open: dict[str, ComponentFile] = {}
+        self.scanned: dict[Hashable, Scannable] = {}
+        """What scans read, by what they are of; only while the files that it lies in are open."""
         self._lock = threading.Lock()
-        self._clock = count(1)
+        self.clock = count(1)
         self._readers: WeakSet[HasFiles] = WeakSet()
         self._bad: dict[str, dict[int, str]] = {}
         self.crowded = False
@@ -99,8 +135,40 @@ class FileCache:
                         self._evict_bytes(self.bytes_max - file.bytes)
                     self._open[name] = file
                     self._count()
-        self.accesses = file.used = next(self._clock)
+        self.accesses = file.used = next(self.clock)
         return file
+
+    def keep(self, key: Hashable, scannable: Scannable) -> None:
+        """Keep what a scan reads for the next one, until one of its files is closed."""
+        with self._lock:
+            if all(self._open.get(file.name) is file for file in scannable.files):
+                self.scanned[key] = scannable
+                for file in scannable.files:
+                    file.scanned.add(key)
+
+    def damage(self, name: str, reason: str) -> None:
+        """An index file is damaged: it is not used again."""
+        self.damaged.setdefault(name, reason)
+        with self._lock:
+            file = self._open.get(name)
+            if file is not None:
+                self._forget_scanned(file)
+
+    def refuse(self, segment_id: int, reason: str) -> None:
+        """A segment must not be read: every reader is told `reason` from now on."""
+        self.refused.setdefault(segment_id, reason)
+        with self._lock:
+            self._forget_all_scanned()
+
+    def _forget_scanned(self, file: ComponentFile) -> None:
+        for key in file.scanned:
+            self.scanned.pop(key, None)
+        file.scanned.clear()
+
+    def _forget_all_scanned(self) -> None:
+        self.scanned.clear()
+        for file in tuple(self._open.values()):
+            file.scanned.clear()
 
     def left_out(self, name: str, segment_id: int) -> int:
         """Deleted rows of a segment that its index file `name` does not hold; the file is not kept
@@ -170,6 +238,7 @@ class FileCache:
         """Another folder is in the place of the one of before: nothing is known of its files."""
         with self._lock:
             self._storage = storage
+            self._forget_all_scanned()
             for known in (self._open, self._reserved, self._bad, self.damaged, self.refused):
                 known.clear()
 
@@ -184,6 +253,7 @@ class FileCache:
 
     def clear(self) -> None:
         with self._lock:
+            self._forget_all_scanned()
             self._open.clear()
             self._reserved.clear()
 
@@ -210,6 +280,7 @@ class FileCache:
         excess = len(self._open) - keep
         if excess > 0:
             for file in self._longest_unused()[:excess]:
+                self._forget_scanned(file)
                 self._open.pop(file.name, None)
             self._count()
 
@@ -237,10 +308,15 @@ class FileCache:
 
     def _drop(self, name: str) -> None:
         self._left_out.pop(name, None)
-        self._open.pop(name, None)
+        file = self._open.pop(name, None)
+        if file is not None:
+            self._forget_scanned(file)
         self._reserved.pop(name, None)
         self._count()
 
     def _count(self) -> None:
         held = sum(file.bytes for file in tuple(self._open.values()))
-        self.crowded = not self._in_memory and held > within(_ANY, _ROOM)
+        crowded = not self._in_memory and held > within(_ANY, _ROOM)
+        if crowded is not self.crowded:  # what scans read is mapped in another way then
+            self.crowded = crowded
+            self._forget_all_scanned()

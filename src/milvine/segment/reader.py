@@ -12,7 +12,7 @@ from milvine.errors import CorruptFile, OperatorError
 from milvine.index.base import OpenIndex, ReadsAhead
 from milvine.index.finite import nonfinite_rows
 from milvine.index.registry import kernel
-from milvine.segment.cache import FileCache
+from milvine.segment.cache import FileCache, Scannable
 from milvine.segment.component import ComponentFile
 from milvine.types import Bytes, Collection, Ids, IndexType, RowMask, Vectors
 
@@ -49,7 +49,7 @@ class Segment:
 
     def refuse(self, reason: str) -> None:
         """From now on every reader is told `reason` instead of rows that may have been deleted."""
-        self._files.refused.setdefault(self.record.id, reason)
+        self._files.refuse(self.record.id, reason)
 
     def flat_image(self) -> Bytes:
         """The faiss Flat image of the vectors, uint8; only segments large enough for an index have
@@ -219,15 +219,35 @@ class Segment:
             file = files.get(name)
             index = file.index(self.record.id, self._open_index)
         except OperatorError as error:  # damaged, missing, of a newer format: only a cache
-            files.damaged[name] = str(error)
+            files.damage(name, str(error))
             return None
         held = file.held.get(self.record.id)
         if held is not None and not held.covers(live):
-            files.damaged[name] = (
-                f"{name}: it leaves out rows of segment {self.record.id} that are not deleted"
+            files.damage(
+                name, f"{name}: it leaves out rows of segment {self.record.id} that are not deleted"
             )
             return None
         return index
+
+    @property
+    def files(self) -> FileCache:
+        """Where its files are open."""
+        return self._files
+
+    def scannable(self, last: Segment, mask: RowMask | None, exact: bool) -> Scannable:
+        """What a scan reads of the neighbours from this segment to `last`; of a segment that stands
+        alone its index, unless the scan is to be `exact`.
+
+        Raises:
+            CorruptFile, StorageFailed: a file is damaged or missing.
+        """
+        index = None if exact or last is not self else self.index(mask)
+        ids, rows_file, files = self.ids_until(last), self._rows(), self._files
+        if index is None:
+            vectors, picked = self.vectors_until(last), self.picked_until(last)
+            return Scannable(ids, rows_file, None, None, vectors, picked, mask)
+        assert self.record.index_file is not None
+        return Scannable(ids, rows_file, index, files.get(self.record.index_file), None, None, mask)
 
     def left_out(self) -> int:
         """Deleted rows that its index does not hold; 0 without an index."""

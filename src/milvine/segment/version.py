@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milvine.errors import OperatorError
-from milvine.index.base import OpenIndex
 from milvine.index.finite import NonfiniteRows
 from milvine.limits import INDEX_ROWS_MIN
+from milvine.segment.cache import FileCache, Scannable
 from milvine.segment.reader import Segment
 from milvine.types import Collection, Ids, Partition, RowMask, Vectors
 
@@ -45,24 +45,43 @@ class SegmentRun:
     """Segments to scan in one go: one alone, or neighbours in one file that are too small for an
     index.
 
-    `mask` covers the rows of all; None: all are live.
+    `mask` covers the rows of all; None: all are live. `files` is where their files are open, `key`
+    under what it keeps what scans of this run read.
     """
 
     segments: tuple[LiveSegment, ...]
     rows: int
     mask: RowMask | None
+    files: FileCache
+    key: Hashable
 
     @classmethod
     def of(cls, segments: Sequence[LiveSegment]) -> SegmentRun:
         rows = sum(each.segment.rows for each in segments)
-        if len(segments) == 1:
-            return cls(tuple(segments), rows, segments[0].mask)
-        if all(each.mask is None for each in segments):
-            return cls(tuple(segments), rows, None)
-        live = [
-            np.ones(e.segment.rows, bool) if e.mask is None else e.mask.to_bool() for e in segments
-        ]
-        return cls(tuple(segments), rows, RowMask.from_bool(np.concatenate(live)))
+        first, last = segments[0].segment, segments[-1].segment.record
+        key = first.record.id, last.id, last.index_file
+        return cls(tuple(segments), rows, _joined_mask(segments), first.files, key)
+
+    def scannable(self, exact: bool = False) -> Scannable:
+        """What a scan of it reads; the first time, files are opened and checked.
+
+        Raises:
+            CorruptFile, StorageFailed: a file is damaged or missing.
+        """
+        files, key = self.files, (self.key, exact)
+        found = files.scanned.get(key)
+        if (
+            found is None
+            or found.rows_file.spoiled
+            or (found.mask is not self.mask and found.index is not None)
+        ):
+            first, last = self.segments[0].segment, self.segments[-1].segment
+            found = first.scannable(last, self.mask, exact)
+            files.keep(key, found)
+        used = files.accesses = found.rows_file.used = next(files.clock)
+        if found.index_file is not None:
+            found.index_file.used = used
+        return found
 
     def vectors(self) -> Vectors:
         return self.segments[0].segment.vectors_until(self.segments[-1].segment)
@@ -76,16 +95,24 @@ class SegmentRun:
     def ids(self) -> Ids:
         return self.segments[0].segment.ids_until(self.segments[-1].segment)
 
-    def index(self) -> OpenIndex | None:
-        """The built index of a segment that stands alone."""
-        return self.segments[0].segment.index(self.mask) if len(self.segments) == 1 else None
-
     @property
     def indexed(self) -> bool:
         """Whether `index` has one, as far as is known: a damaged one is found out when it is
         opened.
         """
         return len(self.segments) == 1 and self.segments[0].segment.indexed
+
+
+def _joined_mask(segments: Sequence[LiveSegment]) -> RowMask | None:
+    if len(segments) == 1:
+        return segments[0].mask
+    if all(each.mask is None for each in segments):
+        return None
+    live = [
+        np.ones(each.segment.rows, bool) if each.mask is None else each.mask.to_bool()
+        for each in segments
+    ]
+    return RowMask.from_bool(np.concatenate(live))
 
 
 def runs_of(segments: Iterable[LiveSegment]) -> tuple[SegmentRun, ...]:

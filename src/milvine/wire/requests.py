@@ -15,7 +15,7 @@ from milvine.types import Ids, Vectors
 from milvine.wire import schema
 from milvine.wire.buffers import join
 from milvine.wire.row_records import NO_ROWS, Irregular, Rows, rows_field, rows_of_records
-from milvine.wire.search_template import Alike
+from milvine.wire.search_template import SearchTemplates
 from milvine.wire.varint import encode_int64s
 from milvine.wire.walk import (
     BYTES,
@@ -132,12 +132,13 @@ def _slow_insert(message: Any) -> InsertRequest:
     return InsertRequest(message.collection_name, rows, ids, tag, _params_of(pairs), _key_of(pairs))
 
 
-_SINGLE: Alike[SearchRequest] = Alike()
+SINGLE: SearchTemplates[SearchRequest] = SearchTemplates()
+"""Searches of one vector that were decoded before."""
 
 
 def decode_search(data: bytes) -> SearchRequest:
     """SearchParam."""
-    found = _SINGLE.find(data)
+    found = SINGLE.find(data)
     if found is not None:
         like, vectors = found
         return SearchRequest(
@@ -145,7 +146,7 @@ def decode_search(data: bytes) -> SearchRequest:
         )
     wanted = decode(_fast_search, _slow_search, schema.SearchParam, data)
     if wanted.rows.count == 1:
-        _SINGLE.keep(
+        SINGLE.keep(
             data, SearchRequest(wanted.collection, wanted.tags, NO_ROWS, wanted.topk, wanted.params)
         )
     return wanted

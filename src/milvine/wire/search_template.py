@@ -25,7 +25,7 @@ _FRAME_BYTES_MAX = 1024  # around the numbers
 _FLOATS = 0x0A  # RowRecord.float_data, packed
 
 
-class Alike(Generic[T]):
+class SearchTemplates(Generic[T]):
     """Thread-safe without a lock: every entry is right by itself."""
 
     def __init__(self) -> None:
@@ -33,6 +33,15 @@ class Alike(Generic[T]):
         self._places: dict[int, tuple[int, int]] = {}
         # By bytes of the numbers and what lies around them.
         self._known: dict[tuple[int, bytes, bytes], T] = {}
+
+    def __len__(self) -> int:
+        """How many kinds of requests are known."""
+        return max(len(self._known), len(self._places))
+
+    def clear(self) -> None:
+        """Keep nothing any more."""
+        self._places.clear()
+        self._known.clear()
 
     def find(self, data: bytes) -> tuple[T, Floats] | None:
         """What was kept for such a request, and its vector (1, dimension), in memory of its own."""
@@ -52,8 +61,7 @@ class Alike(Generic[T]):
         if place is None or len(data) - (place[1] - place[0]) > _FRAME_BYTES_MAX:
             return
         if len(self._known) >= _KEPT_MAX:
-            self._known.clear()
-            self._places.clear()
+            self.clear()
         start, stop = place
         self._known[stop - start, data[:start], data[stop:]] = value
         self._places[len(data)] = place

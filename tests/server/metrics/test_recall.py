@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from milvine.server.metrics import recall as recall_module
+from milvine.search.prepared import PreparedSearch
 from milvine.server.metrics.recall import recall
-from milvine.types import Hits
+from milvine.types import Hits, Vectors
 from tests.server.metrics.running import Running, running, value, work
 
 
@@ -56,13 +56,13 @@ def test_searches_are_repeated_exactly(tmp_path: Path) -> None:
 def test_the_version_of_the_search_is_compared_and_a_full_queue_drops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held, real = threading.Event(), recall_module.search_exactly
+    held, real = threading.Event(), PreparedSearch.search_exactly
 
-    def later(*args: object) -> Hits:
+    def later(prepared: PreparedSearch, vectors: Vectors) -> Hits:
         held.wait(60)
-        return real(*args)  # type: ignore[arg-type]
+        return real(prepared, vectors)
 
-    monkeypatch.setattr(recall_module, "search_exactly", later)
+    monkeypatch.setattr(PreparedSearch, "search_exactly", later)
     with running(tmp_path, recall_sample_share=1.0) as server:
         vectors = work(server.call)
         for _ in range(10):

@@ -5,13 +5,13 @@ folder or a test.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from milvine.client.deadline import Deadline
 from milvine.client.exceptions import TransportFailed as TransportFailed
-from milvine.types import Vectors
-from milvine.wire.packed import HitsReply
+from milvine.types import Ids, Vectors
+from milvine.wire.packed import HitsReply, IdsReply
 
 STARTING_SECONDS = 10.0
 """How long a server that refuses, and never answered this client, may be one that is just starting.
@@ -58,7 +58,20 @@ class Transport(Protocol):
         """Releases what the transport holds. May be called again."""
 
 
-InProcess: TypeAlias = "Callable[[str, Vectors, int, Sequence[str], Mapping[str, Any]], HitsReply]"
-"""`search` of a transport that has the database in its own process: collection, queries, topk,
-tags, parameters.
-"""
+class InProcess(Protocol):
+    """A transport that has the database in its own process: arrays need not be encoded."""
+
+    def insert(
+        self, collection: str, vectors: Vectors, ids: Ids | None, tag: str, key: str
+    ) -> IdsReply:
+        """As the call Insert. The arrays are the caller's, and are copied."""
+
+    def search(
+        self,
+        collection: str,
+        vectors: Vectors,
+        topk: int,
+        tags: Sequence[str],
+        params: Mapping[str, Any],
+    ) -> HitsReply:
+        """As the call Search."""

@@ -17,13 +17,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from milvine.client.address import FolderAddress
 from milvine.client.exceptions import ClientClosedError, NotConnectError
-from milvine.client.transports.base import TransportFailed
+from milvine.client.transports.base import InProcess, TransportFailed
 from milvine.errors import DatabaseClosed, FolderGone, MilvineError
 from milvine.interrupts import foreign
-from milvine.types import Vectors
-from milvine.wire.packed import HitsReply, Rows, SearchRequest
+from milvine.types import Ids, Vectors
+from milvine.wire.packed import HitsReply, IdsReply, InsertRequest, Rows, SearchRequest
 
 
 @dataclass(eq=False)
@@ -36,6 +38,7 @@ class _Opened:
     clients: set[object] = field(default_factory=set)
 
 
+_NO_IDS = np.zeros(0, np.int64)
 _opened: dict[Path, _Opened] = {}
 _elsewhere: list[_Opened] = []
 """Those whose folder was moved, removed or replaced since: they still have clients,
@@ -148,6 +151,27 @@ class EmbeddedTransport:
         except self._refused as error:
             raise TransportFailed(_grpc_code(error), str(error)) from None
         except DatabaseClosed:  # during the call
+            raise self._ended() from None
+        return reply
+
+    @property
+    def in_process(self) -> InProcess:
+        """What takes arrays as they are."""
+        return self
+
+    def insert(
+        self, collection: str, vectors: Vectors, ids: Ids | None, tag: str, key: str
+    ) -> IdsReply:
+        """As the call Insert, with nothing encoded. The rows are copied: they are the caller's, who
+        may change them in another thread meanwhile.
+        """
+        rows = Rows(len(vectors), vectors.size, vectors.copy())
+        given = _NO_IDS if ids is None else ids.copy()
+        operations = self._operations()
+        wanted = InsertRequest(collection, rows, given, tag, None, key)
+        try:
+            reply: IdsReply = operations.insert(wanted)
+        except DatabaseClosed:
             raise self._ended() from None
         return reply
 

@@ -59,16 +59,20 @@ def sized_vectors(rows: Rows, collection: Collection) -> Vectors:
         raise IllegalRowRecord(WRONG_SIZE)
     vectors = rows.vectors
     if vectors is None or vectors.dtype != collection.dtype or vectors.shape[1] != collection.width:
-        raise IllegalDimension(WRONG_SIZE)
+        raise wrong_size()
     return vectors
 
 
-def check_insert_bytes(vectors: Vectors) -> None:
-    """Raises IllegalRowRecord over 256 MB of vectors; exactly 256 MB pass."""
-    if vectors.nbytes > INSERT_BYTES_MAX:
-        raise IllegalRowRecord(
-            f"The amount of data inserted each time cannot exceed {INSERT_BYTES_MAX // MIB} MB"
-        )
+def wrong_size() -> IllegalDimension:
+    """The error for vectors of another width or kind than the collection's."""
+    return IllegalDimension(WRONG_SIZE)
+
+
+def too_many_bytes() -> IllegalRowRecord:
+    """The error for an insert of more than 256 MB of vectors; exactly 256 MB pass."""
+    return IllegalRowRecord(
+        f"The amount of data inserted each time cannot exceed {INSERT_BYTES_MAX // MIB} MB"
+    )
 
 
 def check_get_ids(ids: int) -> None:

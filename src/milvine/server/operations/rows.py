@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from milvine.catalog.tags import checked_tag, trimmed
 from milvine.engine.collection import EVERYWHERE, OpenCollection
 from milvine.engine.database import Database
-from milvine.errors import CollectionNotFound, IllegalArgument, PartitionNotFound
-from milvine.search.check import check_topk
+from milvine.errors import CollectionNotFound, IllegalArgument, IllegalDimension, PartitionNotFound
+from milvine.limits import INSERT_BYTES_MAX
+from milvine.search.check import check_params, check_topk
 from milvine.search.prepared import PreparedSearch
-from milvine.server.admission import validate
-from milvine.server.admission.answers import Answer, budget
+from milvine.server.admission import answers, validate
+from milvine.server.admission.answers import Answer
 from milvine.server.admission.budget import SHORT_BYTES
 from milvine.server.operations.parameters import file_number, params_text, parse_params
 from milvine.types import Hits, Ids, SearchSteps, Vectors
@@ -31,38 +32,40 @@ T = TypeVar("T")
 _HIT_BYTES = 12
 
 
-def store_rows(collection: OpenCollection, wanted: packed.InsertRequest) -> Ids:
-    """The ids of the rows, (n,) int64, once they are durable. Name and parameters of `wanted` mean
-    nothing here.
+def store_rows(where: Database | OpenCollection, wanted: packed.InsertRequest) -> Ids:
+    """The ids of the rows, (n,) int64, once they are durable.
+
+    `where`: the collection, or the database whose collection `wanted` names. `wanted.params` means
+    nothing.
     """
-    validate.check_rows(wanted.rows, len(wanted.ids))
-    ids = wanted.ids if len(wanted.ids) else None
-    collection.check_id_mode(ids is None)
-    vectors = validate.sized_vectors(wanted.rows, collection.definition)
-    validate.check_insert_bytes(vectors)
-    tag = trimmed(wanted.tag)
-    if wanted.tag and not tag:
-        raise PartitionNotFound.named(collection.definition.name, tag)
-    return collection.insert(vectors, ids, tag, wanted.key)
+    try:
+        collection = where.collection(wanted.collection) if isinstance(where, Database) else where
+    except CollectionNotFound:  # 1.x looks at the rows first
+        validate.check_rows(wanted.rows, len(wanted.ids))
+        raise
+    vectors, ids, tag = wanted.rows.vectors, wanted.ids if len(wanted.ids) else None, wanted.tag
+    if vectors is None or not vectors.size:
+        validate.check_rows(wanted.rows, len(wanted.ids))
+        vectors = validate.sized_vectors(wanted.rows, collection.definition)
+    if vectors.nbytes > INSERT_BYTES_MAX:
+        raise validate.too_many_bytes()
+    if tag:
+        tag = trimmed(tag)
+        if not tag:
+            raise PartitionNotFound.named(collection.definition.name, tag)
+    try:
+        return collection.insert(vectors, ids, tag, wanted.key)
+    except IllegalDimension:
+        raise validate.wrong_size() from None  # in the words of 1.x
 
 
 def insert(database: Database, request: bytes) -> bytes:
     """InsertParam -> VectorIds, once the rows are durable."""
-    return packed.encode_ids(insert_rows(database, packed.decode_insert(request)))
-
-
-def insert_rows(database: Database, wanted: packed.InsertRequest) -> Ids:
-    """As `store_rows`, in the collection that is named."""
-    try:
-        collection = database.collection(wanted.collection)
-    except CollectionNotFound:  # 1.x looks at the rows first
-        validate.check_rows(wanted.rows, len(wanted.ids))
-        raise
-    return store_rows(collection, wanted)
+    return packed.encode_ids(store_rows(database, packed.decode_insert(request)))
 
 
 def nearest(
-    collection: OpenCollection,
+    where: Database | OpenCollection,
     wanted: packed.SearchRequest,
     params: object,
     answer: Callable[[Hits], T],
@@ -72,44 +75,60 @@ def nearest(
     """What `answer` makes of the rows nearest to those of `wanted`, in segments by id (`files`) or
     everywhere when no id is given.
 
-    `params` is what the JSON text `wanted.params` says, of any kind; the name in `wanted` means
-    nothing here. Hits are in memory from the search to the end of `answer`, and count `copies`
-    times.
-    """
-    segments = frozenset(map(file_number, files)) if files else EVERYWHERE
-    prepared = collection.prepare(wanted.topk, params, wanted.tags, segments)
-    vectors = _vectors(prepared, wanted.rows)
-    size = len(vectors) * prepared.width * _HIT_BYTES * copies
-    if size <= SHORT_BYTES:
-        return answer(collection.find(prepared, vectors))
-    validate.check_result_bytes(len(vectors), prepared.width, size // copies, budget().most)
-    with Answer(size, partial(collection.find, prepared, vectors)) as hits:
-        return answer(hits)
-
-
-def searched(database: Database, wanted: packed.SearchRequest) -> OpenCollection:
-    """The collection that is to be searched.
-
-    Raises:
-        IllegalCollectionName, CollectionNotFound; IllegalTopk, IllegalPartition in the order of
-            1.x.
+    `where`: the collection, or the database whose collection `wanted` names. `params` is what the
+    JSON text `wanted.params` says, of any kind. Hits are in memory from the search to the end of
+    `answer`, and count `copies` times.
     """
     try:
-        return database.collection(wanted.collection)
+        collection = where.collection(wanted.collection) if isinstance(where, Database) else where
     except CollectionNotFound:  # 1.x looks at topk and tags first
-        check_topk(wanted.topk)
-        for tag in wanted.tags:
-            checked_tag(tag)
+        _check_scope(wanted)
         raise
+    if wanted.tags:
+        _check_scope(wanted)
+    segments = _segments(collection, wanted, params, files) if files else EVERYWHERE
+    prepared = collection.prepare(wanted.topk, params, wanted.tags, segments)
+    vectors = wanted.rows.vectors
+    if vectors is None or not vectors.size:
+        vectors = _vectors(prepared, wanted.rows)
+    size = len(vectors) * prepared.width * _HIT_BYTES * copies
+    try:
+        if size <= SHORT_BYTES:
+            return answer(collection.find(prepared, vectors))
+        validate.check_result_bytes(
+            len(vectors), prepared.width, size // copies, answers.budget().most
+        )
+        with Answer(size, partial(collection.find, prepared, vectors)) as hits:
+            return answer(hits)
+    except IllegalDimension:
+        raise validate.wrong_size() from None  # in the words of 1.x
 
 
 def _vectors(prepared: PreparedSearch, rows: packed.Rows) -> Vectors:
-    """Those of a request, in the words of 1.x where they do not fit."""
-    vectors, collection = rows.vectors, prepared.collection
-    if vectors is None or not len(vectors) or not prepared.takes(vectors):
-        validate.check_not_empty(rows)
-        return validate.sized_vectors(rows, collection)
-    return vectors
+    """Those of a request that are no rows of one length, or none at all: an error of 1.x."""
+    validate.check_not_empty(rows)
+    return validate.sized_vectors(rows, prepared.collection)
+
+
+def _check_scope(wanted: packed.SearchRequest) -> None:
+    check_topk(wanted.topk)
+    for tag in wanted.tags:
+        checked_tag(tag)
+
+
+def _segments(
+    collection: OpenCollection,
+    wanted: packed.SearchRequest,
+    params: object,
+    files: Sequence[str],
+) -> frozenset[int]:
+    """Those with these ids, which 1.x reads when everything else is known to be right."""
+    definition = collection.definition
+    check_topk(wanted.topk)
+    check_params(params, wanted.topk, definition)
+    validate.check_not_empty(wanted.rows)
+    validate.sized_vectors(wanted.rows, definition)
+    return frozenset(map(file_number, files))
 
 
 def explained(
@@ -119,14 +138,21 @@ def explained(
     files: Sequence[str] = (),
 ) -> SearchSteps:
     """What `nearest` does, and how long each step takes."""
-    segments = frozenset(map(file_number, files)) if files else EVERYWHERE
+    if wanted.tags:
+        _check_scope(wanted)
+    segments = _segments(collection, wanted, params, files) if files else EVERYWHERE
     prepared = collection.prepare(wanted.topk, params, wanted.tags, segments)
-    vectors = _vectors(prepared, wanted.rows)
+    vectors = wanted.rows.vectors
+    if vectors is None or not vectors.size:
+        vectors = _vectors(prepared, wanted.rows)
     # Hits are found all the same, though only the steps are answered.
     size = len(vectors) * prepared.width * _HIT_BYTES
-    validate.check_result_bytes(len(vectors), prepared.width, size, budget().most)
-    with Answer(size, partial(collection.explain, prepared, vectors)) as steps:
-        return steps
+    validate.check_result_bytes(len(vectors), prepared.width, size, answers.budget().most)
+    try:
+        with Answer(size, partial(collection.explain, prepared, vectors)) as steps:
+            return steps
+    except IllegalDimension:
+        raise validate.wrong_size() from None
 
 
 def search(database: Database, request: bytes) -> bytes:
@@ -144,7 +170,7 @@ def search_in_files(database: Database, request: bytes) -> bytes:
 
 def _search(database: Database, wanted: packed.SearchRequest, files: Sequence[str] = ()) -> bytes:
     params = parse_params(wanted.params)
-    return nearest(searched(database, wanted), wanted, params, _encoded, files)
+    return nearest(database, wanted, params, _encoded, files)
 
 
 def _encoded(hits: Hits) -> bytes:
@@ -165,7 +191,7 @@ def nearest_to_stored(
     check_topk(topk)
     width = topk if len(ids) == 1 else min(topk, collection.count() + 1)
     size = len(ids) * width * _HIT_BYTES
-    validate.check_result_bytes(len(ids), width, size, budget().most)
+    validate.check_result_bytes(len(ids), width, size, answers.budget().most)
     with Answer(
         size * copies, partial(collection.search_by_id, ids, topk, params, list(tags))
     ) as hits:

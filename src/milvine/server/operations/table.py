@@ -18,7 +18,7 @@ from milvine.errors import ErrorCode, IllegalArgument, MilvineError
 from milvine.events import Events
 from milvine.events.server import Answered, RequestFailed
 from milvine.limits import MIB, REQUEST_BYTES_MAX
-from milvine.server.admission.budget import ByteBudget, Held
+from milvine.server.admission.budget import SHORT_BYTES, ByteBudget, Held
 from milvine.server.configuration.running import RunningConfiguration
 from milvine.server.operations import (
     collections,
@@ -34,7 +34,7 @@ from milvine.server.operations.refusals import MalformedRequest, UnknownMethod
 from milvine.server.operations.running import Running
 from milvine.types import Hits
 from milvine.wire import schema
-from milvine.wire.packed import HitsReply, Malformed, SearchRequest, parse
+from milvine.wire.packed import HitsReply, IdsReply, InsertRequest, Malformed, SearchRequest, parse
 from milvine.wire.status import OK_REASON, code_and_reason, set_status
 
 _SUCCESS = int(ErrorCode.SUCCESS)
@@ -160,6 +160,20 @@ class Operations:
         row_num = len(hits.ids) if hits.ids.size else 0
         return HitsReply(0, OK_REASON, row_num, hits.ids.reshape(-1), hits.distances.reshape(-1))
 
+    def insert(self, wanted: InsertRequest) -> IdsReply:
+        """As the rpc Insert, for a caller in this process: nothing is encoded, and failures are
+        replies too. The rows of `wanted` must not be changed afterwards.
+        """
+        size = 4 * wanted.rows.elements
+        work = partial(rows.store_rows, self._database, wanted)
+        try:
+            return IdsReply(0, OK_REASON, self.run("Insert", size, work, paid=size <= SHORT_BYTES))
+        except Exception as error:
+            if self._passes(error):
+                raise
+            code, reason = code_and_reason(error)
+            return IdsReply(int(code), reason, np.empty(0, np.int64))
+
     def nearest_of_many(self, wanted: SearchRequest, requests: int) -> Hits | None:
         """The hits of `requests` searches joined into `wanted`; None where it is refused: each is
         answered alone.
@@ -175,7 +189,7 @@ class Operations:
         return hits
 
     def _hits(self, wanted: SearchRequest, params: object) -> Hits:
-        return rows.nearest(rows.searched(self._database, wanted), wanted, params, _as_they_are)
+        return rows.nearest(self._database, wanted, params, _as_they_are)
 
     def command(self, text: str) -> str:
         """The answer to a command, as the rpc Cmd gives it.
@@ -214,7 +228,8 @@ class Operations:
             raise
         finally:
             try:
-                self.budget.let_go(held)
+                if not paid:
+                    self.budget.let_go(held)
             except BaseException:  # interrupted: what was done is not done twice
                 self.budget.let_go(held)
                 raise
