@@ -79,7 +79,7 @@ def test_deleted_rows_do_not_come_back(db: Database) -> None:
 
 
 def test_a_refused_insert_leaves_no_key(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = db.stores.writer.log
+    log = db.stores.log
     with monkeypatch.context() as patch:
         patch.setattr(log, "append", lambda records: (_ for _ in ()).throw(StorageFailed("full")))
         with pytest.raises(StorageFailed):

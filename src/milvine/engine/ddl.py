@@ -32,7 +32,7 @@ def create_collection(
         if name in stores.names:
             raise CollectionExists
         stored = stores.catalog.create_collection(
-            name, dimension, metric, index_file_size_mb, stores.writer.log.last_lsn
+            name, dimension, metric, index_file_size_mb, stores.log.last_lsn
         )
         state = CollectionState(stored, stores.files)
         stores.take_in(state)

@@ -97,7 +97,7 @@ def inspect(parts: Opening) -> Inspection:
     since = [began for state in states if (began := state.pending_since) is not None]
     return Inspection(
         tuple(_collection(state.version, _building(stores, state.id)) for state in states),
-        stores.writer.waiting,
+        parts.writer.waiting,
         now - min(since, default=now),
         stores.files.opened(),
         stores.files.accesses,

@@ -35,6 +35,7 @@ class Opening:
 
     folder: DataFolder
     stores: Stores
+    writer: Writer
     replayed: int
     read_only: bool
     builders: Builders = field(default_factory=Builders)
@@ -106,14 +107,14 @@ def _open(folder: DataFolder, settings: Settings, events: Events, read_only: boo
         raise
     writer = Writer(log, ids, events, settings.wal_buffer_size // 2, folder.check)
     names = {state.collection.name: state for state in states.values()}
-    stores = Stores(settings, storage, files, catalog, ids, events, writer, states, names)
+    stores = Stores(settings, storage, files, catalog, ids, events, writer, log, states, names)
     try:
         writer.call(stores.trim_log)
     except BaseException:
         writer.close()
         catalog.close()
         raise
-    return Opening(folder, stores, replayed, read_only)
+    return Opening(folder, stores, writer, replayed, read_only)
 
 
 def _check_commits(folder: DataFolder) -> None:
@@ -160,7 +161,7 @@ def flush_rest(opening: Opening) -> None:
         StorageFailed: there is no log that keeps what cannot be flushed.
     """
     stores = opening.stores
-    if opening.read_only or stores.writer.closed:
+    if opening.read_only or opening.writer.closed:
         return
     for state, error in flush_each(stores, list(stores.states.values())):
         if not (stores.settings.wal_enable and isinstance(error, OperatorError)):
@@ -174,7 +175,7 @@ def close_parts(opening: Opening) -> None:
     lock. Twice is as once."""
     opening.stores.closing.set()
     opening.builders.close()
-    opening.stores.writer.close()
+    opening.writer.close()
     opening.stores.catalog.close()
     opening.stores.files.clear()
     opening.stores.storage.close()

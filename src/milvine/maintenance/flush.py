@@ -129,7 +129,7 @@ def _seal(
     found = []
     for state in states:
         try:
-            sealed = seal(state, stores.writer.log.last_lsn)
+            sealed = seal(state, stores.log.last_lsn)
         except OperatorError as error:
             failures.append((state, error))
             continue
@@ -170,7 +170,7 @@ def _commit(stores: Stores, flushes: Sequence[Flush], failures: list[Failure]) -
         if flush.overtaken:
             retire(stores, flush.written.files)
     try:
-        stores.writer.log.sync()  # with wal.sync off: the catalog must not get ahead of the log
+        stores.log.sync()  # with wal.sync off: the catalog must not get ahead of the log
     except StorageFailed as error:
         for flush in left:
             failures.append((flush.state, error))

@@ -184,7 +184,7 @@ def _commit(
                 name,
                 plan.collection,
                 [(record.id, mask)],
-                stores.writer.log.last_lsn,
+                stores.log.last_lsn,
             )
         except StorageFailed:
             retire(stores, record.files)

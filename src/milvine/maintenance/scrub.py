@@ -155,7 +155,7 @@ def _renew_tombstones(stores: Stores, name: str) -> None:
             known = [key for key in keys if not state.segments[key].segment.refused]
             if known:
                 state.dirty.update(known)
-                state.touch(stores.writer.log.last_lsn)
+                state.touch(stores.log.last_lsn)
                 state.pending_since = state.pending_since or time.monotonic()
 
     try:

@@ -302,7 +302,7 @@ def _due(stores: Stores, state: CollectionState, oldest: int | None) -> bool:
     if since is None:
         return False
     settings = stores.settings
-    log_bytes = stores.writer.log.bytes_held if state.pending_lsn == oldest else 0
+    log_bytes = stores.log.bytes_held if state.pending_lsn == oldest else 0
     tail = TailFacts(state.memtable.bytes, time.monotonic() - since, log_bytes)
     log_max = settings.wal_file_bytes * _LOG_FILES_MAX
     return flush_due(tail, settings.auto_flush_tail_bytes, settings.auto_flush_tail_age, log_max)
