@@ -22,12 +22,12 @@ from milvine.engine.sharing import Found, SharedScans, pays
 from milvine.engine.stats import CollectionStats, collection_stats
 from milvine.errors import CollectionNotFound, DatabaseClosed
 from milvine.events import Events, Searched
-from milvine.ingest.state import CollectionState
 from milvine.maintenance.flush import flush
 from milvine.search.fetch import fetch
 from milvine.search.run import search, search_by_id
 from milvine.search.stopwatch import Stopwatch
 from milvine.segment.version import Version
+from milvine.state.collection import CollectionState
 from milvine.types import (
     Collection,
     Hits,

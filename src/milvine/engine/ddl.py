@@ -10,10 +10,10 @@ from milvine.errors import (
     IllegalPartition,
     PartitionNotFound,
 )
-from milvine.ingest.state import CollectionState
-from milvine.ingest.stores import Stores
 from milvine.limits import DEFAULT_TAG, INDEX_FILE_SIZE_MIN_MB
 from milvine.maintenance.reclaim import retire
+from milvine.state.collection import CollectionState
+from milvine.state.stores import Stores
 from milvine.storage.failpoints import at
 from milvine.types import MetricType
 

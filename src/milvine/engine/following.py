@@ -9,7 +9,7 @@ import threading
 from milvine.catalog.model import Contents, Mark, StoredCollection
 from milvine.engine.opening import Opening
 from milvine.events import JobFailed
-from milvine.ingest.state import CollectionState
+from milvine.state.collection import CollectionState
 from milvine.storage.local import LocalStorage
 
 _SECONDS = 1.0

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from milvine.engine.opening import Opening
-from milvine.ingest.stores import Stores
 from milvine.limits import INDEX_ROWS_MIN
 from milvine.segment.version import LiveSegment, Version
+from milvine.state.stores import Stores
 from milvine.types import IndexType
 
 _KINDS = {"rows-": "rows", "index-": "index", "dead-": "tombstones"}

@@ -14,9 +14,9 @@ from milvine.engine.live import set_live
 from milvine.engine.opening import Opening, close_parts, flush_rest
 from milvine.engine.readiness import check_parts
 from milvine.errors import DatabaseClosed, ReadOnly
-from milvine.ingest.stores import Stores
 from milvine.maintenance.worker import Worker
 from milvine.search.executor import Executor
+from milvine.state.stores import Stores
 from milvine.storage.forks import let_go_in_children
 
 

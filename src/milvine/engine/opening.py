@@ -13,14 +13,14 @@ from milvine.catalog.sqlite import is_there
 from milvine.config import Settings
 from milvine.errors import CorruptFile, OperatorError
 from milvine.events import Events, FilesRemoved, JobFailed, NetworkFolder, Opened
-from milvine.ingest.ids import IdSource
 from milvine.ingest.recovery import newest_number, recover, sweep
-from milvine.ingest.state import CollectionState
-from milvine.ingest.stores import Stores
 from milvine.ingest.writer import Writer
 from milvine.maintenance.flush import flush_each
 from milvine.maintenance.process import Builders
 from milvine.segment.cache import FileCache
+from milvine.state.collection import CollectionState
+from milvine.state.ids import IdSource
+from milvine.state.stores import Stores
 from milvine.storage.durable import refusal
 from milvine.storage.failpoints import at
 from milvine.storage.filesystem import network_kind

@@ -12,11 +12,11 @@ from milvine.errors import MilvineError
 from milvine.events import Inserted, InsertFailed
 from milvine.index.finite import check_finite
 from milvine.ingest.checks import check_id_mode, check_ids, check_rows
-from milvine.ingest.keys import key_of
-from milvine.ingest.requests import DeleteRequest, InsertRequest
-from milvine.ingest.state import CollectionState
-from milvine.ingest.stores import Stores
 from milvine.limits import DEFAULT_TAG
+from milvine.state.collection import CollectionState
+from milvine.state.insert_keys import key_of
+from milvine.state.requests import DeleteRequest, InsertRequest
+from milvine.state.stores import Stores
 from milvine.types import Ids, Vectors
 
 

@@ -22,10 +22,10 @@ from typing import TypeAlias
 
 import numpy as np
 
-from milvine.ingest.state import CollectionState
 from milvine.interrupts import foreign
 from milvine.search.stopwatch import Stopwatch
 from milvine.segment.version import Version
+from milvine.state.collection import CollectionState
 from milvine.types import Hits, IndexType, Query
 
 SHARED_BYTES_MIN = 64 << 20

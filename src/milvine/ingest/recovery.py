@@ -13,12 +13,12 @@ from milvine.errors import CorruptFile, OperatorError
 from milvine.events import Events, LogMissing, SegmentRefused, TornTailCut
 from milvine.ingest.apply import apply
 from milvine.ingest.checks import Fitting, never_made
-from milvine.ingest.ids import IdSource
 from milvine.ingest.orphans import forgotten
-from milvine.ingest.state import CollectionState
 from milvine.segment.cache import FileCache
 from milvine.segment.layout import COMPONENT_NAME, read_footer
 from milvine.segment.version import LiveSegment
+from milvine.state.collection import CollectionState
+from milvine.state.ids import IdSource
 from milvine.storage.failpoints import at
 from milvine.storage.folder import DataFolder
 from milvine.storage.local import TEMPORARY, LocalStorage

@@ -28,17 +28,11 @@ from milvine.events import (
     WriterEnded,
 )
 from milvine.ingest.apply import apply
-from milvine.ingest.ids import IdSource
-from milvine.ingest.keys import entry
-from milvine.ingest.requests import (
-    DeleteRequest,
-    FirstInserts,
-    InsertRequest,
-    Request,
-    answered,
-    record_of,
-)
-from milvine.ingest.state import CollectionState
+from milvine.ingest.records import FirstInserts, answered, record_of
+from milvine.state.collection import CollectionState
+from milvine.state.ids import IdSource
+from milvine.state.insert_keys import entry
+from milvine.state.requests import DeleteRequest, InsertRequest, Request
 from milvine.storage.durable import ROOM_BYTES_MIN
 from milvine.storage.failpoints import at
 from milvine.types import IdMode, Ids

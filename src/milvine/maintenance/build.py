@@ -14,8 +14,6 @@ from milvine.config import Settings
 from milvine.errors import BuildFailed, BuildStarved, DiskFull, StorageFailed
 from milvine.events import BuildProgressed, BuildStalled, IndexBuilt
 from milvine.index.base import Report
-from milvine.ingest.state import CollectionState
-from milvine.ingest.stores import Stores
 from milvine.interpreter import executable
 from milvine.interrupts import foreign
 from milvine.limits import MIB
@@ -27,6 +25,8 @@ from milvine.memory import memory_left
 from milvine.segment.version import LiveSegment
 from milvine.sizing.memory import build_bytes
 from milvine.sizing.shape import Load
+from milvine.state.collection import CollectionState
+from milvine.state.stores import Stores
 from milvine.storage.failpoints import at
 from milvine.storage.local import TEMPORARY
 from milvine.types import Collection, IndexSetting, IndexType

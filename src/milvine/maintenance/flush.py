@@ -9,11 +9,11 @@ from contextlib import suppress
 
 from milvine.errors import CorruptFile, FolderGone, OperatorError, StorageFailed
 from milvine.events import Event, Flushed, NonfiniteStored
-from milvine.ingest.flush import Flush, Sealed, commit, seal, write
-from milvine.ingest.state import CollectionState
-from milvine.ingest.stores import Stores
 from milvine.interrupts import foreign
+from milvine.maintenance.flush_steps import Flush, Sealed, commit, seal, write
 from milvine.maintenance.reclaim import retire
+from milvine.state.collection import CollectionState
+from milvine.state.stores import Stores
 from milvine.storage.failpoints import at
 
 _TOGETHER = 128

@@ -17,9 +17,9 @@ import numpy as np
 
 from milvine.errors import MilvineError, OperatorError
 from milvine.events import DamageFound, Scrubbed
-from milvine.ingest.state import CollectionState
-from milvine.ingest.stores import Stores
 from milvine.segment.layout import BLOCK, TRAILER, Footer, read_footer
+from milvine.state.collection import CollectionState
+from milvine.state.stores import Stores
 from milvine.storage.checksum import crc32c
 from milvine.storage.local import LocalStorage
 

@@ -9,11 +9,11 @@ from typing import Protocol, TypeVar
 from milvine.catalog.sql import Catalog
 from milvine.config import Settings
 from milvine.events import BuildProgressed, Events
-from milvine.ingest.ids import IdSource
-from milvine.ingest.memtable import TailBytes
-from milvine.ingest.requests import Request
-from milvine.ingest.state import CollectionState
 from milvine.segment.cache import FileCache
+from milvine.state.collection import CollectionState
+from milvine.state.ids import IdSource
+from milvine.state.memtable import TailBytes
+from milvine.state.requests import Request
 from milvine.storage.local import LocalStorage
 from milvine.types import Ids
 from milvine.waiting import Flag, Outcome

@@ -1,56 +1,19 @@
-"""What the writer is asked to store: requests, and the records that they become."""
+"""From requests to the records that are logged: the last check, of the very state that they are
+applied to."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from milvine.catalog.model import InsertKey
 from milvine.errors import CollectionNotFound, PartitionNotFound
 from milvine.ingest.checks import check_id_mode, check_ids, check_rows
-from milvine.ingest.ids import IdSource
-from milvine.ingest.keys import ids_again
-from milvine.ingest.state import CollectionState
-from milvine.types import IdMode, Ids, Vectors
-from milvine.waiting import Outcome
+from milvine.state.ids import IdSource
+from milvine.state.insert_keys import ids_again
+from milvine.state.requests import DeleteRequest, InsertRequest, Request
+from milvine.types import IdMode
 from milvine.wal.record import DeleteRecord, InsertRecord, Record
 
-
-@dataclass(slots=True, eq=False)
-class InsertRequest:
-    """Rows for a partition. `vectors` (n, width) must be C-contiguous and must not change any more.
-
-    With a `key` of 16 bytes it is stored once, however often it comes.
-    """
-
-    state: CollectionState
-    tag: str
-    vectors: Vectors
-    ids: Ids | None
-    key: bytes = b""
-    answer: Outcome[Ids] = field(default_factory=Outcome)
-
-    @property
-    def bytes(self) -> int:
-        return int(self.vectors.nbytes)
-
-
-@dataclass(slots=True, eq=False)
-class DeleteRequest:
-    """Ids to delete from one partition, or from the whole collection when `tag` is empty."""
-
-    state: CollectionState
-    tag: str
-    ids: Ids
-    answer: Outcome[Ids] = field(default_factory=Outcome)
-
-    @property
-    def bytes(self) -> int:
-        return int(self.ids.nbytes)
-
-
-Request = InsertRequest | DeleteRequest
 FirstInserts = dict[tuple[int, bytes], tuple[InsertRequest, InsertKey]]
 """The first insert of each key in a group, by collection id and key."""
 
