@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from milvine.catalog.model import Contents, SegmentRecord
-from milvine.catalog.place import IN_FOLDER, NOTE, in_folder
+from milvine.catalog.note import NOTE
+from milvine.catalog.place import IN_FOLDER, in_folder
 from milvine.catalog.sql import DEFINITIONS
 from milvine.config.sources import KEPT_FILE
 from milvine.errors import CorruptFile, StorageFailed

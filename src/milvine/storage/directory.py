@@ -40,6 +40,18 @@ def identity(path: str | os.PathLike[str] | int) -> Identity | None:
     return found.st_dev, found.st_ino
 
 
+def identity_of_followed(path: Path) -> Identity:
+    """The identity of a file that another process writes and this one reads again and again.
+
+    Raises:
+        FolderGone: nothing is there.
+    """
+    found = identity(path)
+    if found is None:
+        raise FolderGone(f"{path} is gone, so nobody can say what was committed since")
+    return found
+
+
 def _close(fd: int | None) -> None:
     if fd is not None:
         os.close(fd)
