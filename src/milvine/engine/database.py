@@ -15,7 +15,13 @@ from milvine.config import Settings
 from milvine.engine import ddl, indexing
 from milvine.engine.back_pressure import InsertBackPressure
 from milvine.engine.lifecycle import Lifecycle
-from milvine.engine.opening import Opening, close_parts, open_parts
+from milvine.engine.opening import (
+    Opening,
+    OpenStorage,
+    close_parts,
+    local_storage,
+    open_parts,
+)
 from milvine.engine.rows import delete, insert, insert_request
 from milvine.engine.segments import preload, release, segment_ids
 from milvine.engine.sharing import Found, SharedScans, pays
@@ -66,9 +72,10 @@ class Database(Lifecycle):
         settings: Settings | None = None,
         events: Events | None = None,
         read_only: bool = False,
+        open_storage: OpenStorage = local_storage,
     ) -> Database:
         """Open the database in `folder`, creating it if need be, and recover what a crash left in
-        the log.
+        the log. Its component files are where `open_storage` says: in `folder`, too.
 
         With `read_only` nothing is created or locked: what is flushed can be read while another
         process writes, and is followed every second.
@@ -80,7 +87,7 @@ class Database(Lifecycle):
             StorageFailed: it cannot be created or read.
         """
         settings, events = settings or Settings(), Events() if events is None else events
-        parts = open_parts(Path(folder).absolute(), settings, events, read_only)
+        parts = open_parts(Path(folder).absolute(), settings, events, read_only, open_storage)
         try:
             return cls(parts, settings)
         except BaseException:

@@ -87,7 +87,7 @@ class Inspection:
     open_files: tuple[str, ...]
     file_accesses: int
     disk_bytes: dict[str, int]
-    segments_folder: Path
+    mapped_folder: Path | None
 
 
 def inspect(parts: Opening) -> Inspection:
@@ -102,7 +102,7 @@ def inspect(parts: Opening) -> Inspection:
         stores.files.opened(),
         stores.files.accesses,
         _disk_bytes(parts),
-        parts.folder.segments,
+        stores.storage.mapped_folder,
     )
 
 
@@ -148,7 +148,7 @@ def _building(stores: Stores, collection_id: int) -> tuple[Building, ...]:
 
 def _disk_bytes(parts: Opening) -> dict[str, int]:
     sizes = dict.fromkeys((*_KINDS.values(), "log", "catalog", "other"), 0)
-    for name, size in _files(parts.folder.segments):
+    for name, size in parts.stores.storage.sizes().items():
         kind = next((kind for prefix, kind in _KINDS.items() if name.startswith(prefix)), "other")
         sizes[kind] += size
     sizes["log"] = sum(size for _, size in _files(parts.folder.wal))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from milvine.catalog.pending import unread_commits
 from milvine.catalog.place import in_folder, open_catalog
@@ -21,6 +24,7 @@ from milvine.segment.cache import FileCache
 from milvine.state.collection import CollectionState
 from milvine.state.ids import IdSource
 from milvine.state.stores import Stores
+from milvine.storage.base import Storage
 from milvine.storage.durable import refusal
 from milvine.storage.failpoints import at
 from milvine.storage.filesystem import network_kind
@@ -38,18 +42,40 @@ class Opening:
     writer: Writer
     replayed: int
     read_only: bool
+    open_storage: Callable[[], Storage]
     builders: Builders = field(default_factory=Builders)
 
 
-def open_parts(root: Path, settings: Settings, events: Events, read_only: bool) -> Opening:
-    """Lock, catalog, log, writer; `Opened` tells of it. On an error everything that was
+class OpenStorage(Protocol):
+    """Opens the place where the component files of a database are."""
+
+    def __call__(self, folder: DataFolder, settings: Settings, read_only: bool) -> Storage:
+        """Raises StorageFailed: it cannot be reached. With `read_only` nothing is made."""
+        ...
+
+
+def local_storage(folder: DataFolder, settings: Settings, read_only: bool) -> Storage:
+    """The folder of segments in the data folder."""
+    opened = LocalStorage if read_only else LocalStorage.made
+    return opened(folder.segments, settings.mmap)
+
+
+def open_parts(
+    root: Path,
+    settings: Settings,
+    events: Events,
+    read_only: bool,
+    open_storage: OpenStorage = local_storage,
+) -> Opening:
+    """Lock, storage, catalog, log, writer; `Opened` tells of it. On an error everything that was
     opened is closed again."""
     began = time.monotonic()
     folder = DataFolder(root)
     folder.open(read_only)
     try:
         _tell_network(root, events)
-        opening = _open(folder, settings, events, read_only)
+        opened = partial(open_storage, folder, settings, read_only)
+        opening = _open(folder, settings, events, read_only, opened)
     except OSError as error:
         folder.close()
         raise refusal(f"open the database in {root}", error, error.filename) from error
@@ -74,9 +100,29 @@ def _tell_network(folder: Path, events: Events) -> None:
         events.emit(NetworkFolder(str(folder), kind))
 
 
-def _open(folder: DataFolder, settings: Settings, events: Events, read_only: bool) -> Opening:
-    opened = LocalStorage if read_only else LocalStorage.made
-    storage = opened(folder.segments, settings.mmap)
+def _open(
+    folder: DataFolder,
+    settings: Settings,
+    events: Events,
+    read_only: bool,
+    open_storage: Callable[[], Storage],
+) -> Opening:
+    storage = open_storage()
+    try:
+        return _open_over(storage, folder, settings, events, read_only, open_storage)
+    except BaseException:
+        storage.close()
+        raise
+
+
+def _open_over(
+    storage: Storage,
+    folder: DataFolder,
+    settings: Settings,
+    events: Events,
+    read_only: bool,
+    open_storage: Callable[[], Storage],
+) -> Opening:
     if in_folder(folder.root, settings.meta_uri):
         if not read_only:
             _check_commits(folder)
@@ -114,7 +160,7 @@ def _open(folder: DataFolder, settings: Settings, events: Events, read_only: boo
         writer.close()
         catalog.close()
         raise
-    return Opening(folder, stores, writer, replayed, read_only)
+    return Opening(folder, stores, writer, replayed, read_only, open_storage)
 
 
 def _check_commits(folder: DataFolder) -> None:
@@ -132,7 +178,7 @@ def _check_commits(folder: DataFolder) -> None:
             )
 
 
-def _check_catalog(folder: DataFolder, storage: LocalStorage) -> None:
+def _check_catalog(folder: DataFolder, storage: Storage) -> None:
     """A lost catalog is no empty database: segments that nothing names would be swept away.
 
     Raises:

@@ -28,3 +28,4 @@ def check_parts(parts: Opening, background: Worker | Follower | None) -> None:
     if not parts.read_only:
         parts.writer.check()
         check_room(parts.folder.root, "the data folder")
+        parts.stores.storage.check_room()

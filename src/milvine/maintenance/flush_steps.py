@@ -28,8 +28,8 @@ from milvine.segment.writer import RowSet, segment_record, write_rows, write_tom
 from milvine.state.collection import CollectionState
 from milvine.state.ids import IdSource
 from milvine.state.memtable import Block
+from milvine.storage.base import Storage
 from milvine.storage.failpoints import at
-from milvine.storage.local import LocalStorage
 from milvine.types import Collection, Partition, RowMask
 
 
@@ -106,7 +106,7 @@ def seal(state: CollectionState, lsn: int) -> Sealed | None:
 
 
 def write(
-    sealed: Sealed, storage: LocalStorage, ids: IdSource, index_rows_min: int = INDEX_ROWS_MIN
+    sealed: Sealed, storage: Storage, ids: IdSource, index_rows_min: int = INDEX_ROWS_MIN
 ) -> Written:
     """Write the sealed rows and tombstones, durably; segments from `index_rows_min` rows on as
     indexes want them.

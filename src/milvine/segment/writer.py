@@ -15,7 +15,7 @@ from milvine.index.finite import nonfinite_rows
 from milvine.index.flat import FLAT_HEADER_BYTES, flat_header
 from milvine.limits import INDEX_ROWS_MIN
 from milvine.segment.layout import ComponentWriter, Footer, SectionSpan
-from milvine.storage.local import LocalStorage
+from milvine.storage.base import Storage
 from milvine.types import Collection, Ids, MetricType, Partition, RowMask, Vectors
 
 
@@ -36,7 +36,7 @@ class RowSet:
 
 
 def write_rows(
-    storage: LocalStorage,
+    storage: Storage,
     name: str,
     collection: Collection,
     sets: Sequence[RowSet],
@@ -165,7 +165,7 @@ def _write_flat(
 
 
 def write_tombstones(
-    storage: LocalStorage,
+    storage: Storage,
     name: str,
     collection: Collection,
     masks: Sequence[tuple[int, RowMask]],

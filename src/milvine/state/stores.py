@@ -14,7 +14,7 @@ from milvine.state.collection import CollectionState
 from milvine.state.ids import IdSource
 from milvine.state.memtable import TailBytes
 from milvine.state.requests import Request
-from milvine.storage.local import LocalStorage
+from milvine.storage.base import Storage
 from milvine.types import Ids
 from milvine.waiting import Flag, Outcome
 from milvine.wal.log import Log
@@ -59,7 +59,7 @@ class Stores:
     """
 
     settings: Settings
-    storage: LocalStorage
+    storage: Storage
     files: FileCache
     catalog: Catalog
     ids: IdSource

@@ -19,6 +19,8 @@ from milvine.storage.forks import let_go_in_children
 Identity = tuple[int, int]
 """Device and number of a file or folder: the same under every name, and its own while
 somebody holds it open."""
+NOWHERE: Identity = (0, 0)
+"""Of no file."""
 _RELATIVE = {
     os.open,
     os.stat,
