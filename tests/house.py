@@ -28,6 +28,7 @@ LAYERS = (
     "offline",
     "maintenance",
     "ingest",
+    "state",
     "search",
     "sizing",
     "segment",

@@ -165,6 +165,12 @@ def test_search_takes_no_lock() -> None:
     assert [v for m in _in("search") for v in house.mentions_any(m, banned)] == []
 
 
+def test_jobs_change_nothing_themselves() -> None:
+    """They hand what they change to the writer thread, whose code they do not know."""
+    banned = ("milvine.ingest",)
+    assert [v for m in _in("maintenance") for v in house.imports_any(m, banned)] == []
+
+
 def test_the_engine_calls_no_logger() -> None:
     banned = ("logging", "milvine.logs")
     engine = _in(*WRITE_AND_READ_PATHS)

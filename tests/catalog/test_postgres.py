@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from milvine.catalog.model import Edit
-from milvine.catalog.place import IN_FOLDER, NOTE, open_catalog
+from milvine.catalog.note import NOTE
+from milvine.catalog.place import IN_FOLDER, open_catalog
 from milvine.catalog.postgres import PostgresCatalog, schema
 from milvine.config import Settings
 from milvine.engine.database import Database

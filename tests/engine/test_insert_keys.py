@@ -13,18 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from milvine.catalog.keys import drop_keys, store_keys, stored_keys
-from milvine.catalog.model import InsertKey
-from milvine.catalog.sql import Catalog
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import IllegalArgument, StorageFailed
-from milvine.ingest import keys as keys_module
-from milvine.ingest.keys import RecentInserts, key_of
-from milvine.ingest.requests import InsertRequest
-from milvine.limits import INSERT_KEYS_MAX
+from milvine.state.insert_keys import key_of
+from milvine.state.requests import InsertRequest
 from milvine.types import MetricType
-from milvine.wal.record import InsertRecord
 
 QUIET = Settings(background=False, search_threads=1, build_threads=1)
 ROWS = np.arange(12, dtype=np.float32).reshape(3, 4)
@@ -79,7 +73,7 @@ def test_deleted_rows_do_not_come_back(db: Database) -> None:
 
 
 def test_a_refused_insert_leaves_no_key(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = db.stores.writer.log
+    log = db.stores.log
     with monkeypatch.context() as patch:
         patch.setattr(log, "append", lambda records: (_ for _ in ()).throw(StorageFailed("full")))
         with pytest.raises(StorageFailed):
@@ -130,35 +124,6 @@ def test_a_dropped_collection_takes_its_keys_along(db: Database, tmp_path: Path)
     db.create_collection("auto", 4, 1, MetricType.L2)
     db.insert("auto", ROWS[:1], None, key="a")
     assert db.count("auto") == 1
-
-
-def key(number: int) -> InsertKey:
-    return InsertKey(number.to_bytes(16, "little"), number, number, 1, True)
-
-
-def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys_module, "INSERT_KEYS_MAX", 5)
-    recent = RecentInserts([key(number) for number in range(1, 9)])
-    recent.add(9, InsertRecord(1, 1, GIVEN, ROWS.view(np.uint8), False, (9).to_bytes(16, "little")))
-    assert [each.lsn for each in recent.since(0, 99)] == [5, 6, 7, 8, 9]
-    assert [each.lsn for each in recent.since(6, 8)] == [7, 8]
-    assert recent.find(key(4).key) is None and recent.find(b"") is None
-
-
-def test_the_catalog_keeps_as_many_as_are_remembered(tmp_path: Path) -> None:
-    catalog = Catalog(tmp_path / "catalog.sqlite")
-    with catalog._transaction() as connection:
-        number = 0
-        for size in (3000, 1, 4000, 6000, 500):
-            store_keys(connection, 1, [key(number := number + 1) for _ in range(size)])
-        store_keys(connection, 2, [key(1)])
-        kept = stored_keys(connection)
-        assert INSERT_KEYS_MAX <= len(kept[1]) < INSERT_KEYS_MAX + 4000 and kept[1][-1] == key(
-            number
-        )
-        drop_keys(connection, 1)
-        assert stored_keys(connection) == {2: (key(1),)}
-    catalog.close()
 
 
 STEPS = st.lists(

@@ -137,7 +137,7 @@ def test_files_that_are_no_longer_needed_are_removed_from_its_own_folder_alone(
     there = content(tmp_path / "data")
     for name in list(database.stores.obsolete):
         assert database.stores.storage.remove(name)
-    database.stores.writer.log.trim(1 << 40)
+    database.stores.log.trim(1 << 40)
     assert content(tmp_path / "data") == there
     database.close()
 
@@ -162,7 +162,7 @@ def test_a_log_elsewhere_that_is_gone(tmp_path: Path, which: str) -> None:
     assert content(log) == there
     database.flush()  # the rows in memory are saved
     assert database.count("a") == 2000
-    database.stores.writer.log.trim(1 << 40)
+    database.stores.log.trim(1 << 40)
     database.close()
     assert content(log) == there
 

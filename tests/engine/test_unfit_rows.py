@@ -19,8 +19,8 @@ from milvine.errors import (
     IllegalRowRecord,
     IllegalVectorId,
 )
-from milvine.ingest.requests import DeleteRequest, InsertRequest
 from milvine.server.operations import rows as operations
+from milvine.state.requests import DeleteRequest, InsertRequest
 from milvine.types import MetricType
 from milvine.wire import packed
 from milvine.wire.row_records import Rows

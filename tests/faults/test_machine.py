@@ -19,7 +19,7 @@ import pytest
 from milvine.engine.database import Database
 from milvine.errors import CorruptFile, OperatorError, StorageFailed
 from milvine.events import NetworkFolder
-from milvine.ingest import ids as clock
+from milvine.state import ids as clock
 from milvine.storage import filesystem, local
 from milvine.storage.filesystem import network_kind
 from milvine.types import MetricType, Query

@@ -73,7 +73,7 @@ def test_a_flush_that_fails_is_told_to_the_writer_and_tried_again(
         raise StorageFailed("No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("milvine.ingest.flush.write_rows", full)
+        patch.setattr("milvine.maintenance.flush_steps.write_rows", full)
         with ThreadPoolExecutor(WRITERS) as threads:
             for done in [threads.submit(db.insert, "b", ROWS, None) for _ in range(WRITERS)]:
                 with pytest.raises(StorageFailed, match="No space left"):

@@ -306,7 +306,7 @@ def test_an_interrupted_build_is_resumed_though_somebody_was_at_work_at_first(tm
         state = database._state("c")
         state.set_index(IVF)
         idle = Worker.__new__(Worker)  # the rounds without the threads
-        idle.stores, idle._attempts, idle._not_before = (
+        idle._stores, idle._attempts, idle._not_before = (
             database.stores,
             Attempts(database.stores.events),
             {},

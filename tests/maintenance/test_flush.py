@@ -20,8 +20,8 @@ from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import CatalogFull, CorruptFile, DiskFull, MilvineError, StorageFailed
 from milvine.events import Events, JobFailed
-from milvine.ingest import flush as steps
 from milvine.maintenance import flush as flushing
+from milvine.maintenance import flush_steps as steps
 from milvine.maintenance.worker import _due_flushes
 from milvine.offline.verify import verify
 from milvine.storage import failpoints

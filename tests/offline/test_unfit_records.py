@@ -97,7 +97,7 @@ def made(request, tmp_path):
             db.create_collection("other", 4, 64, MetricType.L2)
             db.insert("c", np.zeros((2, 4), np.float32), np.arange(2))
             db.insert("other", np.zeros((2, 4), np.float32), np.arange(2))
-            db.stores.writer.call(lambda: db.stores.writer.log.append([build(db)]))
+            db.stores.writer.call(lambda: db.stores.log.append([build(db)]))
             if behind:
                 db.insert("c", np.zeros((3, 4), np.float32), np.arange(100, 103))
                 db.delete("c", np.array([0]))

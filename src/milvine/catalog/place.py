@@ -1,7 +1,5 @@
-"""Where the catalog of a data folder is: SQLite in it, or PostgreSQL, and then the folder says
-which is its own.
-
-    DATA/CATALOG   {"catalog": "postgresql", "folder": "<32 hex digits>"}
+"""Where the catalog of a data folder is: SQLite in it, or PostgreSQL, and then a note in the folder
+says which is its own.
 
 The database has a schema of the same name, so neither another database nor an empty one is taken
 for the catalog.
@@ -9,19 +7,16 @@ for the catalog.
 
 from __future__ import annotations
 
-import json
-import re
 from importlib import import_module
 from pathlib import Path
 
+from milvine.catalog.note import NOTE, folder_id, write_folder_id
 from milvine.catalog.sql import DEFINITIONS, Catalog
-from milvine.errors import CatalogFailed, CorruptFile, StorageFailed
+from milvine.errors import CatalogFailed, StorageFailed
 from milvine.events import Events
-from milvine.storage.durable import write_file
 
 IN_FOLDER = "sqlite://:@:/"
 """The `general.meta_uri` of a catalog in the data folder."""
-NOTE = "CATALOG"
 
 
 def in_folder(root: Path, uri: str) -> bool:
@@ -64,27 +59,9 @@ def open_catalog(
     postgres = import_module("milvine.catalog.postgres")
     if not noted:
         noted = str(postgres.create(uri))
-        write_file(root / NOTE, json.dumps({"catalog": "postgresql", "folder": noted}).encode())
+        write_folder_id(root, noted)
     catalog: Catalog = postgres.PostgresCatalog(path, uri, noted, read_only, events)
     return catalog
-
-
-def folder_id(root: Path) -> str:
-    """What names the catalog of a folder in PostgreSQL; empty where it is in the folder.
-
-    Raises:
-        CorruptFile: the note says neither.
-    """
-    path = root / NOTE
-    try:
-        noted = json.loads(path.read_bytes())["folder"]
-    except FileNotFoundError:
-        return ""
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CorruptFile.at(str(path), 0, f"it names no catalog in PostgreSQL ({error})") from None
-    if not isinstance(noted, str) or not re.fullmatch("[0-9a-f]{32}", noted):
-        raise CorruptFile.at(str(path), 0, "it names no catalog in PostgreSQL")
-    return noted
 
 
 def _used(root: Path) -> bool:

@@ -35,12 +35,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from milvine.catalog.definition_files import Definitions
 from milvine.catalog.model import Mark
-from milvine.catalog.place import NOTE, folder_id
-from milvine.catalog.sql import DEFINITIONS, Catalog, followed, pass_over
+from milvine.catalog.note import NOTE, folder_id
+from milvine.catalog.sql import DEFINITIONS, Catalog, pass_over
 from milvine.catalog.tables import COLLECTIONS, METADATA, PARTITIONS
 from milvine.errors import CatalogFailed, CatalogFull, DataFolderLocked, MilvineError
 from milvine.events import Events
 from milvine.redaction import HIDDEN, secret_parameters
+from milvine.storage.directory import identity_of_followed
 from milvine.storage.forks import let_go_in_children
 
 _OWN = MetaData()
@@ -131,7 +132,7 @@ class PostgresCatalog(Catalog):
     def mark(self) -> Mark:
         """As of SQLite. The row of a database that was restored is told from the one of
         before by its transaction."""
-        note = followed(self._root / NOTE)
+        note = identity_of_followed(self._root / NOTE)
         if folder_id(self._root) != self._folder_id:
             raise CatalogFailed(f"{self._root} has another catalog now: open it anew")
         with self._transaction() as connection:

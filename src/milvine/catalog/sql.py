@@ -42,7 +42,7 @@ from milvine.errors import (
 )
 from milvine.events import CatalogCommitted, Events
 from milvine.limits import DEFAULT_TAG
-from milvine.storage.directory import Identity, identity
+from milvine.storage.directory import Identity, identity, identity_of_followed
 from milvine.storage.durable import refusal, sync_folder
 from milvine.storage.failpoints import at
 from milvine.storage.forks import keep_for_ever, let_go_in_children
@@ -223,7 +223,7 @@ class Catalog:
         Raises:
             FolderGone: there is none.
         """
-        found = followed(self._path)
+        found = identity_of_followed(self._path)
         if found != self._file:
             self._engine.dispose()  # what is read next is the file that is there now
             self._file = found
@@ -315,18 +315,6 @@ class Catalog:
             return CorruptFile.at(self._place, 0, f"{said}; {self._cure}")
         kind = CatalogFull if _NO_ROOM in said else CatalogFailed
         return kind(f"The catalog refused: {said}")
-
-
-def followed(path: Path) -> Identity:
-    """Which file a reader finds there.
-
-    Raises:
-        FolderGone: none.
-    """
-    found = identity(path)
-    if found is None:
-        raise FolderGone(f"{path} is gone, so nobody can say what was committed since")
-    return found
 
 
 def pass_over(connection: Connection, table: Any, last: int) -> None:

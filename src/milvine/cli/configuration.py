@@ -67,7 +67,8 @@ def catalog_of(folder: Path, file: Path | None) -> str:
     Raises:
         IllegalArgument: as `configure`.
     """
-    from milvine.catalog.place import IN_FOLDER, NOTE
+    from milvine.catalog.note import NOTE
+    from milvine.catalog.place import IN_FOLDER
 
     return (
         configure(file=file, folder=folder).settings.meta_uri

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from milvine.errors import MilvineError
-from milvine.ingest.stores import Stores
 from milvine.maintenance.flush import flush
 from milvine.search.portions import WORK_BYTES
+from milvine.state.stores import Stores
 from milvine.waiting import Flag
 
 

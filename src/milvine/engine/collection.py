@@ -18,13 +18,13 @@ from milvine.engine.stats import CollectionStats, collection_stats
 from milvine.errors import CollectionNotFound, DatabaseClosed, MilvineError
 from milvine.events import Inserted, InsertFailed, Searched
 from milvine.ingest.requests import delete_request, insert_request
-from milvine.ingest.state import CollectionState
 from milvine.search.check import check_params, check_topk
 from milvine.search.fetch import fetch
 from milvine.search.prepared import PreparedSearch, prepare
 from milvine.search.reduce import fillers
 from milvine.search.stopwatch import Stopwatch
 from milvine.segment.version import Version
+from milvine.state.collection import CollectionState
 from milvine.types import Collection, Hits, Ids, IndexSetting, Query, SearchSteps, Vectors
 
 EVERYWHERE: frozenset[int] = frozenset()

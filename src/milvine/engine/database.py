@@ -12,11 +12,11 @@ from milvine.engine import ddl
 from milvine.engine.collection import OpenCollection
 from milvine.engine.definition_checks import check_name
 from milvine.engine.lifecycle import Lifecycle, SearchSampler
-from milvine.engine.opening import close_parts, open_parts
+from milvine.engine.opening import OpenStorage, close_parts, local_storage, open_parts
 from milvine.errors import CollectionNotFound, DatabaseClosed
 from milvine.events import Events
-from milvine.ingest.state import CollectionState
 from milvine.maintenance.flush import flush
+from milvine.state.collection import CollectionState
 from milvine.types import (
     MetricType,
 )
@@ -40,9 +40,10 @@ class Database(Lifecycle):
         settings: Settings | None = None,
         events: Events | None = None,
         read_only: bool = False,
+        open_storage: OpenStorage = local_storage,
     ) -> Database:
         """Open the database in `folder`, creating it if need be, and recover what a crash left in
-        the log.
+        the log. Its component files are where `open_storage` says: in `folder`, too.
 
         With `read_only` nothing is created or locked: what is flushed can be read while another
         process writes, and is followed every second.
@@ -54,7 +55,7 @@ class Database(Lifecycle):
             StorageFailed: it cannot be created or read.
         """
         settings, events = settings or Settings(), Events() if events is None else events
-        parts = open_parts(Path(folder).absolute(), settings, events, read_only)
+        parts = open_parts(Path(folder).absolute(), settings, events, read_only, open_storage)
         try:
             return cls(parts, settings)
         except BaseException:

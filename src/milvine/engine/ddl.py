@@ -11,10 +11,10 @@ from milvine.errors import (
     IllegalPartition,
     PartitionNotFound,
 )
-from milvine.ingest.state import CollectionState
-from milvine.ingest.stores import Stores
 from milvine.limits import DEFAULT_TAG, INDEX_FILE_SIZE_MIN_MB
 from milvine.maintenance.reclaim import retire
+from milvine.state.collection import CollectionState
+from milvine.state.stores import Stores
 from milvine.storage.failpoints import at
 from milvine.types import MetricType
 
@@ -33,7 +33,7 @@ def create_collection(
         if name in stores.names:
             raise CollectionExists
         stored = stores.catalog.create_collection(
-            name, dimension, metric, index_file_size_mb, stores.writer.log.last_lsn
+            name, dimension, metric, index_file_size_mb, stores.log.last_lsn
         )
         state = CollectionState(stored, stores.files)
         stores.take_in(state)

@@ -9,8 +9,7 @@ import threading
 from milvine.catalog.model import Contents, Mark, StoredCollection
 from milvine.engine.opening import Opening
 from milvine.events import JobFailed
-from milvine.ingest.state import CollectionState
-from milvine.storage.local import LocalStorage
+from milvine.state.collection import CollectionState
 
 _SECONDS = 1.0
 
@@ -65,7 +64,7 @@ class Follower:
     def _start_over(self) -> None:
         """The folder or its catalog is another one, as after a repair or a restored backup."""
         stores = self._stores
-        stores.storage = LocalStorage(self._parts.folder.segments, stores.settings.mmap)
+        stores.storage = self._parts.open_storage()
         stores.files.start_over(stores.storage)
         self._known = {}
 

@@ -7,8 +7,6 @@ from functools import partial
 from milvine.engine.definition_checks import check_index
 from milvine.errors import BuildFailed, CollectionNotFound
 from milvine.index.registry import kernel
-from milvine.ingest.state import CollectionState
-from milvine.ingest.stores import Stores
 from milvine.limits import INDEX_DEAD_MAX, MIB
 from milvine.maintenance.build import build_segment, in_process_of_its_own, take_out_indexes
 from milvine.maintenance.flush import flush
@@ -16,6 +14,8 @@ from milvine.maintenance.merge import merge
 from milvine.maintenance.policy import compactions, forced_builds, forced_merges, rebuilds
 from milvine.maintenance.process import Builders
 from milvine.maintenance.worker import facts
+from milvine.state.collection import CollectionState
+from milvine.state.stores import Stores
 from milvine.types import IndexSetting, IndexType
 
 

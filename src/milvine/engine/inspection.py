@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from milvine.engine.opening import Opening
-from milvine.ingest.stores import Stores
 from milvine.limits import INDEX_ROWS_MIN
 from milvine.segment.version import LiveSegment, Version
+from milvine.state.stores import Stores
 from milvine.types import IndexType
 
 _KINDS = {"rows-": "rows", "index-": "index", "dead-": "tombstones"}
@@ -87,7 +87,7 @@ class Inspection:
     open_files: tuple[str, ...]
     file_accesses: int
     disk_bytes: dict[str, int]
-    segments_folder: Path
+    mapped_folder: Path | None
 
 
 def inspect(parts: Opening) -> Inspection:
@@ -97,12 +97,12 @@ def inspect(parts: Opening) -> Inspection:
     since = [began for state in states if (began := state.pending_since) is not None]
     return Inspection(
         tuple(_collection(state.version, _building(stores, state.id)) for state in states),
-        stores.writer.waiting,
+        parts.writer.waiting,
         now - min(since, default=now),
         stores.files.opened(),
         stores.files.accesses,
         _disk_bytes(parts),
-        parts.folder.segments,
+        stores.storage.mapped_folder,
     )
 
 
@@ -148,7 +148,7 @@ def _building(stores: Stores, collection_id: int) -> tuple[Building, ...]:
 
 def _disk_bytes(parts: Opening) -> dict[str, int]:
     sizes = dict.fromkeys((*_KINDS.values(), "log", "catalog", "other"), 0)
-    for name, size in _files(parts.folder.segments):
+    for name, size in parts.stores.storage.sizes().items():
         kind = next((kind for prefix, kind in _KINDS.items() if name.startswith(prefix)), "other")
         sizes[kind] += size
     sizes["log"] = sum(size for _, size in _files(parts.folder.wal))

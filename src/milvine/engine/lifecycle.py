@@ -16,10 +16,10 @@ from milvine.engine.opening import Opening, close_parts, flush_rest
 from milvine.engine.readiness import check_parts
 from milvine.engine.sharing import SharedScans
 from milvine.errors import DatabaseClosed, ReadOnly
-from milvine.ingest.stores import Stores
 from milvine.maintenance.worker import Worker
 from milvine.search.executor import Executor
 from milvine.search.prepared import PreparedSearch
+from milvine.state.stores import Stores
 from milvine.storage.forks import let_go_in_children
 from milvine.types import Hits, Vectors
 

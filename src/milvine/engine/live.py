@@ -7,7 +7,7 @@ from typing import Any
 
 from milvine.config import BY_NAME
 from milvine.errors import Unsupported
-from milvine.ingest.stores import Stores
+from milvine.state.stores import Stores
 
 
 def set_live(stores: Stores, key: str, value: str) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from milvine.catalog.pending import unread_commits
 from milvine.catalog.place import in_folder, open_catalog
@@ -13,14 +16,15 @@ from milvine.catalog.sqlite import is_there
 from milvine.config import Settings
 from milvine.errors import CorruptFile, OperatorError
 from milvine.events import Events, FilesRemoved, JobFailed, NetworkFolder, Opened
-from milvine.ingest.ids import IdSource
 from milvine.ingest.recovery import newest_number, recover, sweep
-from milvine.ingest.state import CollectionState
-from milvine.ingest.stores import Stores
 from milvine.ingest.writer import Writer
 from milvine.maintenance.flush import flush_each
 from milvine.maintenance.process import Builders
 from milvine.segment.cache import FileCache
+from milvine.state.collection import CollectionState
+from milvine.state.ids import IdSource
+from milvine.state.stores import Stores
+from milvine.storage.base import Storage
 from milvine.storage.durable import refusal
 from milvine.storage.failpoints import at
 from milvine.storage.filesystem import network_kind
@@ -35,20 +39,43 @@ class Opening:
 
     folder: DataFolder
     stores: Stores
+    writer: Writer
     replayed: int
     read_only: bool
+    open_storage: Callable[[], Storage]
     builders: Builders = field(default_factory=Builders)
 
 
-def open_parts(root: Path, settings: Settings, events: Events, read_only: bool) -> Opening:
-    """Lock, catalog, log, writer; `Opened` tells of it. On an error everything that was
+class OpenStorage(Protocol):
+    """Opens the place where the component files of a database are."""
+
+    def __call__(self, folder: DataFolder, settings: Settings, read_only: bool) -> Storage:
+        """Raises StorageFailed: it cannot be reached. With `read_only` nothing is made."""
+        ...
+
+
+def local_storage(folder: DataFolder, settings: Settings, read_only: bool) -> Storage:
+    """The folder of segments in the data folder."""
+    opened = LocalStorage if read_only else LocalStorage.made
+    return opened(folder.segments, settings.mmap)
+
+
+def open_parts(
+    root: Path,
+    settings: Settings,
+    events: Events,
+    read_only: bool,
+    open_storage: OpenStorage = local_storage,
+) -> Opening:
+    """Lock, storage, catalog, log, writer; `Opened` tells of it. On an error everything that was
     opened is closed again."""
     began = time.monotonic()
     folder = DataFolder(root)
     folder.open(read_only)
     try:
         _tell_network(root, events)
-        opening = _open(folder, settings, events, read_only)
+        opened = partial(open_storage, folder, settings, read_only)
+        opening = _open(folder, settings, events, read_only, opened)
     except OSError as error:
         folder.close()
         raise refusal(f"open the database in {root}", error, error.filename) from error
@@ -73,9 +100,29 @@ def _tell_network(folder: Path, events: Events) -> None:
         events.emit(NetworkFolder(str(folder), kind))
 
 
-def _open(folder: DataFolder, settings: Settings, events: Events, read_only: bool) -> Opening:
-    opened = LocalStorage if read_only else LocalStorage.made
-    storage = opened(folder.segments, settings.mmap)
+def _open(
+    folder: DataFolder,
+    settings: Settings,
+    events: Events,
+    read_only: bool,
+    open_storage: Callable[[], Storage],
+) -> Opening:
+    storage = open_storage()
+    try:
+        return _open_over(storage, folder, settings, events, read_only, open_storage)
+    except BaseException:
+        storage.close()
+        raise
+
+
+def _open_over(
+    storage: Storage,
+    folder: DataFolder,
+    settings: Settings,
+    events: Events,
+    read_only: bool,
+    open_storage: Callable[[], Storage],
+) -> Opening:
     if in_folder(folder.root, settings.meta_uri):
         if not read_only:
             _check_commits(folder)
@@ -106,14 +153,14 @@ def _open(folder: DataFolder, settings: Settings, events: Events, read_only: boo
         raise
     writer = Writer(log, ids, events, settings.wal_buffer_size // 2, folder.check)
     names = {state.collection.name: state for state in states.values()}
-    stores = Stores(settings, storage, files, catalog, ids, events, writer, states, names)
+    stores = Stores(settings, storage, files, catalog, ids, events, writer, log, states, names)
     try:
         writer.call(stores.trim_log)
     except BaseException:
         writer.close()
         catalog.close()
         raise
-    return Opening(folder, stores, replayed, read_only)
+    return Opening(folder, stores, writer, replayed, read_only, open_storage)
 
 
 def _check_commits(folder: DataFolder) -> None:
@@ -131,7 +178,7 @@ def _check_commits(folder: DataFolder) -> None:
             )
 
 
-def _check_catalog(folder: DataFolder, storage: LocalStorage) -> None:
+def _check_catalog(folder: DataFolder, storage: Storage) -> None:
     """A lost catalog is no empty database: segments that nothing names would be swept away.
 
     Raises:
@@ -160,7 +207,7 @@ def flush_rest(opening: Opening) -> None:
         StorageFailed: there is no log that keeps what cannot be flushed.
     """
     stores = opening.stores
-    if opening.read_only or stores.writer.closed:
+    if opening.read_only or opening.writer.closed:
         return
     for state, error in flush_each(stores, list(stores.states.values())):
         if not (stores.settings.wal_enable and isinstance(error, OperatorError)):
@@ -174,7 +221,7 @@ def close_parts(opening: Opening) -> None:
     lock. Twice is as once."""
     opening.stores.closing.set()
     opening.builders.close()
-    opening.stores.writer.close()
+    opening.writer.close()
     opening.stores.catalog.close()
     opening.stores.files.clear()
     opening.stores.storage.close()

@@ -26,5 +26,6 @@ def check_parts(parts: Opening, background: Worker | Follower | None) -> None:
             f"What is read is of before, for the folder cannot be followed: {reason}"
         )
     if not parts.read_only:
-        parts.stores.writer.check()
+        parts.writer.check()
         check_room(parts.folder.root, "the data folder")
+        parts.stores.storage.check_room()

@@ -12,10 +12,10 @@ import numpy as np
 from milvine.catalog.model import SegmentRecord
 from milvine.errors import CacheFull, SegmentNotFound
 from milvine.events import Loaded, LoadedInPart
-from milvine.ingest.stores import Stores
 from milvine.search.plan import select_partitions
 from milvine.segment import residency
 from milvine.segment.version import LiveSegment, Version
+from milvine.state.stores import Stores
 from milvine.types import Ids
 
 

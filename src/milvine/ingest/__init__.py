@@ -1,1 +1,1 @@
-"""The write path: validate, log, sync, apply, answer; then flush. `writer` sequences it."""
+"""The write path: check, log, sync, apply, publish, answer. `writer` sequences it."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from milvine.errors import OperatorError
-from milvine.ingest.state import CollectionState
 from milvine.segment.version import LiveSegment
+from milvine.state.collection import CollectionState
 from milvine.types import IdMode, RowMask
 from milvine.wal.record import DeleteRecord, InsertRecord, Record
 

@@ -13,15 +13,15 @@ from milvine.errors import CorruptFile, OperatorError
 from milvine.events import Events, LogMissing, SegmentRefused, TornTailCut
 from milvine.ingest.apply import apply
 from milvine.ingest.checks import Fitting, never_made
-from milvine.ingest.ids import IdSource
 from milvine.ingest.orphans import forgotten
-from milvine.ingest.state import CollectionState
 from milvine.segment.cache import FileCache
 from milvine.segment.layout import COMPONENT_NAME, read_footer
 from milvine.segment.version import LiveSegment
+from milvine.state.collection import CollectionState
+from milvine.state.ids import IdSource
+from milvine.storage.base import TEMPORARY, Storage
 from milvine.storage.failpoints import at
 from milvine.storage.folder import DataFolder
-from milvine.storage.local import TEMPORARY, LocalStorage
 from milvine.storage.log_place import place_log
 from milvine.storage.swapped import SwappedMemory
 from milvine.types import Ids, RowMask
@@ -151,7 +151,7 @@ def _tell_refused(state: CollectionState, events: Events) -> None:
             events.emit(SegmentRefused(state.collection.name, key, each.segment.refused))
 
 
-def newest_number(storage: LocalStorage) -> int:
+def newest_number(storage: Storage) -> int:
     """The highest number that a file is named by: names are not given again, and what a killed
     builder still writes never gets the name of something newer."""
     numbers = (name.partition("-")[2].partition(".")[0] for name in storage.names())
@@ -161,7 +161,7 @@ def newest_number(storage: LocalStorage) -> int:
 
 
 def sweep(
-    storage: LocalStorage, states: dict[int, CollectionState], first_lsn: int | None
+    storage: Storage, states: dict[int, CollectionState], first_lsn: int | None
 ) -> tuple[str, ...]:
     """Remove the components that no segment of the catalog needs: what a crash left
     behind. Returns their names.
@@ -189,7 +189,7 @@ def sweep(
 
 
 def _kept(
-    storage: LocalStorage,
+    storage: Storage,
     name: str,
     flushed: dict[int, int],
     missing: set[int],

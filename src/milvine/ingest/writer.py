@@ -28,17 +28,11 @@ from milvine.events import (
     WriterEnded,
 )
 from milvine.ingest.apply import apply
-from milvine.ingest.ids import IdSource
-from milvine.ingest.keys import entry
-from milvine.ingest.requests import (
-    DeleteRequest,
-    FirstInserts,
-    InsertRequest,
-    Request,
-    answered,
-    record_of,
-)
-from milvine.ingest.state import CollectionState
+from milvine.ingest.records import FirstInserts, answered, record_of
+from milvine.state.collection import CollectionState
+from milvine.state.ids import IdSource
+from milvine.state.insert_keys import entry
+from milvine.state.requests import DeleteRequest, InsertRequest, Request
 from milvine.storage.durable import ROOM_BYTES_MIN
 from milvine.storage.failpoints import at
 from milvine.types import IdMode, Ids
@@ -57,7 +51,8 @@ class _Call:
 
 
 class Writer:
-    """The thread. `log` belongs to it. A group ends with the request that reaches `group_bytes`.
+    """The thread. Nobody else appends to `log`. A group ends with the request that reaches
+    `group_bytes`.
 
     `in_place` raises FolderGone when the data folder is not the one that was opened: it
     is asked before each turn.
@@ -71,7 +66,7 @@ class Writer:
         group_bytes: int,
         in_place: Callable[[], None],
     ) -> None:
-        self.log, self.in_place = log, in_place
+        self._log, self._in_place = log, in_place
         self._ids, self._events, self._group_bytes = ids, events, group_bytes
         self._queue: SimpleQueue[Request | _Call | None] = SimpleQueue()
         self._ahead: list[_Call | None] = []
@@ -123,11 +118,11 @@ class Writer:
             DiskFull: there is no room for inserts; once there is, they go on.
         """
         self._check_open()
-        self.in_place()
-        if self.log.failed:
-            self.call(self.log.repair)
-        self.log.check_place()
-        self.log.check_room(self._wanted)
+        self._in_place()
+        if self._log.failed:
+            self.call(self._log.repair)
+        self._log.check_place()
+        self._log.check_room(self._wanted)
 
     def close(self) -> None:
         """Finish what is queued, then stop. May be called again, as after an interrupt."""
@@ -135,7 +130,7 @@ class Writer:
             self._closed = True
             self._queue.put(None)  # a second one finds nobody
         self._thread.join()
-        self.log.close()
+        self._log.close()
 
     def _put(self, request: Request | _Call) -> None:
         with self._gate:
@@ -212,8 +207,8 @@ class Writer:
     def _commit(self, group: list[Request]) -> None:
         """Validate, log with one sync, apply, publish, answer."""
         try:
-            self.in_place()
-            self.log.check_place()
+            self._in_place()
+            self._log.check_place()
         except StorageFailed as error:
             return self._refuse(group, error)
         accepted: list[tuple[Request, Record]] = []
@@ -240,15 +235,15 @@ class Writer:
         accepted = self._with_room(accepted)
         if not accepted:
             return
-        first, began = self.log.last_lsn + 1, time.perf_counter()
+        first, began = self._log.last_lsn + 1, time.perf_counter()
         try:
-            self.log.append([record for _, record in accepted])
+            self._log.append([record for _, record in accepted])
         except Exception as error:  # nothing of the group counts as written
             return self._refuse([request for request, _ in accepted], error)
         if self._events.busy:
             size = sum(request.bytes for request, _ in accepted)
             seconds = time.perf_counter() - began
-            self._events.emit(GroupCommitted(len(accepted), size, seconds, self.log.sync_seconds))
+            self._events.emit(GroupCommitted(len(accepted), size, seconds, self._log.sync_seconds))
         self._apply(accepted, first)
 
     def _refuse(self, group: list[Request], error: Exception) -> None:
@@ -258,7 +253,7 @@ class Writer:
 
     def _settle(self, call: _Call) -> None:
         try:
-            self.in_place()
+            self._in_place()
             call.answer.set_result(call.function())
         except BaseException as error:  # handed to whoever waits for it
             call.answer.set_exception(error)
@@ -271,7 +266,7 @@ class Writer:
         if not size:
             return accepted
         try:
-            self.log.check_room(size)
+            self._log.check_room(size)
         except StorageFailed as error:
             if isinstance(error, DiskFull):
                 if not self._wanted:

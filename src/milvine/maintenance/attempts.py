@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from milvine.errors import DiskFull
 from milvine.events import BuildGivenUp, Events, JobFailed
-from milvine.ingest.state import CollectionState
+from milvine.state.collection import CollectionState
 from milvine.types import IndexSetting
 
 BACKOFF_SECONDS = 30.0

@@ -5,7 +5,8 @@ and their cores.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -14,8 +15,6 @@ from milvine.config import Settings
 from milvine.errors import BuildFailed, BuildStarved, DiskFull, StorageFailed
 from milvine.events import BuildProgressed, BuildStalled, IndexBuilt
 from milvine.index.base import Report
-from milvine.ingest.state import CollectionState
-from milvine.ingest.stores import Stores
 from milvine.interpreter import executable
 from milvine.interrupts import foreign
 from milvine.limits import MIB
@@ -27,8 +26,10 @@ from milvine.memory import memory_left
 from milvine.segment.version import LiveSegment
 from milvine.sizing.memory import build_bytes
 from milvine.sizing.shape import Load
+from milvine.state.collection import CollectionState
+from milvine.state.stores import Stores
+from milvine.storage.directory import NOWHERE, identity
 from milvine.storage.failpoints import at
-from milvine.storage.local import TEMPORARY
 from milvine.types import Collection, IndexSetting, IndexType
 
 _STALL_SECONDS = 120.0
@@ -118,12 +119,17 @@ def build_index(
         with TURNS.turn(_least(collection, record.rows), memory_left, stop) as mine:
             if not mine:
                 raise BuildStopped
-            spec = _spec(stores, collection, record, _allowance(collection, record, memory_left()))
-            _run(stores, spec, _reporting(stores, collection, record), stop, run)
+            memory = _allowance(collection, record, memory_left())
+            output = f"index-{stores.ids.one()}.mlv"
+            with (
+                _failing_as_builds(record),
+                _spec(stores, collection, record, memory, output) as spec,
+            ):
+                _run(stores, spec, _reporting(stores, collection, record), stop, run)
     finally:
         stores.builds.pop(record.id, None)
-    size = stores.storage.size(spec.output)
-    return replace(record, index=collection.index, index_file=spec.output, index_bytes=size)
+    size = stores.storage.size(output)
+    return replace(record, index=collection.index, index_file=output, index_bytes=size)
 
 
 def must_wait(collection: Collection, rows: int) -> bool:
@@ -131,23 +137,34 @@ def must_wait(collection: Collection, rows: int) -> bool:
     return not TURNS.free(_least(collection, rows), memory_left)
 
 
-def _spec(stores: Stores, collection: Collection, record: SegmentRecord, memory: int) -> BuildSpec:
-    return BuildSpec(
-        folder=str(stores.storage.folder),
-        rows_file=record.rows_file,
-        segment_id=record.id,
-        output=f"index-{stores.ids.one()}.mlv",
-        collection_id=collection.id,
-        dimension=collection.dimension,
-        metric=int(collection.metric),
-        index_type=int(collection.index.type),
-        params_json=collection.index.params_json,
-        threads=stores.settings.build_threads,
-        stall_seconds=stall_seconds(record.rows, collection.dimension, collection.index),
-        memory=memory,
-        folder_identity=stores.storage.identity,
-        tombstone_file=record.tombstone_file or "",
-    )
+@contextmanager
+def _spec(
+    stores: Stores, collection: Collection, record: SegmentRecord, memory: int, output: str
+) -> Iterator[BuildSpec]:
+    """What the builder of a segment is told. When the block ends, the file that it has filled gets
+    the name `output`, durably; after an error nothing of it remains.
+    """
+    storage, dead = stores.storage, record.tombstone_file
+    with ExitStack() as files:
+        rows_path = files.enter_context(storage.local_file(record.rows_file))
+        tombstone_path = files.enter_context(storage.local_file(dead)) if dead else ""
+        output_path = files.enter_context(storage.create_at(output))
+        yield BuildSpec(
+            rows_file=record.rows_file,
+            rows_path=str(rows_path),
+            segment_id=record.id,
+            output_path=str(output_path),
+            collection_id=collection.id,
+            dimension=collection.dimension,
+            metric=int(collection.metric),
+            index_type=int(collection.index.type),
+            params_json=collection.index.params_json,
+            threads=stores.settings.build_threads,
+            stall_seconds=stall_seconds(record.rows, collection.dimension, collection.index),
+            memory=memory,
+            output_made=identity(output_path) or NOWHERE,
+            tombstone_path=str(tombstone_path),
+        )
 
 
 def take_out_indexes(
@@ -234,32 +251,25 @@ def _reporting(stores: Stores, collection: Collection, record: SegmentRecord) ->
 def _run(
     stores: Stores, spec: BuildSpec, report: Report, stop: Callable[[], bool], run: Run
 ) -> None:
-    """Run the builder; what it left is removed where it did not finish.
+    """Run the builder.
 
     Raises:
-        BuildFailed: whatever it failed of, also where it is no process of its own or none could be
-            started.
+        BuildStopped: `stop` ended it.
+        BuildFailed, and whatever else it failed of, where it is no process of its own or none
+            could be started.
     """
     report("starting", 0)
     apart = in_process_of_its_own(stores.settings)
     try:
         finished = run(spec, report, stop) if apart else _build_here(spec, report)
-    except BuildFailed as failed:
-        stores.storage.remove(spec.output + TEMPORARY)
-        if isinstance(failed, Stalled):
-            now = stores.builds[spec.segment_id]
-            stalled = BuildStalled(
-                now.collection_id, now.segment_id, now.index_type, now.stage, spec.stall_seconds
-            )
-            stores.events.emit(stalled)
+    except Stalled:
+        now = stores.builds[spec.segment_id]
+        stalled = BuildStalled(
+            now.collection_id, now.segment_id, now.index_type, now.stage, spec.stall_seconds
+        )
+        stores.events.emit(stalled)
         raise
-    except Exception as error:
-        if foreign(error):
-            stores.storage.remove(spec.output + TEMPORARY)
-            raise
-        raise _failed(spec, error) from error
     if not finished:
-        stores.storage.remove(spec.output + TEMPORARY)
         raise BuildStopped
 
 
@@ -268,12 +278,21 @@ def _build_here(spec: BuildSpec, report: Report) -> bool:
     return True
 
 
-def _failed(spec: BuildSpec, error: Exception) -> BuildFailed:
-    """In the words of a builder that is a process of its own."""
-    kind = BuildStarved if isinstance(error, DiskFull) else BuildFailed
-    return kind(
-        f"Cannot build the index of segment {spec.segment_id}: {type(error).__name__}: {error}"
-    )
+@contextmanager
+def _failing_as_builds(record: SegmentRecord) -> Iterator[None]:
+    """Whatever is raised becomes a BuildFailed in the words of a builder that is a process of its
+    own.
+    """
+    try:
+        yield
+    except (BuildStopped, BuildFailed):
+        raise
+    except Exception as error:
+        if foreign(error):
+            raise
+        kind = BuildStarved if isinstance(error, DiskFull) else BuildFailed
+        what = f"Cannot build the index of segment {record.id}: {type(error).__name__}: {error}"
+        raise kind(what) from error
 
 
 def _commit(

@@ -16,13 +16,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from milvine.errors import FolderGone
 from milvine.index.base import Report, untold
 from milvine.index.registry import kernel
 from milvine.segment.component import ComponentFile
 from milvine.segment.layout import ComponentWriter, SectionSpan
-from milvine.storage.directory import Identity
-from milvine.storage.local import LocalStorage
+from milvine.storage.directory import NOWHERE, Identity
+from milvine.storage.local_files import filled, mapped
 from milvine.types import IndexType, MetricType, RowMask
 
 resource: Any = import_module("resource") if find_spec("resource") else None
@@ -36,18 +35,20 @@ _NICENESS = 10
 
 @dataclass(frozen=True, slots=True)
 class BuildSpec:
-    """All a builder needs to know: names, not objects, so that it can run anywhere the files are.
+    """All a builder needs to know: values and paths on this machine, not objects. It knows no
+    storage: that of the database gave the paths and gives the index its name.
 
-    `folder_identity` tells the folder from another that has taken its place; None: whatever is
-    there. `stall_seconds` of CPU time without a word of progress end the process. `memory`: bytes
-    that the build may use; 0 for any number. Rows that `tombstone_file` marks as deleted are left
-    out of the index; empty for none.
+    `rows_file` is the name of the file at `rows_path`. `output_made`: the identity of the empty
+    file at `output_path`; nothing is written where another has taken its place. `stall_seconds` of
+    CPU time without a word of progress end the process. `memory`: bytes that the build may use; 0
+    for any number. Rows that the file at `tombstone_path` marks as deleted are left out of the
+    index; empty for none.
     """
 
-    folder: str
     rows_file: str
+    rows_path: str
     segment_id: int
-    output: str
+    output_path: str
     collection_id: int
     dimension: int
     metric: int
@@ -56,36 +57,33 @@ class BuildSpec:
     threads: int
     stall_seconds: int
     memory: int = 0
-    folder_identity: Identity | None = None
-    tombstone_file: str = ""
+    output_made: Identity = NOWHERE
+    tombstone_path: str = ""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
 
 def build(spec: BuildSpec, report: Report = untold) -> None:
-    """Write the index of one segment as a component file.
+    """Write the index of one segment as a component file, durably; it has no name yet.
 
     Raises:
         CorruptFile: the vectors' checksums are wrong: a damaged segment is never copied into an
             index.
-        StorageFailed: the file cannot be written. FolderGone: the folder is another.
+        StorageFailed: the file cannot be written. FolderGone: it is another.
         BuildFailed, ValueError, RuntimeError: the kernel's own complaint.
     """
     report("reading", 0)
-    storage = LocalStorage(Path(spec.folder))
-    if spec.folder_identity and storage.identity != tuple(spec.folder_identity):
-        raise FolderGone.at("The folder", spec.folder)
-    rows = ComponentFile(spec.rows_file, storage.read(spec.rows_file))
+    rows = ComponentFile(spec.rows_file, mapped(Path(spec.rows_path)))
     rows.verify(spec.segment_id, "vectors")
     metric, payload = (
         MetricType(spec.metric),
         rows.between(*_ends(rows.span(spec.segment_id, "vectors"))),
     )
     vectors = payload.view(metric.dtype).reshape(-1, metric.width(spec.dimension))
-    live, params = _live_rows(storage, spec, len(vectors)), json.loads(spec.params_json)
+    live, params = _live_rows(spec, len(vectors)), json.loads(spec.params_json)
     chosen = kernel(IndexType(spec.index_type), metric.is_binary)
-    with storage.create(spec.output) as sink:
+    with filled(Path(spec.output_path), spec.output_made) as sink:
         writer = ComponentWriter(sink)
         writer.align()
         start = writer.position
@@ -105,11 +103,11 @@ def build(spec: BuildSpec, report: Report = untold) -> None:
         writer.finish("index", [entry])
 
 
-def _live_rows(storage: LocalStorage, spec: BuildSpec, rows: int) -> RowMask | None:
-    if not spec.tombstone_file:
+def _live_rows(spec: BuildSpec, rows: int) -> RowMask | None:
+    if not spec.tombstone_path:
         return None
-    file = ComponentFile(spec.tombstone_file, storage.read(spec.tombstone_file))
-    return file.live_rows(spec.segment_id, rows)
+    path = Path(spec.tombstone_path)
+    return ComponentFile(path.name, mapped(path)).live_rows(spec.segment_id, rows)
 
 
 def _ends(span: SectionSpan) -> tuple[int, int]:

@@ -9,11 +9,11 @@ from contextlib import suppress
 
 from milvine.errors import CorruptFile, FolderGone, OperatorError, StorageFailed
 from milvine.events import Event, Flushed, NonfiniteStored
-from milvine.ingest.flush import Flush, Sealed, commit, seal, write
-from milvine.ingest.state import CollectionState
-from milvine.ingest.stores import Stores
 from milvine.interrupts import foreign
+from milvine.maintenance.flush_steps import Flush, Sealed, commit, seal, write
 from milvine.maintenance.reclaim import retire
+from milvine.state.collection import CollectionState
+from milvine.state.stores import Stores
 from milvine.storage.failpoints import at
 
 _TOGETHER = 128
@@ -129,7 +129,7 @@ def _seal(
     found = []
     for state in states:
         try:
-            sealed = seal(state, stores.writer.log.last_lsn)
+            sealed = seal(state, stores.log.last_lsn)
         except OperatorError as error:
             failures.append((state, error))
             continue
@@ -170,7 +170,7 @@ def _commit(stores: Stores, flushes: Sequence[Flush], failures: list[Failure]) -
         if flush.overtaken:
             retire(stores, flush.written.files)
     try:
-        stores.writer.log.sync()  # with wal.sync off: the catalog must not get ahead of the log
+        stores.log.sync()  # with wal.sync off: the catalog must not get ahead of the log
     except StorageFailed as error:
         for flush in left:
             failures.append((flush.state, error))

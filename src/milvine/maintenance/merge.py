@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from milvine.catalog.model import Edit, SegmentRecord
 from milvine.errors import StorageFailed
 from milvine.events import Merged
-from milvine.ingest.flush import new_record
-from milvine.ingest.state import CollectionState
-from milvine.ingest.stores import Stores
 from milvine.maintenance.build import BuildStopped, build_index
 from milvine.maintenance.reclaim import retire
 from milvine.segment.reader import Segment
 from milvine.segment.version import LiveSegment
-from milvine.segment.writer import RowSet, write_rows, write_tombstones
+from milvine.segment.writer import RowSet, segment_record, write_rows, write_tombstones
+from milvine.state.collection import CollectionState
+from milvine.state.stores import Stores
 from milvine.storage.failpoints import at
 from milvine.types import Collection, IndexType, Partition, RowMask, Vectors
 
@@ -115,7 +114,7 @@ def _write(stores: Stores, plan: _Plan, stop: Callable[[], bool]) -> SegmentReco
     name = f"rows-{stores.ids.one()}.mlv"
     least = stores.settings.index_rows_min
     write_rows(stores.storage, name, plan.collection, [rows], least)
-    record = new_record(plan.collection, rows, name)
+    record = segment_record(plan.collection, rows, name)
     was_indexed = any(each.segment.record.index_file for each in plan.inputs)
     if not was_indexed or record.rows < least or plan.collection.index.type is IndexType.FLAT:
         return record
@@ -184,7 +183,7 @@ def _commit(
                 name,
                 plan.collection,
                 [(record.id, mask)],
-                stores.writer.log.last_lsn,
+                stores.log.last_lsn,
             )
         except StorageFailed:
             retire(stores, record.files)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 
 from milvine.events import FilesRemoved
-from milvine.ingest.stores import Stores
+from milvine.state.stores import Stores
 
 
 def retire(stores: Stores, names: Iterable[str]) -> None:

@@ -17,11 +17,11 @@ import numpy as np
 
 from milvine.errors import MilvineError, OperatorError
 from milvine.events import DamageFound, Scrubbed
-from milvine.ingest.state import CollectionState
-from milvine.ingest.stores import Stores
 from milvine.segment.layout import BLOCK, TRAILER, Footer, read_footer
+from milvine.state.collection import CollectionState
+from milvine.state.stores import Stores
+from milvine.storage.base import Storage
 from milvine.storage.checksum import crc32c
-from milvine.storage.local import LocalStorage
 
 BYTES_PER_SECOND = 16 << 20
 _FIRST_SECONDS = 30.0
@@ -71,7 +71,7 @@ def _needed(stores: Stores, name: str) -> bool:
     return any(name in _files(state) for state in list(stores.states.values()))
 
 
-def _check(storage: LocalStorage, name: str, pause: Pause) -> tuple[list[Damage], int]:
+def _check(storage: Storage, name: str, pause: Pause) -> tuple[list[Damage], int]:
     """(offset, what is wrong) of each damaged block, and the bytes read. The file is read, not
     mapped: a bad sector is a finding and not the end of the process."""
     try:
@@ -155,7 +155,7 @@ def _renew_tombstones(stores: Stores, name: str) -> None:
             known = [key for key in keys if not state.segments[key].segment.refused]
             if known:
                 state.dirty.update(known)
-                state.touch(stores.writer.log.last_lsn)
+                state.touch(stores.log.last_lsn)
                 state.pending_since = state.pending_since or time.monotonic()
 
     try:

@@ -12,8 +12,6 @@ from functools import partial
 from milvine.catalog.model import SegmentRecord
 from milvine.errors import MilvineError
 from milvine.events import IndexSetAside, JobFailed
-from milvine.ingest.state import CollectionState
-from milvine.ingest.stores import Stores
 from milvine.limits import INDEX_DEAD_MAX, INDEX_DEAD_MOST, MIB
 from milvine.maintenance.attempts import BACKOFF_SECONDS, Attempts
 from milvine.maintenance.build import build_segment, must_wait, take_out_indexes
@@ -31,6 +29,8 @@ from milvine.maintenance.policy import (
 from milvine.maintenance.reclaim import reclaim
 from milvine.maintenance.scrub import scrub_loop
 from milvine.segment.version import LiveSegment
+from milvine.state.collection import CollectionState
+from milvine.state.stores import Stores
 from milvine.types import IndexType
 from milvine.waiting import Flag
 
@@ -302,7 +302,7 @@ def _due(stores: Stores, state: CollectionState, oldest: int | None) -> bool:
     if since is None:
         return False
     settings = stores.settings
-    log_bytes = stores.writer.log.bytes_held if state.pending_lsn == oldest else 0
+    log_bytes = stores.log.bytes_held if state.pending_lsn == oldest else 0
     tail = TailFacts(state.memtable.bytes, time.monotonic() - since, log_bytes)
     log_max = settings.wal_file_bytes * _LOG_FILES_MAX
     return flush_due(tail, settings.auto_flush_tail_bytes, settings.auto_flush_tail_age, log_max)

@@ -18,7 +18,7 @@ import numpy as np
 
 from milvine.catalog.definition_files import read_definitions
 from milvine.catalog.model import Contents, SegmentRecord, StoredCollection
-from milvine.catalog.place import folder_id
+from milvine.catalog.note import folder_id
 from milvine.catalog.sql import DEFINITIONS
 from milvine.errors import StorageFailed, Unsupported, UnsupportedFormat
 from milvine.offline.aside import (

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milvine.catalog.model import InsertKey
-from milvine.ingest.keys import entry
 from milvine.offline.component import Component
 from milvine.offline.contents import ids_of, lsns_of
 from milvine.segment.layout import BLOCK, Footer
+from milvine.state.insert_keys import entry
 from milvine.types import Collection, Ids, Vectors
 from milvine.wal.record import DeleteRecord, InsertRecord, Record
 

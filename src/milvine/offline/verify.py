@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from milvine.catalog.model import Contents, SegmentRecord
-from milvine.catalog.place import IN_FOLDER, NOTE, in_folder
+from milvine.catalog.note import NOTE
+from milvine.catalog.place import IN_FOLDER, in_folder
 from milvine.catalog.sql import DEFINITIONS
 from milvine.config.sources import KEPT_FILE
 from milvine.errors import CorruptFile, StorageFailed
@@ -26,6 +27,7 @@ from milvine.offline.survey import Survey
 from milvine.segment.cache import FileCache
 from milvine.segment.layout import COMPONENT_NAME
 from milvine.segment.reader import Segment
+from milvine.storage.base import TEMPORARY
 from milvine.storage.folder import (
     FORMAT_VERSION,
     OLDEST_READABLE,
@@ -33,7 +35,7 @@ from milvine.storage.folder import (
     in_use,
     refuse_file,
 )
-from milvine.storage.local import TEMPORARY, LocalStorage
+from milvine.storage.local import LocalStorage
 from milvine.storage.log_notes import LOG_NOTE, LOG_OWNER
 from milvine.storage.log_place import damaged_notes, find_log
 from milvine.types import Collection

@@ -14,8 +14,8 @@ from milvine.errors import CacheFull, OperatorError, StorageFailed
 from milvine.index.base import OpenIndex
 from milvine.memory import within
 from milvine.segment.component import ComponentFile
+from milvine.storage.base import Storage
 from milvine.storage.forks import let_go_in_children
-from milvine.storage.local import LocalStorage
 from milvine.storage.open_files import files_to_hold, is_shortage
 from milvine.types import Bytes, Ids, RowMask, Vectors
 
@@ -78,7 +78,7 @@ class FileCache:
 
     def __init__(
         self,
-        storage: LocalStorage,
+        storage: Storage,
         files_max: int,
         bytes_max: int = 1 << 62,
         in_memory: bool = False,
@@ -129,7 +129,7 @@ class FileCache:
                     again = None if self._in_memory else partial(self._read, name, scattered=True)
                     self._make_room()
                     file = ComponentFile(
-                        name, self._read(name), self._bad, again, self._storage.folder
+                        name, self._read(name), self._bad, again, self._storage.shown(name)
                     )
                     if self._in_memory:
                         self._evict_bytes(self.bytes_max - file.bytes)
@@ -234,7 +234,7 @@ class FileCache:
                 self._drop(name)
         return bool(needed)
 
-    def start_over(self, storage: LocalStorage) -> None:
+    def start_over(self, storage: Storage) -> None:
         """Another folder is in the place of the one of before: nothing is known of its files."""
         with self._lock:
             self._storage = storage

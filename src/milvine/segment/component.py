@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import mmap
-import os
 import threading
 from collections.abc import Callable, Hashable
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +26,8 @@ class ComponentFile:
     """One mapped file: its sections by segment, and the kernels opened over it.
 
     With `again` it may be mapped a second time, for those who read a page here and a page there:
-    `scattered`. Errors say that it is in `folder`, and what helps where rows cannot be read.
+    `scattered`. Errors begin with `shown`, where it is (with its name if that is not given), and
+    say what helps where rows cannot be read.
     """
 
     def __init__(
@@ -37,9 +36,9 @@ class ComponentFile:
         data: Bytes,
         bad: dict[str, dict[int, str]] | None = None,
         again: Callable[[], Bytes] | None = None,
-        folder: Path | None = None,
+        shown: str = "",
     ) -> None:
-        self.name, self._data, self._again, self._folder = name, data, again, folder
+        self.name, self._data, self._again, self._shown = name, data, again, shown or name
         self._bad = {} if bad is None else bad
         try:
             self.footer: Footer = read_footer(name, data)
@@ -71,8 +70,8 @@ class ComponentFile:
 
     def _told(self, text: str) -> CorruptFile:
         """`text` begins with the name. An index is made anew by itself."""
-        where = f"{self._folder}{os.sep}" if self._folder else ""
-        return CorruptFile(f"{where}{text}{'' if self.name.startswith('index-') else _CURE}")
+        cure = "" if self.name.startswith("index-") else _CURE
+        return CorruptFile(f"{self._shown}{text.removeprefix(self.name)}{cure}")
 
     def describe(self, segment_id: int) -> Footer:
         """The footer's entry of one segment.

@@ -18,8 +18,8 @@ from typing import Any
 
 from milvine.errors import CorruptFile, UnsupportedFormat
 from milvine.segment.footer import check_spans, parse_footer
+from milvine.storage.base import Sink
 from milvine.storage.checksum import crc32c
-from milvine.storage.local import Sink
 from milvine.types import Bytes
 
 MAGIC = b"MILVSEG\x01"

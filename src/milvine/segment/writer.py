@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milvine.catalog.encoding import described
+from milvine.catalog.model import SegmentRecord
 from milvine.index.finite import nonfinite_rows
 from milvine.index.flat import FLAT_HEADER_BYTES, flat_header
 from milvine.limits import INDEX_ROWS_MIN
 from milvine.segment.layout import ComponentWriter, Footer, SectionSpan
-from milvine.storage.local import LocalStorage
+from milvine.storage.base import Storage
 from milvine.types import Collection, Ids, MetricType, Partition, RowMask, Vectors
 
 
@@ -35,7 +36,7 @@ class RowSet:
 
 
 def write_rows(
-    storage: LocalStorage,
+    storage: Storage,
     name: str,
     collection: Collection,
     sets: Sequence[RowSet],
@@ -58,6 +59,20 @@ def write_rows(
         entries += _write_neighbours(writer, collection, small)
         writer.finish("rows", entries)
     return sum(entry["nonfinite"] for entry in entries)
+
+
+def segment_record(collection: Collection, rows: RowSet, name: str) -> SegmentRecord:
+    """The catalog record of a segment just written into file `name`."""
+    return SegmentRecord(
+        id=rows.segment_id,
+        collection_id=collection.id,
+        partition_id=rows.partition.id,
+        rows_file=name,
+        rows=len(rows.ids),
+        data_bytes=len(rows.ids) * (collection.row_bytes + 8),
+        min_lsn=int(rows.lsns.min()),
+        max_lsn=int(rows.lsns.max()),
+    )
 
 
 def _write_segment(writer: ComponentWriter, collection: Collection, rows: RowSet) -> Footer:
@@ -150,7 +165,7 @@ def _write_flat(
 
 
 def write_tombstones(
-    storage: LocalStorage,
+    storage: Storage,
     name: str,
     collection: Collection,
     masks: Sequence[tuple[int, RowMask]],

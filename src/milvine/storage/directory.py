@@ -19,6 +19,8 @@ from milvine.storage.forks import let_go_in_children
 Identity = tuple[int, int]
 """Device and number of a file or folder: the same under every name, and its own while
 somebody holds it open."""
+NOWHERE: Identity = (0, 0)
+"""Of no file."""
 _RELATIVE = {
     os.open,
     os.stat,
@@ -38,6 +40,18 @@ def identity(path: str | os.PathLike[str] | int) -> Identity | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def identity_of_followed(path: Path) -> Identity:
+    """The identity of a file that another process writes and this one reads again and again.
+
+    Raises:
+        FolderGone: nothing is there.
+    """
+    found = identity(path)
+    if found is None:
+        raise FolderGone(f"{path} is gone, so nobody can say what was committed since")
+    return found
 
 
 def _close(fd: int | None) -> None:

@@ -1,4 +1,4 @@
-"""A folder of write-once files. A file appears under its name only when its bytes are durable."""
+"""Component files in a folder of this machine: `milvine.storage.base.Storage`."""
 
 from __future__ import annotations
 
@@ -7,43 +7,22 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import numpy as np
 
 from milvine.errors import StorageFailed
-from milvine.storage.directory import Directory, Identity
-from milvine.storage.durable import make_folder, refusal, sync_fd, write_all
+from milvine.storage.base import TEMPORARY, Sink
+from milvine.storage.directory import Directory
+from milvine.storage.durable import check_room, make_folder, refusal, sync_fd
 from milvine.storage.failpoints import at
+from milvine.storage.local_files import FileSink
 from milvine.types import Bytes
-
-TEMPORARY = ".tmp"
-
-
-class Sink(Protocol):
-    """Where a component is written: an append-only stream that knows its position."""
-
-    @property
-    def position(self) -> int: ...
-
-    def write(self, data: bytes | memoryview) -> int: ...
-
-
-class _FileSink:
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self.position = 0
-
-    def write(self, data: bytes | memoryview) -> int:
-        at("file.write")
-        count = write_all(self._fd, [memoryview(data).cast("B")])
-        self.position += count
-        return count
 
 
 class LocalStorage:
-    """Files in one folder, which is held open and must be there. Thread-safe: every
-    method works on one name.
+    """Files in one folder, which is held open and must be there. `use_mmap` False: files are read
+    into memory.
 
     Raises:
         StorageFailed: the folder is missing or cannot be opened.
@@ -69,40 +48,64 @@ class LocalStorage:
         return cls(folder, use_mmap)
 
     def close(self) -> None:
-        """Let go of the folder; nothing is read or written any more."""
         self._directory.close()
 
     @property
-    def identity(self) -> Identity | None:
-        """Of the folder, by which a process of its own knows that it has the same."""
-        return self._directory.identity
+    def mapped_folder(self) -> Path | None:
+        return self.folder if self._use_mmap else None
+
+    def path(self, name: str) -> Path:
+        """Where a file of this name is or would be."""
+        return self.folder / name
+
+    def shown(self, name: str) -> str:
+        return str(self.path(name))
 
     @contextmanager
     def create(self, name: str) -> Iterator[Sink]:
-        """Write a new file; it gets its name, durably, when the block ends without an error.
-
-        Raises:
-            StorageFailed: the disk refused (full, permission, I/O); nothing of the file remains.
-        """
-        temporary = name + TEMPORARY
-        try:
-            at("file.create")
-            fd = self._directory.create(temporary)
+        with self._writing(name):
+            fd = self._made(name)
             try:
-                yield _FileSink(fd)
+                yield FileSink(fd)
                 at("file.sync")
                 sync_fd(fd)
             finally:
                 os.close(fd)
-            at("file.rename")
-            self._directory.replace(temporary, name)
-            self._sync_names()
-        except OSError as error:
-            self._discard(temporary, name)
-            raise refusal(f"write {self.folder / name}", error) from error
+            self._give_name(name)
+
+    @contextmanager
+    def create_at(self, name: str) -> Iterator[Path]:
+        with self._writing(name):
+            os.close(self._made(name))
+            self._directory.check("The folder")
+        try:
+            yield self.path(name + TEMPORARY)
         except BaseException:
-            self._discard(temporary)
+            self._discard(name + TEMPORARY)
             raise
+        with self._writing(name):
+            self._give_name(name)
+
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[None]:
+        """A step of making a file, of which nothing remains after an error."""
+        try:
+            yield
+        except OSError as error:
+            self._discard(name + TEMPORARY, name)
+            raise refusal(f"write {self.path(name)}", error) from error
+        except BaseException:
+            self._discard(name + TEMPORARY)
+            raise
+
+    def _made(self, name: str) -> int:
+        at("file.create")
+        return self._directory.create(name + TEMPORARY)
+
+    def _give_name(self, name: str) -> None:
+        at("file.rename")
+        self._directory.replace(name + TEMPORARY, name)
+        self._sync_names()
 
     def _sync_names(self) -> None:
         at("file.renamed")
@@ -110,13 +113,6 @@ class LocalStorage:
 
     @contextmanager
     def names_together(self) -> Iterator[LocalStorage]:
-        """A storage of the same folder for creating several files: one sync makes all
-        names durable, at the end.
-
-        Raises:
-            StorageFailed: the disk refused that; the files are there, and it is not
-                known whether they will stay.
-        """
         together = _NamesTogether(self.folder, self._use_mmap, self._directory)
         yield together
         if not together.created:
@@ -127,15 +123,6 @@ class LocalStorage:
             raise refusal(f"write {self.folder}", error) from error
 
     def read(self, name: str, scattered: bool = False) -> Bytes:
-        """The whole file as read-only uint8: mapped, or read into memory with `storage.mmap:
-        false`.
-
-        `scattered`: of a mapped file the system reads the pages that are asked for, and not their
-        neighbours as well.
-
-        Raises:
-            StorageFailed: the file is missing or cannot be read.
-        """
         try:
             with self.open(name) as file:
                 if not self._use_mmap:
@@ -145,28 +132,39 @@ class LocalStorage:
                     mapped.madvise(mmap.MADV_RANDOM)
                 return np.frombuffer(mapped, dtype=np.uint8)
         except (OSError, ValueError) as error:
-            raise StorageFailed(f"Cannot read {self.folder / name}: {error}") from error
+            raise StorageFailed(f"Cannot read {self.path(name)}: {error}") from error
 
     def open(self, name: str) -> BinaryIO:
-        """The file itself, to be read without a buffer. Raises OSError."""
-        path, within = self.folder / name, self._directory
+        path, within = self.path(name), self._directory
         return open(path, "rb", buffering=0, opener=lambda _, flags: within.open(name, flags))
 
+    @contextmanager
+    def local_file(self, name: str) -> Iterator[Path]:
+        self._directory.check("The folder")
+        path = self.path(name)
+        if not path.exists():
+            raise StorageFailed(f"Cannot read {path}: it is not there")
+        yield path
+
     def size(self, name: str) -> int:
-        """Bytes of the file, 0 when it is missing."""
         try:
             return self._directory.stat(name).st_size
         except FileNotFoundError:
             return 0
 
+    def sizes(self) -> dict[str, int]:
+        found = {}
+        with suppress(OSError):
+            for name in self.names():
+                with suppress(OSError):
+                    found[name] = self._directory.stat(name).st_size
+        return found
+
     def names(self) -> list[str]:
-        """Every file in the folder, temporary ones included."""
         return self._directory.names()
 
     def remove(self, name: str) -> bool:
-        """Remove a file; False when the system refuses for now (a mapped file on Windows), so try
-        again later.
-        """
+        """False when the system refuses for now, as it does for a mapped file on Windows."""
         try:
             at("file.remove")
             self._directory.unlink(name)
@@ -174,6 +172,9 @@ class LocalStorage:
         except OSError:
             return False
         return True
+
+    def check_room(self) -> None:
+        check_room(self.folder, "the folder of segments")
 
     def _discard(self, *names: str) -> None:
         for name in names:

@@ -9,16 +9,16 @@ _SMAPS, _STATUS = Path("/proc/self/smaps"), Path("/proc/self/status")
 _KIB = 1024
 
 
-def memory_by_kind(segments: Path) -> dict[str, float]:
+def memory_by_kind(mapped: Path | None) -> dict[str, float]:
     """Resident bytes.
 
-    `files`: of data files below `segments`, which the system takes back when it needs them;
+    `files`: of data files in the folder `mapped`, which the system takes back when it needs them;
     `anonymous`: everything that is in no file, the tail included; `total`.
     """
     status = dict(_fields(_STATUS))
     unknown = float("nan")
     return {
-        "files": _resident(segments) if status else unknown,
+        "files": _resident(mapped) if status else unknown,
         "anonymous": status.get("RssAnon", unknown),
         "total": status.get("VmRSS", unknown),
     }
@@ -31,12 +31,12 @@ def _fields(path: Path) -> Iterator[tuple[str, float]]:
             yield name, float(value.split()[0]) * _KIB
 
 
-def _resident(segments: Path) -> float:
+def _resident(folder: Path | None) -> float:
     """Resident bytes of the mappings of files in one folder: the `Rss` line after each line that
     names one.
     """
-    needle, inside, total = f" {segments}/", False, 0.0
-    for line in _lines(_SMAPS):
+    needle, inside, total = f" {folder}/", False, 0.0
+    for line in _lines(_SMAPS) if folder else ():
         if needle in line:
             inside = True
         elif inside and line.startswith("Rss:"):

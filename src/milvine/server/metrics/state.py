@@ -100,7 +100,7 @@ class DatabaseCollector:
         yield gauge("data_file_size_bytes", "Bytes of data files by the catalog", total)
         yield gauge("milvine_open_data_files", "Data files that are mapped", len(seen.open_files))
         yield by_kind("milvine_disk_bytes", "Bytes in the data folder", seen.disk_bytes)
-        memory = memory_by_kind(seen.segments_folder)
+        memory = memory_by_kind(seen.mapped_folder)
         yield by_kind(
             "milvine_memory_bytes",
             "Resident memory",

@@ -106,7 +106,7 @@ class Called:
 
     @property
     def _last_lsn(self) -> int:
-        return self.database.stores.writer.log.last_lsn
+        return self.database.stores.log.last_lsn
 
     def tidy(self) -> None:
         """Few collections, and those of the beginning among them."""

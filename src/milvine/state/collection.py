@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from milvine.catalog.model import SegmentRecord, StoredCollection
 from milvine.errors import OperatorError
-from milvine.ingest.keys import RecentInserts
-from milvine.ingest.memtable import Memtable
 from milvine.segment.cache import FileCache
 from milvine.segment.reader import Segment
 from milvine.segment.version import LiveSegment, PartitionSet, SegmentSet, Version
+from milvine.state.insert_keys import RecentInserts
+from milvine.state.memtable import Memtable
 from milvine.types import IdMode, IndexSetting, Partition, RowMask
 
 

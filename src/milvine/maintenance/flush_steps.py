@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 from milvine.catalog.model import Edit, SegmentRecord
 from milvine.catalog.sql import Catalog
 from milvine.errors import CorruptFile
-from milvine.ingest.ids import IdSource
-from milvine.ingest.memtable import Block
-from milvine.ingest.state import CollectionState
 from milvine.limits import INDEX_ROWS_MIN
 from milvine.segment.version import LiveSegment
-from milvine.segment.writer import RowSet, write_rows, write_tombstones
+from milvine.segment.writer import RowSet, segment_record, write_rows, write_tombstones
+from milvine.state.collection import CollectionState
+from milvine.state.ids import IdSource
+from milvine.state.memtable import Block
+from milvine.storage.base import Storage
 from milvine.storage.failpoints import at
-from milvine.storage.local import LocalStorage
 from milvine.types import Collection, Partition, RowMask
 
 
@@ -106,7 +106,7 @@ def seal(state: CollectionState, lsn: int) -> Sealed | None:
 
 
 def write(
-    sealed: Sealed, storage: LocalStorage, ids: IdSource, index_rows_min: int = INDEX_ROWS_MIN
+    sealed: Sealed, storage: Storage, ids: IdSource, index_rows_min: int = INDEX_ROWS_MIN
 ) -> Written:
     """Write the sealed rows and tombstones, durably; segments from `index_rows_min` rows on as
     indexes want them.
@@ -121,7 +121,7 @@ def write(
     if sets:
         name = f"rows-{ids.one()}.mlv"
         nonfinite = write_rows(storage, name, sealed.collection, sets, index_rows_min)
-        records = [new_record(sealed.collection, rows, name) for rows in sets]
+        records = [segment_record(sealed.collection, rows, name) for rows in sets]
     tombstone_file = None
     if sealed.tombstones:
         tombstone_file = f"dead-{ids.one()}.mlv"
@@ -136,20 +136,6 @@ def write(
             raise
     return Written(
         tuple(records), tuple(origins), tombstone_file, time.monotonic() - began, nonfinite
-    )
-
-
-def new_record(collection: Collection, rows: RowSet, name: str) -> SegmentRecord:
-    """The catalog record of a segment just written into file `name`."""
-    return SegmentRecord(
-        id=rows.segment_id,
-        collection_id=collection.id,
-        partition_id=rows.partition.id,
-        rows_file=name,
-        rows=len(rows.ids),
-        data_bytes=len(rows.ids) * (collection.row_bytes + 8),
-        min_lsn=int(rows.lsns.min()),
-        max_lsn=int(rows.lsns.max()),
     )
 
 

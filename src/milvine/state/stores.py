@@ -2,38 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 from milvine.catalog.sql import Catalog
 from milvine.config import Settings
 from milvine.events import BuildProgressed, Events
-from milvine.ingest.ids import IdSource
-from milvine.ingest.memtable import TailBytes
-from milvine.ingest.state import CollectionState
-from milvine.ingest.writer import Writer
 from milvine.segment.cache import FileCache
-from milvine.storage.local import LocalStorage
-from milvine.waiting import Flag
+from milvine.state.collection import CollectionState
+from milvine.state.ids import IdSource
+from milvine.state.memtable import TailBytes
+from milvine.state.requests import Request
+from milvine.storage.base import Storage
+from milvine.types import Ids
+from milvine.waiting import Flag, Outcome
+from milvine.wal.log import Log
+
+T = TypeVar("T")
+
+
+class Sequencer(Protocol):
+    """The one thread that changes what a database holds (`ingest/writer.py: Writer`): states,
+    catalog and log. Whoever wants a change hands it over, and it is made in the order of the queue.
+    """
+
+    def submit(self, request: Request) -> Outcome[Ids]:
+        """Have rows inserted or deleted: the outcome comes when they are durable and visible, or
+        refused.
+
+        Raises:
+            DatabaseClosed, StorageFailed: nothing is taken any more.
+        """
+        ...
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Run `function` on that thread while nothing else is changed; what it returns or raises.
+
+        Raises:
+            DatabaseClosed, StorageFailed: as `submit`.
+        """
+        ...
 
 
 @dataclass(eq=False)
 class Stores:
-    """`states` by collection id, `names` by name: only the writer thread adds and removes.
-    `obsolete`: since when.
+    """Anybody may read. Only the thread of `writer` changes `states` (by collection id), `names`
+    (by name), `catalog` and `log`: others give it a function by `writer.call`. In a database that
+    was opened read-only nothing changes them but `engine/following.py: Follower`, which replaces
+    `states` and `names` as a whole.
 
+    `obsolete`: files that left the catalog, and since when (`maintenance/reclaim.py`).
     `builds` holds the builds that run now, by the segment they are of: how far each has come.
-    `doubtful` holds files of commits that failed, with the commit they wait for (see `commit`).
+    `doubtful` holds files of commits that failed, with the commit they wait for (see `in_doubt`).
     `settings` is replaced when a live one changes: look values up when they are needed.
     """
 
     settings: Settings
-    storage: LocalStorage
+    storage: Storage
     files: FileCache
     catalog: Catalog
     ids: IdSource
     events: Events
-    writer: Writer
+    writer: Sequencer
+    log: Log
     states: dict[int, CollectionState]
     names: dict[str, CollectionState]
     obsolete: dict[str, float] = field(default_factory=dict)
@@ -88,4 +120,4 @@ class Stores:
         if self.files.refused:
             return
         pending = self.oldest_pending_lsn()
-        self.writer.log.trim(self.writer.log.last_lsn if pending is None else pending - 1)
+        self.log.trim(self.log.last_lsn if pending is None else pending - 1)
