@@ -332,6 +332,16 @@ ILLEGAL = [
         "Param type incorrect, expect <class 'dict'> but get <class 'list'> instead",
     ),
     (schema_of, {"dimension": 4}, "collection_name is required"),
+    (
+        schema_of,
+        {"collection_nmae": "a", "dimension": 4},
+        "collection_name is required; 'collection_nmae' looks like it",
+    ),
+    (
+        schema_of,
+        {"collection_name": "a", "dimensions": 4, 5: 6},
+        "dimension is required; 'dimensions' looks like it",
+    ),
     (schema_of, {"collection_name": "a"}, "dimension is required"),
     (
         schema_of,

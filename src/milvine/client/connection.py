@@ -108,7 +108,7 @@ class Connection:
         unknown_arguments("Milvus", kwargs, KEYWORDS)
         self._name, self._handler = kwargs.get("name"), _checked_handler(handler)
         _check_pool(pool, kwargs.get("pool_size", 10))
-        seconds = checks.seconds(kwargs.get("wait_timeout", 30))
+        seconds = checks.seconds(kwargs.get("wait_timeout", 30), "wait_timeout")
         wait_timeout = checks.SECONDS_MAX if seconds is None else seconds
         max_retry = checks.integer(kwargs.get("max_retry", 3), "max_retry")
         parse = parse_http_address if handler == "HTTP" else parse_address
@@ -201,9 +201,11 @@ class Connection:
 
         They travel also where JSON would make something else of the parameters.
         """
-        checks.seconds(timeout)
+        over = checks.seconds(timeout) == 0.0
         search: InProcess | None = getattr(self._open(), "search", None)
-        return search if search and _PLAIN.issuperset(map(type, params.values())) else None
+        if search and not over and _PLAIN.issuperset(map(type, params.values())):
+            return search
+        return None
 
     def _carried(self, method: str, request: bytes, timeout: float | None) -> bytes:
         """The reply. Whatever is raised because the client is closed meanwhile is a
@@ -263,7 +265,7 @@ def _check_pool(pool: Any, size: Any) -> None:
     if pool not in _POOLS:
         raise ParamError(f"Unknown pool value: {pool}")
     if checks.integer(size, "pool_size") < 1:
-        raise checks.illegal("pool_size", size)
+        raise ParamError.illegal("pool_size", size)
 
 
 def _checked_handler(handler: str) -> str:
