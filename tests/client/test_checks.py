@@ -319,6 +319,12 @@ ILLEGAL = [
     (checks.params, [1], "Params must be a dictionary type"),
     (checks.seconds, "soon", "`timeout` value soon is illegal"),
     (checks.seconds, float("nan"), "`timeout` value nan is illegal"),
+    (checks.seconds, True, "`timeout` value True is illegal"),
+    (
+        checks.seconds,
+        -1,
+        "`timeout` value -1 is illegal: seconds are 0 or more, None waits for ever",
+    ),
     (
         checks.ids,
         bytearray(b"a"),

@@ -109,6 +109,8 @@ class Connection:
         self._name, self._handler = kwargs.get("name"), _checked_handler(handler)
         _check_pool(pool, kwargs.get("pool_size", 10))
         seconds = checks.seconds(kwargs.get("wait_timeout", 30), "wait_timeout")
+        if seconds == 0.0:
+            raise ParamError.illegal("wait_timeout", 0, "an attempt to connect takes time")
         wait_timeout = checks.SECONDS_MAX if seconds is None else seconds
         max_retry = checks.integer(kwargs.get("max_retry", 3), "max_retry")
         parse = parse_http_address if handler == "HTTP" else parse_address

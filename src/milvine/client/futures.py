@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Any
 
+from milvine.client import checks
 from milvine.client.exceptions import ClientClosedError, FutureTimeoutError
 from milvine.pool import Pool
 from milvine.waiting import Flag
@@ -128,12 +129,14 @@ class CallFuture:
         """What the synchronous call returns, or the reply as a protobuf message if `raw`.
 
         Raises:
-            FutureTimeoutError: it was not there within `timeout` seconds.
+            FutureTimeoutError: it was not there within `timeout` seconds; None waits for ever, 0
+                not at all.
+            ParamError: the timeout is none.
             TransportFailed: no reply came; against a server it is a `grpc.RpcError` as well.
             ClientClosedError: the client was closed before.
             CancelledError: it was cancelled.
         """
-        if not self._wait(timeout):
+        if not self._wait(checks.seconds(timeout)):
             raise FutureTimeoutError("Request timeout")
         if self._error is not None:
             raise self._error

@@ -117,8 +117,10 @@ def params(value: Any) -> dict[str, Any]:
 
 
 def seconds(value: Any, parameter: str = "timeout") -> float | None:
-    """A timeout: a number, or its text as on the Hello World page. None waits for ever,
+    """A timeout, 0 or more: a number, or its text as on the Hello World page. None waits for ever,
     and so does what is longer than a system can wait; with 0 the time is over (specification 5.7).
+
+    One below 0 is refused: 1.x takes it for 0, other libraries for no end.
     """
     if value is None:
         return None
@@ -126,8 +128,10 @@ def seconds(value: Any, parameter: str = "timeout") -> float | None:
         found = float(value)
     except (TypeError, ValueError, OverflowError):
         raise ParamError.illegal(parameter, value) from None
-    if math.isnan(found):
+    if math.isnan(found) or isinstance(value, bool):
         raise ParamError.illegal(parameter, value)
+    if found < 0:
+        raise ParamError.illegal(parameter, value, "seconds are 0 or more, None waits for ever")
     return found if found < SECONDS_MAX else None
 
 
