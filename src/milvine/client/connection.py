@@ -27,6 +27,7 @@ from milvine.client.replies import Rpc, failed
 from milvine.client.status import Status
 from milvine.client.transports import InProcess, Transport, TransportFailed, open_transport
 from milvine.interrupts import foreign
+from milvine.logs.failures import log
 
 F = TypeVar("F", bound=CallFuture)
 Seconds = float | str | None
@@ -228,7 +229,7 @@ class Connection:
         try:
             return rpc.pair(self._carried(rpc.method, request, limit))
         except TransportFailed as error:
-            _logger.error("%s: %s", rpc.method, error)
+            log(_logger, logging.ERROR, "%s: %s", rpc.method, error)
             return failed(error), rpc.unanswered()
 
     def _status(self, rpc: Rpc[Any], request: bytes, timeout: Seconds) -> Status:
@@ -259,7 +260,7 @@ class Connection:
 
 def _deprecated(function: str) -> DeprecatedError:
     error = DeprecatedError.function(function)
-    _logger.error("%s", error)
+    log(_logger, logging.ERROR, "%s", error)
     return error
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from milvine.client import checks
 from milvine.client.exceptions import ClientClosedError, FutureTimeoutError
+from milvine.logs.failures import log
 from milvine.pool import Pool
 from milvine.waiting import Flag
 from milvine.wire import packed, schema
@@ -111,7 +112,8 @@ class CallFuture:
         try:
             self._callback(*(self._value if isinstance(self._value, tuple) else (self._value,)))
         except BaseException:
-            _logger.exception("%s: the callback failed; the call did not", self._method)
+            text = "%s: the callback failed; the call did not"
+            log(_logger, logging.ERROR, text, self._method, traced=True)
         finally:
             _here.in_callback = False
             self._over.set()

@@ -50,7 +50,8 @@ class Database(Lifecycle):
 
     Every method raises DatabaseClosed after `close`, and those that take a collection name
     CollectionNotFound. Those that change something raise ReadOnly when the folder was opened
-    read-only, StorageFailed when the disk refuses.
+    read-only, StorageFailed when the disk refuses, ReentrantCall when a listener calls them on the
+    thread that stores.
     """
 
     def __init__(self, parts: Opening, settings: Settings) -> None:
