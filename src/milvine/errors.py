@@ -155,6 +155,21 @@ class Unsupported(CallerError):
     """Something Milvus 1.x has and this release does not; the text says what to use instead."""
 
 
+class ReentrantCall(CallerError, RuntimeError):
+    """A listener or a handler of the log calls the database from the very thread that the call
+    would wait for.
+    """
+
+    def __init__(
+        self,
+        message: str = (
+            "A thread of the database cannot change or close it: a handler of the log, or a"
+            " listener, called it from there. Hand the call to a thread of your own"
+        ),
+    ) -> None:
+        super().__init__(message)
+
+
 class OperatorError(MilvineError):
     """Whoever runs the database must act."""
 

@@ -23,9 +23,18 @@ def foreign(error: BaseException) -> bool:
     raise `TimeoutError` and `OSError` too. One that a thread puts into another has no frame of its
     own and is known by its class alone.
     """
-    if type(error).__module__.partition(".")[0] not in _CALLED:
-        return True
-    return any(_handles_a_signal(frame) for frame, _ in walk_tb(error.__traceback__))
+    return type(error).__module__.partition(".")[0] not in _CALLED or interrupts(error)
+
+
+def interrupts(error: BaseException) -> bool:
+    """Whether `error` is Ctrl-C, or the handler of a signal raised it.
+
+    For code of the caller's own that we call, such as the `__index__` of an id or a handler of his
+    log: what it raises may be of any class.
+    """
+    return isinstance(error, KeyboardInterrupt) or any(
+        _handles_a_signal(frame) for frame, _ in walk_tb(error.__traceback__)
+    )
 
 
 def _handles_a_signal(frame: FrameType) -> bool:

@@ -128,3 +128,98 @@ def test_close_waits_for_calls() -> None:
         assert (await call).OK() and transport.closed == 1
 
     asyncio.run(close())
+
+
+class Hangs(FakeTransport):
+    """A server that does not answer before it is hung up on."""
+
+    def __init__(self) -> None:
+        super().__init__(Compact=reply_of("Compact"), Cmd=reply_of("Cmd", string_reply="1.1.1"))
+        self.begun, self.hung_up = threading.Event(), threading.Event()
+
+    def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
+        self.begun.set()
+        assert self.hung_up.wait(30)
+        return super().call(method, request, timeout)
+
+    def close(self) -> None:
+        super().close()
+        self.hung_up.set()
+
+
+@pytest.mark.parametrize("connects", [True, False])
+def test_close_does_not_wait_for_a_call_that_was_cancelled(connects: bool) -> None:
+    """Whether it hangs in the call itself or while it connects; nor do those that wait for it."""
+
+    async def close() -> None:
+        transport = Hangs()
+        milvus = AsyncMilvus(transport=transport, try_connect=connects)
+        calls = [asyncio.create_task(milvus.compact("a")) for _ in range(40)]
+        await asyncio.to_thread(transport.begun.wait, 10)
+        for call in calls:
+            call.cancel()
+        assert {type(each) for each in await asyncio.gather(*calls, return_exceptions=True)} == {
+            asyncio.CancelledError
+        }
+        await asyncio.wait_for(milvus.close(), 10)
+        assert transport.closed >= 1
+
+    asyncio.run(close())
+
+
+def test_a_call_that_is_cancelled_while_close_waits_for_it() -> None:
+    async def close() -> None:
+        transport = Hangs()
+        milvus = AsyncMilvus(transport=transport, try_connect=False)
+        call = asyncio.create_task(milvus.compact("a"))
+        await asyncio.to_thread(transport.begun.wait, 10)
+        closing = asyncio.create_task(milvus.close())
+        await asyncio.sleep(0.05)
+        assert not closing.done() and not transport.closed
+        call.cancel()
+        await asyncio.wait_for(closing, 10)
+        assert transport.closed == 1
+
+    asyncio.run(close())
+
+
+def test_calls_of_a_loop_that_ended_are_not_waited_for() -> None:
+    """Its tasks were cancelled with it."""
+    transport = Hangs()
+    milvus = AsyncMilvus(transport=transport, try_connect=False)
+
+    async def begin() -> None:
+        asyncio.get_running_loop().create_task(milvus.compact("a"))
+        await asyncio.to_thread(transport.begun.wait, 10)
+
+    async def close() -> None:
+        await asyncio.wait_for(milvus.close(), 10)
+
+    asyncio.run(begin())
+    asyncio.run(close())
+    assert transport.closed == 1
+
+
+def test_a_timeout_of_asyncio_and_the_end_of_the_block(tmp_path: Path) -> None:
+    """The usual way to it, in a process that has to end as well."""
+    code = (
+        "import asyncio, socket\n"
+        "from milvus import AsyncMilvus\n"
+        "async def main():\n"
+        "    with socket.socket() as silent:\n"
+        "        silent.bind(('127.0.0.1', 0))\n"
+        "        silent.listen()\n"
+        "        port = silent.getsockname()[1]\n"
+        "        for handler in ('GRPC', 'HTTP'):\n"
+        "            milvus = AsyncMilvus(host='127.0.0.1', port=port, handler=handler)\n"
+        "            try:\n"
+        "                await asyncio.wait_for(milvus.list_collections(timeout=None), 0.5)\n"
+        "            except asyncio.TimeoutError:\n"
+        "                await milvus.close()\n"
+        "                print('closed')\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=OWN, timeout=60, capture_output=True, text=True
+    )
+    assert done.stdout == "closed\nclosed\n" and done.returncode == 0, done.stderr[-2000:]

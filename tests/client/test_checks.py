@@ -319,6 +319,12 @@ ILLEGAL = [
     (checks.params, [1], "Params must be a dictionary type"),
     (checks.seconds, "soon", "`timeout` value soon is illegal"),
     (checks.seconds, float("nan"), "`timeout` value nan is illegal"),
+    (checks.seconds, True, "`timeout` value True is illegal"),
+    (
+        checks.seconds,
+        -1,
+        "`timeout` value -1 is illegal: seconds are 0 or more, None waits for ever",
+    ),
     (
         checks.ids,
         bytearray(b"a"),
@@ -332,6 +338,16 @@ ILLEGAL = [
         "Param type incorrect, expect <class 'dict'> but get <class 'list'> instead",
     ),
     (schema_of, {"dimension": 4}, "collection_name is required"),
+    (
+        schema_of,
+        {"collection_nmae": "a", "dimension": 4},
+        "collection_name is required; 'collection_nmae' looks like it",
+    ),
+    (
+        schema_of,
+        {"collection_name": "a", "dimensions": 4, 5: 6},
+        "dimension is required; 'dimensions' looks like it",
+    ),
     (schema_of, {"collection_name": "a"}, "dimension is required"),
     (
         schema_of,

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from milvine.errors import StorageFailed
 from milvine.events import Events, Flushed, JobFailed, LogMissing, Searched
 from milvine.events.server import RequestFailed
 from milvine.logs.embedded import speak_up
 from milvine.server.configuration.kept_settings import KEPT_FILE
-from milvus import Milvus
+from milvine.wal.log import Log
+from milvus import Milvus, Status
 
 PARAM = {"collection_name": "a", "dimension": 2}
 
@@ -106,21 +108,70 @@ def test_a_handler_that_fails_ends_no_thread_of_the_database(
         def filter(self, record: logging.LogRecord) -> bool:
             raise error("of the program")
 
-    failing, raised = Fails(), []
-
-    def emit() -> None:
-        try:
-            speak_up(()).emit(JobFailed("flush", "no room"))
-        except error as of_the_program:
-            raised.append(of_the_program)
-
+    failing = Fails()
+    event = JobFailed("flush", "no room")
     logging.getLogger("milvine").addFilter(failing)
     try:
-        thread = threading.Thread(target=emit)
+        thread = threading.Thread(target=speak_up(()).emit, args=(event,))
         thread.start()
         thread.join()
-        assert not raised and f"{error.__name__}: of the program" in capsys.readouterr().err
-        emit()
-        assert raised
+        assert f"{error.__name__}: of the program" in capsys.readouterr().err
+        speak_up(("a notice",)).emit(event)
+        assert capsys.readouterr().err.count(f"{error.__name__}: of the program") == 2
     finally:
         logging.getLogger("milvine").removeFilter(failing)
+
+
+@pytest.mark.parametrize("error", [LookupError, OSError, SystemExit])
+def test_a_handler_that_fails_is_no_result_of_a_call(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], error: type[BaseException]
+) -> None:
+    """Opening warns of a lost log, a flush of rows that no search finds, and both went well."""
+
+    class Fails(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise error(record.getMessage())
+
+    without_log(tmp_path)
+    failing = Fails()
+    for name in ("milvine", "milvus"):
+        logging.getLogger(name).addHandler(failing)
+    try:
+        milvus = Milvus(uri=tmp_path.as_uri())
+        assert milvus.insert("a", [[float("nan"), 1.0]], ids=[1])[0].OK()
+        assert milvus.flush(["a"]).OK()
+        status, none = milvus.list_collections(timeout=0)
+        assert not status.OK() and none == []
+        milvus.close()
+    finally:
+        for name in ("milvine", "milvus"):
+            logging.getLogger(name).removeHandler(failing)
+    said = capsys.readouterr().err
+    assert all(each in said for each in ("log missing", "nonfinite stored", "ShowCollections"))
+
+
+def test_a_handler_that_calls_the_database_on_the_thread_that_stores_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Status] = []
+
+    class Calls(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(milvus.insert("a", [[1.0, 2.0]], ids=[7])[0])
+
+    def refused(self: Log, records: object) -> None:
+        raise StorageFailed("no more today")
+
+    milvus, calls = Milvus(uri=tmp_path.as_uri()), Calls()
+    milvus.create_collection(PARAM)
+    logging.getLogger("milvine").addHandler(calls)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(Log, "append", refused)
+            assert not milvus.insert("a", [[1.0, 2.0]], ids=[1])[0].OK()
+    finally:
+        logging.getLogger("milvine").removeHandler(calls)
+    assert [(status.code, "of your own" in status.message) for status in told] == [(1, True)]
+    assert milvus.insert("a", [[1.0, 2.0]], ids=[1])[1] == [1]
+    assert milvus.count_entities("a")[1] == 1
+    milvus.close()

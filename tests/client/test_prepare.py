@@ -96,9 +96,57 @@ def test_an_insert_made_beforehand() -> None:
             milvus.insert(None, None, insert_param=wrong)
 
 
-def test_wrong_rows() -> None:
-    with pytest.raises(ParamError):
-        Prepare.insert_param("a", [], None)
+ROWS = [[1.0, 2.0]]
+WRONG: list[tuple[Any, tuple[Any, ...], str]] = [
+    (Prepare.collection_name, (5,), "collection_name"),
+    (Prepare.compact_param, (None,), "collection_name"),
+    (Prepare.collection_name, ("a\ud800",), "collection_name"),
+    (Prepare.collection_schema, (b"a", 4, 8, 1, None), "collection_name"),
+    (Prepare.collection_schema, ("a", "4", 8, 1, None), "dimension"),
+    (Prepare.collection_schema, ("a", 4, 1.5, 1, None), "index_file_size"),
+    (Prepare.collection_schema, ("a", 4, 8, "L2", None), "metric_type"),
+    (Prepare.collection_schema, ("a", 4, 8, 1, [1]), "Params must be a dictionary type"),
+    (Prepare.collection_schema, ("a", 4, 8, 1, {"x": object()}), "cannot be sent as JSON"),
+    (Prepare.preload_param, ("a", "tag"), "partition_tags"),
+    (Prepare.preload_param, ("a", [1]), "partition_tags"),
+    (Prepare.release_param, (None, None), "collection_name"),
+    (Prepare.release_param, ("a", 5), "partition_tags"),
+    (Prepare.reload_param, ("a", None), "segment_ids"),
+    (Prepare.insert_param, ("a", [], None), "A vector must be"),
+    (Prepare.insert_param, (5, ROWS, None), "collection_name"),
+    (Prepare.insert_param, ("a", ROWS, 5), "partition_tag"),
+    (Prepare.insert_param, ("a", ROWS, None, [1.5]), "element 0 is 1.5"),
+    (Prepare.insert_param, ("a", ROWS, None, [1], "{}"), "Params must be a dictionary type"),
+    (Prepare.index_param, ("a", "FLAT", None), "index_type"),
+    (Prepare.index_param, ("a", 1, [1]), "Params must be a dictionary type"),
+    (Prepare.search_param, ("a", "3", ROWS, None, None), "topk"),
+    (Prepare.search_param, ("a", 3, ROWS, "t", None), "partition_tag_array"),
+    (Prepare.search_param, ("a", 3, [1.0], None, None), "Invalid vector"),
+    (Prepare.search_param, ("a", 3, ROWS, None, 5), "Params must be a dictionary type"),
+    (Prepare.search_vector_in_files_param, ("a", ROWS, 3, None, None), "`ids` value"),
+    (Prepare.search_vector_in_files_param, ("a", ROWS, None, [7], None), "topk"),
+    (Prepare.cmd, (None,), "cmd"),
+    (Prepare.partition_param, ("a", None), "partition_tag"),
+    (Prepare.delete_by_id_param, ("a", "12", None), "is no list, tuple or array"),
+    (Prepare.flush_param, ("a",), "collection_names"),
+]
+
+
+@pytest.mark.parametrize(("method", "arguments", "told"), WRONG)
+def test_what_is_none(method: Any, arguments: tuple[Any, ...], told: str) -> None:
+    with pytest.raises(ParamError) as caught:
+        method(*arguments)
+    assert told in str(caught.value)
+
+
+def test_every_method_is_tried() -> None:
+    methods = {name for name in vars(Prepare) if not name.startswith("_")}
+    assert {method.__name__ for method, *_ in WRONG} == methods
+
+
+def test_a_name_may_be_empty() -> None:
+    assert Prepare.collection_name("") == schema.CollectionName()
+    assert Prepare.flush_param([]) == schema.FlushParam()
 
 
 def test_names_of_0_2() -> None:

@@ -60,9 +60,10 @@ def test_times_beyond_measure_are_for_ever(port: int, seconds: float | None) -> 
 
 def test_nobody_listens(free_port: int) -> None:
     started = time.monotonic()
-    with pytest.raises(
-        NotConnectError, match=f"^Fail connecting to server on 127.0.0.1:{free_port}. Timeout$"
-    ):
+    told = (
+        rf"^Fail connecting to server on 127.0.0.1:{free_port}. Timeout: \d+ attempts .* refused$"
+    )
+    with pytest.raises(NotConnectError, match=told):
         Milvus(host="127.0.0.1", port=free_port, wait_timeout=0.5)
     assert time.monotonic() - started < 8
 
@@ -149,7 +150,7 @@ def test_deadline() -> None:
 
     with serving(answers(Flush=slow)) as port:
         milvus = Milvus(host="127.0.0.1", port=port)
-        for timeout in (0.1, "0.1", -1):
+        for timeout in (0.1, "0.1", 0):
             status = milvus.flush(timeout=timeout)
             assert status.code is grpc.StatusCode.DEADLINE_EXCEEDED
             assert status.message == "Error occurred. Deadline Exceeded"

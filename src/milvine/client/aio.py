@@ -18,6 +18,7 @@ from milvine.client.deadline import Deadline
 from milvine.client.exceptions import ClientClosedError, NotConnectError, ParamError
 from milvine.client.keywords import unknown_arguments
 from milvine.client.milvus import Milvus
+from milvine.waiting import Flag
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -87,7 +88,7 @@ class AsyncMilvus:
     is raised there. A forked process needs a client of its own.
 
     Methods, arguments, results and errors are those of `Milvus`. A call whose task is cancelled is
-    made to its end.
+    made to its end if a thread has begun it, or until the client is closed.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -95,9 +96,11 @@ class AsyncMilvus:
         known = {name: value for name, value in kwargs.items() if name in (*_NAMED, *KEYWORDS)}
         self._connects = bool(kwargs.get("try_connect", True))
         self._open = partial(Milvus, *args, **known)
-        self._milvus: Milvus | None = None
+        self._milvus: Milvus | None = None  # once it is connected
+        self._made: Milvus | None = None
         self._closed = False
-        self._lock = threading.Lock()
+        self._lock, self._making = threading.Lock(), threading.Lock()
+        self._awaited: set[Flag] = set()  # for each call that somebody awaits, set when it is over
         self._threads = ThreadPoolExecutor(_CALLS_MAX, thread_name_prefix="milvus-asyncio")
 
     def _connected(self, deadline: Deadline) -> Milvus:
@@ -119,7 +122,10 @@ class AsyncMilvus:
             self._lock.release()
 
     def _opened(self, deadline: Deadline) -> Milvus:
-        milvus: Milvus = self._open(try_connect=False)
+        with self._making:
+            if self._closed:
+                raise ClientClosedError
+            milvus = self._made = self._open(try_connect=False)
         if self._connects:
             milvus._check_version(deadline)
         return milvus
@@ -129,7 +135,15 @@ class AsyncMilvus:
 
         if self._closed:
             raise ClientClosedError
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        over = Flag()
+        self._awaited.add(over)
+        try:
+            call = self._threads.submit(work)
+            call.add_done_callback(lambda _: over.set())  # the loop may have ended meanwhile
+            return await asyncio.wrap_future(call)
+        finally:  # done, or cancelled
+            over.set()
+            self._awaited.discard(over)
 
     async def __aenter__(self) -> AsyncMilvus:
         await self._in_thread(lambda: self._connected(Deadline(None)))
@@ -139,18 +153,24 @@ class AsyncMilvus:
         await self.close()
 
     async def close(self) -> None:
-        """Waits for calls that were begun, then lets go of the database. May be called again."""
+        """Waits for the calls that somebody awaits, then lets go of the database, as `Milvus.close`
+        does. May be called again.
+
+        A call whose task was cancelled is not waited for: against a server it fails.
+        """
         import asyncio
 
         self._closed = True
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        self._threads.shutdown()
-        with self._lock:
-            milvus, self._milvus = self._milvus, None
-        if milvus is not None:
-            milvus.close()
+        for over in tuple(self._awaited):
+            over.wait()
+        with self._making:  # which never waits for a server; connecting does, and ends by this
+            made, self._made, self._milvus = self._made, None, None
+        if made is not None:
+            made.close()
+        self._threads.shutdown(wait=False)
 
     def client_version(self) -> str:
         """Version of this package."""

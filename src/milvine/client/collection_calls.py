@@ -11,7 +11,7 @@ from typing import Any
 from milvine.client import checks, replies, requests
 from milvine.client.connection import Connection, Seconds
 from milvine.client.exceptions import ParamError
-from milvine.client.keywords import unknown_keys
+from milvine.client.keywords import missing, unknown_keys
 from milvine.client.results import PartitionParam
 from milvine.client.status import Status
 from milvine.limits import INDEX_FILE_SIZE_DEFAULT_MB
@@ -136,7 +136,7 @@ def schema_of(param: Any) -> tuple[str, int, int, MetricType, dict[str, Any]]:
     rest = dict(param)
     for key in ("collection_name", "dimension"):
         if key not in rest:
-            raise ParamError(f"{key} is required")
+            raise missing(key, rest, _KEYS)
     return (
         checks.name(rest.pop("collection_name")),
         checks.integer(rest.pop("dimension"), "dimension"),

@@ -27,6 +27,7 @@ from milvine.client.replies import Rpc, failed
 from milvine.client.status import Status
 from milvine.client.transports import InProcess, Transport, TransportFailed, open_transport
 from milvine.interrupts import foreign
+from milvine.logs.failures import log
 
 F = TypeVar("F", bound=CallFuture)
 Seconds = float | str | None
@@ -108,7 +109,9 @@ class Connection:
         unknown_arguments("Milvus", kwargs, KEYWORDS)
         self._name, self._handler = kwargs.get("name"), _checked_handler(handler)
         _check_pool(pool, kwargs.get("pool_size", 10))
-        seconds = checks.seconds(kwargs.get("wait_timeout", 30))
+        seconds = checks.seconds(kwargs.get("wait_timeout", 30), "wait_timeout")
+        if seconds == 0.0:
+            raise ParamError.illegal("wait_timeout", 0, "an attempt to connect takes time")
         wait_timeout = checks.SECONDS_MAX if seconds is None else seconds
         max_retry = checks.integer(kwargs.get("max_retry", 3), "max_retry")
         parse = parse_http_address if handler == "HTTP" else parse_address
@@ -201,9 +204,11 @@ class Connection:
 
         They travel also where JSON would make something else of the parameters.
         """
-        checks.seconds(timeout)
+        over = checks.seconds(timeout) == 0.0
         database: InProcess | None = getattr(self._open(), "in_process", None)
-        return database if database and _PLAIN.issuperset(map(type, params.values())) else None
+        if database and not over and _PLAIN.issuperset(map(type, params.values())):
+            return database
+        return None
 
     def _carried(self, method: str, request: bytes, timeout: float | None) -> bytes:
         """The reply. Whatever is raised because the client is closed meanwhile is a
@@ -224,7 +229,7 @@ class Connection:
         try:
             return rpc.pair(self._carried(rpc.method, request, limit))
         except TransportFailed as error:
-            _logger.error("%s: %s", rpc.method, error)
+            log(_logger, logging.ERROR, "%s: %s", rpc.method, error)
             return failed(error), rpc.unanswered()
 
     def _status(self, rpc: Rpc[Any], request: bytes, timeout: Seconds) -> Status:
@@ -255,7 +260,7 @@ class Connection:
 
 def _deprecated(function: str) -> DeprecatedError:
     error = DeprecatedError.function(function)
-    _logger.error("%s", error)
+    log(_logger, logging.ERROR, "%s", error)
     return error
 
 
@@ -263,7 +268,7 @@ def _check_pool(pool: Any, size: Any) -> None:
     if pool not in _POOLS:
         raise ParamError(f"Unknown pool value: {pool}")
     if checks.integer(size, "pool_size") < 1:
-        raise checks.illegal("pool_size", size)
+        raise ParamError.illegal("pool_size", size)
 
 
 def _checked_handler(handler: str) -> str:

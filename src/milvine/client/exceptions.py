@@ -19,9 +19,26 @@ from __future__ import annotations
 
 from typing import Any
 
+from milvine.interrupts import interrupts
+
+_VALUE_CHARACTERS_MAX = 1000  # of an illegal value in a message; a list of ids can be long
+
 
 class ParamError(ValueError):
-    pass
+    """An argument is wrong; nothing was sent."""
+
+    @classmethod
+    def illegal(cls, parameter: str, value: object, reason: str = "") -> ParamError:
+        """In the words of 1.x (specification 5.5), with a reason of ours behind them."""
+        try:
+            text = str(value).encode(errors="backslashreplace").decode()
+        except Exception as error:  # the value's own: it cannot be shown
+            if interrupts(error):
+                raise
+            text = f"of type {type(value).__name__}"
+        if len(text) > _VALUE_CHARACTERS_MAX:
+            text = f"{text[:_VALUE_CHARACTERS_MAX]}..."
+        return cls(f"`{parameter}` value {text} is illegal{f': {reason}' if reason else ''}")
 
 
 class ConnectError(ValueError):

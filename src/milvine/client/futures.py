@@ -15,7 +15,9 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Any
 
+from milvine.client import checks
 from milvine.client.exceptions import ClientClosedError, FutureTimeoutError
+from milvine.logs.failures import log
 from milvine.pool import Pool
 from milvine.waiting import Flag
 from milvine.wire import packed, schema
@@ -110,7 +112,8 @@ class CallFuture:
         try:
             self._callback(*(self._value if isinstance(self._value, tuple) else (self._value,)))
         except BaseException:
-            _logger.exception("%s: the callback failed; the call did not", self._method)
+            text = "%s: the callback failed; the call did not"
+            log(_logger, logging.ERROR, text, self._method, traced=True)
         finally:
             _here.in_callback = False
             self._over.set()
@@ -128,12 +131,14 @@ class CallFuture:
         """What the synchronous call returns, or the reply as a protobuf message if `raw`.
 
         Raises:
-            FutureTimeoutError: it was not there within `timeout` seconds.
+            FutureTimeoutError: it was not there within `timeout` seconds; None waits for ever, 0
+                not at all.
+            ParamError: the timeout is none.
             TransportFailed: no reply came; against a server it is a `grpc.RpcError` as well.
             ClientClosedError: the client was closed before.
             CancelledError: it was cancelled.
         """
-        if not self._wait(timeout):
+        if not self._wait(checks.seconds(timeout)):
             raise FutureTimeoutError("Request timeout")
         if self._error is not None:
             raise self._error

@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Callable, Collection
 from typing import Any
 
+from milvine.client.exceptions import ParamError
+
 _CALLER = 4  # of the method that warns
 
 
@@ -30,6 +32,14 @@ def unknown_arguments(name: str, given: Collection[str], known: Collection[str])
 def unknown_keys(method: str, given: Collection[Any], known: Collection[str]) -> None:
     """The same for the keys of a dict that `method` takes."""
     _warn(method, [key for key in given if key not in known], known, "key")
+
+
+def missing(key: str, given: Collection[Any], known: Collection[str]) -> ParamError:
+    """The error for a dict without a key that it needs, with the one `given` that looks like it."""
+    unknown = {str(each): each for each in given if each not in known}
+    close = difflib.get_close_matches(key, unknown, 1)
+    hint = f"; {unknown[close[0]]!r} looks like it" if close else ""
+    return ParamError(f"{key} is required{hint}")
 
 
 def _warn(

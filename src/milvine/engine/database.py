@@ -30,7 +30,8 @@ class Database(Lifecycle):
 
     Every method raises DatabaseClosed after `close`, and those that take the name of a collection
     CollectionNotFound. Those that change something raise ReadOnly when the folder was opened
-    read-only, StorageFailed when the disk refuses.
+    read-only, StorageFailed when the disk refuses, ReentrantCall when a listener calls them on the
+    thread that stores.
     """
 
     @classmethod

@@ -93,6 +93,10 @@ class Follower:
         started = self._thread.ident is not None
         return self._thread.name if started and not self._thread.is_alive() else ""
 
+    def runs_here(self) -> bool:
+        """Whether this is its thread."""
+        return threading.current_thread() is self._thread
+
     def close(self) -> None:
         """Ends the thread. `stores.closing` is set before."""
         if self._thread.is_alive():

@@ -15,7 +15,7 @@ from milvine.engine.live import set_live
 from milvine.engine.opening import Opening, close_parts, flush_rest
 from milvine.engine.readiness import check_parts
 from milvine.engine.sharing import SharedScans
-from milvine.errors import DatabaseClosed, ReadOnly
+from milvine.errors import DatabaseClosed, ReadOnly, ReentrantCall
 from milvine.maintenance.worker import Worker
 from milvine.search.executor import Executor
 from milvine.search.prepared import PreparedSearch
@@ -62,7 +62,13 @@ class Lifecycle:
     def close(self) -> None:
         """Flush what is not flushed, stop background work, release the folder. Called again, it
         goes on.
+
+        Raises:
+            ReentrantCall: a listener calls it on a thread that it would wait for.
         """
+        threads = (self.stores.writer, self._worker, self._follower)
+        if any(each.runs_here() for each in threads if each):
+            raise ReentrantCall
         self.closed = self.closed or "The database is closed"
         with self._closing:
             if self._ended:
@@ -134,6 +140,8 @@ class Lifecycle:
             if self.stores.settings.cluster_role == "ro":
                 raise ReadOnly("The database was opened read-only (cluster.role is ro)")
             raise ReadOnly
+        if self.stores.writer.runs_here():  # it may hold up what the call would wait for first
+            raise ReentrantCall
         return self.stores
 
     def check_open(self) -> None:

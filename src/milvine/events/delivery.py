@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from milvine.logs.failures import report
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -15,8 +17,11 @@ Listener = Callable[[Event], None]
 
 
 class Events:
-    """A list of listeners. A listener must not raise and must not block: it is called on engine
-    threads.
+    """A list of listeners. A listener must not block: it is called on threads of the engine, and on
+    the caller's.
+
+    What it raises is reported and changes nothing of what it was told of: an insert that is stored
+    is stored, and the next listener is told. An interrupt of the caller's thread passes.
 
     Attributes:
         busy: whether anybody listens to what calls tell: what is costly to tell need not be made
@@ -47,4 +52,7 @@ class Events:
             listeners = [listener for listener, kinds in subscribed[1] if isinstance(event, kinds)]
             subscribed[0][type(event)] = listeners
         for listener in listeners:
-            listener(event)
+            try:
+                listener(event)
+            except BaseException as error:  # SystemExit among it, which would end a thread
+                report(error, listener)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from milvine.errors import DatabaseClosed, DiskFull, MilvineError, StorageFailed
+from milvine.errors import DatabaseClosed, DiskFull, MilvineError, ReentrantCall, StorageFailed
 from milvine.events import (
     DiskFilled,
     DiskFreed,
@@ -84,13 +84,14 @@ class Writer:
 
         Raises:
             DatabaseClosed: after close.
+            ReentrantCall: on its own thread, which would wait for itself.
         """
         self._put(request)
         return request.answer
 
     def call(self, function: Callable[[], T]) -> T:
         """Run `function` on the writer thread, between two groups, and return what it returns or
-        raises.
+        raises. Raises as `submit`.
         """
         request = _Call(function)
         self._put(request)
@@ -132,7 +133,13 @@ class Writer:
         self._thread.join()
         self._log.close()
 
+    def runs_here(self) -> bool:
+        """Whether this is its thread, which would wait for itself."""
+        return threading.get_ident() == self._thread.ident
+
     def _put(self, request: Request | _Call) -> None:
+        if self.runs_here():
+            raise ReentrantCall
         with self._gate:
             self._check_open()
             self._queue.put(request)

@@ -7,13 +7,12 @@ What makes words of an event is imported with the first that is told.
 from __future__ import annotations
 
 import logging
-import threading
-import traceback
 from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 
 from milvine.events import Event, Events, Listener
+from milvine.logs.failures import log
 from milvine.logs.levels import LOUD
 
 _LOGGER = logging.getLogger("milvine")
@@ -24,22 +23,15 @@ def speak_up(notices: Sequence[str]) -> Events:
     once.
     """
     for notice in notices:
-        _LOGGER.warning("%s", notice)
+        log(_LOGGER, logging.WARNING, "%s", notice)
     events = Events()
     events.subscribe(_log, LOUD, rare=True)
     return events
 
 
 def _log(event: Event) -> None:
-    """The program's filters and handlers run here, mostly on a thread of the database: what they
-    raise must not end it. What the main thread raises, a signal's handler among it, is its own.
-    """
-    try:
-        _listener()(event)
-    except BaseException:  # SystemExit among it
-        if threading.current_thread() is threading.main_thread():
-            raise
-        traceback.print_exc()
+    """The program's filters and handlers run here, mostly on a thread of the database."""
+    _listener()(event)
 
 
 @cache

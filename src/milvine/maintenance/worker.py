@@ -69,6 +69,10 @@ class Worker:
         """The name of a thread that has ended before `close`; empty while all are at work."""
         return next((each.name for each in self._threads if not each.is_alive()), "")
 
+    def runs_here(self) -> bool:
+        """Whether this is one of its threads."""
+        return threading.current_thread() in self._threads
+
     def close(self) -> None:
         """Ends the threads; a build that runs is stopped and done again after the next open."""
         self._wake.set()

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from milvine.client.deadline import Deadline
+from milvine.client.exceptions import NotConnectError
 from milvine.client.exceptions import TransportFailed as TransportFailed
 from milvine.types import Ids, Vectors
 from milvine.wire.packed import HitsReply, IdsReply
@@ -16,6 +17,7 @@ from milvine.wire.packed import HitsReply, IdsReply
 STARTING_SECONDS = 10.0
 """How long a server that refuses, and never answered this client, may be one that is just starting.
 """
+SILENCE = "No answer: the host is down, drops what is sent to it, or its server hangs"
 _FIRST_PAUSE, _LAST_PAUSE = 0.1, 1.0
 
 
@@ -42,12 +44,22 @@ def attempts(least: int, patience: float, deadline: Deadline) -> Iterator[None]:
         done += 1
 
 
+def nobody(address: object, attempts: int, seconds: float, reason: str) -> NotConnectError:
+    """The error of a client that found no server in so many attempts and seconds. It begins with
+    the words of 1.x (specification 5.2); `reason` is what the last attempt met.
+    """
+    tried = f"{attempts} attempt{'s' if attempts > 1 else ''} in {seconds:.1f} seconds"
+    return NotConnectError(
+        f"Fail connecting to server on {address}. Timeout: {tried}. {reason or SILENCE}"
+    )
+
+
 class Transport(Protocol):
     """Carries calls of `milvus.grpc.MilvusService`. May be used from several threads at once."""
 
     def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
         """The reply of an rpc, named as in `Insert`. `timeout` in seconds for all that is
-        tried; None waits for ever.
+        tried; None waits for ever, and with 0 the time is over: nothing is sent.
 
         Raises:
             TransportFailed: no reply: deadline, connection lost, rpc unknown to the server.

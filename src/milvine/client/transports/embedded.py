@@ -137,19 +137,23 @@ if hasattr(os, "register_at_fork"):  # Windows has no fork
 
 
 class EmbeddedTransport:
-    """Calls run in the caller's thread and to their end: a timeout is not kept."""
+    """Calls run in the caller's thread, and those that were begun to their end: of timeouts only 0
+    is kept, which begins none.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._client, self._closed = object(), False
         self._opened: _Opened | None = _acquire(folder.resolve(), self._client)
-        self._refused: type[Exception] = import_module("milvine.server.operations").Refused
+        self._refused: Any = import_module("milvine.server.operations").Refused
 
     def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
         operations = self._operations()
+        if timeout == 0.0:
+            raise TransportFailed(_grpc_code("DEADLINE_EXCEEDED"), "Deadline Exceeded")
         try:
             reply: bytes = operations.call(method, request)
         except self._refused as error:
-            raise TransportFailed(_grpc_code(error), str(error)) from None
+            raise TransportFailed(_grpc_code(error.status.name), str(error)) from None
         except DatabaseClosed:  # during the call
             raise self._ended() from None
         return reply
@@ -221,9 +225,9 @@ class EmbeddedTransport:
             self._opened = None
 
 
-def _grpc_code(refused: Any) -> Any:
+def _grpc_code(name: str) -> Any:
     """What a server's client would see. grpc is imported for this name only."""
-    return getattr(import_module("grpc").StatusCode, refused.status.name)
+    return getattr(import_module("grpc").StatusCode, name)
 
 
 def open_transport(

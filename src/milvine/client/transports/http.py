@@ -13,6 +13,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -22,8 +23,8 @@ import grpc
 
 from milvine.client.address import HttpAddress
 from milvine.client.deadline import Deadline
-from milvine.client.exceptions import ClientClosedError, NotConnectError
-from milvine.client.transports.base import TransportFailed, attempts, patience
+from milvine.client.exceptions import ClientClosedError
+from milvine.client.transports.base import TransportFailed, attempts, nobody, patience
 from milvine.client.transports.rest_calls import CALLS, Refused
 from milvine.interrupts import foreign
 from milvine.wire import schema
@@ -55,13 +56,15 @@ class HttpTransport:
         """
         if method not in CALLS:
             raise NotImplementedError(_NOT_SERVED.format(method))
-        deadline = Deadline(timeout)
+        if timeout == 0.0:
+            raise _late(self._address)
+        deadline, began = Deadline(timeout), time.monotonic()
         try:
             return self._call(method, request, deadline)
         except TransportFailed as error:
             if not self._pre_ping or not error.unsent:
                 raise
-        self.wait(deadline)
+        self._wait(deadline, began)
         return self._call(method, request, deadline)
 
     def _call(self, method: str, request: bytes, deadline: Deadline) -> bytes:
@@ -90,7 +93,7 @@ class HttpTransport:
         connected = False
         try:
             if connection.sock is None:
-                connection.connect()
+                self._connect(connection, deadline)
             connected = True
             connection.request(verb, quote(path, safe="/?&=,%"), data, headers)
             answer = connection.getresponse()
@@ -122,6 +125,12 @@ class HttpTransport:
         mine.response_class = partial(_response, deadline)  # type: ignore[assignment]
         return mine
 
+    def _connect(self, connection: http.client.HTTPConnection, deadline: Deadline) -> None:
+        """One attempt."""
+        connection.timeout = deadline.within(self._wait_timeout)
+        connection.connect()
+        connection.sock.settimeout(deadline.left())
+
     def _made(self) -> http.client.HTTPConnection:
         host, port = self._address.host, self._address.port
         if self._context is None:
@@ -137,21 +146,24 @@ class HttpTransport:
             self._connections.discard(connection)
             self._local.connection = None
 
-    def wait(self, deadline: Deadline) -> None:
-        """Until the server answers; one that refuses is asked again for a while, and
-        never after the `deadline`.
+    def _wait(self, deadline: Deadline, began: float) -> None:
+        """Until the server answers; one that refuses is asked again for a while, and never after
+        the `deadline`. The first attempt, which failed, `began` at that moment.
 
         Raises:
             NotConnectError: it did not in any of the attempts.
         """
+        made, reason = 1, ""
         seconds = patience(self._wait_timeout, self._answered)
         for _ in attempts(self._max_retry, seconds, deadline):
+            made += 1
             try:
                 self._ask("GET", "/state", None, {}, Deadline(deadline.within(self._wait_timeout)))
                 return
-            except TransportFailed:
-                continue
-        raise NotConnectError(f"Fail connecting to server on {self._address}. Timeout")
+            except TransportFailed as error:
+                silent = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+                reason = "" if silent else error.details()
+        raise nobody(self._address, made, time.monotonic() - began, reason)
 
     def close(self) -> None:
         """Calls that still run fail."""
@@ -231,15 +243,18 @@ def _is_stale(connection: http.client.HTTPConnection) -> bool:
 
 def _failure(error: Exception, address: HttpAddress, connected: bool) -> TransportFailed:
     if isinstance(error, TimeoutError):
-        return TransportFailed(
-            grpc.StatusCode.DEADLINE_EXCEEDED, f"No answer from {address} in time", not connected
-        )
+        return _late(address, not connected)
     return TransportFailed(
         grpc.StatusCode.UNAVAILABLE,
         f"{address}: {error or type(error).__name__}",
         not connected,
         connected,
     )
+
+
+def _late(address: HttpAddress, unsent: bool = False) -> TransportFailed:
+    text = f"No answer from {address} in time"
+    return TransportFailed(grpc.StatusCode.DEADLINE_EXCEEDED, text, unsent)
 
 
 def _json(text: bytes) -> Any:

@@ -11,7 +11,7 @@ import grpc
 from milvine.client.address import ServerAddress
 from milvine.client.deadline import Deadline
 from milvine.client.exceptions import NotConnectError
-from milvine.client.transports.base import TransportFailed, attempts, patience
+from milvine.client.transports.base import TransportFailed, attempts, nobody, patience
 from milvine.client.transports.lanes import Lanes
 from milvine.wire import lanes
 from milvine.wire.lanes import CALLS, REQUEST_BYTES_MAX
@@ -33,9 +33,10 @@ _OPTIONS = (
 _PAUSE = 0.1  # seconds between two of its attempts at a silent server
 # How grpc says that a request did not leave this process.
 _NEVER_SENT = "failed to connect to all addresses"
-# What it gives up sooner than we do, where somebody takes the connection and says nothing.
-_SILENT = "timed out"
-_HANDSHAKE = "handshake"  # how it says that one side does not trust the other
+# How it says that nobody spoke, whoever may have taken the connection. It gives up sooner than we
+# do. The words of its own end of a TLS handshake are about silence too, not about trust.
+_SILENT = ("timed out", "handshaker shutdown", "Endpoint closing")
+_LAST = "last error: "  # what stands behind it is about the connection
 # Nobody here cancels calls: CANCELLED is a server that stops.
 _BROKEN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
 _NOBODY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
@@ -94,6 +95,8 @@ class RemoteTransport:
     def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
         if os.getpid() != self._process:
             self._open_after_fork()
+        if timeout == 0.0:
+            raise RemoteFailed(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
         deadline = Deadline(timeout)
         if method in CALLS and self._lanes and len(request) <= REQUEST_BYTES_MAX:
             try:
@@ -102,12 +105,13 @@ class RemoteTransport:
                 raise RemoteFailed(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded") from None
             if reply is not None:
                 return reply
+        began = time.monotonic()
         try:
             return self._send(method, request, deadline.left())
         except RemoteFailed as error:
             if not self._pre_ping or not error.unsent:
                 raise
-        self.wait(deadline)
+        self._wait(deadline, began)
         return self._send(method, request, deadline.left())
 
     def _send(self, method: str, request: bytes, timeout: float | None) -> bytes:
@@ -142,34 +146,42 @@ class RemoteTransport:
                 self._send("Cmd", _PING, deadline.left())
                 return
             except RemoteFailed as error:
-                if not (error.unsent and _SILENT in error.details()) or deadline.over():
+                if not (error.unsent and _silent(error)) or deadline.over():
                     raise
             time.sleep(deadline.within(_PAUSE))
 
-    def wait(self, deadline: Deadline) -> None:
-        """Until the server answers; one that refuses is asked again for a while, and
-        never after the `deadline`.
+    def _wait(self, deadline: Deadline, began: float) -> None:
+        """Until the server answers; one that refuses is asked again for a while, and never after
+        the `deadline`. The first attempt, which failed, `began` at that moment.
 
         Raises:
             NotConnectError: it did not in any of the attempts.
         """
-        reason = "Timeout"
+        made, reason = 1, ""
         seconds = patience(self._wait_timeout, self._answered)
         for _ in attempts(self._max_retry, seconds, deadline):
+            made += 1
             try:
                 self._ping(Deadline(deadline.within(self._wait_timeout)))
             except RemoteFailed as error:
                 if error.code() in _NOBODY:
-                    reason = error.details() if _HANDSHAKE in error.details() else "Timeout"
+                    reason = "" if _silent(error) else error.details().rpartition(_LAST)[2]
                     continue
             return
-        raise NotConnectError(f"Fail connecting to server on {self._address}. {reason}")
+        raise nobody(self._address, made, time.monotonic() - began, reason)
 
     def close(self) -> None:
         if os.getpid() == self._process:
             if self._lanes:
                 self._lanes.close()
             self._channel.close()
+
+
+def _silent(error: RemoteFailed) -> bool:
+    """Whether nobody spoke. An end by our own deadline says the same."""
+    return error.code() is grpc.StatusCode.DEADLINE_EXCEEDED or any(
+        words in error.details() for words in _SILENT
+    )
 
 
 def _channel(address: ServerAddress) -> grpc.Channel:

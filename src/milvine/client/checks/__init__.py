@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import math
 import struct
-from array import array as packed_array
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable
 from enum import IntEnum
 from functools import lru_cache
-from operator import index
 from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
 
+from milvine.client.checks.elements import first_masked, some_are_masked
+from milvine.client.checks.ids import ids as ids
 from milvine.client.exceptions import ParamError
+from milvine.interrupts import interrupts
 from milvine.types import Floats, Ids, IndexType, MetricType, Vectors
 
 _INT64_MAX = (1 << 63) - 1
-_VALUE_CHARACTERS_MAX = 1000  # of an illegal value in a message; a list of ids can be long
 _NOT_2D = (
     "A vector must be a non-empty, 2-dimensional array and must contain only elements with the"
     " float data type or the bytes data type."
@@ -33,26 +34,16 @@ _RAGGED = "Whole vectors must have the same dimension"
 _MIXED = "Invalid vector: rows of bytes and rows of numbers in one call"
 SECONDS_MAX = 10 * 365 * 86400.0
 """What is longer counts as for ever: the libraries below take an overflow for no time at all."""
-_INTS, _FEW = frozenset((int,)), 32
-_WHOLE = "ids are whole numbers"
 _MASKED = "values of it are masked, which stand for missing ones"
-_ID_RANGE = "an id is from 0 to 2**63 - 1"
 _Buffer = bytes | bytearray | memoryview
 _LISTS = {list, tuple}
 E = TypeVar("E", bound=IntEnum)
 
 
-def illegal(name: str, value: object) -> ParamError:
-    text = str(value).encode(errors="backslashreplace").decode()
-    if len(text) > _VALUE_CHARACTERS_MAX:
-        text = f"{text[:_VALUE_CHARACTERS_MAX]}..."
-    return ParamError(f"`{name}` value {text} is illegal")
-
-
 def name(value: Any, parameter: str = "collection_name") -> str:
     """A name that is a str and not empty; what it may be made of is the server's business."""
     if not _is_text(value) or not value:
-        raise illegal(parameter, value)
+        raise ParamError.illegal(parameter, value)
     return value
 
 
@@ -69,13 +60,13 @@ def _is_text(value: Any) -> TypeGuard[str]:
 def integer(value: Any, parameter: str) -> int:
     """An int64; the range that makes sense is the server's business."""
     if not isinstance(value, int | np.integer) or not -_INT64_MAX <= value <= _INT64_MAX:
-        raise illegal(parameter, value)
+        raise ParamError.illegal(parameter, value)
     return int(value)
 
 
 def topk(value: Any) -> int:
     if isinstance(value, bool):
-        raise illegal("topk", value)
+        raise ParamError.illegal("topk", value)
     return integer(value, "topk")
 
 
@@ -84,7 +75,7 @@ def _member(kind: type[E], value: Any, parameter: str) -> E:
         for member in kind:
             if member.value == value and member.name != "INVALID":
                 return member
-    raise illegal(parameter, value)
+    raise ParamError.illegal(parameter, value)
 
 
 def metric_type(value: Any) -> MetricType:
@@ -98,11 +89,7 @@ def index_type(value: Any) -> IndexType:
 
 def tag(value: Any, optional: bool = False) -> str:
     """A partition tag, empty allowed; None becomes empty where it is optional."""
-    if value is None and optional:
-        return ""
-    if not _is_text(value):
-        raise illegal("partition_tag", value)
-    return value
+    return "" if value is None and optional else text(value, "partition_tag")
 
 
 def texts(value: Any, parameter: str) -> tuple[str, ...]:
@@ -110,8 +97,15 @@ def texts(value: Any, parameter: str) -> tuple[str, ...]:
     if value is None:
         return ()
     if not isinstance(value, list | tuple) or not all(map(_is_text, value)):
-        raise illegal(parameter, value)
+        raise ParamError.illegal(parameter, value)
     return tuple(value)
+
+
+def text(value: Any, parameter: str) -> str:
+    """A str that can be sent; it may be empty."""
+    if not _is_text(value):
+        raise ParamError.illegal(parameter, value)
+    return value
 
 
 def params(value: Any) -> dict[str, Any]:
@@ -122,26 +116,30 @@ def params(value: Any) -> dict[str, Any]:
     return value
 
 
-def seconds(value: Any) -> float | None:
-    """A timeout: a number, or its text as on the Hello World page; None waits for ever, and so
-    does what is longer than a system can wait.
+def seconds(value: Any, parameter: str = "timeout") -> float | None:
+    """A timeout, 0 or more: a number, or its text as on the Hello World page. None waits for ever,
+    and so does what is longer than a system can wait; with 0 the time is over (specification 5.7).
+
+    One below 0 is refused: 1.x takes it for 0, other libraries for no end.
     """
     if value is None:
         return None
     try:
         found = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise illegal("timeout", value) from None
-    if math.isnan(found):
-        raise illegal("timeout", value)
+        raise ParamError.illegal(parameter, value) from None
+    if math.isnan(found) or isinstance(value, bool):
+        raise ParamError.illegal(parameter, value)
+    if found < 0:
+        raise ParamError.illegal(parameter, value, "seconds are 0 or more, None waits for ever")
     return found if found < SECONDS_MAX else None
 
 
-def segments(value: Any) -> list[str]:
+def segments(value: Any, parameter: str = "segment_ids") -> list[str]:
     """Names of segments, which may be given as numbers."""
     if not isinstance(value, list | tuple):
-        raise illegal("segment_ids", value)
-    return [name(str(segment), "segment_ids") for segment in value]
+        raise ParamError.illegal(parameter, value)
+    return [name(str(segment), parameter) for segment in value]
 
 
 def collections(value: Any) -> list[str]:
@@ -151,97 +149,6 @@ def collections(value: Any) -> list[str]:
     if not isinstance(value, list | tuple):
         raise ParamError("Collection name array must be type of list")
     return [name(collection) for collection in value]
-
-
-def ids(value: Any) -> Ids:
-    """int64 (n,), n > 0, of whole numbers from 0 to 2**63 - 1.
-
-    They may come as whatever numpy reads as integers (arrays, columns of pandas and Arrow, tensors
-    in main memory), in a list, tuple, range or array of objects, or as texts of digits. A float is
-    none, even a whole one: those from 2**53 on stand for several ids.
-
-    Raises:
-        ParamError: the text says why.
-    """
-    array = _id_array(value)
-    if array.ndim != 1:
-        raise _no_ids(value, f"it has {array.ndim} dimensions")
-    if not array.size:
-        raise _no_ids(value, "there is none")
-    if array.min() < 0 or (array.dtype.kind == "u" and array.max() > _INT64_MAX):
-        raise _no_ids(value, _ID_RANGE)
-    return np.ascontiguousarray(array, dtype=np.int64)
-
-
-def _no_ids(value: Any, reason: str) -> ParamError:
-    return ParamError(f"{illegal('ids', value)}: {reason}")
-
-
-def _id_array(value: Any) -> Any:
-    """An array of some kind of integers, of any shape."""
-    listed = value if type(value) in _LISTS else _listed_ids(value)
-    if isinstance(listed, np.ndarray):
-        return listed
-    try:
-        array = _int64s(listed)
-        # True is taken for 1. Of many, only those that may be it are looked at.
-        looked_at = (
-            listed if len(listed) <= _FEW else [listed[at] for at in (array <= 1).nonzero()[0]]
-        )
-        if _INTS.issuperset(map(type, looked_at)):
-            return array
-    except TypeError:  # texts, or what is no id
-        pass
-    except OverflowError:
-        raise _no_ids(value, _ID_RANGE) from None
-    return _int64s_of_kinds(listed)
-
-
-def _listed_ids(value: Any) -> Any:
-    """An array of integers as numpy reads it, or elements to look at one by one."""
-    if not hasattr(value, "__array__"):
-        if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
-            return value
-        raise _no_ids(value, f"{type(value).__name__} is no list, tuple or array")
-    try:
-        array = np.asarray(value)
-    except Exception as error:  # the library's own: a tensor on another device, for one
-        raise _no_ids(
-            value, f"{type(value).__name__} cannot be read as an array: {error}"
-        ) from None
-    if np.ma.is_masked(value):
-        raise _no_ids(value, _MASKED)
-    if array.dtype.kind in "iu":
-        return array
-    if array.dtype.kind in "OU" and array.ndim == 1:
-        return array.tolist()
-    raise _no_ids(value, f"they are {array.dtype}, {_WHOLE}")
-
-
-def _int64s(values: Sequence[int]) -> Ids:
-    return np.frombuffer(packed_array("q", values), dtype=np.int64)
-
-
-def _int64s_of_kinds(values: Sequence[Any]) -> Ids:
-    """Elements of several kinds, each looked at."""
-    for kind in set(map(type, values)):
-        if kind in (bool, np.bool_) or not (kind is str or hasattr(kind, "__index__")):
-            wrong = next(each for each in values if type(each) is kind)
-            raise _no_ids(values, f"{wrong!r} is {kind.__name__}, {_WHOLE}")
-    try:
-        return _int64s(
-            [
-                int(each) if type(each) is str and each.isdecimal() else index(each)
-                for each in values
-            ]
-        )
-    except OverflowError:
-        raise _no_ids(values, _ID_RANGE) from None
-    except (
-        TypeError,
-        ValueError,
-    ):  # another text, an array of several numbers, a text of too many digits
-        raise _no_ids(values, f"an element is no whole number, {_WHOLE}") from None
 
 
 def vectors(value: Any) -> Vectors:
@@ -258,14 +165,18 @@ def vectors(value: Any) -> Vectors:
     if type(value) in _LISTS and (packed := _packed(value)) is not None:
         return packed
     value = _container(value)
-    if not isinstance(value, np.ndarray) and any(isinstance(row, _Buffer) for row in value):
-        return _binary(value)
+    if not isinstance(value, np.ndarray):
+        _check_masks(value)
+        if any(isinstance(row, _Buffer) for row in value):
+            return _binary(value)
     try:
         array = np.asarray(value)
-    except ValueError:
-        raise _irregular(value) from None
     except Exception as error:
-        raise _unreadable(value, error) from None
+        if interrupts(error):
+            raise
+        raise (
+            _irregular(value) if isinstance(error, ValueError) else _unreadable(value, error)
+        ) from None
     if isinstance(value, np.ndarray) and array.dtype == np.uint8 and array.ndim == 2 and array.size:
         return np.ascontiguousarray(array)
     if array.ndim == 2 and array.dtype.kind in "fiub" and array.size:
@@ -288,7 +199,7 @@ def rows(
 def idempotency_key(value: Any) -> str | None:
     """A text that is not empty, or None."""
     if value is not None and (not _is_text(value) or not value):
-        raise illegal("idempotency_key", value)
+        raise ParamError.illegal("idempotency_key", value)
     return value
 
 
@@ -316,14 +227,13 @@ def _packed(rows: Any) -> Floats | None:
         for row in rows:
             pack(into, at, *row)
             at += array.strides[0]
-    except (
-        struct.error,
-        OverflowError,
-        TypeError,
-        ValueError,
-    ):  # no numbers, another length, beyond float32
+    except (struct.error, OverflowError, TypeError, ValueError) as error:
+        # No numbers, another length, beyond float32.
+        if interrupts(error):
+            raise
         return None
-    return array
+    # A masked number is packed as NaN.
+    return None if "numpy.ma" in sys.modules and np.isnan(array.min()) else array
 
 
 @lru_cache(maxsize=64)
@@ -336,9 +246,11 @@ def _container(value: Any) -> Any:
     if hasattr(value, "__array__"):
         try:
             array = np.asarray(value)
-        except Exception as error:  # as in `_listed_ids`
+        except Exception as error:  # as of ids
+            if interrupts(error):
+                raise
             raise _unreadable(value, error) from None
-        if np.ma.is_masked(value):
+        if some_are_masked(value):
             raise ParamError(f"Invalid vector: {_MASKED}")
         if array.dtype != object:
             return array
@@ -354,6 +266,18 @@ def _container(value: Any) -> Any:
 
 def _unreadable(rows: Any, error: Exception) -> ParamError:
     return ParamError(f"{type(rows).__name__} cannot be read as vectors: {error}")
+
+
+def _check_masks(rows: Any) -> None:
+    """Raises ParamError: for what is missing numpy would read the number beneath the mask, or
+    NaN.
+    """
+    at = first_masked(rows)
+    if at is not None:
+        raise ParamError(f"Invalid vector: row {at}: {_MASKED}")
+    for at, row in enumerate(rows):
+        if type(row) in _LISTS and (masked := first_masked(row)) is not None:
+            raise ParamError(f"Invalid vector: row {at}, number {masked}: {_MASKED}")
 
 
 def _binary(rows: Any) -> Vectors:
