@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from milvine.catalog.keys import drop_keys, store_keys, stored_keys
 from milvine.catalog.model import InsertKey
 from milvine.catalog.sql import Catalog
+from milvine.catalog.sqlite import engine_of
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import IllegalArgument, StorageFailed
@@ -146,8 +147,10 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_catalog_keeps_as_many_as_are_remembered(tmp_path: Path) -> None:
-    catalog = Catalog(tmp_path / "catalog.sqlite")
-    with catalog._transaction() as connection:
+    path = tmp_path / "catalog.sqlite"
+    Catalog(path).close()
+    engine = engine_of(path, read_only=False)
+    with engine.begin() as connection:
         number = 0
         for size in (3000, 1, 4000, 6000, 500):
             store_keys(connection, 1, [key(number := number + 1) for _ in range(size)])
@@ -158,7 +161,7 @@ def test_the_catalog_keeps_as_many_as_are_remembered(tmp_path: Path) -> None:
         )
         drop_keys(connection, 1)
         assert stored_keys(connection) == {2: (key(1),)}
-    catalog.close()
+    engine.dispose()
 
 
 STEPS = st.lists(
