@@ -53,7 +53,7 @@ def _measure_case(results: Results, data: Dataset, case: Case, options: argparse
                 times[1].append(seconds(lambda: client.build(case.name, dict(case.build))))
                 client.build("exact", {})
             theirs, ours = (float(np.median(each)) for each in times)
-            _add(
+            add(
                 results,
                 data,
                 case,
@@ -67,7 +67,7 @@ def _measure_case(results: Results, data: Dataset, case: Case, options: argparse
             building.start()
             rate = _rate_while(other, data, building)
             building.join()
-            _add(
+            add(
                 results,
                 data,
                 case,
@@ -104,7 +104,7 @@ def _rate_while(client: Milvus1x, data: Dataset, building: threading.Thread) -> 
     return calls / (time.perf_counter() - began)
 
 
-def _add(
+def add(
     results: Results, data: Dataset, case: Case, what: str, name: str, value: float, goal: float
 ) -> None:
     row: dict[str, Any] = {

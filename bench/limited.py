@@ -43,7 +43,7 @@ def measure(options: argparse.Namespace) -> None:
         limit = max(int(data.train.nbytes * SHARE), LEAST_BYTES)
         try:
             with group(limit) as folder, served(options.threads, *_entering(folder)) as server:
-                _Life(results, data, folder, limit, server).live(options)
+                Life(results, data, folder, limit, server).live(options)
         except NoGroup as error:
             print(f"left out: {error}", flush=True)
     save(results, "limited")
@@ -53,7 +53,7 @@ def _entering(folder: Path) -> tuple[str, ...]:
     return "sh", "-c", f'echo $$ > {folder}/cgroup.procs && exec "$@"', "sh"
 
 
-class _Life:
+class Life:
     """Of a server in the group `folder`: filled, searched with each kind of index, killed, started
     again.
     """

@@ -30,7 +30,7 @@ STILL_SECONDS, STILL_SECONDS_MAX, LOOK_SECONDS = 3.0, 300.0, 0.05
 def measure(options: argparse.Namespace) -> None:
     results = Results({"rounds": options.rounds, "buffers": BUFFERS})
     for data in load(options):
-        rounds = [_round(data) for _ in range(min(options.rounds, 3))]
+        rounds = [ingested(data) for _ in range(min(options.rounds, 3))]
         plain, acknowledged, at_rest = (
             statistics.median(each) for each in zip(*rounds, strict=True)
         )
@@ -55,7 +55,7 @@ def measure(options: argparse.Namespace) -> None:
     save(results, "sustained")
 
 
-def _round(data: Dataset) -> tuple[float, float, float]:
+def ingested(data: Dataset) -> tuple[float, float, float]:
     """Seconds of the plain file, of all acknowledgements, and until nothing is written any more."""
     with scratch() as folder:
         warm_free_memory(2 * data.train.nbytes)

@@ -166,8 +166,8 @@ def toy(folder: Path) -> Entry:
 def test_the_part_builds_has_a_table_too() -> None:
     results = Results({})
     case = next(case for case in cases(4, ["IVF_FLAT"]) if case.build)
-    builds._add(results, clustered(50, queries=2), case, "built", "index build", 1.2, 1.1)
-    builds._add(results, clustered(50, queries=2), case, "searched", "share of the rate", 0.9, 0.5)
+    builds.add(results, clustered(50, queries=2), case, "built", "index build", 1.2, 1.1)
+    builds.add(results, clustered(50, queries=2), case, "searched", "share of the rate", 0.9, 0.5)
     markdown(results.rows)
     assert [target.met for target in judge(results.rows)] == [False, True]
 
@@ -365,7 +365,7 @@ def test_a_server_that_died_under_its_limit_is_a_figure(
     results = Results({})
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as process:
         server: Any = SimpleNamespace(process=process, place="127.0.0.1:1")
-        limited._Life(results, line_of_points(), tmp_path, 200 << 20, server).live(
+        limited.Life(results, line_of_points(), tmp_path, 200 << 20, server).live(
             options_of(["limited"])
         )
     assert [(row["kind"], row["value"]) for row in results.rows] == [
@@ -415,5 +415,5 @@ def test_milvine_bench_leaves_its_caller_as_it_was(
 
 def test_sustained_ingest_waits_for_flushes_and_merges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sustained, "STILL_SECONDS", 0.5)
-    plain, acknowledged, at_rest = sustained._round(clustered(12_000, 10))
+    plain, acknowledged, at_rest = sustained.ingested(clustered(12_000, 10))
     assert plain > 0 and 0 < acknowledged <= at_rest

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from milvine.catalog import old_sums
 from milvine.catalog.model import Edit, InsertKey, SegmentRecord
-from milvine.catalog.place import IN_FOLDER, open_catalog
+from milvine.catalog.place import IN_FOLDER, NOTE, open_catalog
+from milvine.catalog.postgres import schema
 from milvine.catalog.sql import Catalog
-from milvine.catalog.tables import OLD_SUMS, SUMS
+from milvine.catalog.tables import OLD_SUMS
 from milvine.errors import CatalogFailed, StorageFailed
+from milvine.storage.checksum import crc32c
 from milvine.types import IdMode, IndexSetting, IndexType, MetricType
 
 
@@ -31,6 +36,18 @@ class Place:
     def catalog(self, read_only: bool = False) -> Catalog:
         self.open.append(open_catalog(self.path, self.uri, read_only))
         return self.open[-1]
+
+    def sql(self, statement: str) -> list[list[Any]]:
+        """By another session than the catalog's, as an administrator would; rows, if any."""
+        if self.uri == IN_FOLDER:
+            with closing(sqlite3.connect(self.path)) as connection, connection:
+                return [list(row) for row in connection.execute(statement).fetchall()]
+        psycopg = pytest.importorskip("psycopg")
+        folder = json.loads((self.path.parent / NOTE).read_text())["folder"]
+        with psycopg.connect(self.uri) as connection:
+            connection.execute(f"SET search_path TO {schema(folder)}")
+            answer = connection.execute(statement)
+            return [list(row) for row in answer.fetchall()] if answer.description else []
 
     def again(self) -> Catalog:
         self.close()
@@ -150,17 +167,15 @@ def test_it_knows_what_was_written(place: Place) -> None:
     catalog = place.catalog()
     filled(catalog)
     assert catalog.check() == []
-    with catalog._transaction() as connection:
-        connection.exec_driver_sql("UPDATE segments SET rows = 11 WHERE id = 102")
+    place.sql("UPDATE segments SET rows = 11 WHERE id = 102")
     assert catalog.check() == ["the entries of collection 1 are not what was written"]
 
 
 def test_a_later_change_does_not_make_damage_right(place: Place) -> None:
     catalog = place.catalog()
     number = filled(catalog)
-    with catalog._transaction() as connection:
-        connection.exec_driver_sql("UPDATE segments SET rows = 11 WHERE id = 102")
-        connection.exec_driver_sql("DELETE FROM segments WHERE id = 101")
+    place.sql("UPDATE segments SET rows = 11 WHERE id = 102")
+    place.sql("DELETE FROM segments WHERE id = 101")
     partition = catalog.create_partition(number, "later")
     catalog.apply(
         Edit(number, (record(104, number, partition.id),), removed=(102,), flushed_lsn=200)
@@ -204,29 +219,31 @@ def test_edits_of_one_commit_are_made_together_or_not_at_all(place: Place) -> No
     assert catalog.contents() == before and catalog.check() == []
 
 
-def made_old(catalog: Catalog) -> None:
-    """Have sums as a catalog of format 1 has them."""
-    with catalog._transaction() as connection:
-        connection.execute(SUMS.delete())
-        for number in (
-            0,
-            *(row[0] for row in connection.exec_driver_sql("SELECT id FROM collections").all()),
-        ):
-            value = old_sums._sum(connection, number)
-            connection.execute(OLD_SUMS.insert().values(collection_id=number, value=value))
+def made_old(place: Place) -> None:
+    """Have sums as a catalog of format 1 has them: of all rows of a collection; 0, of the facts."""
+    held: dict[int, object] = {0: place.sql("SELECT * FROM facts ORDER BY key")}
+    for row in place.sql("SELECT * FROM collections"):
+        parts = (
+            place.sql(f"SELECT * FROM {table} WHERE collection_id = {row[0]} ORDER BY id")
+            for table in ("partitions", "segments")
+        )
+        held[row[0]] = [[row], *parts]
+    place.sql("DELETE FROM row_sums")
+    for number, rows in held.items():
+        value = crc32c(json.dumps(rows, separators=(",", ":")).encode())
+        place.sql(f"INSERT INTO {OLD_SUMS.name} (collection_id, value) VALUES ({number}, {value})")
 
 
 def test_sums_of_format_1_count_until_the_collection_changes(place: Place) -> None:
     catalog = place.catalog()
     number = filled(catalog)
     other = catalog.create_collection("other", 4, MetricType.IP, 1, 0).collection.id
-    made_old(catalog)
+    made_old(place)
     assert catalog.check() == []
     catalog.create_partition(other, "p")
     assert catalog.check() == []
-    with catalog._transaction() as connection:
-        connection.exec_driver_sql("UPDATE segments SET rows = 11 WHERE id = 102")
-        connection.exec_driver_sql(f"UPDATE collections SET dimension = 5 WHERE id = {other}")
+    place.sql("UPDATE segments SET rows = 11 WHERE id = 102")
+    place.sql(f"UPDATE collections SET dimension = 5 WHERE id = {other}")
     assert catalog.check() == [
         f"the entries of collection {n} are not what was written" for n in (number, other)
     ]

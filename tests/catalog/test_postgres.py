@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from milvine.catalog.model import Edit
 from milvine.catalog.note import NOTE
 from milvine.catalog.place import IN_FOLDER, open_catalog
-from milvine.catalog.postgres import PostgresCatalog, schema
+from milvine.catalog.postgres import schema
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import CatalogFailed, CorruptFile, DataFolderLocked, StorageFailed, Unsupported
@@ -24,6 +24,7 @@ from milvine.offline.verify import verify
 from milvine.testing.crash.kill import Kills
 from milvine.testing.postgres import Cluster
 from milvine.types import MetricType
+from tests.catalog.network import Loss, Network, network_to
 
 ONES = np.ones((10, 4), np.float32)
 
@@ -40,27 +41,16 @@ def made(root: Path, cluster: Cluster) -> None:
         database.flush()
 
 
-def catalog_of(database: Database) -> PostgresCatalog:
-    catalog = database.stores.catalog
-    assert isinstance(catalog, PostgresCatalog)
-    return catalog
+@pytest.fixture
+def network(cluster: Cluster) -> Iterator[Network]:
+    with network_to(cluster.port) as network:
+        yield network
 
 
-def after_commit(
-    catalog: PostgresCatalog, made: bool, then: Callable[[], None] = lambda: None
-) -> None:
-    """The next commit loses its answer; whether it was `made` is known to nobody."""
-    dialect: Any = catalog._engine.dialect
-
-    def lose(connection: Any) -> None:
-        del dialect.do_commit
-        if made:
-            dialect.do_commit(connection)
-        then()
-        connection.driver_connection.close()
-        raise dialect.dbapi.OperationalError(f"connection lost, {Cluster.PASSWORD}")
-
-    dialect.do_commit = lose
+def through(network: Network, cluster: Cluster) -> Settings:
+    """As `settings`, by way of the network."""
+    uri = cluster.uri.replace(f":{cluster.port}/", f":{network.port}/")
+    return replace(settings(cluster), meta_uri=uri)
 
 
 def test_the_folder_knows_its_database(tmp_path: Path, cluster: Cluster) -> None:
@@ -112,7 +102,7 @@ def test_one_writer_on_whatever_machine(
     with Database.open(tmp_path / "a", settings(cluster)) as database:
         with pytest.raises(DataFolderLocked, match="is in use by another server or program"):
             open_catalog(elsewhere / "catalog.sqlite", cluster.uri)
-        catalog_of(database)._engine.dispose()  # a network that is gone for a while
+        assert cluster.end_sessions() == 1  # as a network does that is gone for a while
         open_catalog(elsewhere / "catalog.sqlite", cluster.uri).close()
         with pytest.raises(CatalogFailed, match="Nothing can be changed until"):
             database.create_collection("films", 4, 1, MetricType.L2)
@@ -142,16 +132,25 @@ def test_it_connects_again(tmp_path: Path, cluster: Cluster) -> None:
         assert database.partitions("books") == ["_default", "one", "two"]
 
 
-@pytest.mark.parametrize("was_made", [True, False])
-def test_a_lost_answer_is_looked_up(tmp_path: Path, cluster: Cluster, was_made: bool) -> None:
+def test_errors_of_the_database_do_not_show_the_password(tmp_path: Path, cluster: Cluster) -> None:
     made(tmp_path / "a", cluster)
-    with Database.open(tmp_path / "a", settings(cluster)) as database:
+    uri = f"postgresql://milvine:nowhere@127.0.0.1:{cluster.port}/nowhere"
+    with pytest.raises(CatalogFailed, match='database "\\*\\*\\*" does not exist'):
+        Database.open(tmp_path / "a", Settings(background=False, meta_uri=uri))
+
+
+@pytest.mark.parametrize("loss", [Loss.ANSWER, Loss.COMMIT])
+def test_a_lost_answer_is_looked_up(
+    tmp_path: Path, cluster: Cluster, network: Network, loss: Loss
+) -> None:
+    made(tmp_path / "a", cluster)
+    with Database.open(tmp_path / "a", through(network, cluster)) as database:
         database.insert("books", ONES, np.arange(10, 20))
-        after_commit(catalog_of(database), was_made)
-        if was_made:
+        network.lose(loss)
+        if loss is Loss.ANSWER:
             database.flush()
         else:
-            with pytest.raises(CatalogFailed, match="connection lost, \\*\\*\\*"):
+            with pytest.raises(CatalogFailed, match="closed the connection"):
                 database.flush()
             database.flush()
         assert database.count("books") == 20
@@ -159,26 +158,23 @@ def test_a_lost_answer_is_looked_up(tmp_path: Path, cluster: Cluster, was_made: 
 
 
 def test_a_commit_in_doubt_keeps_its_files(
-    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, cluster: Cluster, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was made, and nobody could be asked: nothing is written on top of it, and a restart finds
     all of it.
     """
     monkeypatch.setattr("milvine.catalog.postgres._DOUBT_SECONDS", 0.1)
     made(tmp_path / "a", cluster)
-    with Database.open(tmp_path / "a", settings(cluster)) as database:
-        catalog = catalog_of(database)
+    with Database.open(tmp_path / "a", through(network, cluster)) as database:
         database.insert("books", ONES, np.arange(10, 20))
-        server = catalog._server
-        parameters = dict(server._parameters)
-        after_commit(catalog, True, lambda: server._parameters.update(port="1"))
+        network.lose(Loss.ANSWER, and_stay_down=True)
         with pytest.raises(CatalogFailed):
             database.flush()
-        server._parameters = parameters
+        network.up = True
         with pytest.raises(CatalogFailed, match="Nothing can be changed until"):
             database.flush()
         with pytest.raises(CatalogFailed, match="Nothing can be changed until"):
-            catalog.apply(Edit(1))
+            database.stores.catalog.apply(Edit(1))
         assert database.count("books") == 20
     with Database.open(tmp_path / "a", settings(cluster)) as database:
         assert database.count("books") == 20
@@ -186,23 +182,15 @@ def test_a_commit_in_doubt_keeps_its_files(
     assert verify(tmp_path / "a", meta_uri=cluster.uri).clean
 
 
-def test_a_connection_lost_after_the_commit(tmp_path: Path, cluster: Cluster) -> None:
+def test_a_connection_lost_after_the_commit(
+    tmp_path: Path, cluster: Cluster, network: Network
+) -> None:
     """What follows a commit must not make a failure of it."""
     made(tmp_path / "a", cluster)
-    with Database.open(tmp_path / "a", settings(cluster)) as database:
-        catalog = catalog_of(database)
-        server, dialect = catalog._server, catalog._engine.dialect
-        parameters = dict(server._parameters)
-
-        def commit(connection: Any) -> None:
-            del dialect.do_commit
-            dialect.do_commit(connection)
-            server._parameters.update(port="1")
-            connection.driver_connection.close()
-
-        dialect.do_commit = commit  # type: ignore[method-assign]
+    with Database.open(tmp_path / "a", through(network, cluster)) as database:
+        network.lose(Loss.CONNECTION, and_stay_down=True)
         database.create_partition("books", "one")
-        server._parameters = parameters
+        network.up = True
         database.create_collection("films", 4, 1, MetricType.L2)
         database.create_partition("films", "two")
         assert database.partitions("books") == ["_default", "one"]

@@ -158,7 +158,7 @@ def test_in_the_middle_of_an_embedded_call(
     for _ in range(3):
         milvus.insert("a", np.ones((3, 4), np.float32))
         milvus.flush(["a"])
-    monkeypatch.setattr(executor, "_POOL_WORK_MIN", 1)
+    monkeypatch.setattr(executor, "POOL_WORK_MIN", 1)
     run = executor.Executor.run
 
     def held(*arguments: Any) -> Any:

@@ -5,11 +5,11 @@ measured here).
 from __future__ import annotations
 
 import asyncio
-import inspect
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +18,7 @@ import pytest
 
 from milvine.client import deadline as deadlines
 from milvine.client.address import HttpAddress, ServerAddress
-from milvine.client.aio import AsyncMilvus, _Timeout
+from milvine.client.aio import AsyncMilvus
 from milvine.client.deadline import Deadline
 from milvine.client.transports import base, lane, remote
 from milvine.client.transports.base import TransportFailed, attempts
@@ -80,7 +80,6 @@ def test_all_places_of_a_grpc_call_together(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, timeout: float, refuses: bool
 ) -> None:
     """Every place takes all the time that it is given, or refuses at once."""
-    transport = RemoteTransport(ServerAddress("127.0.0.1", 1), 10.0, 3, True)
     began = clock.now
 
     def hangs(request: bytes, timeout: float, metadata: Any) -> bytes:
@@ -95,11 +94,23 @@ def test_all_places_of_a_grpc_call_together(
         clock.sleep(seconds)
         raise TimeoutError
 
-    monkeypatch.setattr(transport, "_calls", dict.fromkeys(transport._calls, hangs))
     monkeypatch.setattr(lane.socket, "create_connection", unreachable)
-    with pytest.raises((TransportFailed, ValueError)):
-        transport.call("HasCollection", b"", timeout)
-    assert 0 < clock.now - began <= timeout + 1e-6
+    with over_a_channel(hangs, 10.0, 3) as transport:
+        with pytest.raises((TransportFailed, ValueError)):
+            transport.call("HasCollection", b"", timeout)
+        assert 0 < clock.now - began <= timeout + 1e-6
+
+
+@contextmanager
+def over_a_channel(
+    call: Callable[..., bytes], wait_timeout: float, max_retry: int
+) -> Iterator[RemoteTransport]:
+    """A transport whose grpc answers every rpc with `call`."""
+    channel = SimpleNamespace(unary_unary=lambda path: call, close=lambda: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grpc, "insecure_channel", lambda *args, **named: channel)
+        transport = RemoteTransport(ServerAddress("127.0.0.1", 1), wait_timeout, max_retry, True)
+    yield transport
     transport.close()
 
 
@@ -125,13 +136,13 @@ def test_all_requests_of_an_http_call_together(
     assert 0 < clock.now - began <= timeout + 1e-6
 
 
-def test_a_server_that_sends_one_byte_after_the_other(clock: Clock) -> None:
+def test_a_server_that_sends_one_byte_after_the_other(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A socket's own timeout would begin anew with each."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         transport = HttpTransport(HttpAddress("127.0.0.1", 1), 10.0, 1, False)
-        connection = transport._connection(Deadline(None))
-        connection.sock = ours
         theirs.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n1")
 
         def trickle() -> None:
@@ -139,14 +150,14 @@ def test_a_server_that_sends_one_byte_after_the_other(clock: Clock) -> None:
             theirs.sendall(b"1")
 
         read = ours.settimeout
-        connection.sock = SimpleNamespace(  # each wait for more is a second, and brings a byte
+        sock = SimpleNamespace(  # each wait for more is a second, and brings a byte
             makefile=ours.makefile,
             sendall=lambda data: None,
             settimeout=lambda seconds: (trickle(), read(seconds)),
-            setblocking=ours.setblocking,
-            recv=lambda *args: (_ for _ in ()).throw(BlockingIOError),
+            setsockopt=lambda *option: None,
             close=lambda: None,
         )
+        monkeypatch.setattr(socket, "create_connection", lambda *args: sock)
         began = clock.now
         with pytest.raises(TransportFailed) as failed:
             transport.call("HasCollection", b"", 3.5)
@@ -221,7 +232,6 @@ def test_a_call_that_meets_a_silent_server_has_one_deadline(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However often grpc gives the connection up meanwhile."""
-    transport = RemoteTransport(ServerAddress("127.0.0.1", 1), 1.0, 5, True)
     monkeypatch.setattr(remote, "time", clock)
     silence = "failed to connect to all addresses; last error: connection attempt timed out"
 
@@ -229,13 +239,12 @@ def test_a_call_that_meets_a_silent_server_has_one_deadline(
         clock.sleep(min(timeout, 0.1))
         raise Failed(grpc.StatusCode.UNAVAILABLE, silence)
 
-    monkeypatch.setattr(transport, "_calls", dict.fromkeys(transport._calls, gives_up))
-    for timeout, waited in ((0.5, 0.5), (3.0, 3.0), (60.0, 6.6)):  # 5 attempts, and the pauses
-        began = clock.now
-        with pytest.raises(NotConnectError):
-            transport.call("HasCollection", b"", timeout)
-        assert clock.now - began == pytest.approx(waited, abs=0.2)
-    transport.close()
+    with over_a_channel(gives_up, 1.0, 5) as transport:
+        for timeout, waited in ((0.5, 0.5), (3.0, 3.0), (60.0, 6.6)):  # 5 attempts, and the pauses
+            began = clock.now
+            with pytest.raises(NotConnectError):
+                transport.call("HasCollection", b"", timeout)
+            assert clock.now - began == pytest.approx(waited, abs=0.2)
 
 
 def test_parts_of_an_insert_have_one_deadline(
@@ -249,9 +258,9 @@ def test_parts_of_an_insert_have_one_deadline(
         return call(method, request, timeout)
 
     monkeypatch.setattr(transport, "call", slow)
-    monkeypatch.setattr("milvine.client.requests._PART_BYTES", 64, raising=False)
+    monkeypatch.setattr("milvine.client.requests.INSERT_BYTES_MAX", 64)
     milvus = Milvus(transport=transport, try_connect=False)
-    milvus._insert_parts(iter([b"1", b"2", b"3"]), False, 5)
+    assert milvus.insert("a", [[1.0] * 16] * 3, split=True, timeout=5)[0].OK()
     assert [timeout for *_, timeout in transport.sent] == [5.0, 3.0, 1.0]
 
 
@@ -276,37 +285,76 @@ def test_an_asynchronous_call_counts_from_its_start(clock: Clock) -> None:
     assert [timeout for method, _, timeout in transport.sent if method == "Flush"] == [3.0]
 
 
+class SlowToConnect(FakeTransport):
+    """The check of the server's version takes two seconds."""
+
+    def __init__(self, clock: Clock, *rpcs: str) -> None:
+        replies = {"Cmd": reply_of("Cmd", string_reply="1.1.1")}
+        super().__init__(**replies, **{rpc: reply_of(rpc) for rpc in rpcs})
+        self._clock = clock
+
+    def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
+        if not self.sent:
+            self._clock.sleep(2.0)
+        return super().call(method, request, timeout)
+
+    def timeouts(self, method: str) -> list[float | None]:
+        return [timeout for sent, _, timeout in self.sent if sent == method]
+
+
 def test_so_does_one_that_is_awaited(clock: Clock) -> None:
-    transport = FakeTransport(
-        CountCollection=reply_of("CountCollection"), DropIndex=reply_of("DropIndex")
-    )
+    transport = SlowToConnect(clock, "CountCollection", "DropIndex")
 
     async def scene() -> None:
-        milvus = AsyncMilvus(transport=transport, try_connect=False)
-        opened = milvus._opened
-        milvus._opened = lambda deadline: (clock.sleep(2.0), opened(deadline))[1]  # type: ignore[method-assign]
+        milvus = AsyncMilvus(transport=transport)
         await milvus.count_entities("a")
         await milvus.drop_index("a", 7)
         await milvus.close()
 
     asyncio.run(scene())
-    assert [timeout for *_, timeout in transport.sent] == [28.0, 7.0]
+    assert transport.timeouts("CountCollection") == [28.0]
+    assert transport.timeouts("DropIndex") == [7.0]
 
 
-def test_where_a_method_has_its_timeout() -> None:
-    """By whichever way it is given."""
-    methods: list[Callable[..., Any]] = [
-        Milvus.count_entities,
-        Milvus.insert,
-        Milvus.search,
-        Milvus.flush,
-    ]
-    for method in methods:
-        names = [name for name in inspect.signature(method).parameters if name != "self"]
-        args = [None] * names.index("timeout")
-        own = _Timeout(method)
-        assert own.of([*args, 3], {}) == own.of(args, {"timeout": "3"}) == 3.0
-        seen = lambda milvus, *args, **kwargs: (args, kwargs)  # noqa: E731
-        assert own.cut(2.0, seen, None, [*args, 3, 4], {"a": 1}) == ((*args, 2.0, 4), {"a": 1})  # type: ignore[arg-type]
-        assert own.cut(2.0, seen, None, args, {"timeout": 3}) == ((*args,), {"timeout": 2.0})  # type: ignore[arg-type]
-    assert _Timeout(Milvus.get_config).of(["a", "b"], {}) is None
+ROW = [[1.0]]
+
+
+@pytest.mark.parametrize(
+    ("rpc", "call"),
+    [
+        ("CountCollection", lambda m: m.count_entities("a", 3)),
+        ("CountCollection", lambda m: m.count_entities("a", timeout="3")),
+        ("Insert", lambda m: m.insert("a", ROW, [1], "t", None, 3)),
+        ("Insert", lambda m: m.insert("a", ROW, ids=[1], timeout=3)),
+        ("Search", lambda m: m.search("a", 1, ROW, None, None, 3)),
+        ("Search", lambda m: m.search("a", 1, ROW, timeout="3", params={})),
+        ("Flush", lambda m: m.flush(["a"], 3)),
+        ("Flush", lambda m: m.flush(timeout=3)),
+    ],
+)
+def test_where_a_method_has_its_timeout(
+    clock: Clock, rpc: str, call: Callable[[AsyncMilvus], Any]
+) -> None:
+    """By whichever way it is given: what is left of it after two seconds is the call's."""
+    transport = SlowToConnect(clock, rpc)
+
+    async def scene() -> None:
+        milvus = AsyncMilvus(transport=transport)
+        await call(milvus)
+        await milvus.close()
+
+    asyncio.run(scene())
+    assert transport.timeouts(rpc) == [1.0]
+
+
+def test_a_method_without_a_timeout_has_none(clock: Clock) -> None:
+    """That of the command which it sends begins when it is sent."""
+    transport = SlowToConnect(clock)
+
+    async def scene() -> None:
+        milvus = AsyncMilvus(transport=transport)
+        await milvus.get_config("a", "b")
+        await milvus.close()
+
+    asyncio.run(scene())
+    assert transport.timeouts("Cmd")[1:] == [30.0]

@@ -9,14 +9,12 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 
-from milvine.client.transports import embedded
+from milvine.engine.database import Database
 from milvine.segment.reader import Segment
 from milvus import IndexType, Milvus, NotConnectError
 
@@ -47,7 +45,7 @@ def test_clients_of_one_folder_share_a_database(tmp_path: Path) -> None:
     first.close()
     assert second.insert("a", np.ones((3, 8)))[0].OK()
     second.close()
-    assert not embedded._opened
+    Database.open(tmp_path / "data").close()  # nobody has it open
     third = open_at(tmp_path / "data")
     assert third.count_entities("a")[1] == 3
     third.close()
@@ -67,7 +65,7 @@ def test_a_forgotten_client_lets_go(tmp_path: Path) -> None:
     milvus = open_at(tmp_path / "data")
     del milvus
     gc.collect()
-    assert not embedded._opened
+    Database.open(tmp_path / "data").close()  # nobody has it open
 
 
 def test_two_folders(tmp_path: Path) -> None:
@@ -92,23 +90,26 @@ def test_rows_survive_a_process_that_never_closes(tmp_path: Path) -> None:
     milvus.close()
 
 
-def test_all_are_closed_with_the_process_whatever_one_meets(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    closed = []
-
-    def opened(name: str) -> Any:
-        def close() -> None:
-            closed.append(name)
-            raise LookupError(name)
-
-        return SimpleNamespace(database=SimpleNamespace(close=close))
-
-    monkeypatch.setattr(embedded, "_opened", {name: opened(name) for name in ("a", "b")})
-    monkeypatch.setattr(embedded, "_elsewhere", [opened("c")])
-    with pytest.raises(LookupError):
-        embedded._close_all()
-    assert sorted(closed) == ["a", "b", "c"]
+def test_all_are_closed_with_the_process_whatever_one_meets(tmp_path: Path) -> None:
+    """Of three folders, of which one is elsewhere by then and has another in its place."""
+    code = f"""
+import atexit, os
+from pathlib import Path
+atexit.register(os._exit, 3)  # the first is the last
+from milvine.engine.database import Database
+from milvus import Milvus
+root, closed = Path({str(tmp_path)!r}), []
+clients = [Milvus(uri=(root / name).as_uri()) for name in "abc"]
+(root / "c").rename(root / "moved")
+clients.append(Milvus(uri=(root / "c").as_uri()))
+def close(database):
+    print(id(database), flush=True)
+    raise LookupError
+Database.close = close
+"""
+    done = run(code)
+    assert done.returncode == 3 and len(set(done.stdout.split())) == 4
+    assert "LookupError" in done.stderr
 
 
 def test_a_second_process_is_told(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from milvine.server.operations import Operations
 from milvine.server.rest.app import create_app
 from milvine.wire.schema import HYBRID_RPCS, RPCS
 from milvus import Milvus, NotConnectError
+from tests.client.cutting_proxy import proxied
 from tests.real_clients import drive_http
 
 
@@ -92,10 +93,13 @@ def test_more_than_a_page_of_partitions_and_keys(milvus: Milvus) -> None:
     assert milvus.count_entities("many")[1] == 1
 
 
-def test_a_server_that_hangs_up_between_calls(milvus: Milvus) -> None:
-    transport: Any = milvus._transport
-    transport._local.connection.sock.shutdown(socket.SHUT_RDWR)
-    assert milvus.list_collections()[0].OK()
+def test_a_server_that_hangs_up_between_calls(door: HttpDoor) -> None:
+    with proxied(door.port) as proxy:
+        milvus = Milvus(host="127.0.0.1", port=proxy.port, handler="HTTP", pre_ping=False)
+        assert milvus.list_collections()[0].OK()
+        proxy.cut()
+        assert milvus.list_collections()[0].OK()
+        milvus.close()
 
 
 def test_nobody_there() -> None:

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ KNOWS = reply_of("Cmd", string_reply="idempotency_key")
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """As often as a busy machine needs."""
-    monkeypatch.setattr(insert_retry, "_PAUSES", (0.05,) * 1200)
+    pauses = (0.05,) * 1200
+    monkeypatch.setattr(insert_retry, "insert", partial(insert_retry.insert, pauses=pauses))
 
 
 @pytest.fixture
@@ -202,7 +204,7 @@ def test_attempts_end_with_the_timeout_and_by_themselves(monkeypatch: pytest.Mon
     began = time.monotonic()
     assert client(transport).insert("a", ROWS, timeout=0.3)[0].code is grpc.StatusCode.UNAVAILABLE
     assert time.monotonic() - began < 5 and 1 < len(transport.inserts()) < 10
-    monkeypatch.setattr(insert_retry, "_PAUSES", (0.0,) * 3)
+    monkeypatch.setattr(insert_retry, "insert", partial(insert_retry.insert, pauses=(0.0,) * 3))
     transport = Faltering(*[LOST] * 4)
     assert client(transport).insert("a", ROWS)[0].message == "Error occurred. Socket closed"
     assert len(transport.inserts()) == 4

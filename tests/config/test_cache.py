@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from unittest.mock import ANY
 
 import numpy as np
@@ -15,6 +16,7 @@ from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import CacheFull, ErrorCode
 from milvine.events import Event, Events, Loaded, LoadedInPart
+from milvine.server import app
 from milvine.server.app import Server
 from milvine.server.preloading import PreloadFailed
 from milvine.types import MetricType, Query
@@ -98,12 +100,22 @@ def test_files_that_are_not_mapped_stay_within_the_cache(folder: Path) -> None:
         assert len(files.opened()) == 2
 
 
-def test_collections_are_loaded_before_the_door_opens(folder: Path) -> None:
-    server = Server.start(folder, Settings(**QUIET, preload_collection=("*",)))
-    try:
-        assert len(server._database.stores.files.opened()) == 3
-    finally:
-        server.stop(0)
+def test_collections_are_loaded_before_the_door_opens(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, real, doors = list[Database](), Database.open, app.open_door
+
+    def open_database(*arguments: Any) -> Database:
+        opened.append(real(*arguments))
+        return opened[-1]
+
+    def open_door(*arguments: Any) -> Any:
+        assert len(opened[0].stores.files.opened()) == 3
+        return doors(*arguments)
+
+    monkeypatch.setattr(Database, "open", open_database)
+    monkeypatch.setattr(app, "open_door", open_door)
+    Server.start(folder, Settings(**QUIET, preload_collection=("*",))).stop(0)
 
 
 @pytest.mark.parametrize(

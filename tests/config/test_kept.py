@@ -24,6 +24,7 @@ from milvine.config.sources import DEFAULT
 from milvine.config.sources import KEPT_FILE as NAME
 from milvine.engine.database import Database
 from milvine.errors import CallerError, IllegalArgument, StorageFailed, Unsupported
+from milvine.events import Events
 from milvine.interpreter import running_module
 from milvine.offline.backup import backup
 from milvine.offline.verify import verify
@@ -31,7 +32,7 @@ from milvine.server.app import Server
 from milvine.server.configuration.kept_settings import keep
 from milvine.server.configuration.running import RunningConfiguration
 from milvus import Milvus, NotConnectError
-from tests.config.test_values import _bad
+from tests.config.test_values import bad_values
 
 QUIET = Settings(background=False)
 Running = Callable[..., RunningConfiguration]
@@ -107,7 +108,7 @@ def test_every_range_is_checked_wherever_the_value_comes_from(
     running: Running, folder: Path, tmp_path: Path, key: Any
 ) -> None:
     configuration, file = running(), tmp_path / "c.yaml"
-    for value in (bad for bad in _bad(key) if isinstance(bad, str)):
+    for value in (bad for bad in bad_values(key) if isinstance(bad, str)):
         with pytest.raises(IllegalArgument, match=f"Invalid {key.name}: "):
             configuration.set(key.name, value)
         with pytest.raises(IllegalArgument, match=f"Invalid {key.name}: "):
@@ -258,8 +259,14 @@ def test_a_disk_that_refuses_changes_nothing(
     assert (found.get("storage.mmap"), found.restart_required) == ("true", False)
 
 
-def test_embedded(folder: Path) -> None:
-    uri = f"file://{folder}"
+def test_embedded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri, given, real = f"file://{folder}", list[Settings](), Database.open
+
+    def opened(folder: Path, settings: Settings, events: Events) -> Database:
+        given.append(settings)
+        return real(folder, settings, events)
+
+    monkeypatch.setattr(Database, "open", opened)
     with closing(Milvus(uri=uri)) as client:
         assert client.set_config("wal", "sync", "Off")[0].OK()
         assert client.set_config("cache", "cache_size", "123MB")[0].OK()
@@ -267,7 +274,7 @@ def test_embedded(folder: Path) -> None:
     with closing(Milvus(uri=uri)) as client:
         assert client.get_config("wal", "sync")[1] == "Off"
         assert client.get_config("cache", "cache_size")[1] == "123MB"
-        assert client._transport._operations()._database.settings.wal_sync is False
+        assert [each.wal_sync for each in given] == [True, False]
 
 
 def test_over_rest_and_grpc(folder: Path) -> None:

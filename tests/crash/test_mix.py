@@ -80,14 +80,14 @@ def test_an_insert_with_generated_ids_is_known_again(tmp_path: Path, content: st
         db.create_collection("c", 2, 1, MetricType.L2)
         checker = Checker(db, History(), Report())
         one, other = (Action(n, 0, "insert", "c", rows=9, content=content) for n in (3, 6))
-        assert checker._applied(one) == (False, None)
+        assert checker.applied(one) == (False, None)
         made = perform(db, other)
         assert made is not None
-        assert checker._applied(one) == (False, None)
-        applied, ids = checker._applied(other)
+        assert checker.applied(one) == (False, None)
+        applied, ids = checker.applied(other)
         assert applied and np.array_equal(ids, made) and checker.report.ok
         db.delete("c", made[4:])
-        assert checker._applied(other)[0] and checker.report.half == 1
+        assert checker.applied(other)[0] and checker.report.half == 1
         assert db.count("c") == 4
 
 
@@ -116,7 +116,7 @@ def interrupter() -> Iterator[Interrupter]:
     if not hasattr(signal, "setitimer"):
         pytest.skip("no timers that send signals")
     before = signal.getsignal(signal.SIGALRM)
-    yield Interrupter(1)
+    yield Interrupter(1, share=1.0)
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
 
@@ -131,14 +131,17 @@ def test_an_interrupted_call_is_made_again(interrupter: Interrupter) -> None:
         while True:  # until a signal comes
             os.getpid()
 
-    interrupter._random.random = lambda: 0.0  # type: ignore[method-assign]
     assert interrupter.call(action, perform, told.append) is None
     assert told == [action]
     assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
 
 
 def test_a_call_that_ends_before_its_interrupt_leaves_no_timer(interrupter: Interrupter) -> None:
-    interrupter._random.random = lambda: 0.0  # type: ignore[method-assign]
-    interrupter._random.uniform = lambda low, high: 100.0  # type: ignore[method-assign]
-    interrupter.call(Action(1, 0, "flush"), lambda: None, lambda action: None)
+    late, left = Interrupter(1, share=1.0, seconds=(1e6,)), list[float]()
+    late.call(
+        Action(1, 0, "flush"),
+        lambda: left.append(signal.getitimer(signal.ITIMER_REAL)[0]),
+        lambda action: None,
+    )
+    assert left[0] > 0
     assert signal.getitimer(signal.ITIMER_REAL)[0] == 0

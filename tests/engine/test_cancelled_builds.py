@@ -14,23 +14,14 @@ from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import CollectionNotFound
 from milvine.events import BuildProgressed, Events
-from milvine.maintenance import process
+from milvine.maintenance.process import PROGRAM
 from milvine.server.app import Server
 from milvine.types import IndexSetting, IndexType, MetricType
 from milvus import IndexType as Types
 from milvus import Milvus
+from tests.builders import INSTEAD, start_builders
 
 IVF = IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 16})
-ENDLESS = """
-import sys
-from milvine.maintenance import builder
-def wait(spec, report):
-    import time
-    report("training", 0)
-    time.sleep(600)
-builder.build = wait
-sys.exit(builder.main())
-"""
 
 
 @pytest.fixture
@@ -38,7 +29,7 @@ def building(tmp_path, monkeypatch):
     """A database in which create_index("c") runs in a thread and would not end; (database, thread,
     its errors).
     """
-    monkeypatch.setattr(process, "_START", ENDLESS)
+    start_builders(monkeypatch, INSTEAD.format("time.sleep(600)"))
     seen, errors = [], []
     with Database.open(
         tmp_path, Settings(background=False, build_threads=1), Events(seen.append)
@@ -112,9 +103,7 @@ def test_searches_and_inserts_go_on_meanwhile(building):
 
 @pytest.mark.parametrize("door", ["grpc", *(["native"] if find_spec("pygrpc_native") else [])])
 def test_when_the_clients_deadline_passes_the_build_goes_on(tmp_path, monkeypatch, door):
-    late = "import time;time.sleep(1.5);"
-    run = "from milvine.maintenance.builder import main;sys.exit(main())"
-    monkeypatch.setattr(process, "_START", late + run)
+    start_builders(monkeypatch, "import time\ntime.sleep(1.5)\n" + PROGRAM)
     settings = Settings(
         background=False, build_threads=1, port=0, http_enable=False, metric_enable=False, door=door
     )

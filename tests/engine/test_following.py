@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from milvine.config import Settings
-from milvine.engine import indexing
 from milvine.engine.database import Database
 from milvine.errors import (
     CollectionNotFound,
@@ -25,6 +24,7 @@ from milvine.errors import (
 from milvine.maintenance.reclaim import reclaim
 from milvine.server.app import Server
 from milvine.types import IndexSetting, MetricType, Query
+from milvus import Milvus
 
 QUIET = Settings(background=False, file_cleanup_timeout=0)
 ROWS = np.eye(8, dtype=np.float32)
@@ -71,12 +71,13 @@ def test_a_server_of_role_ro_follows_by_itself(tmp_path: Path) -> None:
         try:
             writer.insert("a", ROWS, np.arange(8))
             writer.flush()
+            client = Milvus(*server.address.rsplit(":", 1))
             deadline = time.monotonic() + 60
-            while server._database.count("a") != 8:
+            while client.count_entities("a")[1] != 8:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-            with pytest.raises(ReadOnly, match=r"\(cluster.role is ro\)$"):
-                server._database.flush()
+            assert client.flush(["a"]).message.endswith("(cluster.role is ro)")
+            client.close()
         finally:
             server.stop(0)
 
@@ -93,9 +94,7 @@ def merged(writer: Database) -> None:
     writer.insert("a", ROWS, np.arange(8))
     writer.delete("a", np.arange(4))
     writer.flush()
-    indexing.create_index(
-        writer.stores, writer.stores.names["a"], IndexSetting(), writer.parts.builders
-    )
+    writer.create_index("a", IndexSetting())
     writer.compact("a")
     reclaim(writer.stores, 0)
 

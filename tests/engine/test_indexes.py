@@ -13,6 +13,7 @@ from milvine.engine.database import Database
 from milvine.errors import BuildFailed
 from milvine.events import Events, IndexBuilt, IndexSetAside, JobFailed
 from milvine.types import IndexSetting, IndexType, MetricType, Query
+from tests.builders import start_builders
 
 SETTINGS = Settings(background=False, build_threads=1)
 INDEXES = {
@@ -218,9 +219,7 @@ def test_a_damaged_index_file_is_built_anew_and_answers_stay_right(tmp_path, row
 
 
 def test_a_failed_build_says_why_and_rows_stay_searchable(tmp_path, rows, monkeypatch):
-    from milvine.maintenance import process
-
-    monkeypatch.setattr(process, "_START", "raise SystemExit('no room for the codebook')")
+    start_builders(monkeypatch, "raise SystemExit('no room for the codebook')")
     with Database.open(tmp_path, SETTINGS) as database:
         fill(database, rows)
         with pytest.raises(BuildFailed, match="no room for the codebook"):
@@ -232,9 +231,7 @@ def test_a_failed_build_says_why_and_rows_stay_searchable(tmp_path, rows, monkey
 def test_a_failing_background_build_is_reported_and_not_repeated_at_once(
     tmp_path, rows, monkeypatch
 ):
-    from milvine.maintenance import process
-
-    monkeypatch.setattr(process, "_START", "raise SystemExit('broken')")
+    start_builders(monkeypatch, "raise SystemExit('broken')")
     seen = []
     settings = replace(SETTINGS, background=True, unindexed_rows_max=0)
     with Database.open(tmp_path, settings, Events(seen.append)) as database:

@@ -102,7 +102,7 @@ def test_a_flush(database: Database) -> None:
 def test_a_search_over_the_pool(
     database: Database, monkeypatch: pytest.MonkeyPatch, shared: bool
 ) -> None:
-    monkeypatch.setattr(executor, "_POOL_WORK_MIN", 1)
+    monkeypatch.setattr(executor, "POOL_WORK_MIN", 1)
     monkeypatch.setattr(prepared, "SHARED_BYTES_MIN", 1 if shared else 1 << 60)
     for _ in range(3):
         database.insert("c", ROWS, None)

@@ -21,6 +21,7 @@ from milvine.errors import (
 )
 from milvine.events import Events, Flushed, Merged
 from milvine.limits import FILLER_DISTANCE
+from milvine.storage import failpoints
 from milvine.types import IndexSetting, IndexType, MetricType, Query
 
 QUIET = Settings(background=False)
@@ -286,21 +287,16 @@ def test_deletes_between_seal_and_commit_are_carried_over(database, vectors, mon
 
 
 def test_deletes_during_a_merge_do_not_rise_again(database, vectors, monkeypatch, tmp_path):
-    from milvine.maintenance import merge as module
-
     for start in (0, 30):
         fill(database, vectors[start : start + 30], start)
         database.flush()
-    original = module._write
 
-    def write_slowly(*arguments):
-        record = original(*arguments)
+    def written():
         database.delete("c", np.array([3, 33]))
         database.flush()  # durable in the old segments, so the log will not bring it back
         database.delete("c", np.array([4]))
-        return record
 
-    monkeypatch.setattr(module, "_write", write_slowly)
+    monkeypatch.setitem(failpoints.armed, "merge.written", written)
     database.create_index("c", IndexSetting(IndexType.FLAT))
     monkeypatch.undo()
     assert len(database.stats("c").partitions[0].segments) == 1

@@ -10,17 +10,19 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from milvine.engine import opening
 from milvine.engine.database import Database
 from milvine.errors import CorruptFile, OperatorError, StorageFailed
 from milvine.events import NetworkFolder
 from milvine.state import ids as clock
-from milvine.storage import filesystem, local
+from milvine.storage import local
 from milvine.storage.filesystem import network_kind
 from milvine.types import MetricType, Query
 from milvus import Milvus
@@ -231,7 +233,7 @@ def test_network_file_systems_are_told_from_others(tmp_path, folder, kind):
 def test_a_network_folder_is_warned_about(open_database, tmp_path, monkeypatch, told):
     mounts = tmp_path / "mounts"
     mounts.write_text(f"30 22 0:40 / {os.path.realpath(tmp_path)} rw - cifs //server/share rw\n")
-    monkeypatch.setattr(filesystem, "_MOUNTS", mounts)
+    monkeypatch.setattr(opening, "network_kind", partial(network_kind, mounts=mounts))
     open_database()
     assert [(event.folder, event.kind) for event in told if isinstance(event, NetworkFolder)] == [
         (str(tmp_path / "db"), "cifs")

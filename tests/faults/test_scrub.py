@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,10 @@ import pytest
 
 from milvine.errors import CorruptFile, OperatorError
 from milvine.events import DamageFound, Scrubbed
-from milvine.maintenance import scrub as scrubbing
 from milvine.maintenance.flush import flush
 from milvine.maintenance.scrub import scrub
 from milvine.maintenance.worker import heal
+from milvine.storage.local import LocalStorage
 from milvine.types import IndexSetting, IndexType, Query
 from tests.faults.conftest import fill, flip
 
@@ -136,19 +138,28 @@ def test_a_damaged_tombstone_file_is_written_anew(open_database):
     assert not again.get("c", np.arange(50))[0].any()
 
 
+class BadSector(FileIO):
+    """A file whose beginning cannot be read."""
+
+    def read(self, size=-1):
+        if self.tell() == 0:
+            raise OSError(5, "Input/output error")
+        return super().read(size)
+
+
 def test_a_file_that_cannot_be_read_is_a_finding(open_database, told, monkeypatch):
     database = open_database(mmap=False)
     vectors, other = fill(database, "bad", 100), fill(database, "good", 100)
     bad = file_of(database, "bad")
-    read = scrubbing._read
+    opened = LocalStorage.open
 
-    def fail(file, start, length):
-        if file.name == str(bad) and start == 0:
-            raise OSError(5, "Input/output error")
-        return read(file, start, length)
+    def on_a_bad_disk(storage, name):
+        with opened(storage, name) as file:
+            return (BadSector if name == bad.name else FileIO)(os.dup(file.fileno()))
 
-    monkeypatch.setattr(scrubbing, "_read", fail)
-    pass_over(database)
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStorage, "open", on_a_bad_disk)
+        pass_over(database)
     assert [(e.file, e.offset) for e in told if isinstance(e, DamageFound)] == [(bad.name, 0)]
     with pytest.raises(CorruptFile, match="cannot be read: Input/output error"):
         search(database, "bad", vectors)

@@ -40,7 +40,7 @@ def db(tmp_path: Path, told: list[Event]) -> Iterator[Database]:
 
 
 def insert_until_full(db: Database, name: str) -> None:
-    while not db._back_pressure.full():
+    while db.stores.tail_bytes() <= MIB:
         db.insert(name, ROWS, None)
 
 
@@ -84,10 +84,11 @@ def test_a_flush_that_fails_is_told_to_the_writer_and_tried_again(
 
 
 def test_a_damaged_collection_does_not_keep_rows_from_others(
-    db: Database, monkeypatch: pytest.MonkeyPatch
+    db: Database, told: list[Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     db.insert("b", ROWS, None)
     insert_until_full(db, "a")
+    b = db.stores.names["b"].id
 
     def damaged(stores: Any, state: Any) -> None:
         if state.collection.name == "a":
@@ -95,20 +96,35 @@ def test_a_damaged_collection_does_not_keep_rows_from_others(
         flush(stores, state)
 
     monkeypatch.setattr("milvine.engine.back_pressure.flush", damaged)
-    db._back_pressure._flush_largest()
-    assert not db.stores.names["b"].memtable.bytes
+    db.insert("b", ROWS, None)
+    flushed = [(each.collection_id, each.rows) for each in told if isinstance(each, Flushed)]
+    assert flushed == [(b, len(ROWS))]
+    db.flush(["b"])
+    insert_until_full(db, "a")
     with pytest.raises(CorruptFile):
-        db._back_pressure._flush_largest()
+        db.insert("b", ROWS, None)
+    assert db.count("b") == 2 * len(ROWS)
     monkeypatch.undo()
 
 
-def test_who_waits_sees_a_collection_dropped(db: Database) -> None:
+def test_who_waits_sees_a_collection_dropped(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """The largest tail goes while somebody makes room."""
     insert_until_full(db, "a")
-    thread = threading.Thread(target=db.insert, args=("b", ROWS, None))
-    with db._back_pressure._making:
-        thread.start()
+    making, dropped, flushed = threading.Event(), threading.Event(), []
+
+    def held(stores: Any, state: Any) -> None:
+        making.set()
+        assert dropped.wait(60)
+        flushed.append(state.collection.name)
+        flush(stores, state)
+
+    monkeypatch.setattr("milvine.engine.back_pressure.flush", held)
+    with ThreadPoolExecutor(2) as threads:
+        inserts = [threads.submit(db.insert, "b", ROWS, None)]
+        assert making.wait(60)
+        inserts.append(threads.submit(db.insert, "b", ROWS, None))
         db.drop_collection("a")
-    thread.join(60)
-    assert not thread.is_alive()
-    assert db.count("b") == len(ROWS)
+        dropped.set()
+        for done in inserts:
+            done.result(60)
+    assert flushed == ["a"] and db.count("b") == 2 * len(ROWS)

@@ -4,6 +4,8 @@ be told.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from milvine.testing.races.lives import Life, Lives, Part, ids_of
 from milvine.testing.races.racers import Racer
 from milvine.testing.races.running import DOORS
 from milvine.testing.races.shapes import SHAPES, distances, numbers_of, vectors_of
-from milvine.types import MetricType
+from milvine.types import MetricType, Vectors
 
 PLAIN, WIDE = SHAPES[0], SHAPES[1]
 FEW = ["--processes", "1", "--threads", "2", "--minutes", "0.06"]
@@ -43,16 +45,23 @@ def test_rows_say_what_they_are() -> None:
 
 
 class Answers:
-    """A client that gives the answer it is told to give."""
+    """A client whose searches are answered as another one is: that of as many `rows` in the
+    collection `name`.
+    """
 
-    def __init__(self, answer: object) -> None:
-        self._answer = answer
+    def __init__(self, milvus: Milvus, name: str, rows: Vectors) -> None:
+        self._milvus, self._name, self._rows = milvus, name, rows
 
-    def __getattr__(self, name: str) -> object:
-        return lambda *args, **named: self._answer
+    def search(self, name: str, k: int, queries: Vectors, *args: object, **named: object) -> object:
+        return self._milvus.search(self._name, k, self._rows[: len(queries)])
 
     def close(self) -> None:
         pass
+
+
+class Searcher(Racer):
+    def _searcher(self) -> list[Callable[[], None]]:
+        return [self._search]
 
 
 def test_a_wrong_answer_is_told(tmp_path: Path) -> None:
@@ -60,23 +69,19 @@ def test_a_wrong_answer_is_told(tmp_path: Path) -> None:
     with Milvus(uri=f"file://{tmp_path}/db") as milvus:
         for shape, name in ((PLAIN, "plain"), (WIDE, "wide")):
             milvus.create_collection({"collection_name": name, "dimension": shape.dimension})
-        wide = np.arange(WIDE.first_id(0), WIDE.first_id(3))
-        milvus.insert("wide", vectors_of(wide, WIDE), wide.tolist())
-        of_wide = milvus.search("wide", 3, vectors_of(wide[:1], WIDE))
-        refused = milvus.search("plain", 3, vectors_of(wide, WIDE))
-        unknown = milvus.search("nowhere", 3, vectors_of(wide, WIDE))
-    for answer, said in (
-        (of_wide, "of another shape"),
-        (refused, "which fits"),
-        (unknown, "which fits"),
-    ):
-        lives = Lives(["plain"])
-        lives.begins("plain", Life(PLAIN, MetricType.L2, {"_default": Part()}))
-        racer = Racer("reader0", 1, lives, Answers(answer))  # type: ignore[arg-type]
-        racer._shape = lambda life: PLAIN  # type: ignore[method-assign]
-        with pytest.raises(Wrong, match=said):
-            for _ in range(100):
-                racer._search()
+        ids = np.arange(WIDE.first_id(0), WIDE.first_id(20))
+        rows = vectors_of(ids, WIDE)
+        milvus.insert("wide", rows, ids.tolist())
+        for name, said in (
+            ("wide", "of another shape"),
+            ("plain", "which fits"),
+            ("nowhere", "which fits"),
+        ):
+            lives = Lives(["plain"], [PLAIN])
+            lives.begins("plain", Life(PLAIN, MetricType.L2, {"_default": Part()}))
+            racer = Searcher("searcher", 1, lives, Answers(milvus, name, rows))  # type: ignore[arg-type]
+            racer.run(time.monotonic() + 60)
+            assert said in racer.problem
 
 
 def test_losses_and_returns_are_found(tmp_path: Path) -> None:

@@ -3,12 +3,15 @@
 import signal
 import subprocess
 import sys
+import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from milvine.config import Settings
 from milvine.engine.database import Database
+from milvine.engine.opening import open_parts
 from milvine.errors import BuildFailed, BuildStarved, DiskFull, StorageFailed
 from milvine.events import (
     BuildGivenUp,
@@ -20,23 +23,18 @@ from milvine.events import (
 )
 from milvine.maintenance import build, process
 from milvine.maintenance.attempts import ATTEMPTS_MAX, BACKOFF_SECONDS, Attempts
-from milvine.maintenance.build import stall_seconds
-from milvine.maintenance.worker import Worker, maintain
+from milvine.maintenance.build import build_segment, stall_seconds
+from milvine.maintenance.process import PROGRAM, run_builder
+from milvine.maintenance.worker import maintain
 from milvine.types import IndexSetting, IndexType, MetricType, Query
+from tests.builders import INSTEAD, start_builders
 
 SETTINGS = Settings(background=False, build_threads=1)
 IVF = IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 16})
 ROWS = 4200
-LOOPS = """
-import sys
-from milvine.maintenance import builder
-def loop(spec, report):
-    report("training", 0)
-    while True:
-        pass
-builder.build = loop
-sys.exit(builder.main())
-"""
+BUILDER_BYTES = 40 << 20
+"""What a builder takes beside its rows, as is told of memory."""
+LOOPS = INSTEAD.format("while True: pass")
 
 
 def rows(count=ROWS, seed=1):
@@ -79,9 +77,8 @@ def test_progress_is_told_stage_by_stage(tmp_path, in_subprocess):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGXCPU"), reason="this system has no limit of CPU time")
 def test_a_builder_that_loops_is_ended_and_rows_stay_exact(tmp_path, monkeypatch):
-    monkeypatch.setattr(process, "_START", LOOPS)
-    monkeypatch.setattr(build, "_STALL_SECONDS", 0)
-    monkeypatch.setattr(build, "_STALL_SECONDS_PER_WORK", 0)
+    start_builders(monkeypatch, LOOPS)
+    monkeypatch.setattr(build, "stall_seconds", lambda *_: 0)
     seen = []
     with filled(tmp_path, seen) as database:
         with pytest.raises(BuildFailed, match="no further in 0 s of CPU time"):
@@ -116,7 +113,7 @@ def test_what_libraries_print_does_no_harm(tmp_path, monkeypatch):
         "print('3');print('warning');print('[1]');"
         "print('x'*200000);print('y'*200000,file=sys.stderr);"
     )
-    monkeypatch.setattr(process, "_START", noise + process._START)
+    start_builders(monkeypatch, noise + PROGRAM)
     seen = []
     with filled(tmp_path, seen) as database:
         database.create_index("c", IVF)
@@ -193,11 +190,7 @@ def test_a_full_disk_never_gives_a_build_up(tmp_path):
 
 
 def test_a_builder_says_that_the_disk_is_full(tmp_path, monkeypatch):
-    from milvine.maintenance import process
-
-    monkeypatch.setattr(
-        process, "_START", "sys.exit('DiskFull: Cannot write f: No space left on device')"
-    )
+    start_builders(monkeypatch, "sys.exit('DiskFull: Cannot write f: No space left on device')")
     with filled(tmp_path, []) as database, pytest.raises(DiskFull, match="No space left on device"):
         database.create_index("c", IVF)
 
@@ -206,7 +199,7 @@ HNSW = IndexSetting.of(IndexType.HNSW, {"M": 16, "efConstruction": 40})
 
 
 def test_a_build_that_cannot_fit_is_refused_before_it_begins(tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "memory_left", lambda: build._BUILDER_BYTES + (100 << 10))
+    monkeypatch.setattr(build, "memory_left", lambda: BUILDER_BYTES + (100 << 10))
     seen = []
     with filled(tmp_path, seen) as database:
         with pytest.raises(
@@ -232,16 +225,22 @@ def test_a_build_that_cannot_fit_is_refused_before_it_begins(tmp_path, monkeypat
 
 @pytest.mark.parametrize(
     ("left", "allowed"),
-    [(0, 0), (1 << 30, (768 << 20) - build._BUILDER_BYTES), (build._BUILDER_BYTES + (2 << 20), 1)],
+    [(0, 0), (1 << 30, (768 << 20) - BUILDER_BYTES), (BUILDER_BYTES + (2 << 20), 1)],
 )
 def test_a_builder_is_told_what_it_may_use(tmp_path, monkeypatch, left, allowed):
-    told, real = [], process._run
+    told = []
     monkeypatch.setattr(build, "memory_left", lambda: left)
-    monkeypatch.setattr(
-        process, "_run", lambda by, spec, *more: told.append(spec.memory) or real(by, spec, *more)
-    )
+
+    def run(spec, report, stop):
+        told.append(spec.memory)
+        return run_builder(spec, report, stop)
+
     with filled(tmp_path, seen := []) as database:
-        database.create_index("c", IVF)
+        database.flush()
+        state = database.stores.names["c"]
+        state.set_index(IVF)
+        (segment,) = state.segments
+        assert build_segment(database.stores, state, segment, lambda: False, run)
     assert told == [allowed] and of(IndexBuilt, seen)
 
 
@@ -299,48 +298,40 @@ def test_an_index_that_is_dropped_just_before_its_build_fails_nothing(
     assert dropped and not of(JobFailed, seen) and not of(IndexBuilt, seen)
 
 
-def test_an_interrupted_build_is_resumed_though_somebody_was_at_work_at_first(tmp_path):
-    seen = []
-    with filled(tmp_path, seen) as database:
-        database.flush()
-        state = database._state("c")
-        state.set_index(IVF)
-        idle = Worker.__new__(Worker)  # the rounds without the threads
-        idle._stores, idle._attempts, idle._not_before = (
-            database.stores,
-            Attempts(database.stores.events),
-            {},
-        )
-        idle._resuming = {state.id}
-        stop_waiting = hold(state.maintaining)
-        assert not idle._maintain(state)
-        assert state.id in idle._resuming
-        stop_waiting()
-        assert idle._maintain(state)
-        assert of(IndexBuilt, seen)
-        assert not idle._maintain(state) and not idle._resuming
+def test_an_interrupted_build_is_resumed_though_somebody_was_at_work_at_first(
+    tmp_path, monkeypatch
+):
+    """Which is more than is due without: a segment of this size waits to be merged."""
+    with monkeypatch.context() as patch, filled(tmp_path, []) as database:
+        start_builders(patch, "sys.exit('interrupted')")
+        with pytest.raises(BuildFailed):
+            database.create_index("c", IVF)
+    settings, built = replace(SETTINGS, background=True), threading.Event()
+    parts = open_parts(tmp_path, settings, Events(), False)
+    parts.stores.events.subscribe(lambda _: built.set(), IndexBuilt)
+    lock = parts.stores.names["c"].maintaining = Busy()
+    with Database(parts, settings) as database:
+        assert lock.refused.wait(60) and not built.is_set()
+        lock.release()
+        database.flush()  # wakes who looks for work
+        assert built.wait(60)
 
 
-def hold(lock):
-    """Another thread holds the lock until the returned function is called."""
-    import threading
+class Busy:
+    """A lock that somebody else holds at first. `refused`: another wanted it meanwhile."""
 
-    held, release = threading.Event(), threading.Event()
+    def __init__(self):
+        self.refused, self._lock = threading.Event(), threading.Lock()
+        self._lock.acquire()
 
-    def run():
-        with lock:
-            held.set()
-            release.wait()
+    def acquire(self, blocking=True):
+        mine = self._lock.acquire(blocking)
+        if not mine:
+            self.refused.set()
+        return mine
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    held.wait()
-
-    def stop():
-        release.set()
-        thread.join()
-
-    return stop
+    def release(self):
+        self._lock.release()
 
 
 def test_the_builder_ends_with_its_parent():

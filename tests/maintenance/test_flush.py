@@ -19,10 +19,10 @@ import pytest
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import CatalogFull, CorruptFile, DiskFull, MilvineError, StorageFailed
-from milvine.events import Events, JobFailed
-from milvine.maintenance import flush as flushing
+from milvine.events import Event, Events, JobFailed, Opened
 from milvine.maintenance import flush_steps as steps
-from milvine.maintenance.worker import _due_flushes
+from milvine.maintenance.flush import flush_each
+from milvine.maintenance.worker import due_flushes
 from milvine.offline.verify import verify
 from milvine.storage import failpoints
 from milvine.testing.faults.script import leftovers
@@ -50,6 +50,13 @@ def filled(db: Database, count: int) -> list[str]:
     return names(count)
 
 
+def reopened(folder: Path, replayed: int) -> Database:
+    told: list[Event] = []
+    db = Database.open(folder, QUIET, Events(told.append))
+    assert [event.replayed_records for event in told if isinstance(event, Opened)] == [replayed]
+    return db
+
+
 def unflushed(db: Database) -> set[str]:
     return {name for name, state in db.stores.names.items() if state.pending_lsn is not None}
 
@@ -66,7 +73,7 @@ def refuse(number: int) -> None:
 
 
 def test_many_collections_are_one_commit(tmp_path: Path) -> None:
-    count = 2 * flushing._TOGETHER + 5
+    count = 2 * 128 + 5  # 128 to a commit
     with Database.open(tmp_path, QUIET) as db:
         filled(db, count)
         commits, seen = db.stores.catalog.commits, counted("file.renamed", "file.sync", "log.trim")
@@ -76,23 +83,20 @@ def test_many_collections_are_one_commit(tmp_path: Path) -> None:
         db.flush()
         assert db.stores.catalog.commits - commits == 3
         filled(db, count)
-        assert len(_due_flushes(db.stores)) == 0
+        assert len(due_flushes(db.stores)) == 0
         commits = db.stores.catalog.commits
-    with Database.open(tmp_path, QUIET) as db:
+    with reopened(tmp_path, 0) as db:
         assert [db.count(name) for name in names(count)] == [16] * count
-        assert not db._parts.replayed and not leftovers(db)
+        assert not leftovers(db)
     assert not verify(tmp_path).findings
 
 
-def test_a_large_tail_is_a_commit_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(flushing, "_TOGETHER_BYTES", 600)
+def test_a_large_tail_is_a_commit_of_its_own(tmp_path: Path) -> None:
     with Database.open(tmp_path, QUIET) as db:
         filled(db, 4)
         commits = db.stores.catalog.commits
-        db.flush()
-        assert db.stores.catalog.commits - commits == 2
+        assert not flush_each(db.stores, db.stores.states.values(), commit_bytes=600)
+        assert db.stores.catalog.commits - commits == 2 and not unflushed(db)
 
 
 def test_what_one_collection_meets_holds_back_no_other(
@@ -221,8 +225,8 @@ def test_closing_flushes_all_that_can_be_and_tells_of_the_rest(
     assert [(event.job, event.reason) for event in told] == [
         ("flush of collection c1", "a bad block")
     ]
-    with Database.open(tmp_path, QUIET) as db:
-        assert db._parts.replayed == 1 and [db.count(name) for name in names(4)] == [8] * 4
+    with reopened(tmp_path, 1) as db:
+        assert [db.count(name) for name in names(4)] == [8] * 4
 
 
 def test_the_bytes_of_all_tails_are_known_without_looking_at_each(tmp_path: Path) -> None:

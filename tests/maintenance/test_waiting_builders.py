@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -20,22 +21,17 @@ from milvine.index.base import untold
 from milvine.interpreter import running
 from milvine.maintenance import process
 from milvine.maintenance.builder import BuildSpec
+from milvine.maintenance.process import PROGRAM, Builders, run_builder
 from milvine.types import IndexSetting, IndexType, MetricType, Query
+from tests.builders import INSTEAD, start_builders
 
 SETTINGS = Settings(background=False, build_threads=1)
 IVF = IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 16})
 SQ8 = IndexSetting.of(IndexType.IVF_SQ8, {"nlist": 16})
 ROWS = 4200
 PATIENCE = 120
-INSTEAD = """
-import os, signal, sys
-from milvine.maintenance import builder
-def instead(spec, report):
-    report("training", 0)
-    {}
-builder.build = instead
-sys.exit(builder.main())
-"""
+KILLED = INSTEAD.format("os.kill(os.getpid(), signal.SIGKILL)")
+DIES_ASKED = "import os, signal, sys; os.read(0, 1 << 16); os.kill(os.getpid(), signal.SIGKILL)"
 on_linux = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks into /proc")
 
 
@@ -48,10 +44,6 @@ def filled(folder, settings=SETTINGS, seen=None):
     database.create_collection("c", 8, 1024, MetricType.L2)
     database.insert("c", vectors(), np.arange(ROWS))
     return database
-
-
-def waiting(database):
-    return database._parts.builders._spare
 
 
 def until(true):
@@ -80,35 +72,27 @@ def open_files():
 
 @pytest.fixture
 def builders():
-    made = process.Builders()
+    made = Builders()
     yield made
     made.close()
 
 
 @pytest.fixture
-def ran(monkeypatch):
-    """The processes that were given a build, in order."""
-    processes, run = [], process._run
-
-    def noting(started, *rest):
-        processes.append(started)
-        return run(started, *rest)
-
-    monkeypatch.setattr(process, "_run", noting)
-    return processes
+def started(monkeypatch):
+    """The processes of all builders, in order."""
+    return start_builders(monkeypatch)
 
 
-def test_one_build_after_the_other_finds_a_builder_that_waits(tmp_path, ran):
+def test_one_build_after_the_other_finds_a_builder_that_waits(tmp_path, started):
     seen = []
     with filled(tmp_path, seen=seen) as database:
-        assert waiting(database) is None
+        assert not started
         database.create_index("c", IVF)
-        following = waiting(database)
-        assert following.poll() is None
+        first, following = started
+        assert first.returncode == 0 and following.poll() is None
         database.create_index("c", SQ8)
-        assert [each.pid for each in ran][1] == following.pid
-        assert len({each.pid for each in ran}) == 2 and all(each.returncode == 0 for each in ran)
-        assert waiting(database).pid not in {each.pid for each in ran}
+        _, _, last = started
+        assert following.returncode == 0 and last.poll() is None
     assert [event.index_type for event in seen if isinstance(event, IndexBuilt)] == [
         "IVF_FLAT",
         "IVF_SQ8",
@@ -116,101 +100,102 @@ def test_one_build_after_the_other_finds_a_builder_that_waits(tmp_path, ran):
 
 
 def test_the_builder_of_the_next_segment_starts_beside_the_first(tmp_path, monkeypatch):
-    beside, run = [], process._run
+    started, alive = start_builders(monkeypatch), []
+    start = process.start_builder
+
+    def counting():
+        alive.append(sum(each.poll() is None for each in started))
+        return start()
+
+    monkeypatch.setattr(process, "start_builder", counting)
     with filled(tmp_path) as database:
         database.create_partition("c", "p")
         database.insert("c", vectors(), np.arange(ROWS, 2 * ROWS), "p")
-
-        def noting(started, *rest):
-            beside.append((started, waiting(database)))
-            return run(started, *rest)
-
-        monkeypatch.setattr(process, "_run", noting)
         database.create_index("c", IVF)
-        (_, second), (then, last) = beside
-        assert then is second and last is None and waiting(database) not in (None, second)
+        assert alive == [0, 1, 0]  # the third waits for what may come
+        assert [each.returncode for each in started] == [0, 0, None]
 
 
 @pytest.mark.parametrize("noticed", [True, False])
-def test_a_builder_that_died_while_it_waited_is_replaced(tmp_path, monkeypatch, ran, noticed):
+def test_a_builder_that_died_while_it_waited_is_replaced(tmp_path, monkeypatch, noticed):
     seen = []
+    programs = [PROGRAM, PROGRAM if noticed else DIES_ASKED, PROGRAM]
+    started = start_builders(monkeypatch, *programs)
     with filled(tmp_path, seen=seen) as database:
         database.create_index("c", IVF)
-        doomed = waiting(database)
+        _, doomed = started
         if noticed:
             doomed.kill()
             until(lambda: doomed.poll() is not None)
-        else:
-            noting = process._run
-
-            def killing(started, *rest):
-                if started is doomed:
-                    started.kill()
-                return noting(started, *rest)
-
-            monkeypatch.setattr(process, "_run", killing)
         database.create_index("c", SQ8)
-        assert (
-            doomed.returncode == -signal.SIGKILL
-            and ran[-1] is not doomed
-            and ran[-1].returncode == 0
-        )
+        assert doomed.returncode == -signal.SIGKILL and started[2].returncode == 0
     assert [event.index_type for event in seen if isinstance(event, IndexBuilt)] == [
         "IVF_FLAT",
         "IVF_SQ8",
     ]
 
 
-def test_a_build_that_is_stopped_ends_the_builder_that_waited_for_it(builders, ran):
+def test_a_build_that_is_stopped_ends_the_builder_that_waited_for_it(builders, started):
     builders.prepare()
-    chosen = builders._spare
+    (chosen,) = started
     nothing = BuildSpec(**{field.name: 0 for field in fields(BuildSpec)})
     assert builders.run(nothing, untold, lambda: True) is False
-    assert ran == [chosen] and chosen.returncode == -signal.SIGKILL
-    assert builders._spare is None
+    assert started == [chosen] and chosen.returncode == -signal.SIGKILL
 
 
 @on_linux
-def test_closing_a_database_leaves_no_process_and_no_open_file(tmp_path):
+def test_closing_a_database_leaves_no_process_and_no_open_file(tmp_path, started):
     before = open_files()
     with filled(tmp_path) as database:
         database.create_index("c", IVF)
-        pid = waiting(database).pid
+        pid = started[-1].pid
         assert not gone(pid)
     assert gone(pid) and open_files() == before
-    database._parts.builders.prepare()
-    assert waiting(database) is None and open_files() == before
+
+
+def test_once_closed_none_is_started_to_wait(builders, started):
+    builders.close()
+    builders.prepare()
+    assert not started
 
 
 @on_linux
-def test_a_builder_that_nobody_wants_is_ended_after_a_while(builders, monkeypatch):
-    before = open_files()
-    monkeypatch.setattr(process, "_KEPT_SECONDS", 0.2)
+def test_a_builder_that_nobody_wants_is_ended_after_a_while(started):
+    before, builders = open_files(), Builders(seconds=0.2)
     builders.prepare()
-    pid = builders._spare.pid
+    pid = started[0].pid
     until(lambda: gone(pid))
-    assert builders._spare is None and open_files() == before
+    assert open_files() == before
 
 
-def test_being_asked_again_lets_it_wait_longer(builders, monkeypatch):
+def test_being_asked_again_lets_it_wait_longer(started):
+    timers = []
+
+    def timer(*arguments):
+        timers.append(threading.Timer(*arguments))
+        return timers[-1]
+
+    builders = Builders(timer=timer)
     builders.prepare()
-    first, timer = builders._spare, builders._timer
     builders.prepare()
-    assert builders._spare is first and timer.finished.is_set()
-    timer.function()  # it had just run out, and comes too late
-    assert builders._spare is first and first.poll() is None
+    first, second = timers
+    assert first.finished.is_set() and not second.finished.is_set()
+    first.function()  # it had just run out, and comes too late
+    (waiting,) = started
+    assert waiting.poll() is None
+    builders.close()
+    assert second.finished.is_set() and waiting.returncode == -signal.SIGKILL
 
 
-def test_databases_have_builders_of_their_own(tmp_path, ran):
+def test_databases_have_builders_of_their_own(tmp_path, started):
     with filled(tmp_path / "one") as one, filled(tmp_path / "other") as other:
         one.create_index("c", IVF)
         other.create_index("c", IVF)
-        first, second = waiting(one), waiting(other)
-        assert first.pid != second.pid
+        _, first, _, second = started
         one.close()
         assert first.returncode is not None and second.poll() is None
         other.create_index("c", SQ8)
-        assert ran[-1] is second and second.returncode == 0
+        assert second.returncode == 0
 
 
 @on_linux
@@ -220,14 +205,20 @@ def test_it_ends_with_a_program_that_closes_nothing(tmp_path, end):
 import os, sys
 sys.path[:] = {sys.path!r}
 from milvine.engine.database import Database
+from milvine.maintenance import process
 from milvine.types import IndexSetting, IndexType, MetricType
 import numpy as np
+start, started = process.start_builder, []
+def noting():
+    started.append(start())
+    return started[-1]
+process.start_builder = noting
 database = Database.open({str(tmp_path)!r})
 database.create_collection("c", 8, 1024, MetricType.L2)
 rows = np.random.default_rng(1).random(({ROWS}, 8), dtype=np.float32)
 database.insert("c", rows, np.arange({ROWS}))
 database.create_index("c", IndexSetting.of(IndexType.IVF_FLAT, {{"nlist": 16}}))
-print(database._parts.builders._spare.pid, flush=True)
+print(started[-1].pid, flush=True)
 {end}
 """
     ended = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, timeout=PATIENCE)
@@ -241,7 +232,7 @@ print(database._parts.builders._spare.pid, flush=True)
 )
 def test_none_waits_where_nothing_would_be_built(tmp_path, monkeypatch, settings):
     prepared = []
-    monkeypatch.setattr(process.Builders, "prepare", lambda self: prepared.append(self))
+    monkeypatch.setattr(Builders, "prepare", lambda self: prepared.append(self))
     with filled(tmp_path, settings) as database:
         database.create_collection("small", 8, 1024, MetricType.L2)
         database.insert("small", vectors()[:100], np.arange(100))
@@ -255,20 +246,20 @@ def test_none_waits_where_nothing_would_be_built(tmp_path, monkeypatch, settings
         assert not prepared
 
 
-def test_where_memory_is_short_none_waits(builders, monkeypatch):
-    monkeypatch.setattr(process, "memory_left", lambda: process._ROOM_BYTES)
+def test_where_memory_is_short_none_waits(builders, monkeypatch, started):
+    monkeypatch.setattr(process, "memory_left", lambda: 256 << 20)
     builders.prepare()
-    waited = builders._spare
+    (waited,) = started
     assert waited.poll() is None
-    monkeypatch.setattr(process, "memory_left", lambda: process._ROOM_BYTES - 1)
+    monkeypatch.setattr(process, "memory_left", lambda: (256 << 20) - 1)
     builders.prepare()
-    assert builders._spare is None and waited.returncode is not None
+    assert started == [waited] and waited.returncode is not None
 
 
-def test_where_no_process_can_be_started_none_waits(builders, monkeypatch):
+def test_where_no_process_can_be_started_none_waits(builders, monkeypatch, started):
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     builders.prepare()
-    assert builders._spare is None
+    assert not started
 
 
 @pytest.mark.parametrize("given", [None, "3"])
@@ -277,23 +268,22 @@ def test_the_threads_of_numpy_are_bounded_and_those_of_faiss_as_they_were(given)
     around = {key: value for key, value in os.environ.items() if key != name} | (
         {name: given} if given else {}
     )
-    seen = process._START.replace("import numpy\n", "import numpy\nprint(os.environ[name])\n")
+    seen = PROGRAM.replace("import numpy\n", "import numpy\nprint(os.environ[name])\n")
     code = seen.replace("sys.exit(main())", "print(os.environ.get(name))")
     told = subprocess.run(running(code), env=around, stdout=subprocess.PIPE)
     assert told.stdout.decode().split() == [given or "1", str(given)]
 
 
 @on_linux
-def test_the_system_ends_a_builder_before_its_parent_when_memory_ends(builders):
+def test_the_system_ends_a_builder_before_its_parent_when_memory_ends(builders, started):
     builders.prepare()
-    score = Path(f"/proc/{builders._spare.pid}/oom_score_adj")
+    score = Path(f"/proc/{started[0].pid}/oom_score_adj")
     until(lambda: score.read_text().strip() == "1000")
     assert int(Path("/proc/self/oom_score_adj").read_text()) < 1000
 
 
 def test_a_builder_that_is_killed_says_what_it_may_be_and_hurts_nothing(tmp_path, monkeypatch):
-    killed = INSTEAD.format("os.kill(os.getpid(), signal.SIGKILL)")
-    monkeypatch.setattr(process, "_START", killed)
+    start_builders(monkeypatch, KILLED)
     with filled(tmp_path) as database:
         with pytest.raises(
             BuildFailed,
@@ -313,32 +303,28 @@ def test_a_builder_that_is_killed_says_what_it_may_be_and_hurts_nothing(tmp_path
 
 
 @on_linux
-def test_what_a_terminal_tells_all_processes_is_not_for_builders(tmp_path):
+def test_what_a_terminal_tells_all_processes_is_not_for_builders(tmp_path, started):
     with filled(tmp_path) as database:
-        database._parts.builders.prepare()
-        spare = waiting(database)
+        database.create_index("c", IVF)
+        _, spare = started
         ignored = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         mask = sum(1 << (number - 1) for number in ignored)
         status = Path(f"/proc/{spare.pid}/status")
         until(lambda: int(re.search(r"SigIgn:\s+(\w+)", status.read_text())[1], 16) & mask == mask)
         for number in ignored:
             spare.send_signal(number)
-        database.create_index("c", IVF)
+        database.create_index("c", SQ8)
         assert spare.returncode == 0
 
 
 def test_an_interrupted_build_is_ended_and_not_waited_for(monkeypatch):
-    def interrupted(process, telling, stop):
+    def interrupted():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(process, "_START", INSTEAD.format("import time; time.sleep(600)"))
-    monkeypatch.setattr(process, "_wait", interrupted)
-    started = process._started()
+    started = start_builders(monkeypatch, INSTEAD.format("time.sleep(600)"))
     with pytest.raises(KeyboardInterrupt):
-        process._run(
-            started, BuildSpec("", "", 1, "", 1, 8, 1, 2, "{}", 1, 60), untold, lambda: False
-        )
-    assert started.returncode == -signal.SIGKILL
+        run_builder(BuildSpec("", "", 1, "", 1, 8, 1, 2, "{}", 1, 60), untold, interrupted)
+    assert started[0].returncode == -signal.SIGKILL
 
 
 @pytest.fixture
@@ -355,14 +341,11 @@ def test_a_build_is_known_by_its_word_not_by_its_code(
     tmp_path, monkeypatch, no_children_to_wait_for
 ):
     seen = []
+    start_builders(monkeypatch, PROGRAM, KILLED)
     with filled(tmp_path, seen=seen) as database:
         database.create_index("c", IVF)
         built = [event for event in seen if isinstance(event, IndexBuilt)]
         assert len(built) == 1
-        monkeypatch.setattr(
-            process, "_START", INSTEAD.format("os.kill(os.getpid(), signal.SIGKILL)")
-        )
-        process.Builders.close(database._parts.builders)
         with pytest.raises(BuildFailed):
             database.create_index("c", SQ8)
         assert [event for event in seen if isinstance(event, IndexBuilt)] == built

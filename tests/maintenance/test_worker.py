@@ -19,14 +19,14 @@ def test_an_unforeseen_error_ends_neither_thread(
 ) -> None:
     seen: list[Event] = []
     broken = True
-    due = worker._due
+    due = worker.flush_due
 
     def faulty(*arguments: Any) -> bool:
         if broken:
             raise KeyError("unforeseen")
         return due(*arguments)
 
-    monkeypatch.setattr(worker, "_due", faulty)
+    monkeypatch.setattr(worker, "flush_due", faulty)
     settings = Settings(auto_flush_interval=0.02, auto_flush_tail_age=0.0, auto_flush_tail_bytes=0)
     with Database.open(tmp_path / "db", settings, Events(seen.append)) as database:
         database.create_collection("c", 4, 1024, MetricType.L2)

@@ -232,21 +232,20 @@ def test_restores_into_the_same_folder_do_not_meet(sample, tmp_path, monkeypatch
     backup(root, tmp_path / "kept")
     refused = []
 
-    def beside(staging, indexes):
+    def beside(staging, **more):
         with pytest.raises(
             DataFolderLocked, match=r"again\.restoring is open in this process already"
         ):
             restore(tmp_path / "kept", tmp_path / "again")
         refused.append(staging)
-        settle(staging, indexes)
+        return verify(staging, **more)
 
-    settle = care_restore._settle
-    monkeypatch.setattr(care_restore, "_settle", beside)
+    monkeypatch.setattr(care_restore, "verify", beside)
     restore(tmp_path / "kept", tmp_path / "again")
     assert len(refused) == 1
     (tmp_path / "more.restoring" / "segments").mkdir(parents=True)  # of one that was killed
     (tmp_path / "more.restoring" / "segments" / "rows-1.mlv").write_text("half")
-    monkeypatch.setattr(care_restore, "_settle", settle)
+    monkeypatch.undo()
     restore(tmp_path / "kept", tmp_path / "more")
     for name in ("again", "more"):
         assert not (tmp_path / f"{name}.restoring").exists()
@@ -337,18 +336,18 @@ def test_what_comes_and_goes_between_catalog_and_log_leaves_no_record(
 ):
     """A log that names what its catalog never made would be damage."""
     root, _ = sample
-    hold_log, looks = care_backup._Backup._hold_log, []
+    look, looks = care_backup.log_files, []
 
     with Database.open(root, QUIET) as database:
         database.create_collection("stays", 4, 1024, MetricType.L2)
 
-        def meanwhile(self, *args):
+        def meanwhile(folder):
             looks.append(1)
             if len(looks) == 2:  # the catalog is copied, the end of the log not yet noted
                 come_and_go(database, partition)
-            hold_log(self, *args)
+            return look(folder)
 
-        monkeypatch.setattr(care_backup._Backup, "_hold_log", meanwhile)
+        monkeypatch.setattr(care_backup, "log_files", meanwhile)
         backup(root, tmp_path / "kept")
     assert len(looks) == 4
     restore(tmp_path / "kept", tmp_path / "again")
@@ -373,39 +372,45 @@ def test_what_changes_while_files_are_copied_begins_nothing_again(
 ):
     """Else a backup would never end beside a program that always makes and drops collections."""
     root, _ = sample
-    moment, copy_log, take, moments = (
-        care_backup._Backup._moment,
-        care_backup._Backup._copy_log,
-        care_backup._Backup._take,
-        [],
+    look, make_folder, write = (
+        care_backup.open_catalog,
+        care_backup.make_folder,
+        care_backup.write_file,
     )
+    looks, copied = [], []
 
     with Database.open(root, QUIET) as database:
         database.create_collection("stays", 4, 1024, MetricType.L2)
         database.flush()
         counts = {name: database.count(name) for name in database.collections()}
 
-        def counted(self, held):
-            moments.append(1)
-            return moment(self, held)
+        def looked(*args, **named):
+            looks.append(1)
+            return look(*args, **named)
 
-        def log_copied(self, *args):
-            come_and_go(database, False)
-            come_and_go(database, True)
-            copy_log(self, *args)
+        def made(folder, *args, **named):
+            if folder.name == "wal":  # where the log is copied to
+                come_and_go(database, False)
+                come_and_go(database, True)
+            make_folder(folder, *args, **named)
 
-        def taken(self, name, file):
-            if not self._done:
+        def written(path, data):
+            write(path, data)
+            if path.parent.name == "wal" and not copied:  # files of segments are next
+                copied.append(path)
                 for each in counts:
                     database.drop_collection(each)
-                for path in (root / "segments").iterdir():
-                    path.unlink()
-            take(self, name, file)
+                for each in (root / "segments").iterdir():
+                    each.unlink()
 
-        for name, function in (("_moment", counted), ("_copy_log", log_copied), ("_take", taken)):
-            monkeypatch.setattr(care_backup._Backup, name, function)
+        for name, function in (
+            ("open_catalog", looked),
+            ("make_folder", made),
+            ("write_file", written),
+        ):
+            monkeypatch.setattr(care_backup, name, function)
         backup(root, tmp_path / "kept", link=link)
-    assert len(moments) == 1
+    assert len(looks) == len(copied) == 1
     restore(tmp_path / "kept", tmp_path / "again")
     assert verify(tmp_path / "again").clean
     with Database.open(tmp_path / "again", QUIET) as database:

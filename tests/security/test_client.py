@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
-import time
+import socket
+import ssl
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,6 @@ import pytest
 
 from milvine.client.address import parse_address, with_credentials
 from milvine.client.credentials import credentials_of
-from milvine.client.transports.http import _is_stale
 from milvine.config import Settings
 from milvine.server.app import Server
 from milvine.server.security import tokens
@@ -157,24 +159,42 @@ def _http(server: Server) -> str:
     return f"localhost:{port_of(server, 'HTTP')}"
 
 
-def test_an_idle_connection_that_the_server_ended_is_made_anew(
-    server: Server, arguments: dict[str, Any], known: dict[str, str]
-) -> None:
-    client = Milvus(
-        "localhost", port_of(server, "HTTP"), handler="HTTP", token=known["read"], **arguments
-    )
-    transport: Any = client._transport
-    connection = next(iter(transport._connections))
-    assert client.server_status()[0].OK() and not _is_stale(connection)
-    running: Any = server._http
-    for protocol in list(running._server.server_state.connections):
-        running._server.servers[0].get_loop().call_soon_threadsafe(protocol.transport.close)
-    until = time.monotonic() + 60
-    while not _is_stale(connection):
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    assert client.server_status()[0].OK() and connection not in transport._connections
-    client.close()
+def test_an_idle_connection_that_the_server_ended_is_made_anew(authority: Authority) -> None:
+    pair, ended = authority.issue("ends", "localhost"), threading.Semaphore(0)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pair.certificate, pair.key)
+
+    def serve() -> None:
+        """Two answers, and the end of the connection after each."""
+        for number in range(2):
+            accepted, _ = listener.accept()
+            with context.wrap_socket(accepted, server_side=True) as connection:
+                connection.recv(1 << 16)
+                body = b'{"count":%d}' % number
+                head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+                connection.sendall(head + body)
+                connection.settimeout(0.1)
+                with suppress(OSError):  # the client does not say that it knows
+                    connection.unwrap()
+            ended.release()
+
+    with socket.create_server(("localhost", 0)) as listener:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        client = Milvus(
+            "localhost",
+            listener.getsockname()[1],
+            handler="HTTP",
+            secure=True,
+            server_pem_path=authority.file,
+            try_connect=False,
+            pre_ping=False,
+        )
+        for number in range(2):
+            assert client.count_entities("a")[1] == number
+            assert ended.acquire(timeout=60)
+        client.close()
+        thread.join(60)
 
 
 def test_asyncio(server: Server, arguments: dict[str, Any], known: dict[str, str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 import pytest
 
 from milvine.config import Settings
@@ -35,10 +37,11 @@ def test_rates_fill_up_with_time_and_are_everybodys_own() -> None:
 
 
 def test_many_addresses_take_no_memory() -> None:
-    rates = Rates(1, 1)
-    for n in range(10_000):
-        rates.take(f"10.0.{n >> 8}.{n & 255}")
-    assert len(rates._callers) <= 4096
+    rates = Rates(1, 1, Clock())
+    addresses = [f"10.0.{n >> 8}.{n & 255}" for n in range(10_000)]
+    assert all(rates.take(each) for each in addresses)
+    remembered = takewhile(lambda each: not rates.take(each), reversed(addresses))
+    assert sum(1 for _ in remembered) == 4096
 
 
 @pytest.mark.parametrize(

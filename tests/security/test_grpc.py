@@ -14,7 +14,7 @@ import pytest
 from milvine.config import Settings
 from milvine.events import Event, Events
 from milvine.events.server import AccessRefused, TokensRefused
-from milvine.server.app import _DECLARED
+from milvine.server import operations
 from milvine.server.doors.grpc_door import GrpcDoor
 from milvine.server.security import tokens
 from milvine.server.security.doors import DoorSecurity
@@ -22,10 +22,12 @@ from milvine.server.security.gate import Gate
 from milvine.server.security.roles import RPCS, Role
 from milvine.server.security.tokens import Tokens
 from milvine.wire.health import CHECK
-from milvine.wire.schema import Command, method_path
+from milvine.wire.schema import HYBRID_RPCS, Command, method_path
 
 OK, TIMEOUT = grpc.StatusCode.OK, 30
-SERVED = (*_DECLARED, CHECK)
+SERVED = (*operations.SERVED, *HYBRID_RPCS, CHECK)
+FAILURES = 10_000
+"""The tests fail more often than an attacker may."""
 
 
 class Door:
@@ -75,8 +77,7 @@ def door(
     if request.param == "native":
         pytest.importorskip("pygrpc_native")
         make = import_module("milvine.server.doors.native_door").NativeDoor
-    gate = Gate(Tokens(tokens_file), 0, Events(told.append))
-    gate._failures._burst = 10_000  # the tests fail more often than an attacker may
+    gate = Gate(Tokens(tokens_file), 0, Events(told.append), FAILURES)
     made = Door(make, gate)
     yield made
     made.close()
@@ -233,8 +234,7 @@ def test_searches_that_share_a_pass_are_looked_at_one_by_one(
         time.sleep(0.001)  # the next ones queue up meanwhile
         return b"alone:" + request
 
-    gate = Gate(Tokens(tokens_file), 0, Events())
-    gate._failures._burst = 10_000
+    gate = Gate(Tokens(tokens_file), 0, Events(), FAILURES)
     door = module.NativeDoor(
         alone, SERVED, "127.0.0.1", 0, None, (), None, DoorSecurity(gate), together
     )

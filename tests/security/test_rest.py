@@ -57,8 +57,8 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 def made(database: Database, tokens_file: Path, known: dict[str, str]) -> Iterator[Made]:
     told: list[Event] = []
     events = Events(told.append)
-    gate = Gate(Tokens(tokens_file), 0, events)
-    gate._failures._burst = 10_000  # the tests fail more often than an attacker may
+    # The tests fail more often than an attacker may.
+    gate = Gate(Tokens(tokens_file), 0, events, failures_at_once=10_000)
     app = _app(database, SETTINGS, gate, events)
     door = HttpDoor(app, "127.0.0.1", 0)
     door.start()

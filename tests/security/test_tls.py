@@ -17,8 +17,10 @@ import pytest
 from milvine.config import Settings
 from milvine.events import Event, Events
 from milvine.events.server import CertificateRefused, CertificateRenewed, OpenToOthers, Serving
+from milvine.server import app
 from milvine.server.app import Server
 from milvine.server.doors.door import DoorFailed
+from milvine.server.doors.door_probe import DoorProbe
 from milvine.server.security.certificates import TlsUnusable, open_certificates
 from milvine.wire.schema import Command, StringReply, method_path
 from tests.security.certificates import Authority, Pair
@@ -203,10 +205,17 @@ def test_a_server_that_others_reach_says_so(start: Start, told: list[Event]) -> 
 
 
 def test_probes_ask_through_the_port_with_tls_and_no_other_call_passes_there(
-    start: Start, authority: Authority
+    start: Start, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pair = authority.issue("server")
+    pair, places = authority.issue("server"), list[str]()
+
+    def asking(place: str) -> DoorProbe:
+        places.append(place)
+        return DoorProbe(place)
+
+    monkeypatch.setattr(app, "DoorProbe", asking)
     server = start(**tls(pair, authority.file))
+    (place,) = places
     port = server.http_address.rpartition(":")[2]
     context = ssl.create_default_context(cafile=authority.file)
     context.load_cert_chain(pair.certificate, pair.key)
@@ -214,13 +223,10 @@ def test_probes_ask_through_the_port_with_tls_and_no_other_call_passes_there(
         verify=context, trust_env=False, timeout=30, base_url=f"https://localhost:{port}"
     ) as client:
         assert [client.get(path).status_code for path in ("/readyz", "/healthz")] == [200, 200]
-    with (
-        grpc.insecure_channel(server._door.own_place) as channel,
-        pytest.raises(grpc.RpcError) as caught,
-    ):  # type: ignore[attr-defined]
+    with grpc.insecure_channel(place) as channel, pytest.raises(grpc.RpcError) as caught:
         channel.unary_unary(method_path("Cmd"))(VERSION, timeout=30)
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
-    folder = Path(server._door.own_place.removeprefix("unix:")).parent  # type: ignore[attr-defined]
+    folder = Path(place.removeprefix("unix:")).parent
     assert folder.stat().st_mode & 0o077 == 0
     server.stop(0)
     assert not folder.exists()

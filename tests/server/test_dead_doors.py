@@ -9,9 +9,11 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -27,10 +29,11 @@ from milvine.server.doors.door import WAITING_CALLS_MAX
 from milvine.server.doors.door_probe import DoorProbe
 from milvine.server.doors.grpc_door import GrpcDoor
 from milvine.server.health import Health
-from milvine.wire.health import CHECK
+from milvine.wire.health import CHECK, HealthCheckResponse
 from milvine.wire.schema import method_path
 
 httpx = pytest.importorskip("httpx")
+uvicorn = pytest.importorskip("uvicorn")
 TIMEOUT = 30
 DOORS = ("grpc", "native") if find_spec("pygrpc_native") else ("grpc",)
 SETTINGS = Settings(background=False, port=0, http_port=0, door="grpc", search_threads=1)
@@ -45,16 +48,17 @@ def unforeseen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def fails_once(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    """The next call that arrives at a server of grpcio ends the thread that takes calls."""
-    module = import_module("grpc._server")
-    as_it_is, left = module._process_event_and_continue, [error]
+    """The next call that arrives at a server of grpcio ends the thread that takes calls: it finds
+    no thread that would answer it.
+    """
+    as_it_is, left = ThreadPoolExecutor.submit, [error]
 
-    def process(state: Any, event: Any) -> Any:
-        if left and event.tag is module._REQUEST_CALL_TAG:
+    def submit(threads: Any, *work: Any, **more: Any) -> Any:
+        if left and threading.current_thread().name.endswith("(_serve)"):
             raise left.pop()
-        return as_it_is(state, event)
+        return as_it_is(threads, *work, **more)
 
-    monkeypatch.setattr(module, "_process_event_and_continue", process)
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", submit)
 
 
 def until(what: Callable[[], object]) -> None:
@@ -81,7 +85,8 @@ def test_the_grpc_door_lives_on(
             ask(channel, seconds=1)  # what arrives at that moment is lost
         for _ in range(3):
             assert ask(channel) == b"yes"
-        assert [each.exc_value for each in unforeseen] == [error] and not door.ended
+        # What came of the lost call ended the thread once more.
+        assert unforeseen[0].exc_value is error and not door.ended
         began = time.monotonic()
         door.stop(0.1)
         assert time.monotonic() - began < TIMEOUT
@@ -171,32 +176,38 @@ def test_every_probe_names_a_door_that_does_not_come_back(
 ) -> None:
     assert probe(server, "readyz") == probe(server, "healthz") == (200, "")
     assert not server.look_after()
-    monkeypatch.setattr(grpc_serving, "_serving", lambda server: None)
+    # A release of grpcio of which nobody knows how its thread is started.
+    monkeypatch.setattr(grpc_serving, "import_module", lambda name: SimpleNamespace())
     fails_once(monkeypatch, MemoryError())
     with grpc.insecure_channel(server.address) as channel, pytest.raises(grpc.RpcError):
         ask(channel, seconds=1)
-    until(lambda: server._door.ended)
+    until(server.look_after)
     reason = (
         "The grpc door is dead: grpcio's thread that takes calls has ended, and it cannot be"
         " replaced"
     )
     assert probe(server, "readyz") == probe(server, "healthz") == (503, reason)
-    assert server.look_after() and JobFailed("serving", reason) in told
+    assert JobFailed("serving", reason) in told
 
 
-def test_an_http_door_that_ended_is_told_at_the_grpc_port(server: Server) -> None:
-    assert server._http is not None
-    thread = threading.Thread(target=lambda: None, name="milvine-http")
-    thread.start()
-    thread.join()
-    alive, server._http._thread = server._http._thread, thread  # type: ignore[attr-defined]
-    try:
-        assert (
-            server._side.health.trouble()
-            == "The http door is dead: the thread milvine-http has ended"
-        )
-    finally:
-        server._http._thread = alive  # type: ignore[attr-defined]
+def test_an_http_door_that_ended_is_told_at_the_grpc_port(
+    server: Server, told: list[Event], monkeypatch: pytest.MonkeyPatch, unforeseen: list[Any]
+) -> None:
+    async def fails(running: Any, counter: int) -> bool:
+        raise MemoryError
+
+    with grpc.insecure_channel(server.address) as channel:
+        assert health_at(channel) == HealthCheckResponse.SERVING
+        monkeypatch.setattr(uvicorn.Server, "on_tick", fails)
+        until(server.look_after)
+        assert health_at(channel) == HealthCheckResponse.NOT_SERVING
+    reason = "The http door is dead: the thread milvine-http has ended"
+    assert JobFailed("serving", reason) in told and isinstance(unforeseen[0].exc_value, MemoryError)
+
+
+def health_at(channel: grpc.Channel) -> int:
+    reply = channel.unary_unary(CHECK)(b"", timeout=TIMEOUT)
+    return int(HealthCheckResponse.FromString(reply).status)
 
 
 def silent_port() -> GrpcDoor:
@@ -207,10 +218,8 @@ def silent_port() -> GrpcDoor:
 def test_a_port_that_does_not_answer_is_not_ready_and_after_a_while_dead(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(door_probe, "_DEADLINE_SECONDS", 0.2)
-    monkeypatch.setattr(door_probe, "_FRESH_SECONDS", 0.0)
     door = silent_port()
-    asking = DoorProbe(door.own_place)
+    asking = DoorProbe(door.own_place, fresh_seconds=0.0, deadline_seconds=0.2)
     health = Health(lambda: None)
     health.vouch_for((), asking)
     try:
@@ -225,26 +234,26 @@ def test_a_port_that_does_not_answer_is_not_ready_and_after_a_while_dead(
     assert asking.trouble() == ""
 
 
-def test_many_who_ask_are_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door_probe, "_FRESH_SECONDS", 1000.0)
+def test_many_who_ask_are_one_call() -> None:
     calls: list[str] = []
     door = GrpcDoor(lambda rpc, request: calls.append(rpc) or b"", (CHECK,), "127.0.0.1", 0)
     door.start()
-    asking = DoorProbe(door.own_place)
+    asking = DoorProbe(door.own_place, fresh_seconds=1000.0)
     assert [asking.trouble() for _ in range(20)] == [""] * 20 and calls == [CHECK]
     asking.close()
     door.stop(0)
 
 
 SERVER = """
-import grpc._server, sys, threading
+import sys, threading, types
+from concurrent.futures import ThreadPoolExecutor
 from milvine.server.doors import grpc_serving
-grpc_serving._serving = lambda server: None
-def fails(state, event):
+grpc_serving.import_module = lambda name: types.SimpleNamespace()
+def fails(threads, *work, **more):
     raise MemoryError
 def listen():
     sys.stdin.readline()
-    grpc._server._process_event_and_continue = fails
+    ThreadPoolExecutor.submit = fails
 threading.Thread(target=listen, daemon=True).start()
 from milvine.cli import main
 main()

@@ -18,6 +18,7 @@ from milvine.events.server import HttpMissing, Serving
 from milvine.server.app import Server
 from milvine.server.doors import http_opening
 from milvine.server.doors.door import DoorFailed, target
+from tests.server.calling import lane_port
 
 QUIET = Settings(background=False, search_threads=1, port=0, door="grpc")
 
@@ -35,8 +36,7 @@ def test_both_doors_are_told_and_answer(tmp_path: Path) -> None:
     server = Server.start(tmp_path / "data", QUIET, Events(told.append))
     try:
         serving = [(event.address, event.door) for event in told if isinstance(event, Serving)]
-        assert server._lane is not None
-        lane = target("127.0.0.1", server._lane.port)
+        lane = target("127.0.0.1", lane_port(server.address))
         assert serving == [(server.address, "grpc"), (lane, "lane"), (server.http_address, "http")]
         with urllib.request.urlopen(f"http://{server.http_address}/state", timeout=30) as reply:
             assert reply.read() == b'{"message":"Success","code":0}'

@@ -10,7 +10,9 @@ import pytest
 
 from milvine.config import Settings
 from milvine.errors import StorageFailed
+from milvine.events import Events
 from milvine.events.server import Stopping
+from milvine.ingest.writer import Writer
 from milvine.server.app import Server
 
 httpx = pytest.importorskip("httpx")
@@ -42,11 +44,11 @@ def test_a_process_that_answers_is_alive_and_ready(http: Any) -> None:
 def test_not_ready_says_why_and_is_alive(
     server: Server, http: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full() -> None:
+    def full(writer: Writer) -> None:
         raise StorageFailed("The disk of the log folder is full: 3 MB are free")
 
     with monkeypatch.context() as patch:
-        patch.setattr(server._database.stores.writer, "check", full)
+        patch.setattr(Writer, "check", full)
         reply = http.get("/readyz")
         assert reply.status_code == 503
         assert reply.json() == {
@@ -123,9 +125,10 @@ def test_the_document_describes_them(http: Any) -> None:
 
 
 def test_the_end_makes_it_not_ready(tmp_path: Path) -> None:
-    server = Server.start(tmp_path, Settings(background=False, port=0, http_port=0, door="grpc"))
+    settings, events = Settings(background=False, port=0, http_port=0, door="grpc"), Events()
+    server = Server.start(tmp_path, settings, events)
     try:
-        server._events.emit(Stopping())
+        events.emit(Stopping())
         reply = httpx.get(f"http://{server.http_address}/readyz", timeout=60)
         assert (reply.status_code, reply.json()["reason"]) == (503, "The server is stopping")
     finally:

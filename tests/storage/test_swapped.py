@@ -8,6 +8,7 @@ import errno
 import os
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ import pytest
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import DiskFull
+from milvine.ingest import recovery
 from milvine.limits import MIB
-from milvine.storage import swapped
 from milvine.storage.swapped import SwappedMemory
 from milvine.types import MetricType, Query
 
@@ -66,7 +67,7 @@ def test_a_log_larger_than_the_insert_buffer(
     monkeypatch.setattr(
         SwappedMemory, "empty", lambda self, *how: made.append(1) or empty(self, *how)
     )
-    monkeypatch.setattr(swapped, "_REGION_BYTES", MIB)
+    monkeypatch.setattr(recovery, "SwappedMemory", partial(SwappedMemory, region_bytes=MIB))
     with Database.open(tmp_path / "killed", replace(plenty, insert_buffer_size=MIB)) as database:
         assert made and database.count("c") == len(rows) - 10
         made.clear()

@@ -34,7 +34,7 @@ def _both_ways(request: Any) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "all messages by hand":
             patch.setattr(walk, "SMALL", -1)
-            patch.setattr(replies, "_HITS_FEW", -1)
+            patch.setattr(replies, "HITS_FEW", -1)
         yield
 
 

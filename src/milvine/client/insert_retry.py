@@ -7,7 +7,7 @@ twice, and its caller is told that no reply came, as ever.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from milvine.client import requests
@@ -23,9 +23,14 @@ _FEATURES = requests.command(packed.FEATURES)
 _FEATURES_SECONDS = 5.0
 
 
-def insert(transport: Transport, request: bytes, timeout: float | None) -> bytes:
+def insert(
+    transport: Transport,
+    request: bytes,
+    timeout: float | None,
+    pauses: Sequence[float] = _PAUSES,
+) -> bytes:
     """The reply to Insert. `request` has an idempotency key; `timeout` (seconds) bounds all
-    attempts together.
+    attempts together: the first, and one after each of the `pauses`.
 
     Raises:
         TransportFailed: no reply: of the first attempt, where the others found nobody.
@@ -38,7 +43,7 @@ def insert(transport: Transport, request: bytes, timeout: float | None) -> bytes
         if not error.lost:
             raise
         first = error
-    for left in _attempts(deadline):
+    for left in _attempts(deadline, pauses):
         with suppress(NotConnectError):
             try:
                 if not _remembers(transport, left):
@@ -50,9 +55,9 @@ def insert(transport: Transport, request: bytes, timeout: float | None) -> bytes
     raise first
 
 
-def _attempts(deadline: float | None) -> Iterator[float | None]:
+def _attempts(deadline: float | None, pauses: Sequence[float]) -> Iterator[float | None]:
     """After each pause, the seconds that are left; an end when there are none."""
-    for pause in _PAUSES:
+    for pause in pauses:
         if deadline is not None and time.monotonic() + pause >= deadline:
             return
         time.sleep(pause)

@@ -20,6 +20,7 @@ _TOGETHER = 128
 """Collections of one commit: while it is made the writer does nothing else, and
 their next flushes wait."""
 _TOGETHER_BYTES = 64 << 20
+"""Tails of one commit, the last of which may be larger."""
 Failure = tuple[CollectionState, Exception]
 
 
@@ -34,10 +35,14 @@ def flush(stores: Stores, *states: CollectionState) -> None:
         raise error
 
 
-def flush_each(stores: Stores, states: Iterable[CollectionState]) -> list[Failure]:
-    """The same; returns which collections could not be flushed, and why."""
+def flush_each(
+    stores: Stores, states: Iterable[CollectionState], commit_bytes: int = _TOGETHER_BYTES
+) -> list[Failure]:
+    """The same; returns which collections could not be flushed, and why. A commit takes no more
+    collections once their tails have `commit_bytes`.
+    """
     failures: list[Failure] = []
-    for portion in _portions(states):
+    for portion in _portions(states, commit_bytes):
         try:
             _flush_portion(stores, portion, failures)
         except FolderGone as error:  # the writer does nothing there
@@ -45,7 +50,9 @@ def flush_each(stores: Stores, states: Iterable[CollectionState]) -> list[Failur
     return failures
 
 
-def _portions(states: Iterable[CollectionState]) -> Iterator[list[CollectionState]]:
+def _portions(
+    states: Iterable[CollectionState], commit_bytes: int
+) -> Iterator[list[CollectionState]]:
     """Those that have something to flush, so many at a time as one commit takes."""
     portion: list[CollectionState] = []
     size = 0
@@ -54,7 +61,7 @@ def _portions(states: Iterable[CollectionState]) -> Iterator[list[CollectionStat
             continue
         portion.append(state)
         size += state.memtable.bytes
-        if len(portion) >= _TOGETHER or size >= _TOGETHER_BYTES:
+        if len(portion) >= _TOGETHER or size >= commit_bytes:
             yield portion
             portion, size = [], 0
     if portion:

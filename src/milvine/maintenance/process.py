@@ -28,9 +28,9 @@ _ROOM_BYTES = 256 * MIB
 """Where less memory is left than this, no process waits: what it has is a good part of what a build
 may use.
 """
-_KEPT_SECONDS = 10.0
+WAIT_SECONDS = 10.0
 """How long a process waits for a build before it is ended."""
-_START = """
+PROGRAM = """
 import os, signal
 for each in ("SIGINT", "SIGTERM", "SIGHUP"):
     if hasattr(signal, each):
@@ -65,10 +65,15 @@ class Builders:
 
     The start of a process takes longer than the build of 10,000 rows. So one is started as soon as
     a build is foreseen, and one after each build, for whoever builds one collection after the
-    other. It waits `_KEPT_SECONDS` at most, with some 22 MB of its own.
+    other. It waits `seconds` at most, with some 22 MB of its own.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        seconds: float = WAIT_SECONDS,
+        timer: Callable[[float, Callable[[], None]], threading.Timer] = threading.Timer,
+    ) -> None:
+        self._seconds, self._new_timer = seconds, timer
         self._lock = threading.Lock()
         self._spare: Process | None = None
         self._timer: threading.Timer | None = None
@@ -84,8 +89,8 @@ class Builders:
                 return _end(process)
             if process is None or process.poll() is not None:
                 _end(process)
-                process = _started()
-            self._spare, self._timer = process, threading.Timer(_KEPT_SECONDS, self._expire)
+                process = start_builder()
+            self._spare, self._timer = process, self._new_timer(self._seconds, self._expire)
             self._timer.daemon = True
             self._timer.start()
 
@@ -119,7 +124,7 @@ class Builders:
         except BuildFailed:
             if began:
                 raise
-        return _run(_started(), spec, report, stop)
+        return _run(start_builder(), spec, report, stop)
 
     def close(self) -> None:
         """End the process that waits; none will wait again."""
@@ -161,14 +166,14 @@ def run_builder(spec: BuildSpec, report: Report, stop: Stop) -> bool:
     Raises:
         BuildFailed: with the builder's own last words; `Stalled` when its CPU time ran out.
     """
-    return _run(_started(), spec, report, stop)
+    return _run(start_builder(), spec, report, stop)
 
 
-def _started() -> Process:
+def start_builder(program: str = PROGRAM) -> Process:
     """A process that gets ready, then waits for a line that says what to build."""
     pipe = subprocess.PIPE
     return _Builder(
-        running(_START), stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace"
+        running(program), stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace"
     )
 
 

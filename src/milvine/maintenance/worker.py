@@ -91,7 +91,7 @@ class Worker:
             )
 
     def _flush_due(self) -> None:
-        due = _due_flushes(self._stores)
+        due = due_flushes(self._stores)
         for state, error in flush_each(self._stores, due):
             self._failed("flush", state, error)
         if due:
@@ -283,7 +283,7 @@ def facts(state: CollectionState) -> list[SegmentFacts]:
     ]
 
 
-def _due_flushes(stores: Stores) -> list[CollectionState]:
+def due_flushes(stores: Stores) -> list[CollectionState]:
     """Collections whose tail is large or old enough, or holds back too much of the log."""
     pending = [state for state in list(stores.states.values()) if state.pending_since is not None]
     if not pending:

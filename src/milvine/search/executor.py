@@ -19,7 +19,7 @@ from milvine.types import Hits, MetricType, Query
 
 _BATCH_QUERIES_MIN = 16
 """From here on a scan has work for several OpenMP threads by itself."""
-_POOL_WORK_MIN = 20_000_000
+POOL_WORK_MIN = 20_000_000
 """Multiply-adds below which handing a task to another thread costs more than it saves."""
 Scan = Callable[[Task, Query, MetricType, int], Hits]
 
@@ -61,7 +61,7 @@ class Executor:
             return self._run_batch(tasks, query, metric, scan)
         if len(tasks) == 1:
             return [scan(tasks[0], query, metric, 1)]
-        if self._threads == 1 or nq * width * sum(task.rows for task in tasks) < _POOL_WORK_MIN:
+        if self._threads == 1 or nq * width * sum(task.rows for task in tasks) < POOL_WORK_MIN:
             return [scan(task, query, metric, 1) for task in tasks]
         return self._spread(tasks, lambda task: scan(task, query, metric, 1))
 

@@ -36,6 +36,10 @@ class Sequencer(Protocol):
         """
         ...
 
+    def runs_here(self) -> bool:
+        """Whether the caller is on that thread, which must not wait for itself."""
+        ...
+
     def call(self, function: Callable[[], T]) -> T:
         """Run `function` on that thread while nothing else is changed; what it returns or raises.
 

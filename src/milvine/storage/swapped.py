@@ -16,17 +16,16 @@ from numpy.typing import DTypeLike, NDArray
 
 from milvine.storage.durable import refusal
 
-_REGION_BYTES = 16 << 20
 _ALIGNMENT = 64
 
 
 class SwappedMemory:
-    """Arrays in files in `folder`, which go when no array needs them. Where files cannot be
-    reserved, plain memory.
+    """Arrays in files in `folder`, each of `region_bytes` at least, which go when no array needs
+    them. Where files cannot be reserved, plain memory.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, region_bytes: int = 16 << 20) -> None:
+        self._folder, self._region_bytes = folder, region_bytes
         self._region = np.empty(0, np.uint8)
         self._used = 0
 
@@ -39,7 +38,7 @@ class SwappedMemory:
         kind = np.dtype(dtype)
         size = int(np.prod(shape)) * kind.itemsize
         if self._used + size > len(self._region):
-            self._region, self._used = self._reserve(max(size, _REGION_BYTES)), 0
+            self._region, self._used = self._reserve(max(size, self._region_bytes)), 0
         array = self._region[self._used : self._used + size].view(kind).reshape(shape)
         self._used += size + -size % _ALIGNMENT
         return array

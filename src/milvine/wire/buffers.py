@@ -12,8 +12,8 @@ import numpy as np
 
 from milvine.types import Bytes
 
-_LARGE = 1 << 20
-_CPYTHON = sys.implementation.name == "cpython"
+_IN_PLACE_FROM = (1 << 20) if sys.implementation.name == "cpython" else None
+"""Bytes from which on it pays to write in place; None: this interpreter has no way to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,12 @@ class StridedRows:
 Part: TypeAlias = "bytes | Bytes | StridedRows"
 
 
-def join(parts: Sequence[Part]) -> bytes:
-    """All parts in order. Large rows are written where they will lie, not into a buffer that is
-    copied once more.
+def join(parts: Sequence[Part], in_place_from: int | None = _IN_PLACE_FROM) -> bytes:
+    """All parts in order. Where they are so many bytes, rows are written where they will lie, not
+    into a buffer that is copied once more.
     """
     sizes = [len(part) if isinstance(part, bytes) else part.nbytes for part in parts]
-    if _CPYTHON and sum(sizes) >= _LARGE:
+    if in_place_from is not None and sum(sizes) >= in_place_from:
         made, out = _fresh_bytes(sum(sizes))
         _fill(out, parts, sizes)
         return made

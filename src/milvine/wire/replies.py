@@ -28,7 +28,8 @@ from milvine.wire.walk import (
     varint_field,
 )
 
-_HITS_FEW = 256  # that the protobuf runtime writes in less time than numpy takes to begin
+HITS_FEW = 256
+"""Hits that the protobuf runtime writes in less time than numpy takes to begin."""
 _RUNS_MAX = 1 << 16  # of rows found and not found, in turns
 
 
@@ -75,7 +76,7 @@ def encode_hits(ids: Ids, distances: Floats) -> bytes:
     """TopKQueryResult of two arrays (nq, width). Without queries or without width it says that
     there are no rows.
     """
-    if ids.size <= _HITS_FEW:
+    if ids.size <= HITS_FEW:
         return _encode_few_hits(ids, distances)
     floats = np.ascontiguousarray(distances, dtype=np.dtype("<f4"))
     parts = [OK_FIELD, varint_field(2, len(ids) if ids.size else 0)]

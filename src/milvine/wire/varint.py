@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from milvine.types import Bytes, Ids
 
 # Numbers per step: temporaries stay in the cache and small, however long the array.
-_CHUNK = 1 << 18
+_STEP = 1 << 18
 _FEW = 32  # numbers that are coded one by one in less time than numpy takes to begin
 _MASK64 = (1 << 64) - 1
 _LIMITS = np.array([1 << (7 * k) for k in range(1, 10)], dtype=np.uint64)
@@ -88,14 +88,14 @@ def _apart(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return words
 
 
-def encode_int64s(values: Ids) -> list[Any]:
+def encode_int64s(values: Ids, few: int = _FEW, step: int = _STEP) -> list[Any]:
     """Packed varints of `values` (any integer shape, read in C order) as a list of buffers
-    to join.
+    to join. Up to `few` are coded one by one, more in steps of so many.
     """
     flat = np.ascontiguousarray(values, dtype=np.int64).reshape(-1).view(np.uint64)
-    if len(flat) <= _FEW:
+    if len(flat) <= few:
         return [write_varint(value) for value in flat.tolist()]
-    return [_encode(flat[at : at + _CHUNK]) for at in range(0, len(flat), _CHUNK)]
+    return [_encode(flat[at : at + step]) for at in range(0, len(flat), step)]
 
 
 def _encode(values: NDArray[np.uint64]) -> Any:
@@ -116,8 +116,8 @@ def _encode(values: NDArray[np.uint64]) -> Any:
     return table[columns < lengths[:, None]]
 
 
-def decode_int64s(data: Bytes) -> Ids:
-    """The int64 numbers of packed varints, uint8 of any length.
+def decode_int64s(data: Bytes, few: int = _FEW, step: int = _STEP) -> Ids:
+    """The int64 numbers of packed varints, uint8 of any length. `few` and `step` as above.
 
     Raises:
         Malformed: the last one does not end, or one is longer than ten bytes.
@@ -126,12 +126,12 @@ def decode_int64s(data: Bytes) -> Ids:
         return np.empty(0, dtype=np.int64)
     if data[-1] >= 0x80:
         raise Malformed("a varint does not end")
-    if len(data) <= 5 * _FEW:
+    if len(data) <= 5 * few:
         return _one_by_one(data.tobytes())
-    values = np.empty(_count(data), dtype=np.int64)
+    values = np.empty(_count(data, step), dtype=np.int64)
     at = filled = 0
     while at < len(data):
-        stop = min(at + _CHUNK * 8, len(data))
+        stop = min(at + step * 8, len(data))
         # To the end of the number that the cut splits.
         stop += int((data[stop - 1 : stop + 9] < 0x80).argmax())
         if data[stop - 1] >= 0x80:
@@ -150,9 +150,9 @@ def _one_by_one(data: bytes) -> Ids:
     return np.array(values, dtype=np.uint64).view(np.int64)
 
 
-def _count(data: Bytes) -> int:
+def _count(data: Bytes, step: int) -> int:
     return sum(
-        int(np.count_nonzero(data[at : at + _CHUNK] < 0x80)) for at in range(0, len(data), _CHUNK)
+        int(np.count_nonzero(data[at : at + step] < 0x80)) for at in range(0, len(data), step)
     )
 
 

@@ -14,7 +14,6 @@ from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.events import Event, Events, Searched
 from milvine.events.server import Answered, Stopping
-from milvine.server.metrics import tally as module
 from milvine.server.metrics.tally import Tally
 from milvine.types import MetricType, Query, Scanned, WatchedSearch
 
@@ -82,16 +81,20 @@ def test_the_last_file_is_the_last_that_was_searched() -> None:
     assert told(tally)["search_file_size_gauge", "index"] == 8
 
 
-def test_no_more_wait_than_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_WAITING_MAX", 8)
-    tally = Tally(lambda collection, scanned: 1)
-    longest = 0
-    for _ in range(100):
+def kept_searches() -> int:
+    """Events of searches that somebody keeps."""
+    return sum(isinstance(each, Searched) for each in gc.get_objects())
+
+
+def test_no_more_wait_than_a_few() -> None:
+    tally, before = Tally(lambda collection, scanned: 1, waiting_max=8), kept_searches()
+    kept = []
+    for _ in range(20):
         tally.listen(searched(Scanned("tail", (), 10, 0)))
-        longest = max(longest, len(tally._waiting))
-    assert 1 < longest < 8
+        kept.append(kept_searches() - before)
+    assert max(kept) == 7 and kept.count(0) == 2
     tally.listen(searched(*[ONE] * 129))
-    assert not tally._waiting  # that is much to keep
+    assert kept_searches() == before  # that is much to keep
 
 
 def test_no_event_is_lost_between_threads() -> None:
@@ -126,12 +129,13 @@ def test_a_search_that_waits_holds_no_segment(tmp_path: Path) -> None:
         database.create_collection("c", 8, 1024, MetricType.L2)
         database.insert("c", rows, None)
         database.flush()
+        before = kept_searches()
         for _ in range(2):
             database.search("c", Query(rows[:1], 5))
         (segment,) = database.stores.names["c"].version.segments
         held = weakref.ref(segment.segment)
         del segment
-        assert tally._waiting
+        assert kept_searches() > before
         database.drop_collection("c")
         gc.collect()
         assert held() is None

@@ -11,8 +11,6 @@ from milvine.server.doors.door import target
 from milvine.wire import health
 from milvine.wire.health import CHECK
 
-_DEADLINE_SECONDS = 3.0
-_FRESH_SECONDS = 1.0
 DEAD_SECONDS = 30.0
 """For so long a port may leave us without an answer before it is taken for dead."""
 _OPTIONS = (
@@ -26,14 +24,17 @@ _REQUEST = bytes(health.HealthCheckRequest(service=health.SERVICE).SerializeToSt
 
 class DoorProbe:
     """Calls `Health/Check` at `place`, over one connection, whoever asks and however often:
-    an answer counts a second.
+    an answer counts for `fresh_seconds`, and one that takes `deadline_seconds` is none.
 
     The service asked about is the health service itself, which answers without
     a look at the database.
     """
 
-    def __init__(self, place: str) -> None:
+    def __init__(
+        self, place: str, fresh_seconds: float = 1.0, deadline_seconds: float = 3.0
+    ) -> None:
         self._place, self._lock = place, threading.Lock()
+        self._fresh_seconds, self._deadline_seconds = fresh_seconds, deadline_seconds
         self._channel: grpc.Channel | None = None
         self._closed = False
         self._asked, self._reason = float("-inf"), ""
@@ -42,7 +43,7 @@ class DoorProbe:
     def trouble(self) -> str:
         """Why calls at the port are not answered; empty when they are."""
         with self._lock:
-            if time.monotonic() >= self._asked + _FRESH_SECONDS:
+            if time.monotonic() >= self._asked + self._fresh_seconds:
                 self._reason = self._ask()
                 self._asked = time.monotonic()
                 self._silent_since = (
@@ -67,7 +68,7 @@ class DoorProbe:
             return ""
         self._channel = self._channel or grpc.insecure_channel(self._place, options=_OPTIONS)
         try:
-            self._channel.unary_unary(CHECK)(_REQUEST, timeout=_DEADLINE_SECONDS)
+            self._channel.unary_unary(CHECK)(_REQUEST, timeout=self._deadline_seconds)
         except grpc.RpcError as error:
             return f"Calls at the gRPC port are not answered: {error.code().name}"
         return ""

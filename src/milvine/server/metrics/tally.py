@@ -72,7 +72,6 @@ _GROUP_CALLS = {
 }
 _SEARCHES = frozenset(("Search", "SearchInFiles", "SearchByID"))
 
-_WAITING_MAX = 256
 _SCANS_WAITING_MAX = 128  # of one search; more are counted at once
 _SIZES_MAX = 10_000
 
@@ -84,10 +83,11 @@ class Tally:
     """`listen` is the listener, `collect` gives the families to a registry.
 
     `size_of` is asked when a scan is told of that is like none before, while its files are there.
+    Fewer than `waiting_max` searches and answers wait to be counted.
     """
 
-    def __init__(self, size_of: SizeOf) -> None:
-        self._size_of = size_of
+    def __init__(self, size_of: SizeOf, waiting_max: int = 256) -> None:
+        self._size_of, self._waiting_max = size_of, waiting_max
         self._lock = threading.Lock()
         # Each with the time at which it was told.
         self._waiting: deque[tuple[float, events.Searched | Answered]] = deque()
@@ -109,7 +109,7 @@ class Tally:
     def listen(self, event: Event) -> None:
         if isinstance(event, (events.Searched, Answered)):
             self._waiting.append((time.monotonic(), event))
-            if len(self._waiting) >= _WAITING_MAX or (
+            if len(self._waiting) >= self._waiting_max or (
                 isinstance(event, events.Searched) and self._is_news(event)
             ):
                 with self._lock:

@@ -19,7 +19,8 @@ from milvine.server.security.tokens import NO_TOKEN, Found, Tokens
 
 AUTHORIZATION = "authorization"
 _BEARER = "bearer "
-_FAILURES_PER_SECOND, _FAILURES_AT_ONCE = 1.0, 20.0
+FAILURES_AT_ONCE = 20.0
+_FAILURES_PER_SECOND = 1.0
 _TOLD_PER_SECOND, _TOLD_AT_ONCE = 0.1, 5.0
 _TOKEN_BYTES_MAX = 512
 
@@ -27,18 +28,24 @@ _TOKEN_BYTES_MAX = 512
 class Gate:
     """Tells callers apart by their tokens, where there are any, and their address.
 
-    A caller whose tokens fail more than 20 times at once, or once a second, is answered without
+    A caller whose tokens fail more than `failures_at_once`, or once a second, is answered without
     being looked at more closely until he shows a good one: a good token always counts, so nobody
     can lock out a neighbour.
     """
 
-    def __init__(self, tokens: Tokens | None, requests_per_second: int, events: Events) -> None:
+    def __init__(
+        self,
+        tokens: Tokens | None,
+        requests_per_second: int,
+        events: Events,
+        failures_at_once: float = FAILURES_AT_ONCE,
+    ) -> None:
         self._tokens, self._events = tokens, events
         self._per_second = requests_per_second
         self._rates = (
             Rates(requests_per_second, requests_per_second) if requests_per_second else None
         )
-        self._failures = Rates(_FAILURES_PER_SECOND, _FAILURES_AT_ONCE)
+        self._failures = Rates(_FAILURES_PER_SECOND, failures_at_once)
         self._tellings = Rates(_TOLD_PER_SECOND, _TOLD_AT_ONCE)
         self._untold, self._trouble = 0, ""
         self._lock = threading.Lock()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 from milvine.errors import (
@@ -34,10 +34,15 @@ class _Interrupted(BaseException):
 
 
 class Interrupter:
-    """Calls of the main thread, some of them interrupted and made again."""
+    """Calls of the main thread, a `share` of them interrupted and made again: after one of so many
+    `seconds` at most.
+    """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(
+        self, seed: int, share: float = _SHARE, seconds: Sequence[float] = _SECONDS
+    ) -> None:
         self._random, self._armed = Random(f"{seed}/interrupts"), False
+        self._share, self._seconds = share, seconds
         signal.signal(signal.SIGALRM, self._handle)
 
     def _handle(self, *_: object) -> None:
@@ -50,12 +55,12 @@ class Interrupter:
         self, action: Action, perform: Callable[[], Ids | None], told: Callable[[Action], None]
     ) -> Ids | None:
         """What `perform` returns. `told` is called when it was interrupted and is made again."""
-        if self._random.random() > _SHARE:
+        if self._random.random() > self._share:
             return perform()
         try:
             self._armed = True
             signal.setitimer(
-                signal.ITIMER_REAL, self._random.uniform(1e-6, self._random.choice(_SECONDS))
+                signal.ITIMER_REAL, self._random.uniform(1e-6, self._random.choice(self._seconds))
             )
             made = perform()
             self._armed = False

@@ -92,7 +92,7 @@ class Checker:
 
     def settle(self, journal: Journal) -> None:
         for action in list(self.history.under_way.values()):
-            applied, made = self._applied(action)
+            applied, made = self.applied(action)
             if applied and action.kind == "insert":
                 self._again(action, made)
             journal.settled(action, applied, made)
@@ -106,7 +106,7 @@ class Checker:
         if made is not None and not np.array_equal(made, [] if ids is None else ids):
             self.report.note("wrong", f"{_short(action)}, sent again, was answered with other ids")
 
-    def _applied(self, action: Action) -> tuple[bool, Ids | None]:
+    def applied(self, action: Action) -> tuple[bool, Ids | None]:
         """Whether a call without an answer happened, and the ids it generated."""
         name, kind = action.collection, action.kind
         if kind == "create_collection":

@@ -204,7 +204,7 @@ def _persist(
                 f"{action.kind} {action.number} does not say that the disk is full: {error!r}",
             )
     checker = Checker(db, history, report)
-    applied, made = checker._applied(action)
+    applied, made = checker.applied(action)
     again = action.kind == "insert" or not applied
     if not again:
         journal.settled(action, applied, made)
