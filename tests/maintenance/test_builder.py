@@ -22,6 +22,7 @@ from milvine.maintenance import build, process
 from milvine.maintenance.attempts import ATTEMPTS_MAX, BACKOFF_SECONDS, Attempts
 from milvine.maintenance.build import stall_seconds
 from milvine.maintenance.worker import Worker, maintain
+from milvine.memory_plan import BUILDER_BYTES
 from milvine.types import IndexSetting, IndexType, MetricType, Query
 
 SETTINGS = Settings(background=False, build_threads=1)
@@ -206,7 +207,7 @@ HNSW = IndexSetting.of(IndexType.HNSW, {"M": 16, "efConstruction": 40})
 
 
 def test_a_build_that_cannot_fit_is_refused_before_it_begins(tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "memory_left", lambda: build._BUILDER_BYTES + (100 << 10))
+    monkeypatch.setattr(build, "memory_left", lambda: BUILDER_BYTES + (100 << 10))
     seen = []
     with filled(tmp_path, seen) as database:
         with pytest.raises(
@@ -232,7 +233,7 @@ def test_a_build_that_cannot_fit_is_refused_before_it_begins(tmp_path, monkeypat
 
 @pytest.mark.parametrize(
     ("left", "allowed"),
-    [(0, 0), (1 << 30, (768 << 20) - build._BUILDER_BYTES), (build._BUILDER_BYTES + (2 << 20), 1)],
+    [(0, 0), (1 << 30, (768 << 20) - BUILDER_BYTES), (BUILDER_BYTES + (2 << 20), 1)],
 )
 def test_a_builder_is_told_what_it_may_use(tmp_path, monkeypatch, left, allowed):
     told, real = [], process._run

@@ -20,6 +20,7 @@ from milvine.index.base import untold
 from milvine.interpreter import running
 from milvine.maintenance import process
 from milvine.maintenance.builder import BuildSpec
+from milvine.memory_plan import WAITING_BUILDER_BYTES
 from milvine.types import IndexSetting, IndexType, MetricType, Query
 
 SETTINGS = Settings(background=False, build_threads=1)
@@ -256,11 +257,11 @@ def test_none_waits_where_nothing_would_be_built(tmp_path, monkeypatch, settings
 
 
 def test_where_memory_is_short_none_waits(builders, monkeypatch):
-    monkeypatch.setattr(process, "memory_left", lambda: process._ROOM_BYTES)
+    monkeypatch.setattr(process, "memory_left", lambda: WAITING_BUILDER_BYTES)
     builders.prepare()
     waited = builders._spare
     assert waited.poll() is None
-    monkeypatch.setattr(process, "memory_left", lambda: process._ROOM_BYTES - 1)
+    monkeypatch.setattr(process, "memory_left", lambda: WAITING_BUILDER_BYTES - 1)
     builders.prepare()
     assert builders._spare is None and waited.returncode is not None
 

@@ -5,6 +5,7 @@ and words.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,7 @@ from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.events import Event, Events
 from milvine.events.server import RequestFailed
-from milvine.server.admission import answers
-from milvine.server.admission.answers import AnswerBudget
+from milvine.memory_plan import UNBOUNDED
 from milvine.server.operations import (
     NOT_SERVED,
     SERVED,
@@ -532,11 +532,8 @@ def test_search_by_tags(stocked: Caller) -> None:
     assert stocked.search(VECTORS[:1], 1, tags=["_default"]).ids.tolist() == [0]
 
 
-def test_an_answer_larger_than_there_is_memory_for_is_refused(
-    stocked: Caller, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small = AnswerBudget(100)
-    monkeypatch.setattr(answers, "budget", lambda: small)
+@pytest.mark.parametrize("memory", [replace(UNBOUNDED, answers=100)])
+def test_an_answer_larger_than_there_is_memory_for_is_refused(stocked: Caller) -> None:
     hits = stocked.search(VECTORS, 5)
     assert hits.code == 24
     assert "Send fewer queries at a time" in hits.reason

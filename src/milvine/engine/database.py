@@ -24,6 +24,7 @@ from milvine.errors import CollectionNotFound, DatabaseClosed
 from milvine.events import Events, Searched
 from milvine.ingest.state import CollectionState
 from milvine.maintenance.flush import flush
+from milvine.memory_plan import MemoryPlan
 from milvine.search.fetch import fetch
 from milvine.search.run import search, search_by_id
 from milvine.search.stopwatch import Stopwatch
@@ -66,12 +67,14 @@ class Database(Lifecycle):
         settings: Settings | None = None,
         events: Events | None = None,
         read_only: bool = False,
+        memory: MemoryPlan | None = None,
     ) -> Database:
         """Open the database in `folder`, creating it if need be, and recover what a crash left in
         the log.
 
         With `read_only` nothing is created or locked: what is flushed can be read while another
-        process writes, and is followed every second.
+        process writes, and is followed every second. `memory` is a plan for `settings`; None: that
+        of this process.
 
         Raises:
             DataFolderLocked: another process has it open.
@@ -80,7 +83,7 @@ class Database(Lifecycle):
             StorageFailed: it cannot be created or read.
         """
         settings, events = settings or Settings(), Events() if events is None else events
-        parts = open_parts(Path(folder).absolute(), settings, events, read_only)
+        parts = open_parts(Path(folder).absolute(), settings, events, read_only, memory)
         try:
             return cls(parts, settings)
         except BaseException:

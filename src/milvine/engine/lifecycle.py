@@ -26,7 +26,9 @@ class Lifecycle:
     def __init__(self, parts: Opening, settings: Settings) -> None:
         self._parts = parts
         self.stores = parts.stores  # what callers and jobs share; for the engine and its tests
-        self._executor = Executor(settings.search_threads, SearchBackPressure().reserve)
+        self.memory = memory = parts.memory  # bytes of each part, as planned when it was opened
+        searches = SearchBackPressure(memory.searches)
+        self._executor = Executor(settings.search_threads, searches.reserve, memory.search_portion)
         self._worker = Worker(parts.stores) if settings.background and not parts.read_only else None
         self._follower = Follower(parts, settings.background) if parts.read_only else None
         self._closed, self._ended = "", False  # why it takes no calls, once it does not

@@ -20,6 +20,7 @@ from milvine.ingest.stores import Stores
 from milvine.ingest.writer import Writer
 from milvine.maintenance.flush import flush_each
 from milvine.maintenance.process import Builders
+from milvine.memory_plan import MemoryPlan, plan_here
 from milvine.segment.cache import FileCache
 from milvine.storage.durable import refusal
 from milvine.storage.failpoints import at
@@ -31,8 +32,11 @@ from milvine.wal.log import Log, NoLog
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What `open_parts` made. `replayed` counts the log records that were not in segments yet."""
+    """What `open_parts` made. `replayed` counts the log records that were not in segments yet.
+    `memory` is the plan that everything in it was made by.
+    """
 
+    memory: MemoryPlan
     folder: DataFolder
     stores: Stores
     replayed: int
@@ -40,15 +44,25 @@ class Opening:
     builders: Builders = field(default_factory=Builders)
 
 
-def open_parts(root: Path, settings: Settings, events: Events, read_only: bool) -> Opening:
+def open_parts(
+    root: Path,
+    settings: Settings,
+    events: Events,
+    read_only: bool,
+    memory: MemoryPlan | None = None,
+) -> Opening:
     """Lock, catalog, log, writer; `Opened` tells of it. On an error everything that was
-    opened is closed again."""
+    opened is closed again.
+
+    `memory`: a plan for these settings; None: that of this process.
+    """
     began = time.monotonic()
+    memory = memory or plan_here(settings)
     folder = DataFolder(root)
     folder.open(read_only)
     try:
         _tell_network(root, events)
-        opening = _open(folder, settings, events, read_only)
+        opening = _open(folder, settings, events, read_only, memory)
     except OSError as error:
         folder.close()
         raise refusal(f"open the database in {root}", error, error.filename) from error
@@ -73,7 +87,9 @@ def _tell_network(folder: Path, events: Events) -> None:
         events.emit(NetworkFolder(str(folder), kind))
 
 
-def _open(folder: DataFolder, settings: Settings, events: Events, read_only: bool) -> Opening:
+def _open(
+    folder: DataFolder, settings: Settings, events: Events, read_only: bool, memory: MemoryPlan
+) -> Opening:
     opened = LocalStorage if read_only else LocalStorage.made
     storage = opened(folder.segments, settings.mmap)
     if in_folder(folder.root, settings.meta_uri):
@@ -83,7 +99,7 @@ def _open(folder: DataFolder, settings: Settings, events: Events, read_only: boo
     catalog = open_catalog(folder.catalog, settings.meta_uri, read_only, events)
     try:
         contents = catalog.contents()
-        files = FileCache(storage, settings.open_files_max, settings.cache_size, not settings.mmap)
+        files = FileCache(storage, settings.open_files_max, memory)
         ids = IdSource()
         if read_only:
             states = {s.collection.id: CollectionState(s, files) for s in contents.collections}
@@ -113,7 +129,7 @@ def _open(folder: DataFolder, settings: Settings, events: Events, read_only: boo
         writer.close()
         catalog.close()
         raise
-    return Opening(folder, stores, replayed, read_only)
+    return Opening(memory, folder, stores, replayed, read_only)
 
 
 def _check_commits(folder: DataFolder) -> None:

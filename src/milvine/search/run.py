@@ -11,7 +11,7 @@ from milvine.search.check import check_params, check_query, check_topk
 from milvine.search.executor import Executor
 from milvine.search.fetch import fetch
 from milvine.search.plan import Plan, plan_search, plan_segments
-from milvine.search.portions import PORTION_BYTES, few, query_bytes
+from milvine.search.portions import few, query_bytes
 from milvine.search.reduce import fillers, reduce
 from milvine.search.scan import scan
 from milvine.search.stopwatch import Stopwatch
@@ -76,7 +76,7 @@ def _found_in_portions(
 ) -> Hits:
     """The same, with as many queries at a time as there is memory for."""
     nq, each = len(query.vectors), query_bytes(query.k, plan.tasks)
-    portion = max(PORTION_BYTES // each, 1)
+    portion = max(executor.portion_bytes // each, 1)
     if nq <= portion:
         with executor.reserve(nq * each):
             return _found(plan, query, executor, metric, watch)

@@ -17,7 +17,7 @@ from milvine.engine.database import Database
 from milvine.errors import IllegalArgument, PartitionNotFound
 from milvine.ingest.checks import check_id_mode
 from milvine.search.check import check_params, check_topk
-from milvine.server.admission import answers, validate
+from milvine.server.admission import validate
 from milvine.server.admission.answers import Answer
 from milvine.server.operations.parameters import as_mapping, file_number, params_text, parse_params
 from milvine.server.operations.prepared_search import known_query, remember
@@ -66,7 +66,8 @@ def nearest(
     if query is None:
         query, segments = _checked_search(database, wanted, params, files)
     size = _hits_bytes(database, wanted.collection, wanted.rows.count, wanted.topk)
-    return Answer(size * copies, partial(database.search, wanted.collection, query, segments))
+    find = partial(database.search, wanted.collection, query, segments)
+    return Answer(database.memory.answers, size * copies, find)
 
 
 def _hits_bytes(database: Database, name: str, nq: int, topk: int) -> int:
@@ -76,7 +77,7 @@ def _hits_bytes(database: Database, name: str, nq: int, topk: int) -> int:
         OutOfMemory: more than all answers together may take.
     """
     width = topk if nq == 1 else min(topk, database.count(name) + 1)
-    return validate.checked_result_bytes(nq, width, answers.budget().most)
+    return validate.checked_result_bytes(nq, width, database.memory.answers)
 
 
 def explained(
@@ -86,7 +87,8 @@ def explained(
     query, segments = _checked_search(database, wanted, params, files)
     # Hits are found all the same, though only the steps are answered.
     size = _hits_bytes(database, wanted.collection, wanted.rows.count, wanted.topk)
-    with Answer(size, partial(database.explain, wanted.collection, query, segments)) as steps:
+    explain = partial(database.explain, wanted.collection, query, segments)
+    with Answer(database.memory.answers, size, explain) as steps:
         return steps
 
 
@@ -141,6 +143,7 @@ def nearest_to_stored(
     check_topk(topk)
     size = _hits_bytes(database, name, len(ids), topk)
     return Answer(
+        database.memory.answers,
         size * copies,
         partial(database.search_by_id, name, ids, topk, as_mapping(params), list(tags)),
     )
@@ -166,7 +169,8 @@ def stored_rows(
     definition_checks.check_name(wanted.collection)
     tags = (definition_checks.trimmed(wanted.tag),) if wanted.tag else ()
     size = len(wanted.ids) * database.collection(wanted.collection).row_bytes
-    return Answer(size * copies, partial(database.get, wanted.collection, wanted.ids, tags))
+    get = partial(database.get, wanted.collection, wanted.ids, tags)
+    return Answer(database.memory.answers, size * copies, get)
 
 
 def get_vectors_by_id(database: Database, request: bytes) -> bytes:
@@ -185,7 +189,7 @@ def get_vector_ids(database: Database, request: bytes) -> bytes:
     """GetVectorIDsParam -> VectorIds, in insertion order."""
     wanted = packed.parse(schema.GetVectorIDsParam, request)
     ids = ids_of_segment(database, wanted.collection_name, wanted.segment_name)
-    with Answer(ids.nbytes, lambda: ids):
+    with Answer(database.memory.answers, ids.nbytes, lambda: ids):
         return packed.encode_ids(ids)
 
 
