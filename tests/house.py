@@ -46,6 +46,7 @@ LEAVES = (
     "events",
     "logs",
     "memory",
+    "memory_plan",
     "interrupts",
     "waiting",
     "pool",
@@ -281,6 +282,29 @@ def imports_any(module: Module, banned: tuple[str, ...], static_only: bool = Fal
     targets = module.static_imports() if static_only else {t for t, _ in module.imports()}
     hits = [t for t in targets if any(t == b or t.startswith(b + ".") for b in banned)]
     return [f"{module.name} imports {t}" for t in sorted(hits)]
+
+
+def uses_name(module: Module, name: str) -> list[str]:
+    """Where a name is imported, read or asked of a module."""
+    return [
+        f"{module.name}:{node.lineno} uses {name}"
+        for node in ast.walk(module.tree)
+        if (isinstance(node, ast.Name) and node.id == name)
+        or (isinstance(node, ast.Attribute) and node.attr == name)
+        or (isinstance(node, ast.ImportFrom) and name in [alias.name for alias in node.names])
+    ]
+
+
+def called_at_import(module: Module, name: str) -> list[str]:
+    """Where it is called while the module is imported: outside of the bodies of functions."""
+    later = {id(node) for f in module.functions() for part in f.body for node in ast.walk(part)}
+    return [
+        f"{module.name}:{node.lineno} calls {name} when imported"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call)
+        and id(node) not in later
+        and ast.unparse(node.func).rpartition(".")[2] == name
+    ]
 
 
 def mentions_any(module: Module, banned: tuple[str, ...]) -> list[str]:

@@ -29,6 +29,10 @@ LAZY = ("milvine.index.registry", "milvine.client.transports", "milvine.cli")
 SETS_THE_ENVIRONMENT = ("milvine.index.native",)
 # The body of a process of its own: its standard error is how it tells its parent.
 PROCESSES = ("milvine.maintenance.builder",)
+# What the defaults of settings and the memory plan are made of.
+ASKS_FOR_THE_LIMIT = ("milvine.config.bounded", "milvine.memory_plan")
+# A database is opened here; a server opens one; the last only prints it.
+MAKES_THE_PLAN = ("milvine.engine.opening", "milvine.server.app", "milvine.cli.config")
 WRITE_AND_READ_PATHS = house.LAYERS[house.LAYERS.index("engine") :]
 
 
@@ -140,6 +144,18 @@ def test_only_the_catalog_speaks_sql() -> None:
 def test_only_the_cli_reads_the_environment() -> None:
     readers = [m for m in _outside("cli", "testing") if m.name not in SETS_THE_ENVIRONMENT]
     assert [v for m in readers for v in house.mentions_any(m, ("os.environ", "os.getenv"))] == []
+
+
+def test_only_the_plan_asks_for_the_memory() -> None:
+    """Everybody else is given a part of it."""
+    for name, users in (
+        ("memory_limit", ("milvine.memory", *ASKS_FOR_THE_LIMIT)),
+        ("plan_here", ("milvine.memory_plan", *MAKES_THE_PLAN)),
+    ):
+        others = [m for m in MODULES if m.name not in users]
+        assert [v for m in others for v in house.uses_name(m, name)] == []
+        at_import = [m for m in MODULES if m.name in users]
+        assert [v for m in at_import for v in house.called_at_import(m, name)] == []
 
 
 def test_client_imports_neither_server_nor_kernel() -> None:
@@ -344,6 +360,24 @@ def test_checkers_see_cycles_and_orphans() -> None:
 )
 def test_checkers_see_what_is_banned(source: str, banned: str) -> None:
     assert house.mentions_any(_module("milvine.index.flat", source), (banned,))
+
+
+def test_checkers_see_who_asks_for_the_memory() -> None:
+    for source in (
+        "from milvine.memory import memory_limit",
+        "from milvine import memory\nx = memory.memory_limit()",
+        "def f():\n    return memory_limit()",
+    ):
+        assert house.uses_name(_module("milvine.index.flat", source), "memory_limit")
+    assert not house.uses_name(_module("milvine.index.flat", "memory_limits = 1"), "memory_limit")
+    for source, early in (
+        ("MOST = memory_limit() // 8", True),
+        ("class A:\n    most: int = memory.memory_limit()", True),
+        ("def f(most: int = memory_limit()) -> None: ...", True),
+        ("def f() -> int:\n    return memory_limit()", False),
+    ):
+        module = _module("milvine.memory_plan", source)
+        assert bool(house.called_at_import(module, "memory_limit")) is early
 
 
 def test_checkers_see_imports() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from milvine import memory
-from milvine.memory import group_limit, memory_left, memory_limit, within
+from milvine.memory import group_limit, memory_left, memory_limit
 
 MIB = 1 << 20
 NO_LIMIT_1 = "9223372036854771712\n"
@@ -99,12 +99,6 @@ def test_the_least_counts(
     monkeypatch.setattr(memory, "memory_total", lambda: total)
     monkeypatch.setattr(memory, "group_limit", lambda: group)
     assert memory_limit.__wrapped__() == limit
-
-
-@pytest.mark.parametrize(("limit", "size"), [(0, 96), (96 * 16, 96), (160, 10), (1 << 40, 96)])
-def test_a_part_of_it(monkeypatch: pytest.MonkeyPatch, limit: int, size: int) -> None:
-    monkeypatch.setattr(memory, "memory_limit", lambda: limit)
-    assert within(96, 16) == size
 
 
 def left(folder: Path, own: str, files: Mapping[str, str], machine: str = "") -> int:

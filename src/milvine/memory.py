@@ -38,12 +38,6 @@ def memory_limit() -> int:
     return min(known, default=0)
 
 
-def within(most: int, part: int) -> int:
-    """`most` bytes, or that part of what this process may take, as a divisor, where it is less."""
-    limit = memory_limit()
-    return min(most, limit // part) if limit else most
-
-
 def group_limit(own: Path = _OWN, mounted: Path = _MOUNTED) -> int:
     """The least memory limit, in bytes, of this process's control group and those above it; 0 for
     none.

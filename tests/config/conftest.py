@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
+from importlib import import_module
 
-from milvine.cli import configuration
+import pytest
 
 
 @pytest.fixture(autouse=True)
 def enough_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(configuration, "memory_limit", lambda: 64 << 30)
+    monkeypatch.setattr(import_module("milvine.config.bounded"), "memory_limit", lambda: 64 << 30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,19 @@ import pytest
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.index.inverted.ivf import OpenIvf
-from milvine.segment import cache
+from milvine.memory_plan import UNBOUNDED, MemoryPlan
 from milvine.storage.local import LocalStorage
 from milvine.types import IndexSetting, IndexType, MetricType, Query
 
 ROWS = 6000
+CROWDED = replace(UNBOUNDED, mapped_files=1 << 10)
 
 
-def answers(folder: Path) -> list[Any]:
+def answers(folder: Path, memory: MemoryPlan | None = None) -> list[Any]:
     """Searches and rows by id of all collections."""
     found: list[Any] = []
     queries = np.random.default_rng(5).random((20, 24), dtype=np.float32)
-    with Database.open(folder, Settings(background=False)) as database:
+    with Database.open(folder, Settings(background=False), memory=memory) as database:
         for name in database.collections():
             for nq in (1, 20):
                 hits = database.search(name, Query(queries[:nq], 10, {"nprobe": 3, "ef": 40}))
@@ -65,20 +67,20 @@ def test_answers_are_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(LocalStorage, "read", noted)
     asked: list[int] = []
     ahead = OpenIvf.read_ahead
-    monkeypatch.setattr(OpenIvf, "read_ahead", lambda self: asked.append(1) or ahead(self))
+    monkeypatch.setattr(
+        OpenIvf, "read_ahead", lambda self, most: asked.append(most) or ahead(self, most)
+    )
     roomy = answers(folder)
     assert not scattered and not asked
-    monkeypatch.setattr(cache, "within", lambda most, part: 1 << 10)
-    crowded = answers(folder)
-    assert len(asked) == 2 and {name.partition("-")[0] for name in scattered} == {"rows", "index"}
+    crowded = answers(folder, CROWDED)
+    assert asked == [CROWDED.prefetch] * 2
+    assert {name.partition("-")[0] for name in scattered} == {"rows", "index"}
     for left, right in zip(roomy, crowded, strict=True):
         assert np.array_equal(left, right)
 
 
-def test_files_read_into_memory_are_never_read_twice(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cache, "within", lambda most, part: 1 << 10)
-    with Database.open(folder, Settings(background=False, mmap=False)) as database:
+def test_files_read_into_memory_are_never_read_twice(folder: Path) -> None:
+    settings, memory = Settings(background=False, mmap=False), replace(CROWDED, mapped=False)
+    with Database.open(folder, settings, memory=memory) as database:
         database.search("lists", Query(np.zeros((1, 24), np.float32), 1, {"nprobe": 1}))
         assert not database.stores.files.crowded

@@ -131,11 +131,11 @@ def test_a_request_gives_its_bytes_back(database: Database) -> None:
 
 def test_a_long_answer_gives_its_bytes_back() -> None:
     def work() -> None:
-        with Answer(SHORT_BYTES + 1, int):
+        with Answer(1 << 20, SHORT_BYTES + 1, int):
             pass
 
     def after() -> None:
-        assert budget().used == 0
+        assert budget(1 << 20).used == 0
 
     assert at_every_place(work, after) > 3
 

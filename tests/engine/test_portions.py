@@ -7,16 +7,20 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from milvine.config import Settings
 from milvine.engine.back_pressure import SearchBackPressure
 from milvine.engine.database import Database
-from milvine.events import Event, Searched
+from milvine.events import Event, Events, Searched
 from milvine.index.score import FEW
-from milvine.search import prepared
-from milvine.search.portions import FREE_HITS, PORTION_BYTES, WORK_BYTES, query_bytes
+from milvine.memory_plan import UNBOUNDED
+from milvine.search.executor import Executor
+from milvine.search.portions import FREE_HITS, query_bytes
 from milvine.types import IndexSetting, IndexType, MetricType, Query
 
 SETTINGS = {
@@ -48,25 +52,40 @@ def stocked(database: Database, kind: str) -> Database:
 
 
 @pytest.mark.parametrize(("nq", "k"), [(1, 5_000), (2, 3_000), (50, 300), (50, 7_000)])
-def test_portions_answer_as_the_whole_does(
-    stocked: Database, kind: str, nq: int, k: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_portions_answer_as_the_whole_does(stocked: Database, kind: str, nq: int, k: int) -> None:
     vectors = np.random.default_rng(6).random((nq, 8), dtype=np.float32)
     params = {**SETTINGS[kind][1], **({"ef": k} if kind == "HNSW" else {})}
     whole = stocked.search("c", Query(vectors, k, params))
     assert whole.ids.shape == (nq, min(k, stocked.count("c") + 1))
     for queries in (1, 3, nq):
-        tasks = stocked.collection("c").prepare(k, params).plan.tasks
-        monkeypatch.setattr(prepared, "PORTION_BYTES", queries * query_bytes(k, tasks))
-        again = stocked.search("c", Query(vectors, k, params))
+        collection = stocked.collection("c")
+        prepared = collection.prepare(k, params)
+        each = query_bytes(k, prepared.plan.tasks)
+        portions = Executor(2, portion_bytes=queries * each)
+        again = prepared.search(vectors, portions)
+        portions.close()
         assert np.array_equal(again.ids, whole.ids)
         np.testing.assert_allclose(again.distances, whole.distances, rtol=1e-6)
 
 
 def test_what_a_search_took_is_told_for_all_portions(
-    database: Database, events: list[Event], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(prepared, "PORTION_BYTES", 1)
+    events, memory = list[Event](), replace(UNBOUNDED, searches=4)
+    settings = Settings(background=False, search_threads=2)
+    with Database.open(tmp_path, settings, Events(events.append), memory=memory) as database:
+        assert database.memory.search_portion == 1
+        told = searched_in_portions(database, events)
+    steps = told.steps
+    whole = steps.scan_seconds + steps.reduce_seconds
+    assert min(steps.scan_seconds, steps.reduce_seconds) > 0
+    assert steps.plan_seconds + whole <= told.seconds
+    assert len(steps.scans) == 2 and all(
+        steps.scan_seconds / 20 < scan.seconds <= whole for scan in steps.scans
+    )
+
+
+def searched_in_portions(database: Database, events: list[Event]) -> Searched:
     database.create_collection("c", 4, 1024, MetricType.L2)
     for tag in ("", "other"):
         if tag:
@@ -77,19 +96,11 @@ def test_what_a_search_took_is_told_for_all_portions(
         database.flush(["c"])
     events.clear()
     database.search("c", Query(np.zeros((20, 4), np.float32), 1_000))
-    told = next(event for event in events if isinstance(event, Searched))
-    steps = told.steps
-    whole = steps.scan_seconds + steps.reduce_seconds
-    assert min(steps.scan_seconds, steps.reduce_seconds) > 0
-    assert steps.plan_seconds + whole <= told.seconds
-    assert len(steps.scans) == 2 and all(
-        steps.scan_seconds / 20 < scan.seconds <= whole for scan in steps.scans
-    )
+    return next(event for event in events if isinstance(event, Searched))
 
 
 def test_small_searches_are_not_counted() -> None:
     assert FEW < FREE_HITS
-    assert PORTION_BYTES * 4 == WORK_BYTES
 
 
 def test_room_is_shared_and_given_back() -> None:
@@ -135,7 +146,7 @@ def test_who_wants_much_is_not_passed_by_those_who_want_little() -> None:
         assert first.wait(TIMEOUT)
         much = threads.submit(want, 10, "much")
         until = time.monotonic() + TIMEOUT
-        while len(room._places) < 2 and time.monotonic() < until:
+        while not room.waiting and time.monotonic() < until:
             time.sleep(0.001)
         little = threads.submit(want, 1, "little")
         assert not much.done() and not little.done()

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from milvine.index.base import Precomputes
 from milvine.index.inverted import ivf, precomputed
-from milvine.index.inverted.precomputed import TABLE_BYTES_MAX, TABLES_SHARE, Tables, table_bytes
+from milvine.index.inverted.precomputed import TABLE_BYTES_MAX, Tables, table_bytes
 from milvine.index.native import faiss
 from milvine.index.registry import kernel
 from milvine.sizing.memory import open_bytes
@@ -30,8 +31,13 @@ def image(metric: MetricType = L2) -> Bytes:
     return built(IndexType.IVF_PQ, clustered()[0], metric, PARAMS)
 
 
-def opened(metric: MetricType = L2) -> Any:
-    return kernel(IndexType.IVF_PQ).open(image(metric), flat_image(clustered()[0], metric), metric)
+def opened(most: int, metric: MetricType = L2) -> Any:
+    """With a table if those of all have at most `most` bytes."""
+    flat = flat_image(clustered()[0], metric)
+    index = kernel(IndexType.IVF_PQ).open(image(metric), flat, metric)
+    assert isinstance(index, Precomputes)
+    index.precompute(most)
+    return index
 
 
 def table_of(index: Any) -> int:
@@ -47,15 +53,8 @@ def tables(monkeypatch: pytest.MonkeyPatch) -> Tables:
     return made
 
 
-def room(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    monkeypatch.setattr(precomputed, "within", lambda most, part: min(most, size))
-
-
-def test_with_room_it_is_made_and_as_large_as_sizing_says(
-    tables: Tables, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    room(monkeypatch, SIZE)
-    index = opened()
+def test_with_room_it_is_made_and_as_large_as_sizing_says(tables: Tables) -> None:
+    index = opened(SIZE)
     assert table_of(index) == tables.bytes == SIZE
     rows, dimension = clustered()[0].shape
     one, other = (
@@ -68,14 +67,14 @@ def test_with_room_it_is_made_and_as_large_as_sizing_says(
 @pytest.mark.parametrize("params", [{"nprobe": 4}, {"nprobe": 32}, {"nprobe": 8, "refine": 4}])
 @pytest.mark.parametrize("dead", [False, True])
 def test_without_room_there_is_none_and_answers_are_the_same(
-    tables: Tables, monkeypatch: pytest.MonkeyPatch, params: dict[str, int], dead: bool
+    tables: Tables, params: dict[str, int], dead: bool
 ) -> None:
     vectors, queries = clustered()
     mask = RowMask.from_bool(np.arange(len(vectors)) % 10 > 0) if dead else None
-    distances, rows = opened().search(queries, 10, params, mask)
-    room(monkeypatch, 0)
-    without = opened()
-    assert table_of(without) == 0
+    has_table = opened(SIZE)
+    distances, rows = has_table.search(queries, 10, params, mask)
+    without = opened(SIZE)  # the other has it all
+    assert table_of(without) == 0 and tables.bytes == SIZE
     same_distances, same_rows = without.search(queries, 10, params, mask)
     assert same_distances == pytest.approx(distances, rel=1e-4)
     # Codes are equal, or as near as makes no difference, for some rows: those may change places.
@@ -83,20 +82,18 @@ def test_without_room_there_is_none_and_answers_are_the_same(
     assert np.mean(moved) < 0.01 and (np.sort(same_rows) == np.sort(rows)).mean() > 0.99
 
 
-def test_tables_of_several_indexes_have_one_bound(
-    tables: Tables, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    room(monkeypatch, 2 * SIZE + 1)
-    indexes = [opened() for _ in range(3)]
+def test_tables_of_several_indexes_have_one_bound(tables: Tables) -> None:
+    most = 2 * SIZE + 1
+    indexes = [opened(most) for _ in range(3)]
     assert [table_of(index) for index in indexes] == [SIZE, SIZE, 0]
     del indexes[0]
     gc.collect()
     assert tables.bytes == SIZE
-    assert [table_of(index) for index in (opened(), *indexes)] == [SIZE, SIZE, 0]
+    assert [table_of(index) for index in (opened(most), *indexes)] == [SIZE, SIZE, 0]
 
 
 def test_under_ip_there_is_none_and_it_takes_no_room(tables: Tables) -> None:
-    index = opened(IP)
+    index = opened(SIZE, IP)
     assert table_of(index) == tables.bytes == 0
 
 
@@ -104,15 +101,6 @@ def test_faiss_makes_none_above_its_own_bound(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So none is counted, whatever room there is."""
-    room(monkeypatch, 1 << 62)
     monkeypatch.setattr(precomputed, "TABLE_BYTES_MAX", SIZE - 1)
-    assert table_of(opened()) == tables.bytes == 0
+    assert table_of(opened(1 << 62)) == tables.bytes == 0
     assert faiss.cvar.precomputed_table_max_bytes == TABLE_BYTES_MAX
-
-
-def test_the_bound_is_a_part_of_what_the_process_may_take(
-    tables: Tables, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[int] = []
-    monkeypatch.setattr(precomputed, "within", lambda most, part: asked.append(part) or SIZE)
-    assert table_of(opened()) == SIZE and asked == [TABLES_SHARE]

@@ -36,7 +36,6 @@ def image_of(kind: IndexType, vectors: Floats) -> Bytes:
 @pytest.mark.parametrize("kind", BUILD)
 @pytest.mark.parametrize("at_once", [1 << 30, 1])
 def test_answers_stay(kind: IndexType, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefetch, "within", lambda most, part: at_once)
     vectors = np.random.default_rng(1).random((ROWS, DIMENSION), dtype=np.float32)
     data = image_of(kind, vectors)
     flat = np.frombuffer(flat_header(DIMENSION, ROWS, MetricType.L2) + vectors.tobytes(), np.uint8)
@@ -45,7 +44,7 @@ def test_answers_stay(kind: IndexType, at_once: int, monkeypatch: pytest.MonkeyP
     ranges: list[tuple[int, int]] = []
     monkeypatch.setattr(prefetch, "_will_need", lambda start, end: ranges.append((start, end)))
     assert isinstance(index, ReadsAhead)
-    index.read_ahead()
+    index.read_ahead(at_once)
     for left, right in zip(before, index.search(vectors[:9], 5, {"nprobe": 4}, None), strict=True):
         assert (left == right).all()
     first = data.ctypes.data
@@ -63,7 +62,7 @@ def test_what_is_asked_for_is_what_is_read(monkeypatch: pytest.MonkeyPatch) -> N
     ranges: list[tuple[int, int]] = []
     monkeypatch.setattr(prefetch, "_will_need", lambda start, end: ranges.append((start, end)))
     assert isinstance(index, ReadsAhead)
-    index.read_ahead()
+    index.read_ahead(1 << 30)
     for number in range(20):
         ranges.clear()
         index.search(vectors[number : number + 1], 1, {"nprobe": 1}, None)

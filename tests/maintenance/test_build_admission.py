@@ -24,6 +24,7 @@ from milvine.maintenance.attempts import Attempts
 from milvine.maintenance.build import BuildStopped, build_index
 from milvine.maintenance.build_admission import TURNS, Turns
 from milvine.maintenance.worker import maintain
+from milvine.memory_plan import builder_bytes
 from milvine.types import IndexSetting, IndexType, MetricType
 
 PATIENCE = 60
@@ -249,10 +250,7 @@ def test_short_of_memory_two_builds_never_overlap(
         )
         assert len(seen.of(IndexBuilt)) == 2 and not database.stores.builds
     assert not overlapped
-    assert [spec.memory for spec in specs] == [
-        some * 3 // 4 - 40 * MIB
-        for some in (SHORT, SHORT // 2)  # less what the builder itself takes
-    ]
+    assert [spec.memory for spec in specs] == [builder_bytes(some) for some in (SHORT, SHORT // 2)]
 
 
 @pytest.mark.parametrize("in_subprocess", [True, False])

@@ -26,14 +26,13 @@ from milvine.maintenance.attempts import ATTEMPTS_MAX, BACKOFF_SECONDS, Attempts
 from milvine.maintenance.build import build_segment, stall_seconds
 from milvine.maintenance.process import PROGRAM, run_builder
 from milvine.maintenance.worker import maintain
+from milvine.memory_plan import BUILDER_BYTES
 from milvine.types import IndexSetting, IndexType, MetricType, Query
 from tests.builders import INSTEAD, start_builders
 
 SETTINGS = Settings(background=False, build_threads=1)
 IVF = IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 16})
 ROWS = 4200
-BUILDER_BYTES = 40 << 20
-"""What a builder takes beside its rows, as is told of memory."""
 LOOPS = INSTEAD.format("while True: pass")
 
 

@@ -22,6 +22,7 @@ from milvine.interpreter import running
 from milvine.maintenance import process
 from milvine.maintenance.builder import BuildSpec
 from milvine.maintenance.process import PROGRAM, Builders, run_builder
+from milvine.memory_plan import WAITING_BUILDER_BYTES
 from milvine.types import IndexSetting, IndexType, MetricType, Query
 from tests.builders import INSTEAD, start_builders
 
@@ -247,11 +248,11 @@ def test_none_waits_where_nothing_would_be_built(tmp_path, monkeypatch, settings
 
 
 def test_where_memory_is_short_none_waits(builders, monkeypatch, started):
-    monkeypatch.setattr(process, "memory_left", lambda: 256 << 20)
+    monkeypatch.setattr(process, "memory_left", lambda: WAITING_BUILDER_BYTES)
     builders.prepare()
     (waited,) = started
     assert waited.poll() is None
-    monkeypatch.setattr(process, "memory_left", lambda: (256 << 20) - 1)
+    monkeypatch.setattr(process, "memory_left", lambda: WAITING_BUILDER_BYTES - 1)
     builders.prepare()
     assert started == [waited] and waited.returncode is not None
 

@@ -6,14 +6,16 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from milvine.errors import OutOfMemory
-from milvine.limits import MIB, RESULT_BYTES_MAX
+from milvine.limits import MIB
+from milvine.memory_plan import UNBOUNDED, MemoryPlan
 from milvine.server.admission import answers
-from milvine.server.admission.answers import Answer, AnswerBudget, answer_bytes_max
+from milvine.server.admission.answers import Answer, AnswerBudget
 from milvine.server.admission.budget import SHORT_BYTES, Held
 from milvine.wire.packed import Rows, SearchRequest, encode_ids_request, encode_search
 from tests.server.calling import Caller
@@ -23,10 +25,15 @@ ROWS = 10_000
 
 
 @pytest.fixture
+def memory() -> MemoryPlan:
+    return replace(UNBOUNDED, answers=MIB)
+
+
+@pytest.fixture
 def budget(monkeypatch: pytest.MonkeyPatch) -> AnswerBudget:
     """1 MB, and nobody waits for long."""
     small = AnswerBudget(MIB, 0.05)
-    monkeypatch.setattr(answers, "budget", lambda: small)
+    monkeypatch.setattr(answers, "budget", lambda most: small)
     return small
 
 
@@ -37,22 +44,16 @@ def stocked(caller: Caller) -> Caller:
     return caller
 
 
-def test_the_part_of_the_memory() -> None:
-    assert answer_bytes_max(0) == answer_bytes_max(64 << 30) == RESULT_BYTES_MAX
-    assert answer_bytes_max(8 << 30) == ((8 << 30) - 100 * MIB) // 16
-    assert answer_bytes_max(200 * MIB) == answer_bytes_max(50 * MIB) == 8 * MIB
-
-
 def test_an_answer_is_counted_until_it_is_done_with(budget: AnswerBudget) -> None:
-    made = Answer(SHORT_BYTES + 1, lambda: budget.used)
+    made = Answer(MIB, SHORT_BYTES + 1, lambda: budget.used)
     assert budget.used == 0
     with made as used:
         assert used == budget.used == SHORT_BYTES + 1
-    with Answer(SHORT_BYTES, lambda: budget.used) as used:
+    with Answer(MIB, SHORT_BYTES, lambda: budget.used) as used:
         assert used == 0
-    with pytest.raises(KeyError), Answer(MIB, {}.popitem):
+    with pytest.raises(KeyError), Answer(MIB, MIB, {}.popitem):
         pass
-    with pytest.raises(ZeroDivisionError), Answer(MIB, lambda: 0):
+    with pytest.raises(ZeroDivisionError), Answer(MIB, MIB, lambda: 0):
         raise ZeroDivisionError
     assert budget.used == 0
 
@@ -60,11 +61,11 @@ def test_an_answer_is_counted_until_it_is_done_with(budget: AnswerBudget) -> Non
 def test_who_finds_no_room_waits_and_is_refused(budget: AnswerBudget) -> None:
     with (
         pytest.raises(OutOfMemory, match=r"would take 2 MB; the limit is 1 MB\. Send fewer"),
-        Answer(2 * MIB, int),
+        Answer(MIB, 2 * MIB, int),
     ):
         pass
-    with Answer(MIB, int), ThreadPoolExecutor(1) as other:
-        refused = other.submit(Answer(MIB, int).__enter__).exception(TIMEOUT)
+    with Answer(MIB, MIB, int), ThreadPoolExecutor(1) as other:
+        refused = other.submit(Answer(MIB, MIB, int).__enter__).exception(TIMEOUT)
     assert isinstance(refused, OutOfMemory)
     assert (
         refused.message
@@ -76,16 +77,16 @@ def test_who_finds_no_room_waits_and_is_refused(budget: AnswerBudget) -> None:
 
 def test_who_waits_comes_when_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
     patient = AnswerBudget(MIB, TIMEOUT)
-    monkeypatch.setattr(answers, "budget", lambda: patient)
+    monkeypatch.setattr(answers, "budget", lambda most: patient)
     begun = threading.Event()
 
     def second() -> int:
         begun.set()
-        with Answer(MIB, lambda: 7) as answer:
+        with Answer(MIB, MIB, lambda: 7) as answer:
             return answer
 
     with ThreadPoolExecutor(1) as other:
-        with Answer(MIB, int):
+        with Answer(MIB, MIB, int):
             late = other.submit(second)
             assert begun.wait(TIMEOUT)
             while not patient.waiting:
@@ -135,7 +136,7 @@ def test_answers_too_long_for_all_together_are_refused_in_words(
         ),
     )
     assert stocked.search(vectors, 4_000).code == 0
-    with Answer(MIB, int):
+    with Answer(MIB, MIB, int):
         assert stocked.search(vectors, 4_000).code == 24
         assert stocked.search(vectors, 100).code == 0  # short
     assert budget.used == 0

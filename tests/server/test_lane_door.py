@@ -485,10 +485,9 @@ def test_who_reads_nothing_is_hung_up_on(
     assert ends == []
 
 
-def test_replies_that_nobody_reads_are_bounded_together(
-    door: LaneDoor, script: Script, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(callers, "UNSENT_BYTES_MAX", 40 << 20)
+def test_replies_that_nobody_reads_are_bounded_together(script: Script, ends: list[Any]) -> None:
+    door = LaneDoor(script, None, "127.0.0.1", 0, local=True, unsent_max=40 << 20)
+    door.start()
     script.answers["Search"] = lambda request: bytes(24 << 20)
     with ExitStack() as stack:
         deaf = [stack.enter_context(calling(way_to(door))) for _ in range(8)]
@@ -500,6 +499,8 @@ def test_replies_that_nobody_reads_are_bounded_together(
         assert answers(door)
         kept = [each for each in deaf if each.answer() == bytes(24 << 20)]
         assert 1 <= len(kept) < 8
+    door.stop(1)
+    assert ends == []
 
 
 def test_a_deaf_talker_is_hung_up_on(door: LaneDoor, script: Script) -> None:

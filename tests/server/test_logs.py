@@ -31,6 +31,7 @@ from milvine.events.server import Answered, RequestFailed, Stopping
 from milvine.logs.formatting import line
 from milvine.logs.listener import log_events
 from milvine.logs.places import LogFolderFailed, set_up_logging
+from milvine.memory_plan import UNBOUNDED
 from milvine.server.memory import bound_free_memory, trim_after_flush
 from milvine.types import MetricType, Query, Scanned, WatchedSearch
 
@@ -229,7 +230,7 @@ def test_a_slow_search_of_a_database_is_logged_without_its_vectors(
 
 
 def test_memory_is_bounded_wherever_this_runs() -> None:
-    bound_free_memory()
+    bound_free_memory(UNBOUNDED)
     listen = trim_after_flush()
     listen(Flushed(1, 2, 3, 4, 0.1))
     listen(Stopping())

@@ -5,6 +5,7 @@ and words.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,7 @@ from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.events import Event, Events
 from milvine.events.server import RequestFailed
-from milvine.server.admission import answers
-from milvine.server.admission.answers import AnswerBudget
+from milvine.memory_plan import UNBOUNDED
 from milvine.server.admission.budget import SHORT_BYTES
 from milvine.server.operations import (
     NOT_SERVED,
@@ -533,11 +533,8 @@ def test_search_by_tags(stocked: Caller) -> None:
     assert stocked.search(VECTORS[:1], 1, tags=["_default"]).ids.tolist() == [0]
 
 
-def test_an_answer_larger_than_there_is_memory_for_is_refused(
-    stocked: Caller, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small = AnswerBudget(SHORT_BYTES)
-    monkeypatch.setattr(answers, "budget", lambda: small)
+@pytest.mark.parametrize("memory", [replace(UNBOUNDED, answers=SHORT_BYTES)])
+def test_an_answer_larger_than_there_is_memory_for_is_refused(stocked: Caller) -> None:
     many = np.repeat(VECTORS, 300, axis=0)
     hits = stocked.search(many, 5)
     assert hits.code == 24

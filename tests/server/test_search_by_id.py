@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from milvine.server.admission import answers
-from milvine.server.admission.answers import AnswerBudget
+from milvine.memory_plan import UNBOUNDED
 from tests.server.calling import NOT_EXIST, Caller, params
 from tests.server.test_segments import VECTORS, stocked
 
@@ -81,9 +81,6 @@ def test_parameters_of_the_index_setting_are_checked(stocked: Caller) -> None:
     assert found(stocked, [3], 1, extra_params=params(nprobe=1)) == [[3]]
 
 
-def test_an_answer_larger_than_there_is_memory_for_is_refused(
-    stocked: Caller, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small = AnswerBudget(100)
-    monkeypatch.setattr(answers, "budget", lambda: small)
+@pytest.mark.parametrize("memory", [replace(UNBOUNDED, answers=100)])
+def test_an_answer_larger_than_there_is_memory_for_is_refused(stocked: Caller) -> None:
     assert stocked.fails("SearchByID", collection_name="c", id_array=[1, 2, 3], topk=3)[0] == 24

@@ -14,9 +14,9 @@ import grpc
 import pytest
 
 from milvine.server.doors import grpc_door
-from milvine.server.doors.door import WAITING_CALLS_MAX
-from milvine.server.doors.grpc_door import GrpcDoor, inserts_max
+from milvine.server.doors.grpc_door import GrpcDoor
 from milvine.server.operations import MalformedRequest
+from milvine.server.security.doors import DoorSecurity
 from milvine.wire.schema import method_path
 
 TIMEOUT = 30
@@ -43,14 +43,15 @@ class Counting:
 
 
 @pytest.fixture
-def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
-    monkeypatch.setattr(grpc_door, "within", lambda most, part: 48 << 20)
+def counting() -> Counting:
     return Counting()
 
 
 @pytest.fixture
 def channel(counting: Counting) -> Iterator[grpc.Channel]:
-    door = GrpcDoor(counting, ("Insert", "Cmd"), "127.0.0.1", 0)
+    door = GrpcDoor(
+        counting, ("Insert", "Cmd"), "127.0.0.1", 0, security=DoorSecurity(inserts_max=3)
+    )
     door.start()
     with grpc.insecure_channel(f"127.0.0.1:{door.port}") as channel:
         yield channel
@@ -101,9 +102,3 @@ def test_who_does_not_send_loses_the_turn(
             assert call.code() is grpc.StatusCode.CANCELLED
     finally:
         never.set()
-
-
-@pytest.mark.parametrize(("part", "inserts"), [(1, 2), (50 << 20, 3), (1 << 30, WAITING_CALLS_MAX)])
-def test_how_many(monkeypatch: pytest.MonkeyPatch, part: int, inserts: int) -> None:
-    monkeypatch.setattr(grpc_door, "within", lambda most, share: part)
-    assert inserts_max() == inserts

@@ -10,8 +10,10 @@ from typing import Annotated
 import typer
 
 from milvine.cli.configuration import configure
+from milvine.cli.memory import plan_told, print_columns, print_plan
 from milvine.config import ALL, Configuration, Key
 from milvine.errors import MilvineError
+from milvine.memory_plan import plan_here
 from milvine.redaction import as_shown
 
 config = typer.Typer(
@@ -33,18 +35,19 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
 ) -> None:
     """Print every key with its value, where that comes from, and whether it can change while the
-    server runs.
+    server runs; then the memory plan that follows from them.
     """
     found = _configured(config, data)
-    rows = [_row(key, found) for key in ALL]
+    rows, plan = [_row(key, found) for key in ALL], plan_here(found.settings)
     if as_json:
-        print(
-            json.dumps(
-                {row["key"]: {k: v for k, v in row.items() if k != "key"} for row in rows}, indent=2
-            )
-        )
+        told: dict[str, object] = {
+            row["key"]: {k: v for k, v in row.items() if k != "key"} for row in rows
+        }
+        print(json.dumps(told | {"memory_plan": plan_told(plan, found)}, indent=2))
     else:
         _print_table(rows)
+        print()
+        print_plan(plan, found)
     _tell(found)
 
 
@@ -91,10 +94,4 @@ def _print_table(rows: list[dict[str, str]]) -> None:
         lines.append(
             (row["key"], value, row["where"] or row["source"], row["set_config"], row["meaning"])
         )
-    widths = [min(max(len(line[column]) for line in lines), 60) for column in range(4)]
-    for line in lines:
-        print(
-            "  ".join(
-                [*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[4]]
-            ).rstrip()
-        )
+    print_columns(lines)

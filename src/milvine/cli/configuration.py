@@ -13,7 +13,6 @@ from milvine.config import BY_NAME, VARIABLES, Configuration, Given, Origin, bou
 from milvine.config.renamed import hint
 from milvine.config.sources import DEFAULT, ENVIRONMENT, FILE, FLAG, KEPT_FILE
 from milvine.errors import IllegalArgument
-from milvine.memory import memory_limit
 from milvine.offline.findings import Finding, damage
 from milvine.server.configuration.config_file import values_of
 from milvine.server.configuration.kept_settings import with_kept
@@ -29,6 +28,7 @@ def configure(
     file: Path | None = None,
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
+    memory: int | None = None,
 ) -> Configuration:
     """The values of all keys: flags (by key) win over the environment, that over the file, that
     over what the data folder keeps (`settings.yaml`), that over the defaults.
@@ -39,6 +39,7 @@ def configure(
         file: a 1.x `server_config.yaml`; when None, the one that MILVINE_CONFIG names, if any.
         environment: the process's own when None.
         folder: the data folder; when None, the one that `storage.path` names.
+        memory: bytes that this process may take; None: what the system says.
 
     Raises:
         IllegalArgument: a file cannot be read, is for another version, or a value is malformed or
@@ -55,9 +56,7 @@ def configure(
     given = resolve(sources, file)
     root = (folder or Path(given.values["storage.path"].text)).absolute()
     found = with_kept(given, root, *sources).with_path(str(root))
-    return bounded(
-        replace(found, notices=(*notices, *found.notices, *_idle(found))), memory_limit()
-    )
+    return bounded(replace(found, notices=(*notices, *found.notices, *_idle(found))), memory)
 
 
 def catalog_of(folder: Path, file: Path | None) -> str:

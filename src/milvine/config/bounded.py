@@ -1,9 +1,7 @@
 """Budgets of memory that nobody has set, made to fit into what this process may take.
 
-The interpreter and its libraries take part of it before a row is there. Of what is left, unflushed
-rows and requests in flight may each have a quarter and files held in memory a half; as requests
-that wait may have as much as those in flight, and mapped files give way, that is all. What somebody
-has set stays as it is.
+Which part each may have is in the memory plan (`milvine.memory_plan`). What somebody has set stays
+as it is.
 """
 
 from __future__ import annotations
@@ -15,60 +13,47 @@ from milvine.config.keys import BY_NAME, KEYS
 from milvine.config.sources import DEFAULT, Configuration, Origin, Value
 from milvine.config.values import shown_size
 from milvine.limits import MIB
+from milvine.memory import memory_limit
+from milvine.memory_plan import bounds
 
-PROGRAM_BYTES = 100 * MIB
-LEAST_BYTES = 8 * MIB
-"""No budget is made smaller: with less, nothing would work."""
-_SHARES = {
-    "insert_buffer_size": 4,
-    "auto_flush_tail_bytes": 4,
-    "request_bytes_max": 4,
-    "cache_size": 2,
-}
-"""Field of Settings -> the part of the memory left that it may have, as a divisor."""
 _NEARLY = 0.9
+_MAPPED = "storage.mmap"
 
 
-def bounds(limit: int) -> dict[str, int]:
-    """Field of Settings -> the most bytes that it is to allow where the process may take `limit`
-    bytes; 0: no limit.
-    """
-    if not limit:
-        return {}
-    left = limit - PROGRAM_BYTES
-    return {name: max(left // share // MIB * MIB, LEAST_BYTES) for name, share in _SHARES.items()}
-
-
-def bounded(configuration: Configuration, limit: int) -> Configuration:
+def bounded(configuration: Configuration, limit: int | None = None) -> Configuration:
     """The same with the budgets that fit into `limit` bytes, as far as they are defaults; a notice
     says which.
+
+    Args:
+        limit: 0 for any number; None: what this process may take.
     """
+    limit = memory_limit() if limit is None else limit
+    most = bounds(limit, bool(configuration.values[_MAPPED].parsed))
     origin = Origin(DEFAULT, f"default for {shown_size(limit // MIB * MIB)} of memory")
     changed: dict[str, Value] = {}
-    for field, most in bounds(limit).items():
+    for field, size in most.items():
         name, _ = KEYS[field]
         value = configuration.values[name]
-        if value.origin.kind == DEFAULT and value.parsed > most:
-            changed[name] = Value(shown_size(most), most, origin)
+        if value.origin.kind == DEFAULT and value.parsed > size:
+            changed[name] = Value(shown_size(size), size, origin)
     notices = list(configuration.notices)
     if changed:
         told = ", ".join(f"{name}={value.text}" for name, value in changed.items())
         notices.append(
             f"This process may take {limit} bytes of memory. Hence, unless you set them: {told}"
         )
-    notices += _too_much(configuration.values, limit)
+    notices += _too_much(configuration.values, limit, most)
     return replace(
         configuration, values={**configuration.values, **changed}, notices=tuple(notices)
     )
 
 
-def _too_much(values: Mapping[str, Value], limit: int) -> list[str]:
+def _too_much(values: Mapping[str, Value], limit: int, most: Mapping[str, int]) -> list[str]:
     """1.x refuses to start; here neither is taken up front, and most of the cache is the system's
     page cache.
     """
     asked = ("cache.cache_size", "cache.insert_buffer_size")
     given = [name for name in asked if values[name].origin.kind != DEFAULT]
-    most = bounds(limit)
     total = sum(
         (
             values[name].parsed

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 
 from milvine.errors import MilvineError
 from milvine.maintenance.flush import flush
-from milvine.search.portions import WORK_BYTES
 from milvine.state.stores import Stores
 from milvine.waiting import Flag
 
@@ -71,12 +70,19 @@ class _Place:
 
 
 class SearchBackPressure:
-    """In memory, for what the searches of a database find before it is merged. Thread-safe."""
+    """In memory, for what the searches of a database find before it is merged: `most` bytes.
+    Thread-safe.
+    """
 
-    def __init__(self, most: int = WORK_BYTES) -> None:
+    def __init__(self, most: int) -> None:
         self._most, self._lock = most, threading.Lock()
         # In order of arrival: those granted first, then those that wait.
         self._places: list[_Place] = []
+
+    @property
+    def waiting(self) -> int:
+        """Searches that wait for room."""
+        return sum(not place.granted.is_set() for place in self._places.copy())
 
     @contextmanager
     def reserve(self, size: int) -> Iterator[None]:

@@ -18,6 +18,7 @@ from milvine.engine.stats import CollectionStats, collection_stats
 from milvine.errors import CollectionNotFound, DatabaseClosed, MilvineError
 from milvine.events import Inserted, InsertFailed, Searched
 from milvine.ingest.requests import delete_request, insert_request
+from milvine.memory_plan import MemoryPlan
 from milvine.search.check import check_params, check_topk
 from milvine.search.fetch import fetch
 from milvine.search.prepared import PreparedSearch, prepare
@@ -72,6 +73,11 @@ class OpenCollection:
     def definition(self) -> Collection:
         """What the catalog says of it now; `.index` is its index setting."""
         return self.pin().collection
+
+    @property
+    def memory(self) -> MemoryPlan:
+        """What each part of its database may hold."""
+        return self._database.memory
 
     def pin(self) -> Version:
         """The version that is current now, for a reader: everything it does then is about the same

@@ -16,6 +16,7 @@ from milvine.engine.opening import OpenStorage, close_parts, local_storage, open
 from milvine.errors import CollectionNotFound, DatabaseClosed
 from milvine.events import Events
 from milvine.maintenance.flush import flush
+from milvine.memory_plan import MemoryPlan
 from milvine.state.collection import CollectionState
 from milvine.types import (
     MetricType,
@@ -41,13 +42,15 @@ class Database(Lifecycle):
         settings: Settings | None = None,
         events: Events | None = None,
         read_only: bool = False,
+        memory: MemoryPlan | None = None,
         open_storage: OpenStorage = local_storage,
     ) -> Database:
         """Open the database in `folder`, creating it if need be, and recover what a crash left in
         the log. Its component files are where `open_storage` says: in `folder`, too.
 
         With `read_only` nothing is created or locked: what is flushed can be read while another
-        process writes, and is followed every second.
+        process writes, and is followed every second. `memory` is a plan for `settings`; None: that
+        of this process.
 
         Raises:
             DataFolderLocked: another process has it open.
@@ -56,7 +59,8 @@ class Database(Lifecycle):
             StorageFailed: it cannot be created or read.
         """
         settings, events = settings or Settings(), Events() if events is None else events
-        parts = open_parts(Path(folder).absolute(), settings, events, read_only, open_storage)
+        root = Path(folder).absolute()
+        parts = open_parts(root, settings, events, read_only, memory, open_storage)
         try:
             return cls(parts, settings)
         except BaseException:

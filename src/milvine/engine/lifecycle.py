@@ -38,7 +38,9 @@ class Lifecycle:
 
     def __init__(self, parts: Opening, settings: Settings) -> None:
         self.parts, self.stores = parts, parts.stores
-        self.executor = Executor(settings.search_threads, SearchBackPressure().reserve)
+        self.memory = memory = parts.memory  # bytes of each part, as planned when it was opened
+        searches = SearchBackPressure(memory.searches)
+        self.executor = Executor(settings.search_threads, searches.reserve, memory.search_portion)
         self.shared = SharedScans(settings.search_threads)
         self.back_pressure = InsertBackPressure(parts.stores)
         self.sampler: SearchSampler | None = None

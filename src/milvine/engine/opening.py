@@ -20,6 +20,7 @@ from milvine.ingest.recovery import newest_number, recover, sweep
 from milvine.ingest.writer import Writer
 from milvine.maintenance.flush import flush_each
 from milvine.maintenance.process import Builders
+from milvine.memory_plan import MemoryPlan, plan_here
 from milvine.segment.cache import FileCache
 from milvine.state.collection import CollectionState
 from milvine.state.ids import IdSource
@@ -35,8 +36,11 @@ from milvine.wal.log import Log, NoLog
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What `open_parts` made. `replayed` counts the log records that were not in segments yet."""
+    """What `open_parts` made. `replayed` counts the log records that were not in segments yet.
+    `memory` is the plan that everything in it was made by.
+    """
 
+    memory: MemoryPlan
     folder: DataFolder
     stores: Stores
     writer: Writer
@@ -65,17 +69,22 @@ def open_parts(
     settings: Settings,
     events: Events,
     read_only: bool,
+    memory: MemoryPlan | None = None,
     open_storage: OpenStorage = local_storage,
 ) -> Opening:
     """Lock, storage, catalog, log, writer; `Opened` tells of it. On an error everything that was
-    opened is closed again."""
+    opened is closed again.
+
+    `memory`: a plan for these settings; None: that of this process.
+    """
     began = time.monotonic()
+    memory = memory or plan_here(settings)
     folder = DataFolder(root)
     folder.open(read_only)
     try:
         _tell_network(root, events)
         opened = partial(open_storage, folder, settings, read_only)
-        opening = _open(folder, settings, events, read_only, opened)
+        opening = _open(folder, settings, events, read_only, memory, opened)
     except OSError as error:
         folder.close()
         raise refusal(f"open the database in {root}", error, error.filename) from error
@@ -105,11 +114,12 @@ def _open(
     settings: Settings,
     events: Events,
     read_only: bool,
+    memory: MemoryPlan,
     open_storage: Callable[[], Storage],
 ) -> Opening:
     storage = open_storage()
     try:
-        return _open_over(storage, folder, settings, events, read_only, open_storage)
+        return _open_over(storage, folder, settings, events, read_only, memory, open_storage)
     except BaseException:
         storage.close()
         raise
@@ -121,6 +131,7 @@ def _open_over(
     settings: Settings,
     events: Events,
     read_only: bool,
+    memory: MemoryPlan,
     open_storage: Callable[[], Storage],
 ) -> Opening:
     if in_folder(folder.root, settings.meta_uri):
@@ -130,7 +141,7 @@ def _open_over(
     catalog = open_catalog(folder.catalog, settings.meta_uri, read_only, events)
     try:
         contents = catalog.contents()
-        files = FileCache(storage, settings.open_files_max, settings.cache_size, not settings.mmap)
+        files = FileCache(storage, settings.open_files_max, memory)
         ids = IdSource()
         if read_only:
             states = {s.collection.id: CollectionState(s, files) for s in contents.collections}
@@ -160,7 +171,7 @@ def _open_over(
         writer.close()
         catalog.close()
         raise
-    return Opening(folder, stores, writer, replayed, read_only, open_storage)
+    return Opening(memory, folder, stores, writer, replayed, read_only, open_storage)
 
 
 def _check_commits(folder: DataFolder) -> None:

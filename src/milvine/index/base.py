@@ -60,9 +60,19 @@ class OpenIndex(Protocol):
 class ReadsAhead(Protocol):
     """An open index that knows what a search will read of a mapped file."""
 
-    def read_ahead(self) -> None:
-        """From now on, ask the system for that before each search: more is mapped than stays in
-        memory.
+    def read_ahead(self, most: int) -> None:
+        """From now on, ask the system for that before each search, for at most `most` bytes in one
+        call: more is mapped than stays in memory.
+        """
+
+
+@runtime_checkable
+class Precomputes(Protocol):
+    """An open index that is searched sooner with something more in memory."""
+
+    def precompute(self, most: int) -> None:
+        """Make it, before the first search, if that of all open indexes of this process has at most
+        `most` bytes then.
         """
 
 

@@ -15,16 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milvine.index import direct, products
-from milvine.index.refine import CANDIDATES_MAX
+from milvine.index.refine import CANDIDATE_BYTES
 from milvine.index.score import Found, for_finite, nearest_of, nothing
 from milvine.index.threads import use_threads
+from milvine.limits import MIB
 from milvine.types import Floats, Ids, MetricType, RowMask
 
 FEW_QUERIES = 7
 """As many are always compared pair by pair: products would not pay for loading the rows."""
 SPARE = 22
 WIDER = 8
-_CANDIDATES = CANDIDATES_MAX
+_CANDIDATES = 96 * MIB // CANDIDATE_BYTES
+"""In one go: fewer would have the rows read more often. What a search brings at a time
+(`search/portions.py`) has fewer where memory is short.
+"""
 _QUERIES = 2048
 
 

@@ -37,13 +37,12 @@ from numpy.typing import NDArray
 
 from milvine.index.native import faiss, pointer, squared_norms
 from milvine.limits import MIB
-from milvine.memory import within
 from milvine.types import Floats, Ids, MetricType, RowMask
 
 _SAMPLE_ROWS = 256
 _BLOCK_FLOATS = 1 << 21
 _BLOCK_ROWS = 4096
-_SCORES = within(16 * MIB, 32) // 4
+_SCORES = 16 * MIB // 4
 _GATHER_BELOW = 0.5
 _SCALE_MAX = 60
 _TINY = 1e-30

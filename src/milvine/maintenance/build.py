@@ -23,6 +23,7 @@ from milvine.maintenance.builder import BuildSpec, build
 from milvine.maintenance.process import Stalled, run_builder
 from milvine.maintenance.reclaim import retire
 from milvine.memory import memory_left
+from milvine.memory_plan import BUILDER_BYTES, builder_bytes
 from milvine.segment.version import LiveSegment
 from milvine.sizing.memory import build_bytes
 from milvine.sizing.shape import Load
@@ -38,14 +39,6 @@ _STALL_SECONDS_PER_WORK = 25e-9
 on a slow core.
 """
 _WIDTH_LEAST, _EFFORT_LEAST, _EFFORT_MOST = 64, 2000, 1_000_000
-
-_BUILDER_BYTES = 40 * MIB
-"""What a builder with its libraries takes before it has read a row, and what faiss works with."""
-_SHARE = 0.75
-"""Of the memory that is left, for a builder that can do with any; the rest is for pages of files
-and for others.
-"""
-
 
 Run: TypeAlias = Callable[[BuildSpec, Report, Callable[[], bool]], bool]
 """How a build is run: as `run_builder` does, or `Builders.run`."""
@@ -215,14 +208,14 @@ def _allowance(collection: Collection, record: SegmentRecord, left: int) -> int:
     """
     if not left:
         return 0
-    least, most = _least(collection, record.rows), max(left - _BUILDER_BYTES, 1)
+    least, most = _least(collection, record.rows), max(left - BUILDER_BYTES, 1)
     if least > most:
         name = collection.index.type.name
         raise BuildFailed(
             f"Cannot build the index of segment {record.id}: {name} over {record.rows} rows takes"
             f" about {least // MIB} MB of memory, and {most // MIB} MB are left"
         )
-    return max(int(left * _SHARE) - _BUILDER_BYTES, 1)
+    return builder_bytes(left)
 
 
 def _least(collection: Collection, rows: int) -> int:

@@ -17,17 +17,13 @@ from typing import IO, Any, TypeAlias
 from milvine.errors import BuildFailed, BuildStarved, DiskFull
 from milvine.index.base import Report
 from milvine.interpreter import running
-from milvine.limits import MIB
 from milvine.maintenance.builder import DONE, BuildSpec
 from milvine.memory import memory_left
+from milvine.memory_plan import WAITING_BUILDER_BYTES
 from milvine.storage.forks import keep_for_ever, let_go_in_children
 from milvine.waiting import Flag
 
 _POLL_SECONDS = 0.02
-_ROOM_BYTES = 256 * MIB
-"""Where less memory is left than this, no process waits: what it has is a good part of what a build
-may use.
-"""
 WAIT_SECONDS = 10.0
 """How long a process waits for a build before it is ended."""
 PROGRAM = """
@@ -85,7 +81,7 @@ class Builders:
         """
         with self._lock, suppress(OSError, RuntimeError):
             process = self._taken()
-            if self._closed or 0 < memory_left() < _ROOM_BYTES:
+            if self._closed or 0 < memory_left() < WAITING_BUILDER_BYTES:
                 return _end(process)
             if process is None or process.poll() is not None:
                 _end(process)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from milvine.catalog.model import Contents, SegmentRecord
@@ -18,6 +19,7 @@ from milvine.catalog.sql import DEFINITIONS
 from milvine.config.sources import KEPT_FILE
 from milvine.errors import CorruptFile, StorageFailed
 from milvine.ingest.orphans import forgotten
+from milvine.memory_plan import UNBOUNDED
 from milvine.offline.catalog import check_references, read_again, read_catalog
 from milvine.offline.component import Component, Pace, examine, pace
 from milvine.offline.contents import check_record, check_rows, check_tombstones, live_nonfinite
@@ -261,7 +263,7 @@ def _open_indexes(survey: Survey, folder: Path) -> Iterator[Finding]:
     """
     if not folder.is_dir():
         return
-    files = FileCache(LocalStorage(folder), 8)
+    files = FileCache(LocalStorage(folder), 8, replace(UNBOUNDED, tables=0))  # nobody searches
     for record, collection in survey.records():
         component = survey.components.get(record.index_file or "")
         rows = survey.components.get(record.rows_file)

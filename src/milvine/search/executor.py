@@ -11,6 +11,7 @@ from queue import SimpleQueue
 
 from milvine.errors import DatabaseClosed
 from milvine.index import threads
+from milvine.memory_plan import UNBOUNDED
 from milvine.pool import Pool
 from milvine.search.plan import Task
 from milvine.search.portions import Reserve
@@ -29,10 +30,16 @@ class Executor:
 
     Attributes:
         reserve: memory for the partial hits of searches that find much.
+        portion_bytes: what such a search finds at a time.
     """
 
-    def __init__(self, threads: int, reserve: Reserve = nullcontext) -> None:
-        self.reserve = reserve
+    def __init__(
+        self,
+        threads: int,
+        reserve: Reserve = nullcontext,
+        portion_bytes: int = UNBOUNDED.search_portion,
+    ) -> None:
+        self.reserve, self.portion_bytes = reserve, portion_bytes
         self._threads = max(threads, 1)
         self._pool = Pool(self._threads, "milvine-search")
         # One entry for each big batch that runs; changing it needs no lock.

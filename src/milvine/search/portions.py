@@ -2,7 +2,7 @@
 
 Every task of a search finds k hits for each query before they are merged. Searches that take much
 for it ask for room first, which the engine keeps (`engine/back_pressure.py`); those that take
-little do not.
+little do not. How much there is, for all and for one at a time, is in the memory plan.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
-from milvine.limits import MIB
-from milvine.memory import within
 from milvine.search.plan import Task
 
 Reserve = Callable[[int], AbstractContextManager[object]]
@@ -21,10 +19,6 @@ _HIT_BYTES = 64
 """Of one partial hit at the peak, when all are put in order: measured 40 to 57."""
 FREE_HITS = 16 * 1024
 """Partial hits of a search that finds so little that nobody need count it."""
-WORK_BYTES = within(1024 * MIB, 8)
-"""For all searches of a database."""
-PORTION_BYTES = WORK_BYTES // 4
-"""Several searches are at work at once. One query is never parted, whatever it takes."""
 
 
 def query_bytes(k: int, tasks: Sequence[Task]) -> int:

@@ -17,7 +17,7 @@ from milvine.index.params import scoring_metric
 from milvine.search.check import check_params, check_topk, check_vectors
 from milvine.search.executor import Executor
 from milvine.search.plan import Plan, plan_search, plan_segments
-from milvine.search.portions import FREE_HITS, PORTION_BYTES, query_bytes
+from milvine.search.portions import FREE_HITS, query_bytes
 from milvine.search.reduce import fillers, reduce
 from milvine.search.scan import scan
 from milvine.search.stopwatch import Stopwatch
@@ -133,7 +133,7 @@ class PreparedSearch:
     def _found_in_portions(self, query: Query, executor: Executor, watch: Stopwatch | None) -> Hits:
         """The same, with as many queries at a time as there is memory for."""
         nq, each = len(query.vectors), query_bytes(self.k, self.plan.tasks)
-        portion = max(PORTION_BYTES // each, 1)
+        portion = max(executor.portion_bytes // each, 1)
         if nq <= portion:
             with executor.reserve(nq * each):
                 return self._found(query, executor, watch)

@@ -12,16 +12,12 @@ from weakref import WeakSet
 from milvine.config.values import shown_size
 from milvine.errors import CacheFull, OperatorError, StorageFailed
 from milvine.index.base import OpenIndex
-from milvine.memory import within
+from milvine.memory_plan import UNBOUNDED, MemoryPlan
 from milvine.segment.component import ComponentFile
 from milvine.storage.base import Storage
 from milvine.storage.forks import let_go_in_children
 from milvine.storage.open_files import files_to_hold, is_shortage
 from milvine.types import Bytes, Ids, RowMask, Vectors
-
-_ROOM = 2
-"""The part of the memory that mapped files may be expected to keep, as a divisor."""
-_ANY = 1 << 62
 
 
 class HasFiles(Protocol):
@@ -71,20 +67,17 @@ class FileCache:
     A file that a search still reads stays mapped until that search lets go of it.
 
     Args:
-        bytes_max: what files asked for ahead of searches may hold, and all open files where they
-            are read into memory
-            instead of mapped (`in_memory`). May be changed at any time.
+        memory: the plan of the database. Its `files` are what those asked for ahead of searches may
+            hold, and all open files where they are read into memory instead of mapped.
+
+    Attributes:
+        bytes_max: those bytes. May be changed at any time.
     """
 
-    def __init__(
-        self,
-        storage: Storage,
-        files_max: int,
-        bytes_max: int = 1 << 62,
-        in_memory: bool = False,
-    ) -> None:
+    def __init__(self, storage: Storage, files_max: int, memory: MemoryPlan = UNBOUNDED) -> None:
         self._storage, self._files_max = storage, max(files_max, 1)
-        self.bytes_max, self._in_memory = bytes_max, in_memory
+        self.memory, self.bytes_max = memory, memory.files
+        self._in_memory = not memory.mapped
         self._reserved: dict[str, int] = {}
         self._open: dict[str, ComponentFile] = {}
         self.scanned: dict[Hashable, Scannable] = {}
@@ -316,7 +309,7 @@ class FileCache:
 
     def _count(self) -> None:
         held = sum(file.bytes for file in tuple(self._open.values()))
-        crowded = not self._in_memory and held > within(_ANY, _ROOM)
+        crowded = not self._in_memory and held > self.memory.mapped_files
         if crowded is not self.crowded:  # what scans read is mapped in another way then
             self.crowded = crowded
             self._forget_all_scanned()

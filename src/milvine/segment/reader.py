@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from milvine.catalog.model import SegmentRecord
 from milvine.errors import CorruptFile, OperatorError
-from milvine.index.base import OpenIndex, ReadsAhead
+from milvine.index.base import OpenIndex, Precomputes, ReadsAhead
 from milvine.index.finite import nonfinite_rows
 from milvine.index.registry import kernel
 from milvine.segment.cache import FileCache, Scannable
@@ -269,8 +269,10 @@ class Segment:
         index = kernel(IndexType(self.record.index.type), metric.is_binary).open(
             data, self.flat_image(), metric
         )
+        if isinstance(index, Precomputes):
+            index.precompute(self._files.memory.tables)
         if crowded and isinstance(index, ReadsAhead):
-            index.read_ahead()
+            index.read_ahead(self._files.memory.prefetch)
         return index
 
     def tombstones(self) -> RowMask | None:

@@ -13,6 +13,7 @@ from milvine.config import Configuration, Settings
 from milvine.engine.database import Database
 from milvine.events import Events, JobFailed
 from milvine.events.server import Serving, Stopping
+from milvine.memory_plan import UNBOUNDED, MemoryPlan, plan_here
 from milvine.server.doors.door import LONGEST_MESSAGE, Door, DoorFailed, GrpcPort, target
 from milvine.server.doors.door_probe import DoorProbe
 from milvine.server.doors.grpc_door import GrpcDoor
@@ -74,18 +75,18 @@ class Server:
                 be used.
         """
         settings, events = settings or Settings(), Events() if events is None else events
-        bound_free_memory()
+        plan = plan_here(settings)
+        bound_free_memory(plan)
         security = Security.open(settings, events)
         events.subscribe(trim_after_flush(), LEAVES_MEMORY)
         tracing = open_tracing(settings, events)
-        database = Database.open(
-            folder, settings, events, settings.cluster_enable and settings.cluster_role == "ro"
-        )
+        reads = settings.cluster_enable and settings.cluster_role == "ro"
+        database = Database.open(folder, settings, events, reads, plan)
         operations = Operations(database, settings, events, configuration)
         side = SideServices(Health(database.check_ready), events, tracing)
         try:
             preload_collections(database, settings.preload_collection)
-            door = open_door(operations, settings, side, security.for_grpc())
+            door = open_door(operations, settings, side, security.for_grpc(), plan)
         except BaseException:
             database.close()
             raise
@@ -93,7 +94,7 @@ class Server:
         server._metrics = open_metrics(database, operations.in_flight, settings, events, door.port)
         routers = server._metrics.routers if server._metrics else ()
         try:
-            server._lane = lane = open_lane_door(operations, settings, side, security)
+            server._lane = lane = open_lane_door(operations, settings, side, security, plan)
             http = open_http_door(
                 operations, database, settings, configuration, events, side, routers, security
             )
@@ -154,7 +155,11 @@ class Server:
 
 
 def open_lane_door(
-    operations: Operations, settings: Settings, side: SideServices, security: Security
+    operations: Operations,
+    settings: Settings,
+    side: SideServices,
+    security: Security,
+    plan: MemoryPlan,
 ) -> LaneDoor | None:
     """The port for lanes, listening, and told to clients that ask; None where there is to be none.
 
@@ -177,6 +182,7 @@ def open_lane_door(
             side.observe,
             security.gate,
             automatic,
+            plan.unsent_replies,
         )
     except DoorFailed:
         if automatic:  # nobody asked for it
@@ -191,6 +197,7 @@ def open_door(
     settings: Settings,
     side: SideServices | None = None,
     security: DoorSecurity = OPEN_DOOR,
+    plan: MemoryPlan = UNBOUNDED,
 ) -> GrpcPort:
     """The door that the settings ask for, listening; it serves the `side` services, too.
 
@@ -207,7 +214,11 @@ def open_door(
         )
     call = side.call(operations.call) if side else operations.call
     rpcs = (*_DECLARED, *side.rpcs) if side else _DECLARED
-    security = replace(security, message_bytes_max=settings.request_bytes_max)
+    security = replace(
+        security,
+        message_bytes_max=settings.request_bytes_max,
+        inserts_max=plan.inserts_at_once,
+    )
     more = (*((side.streams, side.handlers, side.observe) if side else (None, (), None)), security)
     # The native door takes messages of any size, and unpacks them: it is for clients that are
     # trusted with memory.

@@ -17,7 +17,7 @@ from typing import Any
 from milvine.events import Event, Flushed, IndexBuilt, Listener, Merged, Searched
 from milvine.events.server import Answered
 from milvine.limits import MIB
-from milvine.memory import memory_limit
+from milvine.memory_plan import MemoryPlan
 
 _FREEING = (Flushed, Merged, IndexBuilt)
 LEAVES_MEMORY = (*_FREEING, Answered, Searched)
@@ -27,8 +27,6 @@ _LARGE_BYTES = 8 * MIB
 _HIT_BYTES = 24  # of a search: the hit in an array and in the reply
 _LATER_SECONDS = 2.0
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-_KEPT_SHARE, _KEPT_MAX = 32, 512 * MIB
-_MAPPED_SHARE, _MAPPED_MAX = 256, 32 * MIB
 
 
 def memory_used() -> int:
@@ -66,27 +64,23 @@ def _glibc(name: str) -> Any:
         return None
 
 
-def bound_free_memory() -> None:
+def bound_free_memory(plan: MemoryPlan) -> None:
     """Bounds what the allocator of this process keeps of freed memory."""
     mallopt = _glibc("mallopt")
     if mallopt is not None:
-        for key, value in tuning(memory_limit()).items():
+        for key, value in tuning(plan).items():
             mallopt(key, value)
 
 
-def tuning(limit: int) -> dict[int, int]:
-    """Parameters of glibc's allocator for a process that may take `limit` bytes; 0: no limit."""
+def tuning(plan: MemoryPlan) -> dict[int, int]:
+    """Parameters of glibc's allocator."""
     return {
         # Blocks larger than this go back to the system when they are freed.
-        _M_MMAP_THRESHOLD: _part(limit, _MAPPED_SHARE, _MAPPED_MAX),
+        _M_MMAP_THRESHOLD: plan.freed_block,
         # Free memory that an arena may keep at its end.
-        _M_TRIM_THRESHOLD: _part(limit, _KEPT_SHARE, _KEPT_MAX),
+        _M_TRIM_THRESHOLD: plan.freed,
         _M_ARENA_MAX: 1,
     }
-
-
-def _part(limit: int, share: int, most: int) -> int:
-    return min(limit // share, most) if limit else most
 
 
 def trim_after_flush() -> Listener:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from milvine.server.admission import answers
-from milvine.server.admission.answers import AnswerBudget
+from milvine.server.admission.answers import budget
 from tests.server.rest.asking import OK, Asking
 
 ROWS = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.1]]
@@ -368,8 +368,9 @@ def test_arrow(rest: Asking) -> None:
 def test_answers_are_bounded_and_count_for_more_than_they_do_on_the_wire(
     rest: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = AnswerBudget(1 << 20)
-    monkeypatch.setattr(answers, "budget", lambda: small)
+    memory = replace(rest.database.memory, answers=1 << 20)
+    monkeypatch.setattr(rest.database, "memory", memory)
+    small = budget(memory.answers)
     rest.create()
     ids = rest.insert([[float(n), 0, 0, 0] for n in range(1_000)])
     asked = [[1.0, 2, 3, 4]] * 30

@@ -308,8 +308,6 @@ class OpenIvf:
     ) -> None:
         self._image = image  # the index points into it
         self._index = read_faiss(image.body, faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
-        if isinstance(self._index, faiss.IndexIVFPQ):
-            TABLES.make(self._index)
         self._nlist, self._width = self._index.nlist, self._index.d  # faiss takes its time to tell
         coarse = on_gpu(faiss.downcast_index(self._index.quantizer)) if kernel.hybrid else None
         self._searched = self._index if coarse is None else CoarseGpu(self._index, coarse)
@@ -318,10 +316,14 @@ class OpenIvf:
         self._again = kernel.exact and not lists_agree(self._width, metric)
         self._ahead: ListsAhead | None = None
 
-    def read_ahead(self) -> None:
+    def precompute(self, most: int) -> None:
+        if isinstance(self._index, faiss.IndexIVFPQ):
+            TABLES.make(self._index, most)
+
+    def read_ahead(self, most: int) -> None:
         lists = faiss.downcast_InvertedLists(self._index.invlists)
         if isinstance(lists, faiss.ArrayInvertedLists):  # others lie in memory
-            self._ahead = ListsAhead(self._index)
+            self._ahead = ListsAhead(self._index, most)
 
     @property
     def rows(self) -> int:

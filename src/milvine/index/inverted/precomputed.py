@@ -13,15 +13,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from milvine.index.native import faiss
-from milvine.memory import within
 
 TABLE_BYTES_MAX = 2 << 30
 """faiss makes no larger one."""
-TABLES_SHARE = 8
-"""The part of what this process may take that tables may have, as a divisor: the budgets of rows
-and requests (`config.bounded`) have most of it.
-"""
-_ANY = 1 << 62
 
 
 def table_bytes(nlist: int, m: int, centroids: int) -> int:
@@ -42,9 +36,9 @@ class Tables:
         with self._lock:
             return self._sum()
 
-    def make(self, index: Any) -> None:
+    def make(self, index: Any, most: int) -> None:
         """Make that of an `IndexIVFPQ` which was read without one and which nobody searches yet, if
-        there is room.
+        all together have no more than `most` bytes then.
 
         It takes its room for as long as the index is there, and an index that got none does
         without: to make it later, searches would have to be kept out meanwhile.
@@ -53,7 +47,7 @@ class Tables:
             return
         size = table_bytes(index.nlist, index.pq.M, index.pq.ksub)
         with self._lock:
-            if size > min(TABLE_BYTES_MAX, within(_ANY, TABLES_SHARE) - self._sum()):
+            if size > min(TABLE_BYTES_MAX, most - self._sum()):
                 return
             self._held[index] = size
         index.precompute_table()
@@ -63,4 +57,4 @@ class Tables:
 
 
 TABLES = Tables()
-"""Of this process: all its databases have the same memory."""
+"""Of this process: all its databases have the same memory, and so the same part of it for these."""

@@ -14,23 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from milvine.limits import MIB
-from milvine.memory import within
 from milvine.types import Floats
-
-_AT_ONCE = 128 * MIB
-_SHARE = 8
-"""What one call asks for is at most this part of the memory: more would push out what came first.
-"""
 
 
 class ListsAhead:
     """Where the lists of an IVF index of faiss lie. `index` is kept alive by the caller, whom this
     belongs to.
+
+    Args:
+        most: bytes that one call asks for: more would push out what came first.
     """
 
-    def __init__(self, index: Any) -> None:
-        self._quantizer = index.quantizer
+    def __init__(self, index: Any, most: int) -> None:
+        self._most, self._quantizer = most, index.quantizer
         lists = index.invlists
         starts = [int(lists.get_codes(number)) for number in range(index.nlist)]
         sizes = np.array([lists.list_size(number) for number in range(index.nlist)], np.int64)
@@ -40,7 +36,7 @@ class ListsAhead:
 
     def queries_at_once(self, nprobe: int) -> int:
         """How many queries should be searched for in one go."""
-        return max(1, within(_AT_ONCE, _SHARE) // (nprobe * self._mean))
+        return max(1, self._most // (nprobe * self._mean))
 
     def ask(self, queries: Floats, nprobe: int) -> None:
         """Have the lists that a search of C-contiguous `queries` will read brought into memory,

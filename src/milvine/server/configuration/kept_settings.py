@@ -18,7 +18,6 @@ from typing import Any
 from milvine.config import BY_NAME, Configuration, Given, Settings, Value, bounded, resolve
 from milvine.config.sources import FOLDER, KEPT_FILE
 from milvine.errors import IllegalArgument, StorageFailed, Unsupported
-from milvine.memory import memory_limit
 from milvine.storage.durable import write_file
 
 _WHERE = "storage.path"
@@ -60,7 +59,7 @@ def embedded_configuration(folder: Path) -> Configuration:
         IllegalArgument: as `with_kept`.
     """
     kept = with_kept(resolve(()), folder).with_path(str(folder))
-    return replace(bounded(kept, memory_limit()), notices=kept.notices)
+    return replace(bounded(kept), notices=kept.notices)
 
 
 def _held(path: Path) -> tuple[dict[str, Given], list[str]]:

@@ -14,8 +14,6 @@ from typing import Any
 
 import grpc
 
-from milvine.limits import MIB
-from milvine.memory import within
 from milvine.server.doors.door import (
     MESSAGE_BYTES_MAX,
     PROBE_THREADS,
@@ -51,17 +49,8 @@ _OPTIONS = (
 
 # Else megabytes of calls that are not read yet are taken in.
 _SHORT_OF_MEMORY = (("grpc.http2.bdp_probe", 0),)
-_INSERT_BYTES = 16 * MIB
-_INSERTS_LEAST = 2
 SENDING_SECONDS = 60.0
 """From its turn on until a message is there: whoever takes longer is cut off, for others wait."""
-
-
-def inserts_max() -> int:
-    """Inserts whose messages are read side by side: where memory is short, others wait with theirs
-    on their side.
-    """
-    return max(_INSERTS_LEAST, within(4 * WAITING_CALLS_MAX * _INSERT_BYTES, 4) // _INSERT_BYTES)
 
 
 class GrpcDoor:
@@ -95,12 +84,12 @@ class GrpcDoor:
         self._server = grpc.server(
             self._threads,
             handlers=[
-                _Handlers(call, rpcs, streams or {}, observe, security.gate, self._probes, tls),
+                _Handlers(call, rpcs, streams or {}, observe, security, self._probes, tls),
                 *handlers,
             ],
             options=(
                 *_OPTIONS,
-                *(_SHORT_OF_MEMORY if inserts_max() < WAITING_CALLS_MAX else ()),
+                *(_SHORT_OF_MEMORY if security.inserts_max < WAITING_CALLS_MAX else ()),
                 ("grpc.max_concurrent_streams", security.streams_max),
                 (
                     "grpc.max_receive_message_length",
@@ -151,11 +140,11 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
         rpcs: Iterable[str],
         streams: Mapping[str, Stream],
         observe: Observe | None,
-        gate: Gate | None,
+        security: DoorSecurity,
         probes: ThreadPoolExecutor,
         tls: bool,
     ) -> None:
-        numbers = itertools.count()
+        numbers, gate, inserts_max = itertools.count(), security.gate, security.inserts_max
         self._gate, self._rpcs = gate, {method_path(rpc): rpc for rpc in rpcs}
         self._handlers = {
             path: _handler(call, rpc, numbers, observe, gate, tls and rpc != CHECK)
@@ -164,9 +153,9 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
         # It is answered also while all others wait.
         if (probe := self._handlers.get(CHECK)) is not None:
             probe.unary_unary.experimental_thread_pool = probes
-        if (inserts := inserts_max()) < WAITING_CALLS_MAX:
+        if inserts_max < WAITING_CALLS_MAX:
             path = method_path("Insert")
-            self._handlers[path] = _in_turns(self._handlers[path], BoundedSemaphore(inserts))
+            self._handlers[path] = _in_turns(self._handlers[path], BoundedSemaphore(inserts_max))
         self._handlers |= {
             method_path(rpc): _stream_handler(stream) for rpc, stream in streams.items()
         }

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from milvine.memory import within
 from milvine.server.lanes.connection import Connection, Request
 from milvine.server.lanes.listeners import Listeners
 from milvine.server.lanes.times import Waits
@@ -28,9 +27,9 @@ CONNECTIONS_MAX = 400 if os.name == "nt" else 1024  # Windows waits for 512 sock
 GREETING_SECONDS = 10.0
 READING_SECONDS = 30.0
 """For a caller to take some more of a reply."""
-UNSENT_BYTES_MAX = within(64 << 20, 16)
-"""Of replies kept for callers who are slow to take them. One that finds others with so much is
-given up.
+UNSENT_BYTES_MAX = 64 << 20
+"""Of replies kept for callers who are slow to take them, where memory is not short. One that finds
+others with so much is given up.
 """
 _AWAKE_SECONDS = 0.00015
 _yield_processor: Callable[[], object] = getattr(os, "sched_yield", partial(time.sleep, 0))
@@ -48,7 +47,10 @@ class Callers:
         DoorFailed: the address is taken or not ours.
     """
 
-    def __init__(self, address: str, port: int, local: bool) -> None:
+    def __init__(
+        self, address: str, port: int, local: bool, unsent_max: int = UNSENT_BYTES_MAX
+    ) -> None:
+        self._unsent_max = unsent_max
         instance, more = secrets.randbits(32), http2.WINDOW_MAX - http2.WINDOW_DEFAULT
         self._greeting = http2.settings({http2.INSTANCE: instance}) + http2.window_update(more)
         self._waiting = selectors.DefaultSelector()
@@ -182,7 +184,7 @@ class Callers:
     def keep(self, connection: Connection) -> None:
         """What it has yet to take, for the leader to see to; given up where others have so much."""
         others = [each for each in list(self.connections) if each is not connection]
-        if sum(each.held for each in others) > UNSENT_BYTES_MAX:
+        if sum(each.held for each in others) > self._unsent_max:
             connection.give_up()
         self._left.append(connection)
         self.nudge()

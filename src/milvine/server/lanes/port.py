@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from milvine.server.doors.door import INTERNAL_ERROR, Call, end_of, tell_of_error
-from milvine.server.lanes.callers import Callers
+from milvine.server.lanes.callers import UNSENT_BYTES_MAX, Callers
 from milvine.server.lanes.connection import Request
 from milvine.server.lanes.times import LONG_SECONDS, LongCalls, Usual
 from milvine.server.operations import GrpcStatus, Refused
@@ -42,6 +42,9 @@ class LaneDoor:
     """Listens from the moment it is made; if `local`, also where callers of this machine alone come
     in.
 
+    Args:
+        unsent_max: bytes of replies that it keeps for callers who are slow to take them.
+
     Attributes:
         place: where lanes begin. Its instance tells this run of the server from every other; a
             lane's first settings say it.
@@ -61,9 +64,10 @@ class LaneDoor:
         observe: Observe | None = None,
         gate: Gate | None = None,
         local: bool = False,
+        unsent_max: int = UNSENT_BYTES_MAX,
     ) -> None:
         self._call, self._together, self._observe, self._gate = call, together, observe, gate
-        self._callers = Callers(address, port, local)
+        self._callers = Callers(address, port, local, unsent_max)
         self.port, self.place = self._callers.port, self._callers.place
         self._usual = Usual()
         self._closed, self._serving = False, 0

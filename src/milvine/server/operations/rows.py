@@ -20,7 +20,7 @@ from milvine.errors import CollectionNotFound, IllegalArgument, IllegalDimension
 from milvine.limits import INSERT_BYTES_MAX
 from milvine.search.check import check_params, check_topk
 from milvine.search.prepared import PreparedSearch
-from milvine.server.admission import answers, validate
+from milvine.server.admission import validate
 from milvine.server.admission.answers import Answer
 from milvine.server.admission.budget import SHORT_BYTES
 from milvine.server.operations.parameters import file_number, params_text, parse_params
@@ -95,10 +95,9 @@ def nearest(
     try:
         if size <= SHORT_BYTES:
             return answer(collection.find(prepared, vectors))
-        validate.check_result_bytes(
-            len(vectors), prepared.width, size // copies, answers.budget().most
-        )
-        with Answer(size, partial(collection.find, prepared, vectors)) as hits:
+        most = collection.memory.answers
+        validate.check_result_bytes(len(vectors), prepared.width, size // copies, most)
+        with Answer(most, size, partial(collection.find, prepared, vectors)) as hits:
             return answer(hits)
     except IllegalDimension:
         raise validate.wrong_size() from None  # in the words of 1.x
@@ -147,9 +146,10 @@ def explained(
         vectors = _vectors(prepared, wanted.rows)
     # Hits are found all the same, though only the steps are answered.
     size = len(vectors) * prepared.width * _HIT_BYTES
-    validate.check_result_bytes(len(vectors), prepared.width, size, answers.budget().most)
+    most = collection.memory.answers
+    validate.check_result_bytes(len(vectors), prepared.width, size, most)
     try:
-        with Answer(size, partial(collection.explain, prepared, vectors)) as steps:
+        with Answer(most, size, partial(collection.explain, prepared, vectors)) as steps:
             return steps
     except IllegalDimension:
         raise validate.wrong_size() from None
@@ -190,11 +190,10 @@ def nearest_to_stored(
     _check_wanted(ids)
     check_topk(topk)
     width = topk if len(ids) == 1 else min(topk, collection.count() + 1)
-    size = len(ids) * width * _HIT_BYTES
-    validate.check_result_bytes(len(ids), width, size, answers.budget().most)
-    with Answer(
-        size * copies, partial(collection.search_by_id, ids, topk, params, list(tags))
-    ) as hits:
+    size, most = len(ids) * width * _HIT_BYTES, collection.memory.answers
+    validate.check_result_bytes(len(ids), width, size, most)
+    find = partial(collection.search_by_id, ids, topk, params, list(tags))
+    with Answer(most, size * copies, find) as hits:
         return answer(hits)
 
 
@@ -231,7 +230,8 @@ def stored_rows(
     validate.check_get_ids(len(ids))
     tags = (trimmed(tag),) if tag else ()
     size = len(ids) * collection.definition.row_bytes
-    with Answer(size * copies, partial(collection.get, ids, tags)) as found:
+    get = partial(collection.get, ids, tags)
+    with Answer(collection.memory.answers, size * copies, get) as found:
         return answer(*found)
 
 
@@ -247,7 +247,7 @@ def get_vector_ids(database: Database, request: bytes) -> bytes:
     """GetVectorIDsParam -> VectorIds, in insertion order."""
     wanted = packed.parse(schema.GetVectorIDsParam, request)
     ids = database.collection(wanted.collection_name).segment_ids(wanted.segment_name)
-    with Answer(ids.nbytes, lambda: ids):
+    with Answer(database.memory.answers, ids.nbytes, lambda: ids):
         return packed.encode_ids(ids)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from milvine.server.doors.door import MESSAGE_BYTES_MAX
+from milvine.server.doors.door import MESSAGE_BYTES_MAX, WAITING_CALLS_MAX
 from milvine.server.security.gate import Gate
 
 STREAMS_MAX = 1024
@@ -17,13 +17,15 @@ class DoorSecurity:
     connection.
 
     grpcio's door receives no message of more than `message_bytes_max` bytes, also when it is
-    unpacked.
+    unpacked, and reads those of at most `inserts_max` inserts side by side: where memory is short,
+    others wait with theirs on their side.
     """
 
     gate: Gate | None = None
     credentials: Any = None
     streams_max: int = STREAMS_MAX
     message_bytes_max: int = MESSAGE_BYTES_MAX
+    inserts_max: int = WAITING_CALLS_MAX
 
 
 OPEN_DOOR = DoorSecurity()
