@@ -13,7 +13,6 @@ import time
 import numpy as np
 
 from milvine.engine.database import Database
-from milvine.types import Query
 
 
 def main(folder: str, query: str, params: str) -> None:
@@ -21,7 +20,9 @@ def main(folder: str, query: str, params: str) -> None:
     began = time.perf_counter()
     with Database.open(folder) as database:
         opened = time.perf_counter() - began
-        hits = database.search(database.collections()[0], Query(vectors, 10, json.loads(params)))
+        hits = database.collection(database.collections()[0]).search(
+            vectors, 10, json.loads(params)
+        )
         print(json.dumps({"open": opened, "hits": int((hits.ids >= 0).sum())}), flush=True)
 
 

@@ -48,11 +48,11 @@ def test_code_and_modules_see_no_file_of_the_current_folder(hostile: Path) -> No
 def test_a_builder_imports_nothing_from_the_current_folder(hostile: Path, tmp_path: Path) -> None:
     with Database.open(tmp_path / "data", Settings(background=False, build_threads=1)) as database:
         database.create_collection("c", 8, 1024, MetricType.L2)
-        database.insert(
-            "c", np.random.default_rng(1).random((4200, 8), dtype=np.float32), np.arange(4200)
+        database.collection("c").insert(
+            np.random.default_rng(1).random((4200, 8), dtype=np.float32), np.arange(4200)
         )
-        database.create_index("c", IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 16}))
-        (segment,) = database.stats("c").partitions[0].segments
+        database.collection("c").create_index(IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 16}))
+        (segment,) = database.collection("c").stats().partitions[0].segments
     assert segment.index_name == "IVFFLAT" and not hostile.exists()
 
 

@@ -37,7 +37,7 @@ def made(root: Path, cluster: Cluster) -> None:
     """A database with ten flushed rows and ten in the log."""
     with Database.open(root, settings(cluster)) as database:
         database.create_collection("books", 4, 1, MetricType.L2)
-        database.insert("books", ONES, np.arange(10))
+        database.collection("books").insert(ONES, np.arange(10))
         database.flush()
 
 
@@ -57,9 +57,9 @@ def test_the_folder_knows_its_database(tmp_path: Path, cluster: Cluster) -> None
     made(tmp_path / "a", cluster)
     made(tmp_path / "b", cluster)  # in the same database
     with Database.open(tmp_path / "a", settings(cluster)) as database:
-        database.drop_collection("books")
+        database.collection("books").drop()
     with Database.open(tmp_path / "b", settings(cluster)) as database:
-        assert database.count("books") == 10
+        assert database.collection("books").count() == 10
     assert cluster.PASSWORD not in (tmp_path / "a" / NOTE).read_text()
     empty = Settings(background=False, meta_uri=cluster.uri.replace("/postgres", "/template1"))
     with pytest.raises(CatalogFailed, match="does not hold the catalog of this folder"):
@@ -106,30 +106,30 @@ def test_one_writer_on_whatever_machine(
         open_catalog(elsewhere / "catalog.sqlite", cluster.uri).close()
         with pytest.raises(CatalogFailed, match="Nothing can be changed until"):
             database.create_collection("films", 4, 1, MetricType.L2)
-        assert database.count("books") == 10
+        assert database.collection("books").count() == 10
 
 
 def test_it_connects_again(tmp_path: Path, cluster: Cluster) -> None:
     made(tmp_path / "a", cluster)
     with Database.open(tmp_path / "a", settings(cluster)) as database:
         assert cluster.end_sessions() == 1
-        database.create_partition("books", "one")
+        database.collection("books").create_partition("one")
         cluster.stop()
         try:
             with pytest.raises(CatalogFailed, match="refused") as caught:
-                database.create_partition("books", "two")
+                database.collection("books").create_partition("two")
             assert cluster.PASSWORD not in str(caught.value)
-            database.insert("books", ONES, np.arange(10, 20))  # the log needs no catalog
+            database.collection("books").insert(ONES, np.arange(10, 20))  # the log needs no catalog
             with pytest.raises(CatalogFailed):
                 database.flush()
-            assert database.count("books") == 20
+            assert database.collection("books").count() == 20
         finally:
             cluster.start()
-        database.create_partition("books", "two")
+        database.collection("books").create_partition("two")
         database.flush()
     with Database.open(tmp_path / "a", settings(cluster)) as database:
-        assert database.count("books") == 20
-        assert database.partitions("books") == ["_default", "one", "two"]
+        assert database.collection("books").count() == 20
+        assert database.collection("books").partitions() == ["_default", "one", "two"]
 
 
 def test_errors_of_the_database_do_not_show_the_password(tmp_path: Path, cluster: Cluster) -> None:
@@ -145,7 +145,7 @@ def test_a_lost_answer_is_looked_up(
 ) -> None:
     made(tmp_path / "a", cluster)
     with Database.open(tmp_path / "a", through(network, cluster)) as database:
-        database.insert("books", ONES, np.arange(10, 20))
+        database.collection("books").insert(ONES, np.arange(10, 20))
         network.lose(loss)
         if loss is Loss.ANSWER:
             database.flush()
@@ -153,7 +153,7 @@ def test_a_lost_answer_is_looked_up(
             with pytest.raises(CatalogFailed, match="closed the connection"):
                 database.flush()
             database.flush()
-        assert database.count("books") == 20
+        assert database.collection("books").count() == 20
     assert verify(tmp_path / "a", meta_uri=cluster.uri).clean
 
 
@@ -166,7 +166,7 @@ def test_a_commit_in_doubt_keeps_its_files(
     monkeypatch.setattr("milvine.catalog.postgres._DOUBT_SECONDS", 0.1)
     made(tmp_path / "a", cluster)
     with Database.open(tmp_path / "a", through(network, cluster)) as database:
-        database.insert("books", ONES, np.arange(10, 20))
+        database.collection("books").insert(ONES, np.arange(10, 20))
         network.lose(Loss.ANSWER, and_stay_down=True)
         with pytest.raises(CatalogFailed):
             database.flush()
@@ -175,10 +175,10 @@ def test_a_commit_in_doubt_keeps_its_files(
             database.flush()
         with pytest.raises(CatalogFailed, match="Nothing can be changed until"):
             database.stores.catalog.apply(Edit(1))
-        assert database.count("books") == 20
+        assert database.collection("books").count() == 20
     with Database.open(tmp_path / "a", settings(cluster)) as database:
-        assert database.count("books") == 20
-        database.create_partition("books", "new")
+        assert database.collection("books").count() == 20
+        database.collection("books").create_partition("new")
     assert verify(tmp_path / "a", meta_uri=cluster.uri).clean
 
 
@@ -189,11 +189,11 @@ def test_a_connection_lost_after_the_commit(
     made(tmp_path / "a", cluster)
     with Database.open(tmp_path / "a", through(network, cluster)) as database:
         network.lose(Loss.CONNECTION, and_stay_down=True)
-        database.create_partition("books", "one")
+        database.collection("books").create_partition("one")
         network.up = True
         database.create_collection("films", 4, 1, MetricType.L2)
-        database.create_partition("films", "two")
-        assert database.partitions("books") == ["_default", "one"]
+        database.collection("films").create_partition("two")
+        assert database.collection("books").partitions() == ["_default", "one"]
     assert verify(tmp_path / "a", meta_uri=cluster.uri).clean
 
 
@@ -213,7 +213,7 @@ def test_backup_is_sqlite_and_repair_names_pg_dump(tmp_path: Path, cluster: Clus
     backup(tmp_path / "a", tmp_path / "backups", meta_uri=cluster.uri)
     restore(tmp_path / "backups", tmp_path / "restored")
     with Database.open(tmp_path / "restored", Settings(background=False)) as database:
-        assert database.count("books") == 10
+        assert database.collection("books").count() == 10
     with pytest.raises(Unsupported, match="pg_dump"):
         repair(tmp_path / "a")
     with pytest.raises(CatalogFailed, match="has its catalog in PostgreSQL"):
@@ -226,10 +226,10 @@ def test_a_reader_follows(tmp_path: Path, cluster: Cluster) -> None:
         Database.open(tmp_path / "a", settings(cluster)) as database,
         Database.open(tmp_path / "a", settings(cluster), read_only=True) as reader,
     ):
-        database.insert("books", ONES, np.arange(10, 20))
+        database.collection("books").insert(ONES, np.arange(10, 20))
         database.flush()
         reader.refresh()
-        assert reader.count("books") == 20
+        assert reader.collection("books").count() == 20
 
 
 def test_fsync_off_is_refused(tmp_path: Path, cluster: Cluster) -> None:

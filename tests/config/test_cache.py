@@ -19,7 +19,7 @@ from milvine.events import Event, Events, Loaded, LoadedInPart
 from milvine.server import app
 from milvine.server.app import Server
 from milvine.server.preloading import PreloadFailed
-from milvine.types import MetricType, Query
+from milvine.types import MetricType
 from milvus import Milvus
 
 ROWS = np.random.default_rng(1).random((1000, 64), dtype=np.float32)  # 256,000 bytes
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
     with Database.open(tmp_path / "data", Settings(background=False)) as database:
         for name in ("a", "b", "c"):
             database.create_collection(name, 64, 1024, MetricType.L2)
-            database.insert(name, ROWS, np.arange(1000))
+            database.collection(name).insert(ROWS, np.arange(1000))
     return tmp_path / "data"
 
 
@@ -40,25 +40,27 @@ def test_loading_brings_in_what_fits_and_tells_what_does_not(folder: Path) -> No
     settings = Settings(background=False, cache_size=600_000)
     with Database.open(folder, settings, Events(told.append)) as database:
         for name in ("a", "b", "a"):
-            database.preload(name)
+            database.collection(name).preload()
         assert not [event for event in told if isinstance(event, LoadedInPart)]
         loaded = len([event for event in told if isinstance(event, Loaded)])
-        database.preload("c")
+        database.collection("c").preload()
         assert [event for event in told if isinstance(event, LoadedInPart)] == [
             LoadedInPart("c", 1, ANY)
         ]
         assert len([event for event in told if isinstance(event, Loaded)]) == loaded
-        assert database.search("c", Query(ROWS[:1], 1, {})).ids.tolist() == [[0]]
+        assert database.collection("c").search(ROWS[:1], 1, {}).ids.tolist() == [[0]]
         with pytest.raises(
             CacheFull, match=r"cache is full: \d+ bytes are loaded, and \d+ more"
         ) as error:
-            database.preload("c", whole=True)
+            database.collection("c").preload(whole=True)
         assert error.value.code is ErrorCode.CACHE_FAILED
-        database.release("a")
-        database.preload("c", whole=True)
+        database.collection("a").release()
+        database.collection("c").preload(whole=True)
         database.configure("cache.cache_size", "1KB")
-        database.preload("a")
-        assert database.search("b", Query(ROWS[:1], 1, {})).ids.tolist() == [[0]]  # searches go on
+        database.collection("a").preload()
+        assert database.collection("b").search(ROWS[:1], 1, {}).ids.tolist() == [
+            [0]
+        ]  # searches go on
 
 
 def test_of_many_segments_those_that_fit_are_loaded(tmp_path: Path) -> None:
@@ -68,12 +70,12 @@ def test_of_many_segments_those_that_fit_are_loaded(tmp_path: Path) -> None:
     ) as database:
         database.create_collection("a", 64, 1024, MetricType.L2)
         for tag in ("one", "two", "three"):
-            database.create_partition("a", tag)
-            database.insert("a", ROWS, np.arange(1000), tag)
+            database.collection("a").create_partition(tag)
+            database.collection("a").insert(ROWS, np.arange(1000), tag)
             database.flush()
         database.stores.events.subscribe(told.append)
-        database.preload("a")
-        database.preload("a", ["three"])
+        database.collection("a").preload()
+        database.collection("a").preload(["three"])
         assert [type(event) for event in told] == [Loaded, Loaded, LoadedInPart, LoadedInPart]
 
 
@@ -95,7 +97,7 @@ def test_files_that_are_not_mapped_stay_within_the_cache(folder: Path) -> None:
     with Database.open(folder, settings) as database:
         files = database.stores.files
         for name in ("a", "b", "c", "a"):
-            assert database.search(name, Query(ROWS[:1], 1, {})).ids.tolist() == [[0]]
+            assert database.collection(name).search(ROWS[:1], 1, {}).ids.tolist() == [[0]]
             assert sum(files.get(each).bytes for each in files.opened()) <= 600_000
         assert len(files.opened()) == 2
 

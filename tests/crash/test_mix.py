@@ -65,11 +65,11 @@ def test_a_copied_disk_is_one_that_was_always_there(tmp_path: Path) -> None:
     make_place(before, "elsewhere")
     with Database.open(data_of(before), settings_in(before, QUIET)) as db:
         db.create_collection("c", 2, 1, MetricType.L2)
-        db.insert("c", np.ones((3, 2), np.float32), np.arange(3))
+        db.collection("c").insert(np.ones((3, 2), np.float32), np.arange(3))
     before.rename(now)
     readdress(now, before, now)
     with Database.open(data_of(now), settings_in(now, QUIET)) as db:
-        assert db.count("c") == 3
+        assert db.collection("c").count() == 3
     assert not (data_of(now) / "wal").exists()
 
 
@@ -86,9 +86,9 @@ def test_an_insert_with_generated_ids_is_known_again(tmp_path: Path, content: st
         assert checker.applied(one) == (False, None)
         applied, ids = checker.applied(other)
         assert applied and np.array_equal(ids, made) and checker.report.ok
-        db.delete("c", made[4:])
+        db.collection("c").delete(made[4:])
         assert checker.applied(other)[0] and checker.report.half == 1
-        assert db.count("c") == 4
+        assert db.collection("c").count() == 4
 
 
 def test_a_journal_tells_what_was_tried(tmp_path: Path) -> None:

@@ -35,13 +35,13 @@ def building(tmp_path, monkeypatch):
         tmp_path, Settings(background=False, build_threads=1), Events(seen.append)
     ) as database:
         database.create_collection("c", 8, 1024, MetricType.L2)
-        database.insert(
-            "c", np.random.default_rng(1).random((4200, 8), dtype=np.float32), np.arange(4200)
+        database.collection("c").insert(
+            np.random.default_rng(1).random((4200, 8), dtype=np.float32), np.arange(4200)
         )
 
         def run():
             try:
-                database.create_index("c", IVF)
+                database.collection("c").create_index(IVF)
             except Exception as error:
                 errors.append(error)
 
@@ -64,14 +64,14 @@ def ended(database, thread):
 
 def test_drop_index_ends_the_build(building):
     database, thread, errors = building
-    database.drop_index("c")
+    database.collection("c").drop_index()
     assert ended(database, thread) and not errors
-    assert database.collection("c").index.type is IndexType.FLAT
+    assert database.collection("c").definition.index.type is IndexType.FLAT
 
 
 def test_drop_collection_ends_the_build(building):
     database, thread, errors = building
-    database.drop_collection("c")
+    database.collection("c").drop()
     assert ended(database, thread)
     assert [type(error) for error in errors] == [CollectionNotFound]
 
@@ -79,9 +79,9 @@ def test_drop_collection_ends_the_build(building):
 def test_another_create_index_takes_its_place(building, monkeypatch):
     database, thread, errors = building
     monkeypatch.undo()
-    database.create_index("c", IndexSetting.of(IndexType.IVF_SQ8, {"nlist": 8}))
+    database.collection("c").create_index(IndexSetting.of(IndexType.IVF_SQ8, {"nlist": 8}))
     assert ended(database, thread) and not errors
-    (segment,) = database.stats("c").partitions[0].segments
+    (segment,) = database.collection("c").stats().partitions[0].segments
     assert segment.index_name == "IVFSQ8"
 
 
@@ -93,11 +93,11 @@ def test_closing_ends_the_build(building):
 
 def test_searches_and_inserts_go_on_meanwhile(building):
     database, thread, _ = building
-    database.insert("c", np.zeros((1, 8), np.float32), np.array([9999]))
-    assert database.count("c") == 4201
+    database.collection("c").insert(np.zeros((1, 8), np.float32), np.array([9999]))
+    assert database.collection("c").count() == 4201
     (progress,) = database.stores.builds.values()
     assert (progress.index_type, progress.stage, progress.rows) == ("IVF_FLAT", "training", 4200)
-    database.drop_index("c")
+    database.collection("c").drop_index()
     assert ended(database, thread)
 
 

@@ -14,7 +14,7 @@ from milvine.engine.database import Database
 from milvine.index.inverted.ivf import OpenIvf
 from milvine.memory_plan import UNBOUNDED, MemoryPlan
 from milvine.storage.local import LocalStorage
-from milvine.types import IndexSetting, IndexType, MetricType, Query
+from milvine.types import IndexSetting, IndexType, MetricType
 
 ROWS = 6000
 CROWDED = replace(UNBOUNDED, mapped_files=1 << 10)
@@ -27,11 +27,13 @@ def answers(folder: Path, memory: MemoryPlan | None = None) -> list[Any]:
     with Database.open(folder, Settings(background=False), memory=memory) as database:
         for name in database.collections():
             for nq in (1, 20):
-                hits = database.search(name, Query(queries[:nq], 10, {"nprobe": 3, "ef": 40}))
+                hits = database.collection(name).search(queries[:nq], 10, {"nprobe": 3, "ef": 40})
                 found += [hits.ids, hits.distances]
-            found += database.get(name, np.array([5, ROWS - 1, 77, ROWS + 5]))
+            found += database.collection(name).get(np.array([5, ROWS - 1, 77, ROWS + 5]))
             found.append(
-                database.search_by_id(name, np.array([9, 3000]), 4, {"nprobe": 3, "ef": 40}).ids
+                database.collection(name)
+                .search_by_id(np.array([9, 3000]), 4, {"nprobe": 3, "ef": 40})
+                .ids
             )
     return found
 
@@ -49,10 +51,10 @@ def folder(tmp_path: Path) -> Path:
     with Database.open(tmp_path / "data", settings) as database:
         for name, setting in kinds.items():
             database.create_collection(name, 24, 1024, MetricType.L2)
-            database.insert(name, rows, np.arange(ROWS))
-            database.delete(name, np.arange(100, 200))
+            database.collection(name).insert(rows, np.arange(ROWS))
+            database.collection(name).delete(np.arange(100, 200))
             database.flush([name])
-            database.create_index(name, setting)
+            database.collection(name).create_index(setting)
     return tmp_path / "data"
 
 
@@ -82,5 +84,5 @@ def test_answers_are_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_files_read_into_memory_are_never_read_twice(folder: Path) -> None:
     settings, memory = Settings(background=False, mmap=False), replace(CROWDED, mapped=False)
     with Database.open(folder, settings, memory=memory) as database:
-        database.search("lists", Query(np.zeros((1, 24), np.float32), 1, {"nprobe": 1}))
+        database.collection("lists").search(np.zeros((1, 24), np.float32), 1, {"nprobe": 1})
         assert not database.stores.files.crowded

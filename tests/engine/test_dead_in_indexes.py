@@ -15,7 +15,7 @@ from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.maintenance.worker import facts, maintain
 from milvine.segment.version import LiveSegment
-from milvine.types import Floats, IndexSetting, IndexType, MetricType, Query, RowMask
+from milvine.types import Floats, IndexSetting, IndexType, MetricType, RowMask
 
 ROWS = 6000
 HNSW = IndexSetting.of(IndexType.HNSW, {"M": 8, "efConstruction": 40})
@@ -32,22 +32,24 @@ def database(tmp_path: Path, rows: Floats, request: pytest.FixtureRequest) -> It
     settings = replace(SETTINGS, build_in_subprocess=getattr(request, "param", False))
     with Database.open(tmp_path, settings) as opened:
         opened.create_collection("c", 8, 1024, MetricType.L2)
-        opened.insert("c", rows, np.arange(ROWS))
+        opened.collection("c").insert(rows, np.arange(ROWS))
         opened.flush()
         yield opened
 
 
 def only(database: Database) -> LiveSegment:
-    (segment,) = database._state("c").segments.values()
+    (segment,) = database.collection("c").state.segments.values()
     return segment
 
 
 def delete(database: Database, share: float) -> None:
-    database.delete("c", np.arange(round(share * ROWS)))
+    database.collection("c").delete(np.arange(round(share * ROWS)))
 
 
 def found(database: Database, rows: Floats) -> set[int]:
-    return set(database.search("c", Query(rows[::50].copy(), 5, {"ef": 64})).ids.ravel().tolist())
+    return set(
+        database.collection("c").search(rows[::50].copy(), 5, {"ef": 64}).ids.ravel().tolist()
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,9 +57,9 @@ def found(database: Database, rows: Floats) -> set[int]:
 )
 def test_a_build_leaves_deleted_rows_out(database: Database, rows: Floats) -> None:
     delete(database, 0.3)
-    database.create_index("c", HNSW)
+    database.collection("c").create_index(HNSW)
     assert only(database).segment.left_out() == 1800 == only(database).mask.dead
-    assert facts(database._state("c"))[0].held_dead == 0
+    assert facts(database.collection("c").state)[0].held_dead == 0
     assert min(found(database, rows)) >= 1800
     assert only(database).segment.indexed
 
@@ -69,51 +71,55 @@ def test_a_build_leaves_deleted_rows_out(database: Database, rows: Floats) -> No
 def test_what_builds_an_index_anew(
     database: Database, rows: Floats, again: str, share: float, by: str
 ) -> None:
-    database.create_index("c", HNSW)
+    database.collection("c").create_index(HNSW)
     before = only(database).segment.record
     delete(database, share)
     if again == "create_index":
-        database.create_index("c", HNSW)
+        database.collection("c").create_index(HNSW)
     elif again == "drop_index":
-        database.drop_index("c")
-        database.create_index("c", HNSW)
+        database.collection("c").drop_index()
+        database.collection("c").create_index(HNSW)
     elif again == "compact":
-        database.compact("c")
+        database.collection("c").compact()
     else:
         database.flush()
-        maintain(database.stores, database._state("c"))
+        maintain(database.stores, database.collection("c").state)
     after = only(database).segment
     changed = by == "all" or by == again or (by == "all but background" and again != "background")
     assert (after.record.index_file != before.index_file) == changed
     if changed:
         assert after.record.dead == after.left_out() or after.rows < ROWS
         assert before.index_file in database.stores.obsolete
-    assert facts(database._state("c"))[0].held_dead <= (0.2 if by == "all but background" else 0.05)
+    assert facts(database.collection("c").state)[0].held_dead <= (
+        0.2 if by == "all but background" else 0.05
+    )
     assert min(found(database, rows)) >= share * ROWS and after.indexed
-    assert not maintain(database.stores, database._state("c")), "built anew once, not for ever"
+    assert not maintain(database.stores, database.collection("c").state), (
+        "built anew once, not for ever"
+    )
 
 
 def test_rows_deleted_while_an_index_is_built_are_not_found(
     database: Database, rows: Floats
 ) -> None:
     delete(database, 0.1)
-    database.create_index("c", HNSW)
-    database.delete("c", np.arange(600, 700))
+    database.collection("c").create_index(HNSW)
+    database.collection("c").delete(np.arange(600, 700))
     assert min(found(database, rows)) >= 700 and only(database).segment.left_out() == 600
 
 
 def test_it_is_as_before_after_the_next_start(tmp_path: Path, rows: Floats) -> None:
     with Database.open(tmp_path, SETTINGS) as database:
         database.create_collection("c", 8, 1024, MetricType.L2)
-        database.insert("c", rows, np.arange(ROWS))
+        database.collection("c").insert(rows, np.arange(ROWS))
         database.flush()
         delete(database, 0.1)
-        database.create_index("c", HNSW)
-        database.delete("c", np.array([650]))
+        database.collection("c").create_index(HNSW)
+        database.collection("c").delete(np.array([650]))
     with Database.open(tmp_path, SETTINGS) as database:
         assert not found(database, rows) & {*range(600), 650}
         assert only(database).segment.indexed and only(database).segment.left_out() == 600
-        database.preload("c")
+        database.collection("c").preload()
         assert only(database).segment.indexed
 
 
@@ -123,10 +129,10 @@ def test_an_index_that_leaves_out_live_rows_is_not_used(tmp_path: Path, rows: Fl
     """
     with Database.open(tmp_path, SETTINGS) as database:
         database.create_collection("c", 8, 1024, MetricType.L2)
-        database.insert("c", rows, np.arange(ROWS))
+        database.collection("c").insert(rows, np.arange(ROWS))
         database.flush()
         delete(database, 0.1)
-        database.create_index("c", HNSW)
+        database.collection("c").create_index(HNSW)
         segment = only(database).segment
         alive = RowMask.all_live(ROWS).without(np.arange(599))
         for mask in (None, alive):

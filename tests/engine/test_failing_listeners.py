@@ -20,7 +20,7 @@ from milvine.engine.database import Database
 from milvine.errors import ReentrantCall
 from milvine.events import Event, Events, GroupCommitted, Inserted, JobFailed
 from milvine.logs.failures import log
-from milvine.types import IndexSetting, IndexType, MetricType, Query
+from milvine.types import IndexSetting, IndexType, MetricType
 
 QUIET = Settings(background=False)
 ROWS = np.eye(4, dtype=np.float32)
@@ -34,14 +34,14 @@ def life(folder: Path, events: Events) -> None:
     """Calls that tell events on the caller's thread and on the writer's: all of them go well."""
     with Database.open(folder, QUIET, events) as database:
         database.create_collection("a", 4, 1024, MetricType.L2)
-        assert database.insert("a", ROWS, np.arange(4)).tolist() == [0, 1, 2, 3]
-        database.delete("a", np.array([0]))
+        assert database.collection("a").insert(ROWS, np.arange(4)).tolist() == [0, 1, 2, 3]
+        database.collection("a").delete(np.array([0]))
         database.flush()
-        database.create_index("a", IndexSetting(IndexType.IVF_FLAT, '{"nlist":1}'))
-        hits = database.search("a", Query(ROWS[1:2], 1, {"nprobe": 1}))
-        assert hits.ids.tolist() == [[1]] and database.count("a") == 3
+        database.collection("a").create_index(IndexSetting(IndexType.IVF_FLAT, '{"nlist":1}'))
+        hits = database.collection("a").search(ROWS[1:2], 1, {"nprobe": 1})
+        assert hits.ids.tolist() == [[1]] and database.collection("a").count() == 3
     with Database.open(folder, QUIET) as again:
-        assert again.count("a") == 3
+        assert again.collection("a").count() == 3
 
 
 @pytest.mark.parametrize("error", [OfTheProgram, OSError, LookupError, SystemExit])
@@ -123,13 +123,13 @@ def test_a_log_that_fails(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda database: database.insert("a", ROWS, np.arange(4)),
-        lambda database: database.delete("a", np.array([0])),
+        lambda database: database.collection("a").insert(ROWS, np.arange(4)),
+        lambda database: database.collection("a").delete(np.array([0])),
         lambda database: database.flush(),
         lambda database: database.create_collection("b", 4, 1024, MetricType.L2),
-        lambda database: database.drop_collection("a"),
-        lambda database: database.create_index("a", IndexSetting()),
-        lambda database: database.compact("a"),
+        lambda database: database.collection("a").drop(),
+        lambda database: database.collection("a").create_index(IndexSetting()),
+        lambda database: database.collection("a").compact(),
         lambda database: database.close(),
     ],
 )
@@ -149,11 +149,11 @@ def test_a_listener_that_calls_back_is_refused(
     with Database.open(tmp_path / "data", QUIET, Events(calls)) as database:
         opened.append(database)
         database.create_collection("a", 4, 1024, MetricType.L2)
-        assert database.insert("a", ROWS, np.arange(4)).tolist() == [0, 1, 2, 3]
+        assert database.collection("a").insert(ROWS, np.arange(4)).tolist() == [0, 1, 2, 3]
         assert [type(error) for error in raised] == [ReentrantCall]
         assert isinstance(raised[0], RuntimeError) and "of your own" in str(raised[0])
-        database.insert("a", ROWS, np.arange(4, 8))
-        assert database.count("a") == 8
+        database.collection("a").insert(ROWS, np.arange(4, 8))
+        assert database.collection("a").count() == 8
 
 
 def test_a_listener_may_read(tmp_path: Path) -> None:
@@ -161,13 +161,13 @@ def test_a_listener_may_read(tmp_path: Path) -> None:
 
     def counts(event: Event) -> None:
         if isinstance(event, GroupCommitted):
-            counted.append(opened[0].count("a"))
-            opened[0].search("a", Query(ROWS[:1], 1, {}))
+            counted.append(opened[0].collection("a").count())
+            opened[0].collection("a").search(ROWS[:1], 1, {})
 
     opened: list[Database] = []
     with Database.open(tmp_path / "data", QUIET, Events(counts)) as database:
         opened.append(database)
         database.create_collection("a", 4, 1024, MetricType.L2)
-        database.insert("a", ROWS, np.arange(4))
-        database.insert("a", ROWS, np.arange(4, 8))
+        database.collection("a").insert(ROWS, np.arange(4))
+        database.collection("a").insert(ROWS, np.arange(4, 8))
     assert counted == [0, 4]

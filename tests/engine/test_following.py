@@ -23,7 +23,7 @@ from milvine.errors import (
 )
 from milvine.maintenance.reclaim import reclaim
 from milvine.server.app import Server
-from milvine.types import IndexSetting, MetricType, Query
+from milvine.types import IndexSetting, MetricType
 from milvus import Milvus
 
 QUIET = Settings(background=False, file_cleanup_timeout=0)
@@ -38,29 +38,32 @@ def test_a_reader_sees_what_was_flushed(tmp_path: Path) -> None:
         writer.refresh()
         for name in ("a", "b"):
             writer.create_collection(name, 8, 1024, MetricType.L2)
-            writer.insert(name, ROWS, np.arange(8))
+            writer.collection(name).insert(ROWS, np.arange(8))
         with pytest.raises(CollectionNotFound):
-            reader.count("a")
+            reader.collection("a").count()
         reader.refresh()
-        assert reader.count("a") == 0
+        assert reader.collection("a").count() == 0
         writer.flush()
         reader.refresh()
-        assert (reader.count("a"), reader.count("b")) == (8, 8)
+        assert (reader.collection("a").count(), reader.collection("b").count()) == (8, 8)
         kept = reader.stores.names["b"]
-        writer.delete("a", np.arange(4))
-        writer.create_partition("a", "p")
+        writer.collection("a").delete(np.arange(4))
+        writer.collection("a").create_partition("p")
         writer.flush()
         reader.refresh()
-        assert (reader.count("a"), reader.partitions("a")) == (4, ["_default", "p"])
-        assert reader.search("a", Query(ROWS[:1], 1)).ids[0][0] in range(4, 8)
+        assert (reader.collection("a").count(), reader.collection("a").partitions()) == (
+            4,
+            ["_default", "p"],
+        )
+        assert reader.collection("a").search(ROWS[:1], 1).ids[0][0] in range(4, 8)
         assert reader.stores.names["b"] is kept
-        writer.drop_collection("a")
+        writer.collection("a").drop()
         reader.refresh()
         assert reader.collections() == ["b"]
         with pytest.raises(ReadOnly, match=r"read-only$"):
-            reader.insert("b", ROWS, np.arange(8))
+            reader.collection("b").insert(ROWS, np.arange(8))
     with Database.open(tmp_path, QUIET, read_only=True) as reader:
-        assert reader.count("b") == 8
+        assert reader.collection("b").count() == 8
 
 
 def test_a_server_of_role_ro_follows_by_itself(tmp_path: Path) -> None:
@@ -69,7 +72,7 @@ def test_a_server_of_role_ro_follows_by_itself(tmp_path: Path) -> None:
         writer.create_collection("a", 8, 1024, MetricType.L2)
         server = Server.start(tmp_path, Settings(**role))
         try:
-            writer.insert("a", ROWS, np.arange(8))
+            writer.collection("a").insert(ROWS, np.arange(8))
             writer.flush()
             client = Milvus(*server.address.rsplit(":", 1))
             deadline = time.monotonic() + 60
@@ -84,18 +87,18 @@ def test_a_server_of_role_ro_follows_by_itself(tmp_path: Path) -> None:
 
 def follow(writer: Database, root: Path, **settings: Any) -> Database:
     writer.create_collection("a", 8, 1024, MetricType.L2)
-    writer.insert("a", ROWS, np.arange(8))
+    writer.collection("a").insert(ROWS, np.arange(8))
     writer.flush()
     return Database.open(root, replace(QUIET, **settings), read_only=True)
 
 
 def merged(writer: Database) -> None:
     """Another segment, put together with those before; the files of those are removed."""
-    writer.insert("a", ROWS, np.arange(8))
-    writer.delete("a", np.arange(4))
+    writer.collection("a").insert(ROWS, np.arange(8))
+    writer.collection("a").delete(np.arange(4))
     writer.flush()
-    writer.create_index("a", IndexSetting())
-    writer.compact("a")
+    writer.collection("a").create_index(IndexSetting())
+    writer.collection("a").compact()
     reclaim(writer.stores, 0)
 
 
@@ -110,8 +113,8 @@ def test_files_that_no_version_names_are_let_go(tmp_path: Path) -> None:
     ):
         for _ in range(10):
             reader.refresh()
-            reader.preload("a")  # the files of before have left their room
-            assert len(reader.search("a", Query(ROWS[:1], 1)).ids) == 1
+            reader.collection("a").preload()  # the files of before have left their room
+            assert len(reader.collection("a").search(ROWS[:1], 1).ids) == 1
             assert set(reader.stores.files.opened()) <= files(reader)
             merged(writer)
         reader.refresh()
@@ -143,7 +146,7 @@ def test_a_folder_that_is_renamed_is_told_and_followed_again_when_it_is_back(
     root, away = tmp_path / "data", tmp_path / "away"
     with Database.open(root, QUIET) as writer, follow(writer, root) as reader:
         reader.refresh()
-        assert reader.search("a", Query(ROWS[:1], 1)).ids[0][0] == 0
+        assert reader.collection("a").search(ROWS[:1], 1).ids[0][0] == 0
         reader.check_ready()
         root.rename(away)
         for _ in range(2):
@@ -151,13 +154,13 @@ def test_a_folder_that_is_renamed_is_told_and_followed_again_when_it_is_back(
                 reader.refresh()
         with pytest.raises(StorageFailed, match="What is read is of before"):
             reader.check_ready()
-        assert reader.search("a", Query(ROWS[:1], 1)).ids[0][0] == 0
+        assert reader.collection("a").search(ROWS[:1], 1).ids[0][0] == 0
         away.rename(root)
         reader.refresh()
         reader.check_ready()
         merged(writer)
         reader.refresh()
-        assert reader.count("a") == writer.count("a")
+        assert reader.collection("a").count() == writer.collection("a").count()
 
 
 def test_a_folder_that_was_restored_in_the_place_of_another_is_followed(tmp_path: Path) -> None:
@@ -167,19 +170,19 @@ def test_a_folder_that_was_restored_in_the_place_of_another_is_followed(tmp_path
     shutil.copytree(root, tmp_path / "copy")
     with reader:
         with Database.open(root, QUIET) as writer:
-            writer.insert("a", ROWS, np.arange(8))
+            writer.collection("a").insert(ROWS, np.arange(8))
             writer.create_collection("b", 8, 1024, MetricType.L2)
         reader.refresh()
-        assert (reader.count("a"), reader.collections()) == (16, ["a", "b"])
-        reader.preload("a")
+        assert (reader.collection("a").count(), reader.collections()) == (16, ["a", "b"])
+        reader.collection("a").preload()
         shutil.rmtree(root)
         (tmp_path / "copy").rename(root)
         reader.refresh()
-        assert (reader.count("a"), reader.collections()) == (8, ["a"])
+        assert (reader.collection("a").count(), reader.collections()) == (8, ["a"])
         with Database.open(root, QUIET) as writer:
-            writer.delete("a", np.arange(3))
+            writer.collection("a").delete(np.arange(3))
         reader.refresh()
-        found = reader.search("a", Query(ROWS[:1], 8)).ids[0]
+        found = reader.collection("a").search(ROWS[:1], 8).ids[0]
         assert sorted(found[found >= 0]) == [3, 4, 5, 6, 7]
 
 
@@ -203,19 +206,19 @@ def test_a_segment_whose_deletes_could_not_be_read_comes_back_with_those_that_to
 ) -> None:
     with Database.open(tmp_path, QUIET) as writer, follow(writer, tmp_path) as reader:
         reader.refresh()
-        writer.delete("a", np.arange(2))
+        writer.collection("a").delete(np.arange(2))
         writer.flush()
         (dead,) = (tmp_path / "segments").glob("dead-*")
         # As the writer removes it behind a slow reader.
         away = dead.rename(tmp_path / "segments" / "away")
         reader.refresh()
         with pytest.raises(CorruptFile):
-            reader.search("a", Query(ROWS[:1], 1))
+            reader.collection("a").search(ROWS[:1], 1)
         away.rename(dead)
-        writer.delete("a", np.arange(3))
+        writer.collection("a").delete(np.arange(3))
         writer.flush()
         reader.refresh()
-        found = reader.search("a", Query(ROWS[:1], 8)).ids[0]
+        found = reader.collection("a").search(ROWS[:1], 8).ids[0]
         assert sorted(found[found >= 0]) == [3, 4, 5, 6, 7]
 
 
@@ -227,7 +230,7 @@ def test_the_writer_may_have_its_log_elsewhere_and_come_and_go(tmp_path: Path) -
         for count in range(2, 5):
             with Database.open(root, elsewhere) as writer:
                 reader.refresh()
-                writer.insert("a", ROWS, np.arange(8))
+                writer.collection("a").insert(ROWS, np.arange(8))
                 writer.flush()
                 reader.refresh()
-                assert reader.count("a") == 8 * count
+                assert reader.collection("a").count() == 8 * count

@@ -174,7 +174,7 @@ def test_the_parent_crashes_and_a_child_lives_on(tmp_path: Path) -> None:
         assert parent.stdout is not None and parent.stdout.readline() == "forked\n"
         assert parent.wait() == 9
         with Database.open(tmp_path / "data") as again:
-            assert again.count("a") == 1
+            assert again.collection("a").count() == 1
 
 
 BUILDER = """

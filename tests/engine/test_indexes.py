@@ -12,7 +12,7 @@ from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import BuildFailed
 from milvine.events import Events, IndexBuilt, IndexSetAside, JobFailed
-from milvine.types import IndexSetting, IndexType, MetricType, Query
+from milvine.types import IndexSetting, IndexType, MetricType
 from tests.builders import start_builders
 
 SETTINGS = Settings(background=False, build_threads=1)
@@ -55,7 +55,7 @@ def rows():
 
 def fill(database, rows):
     database.create_collection("c", 16, 1024, MetricType.L2)
-    database.insert("c", rows, np.arange(len(rows)))
+    database.collection("c").insert(rows, np.arange(len(rows)))
 
 
 def setting(index_type):
@@ -64,7 +64,7 @@ def setting(index_type):
 
 def recall(database, rows, index_type, dead=0):
     queries = rows[500:600] + np.float32(0.01)
-    found = database.search("c", Query(queries, 10, INDEXES[index_type][1])).ids
+    found = database.collection("c").search(queries, 10, INDEXES[index_type][1]).ids
     distances = ((queries[:, None] - rows[None, dead:]) ** 2).sum(2)
     truth = np.argsort(distances, 1)[:, :10] + dead
     assert (found >= dead).all()
@@ -72,7 +72,9 @@ def recall(database, rows, index_type, dead=0):
 
 
 def names(database):
-    return [segment.index_name for segment in database.stats("c").partitions[0].segments]
+    return [
+        segment.index_name for segment in database.collection("c").stats().partitions[0].segments
+    ]
 
 
 def wait_for(condition, seconds=60):
@@ -87,25 +89,28 @@ def test_built_searched_with_deletes_reopened_and_dropped(tmp_path, rows, index_
     floor = 0.5 if index_type is IndexType.IVF_PQ else 0.95
     with Database.open(tmp_path, SETTINGS) as database:
         fill(database, rows)
-        database.create_index("c", setting(index_type))
+        database.collection("c").create_index(setting(index_type))
         assert names(database) == [NAMES[index_type]]
         assert recall(database, rows, index_type) >= floor
-        database.delete("c", np.arange(400))
+        database.collection("c").delete(np.arange(400))
         assert recall(database, rows, index_type, dead=400) >= floor
-        hit = database.search("c", Query(rows[700:701], 1, INDEXES[index_type][1]))
+        hit = database.collection("c").search(rows[700:701], 1, INDEXES[index_type][1])
         if index_type in (IndexType.IVF_FLAT, IndexType.HNSW) or index_type.is_addition:
             assert (hit.ids[0, 0], hit.distances[0, 0]) == (700, 0.0)
     with Database.open(tmp_path, SETTINGS) as database:
         assert recall(database, rows, index_type, dead=400) >= floor
-        database.drop_index("c")
-        assert names(database) == ["IDMAP"] and database.collection("c").index == IndexSetting()
+        database.collection("c").drop_index()
+        assert (
+            names(database) == ["IDMAP"]
+            and database.collection("c").definition.index == IndexSetting()
+        )
         assert recall(database, rows, index_type, dead=400) == 1.0
 
 
 def test_small_segments_stay_raw_and_exact(tmp_path, rows):
     with Database.open(tmp_path, SETTINGS) as database:
         fill(database, rows[:4095])
-        database.create_index("c", setting(IndexType.HNSW))
+        database.collection("c").create_index(setting(IndexType.HNSW))
         assert names(database) == ["IDMAP"]
         assert recall(database, rows[:4095], IndexType.HNSW) == 1.0
 
@@ -115,21 +120,23 @@ def test_create_index_merges_small_segments_first(tmp_path, rows):
         fill(database, rows[:2000])
         for start in (2000, 4000):
             database.flush()
-            database.insert("c", rows[start : start + 2000], np.arange(start, start + 2000))
-        database.create_index("c", setting(IndexType.IVF_FLAT))
+            database.collection("c").insert(
+                rows[start : start + 2000], np.arange(start, start + 2000)
+            )
+        database.collection("c").create_index(setting(IndexType.IVF_FLAT))
         assert names(database) == ["IVFFLAT"]
-        database.create_index("c", setting(IndexType.HNSW))
+        database.collection("c").create_index(setting(IndexType.HNSW))
         assert names(database) == ["HNSW"]
-        database.create_index("c", IndexSetting())
+        database.collection("c").create_index(IndexSetting())
         assert names(database) == ["IDMAP"]
 
 
 def test_compacting_an_indexed_segment_keeps_it_indexed(tmp_path, rows):
     with Database.open(tmp_path, SETTINGS) as database:
         fill(database, rows)
-        database.create_index("c", setting(IndexType.IVF_FLAT))
-        database.delete("c", np.arange(1000))
-        database.compact("c")
+        database.collection("c").create_index(setting(IndexType.IVF_FLAT))
+        database.collection("c").delete(np.arange(1000))
+        database.collection("c").compact()
         assert names(database) == ["IVFFLAT"]
         assert recall(database, rows, IndexType.IVF_FLAT, dead=1000) >= 0.95
 
@@ -139,28 +146,28 @@ def test_a_merge_whose_build_is_stopped_changes_nothing(tmp_path, rows):
 
     with Database.open(tmp_path, SETTINGS) as database:
         fill(database, rows)
-        database.create_index("c", setting(IndexType.HNSW))
-        database.delete("c", np.arange(1000))
-        state = database._state("c")
+        database.collection("c").create_index(setting(IndexType.HNSW))
+        database.collection("c").delete(np.arange(1000))
+        state = database.collection("c").state
         assert not merge(database.stores, state, tuple(state.segments), lambda: True)
-        assert names(database) == ["HNSW"] and database.count("c") == ROWS - 1000
+        assert names(database) == ["HNSW"] and database.collection("c").count() == ROWS - 1000
         assert recall(database, rows, IndexType.HNSW, dead=1000) >= 0.95
     with Database.open(tmp_path, SETTINGS) as database:
-        assert database.count("c") == ROWS - 1000
+        assert database.collection("c").count() == ROWS - 1000
 
 
 def test_closing_during_a_merge_of_indexed_segments_loses_nothing(tmp_path, rows):
     settings = replace(SETTINGS, background=True, unindexed_rows_max=0)
     with Database.open(tmp_path, settings) as database:
         database.create_collection("c", 16, 1, MetricType.L2)
-        database.create_index("c", setting(IndexType.IVF_FLAT))
+        database.collection("c").create_index(setting(IndexType.IVF_FLAT))
         for start in range(0, 4 * ROWS, ROWS):
-            database.insert("c", rows, np.arange(start, start + ROWS))
+            database.collection("c").insert(rows, np.arange(start, start + ROWS))
             database.flush()
             wait_for(lambda: "IDMAP" not in names(database))
         time.sleep(0.15)  # the fourth indexed segment makes a merge due
     with Database.open(tmp_path, SETTINGS) as database:
-        assert database.count("c") == 4 * ROWS
+        assert database.collection("c").count() == 4 * ROWS
 
 
 def test_later_rows_are_indexed_in_the_background(tmp_path, rows):
@@ -168,8 +175,8 @@ def test_later_rows_are_indexed_in_the_background(tmp_path, rows):
     seen = []
     with Database.open(tmp_path, settings, Events(seen.append)) as database:
         database.create_collection("c", 16, 1024, MetricType.L2)
-        database.create_index("c", setting(IndexType.IVF_FLAT))
-        database.insert("c", rows, np.arange(ROWS))
+        database.collection("c").create_index(setting(IndexType.IVF_FLAT))
+        database.collection("c").insert(rows, np.arange(ROWS))
         wait_for(lambda: names(database) == ["IVFFLAT"])
         assert recall(database, rows, IndexType.IVF_FLAT) >= 0.95
     assert any(isinstance(event, IndexBuilt) for event in seen)
@@ -178,10 +185,10 @@ def test_later_rows_are_indexed_in_the_background(tmp_path, rows):
 def test_interrupted_builds_are_done_again_after_a_restart(tmp_path, rows):
     with Database.open(tmp_path / "a", SETTINGS) as database:
         fill(database, rows)
-        database.create_index("c", IndexSetting())
+        database.collection("c").create_index(IndexSetting())
         from milvine.engine.indexing import store_setting
 
-        store_setting(database.stores, database._state("c"), setting(IndexType.IVF_FLAT))
+        store_setting(database.stores, database.collection("c").state, setting(IndexType.IVF_FLAT))
         # As a kill in the middle of the build leaves it.
         shutil.copytree(tmp_path / "a", tmp_path / "b")
     (tmp_path / "b" / "segments" / "index-1.mlv.tmp").write_bytes(b"half")
@@ -195,7 +202,7 @@ def test_interrupted_builds_are_done_again_after_a_restart(tmp_path, rows):
 def test_a_damaged_index_file_is_built_anew_and_answers_stay_right(tmp_path, rows, damage):
     with Database.open(tmp_path, SETTINGS) as database:
         fill(database, rows)
-        database.create_index("c", setting(IndexType.IVF_FLAT))
+        database.collection("c").create_index(setting(IndexType.IVF_FLAT))
     (path,) = (tmp_path / "segments").glob("index-*.mlv")
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -206,7 +213,7 @@ def test_a_damaged_index_file_is_built_anew_and_answers_stay_right(tmp_path, row
     seen = []
     settings = replace(SETTINGS, background=True, file_cleanup_timeout=0)
     with Database.open(tmp_path, settings, Events(seen.append)) as database:
-        (segment,) = database.stats("c").partitions[0].segments
+        (segment,) = database.collection("c").stats().partitions[0].segments
         assert recall(database, rows, IndexType.IVF_FLAT) >= 0.95
         database.flush()
         wait_for(lambda: any(isinstance(event, IndexSetAside) for event in seen))
@@ -223,8 +230,8 @@ def test_a_failed_build_says_why_and_rows_stay_searchable(tmp_path, rows, monkey
     with Database.open(tmp_path, SETTINGS) as database:
         fill(database, rows)
         with pytest.raises(BuildFailed, match="no room for the codebook"):
-            database.create_index("c", setting(IndexType.IVF_FLAT))
-        assert database.collection("c").index.type is IndexType.IVF_FLAT
+            database.collection("c").create_index(setting(IndexType.IVF_FLAT))
+        assert database.collection("c").definition.index.type is IndexType.IVF_FLAT
         assert recall(database, rows, IndexType.IVF_FLAT) == 1.0
 
 
@@ -236,8 +243,8 @@ def test_a_failing_background_build_is_reported_and_not_repeated_at_once(
     settings = replace(SETTINGS, background=True, unindexed_rows_max=0)
     with Database.open(tmp_path, settings, Events(seen.append)) as database:
         database.create_collection("c", 16, 1024, MetricType.L2)
-        database.create_index("c", setting(IndexType.IVF_FLAT))
-        database.insert("c", rows, np.arange(ROWS))
+        database.collection("c").create_index(setting(IndexType.IVF_FLAT))
+        database.collection("c").insert(rows, np.arange(ROWS))
         database.flush()
         wait_for(lambda: any(isinstance(event, JobFailed) for event in seen))
         time.sleep(0.3)
@@ -248,14 +255,14 @@ def test_files_that_no_version_holds_are_removed_but_pinned_ones_stay(tmp_path, 
     settings = replace(SETTINGS, background=True, auto_flush_interval=0.05, file_cleanup_timeout=0)
     with Database.open(tmp_path, settings) as database:
         fill(database, rows)
-        database.create_index("c", setting(IndexType.IVF_FLAT))
-        pinned = database._state("c").version
-        database.create_index("c", setting(IndexType.HNSW))
+        database.collection("c").create_index(setting(IndexType.IVF_FLAT))
+        pinned = database.collection("c").state.version
+        database.collection("c").create_index(setting(IndexType.HNSW))
         folder = tmp_path / "segments"
         time.sleep(0.3)
         assert len(list(folder.glob("index-*"))) == 2
         assert pinned.segments[0].segment.index(None) is not None
         del pinned
         wait_for(lambda: len(list(folder.glob("index-*"))) == 1)
-        database.drop_collection("c")
+        database.collection("c").drop()
         wait_for(lambda: not list(folder.iterdir()))

@@ -39,37 +39,37 @@ def db(tmp_path: Path):
 
 
 def test_the_second_is_answered_as_the_first(db: Database) -> None:
-    first = db.insert("auto", ROWS, None, key="a")
-    assert db.insert("auto", ROWS, None, key="a").tolist() == first.tolist()
-    assert db.insert("auto", ROWS, None, key="b").tolist() != first.tolist()
-    assert db.insert("given", ROWS, GIVEN, key="a").tolist() == [5, 6, 7]
-    assert db.insert("given", ROWS, GIVEN, key="a").tolist() == [5, 6, 7]
-    assert (db.count("auto"), db.count("given")) == (6, 3)
+    first = db.collection("auto").insert(ROWS, None, key="a")
+    assert db.collection("auto").insert(ROWS, None, key="a").tolist() == first.tolist()
+    assert db.collection("auto").insert(ROWS, None, key="b").tolist() != first.tolist()
+    assert db.collection("given").insert(ROWS, GIVEN, key="a").tolist() == [5, 6, 7]
+    assert db.collection("given").insert(ROWS, GIVEN, key="a").tolist() == [5, 6, 7]
+    assert (db.collection("auto").count(), db.collection("given").count()) == (6, 3)
 
 
 def test_without_a_key_rows_double(db: Database) -> None:
-    db.insert("given", ROWS, GIVEN)
-    db.insert("given", ROWS, GIVEN)
-    assert db.count("given") == 6
+    db.collection("given").insert(ROWS, GIVEN)
+    db.collection("given").insert(ROWS, GIVEN)
+    assert db.collection("given").count() == 6
 
 
 def test_one_key_is_for_one_insert(db: Database) -> None:
-    db.insert("auto", ROWS, None, key="a")
-    db.insert("given", ROWS, GIVEN, key="a")
+    db.collection("auto").insert(ROWS, None, key="a")
+    db.collection("given").insert(ROWS, GIVEN, key="a")
     with pytest.raises(
         IllegalArgument, match="insert of 3 rows with generated ids; one key is for one insert"
     ):
-        db.insert("auto", ROWS[:2], None, key="a")
+        db.collection("auto").insert(ROWS[:2], None, key="a")
     with pytest.raises(IllegalArgument, match="insert of 3 rows with given ids"):
-        db.insert("given", ROWS, GIVEN + 1, key="a")
-    assert (db.count("auto"), db.count("given")) == (3, 3)
+        db.collection("given").insert(ROWS, GIVEN + 1, key="a")
+    assert (db.collection("auto").count(), db.collection("given").count()) == (3, 3)
 
 
 def test_deleted_rows_do_not_come_back(db: Database) -> None:
-    db.insert("given", ROWS, GIVEN, key="a")
-    db.delete("given", GIVEN)
-    db.insert("given", ROWS, GIVEN, key="a")
-    assert db.count("given") == 0
+    db.collection("given").insert(ROWS, GIVEN, key="a")
+    db.collection("given").delete(GIVEN)
+    db.collection("given").insert(ROWS, GIVEN, key="a")
+    assert db.collection("given").count() == 0
 
 
 def test_a_refused_insert_leaves_no_key(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,9 +77,9 @@ def test_a_refused_insert_leaves_no_key(db: Database, monkeypatch: pytest.Monkey
     with monkeypatch.context() as patch:
         patch.setattr(log, "append", lambda records: (_ for _ in ()).throw(StorageFailed("full")))
         with pytest.raises(StorageFailed):
-            db.insert("auto", ROWS, None, key="a")
-    db.insert("auto", ROWS[:2], None, key="a")
-    assert db.count("auto") == 2
+            db.collection("auto").insert(ROWS, None, key="a")
+    db.collection("auto").insert(ROWS[:2], None, key="a")
+    assert db.collection("auto").count() == 2
 
 
 def test_both_in_one_group(db: Database) -> None:
@@ -94,7 +94,7 @@ def test_both_in_one_group(db: Database) -> None:
     go.set()
     holder.join()
     ids = [answer.result().tolist() for answer in answers]
-    assert ids[0] == ids[1] == ids[2] and db.count("auto") == 3
+    assert ids[0] == ids[1] == ids[2] and db.collection("auto").count() == 3
     with pytest.raises(IllegalArgument):
         other.result()
 
@@ -105,25 +105,25 @@ def test_a_key_outlives_a_crash(tmp_path: Path, flushed: bool) -> None:
     has the record.
     """
     with made(tmp_path / "db") as db:
-        first = db.insert("auto", ROWS, None, key="a")
-        db.insert("given", ROWS, GIVEN, key="a")
+        first = db.collection("auto").insert(ROWS, None, key="a")
+        db.collection("given").insert(ROWS, GIVEN, key="a")
         if flushed:
             db.flush()
         shutil.copytree(tmp_path / "db", tmp_path / "copy", ignore=shutil.ignore_patterns("LOCK"))
     for _ in range(2):  # the second time after a clean stop
         with Database.open(tmp_path / "copy", QUIET) as db:
-            assert db.insert("auto", ROWS, None, key="a").tolist() == first.tolist()
-            db.insert("given", ROWS, GIVEN, key="a")
-            assert (db.count("auto"), db.count("given")) == (3, 3)
+            assert db.collection("auto").insert(ROWS, None, key="a").tolist() == first.tolist()
+            db.collection("given").insert(ROWS, GIVEN, key="a")
+            assert (db.collection("auto").count(), db.collection("given").count()) == (3, 3)
 
 
 def test_a_dropped_collection_takes_its_keys_along(db: Database, tmp_path: Path) -> None:
-    db.insert("auto", ROWS, None, key="a")
+    db.collection("auto").insert(ROWS, None, key="a")
     db.flush()
-    db.drop_collection("auto")
+    db.collection("auto").drop()
     db.create_collection("auto", 4, 1, MetricType.L2)
-    db.insert("auto", ROWS[:1], None, key="a")
-    assert db.count("auto") == 1
+    db.collection("auto").insert(ROWS[:1], None, key="a")
+    assert db.collection("auto").count() == 1
 
 
 STEPS = st.lists(
@@ -149,7 +149,7 @@ def test_however_often_an_insert_is_sent(
             db = Database.open(folder, QUIET)
         else:
             rows = np.full((number + 1, 4), number, np.float32)
-            ids = db.insert("auto", rows, None, key=f"key {number}").tolist()
+            ids = db.collection("auto").insert(rows, None, key=f"key {number}").tolist()
             assert told.setdefault(number, ids) == ids
-    assert db.count("auto") == sum(number + 1 for number in told)
+    assert db.collection("auto").count() == sum(number + 1 for number in told)
     db.close()

@@ -67,32 +67,33 @@ def test_an_insert_is_stored_or_not_and_the_next_one_is_stored(database: Databas
         elsewhere(
             lambda: database.stores.writer.call(int)
         )  # what was interrupted is stored by then, or never
-        before = database.count("c")
+        before = database.collection("c").count()
         assert before % len(ROWS) == 0  # never a part
-        elsewhere(lambda: database.insert("c", ROWS, None))
-        assert database.count("c") == before + len(ROWS)
+        elsewhere(lambda: database.collection("c").insert(ROWS, None))
+        assert database.collection("c").count() == before + len(ROWS)
         count += 1
 
-    assert at_every_place(lambda: database.insert("c", ROWS, None), after) > 20
-    assert count * len(ROWS) <= database.count("c") <= 2 * count * len(ROWS)
+    assert at_every_place(lambda: database.collection("c").insert(ROWS, None), after) > 20
+    assert count * len(ROWS) <= database.collection("c").count() <= 2 * count * len(ROWS)
 
 
 def test_a_delete(database: Database) -> None:
     ids = np.arange(3)
-    elsewhere(lambda: database.insert("c", ROWS, np.arange(len(ROWS))))
+    elsewhere(lambda: database.collection("c").insert(ROWS, np.arange(len(ROWS))))
     at_every_place(
-        lambda: database.delete("c", ids), lambda: elsewhere(lambda: database.delete("c", ids))
+        lambda: database.collection("c").delete(ids),
+        lambda: elsewhere(lambda: database.collection("c").delete(ids)),
     )
-    assert database.count("c") == len(ROWS) - 3
+    assert database.collection("c").count() == len(ROWS) - 3
 
 
 def test_a_flush(database: Database) -> None:
     def after() -> None:
-        elsewhere(lambda: database.insert("c", ROWS, None))
+        elsewhere(lambda: database.collection("c").insert(ROWS, None))
         elsewhere(database.flush)
 
     def work() -> None:
-        database.insert("c", ROWS, None)
+        database.collection("c").insert(ROWS, None)
         database.flush()
 
     at_every_place(work, after, step=7)
@@ -105,17 +106,19 @@ def test_a_search_over_the_pool(
     monkeypatch.setattr(executor, "POOL_WORK_MIN", 1)
     monkeypatch.setattr(prepared, "SHARED_BYTES_MIN", 1 if shared else 1 << 60)
     for _ in range(3):
-        database.insert("c", ROWS, None)
+        database.collection("c").insert(ROWS, None)
         database.flush()
     query = Query(ROWS[:1], 5)
-    wanted = database.search("c", query)
+    wanted = database.collection("c").search(*query)
 
     def after() -> None:
         elsewhere(
-            lambda: np.testing.assert_array_equal(database.search("c", query).ids, wanted.ids)
+            lambda: np.testing.assert_array_equal(
+                database.collection("c").search(*query).ids, wanted.ids
+            )
         )
 
-    assert at_every_place(lambda: database.search("c", query), after) > 20
+    assert at_every_place(lambda: database.collection("c").search(*query), after) > 20
     assert not database.shared.passes and not database.shared.waiting
 
 

@@ -18,7 +18,7 @@ from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import DataFolderLocked, FolderGone, MilvineError
 from milvine.maintenance.build import build_segment
-from milvine.types import IndexSetting, IndexType, MetricType, Query
+from milvine.types import IndexSetting, IndexType, MetricType
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="Windows lets nobody move a folder with open files"
@@ -26,15 +26,15 @@ pytestmark = pytest.mark.skipif(
 ROWS = np.random.default_rng(0).random((5000, 4), dtype=np.float32)
 LISTS = IndexSetting(IndexType.IVF_FLAT, '{"nlist": 4}')
 WRITES: dict[str, Callable[[Database], object]] = {
-    "insert": lambda database: database.insert("a", ROWS[:3], np.arange(3)),
-    "delete": lambda database: database.delete("a", np.arange(3)),
+    "insert": lambda database: database.collection("a").insert(ROWS[:3], np.arange(3)),
+    "delete": lambda database: database.collection("a").delete(np.arange(3)),
     "create a collection": lambda database: database.create_collection("b", 4, 64, MetricType.L2),
-    "drop a collection": lambda database: database.drop_collection("a"),
-    "create a partition": lambda database: database.create_partition("a", "p"),
-    "drop a partition": lambda database: database.drop_partition("a", "q"),
-    "set an index": lambda database: database.create_index("a", LISTS),
-    "drop an index": lambda database: database.drop_index("a"),
-    "compact": lambda database: database.compact("a"),
+    "drop a collection": lambda database: database.collection("a").drop(),
+    "create a partition": lambda database: database.collection("a").create_partition("p"),
+    "drop a partition": lambda database: database.collection("a").drop_partition("q"),
+    "set an index": lambda database: database.collection("a").create_index(LISTS),
+    "drop an index": lambda database: database.collection("a").drop_index(),
+    "compact": lambda database: database.collection("a").compact(),
     "flush": lambda database: database.flush(),
     "ready": lambda database: database.check_ready(),
 }
@@ -43,11 +43,11 @@ WRITES: dict[str, Callable[[Database], object]] = {
 def filled(folder: Path, **more: object) -> Database:
     database = Database.open(folder, Settings(background=False, **more))
     database.create_collection("a", 4, 64, MetricType.L2)
-    database.create_partition("a", "q")
-    database.insert("a", ROWS[:4500], np.arange(4500))
+    database.collection("a").create_partition("q")
+    database.collection("a").insert(ROWS[:4500], np.arange(4500))
     database.flush()
-    database.delete("a", np.arange(3000))
-    database.insert("a", ROWS[4500:], np.arange(4500, 5000))
+    database.collection("a").delete(np.arange(3000))
+    database.collection("a").insert(ROWS[4500:], np.arange(4500, 5000))
     return database
 
 
@@ -78,7 +78,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def numbers(database: Database) -> set[int]:
-    found, _ = database.get("a", np.arange(6000))
+    found, _ = database.collection("a").get(np.arange(6000))
     return set(np.flatnonzero(found).tolist())
 
 
@@ -95,8 +95,8 @@ def test_every_write_is_refused_and_touches_nothing(
     ):
         WRITES[write](database)
     assert content(tmp_path / "data") == there
-    assert database.search("a", Query(ROWS[4999:], 1, {})).ids[0, 0] == 4999
-    assert database.search("a", Query(ROWS[4000:4001], 1, {})).ids[0, 0] == 4000
+    assert database.collection("a").search(ROWS[4999:], 1, {}).ids[0, 0] == 4999
+    assert database.collection("a").search(ROWS[4000:4001], 1, {}).ids[0, 0] == 4000
     database.close()
     if move is not unlocked:  # that is its own, where the catalog is put in order
         assert content(tmp_path / "data") == there
@@ -110,7 +110,7 @@ def test_what_was_stored_before_is_where_the_folder_went(
     database = filled(tmp_path / "data")
     move(tmp_path / "data")
     with pytest.raises(FolderGone):
-        database.insert("a", ROWS[:1], np.array([5999]))
+        database.collection("a").insert(ROWS[:1], np.array([5999]))
     database.close()
     with Database.open(tmp_path / ("data" if move is unlocked else "elsewhere")) as again:
         assert numbers(again) == set(range(3000, 5000))
@@ -161,7 +161,7 @@ def test_a_log_elsewhere_that_is_gone(tmp_path: Path, which: str) -> None:
             WRITES[write](database)
     assert content(log) == there
     database.flush()  # the rows in memory are saved
-    assert database.count("a") == 2000
+    assert database.collection("a").count() == 2000
     database.stores.log.trim(1 << 40)
     database.close()
     assert content(log) == there
@@ -218,7 +218,7 @@ def test_a_renamed_folder_is_not_opened_twice_by_one_process(tmp_path: Path) -> 
         Database.open(tmp_path / "elsewhere")
     database.close()
     with Database.open(tmp_path / "elsewhere") as again:
-        assert again.count("a") == 2000
+        assert again.collection("a").count() == 2000
 
 
 WRITER = """
@@ -252,5 +252,5 @@ def test_another_process_renames_it_in_the_middle_of_inserts(tmp_path: Path) -> 
     assert told.pop() == "refused\n" and writer.returncode == 0
     assert not (tmp_path / "data").exists()
     with Database.open(tmp_path / "elsewhere") as again:
-        found, _ = again.get("a", np.array([int(number) for number in told]))
+        found, _ = again.collection("a").get(np.array([int(number) for number in told]))
         assert found.all()

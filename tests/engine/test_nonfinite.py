@@ -19,7 +19,7 @@ from milvine.index.finite import NonfiniteRows, nonfinite_rows
 from milvine.offline.verify import verify
 from milvine.segment.layout import ComponentWriter
 from milvine.server.operations.collections import stats_json
-from milvine.types import MetricType, Query
+from milvine.types import MetricType
 
 QUIET = Settings(background=False)
 ROWS = np.random.default_rng(9).random((100, 8), dtype=np.float32)
@@ -49,7 +49,7 @@ def database(tmp_path: Path, told: list[Event]) -> Iterator[Database]:
 def counted(database: Database, name: str = "c") -> int:
     """By statistics and for metrics, which agree."""
     (facts,) = [each for each in database.inspect().collections if each.name == name]
-    stats = database.stats(name)
+    stats = database.collection(name).stats()
     assert facts.nonfinite_rows == stats.nonfinite_rows
     assert ('"nonfinite_rows":' in stats_json(stats)) == bool(stats.nonfinite_rows)
     return stats.nonfinite_rows
@@ -78,28 +78,28 @@ def test_rows_that_are_added_are_looked_at_once() -> None:
 
 def test_the_count_follows_the_rows(database: Database, tmp_path: Path, told: list[Event]) -> None:
     assert counted(database) == 0
-    database.insert("c", odd_rows(), np.arange(100))
+    database.collection("c").insert(odd_rows(), np.arange(100))
     assert counted(database) == 5 and not warned(told)
-    database.delete("c", np.array([3, 4]))
+    database.collection("c").delete(np.array([3, 4]))
     assert counted(database) == 4
     database.flush()
     assert counted(database) == 4 and warned(told) == [NonfiniteStored("c", 4)]
-    database.delete("c", np.array([10, 5, 6]))
+    database.collection("c").delete(np.array([10, 5, 6]))
     assert counted(database) == 3
-    database.insert("c", odd_rows()[:12], np.arange(200, 212))
+    database.collection("c").insert(odd_rows()[:12], np.arange(200, 212))
     assert counted(database) == 6
     database.flush()
     assert counted(database) == 6 and len(warned(told)) == 1  # told once
-    database.compact("c")
+    database.collection("c").compact()
     assert counted(database) == 6
-    database.delete("c", np.arange(50))
-    database.compact("c")
+    database.collection("c").delete(np.arange(50))
+    database.collection("c").compact()
     assert counted(database) == 3
     database.close()
     assert verify(tmp_path / "data").nonfinite_rows == 3
     with Database.open(tmp_path / "data", QUIET) as again:
-        assert counted(again) == 3 and again.count("c") == 62
-        again.delete("c", np.arange(200, 212))
+        assert counted(again) == 3 and again.collection("c").count() == 62
+        again.collection("c").delete(np.arange(200, 212))
         assert counted(again) == 0
 
 
@@ -120,9 +120,9 @@ def test_a_log_is_counted_when_it_is_read_back(tmp_path: Path) -> None:
 
 
 def test_verify_names_the_segment(database: Database, tmp_path: Path) -> None:
-    database.insert("c", odd_rows(), None)
+    database.collection("c").insert(odd_rows(), None)
     database.create_collection("bits", 8, 1024, MetricType.HAMMING)
-    database.insert("bits", np.full((9, 1), 255, np.uint8), None)
+    database.collection("bits").insert(np.full((9, 1), 255, np.uint8), None)
     assert counted(database, "bits") == 0
     database.flush()
     report = verify(tmp_path / "data")
@@ -136,13 +136,13 @@ def test_verify_names_the_segment(database: Database, tmp_path: Path) -> None:
 
 
 def test_they_are_kept_and_never_found(database: Database) -> None:
-    database.insert("c", odd_rows(), np.arange(100))
+    database.collection("c").insert(odd_rows(), np.arange(100))
     for _ in range(2):
-        hits = database.search("c", Query(ROWS[:2].copy(), 100))
+        hits = database.collection("c").search(ROWS[:2].copy(), 100)
         assert (
             not set(ODD) & set(hits.ids[0].tolist()) and np.isfinite(hits.distances[:, :95]).all()
         )
-        found, vectors = database.get("c", np.array([3, 41]))
+        found, vectors = database.collection("c").get(np.array([3, 41]))
         assert found.all() and np.isnan(vectors[0, 3]) and vectors[1, 1] == np.float32(-3e38)
         database.flush()
 
@@ -152,11 +152,11 @@ def test_they_are_refused_where_that_is_wanted(database: Database) -> None:
     with pytest.raises(
         IllegalRowRecord, match=r"Vector 3 of 100, counted from 0, .*\(5 such vectors in all\)"
     ):
-        database.insert("c", odd_rows(), None)
-    assert database.count("c") == 0
-    database.insert("c", ROWS.copy(), None)
+        database.collection("c").insert(odd_rows(), None)
+    assert database.collection("c").count() == 0
+    database.collection("c").insert(ROWS.copy(), None)
     database.configure("insert.refuse_nonfinite", "false")
-    database.insert("c", odd_rows(), None)
+    database.collection("c").insert(odd_rows(), None)
     assert counted(database) == 5
 
 
@@ -169,10 +169,10 @@ def test_a_file_of_before_does_not_say(database: Database, monkeypatch: pytest.M
         )
 
     monkeypatch.setattr(ComponentWriter, "finish", of_before)
-    database.insert("c", odd_rows(), np.arange(100))
+    database.collection("c").insert(odd_rows(), np.arange(100))
     database.flush()
     assert counted(database) == 0
     monkeypatch.undo()
-    database.delete("c", np.arange(50, 80))
-    database.compact("c")
+    database.collection("c").delete(np.arange(50, 80))
+    database.collection("c").compact()
     assert counted(database) == 5

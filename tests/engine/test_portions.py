@@ -21,7 +21,7 @@ from milvine.index.score import FEW
 from milvine.memory_plan import UNBOUNDED
 from milvine.search.executor import Executor
 from milvine.search.portions import FREE_HITS, query_bytes
-from milvine.types import IndexSetting, IndexType, MetricType, Query
+from milvine.types import IndexSetting, IndexType, MetricType
 
 SETTINGS = {
     "FLAT": (IndexSetting(), {}),
@@ -42,12 +42,12 @@ def stocked(database: Database, kind: str) -> Database:
     database.create_collection("c", 8, 1024, MetricType.L2)
     rows = np.random.default_rng(5).random((7_000, 8), dtype=np.float32)
     for start, stop in ((0, 5_000), (5_000, 5_600), (5_600, 6_500), (6_500, 7_000)):
-        database.insert("c", rows[start:stop], np.arange(start, stop))
+        database.collection("c").insert(rows[start:stop], np.arange(start, stop))
         if stop == 5_000:
-            database.create_index("c", SETTINGS[kind][0])
+            database.collection("c").create_index(SETTINGS[kind][0])
         elif stop < 7_000:
             database.flush(["c"])
-    database.delete("c", np.arange(0, 7_000, 9))
+    database.collection("c").delete(np.arange(0, 7_000, 9))
     return database
 
 
@@ -55,10 +55,10 @@ def stocked(database: Database, kind: str) -> Database:
 def test_portions_answer_as_the_whole_does(stocked: Database, kind: str, nq: int, k: int) -> None:
     vectors = np.random.default_rng(6).random((nq, 8), dtype=np.float32)
     params = {**SETTINGS[kind][1], **({"ef": k} if kind == "HNSW" else {})}
-    whole = stocked.search("c", Query(vectors, k, params))
-    assert whole.ids.shape == (nq, min(k, stocked.count("c") + 1))
+    whole = stocked.collection("c").search(vectors, k, params)
+    assert whole.ids.shape == (nq, min(k, stocked.collection("c").count() + 1))
     for queries in (1, 3, nq):
-        collection = stocked.collection("c")
+        collection = stocked.collection("c").definition
         prepared = collection.prepare(k, params)
         each = query_bytes(k, prepared.plan.tasks)
         portions = Executor(2, portion_bytes=queries * each)
@@ -89,13 +89,13 @@ def searched_in_portions(database: Database, events: list[Event]) -> Searched:
     database.create_collection("c", 4, 1024, MetricType.L2)
     for tag in ("", "other"):
         if tag:
-            database.create_partition("c", tag)
-        database.insert(
-            "c", np.random.default_rng(1).random((6_000, 4), dtype=np.float32), None, tag
+            database.collection("c").create_partition(tag)
+        database.collection("c").insert(
+            np.random.default_rng(1).random((6_000, 4), dtype=np.float32), None, tag
         )
         database.flush(["c"])
     events.clear()
-    database.search("c", Query(np.zeros((20, 4), np.float32), 1_000))
+    database.collection("c").search(np.zeros((20, 4), np.float32), 1_000)
     return next(event for event in events if isinstance(event, Searched))
 
 

@@ -33,12 +33,12 @@ def test_after_a_failed_sync_the_log_is_tried_again(database, monkeypatch):
 
     monkeypatch.setattr(log, "sync_fd", refuse)
     with pytest.raises(StorageFailed):
-        database.insert("c", ROW, None)
+        database.collection("c").insert(ROW, None)
     with pytest.raises(StorageFailed, match=r"Cannot repair the log in .*: Input/output error"):
         database.check_ready()
     monkeypatch.setattr(log, "sync_fd", durable.sync_fd)
     database.check_ready()
-    assert len(database.insert("c", ROW, None)) == 1
+    assert len(database.collection("c").insert(ROW, None)) == 1
 
 
 def test_a_full_disk_is_told_before_a_write_fails(database, monkeypatch):
@@ -63,12 +63,12 @@ def test_a_writer_that_died_is_told(database, monkeypatch):
 
     monkeypatch.setattr(writer, "apply", fail)
     with pytest.raises(StorageFailed, match="not known whether this was stored"):
-        database.insert("c", ROW, None)
+        database.collection("c").insert(ROW, None)
     with pytest.raises(
         StorageFailed, match="Nothing can be stored until the database is opened anew"
     ):
-        database.insert("c", ROW, None)
-    assert database.count("c") == 0
+        database.collection("c").insert(ROW, None)
+    assert database.collection("c").count() == 0
     with pytest.raises(
         StorageFailed, match="Nothing can be stored until the database is opened anew"
     ):

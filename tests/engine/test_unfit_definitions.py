@@ -53,12 +53,12 @@ INDEXES = [
 def db(tmp_path):
     with Database.open(tmp_path / "db", QUIET) as database:
         database.create_collection("c", 4, 64, MetricType.L2)
-        database.insert("c", np.ones((2, 4), np.float32), np.arange(2))
+        database.collection("c").insert(np.ones((2, 4), np.float32), np.arange(2))
         yield database
     with Database.open(tmp_path / "db", QUIET) as again:
-        assert again.collections() == ["c"] and again.count("c") == 2
-        assert again.collection("c").index == IndexSetting()
-        assert again.partitions("c") == ["_default"]
+        assert again.collections() == ["c"] and again.collection("c").count() == 2
+        assert again.collection("c").definition.index == IndexSetting()
+        assert again.collection("c").partitions() == ["_default"]
 
 
 @pytest.mark.parametrize(("values", "error"), COLLECTIONS)
@@ -70,17 +70,19 @@ def test_collections(db, values, error):
 @pytest.mark.parametrize("tag", ["", " \t", "ü" * 200, "t" * 256, "_default"])
 def test_partitions(db, tag):
     with pytest.raises(IllegalPartition):
-        db.create_partition("c", tag)
+        db.collection("c").create_partition(tag)
 
 
 @pytest.mark.parametrize(("setting", "error"), INDEXES)
 def test_indexes(db, setting, error):
     with pytest.raises(error):
-        db.create_index("c", setting)
+        db.collection("c").create_index(setting)
 
 
 def test_an_index_of_a_binary_collection(db):
     db.create_collection("b", 16, 64, MetricType.HAMMING)
     with pytest.raises(IllegalIndexType):
-        db.create_index("b", IndexSetting.of(IndexType.HNSW, {"M": 8, "efConstruction": 50}))
-    db.drop_collection("b")
+        db.collection("b").create_index(
+            IndexSetting.of(IndexType.HNSW, {"M": 8, "efConstruction": 50})
+        )
+    db.collection("b").drop()

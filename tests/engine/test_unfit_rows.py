@@ -68,17 +68,17 @@ UNFIT = {
 def test_the_engine_refuses(db, tmp_path, case):
     vectors, ids, error = UNFIT[case]
     with pytest.raises(error):
-        db.insert("c", vectors, ids)
+        db.collection("c").insert(vectors, ids)
     first = None if ids is None else np.arange(2)
-    db.insert("c", GOOD, first)
+    db.collection("c").insert(GOOD, first)
     with after_a_kill(db, tmp_path) as again:
-        assert again.count("c") == 2
+        assert again.collection("c").count() == 2
 
 
 @pytest.mark.parametrize("case", [name for name in UNFIT if "list" not in name])
 def test_the_writer_refuses_and_the_rest_of_the_group_is_stored(db, tmp_path, case):
     vectors, ids, error = UNFIT[case]
-    state, writer, go = db._state("c"), db.stores.writer, threading.Event()
+    state, writer, go = db.collection("c").state, db.stores.writer, threading.Event()
     waiting = threading.Thread(target=lambda: writer.call(lambda: go.wait(60)))
     waiting.start()
     given = None if ids is None else np.arange(2)
@@ -91,38 +91,40 @@ def test_the_writer_refuses_and_the_rest_of_the_group_is_stored(db, tmp_path, ca
     with pytest.raises(error):
         answers[1].result()
     with after_a_kill(db, tmp_path) as again:
-        assert again.count("c") == db.count("c") == 4
+        assert again.collection("c").count() == db.collection("c").count() == 4
 
 
 @pytest.mark.parametrize(
     "ids", [np.arange(2.0), np.arange(2, dtype=np.int32), np.ones((1, 2), np.int64), [1, 2], 3]
 )
 def test_deletes_of_what_is_no_id(db, tmp_path, ids):
-    db.insert("c", GOOD, np.arange(2))
+    db.collection("c").insert(GOOD, np.arange(2))
     with pytest.raises(IllegalVectorId):
-        db.delete("c", ids)
+        db.collection("c").delete(ids)
     if isinstance(ids, np.ndarray):
-        request = DeleteRequest(db._state("c"), "", ids)
+        request = DeleteRequest(db.collection("c").state, "", ids)
         with pytest.raises(IllegalVectorId):
             db.stores.writer.submit(request).result()
-    db.delete("c", np.array([1]))
+    db.collection("c").delete(np.array([1]))
     with after_a_kill(db, tmp_path) as again:
-        assert again.count("c") == 1
+        assert again.collection("c").count() == 1
 
 
 def test_strided_vectors_and_ids_are_stored_as_they_are(db, tmp_path):
     vectors = np.arange(64, dtype=np.float32).reshape(8, 8)[::2, ::2]
-    db.insert("c", vectors, np.arange(8)[::2])
-    db.delete("c", np.arange(4)[::2])
+    db.collection("c").insert(vectors, np.arange(8)[::2])
+    db.collection("c").delete(np.arange(4)[::2])
     with after_a_kill(db, tmp_path) as again:
-        assert (again.get("c", np.array([4, 6]))[1] == vectors[2:]).all() and again.count("c") == 2
+        assert (
+            again.collection("c").get(np.array([4, 6]))[1] == vectors[2:]
+        ).all() and again.collection("c").count() == 2
 
 
 @pytest.mark.parametrize(
     ("dimension", "metric"), [(8, MetricType.L2), (2, MetricType.IP), (128, MetricType.JACCARD)]
 )
 def test_a_collection_made_anew_between_check_and_insert(db, tmp_path, dimension, metric):
-    held = db.collection("c")
+    held = db.collection("c").definition
     held.drop()
     db.create_collection("c", dimension, 64, metric)
     wanted = packed.InsertRequest("c", Rows(2, GOOD.size, GOOD), np.arange(2), "", "")
@@ -131,22 +133,25 @@ def test_a_collection_made_anew_between_check_and_insert(db, tmp_path, dimension
     with pytest.raises(IllegalDimension):
         operations.store_rows(db, wanted)
     with after_a_kill(db, tmp_path) as again:
-        assert again.collection("c").dimension == dimension and again.count("c") == 0
+        assert (
+            again.collection("c").definition.dimension == dimension
+            and again.collection("c").count() == 0
+        )
 
 
 def test_a_collection_dropped_while_an_insert_waits(db, tmp_path):
-    state = db._state("c")
-    db.drop_collection("c")
+    state = db.collection("c").state
+    db.collection("c").drop()
     db.create_collection("c", 8, 64, MetricType.L2)
     late = db.stores.writer.submit(InsertRequest(state, "_default", GOOD, None))
     with pytest.raises(CollectionNotFound):
         late.result()
     with after_a_kill(db, tmp_path) as again:
-        assert again.count("c") == 0
+        assert again.collection("c").count() == 0
 
 
 def test_what_is_refused_is_the_callers_to_change(db):
     for vectors, ids, error in UNFIT.values():
         assert issubclass(error, CallerError)
         with pytest.raises(CallerError, match=r"[A-Za-z]"):
-            db.insert("c", vectors, ids)
+            db.collection("c").insert(vectors, ids)

@@ -48,7 +48,7 @@ def fill(database: Database, name: str, rows: int, dimension: int = 8) -> np.nda
     """A collection `name` with `rows` rows of ids 0, 1, ..., flushed; its vectors."""
     database.create_collection(name, dimension, 1024, MetricType.L2)
     vectors = np.random.default_rng(rows).random((rows, dimension), dtype=np.float32)
-    database.insert(name, vectors, np.arange(rows))
+    database.collection(name).insert(vectors, np.arange(rows))
     database.flush([name])
     return vectors
 

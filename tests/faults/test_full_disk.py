@@ -14,7 +14,7 @@ from milvine.errors import DiskFull, OperatorError
 from milvine.events import DiskFilled, DiskFreed, Events
 from milvine.maintenance.reclaim import reclaim
 from milvine.server.health import Health
-from milvine.types import IndexSetting, IndexType, MetricType, Query
+from milvine.types import IndexSetting, IndexType, MetricType
 from tests.faults.conftest import QUIET, fill
 
 ROWS, DIMENSION = 1000, 128
@@ -44,7 +44,9 @@ def insert_until_full(database: Database) -> int:
     """Batches that were acknowledged before the disk was full."""
     for number in range(100):
         try:
-            database.insert("c", batch(number), np.arange(number * ROWS, (number + 1) * ROWS))
+            database.collection("c").insert(
+                batch(number), np.arange(number * ROWS, (number + 1) * ROWS)
+            )
         except DiskFull as error:
             assert "Nothing is inserted until there is room; searches and deletes go on" in str(
                 error
@@ -54,10 +56,10 @@ def insert_until_full(database: Database) -> int:
 
 
 def all_there(database: Database, batches: int, deleted: int = 0) -> None:
-    assert database.count("c") == batches * ROWS - deleted
+    assert database.collection("c").count() == batches * ROWS - deleted
     for number in range(batches):
         ids = np.arange(number * ROWS + (deleted if number == 0 else 0), (number + 1) * ROWS)
-        found, vectors = database.get("c", ids)
+        found, vectors = database.collection("c").get(ids)
         assert found.all() and (vectors == batch(number)[-len(ids) :]).all()
 
 
@@ -71,18 +73,20 @@ def test_a_full_disk_is_read_only_until_there_is_room(small_disk: Path) -> None:
         batches = insert_until_full(database)
         assert batches > 10
         with pytest.raises(DiskFull):
-            database.insert("c", batch(0), np.arange(ROWS))
+            database.collection("c").insert(batch(0), np.arange(ROWS))
         assert len([event for event in told if isinstance(event, DiskFilled)]) == 1
         assert "is full" in health.trouble()
-        assert database.search("c", Query(batch(0)[:2], 1, {})).ids.ravel().tolist() == [0, 1]
+        assert database.collection("c").search(batch(0)[:2], 1, {}).ids.ravel().tolist() == [0, 1]
         with pytest.raises(DiskFull):  # as much room as the rows take is not there
             database.flush(["c"])
-        database.delete("c", np.arange(5))
+        database.collection("c").delete(np.arange(5))
         all_there(database, batches, deleted=5)
 
-        database.drop_collection("other")
+        database.collection("other").drop()
         reclaim(database.stores, 0)
-        database.insert("c", batch(batches), np.arange(batches * ROWS, (batches + 1) * ROWS))
+        database.collection("c").insert(
+            batch(batches), np.arange(batches * ROWS, (batches + 1) * ROWS)
+        )
         assert [event for event in told if isinstance(event, DiskFreed)]
         assert not health.trouble()
         all_there(database, batches + 1, deleted=5)
@@ -94,16 +98,16 @@ def test_not_a_byte_is_left(small_disk: Path) -> None:
     """
     with Database.open(small_disk / "db", QUIET) as database:
         database.create_collection("c", DIMENSION, 1024, MetricType.L2)
-        database.insert("c", batch(0), np.arange(ROWS))
+        database.collection("c").insert(batch(0), np.arange(ROWS))
         filler = small_disk / "filler"
         with open(filler, "wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
             while True:
                 file.write(bytes(4096))
         index = IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 4})
         calls = {
-            "insert": lambda: database.insert("c", batch(1), np.arange(ROWS, 2 * ROWS)),
+            "insert": lambda: database.collection("c").insert(batch(1), np.arange(ROWS, 2 * ROWS)),
             "flush": lambda: database.flush(["c"]),
-            "create_index": lambda: database.create_index("c", index),
+            "create_index": lambda: database.collection("c").create_index(index),
         }
         for call in calls.values():
             with pytest.raises(DiskFull):

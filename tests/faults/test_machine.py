@@ -24,7 +24,7 @@ from milvine.events import NetworkFolder
 from milvine.state import ids as clock
 from milvine.storage import local
 from milvine.storage.filesystem import network_kind
-from milvine.types import MetricType, Query
+from milvine.types import MetricType
 from milvus import Milvus
 from tests.faults.conftest import fill
 
@@ -42,7 +42,7 @@ def test_ids_increase_though_the_clock_jumps_back(open_database, monkeypatch):
     given: list[int] = []
 
     def insert(database: Database, name: str) -> None:
-        made = database.insert(name, ROWS, None)
+        made = database.collection(name).insert(ROWS, None)
         assert made[0] > (given[-1] if given else 0) and (np.diff(made) == 1).all()
         given.extend(made.tolist())
 
@@ -53,7 +53,7 @@ def test_ids_increase_though_the_clock_jumps_back(open_database, monkeypatch):
     insert(database, "kept")
     database.flush()
     insert(database, "dropped")
-    database.drop_collection("dropped")
+    database.collection("dropped").drop()
     database.close()
     for life in range(3):
         database = open_database(wal_file_bytes=1)
@@ -63,7 +63,7 @@ def test_ids_increase_though_the_clock_jumps_back(open_database, monkeypatch):
         database.close()
     assert len(set(given)) == len(given)
     database = open_database()
-    assert database.count("kept") == 50
+    assert database.collection("kept").count() == 50
     names = [
         int(name.partition("-")[2].partition(".")[0]) for name in database.stores.storage.names()
     ]
@@ -80,7 +80,7 @@ def test_no_file_gets_a_name_that_a_builder_of_before_still_writes(
     late.write_bytes(b"half")
     monkeypatch.setattr(clock, "time", SimpleNamespace(time_ns=lambda: 40 * YEAR))
     database = open_database()
-    assert database.insert("c", ROWS, None)[0] > 50 * YEAR
+    assert database.collection("c").insert(ROWS, None)[0] > 50 * YEAR
 
 
 # permissions and reads that fail
@@ -91,7 +91,7 @@ def test_what_may_not_be_read_is_named(open_database, tmp_path, monkeypatch, wha
     """As another user meets it: for the superserver, permissions are made up."""
     database = open_database()
     fill(database, "c", 100)
-    database.insert("c", ROWS, np.arange(200, 210))
+    database.collection("c").insert(ROWS, np.arange(200, 210))
     database.close()
     root = tmp_path / "db"
     if os.geteuid():
@@ -155,14 +155,14 @@ def test_a_folder_that_may_only_be_read_refuses_writes_and_answers(open_database
 
     real = os.open
     monkeypatch.setattr(os, "open", refuse)
-    database.insert("c", ROWS, np.arange(200, 210))  # the log is open already
+    database.collection("c").insert(ROWS, np.arange(200, 210))  # the log is open already
     with pytest.raises(StorageFailed, match="Read-only file system"):
         database.flush()
-    assert database.search("c", Query(vectors[:1], 1, {})).ids[0, 0] == 0
-    assert database.count("c") == 110
+    assert database.collection("c").search(vectors[:1], 1, {}).ids[0, 0] == 0
+    assert database.collection("c").count() == 110
     monkeypatch.undo()
     database.flush()
-    assert database.count("c") == 110
+    assert database.collection("c").count() == 110
 
 
 def test_a_file_that_fails_to_be_read_is_named_and_the_rest_goes_on(open_database, monkeypatch):
@@ -178,13 +178,13 @@ def test_a_file_that_fails_to_be_read_is_named_and_the_rest_goes_on(open_databas
         return real(path, *rest, **more)
 
     monkeypatch.setattr(local, "open", fail, raising=False)
-    database.release("bad")
+    database.collection("bad").release()
     with pytest.raises(StorageFailed, match=rf"Cannot read .*{name}: .*Input/output error"):
-        database.search("bad", Query(bad[:1], 1, {}))
-    assert database.search("good", Query(good[:1], 1, {})).ids[0, 0] == 0
-    database.insert("bad", ROWS, np.arange(500, 510))
+        database.collection("bad").search(bad[:1], 1, {})
+    assert database.collection("good").search(good[:1], 1, {}).ids[0, 0] == 0
+    database.collection("bad").insert(ROWS, np.arange(500, 510))
     monkeypatch.undo()
-    assert database.search("bad", Query(bad[:1], 1, {})).ids[0, 0] == 0
+    assert database.collection("bad").search(bad[:1], 1, {}).ids[0, 0] == 0
 
 
 def test_a_file_cut_under_a_running_database(open_database):
@@ -193,10 +193,10 @@ def test_a_file_cut_under_a_running_database(open_database):
     (segment,) = database.stores.names["bad"].version.segments
     path = database.stores.storage.folder / segment.segment.record.rows_file
     os.truncate(path, path.stat().st_size // 2)
-    database.release("bad")
+    database.collection("bad").release()
     with pytest.raises(CorruptFile, match=path.name):
-        database.search("bad", Query(bad[:1], 1, {}))
-    assert database.search("good", Query(good[:1], 1, {})).ids[0, 0] == 0
+        database.collection("bad").search(bad[:1], 1, {})
+    assert database.collection("good").search(good[:1], 1, {}).ids[0, 0] == 0
 
 
 # network folders

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from milvine.types import MetricType, Query
+from milvine.types import MetricType
 
 
 def test_more_files_are_loaded_than_may_be_open(open_database):
@@ -19,9 +19,9 @@ def test_more_files_are_loaded_than_may_be_open(open_database):
     vectors = np.random.default_rng(1).random((50, 8), dtype=np.float32)
     for number in range(6):
         for name in ("loaded", "other"):
-            database.insert(name, vectors[number : number + 1], np.array([number]))
+            database.collection(name).insert(vectors[number : number + 1], np.array([number]))
         database.flush()
-    database.preload("loaded")
+    database.collection("loaded").preload()
     files = {
         name
         for each in database.stores.names["loaded"].version.segments
@@ -29,12 +29,12 @@ def test_more_files_are_loaded_than_may_be_open(open_database):
     }
     assert len(files) == 6 and files <= set(database.inspect().open_files)
     for name in ("other", "loaded", "other"):
-        assert database.search(name, Query(vectors[:6], 1, {})).ids.ravel().tolist() == list(
+        assert database.collection(name).search(vectors[:6], 1, {}).ids.ravel().tolist() == list(
             range(6)
         )
     assert files <= set(database.inspect().open_files)
     assert len(set(database.inspect().open_files) - files) <= 2
-    database.release("loaded")
+    database.collection("loaded").release()
     assert not files & set(database.inspect().open_files)
 
 

@@ -15,7 +15,7 @@ from milvine.maintenance.flush import flush
 from milvine.maintenance.scrub import scrub
 from milvine.maintenance.worker import heal
 from milvine.storage.local import LocalStorage
-from milvine.types import IndexSetting, IndexType, Query
+from milvine.types import IndexSetting, IndexType
 from tests.faults.conftest import fill, flip
 
 BLOCK = 1 << 20
@@ -31,7 +31,7 @@ def file_of(database, name: str, kind: str = "rows_file") -> Path:
 
 
 def search(database, name: str, vectors: np.ndarray, **params: int):
-    return database.search(name, Query(vectors[:3], 2, params))
+    return database.collection(name).search(vectors[:3], 2, params)
 
 
 def test_nothing_is_found_where_nothing_is_wrong(open_database, told):
@@ -54,16 +54,16 @@ def test_damaged_vectors_are_refused_and_the_rest_goes_on(open_database, told, m
     assert DamageFound(path.name, 0, "a block's checksum is wrong") in told
     for read in (
         lambda: search(database, "bad", vectors),
-        lambda: database.get("bad", np.arange(3)),
-        lambda: database.compact("bad") or search(database, "bad", vectors),
+        lambda: database.collection("bad").get(np.arange(3)),
+        lambda: database.collection("bad").compact() or search(database, "bad", vectors),
     ):
         with pytest.raises(
             CorruptFile, match=rf"{path.name} is damaged at byte 0: .* see `milvine repair`"
         ):
             read()
     assert search(database, "good", other).ids[0, 0] == 0
-    assert database.count("bad") == 500
-    database.insert("good", other[:1], np.array([999]))
+    assert database.collection("bad").count() == 500
+    database.collection("good").insert(other[:1], np.array([999]))
     database.flush()
 
 
@@ -97,7 +97,9 @@ def test_each_damaged_block_is_named(open_database, told):
 def test_a_graph_that_shares_damaged_rows_is_not_asked(open_database):
     database = open_database()
     vectors = fill(database, "graph", 200)
-    database.create_index("graph", IndexSetting.of(IndexType.HNSW, {"M": 8, "efConstruction": 20}))
+    database.collection("graph").create_index(
+        IndexSetting.of(IndexType.HNSW, {"M": 8, "efConstruction": 20})
+    )
     assert search(database, "graph", vectors, ef=20).ids[0, 0] == 0
     flip(file_of(database, "graph"), 300)
     pass_over(database)
@@ -109,14 +111,14 @@ def test_a_damaged_index_is_built_anew(open_database, told):
     database = open_database()
     vectors = fill(database, "c", 200)
     setting = IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 4})
-    database.create_index("c", setting)
+    database.collection("c").create_index(setting)
     path = file_of(database, "c", "index_file")
     flip(path, 500)
     pass_over(database)
     assert [event.file for event in told if isinstance(event, DamageFound)] == [path.name]
     assert search(database, "c", vectors, nprobe=4).ids[0, 0] == 0
     assert heal(database.stores, database.stores.names["c"])
-    database.create_index("c", setting)
+    database.collection("c").create_index(setting)
     assert file_of(database, "c", "index_file") != path
     pass_over(database)
     assert len([event for event in told if isinstance(event, DamageFound)]) == 1
@@ -125,7 +127,7 @@ def test_a_damaged_index_is_built_anew(open_database, told):
 def test_a_damaged_tombstone_file_is_written_anew(open_database):
     database = open_database()
     fill(database, "c", 200)
-    database.delete("c", np.arange(50))
+    database.collection("c").delete(np.arange(50))
     database.flush()
     path = file_of(database, "c", "tombstone_file")
     flip(path, 70)
@@ -134,8 +136,8 @@ def test_a_damaged_tombstone_file_is_written_anew(open_database):
     assert file_of(database, "c", "tombstone_file") != path
     database.close()
     again = open_database()
-    assert again.count("c") == 150
-    assert not again.get("c", np.arange(50))[0].any()
+    assert again.collection("c").count() == 150
+    assert not again.collection("c").get(np.arange(50))[0].any()
 
 
 class BadSector(FileIO):

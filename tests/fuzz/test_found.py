@@ -276,7 +276,7 @@ def test_index_parameters_that_others_could_not_read_are_not_stored(
             Operations(database, SETTINGS).call("CreateIndex", request)
         )
         assert reply.error_code == 5 and reply.reason.startswith("The index parameters ")
-        assert database.collection("c").index.params_json == "{}"
+        assert database.collection("c").definition.index.params_json == "{}"
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_a_name_cannot_write_lines_of_its_own_into_the_log() -> None:
 def test_a_log_of_an_older_format_is_no_damage(tmp_path: Path) -> None:
     db = Database.open(tmp_path / "db", SETTINGS)
     db.create_collection("c", 4, 1, MetricType.L2)
-    db.insert("c", np.ones((3, 4), np.float32), np.arange(3))
+    db.collection("c").insert(np.ones((3, 4), np.float32), np.arange(3))
     shutil.copytree(tmp_path / "db", tmp_path / "copy", ignore=shutil.ignore_patterns("*-shm"))
     db.close()
     log = sorted((tmp_path / "copy" / "wal").iterdir())[-1]
@@ -361,7 +361,7 @@ def test_a_footer_that_puts_the_lsns_elsewhere_is_damage_for_readers_and_for_rep
     with Database.open(tmp_path / "db", SETTINGS) as db:
         db.create_collection("c", 4, 1, MetricType.L2)
         for start in (0, 10):
-            db.insert("c", np.ones((10, 4), np.float32), np.arange(start, start + 10))
+            db.collection("c").insert(np.ones((10, 4), np.float32), np.arange(start, start + 10))
     path = next((tmp_path / "db" / "segments").glob("rows-*"))
     data = path.read_bytes()
     start = len(data) - TRAILER.size
@@ -377,9 +377,9 @@ def test_a_footer_that_puts_the_lsns_elsewhere_is_damage_for_readers_and_for_rep
         data[: start - length] + said + TRAILER.pack(len(said), crc32c(said), version, magic)
     )
     with Database.open(tmp_path / "db", SETTINGS) as db:
-        name = db.stats("c").partitions[0].segments[0].name
+        name = db.collection("c").stats().partitions[0].segments[0].name
         with pytest.raises(CorruptFile, match="the LSNs are of other rows"):
-            db.segment_ids("c", name)
+            db.collection("c").segment_ids(name)
     assert any(finding.damage for finding in verify(tmp_path / "db").findings)
     repair(tmp_path / "db", dry_run=False)
     assert not any(finding.damage for finding in verify(tmp_path / "db").findings)

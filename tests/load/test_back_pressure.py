@@ -41,7 +41,7 @@ def db(tmp_path: Path, told: list[Event]) -> Iterator[Database]:
 
 def insert_until_full(db: Database, name: str) -> None:
     while db.stores.tail_bytes() <= MIB:
-        db.insert(name, ROWS, None)
+        db.collection(name).insert(ROWS, None)
 
 
 def test_writers_wait_for_one_flush_at_a_time(db: Database, told: list[Event]) -> None:
@@ -49,14 +49,16 @@ def test_writers_wait_for_one_flush_at_a_time(db: Database, told: list[Event]) -
 
     def write(number: int) -> None:
         for _ in range(TURNS):
-            db.insert("ab"[number % 2], ROWS, None)
+            db.collection("ab"[number % 2]).insert(ROWS, None)
             most[0] = max(most[0], db.stores.tail_bytes())
 
     with ThreadPoolExecutor(WRITERS) as threads:
         for done in [threads.submit(write, number) for number in range(WRITERS)]:
             done.result(120)
     row = ROWS.nbytes // len(ROWS) + 32
-    assert db.count("a") == db.count("b") == WRITERS * TURNS * len(ROWS) // 2
+    assert (
+        db.collection("a").count() == db.collection("b").count() == WRITERS * TURNS * len(ROWS) // 2
+    )
     assert most[0] <= MIB + WRITERS * len(ROWS) * row
     flushes = [event for event in told if isinstance(event, Flushed)]
     smallest = min(event.rows for event in flushes)
@@ -67,7 +69,7 @@ def test_a_flush_that_fails_is_told_to_the_writer_and_tried_again(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     insert_until_full(db, "a")
-    stored = db.count("a")
+    stored = db.collection("a").count()
 
     def full(*arguments: Any) -> None:
         raise StorageFailed("No space left on device")
@@ -78,15 +80,15 @@ def test_a_flush_that_fails_is_told_to_the_writer_and_tried_again(
             for done in [threads.submit(db.insert, "b", ROWS, None) for _ in range(WRITERS)]:
                 with pytest.raises(StorageFailed, match="No space left"):
                     done.result(60)
-        assert (db.count("a"), db.count("b")) == (stored, 0)
-    db.insert("b", ROWS, None)
-    assert (db.count("a"), db.count("b")) == (stored, len(ROWS))
+        assert (db.collection("a").count(), db.collection("b").count()) == (stored, 0)
+    db.collection("b").insert(ROWS, None)
+    assert (db.collection("a").count(), db.collection("b").count()) == (stored, len(ROWS))
 
 
 def test_a_damaged_collection_does_not_keep_rows_from_others(
     db: Database, told: list[Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    db.insert("b", ROWS, None)
+    db.collection("b").insert(ROWS, None)
     insert_until_full(db, "a")
     b = db.stores.names["b"].id
 
@@ -96,14 +98,14 @@ def test_a_damaged_collection_does_not_keep_rows_from_others(
         flush(stores, state)
 
     monkeypatch.setattr("milvine.engine.back_pressure.flush", damaged)
-    db.insert("b", ROWS, None)
+    db.collection("b").insert(ROWS, None)
     flushed = [(each.collection_id, each.rows) for each in told if isinstance(each, Flushed)]
     assert flushed == [(b, len(ROWS))]
     db.flush(["b"])
     insert_until_full(db, "a")
     with pytest.raises(CorruptFile):
-        db.insert("b", ROWS, None)
-    assert db.count("b") == 2 * len(ROWS)
+        db.collection("b").insert(ROWS, None)
+    assert db.collection("b").count() == 2 * len(ROWS)
     monkeypatch.undo()
 
 
@@ -123,8 +125,8 @@ def test_who_waits_sees_a_collection_dropped(db: Database, monkeypatch: pytest.M
         inserts = [threads.submit(db.insert, "b", ROWS, None)]
         assert making.wait(60)
         inserts.append(threads.submit(db.insert, "b", ROWS, None))
-        db.drop_collection("a")
+        db.collection("a").drop()
         dropped.set()
         for done in inserts:
             done.result(60)
-    assert flushed == ["a"] and db.count("b") == 2 * len(ROWS)
+    assert flushed == ["a"] and db.collection("b").count() == 2 * len(ROWS)

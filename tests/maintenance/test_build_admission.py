@@ -191,7 +191,7 @@ def filled(
     with Database.open(folder, settings, Events(seen.take)) as database:
         for name in names:
             database.create_collection(name, 8, 1024, MetricType.L2)
-            database.insert(name, rows(), np.arange(ROWS))
+            database.collection(name).insert(rows(), np.arange(ROWS))
             database.flush([name])
         yield database
 
@@ -246,7 +246,9 @@ def test_short_of_memory_two_builds_never_overlap(
     instead_of_builds(monkeypatch, step)
     with filled(tmp_path, seen, in_subprocess, ("c", "d")) as database:
         assert ended(
-            in_threads(*(lambda n=name: database.create_index(n, IVF) for name in ("c", "d")))
+            in_threads(
+                *(lambda n=name: database.collection(n).create_index(IVF) for name in ("c", "d"))
+            )
         )
         assert len(seen.of(IndexBuilt)) == 2 and not database.stores.builds
     assert not overlapped
@@ -262,7 +264,9 @@ def test_with_much_memory_two_builds_overlap(
     instead_of_builds(monkeypatch, lambda _: both.wait() and None)
     with filled(tmp_path, seen, in_subprocess, ("c", "d")) as database:
         assert ended(
-            in_threads(*(lambda n=name: database.create_index(n, IVF) for name in ("c", "d")))
+            in_threads(
+                *(lambda n=name: database.collection(n).create_index(IVF) for name in ("c", "d"))
+            )
         )
         assert len(seen.of(IndexBuilt)) == 2 and not both.broken
     assert not seen.waiting.is_set()
@@ -282,7 +286,7 @@ def test_a_build_that_fails_hands_the_turn_on(
 
     def create(database: Database, name: str) -> None:
         try:
-            database.create_index(name, IVF)
+            database.collection(name).create_index(IVF)
         except BuildFailed as error:
             failed.append(str(error))
 
@@ -303,14 +307,14 @@ def test_who_waits_can_be_stopped(
 
         def create() -> None:
             try:
-                database.create_index("c", IVF)
+                database.collection("c").create_index(IVF)
             except Exception as error:
                 assert end == "drop_collection", error
 
         with TURNS.turn(0, short, never):
             threads = in_threads(create)
             assert seen.waiting.wait(PATIENCE)
-            assert database.count("c") == ROWS
+            assert database.collection("c").count() == ROWS
             database.close() if end == "close" else getattr(database, end)("c")
             assert ended(threads)
         assert not database.stores.builds and not seen.of(IndexBuilt)
@@ -322,7 +326,7 @@ def test_a_build_that_is_stopped_before_its_turn_says_so(
     seen = Seen()
     monkeypatch.setattr(build, "memory_left", short)
     with filled(tmp_path, seen) as database, TURNS.turn(0, short, never):
-        state = database._state("c")
+        state = database.collection("c").state
         (segment,) = state.segments.values()
         with pytest.raises(BuildStopped):
             build_index(
@@ -342,21 +346,21 @@ def test_the_thread_for_all_collections_does_not_wait(
     seen = Seen()
     monkeypatch.setattr(build, "memory_left", lambda: PLENTY)
     with filled(tmp_path, seen) as database:
-        stores, state = database.stores, database._state("c")
+        stores, state = database.stores, database.collection("c").state
         for _ in range(3):
-            database.create_index("c", IVF)
-            database.insert("c", rows(), np.arange(ROWS))
+            database.collection("c").create_index(IVF)
+            database.collection("c").insert(rows(), np.arange(ROWS))
             database.flush()
-        database.create_index("c", IVF)
+        database.collection("c").create_index(IVF)
         attempts = Attempts(stores.events)
         monkeypatch.setattr(build, "memory_left", short)
         files = set(tmp_path.glob("segments/*"))
         with TURNS.turn(0, short, never):
             assert maintain(stores, state, True, attempts) is None
             assert set(tmp_path.glob("segments/*")) == files
-            database.drop_index("c")
+            database.collection("c").drop_index()
             assert maintain(stores, state, True, attempts) is True  # the merge alone
-            database._state("c").set_index(IVF)
+            database.collection("c").state.set_index(IVF)
             assert maintain(stores, state, True, attempts) is None
         assert len(seen.of(Merged)) == 1 and not seen.waiting.is_set()
         assert maintain(stores, state, True, attempts) is True

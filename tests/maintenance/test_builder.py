@@ -27,7 +27,7 @@ from milvine.maintenance.build import build_segment, stall_seconds
 from milvine.maintenance.process import PROGRAM, run_builder
 from milvine.maintenance.worker import maintain
 from milvine.memory_plan import BUILDER_BYTES
-from milvine.types import IndexSetting, IndexType, MetricType, Query
+from milvine.types import IndexSetting, IndexType, MetricType
 from tests.builders import INSTEAD, start_builders
 
 SETTINGS = Settings(background=False, build_threads=1)
@@ -43,7 +43,7 @@ def rows(count=ROWS, seed=1):
 def filled(folder, seen, settings=SETTINGS):
     database = Database.open(folder, settings, Events(seen.append))
     database.create_collection("c", 8, 1024, MetricType.L2)
-    database.insert("c", rows(), np.arange(ROWS))
+    database.collection("c").insert(rows(), np.arange(ROWS))
     return database
 
 
@@ -58,8 +58,8 @@ def test_progress_is_told_stage_by_stage(tmp_path, in_subprocess):
     with filled(tmp_path, seen, settings) as database:
         running = []
         database.stores.events.subscribe(lambda _: running.extend(database.stores.builds.values()))
-        database.create_index("c", IVF)
-        (segment,) = database._state("c").segments
+        database.collection("c").create_index(IVF)
+        (segment,) = database.collection("c").state.segments
         assert not database.stores.builds
     told = of(BuildProgressed, seen)
     assert [event.stage for event in told] == [
@@ -81,17 +81,17 @@ def test_a_builder_that_loops_is_ended_and_rows_stay_exact(tmp_path, monkeypatch
     seen = []
     with filled(tmp_path, seen) as database:
         with pytest.raises(BuildFailed, match="no further in 0 s of CPU time"):
-            database.create_index("c", IVF)
+            database.collection("c").create_index(IVF)
         (event,) = of(BuildStalled, seen)
         assert (event.index_type, event.stage) == ("IVF_FLAT", "training")
         assert not database.stores.builds
-        assert database.search("c", Query(rows()[:3], 1, {"nprobe": 1})).ids[:, 0].tolist() == [
+        assert database.collection("c").search(rows()[:3], 1, {"nprobe": 1}).ids[:, 0].tolist() == [
             0,
             1,
             2,
         ]
         monkeypatch.undo()
-        database.create_index("c", IVF)  # asked once more, it is tried once more
+        database.collection("c").create_index(IVF)  # asked once more, it is tried once more
         assert of(IndexBuilt, seen)
     assert not list(tmp_path.glob("segments/*.tmp"))
 
@@ -115,7 +115,7 @@ def test_what_libraries_print_does_no_harm(tmp_path, monkeypatch):
     start_builders(monkeypatch, noise + PROGRAM)
     seen = []
     with filled(tmp_path, seen) as database:
-        database.create_index("c", IVF)
+        database.collection("c").create_index(IVF)
     assert of(IndexBuilt, seen)
 
 
@@ -141,17 +141,17 @@ def test_whatever_a_build_fails_of_it_is_a_failed_build(
         with pytest.raises(
             BuildFailed, match=f"Cannot build the index of segment.*{type(error).__name__}"
         ) as failed:
-            database.create_index("c", IVF)
+            database.collection("c").create_index(IVF)
         assert (failed.value.code, failed.value.__cause__) == (21, error)
         assert not database.stores.builds
-        assert database.search("c", Query(rows()[:1], 1, {"nprobe": 1})).ids.tolist() == [[0]]
+        assert database.collection("c").search(rows()[:1], 1, {"nprobe": 1}).ids.tolist() == [[0]]
 
 
 def test_a_failed_build_waits_longer_each_time_and_is_given_up(tmp_path):
     seen, now = [], [0.0]
     with filled(tmp_path, seen) as database:
         database.flush()
-        state = database._state("c")
+        state = database.collection("c").state
         (segment,) = state.segments
         attempts = Attempts(Events(seen.append), lambda: now[0])
         for attempt in range(ATTEMPTS_MAX):
@@ -177,7 +177,7 @@ def test_a_full_disk_never_gives_a_build_up(tmp_path):
     seen, now = [], [0.0]
     with filled(tmp_path, seen) as database:
         database.flush()
-        state = database._state("c")
+        state = database.collection("c").state
         (segment,) = state.segments
         attempts = Attempts(Events(seen.append), lambda: now[0])
         for _ in range(3 * ATTEMPTS_MAX):
@@ -191,7 +191,7 @@ def test_a_full_disk_never_gives_a_build_up(tmp_path):
 def test_a_builder_says_that_the_disk_is_full(tmp_path, monkeypatch):
     start_builders(monkeypatch, "sys.exit('DiskFull: Cannot write f: No space left on device')")
     with filled(tmp_path, []) as database, pytest.raises(DiskFull, match="No space left on device"):
-        database.create_index("c", IVF)
+        database.collection("c").create_index(IVF)
 
 
 HNSW = IndexSetting.of(IndexType.HNSW, {"M": 16, "efConstruction": 40})
@@ -205,14 +205,14 @@ def test_a_build_that_cannot_fit_is_refused_before_it_begins(tmp_path, monkeypat
             BuildFailed,
             match=r"HNSW over 4200 rows takes about \d+ MB of memory, and 0 MB are left",
         ):
-            database.create_index("c", HNSW)
+            database.collection("c").create_index(HNSW)
         assert not of(BuildProgressed, seen) and not database.stores.builds
-        assert database.search("c", Query(rows()[:3], 1, {"ef": 10})).ids[:, 0].tolist() == [
+        assert database.collection("c").search(rows()[:3], 1, {"ef": 10}).ids[:, 0].tolist() == [
             0,
             1,
             2,
         ]
-        state, now = database._state("c"), [0.0]
+        state, now = database.collection("c").state, [0.0]
         attempts = Attempts(database.stores.events, lambda: now[0])
         assert maintain(database.stores, state, True, attempts) is False
         monkeypatch.setattr(build, "memory_left", lambda: 1 << 30)
@@ -249,9 +249,9 @@ def test_one_segment_that_fails_does_not_keep_back_the_others(tmp_path, monkeypa
     seen = []
     with filled(tmp_path, seen) as database:
         database.flush()
-        database.insert("c", rows(seed=2), np.arange(ROWS, 2 * ROWS))
+        database.collection("c").insert(rows(seed=2), np.arange(ROWS, 2 * ROWS))
         database.flush()
-        state = database._state("c")
+        state = database.collection("c").state
         state.set_index(IVF)
         first, second = state.segments
         real = worker.build_segment
@@ -281,7 +281,7 @@ def test_an_index_that_is_dropped_just_before_its_build_fails_nothing(
     seen, dropped = [], []
     with filled(tmp_path, seen) as database:
         database.flush()
-        state = database._state("c")
+        state = database.collection("c").state
         module, real = (indexing if caller == "create_index" else worker), worker.build_segment
 
         def build_segment(*args):
@@ -290,7 +290,7 @@ def test_an_index_that_is_dropped_just_before_its_build_fails_nothing(
 
         monkeypatch.setattr(module, "build_segment", build_segment)
         if caller == "create_index":
-            database.create_index("c", IVF)
+            database.collection("c").create_index(IVF)
         else:
             state.set_index(IVF)
             assert maintain(database.stores, state, True, Attempts(database.stores.events)) is False
@@ -304,7 +304,7 @@ def test_an_interrupted_build_is_resumed_though_somebody_was_at_work_at_first(
     with monkeypatch.context() as patch, filled(tmp_path, []) as database:
         start_builders(patch, "sys.exit('interrupted')")
         with pytest.raises(BuildFailed):
-            database.create_index("c", IVF)
+            database.collection("c").create_index(IVF)
     settings, built = replace(SETTINGS, background=True), threading.Event()
     parts = open_parts(tmp_path, settings, Events(), False)
     parts.stores.events.subscribe(lambda _: built.set(), IndexBuilt)

@@ -46,7 +46,7 @@ def filled(db: Database, count: int) -> list[str]:
     for name in names(count):
         if not db.has_collection(name):
             db.create_collection(name, 8, 1024, MetricType.L2)
-        db.insert(name, ROWS, np.arange(8))
+        db.collection(name).insert(ROWS, np.arange(8))
     return names(count)
 
 
@@ -86,7 +86,7 @@ def test_many_collections_are_one_commit(tmp_path: Path) -> None:
         assert len(due_flushes(db.stores)) == 0
         commits = db.stores.catalog.commits
     with reopened(tmp_path, 0) as db:
-        assert [db.count(name) for name in names(count)] == [16] * count
+        assert [db.collection(name).count() for name in names(count)] == [16] * count
         assert not leftovers(db)
     assert not verify(tmp_path).findings
 
@@ -118,7 +118,7 @@ def test_what_one_collection_meets_holds_back_no_other(
         assert unflushed(db) == {"c1", "c3"}
         db.flush()
         assert not unflushed(db) and not leftovers(db)
-        assert [db.count(name) for name in names(6)] == [8] * 6
+        assert [db.collection(name).count() for name in names(6)] == [8] * 6
 
 
 def test_a_collection_dropped_meanwhile_holds_back_no_other(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_refusal_to_all_leaves_the_rows_in_the_log(
             db.flush()
         failpoints.armed.clear()
         assert unflushed(db) == set(names(5))
-        assert [db.count(name) for name in names(5)] == [8] * 5
+        assert [db.collection(name).count() for name in names(5)] == [8] * 5
         db.flush()
         assert not unflushed(db) and not leftovers(db)
     assert not verify(tmp_path).findings
@@ -197,12 +197,14 @@ def test_one_that_somebody_else_flushes_is_waited_for_when_the_others_are_done(
 def test_deletes_while_many_are_flushed_stay(tmp_path: Path) -> None:
     with Database.open(tmp_path, QUIET) as db:
         filled(db, 3)
-        failpoints.armed["flush.written"] = lambda: db.delete("c1", np.arange(3))
+        failpoints.armed["flush.written"] = lambda: db.collection("c1").delete(np.arange(3))
         db.flush()
         failpoints.armed.clear()
-        assert [db.count(name) for name in names(3)] == [8, 5, 8] and unflushed(db) == {"c1"}
+        assert [db.collection(name).count() for name in names(3)] == [8, 5, 8] and unflushed(
+            db
+        ) == {"c1"}
     with Database.open(tmp_path, QUIET) as db:
-        assert [db.count(name) for name in names(3)] == [8, 5, 8]
+        assert [db.collection(name).count() for name in names(3)] == [8, 5, 8]
 
 
 def test_closing_flushes_all_that_can_be_and_tells_of_the_rest(
@@ -226,7 +228,7 @@ def test_closing_flushes_all_that_can_be_and_tells_of_the_rest(
         ("flush of collection c1", "a bad block")
     ]
     with reopened(tmp_path, 1) as db:
-        assert [db.count(name) for name in names(4)] == [8] * 4
+        assert [db.collection(name).count() for name in names(4)] == [8] * 4
 
 
 def test_the_bytes_of_all_tails_are_known_without_looking_at_each(tmp_path: Path) -> None:
@@ -238,11 +240,11 @@ def test_the_bytes_of_all_tails_are_known_without_looking_at_each(tmp_path: Path
         filled(db, 4)
         check()
         assert db.stores.tail_bytes() > 0
-        db.drop_collection("c0")
+        db.collection("c0").drop()
         check()
         db.flush(["c1"])
         check()
-        failpoints.armed["flush.written"] = lambda: db.insert("c2", ROWS, np.arange(8))
+        failpoints.armed["flush.written"] = lambda: db.collection("c2").insert(ROWS, np.arange(8))
         db.flush(["c2"])
         failpoints.armed.clear()
         check()
@@ -261,15 +263,15 @@ def test_rows_of_many_partitions_go_to_their_own_segments(tmp_path: Path) -> Non
         db.create_collection("a", 8, 1024, MetricType.L2)
         tags = [f"p{number}" for number in range(20)]
         for tag in tags:
-            db.create_partition("a", tag)
+            db.collection("a").create_partition(tag)
         wanted: dict[str, list[int]] = {tag: [] for tag in tags}
         for batch in range(60):
             tag = tags[int(random.integers(0, 15))]
             ids = np.arange(batch * 10, batch * 10 + 10)
-            db.insert("a", random.random((10, 8), np.float32), ids, tag)
+            db.collection("a").insert(random.random((10, 8), np.float32), ids, tag)
             wanted[tag] += ids.tolist()
         gone = np.arange(0, 600, 7)
-        db.delete("a", gone)
+        db.collection("a").delete(gone)
         db.flush()
         version = db.stores.names["a"].version
         of = {partition.id: partition.tag for partition in version.partitions}

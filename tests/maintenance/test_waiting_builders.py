@@ -43,7 +43,7 @@ def vectors():
 def filled(folder, settings=SETTINGS, seen=None):
     database = Database.open(folder, settings, Events(([] if seen is None else seen).append))
     database.create_collection("c", 8, 1024, MetricType.L2)
-    database.insert("c", vectors(), np.arange(ROWS))
+    database.collection("c").insert(vectors(), np.arange(ROWS))
     return database
 
 
@@ -88,10 +88,10 @@ def test_one_build_after_the_other_finds_a_builder_that_waits(tmp_path, started)
     seen = []
     with filled(tmp_path, seen=seen) as database:
         assert not started
-        database.create_index("c", IVF)
+        database.collection("c").create_index(IVF)
         first, following = started
         assert first.returncode == 0 and following.poll() is None
-        database.create_index("c", SQ8)
+        database.collection("c").create_index(SQ8)
         _, _, last = started
         assert following.returncode == 0 and last.poll() is None
     assert [event.index_type for event in seen if isinstance(event, IndexBuilt)] == [
@@ -110,9 +110,9 @@ def test_the_builder_of_the_next_segment_starts_beside_the_first(tmp_path, monke
 
     monkeypatch.setattr(process, "start_builder", counting)
     with filled(tmp_path) as database:
-        database.create_partition("c", "p")
-        database.insert("c", vectors(), np.arange(ROWS, 2 * ROWS), "p")
-        database.create_index("c", IVF)
+        database.collection("c").create_partition("p")
+        database.collection("c").insert(vectors(), np.arange(ROWS, 2 * ROWS), "p")
+        database.collection("c").create_index(IVF)
         assert alive == [0, 1, 0]  # the third waits for what may come
         assert [each.returncode for each in started] == [0, 0, None]
 
@@ -123,12 +123,12 @@ def test_a_builder_that_died_while_it_waited_is_replaced(tmp_path, monkeypatch, 
     programs = [PROGRAM, PROGRAM if noticed else DIES_ASKED, PROGRAM]
     started = start_builders(monkeypatch, *programs)
     with filled(tmp_path, seen=seen) as database:
-        database.create_index("c", IVF)
+        database.collection("c").create_index(IVF)
         _, doomed = started
         if noticed:
             doomed.kill()
             until(lambda: doomed.poll() is not None)
-        database.create_index("c", SQ8)
+        database.collection("c").create_index(SQ8)
         assert doomed.returncode == -signal.SIGKILL and started[2].returncode == 0
     assert [event.index_type for event in seen if isinstance(event, IndexBuilt)] == [
         "IVF_FLAT",
@@ -148,7 +148,7 @@ def test_a_build_that_is_stopped_ends_the_builder_that_waited_for_it(builders, s
 def test_closing_a_database_leaves_no_process_and_no_open_file(tmp_path, started):
     before = open_files()
     with filled(tmp_path) as database:
-        database.create_index("c", IVF)
+        database.collection("c").create_index(IVF)
         pid = started[-1].pid
         assert not gone(pid)
     assert gone(pid) and open_files() == before
@@ -190,12 +190,12 @@ def test_being_asked_again_lets_it_wait_longer(started):
 
 def test_databases_have_builders_of_their_own(tmp_path, started):
     with filled(tmp_path / "one") as one, filled(tmp_path / "other") as other:
-        one.create_index("c", IVF)
-        other.create_index("c", IVF)
+        one.collection("c").create_index(IVF)
+        other.collection("c").create_index(IVF)
         _, first, _, second = started
         one.close()
         assert first.returncode is not None and second.poll() is None
-        other.create_index("c", SQ8)
+        other.collection("c").create_index(SQ8)
         assert second.returncode == 0
 
 
@@ -236,14 +236,14 @@ def test_none_waits_where_nothing_would_be_built(tmp_path, monkeypatch, settings
     monkeypatch.setattr(Builders, "prepare", lambda self: prepared.append(self))
     with filled(tmp_path, settings) as database:
         database.create_collection("small", 8, 1024, MetricType.L2)
-        database.insert("small", vectors()[:100], np.arange(100))
-        database.create_index("small", IVF)
-        database.create_index("c", IndexSetting.of(IndexType.FLAT, {}))
+        database.collection("small").insert(vectors()[:100], np.arange(100))
+        database.collection("small").create_index(IVF)
+        database.collection("c").create_index(IndexSetting.of(IndexType.FLAT, {}))
         assert not prepared
-        database.create_index("c", IVF)
+        database.collection("c").create_index(IVF)
         assert bool(prepared) == settings.build_in_subprocess
         prepared.clear()
-        database.create_index("c", IVF)  # it has it already
+        database.collection("c").create_index(IVF)  # it has it already
         assert not prepared
 
 
@@ -290,23 +290,25 @@ def test_a_builder_that_is_killed_says_what_it_may_be_and_hurts_nothing(tmp_path
             BuildFailed,
             match=r"^Cannot build .*: the builder ended with code -9 \(out of memory\?\)$",
         ):
-            database.create_index("c", IVF)
+            database.collection("c").create_index(IVF)
         assert not database.stores.builds
-        assert database.search("c", Query(vectors()[:3], 1, {"nprobe": 1})).ids[:, 0].tolist() == [
+        assert database.collection("c").search(vectors()[:3], 1, {"nprobe": 1}).ids[
+            :, 0
+        ].tolist() == [
             0,
             1,
             2,
         ]
         monkeypatch.undo()
-        database.create_index("c", IVF)
-        (segment,) = database.stats("c").partitions[0].segments
+        database.collection("c").create_index(IVF)
+        (segment,) = database.collection("c").stats().partitions[0].segments
         assert segment.index_name == "IVFFLAT"
 
 
 @on_linux
 def test_what_a_terminal_tells_all_processes_is_not_for_builders(tmp_path, started):
     with filled(tmp_path) as database:
-        database.create_index("c", IVF)
+        database.collection("c").create_index(IVF)
         _, spare = started
         ignored = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         mask = sum(1 << (number - 1) for number in ignored)
@@ -314,7 +316,7 @@ def test_what_a_terminal_tells_all_processes_is_not_for_builders(tmp_path, start
         until(lambda: int(re.search(r"SigIgn:\s+(\w+)", status.read_text())[1], 16) & mask == mask)
         for number in ignored:
             spare.send_signal(number)
-        database.create_index("c", SQ8)
+        database.collection("c").create_index(SQ8)
         assert spare.returncode == 0
 
 
@@ -344,11 +346,11 @@ def test_a_build_is_known_by_its_word_not_by_its_code(
     seen = []
     start_builders(monkeypatch, PROGRAM, KILLED)
     with filled(tmp_path, seen=seen) as database:
-        database.create_index("c", IVF)
+        database.collection("c").create_index(IVF)
         built = [event for event in seen if isinstance(event, IndexBuilt)]
         assert len(built) == 1
         with pytest.raises(BuildFailed):
-            database.create_index("c", SQ8)
+            database.collection("c").create_index(SQ8)
         assert [event for event in seen if isinstance(event, IndexBuilt)] == built
         query = Query(vectors()[:1], 1, {"nprobe": 16})
-        assert database.search("c", query).ids.tolist() == [[0]]
+        assert database.collection("c").search(*query).ids.tolist() == [[0]]

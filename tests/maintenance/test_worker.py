@@ -30,7 +30,7 @@ def test_an_unforeseen_error_ends_neither_thread(
     settings = Settings(auto_flush_interval=0.02, auto_flush_tail_age=0.0, auto_flush_tail_bytes=0)
     with Database.open(tmp_path / "db", settings, Events(seen.append)) as database:
         database.create_collection("c", 4, 1024, MetricType.L2)
-        database.insert("c", np.ones((3, 4), np.float32), None)
+        database.collection("c").insert(np.ones((3, 4), np.float32), None)
         _until(
             lambda: any(
                 isinstance(event, JobFailed) and "KeyError" in event.reason for event in seen

@@ -63,7 +63,7 @@ def test_indexes_are_taken_over_only_when_asked(sample, tmp_path, indexes):
     restore(tmp_path / "slim", tmp_path / "third", indexes=True)
     with Database.open(tmp_path / "third", QUIET) as db:
         assert differences(db, model) == []
-        db.create_index("given", IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 8}))
+        db.collection("given").create_index(IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 8}))
         assert components(tmp_path / "third", "index-")
 
 
@@ -89,10 +89,12 @@ def test_beside_a_writer_nothing_acknowledged_is_missing(tmp_path):
             batch = 0
             while not stop.is_set():
                 first = batch * 100
-                db.insert("c", np.full((20, 8), batch, np.float32), np.arange(first, first + 20))
+                db.collection("c").insert(
+                    np.full((20, 8), batch, np.float32), np.arange(first, first + 20)
+                )
                 acknowledged["rows"] = batch + 1
                 if batch:
-                    db.delete("c", np.arange(first - 100, first - 90))
+                    db.collection("c").delete(np.arange(first - 100, first - 90))
                     acknowledged["deleted"] = batch
                 batch += 1
         except Exception as error:
@@ -124,18 +126,22 @@ def test_beside_a_writer_nothing_acknowledged_is_missing(tmp_path):
 def _check(db, before, after):
     """Whole batches up to one moment between the two, each row once; deletes likewise."""
     batches = next(
-        (b for b in range(after["rows"] + 2) if not db.get("c", np.array([b * 100 + 19]))[0][0]),
+        (
+            b
+            for b in range(after["rows"] + 2)
+            if not db.collection("c").get(np.array([b * 100 + 19]))[0][0]
+        ),
         None,
     )
     assert batches is not None and before["rows"] <= batches <= after["rows"] + 1
     count = 0
     for batch in range(batches):
-        found, vectors = db.get("c", np.arange(batch * 100, batch * 100 + 20))
+        found, vectors = db.collection("c").get(np.arange(batch * 100, batch * 100 + 20))
         assert found[10:].all() and (found[:10].all() or not found[:10].any())
         assert not (found[0] and batch < before["deleted"]), "a deleted row is back"
         assert (vectors[found] == batch).all()
         count += int(found.sum())
-    assert db.count("c") == count
+    assert db.collection("c").count() == count
 
 
 def test_a_chain_shares_what_did_not_change(sample, tmp_path):
@@ -143,7 +149,7 @@ def test_a_chain_shares_what_did_not_change(sample, tmp_path):
     kept = tmp_path / "kept"
     first = backup(root, kept)
     with Database.open(root, QUIET) as db:
-        db.insert("fresh", np.ones((5, 8), np.float32), np.arange(100, 105))
+        db.collection("fresh").insert(np.ones((5, 8), np.float32), np.arange(100, 105))
         db.flush()
         second = db.backup(kept)
     assert [m.folder for m in backups(kept)] == [first.folder, second.folder]
@@ -156,7 +162,7 @@ def test_a_chain_shares_what_did_not_change(sample, tmp_path):
     shutil.rmtree(first.folder)  # the others do not need it
     restore(kept, tmp_path / "again")
     with Database.open(tmp_path / "again", QUIET) as db:
-        assert db.get("fresh", np.array([100, 104]))[0].all()
+        assert db.collection("fresh").get(np.array([100, 104]))[0].all()
 
 
 def at_the_first_partial(monkeypatch, act):
@@ -359,11 +365,11 @@ def come_and_go(database, partition):
     """A collection or partition, and rows in it."""
     name, tag = ("stays", "short") if partition else ("short", "")
     if partition:
-        database.create_partition(name, tag)
+        database.collection(name).create_partition(tag)
     else:
         database.create_collection(name, 4, 1024, MetricType.L2)
-    database.insert(name, np.eye(4, dtype=np.float32), None, tag)
-    database.drop_partition(name, tag) if partition else database.drop_collection(name)
+    database.collection(name).insert(np.eye(4, dtype=np.float32), None, tag)
+    database.collection(name).drop_partition(tag) if partition else database.collection(name).drop()
 
 
 @pytest.mark.parametrize("link", [False, True])
@@ -382,7 +388,7 @@ def test_what_changes_while_files_are_copied_begins_nothing_again(
     with Database.open(root, QUIET) as database:
         database.create_collection("stays", 4, 1024, MetricType.L2)
         database.flush()
-        counts = {name: database.count(name) for name in database.collections()}
+        counts = {name: database.collection(name).count() for name in database.collections()}
 
         def looked(*args, **named):
             looks.append(1)
@@ -399,7 +405,7 @@ def test_what_changes_while_files_are_copied_begins_nothing_again(
             if path.parent.name == "wal" and not copied:  # files of segments are next
                 copied.append(path)
                 for each in counts:
-                    database.drop_collection(each)
+                    database.collection(each).drop()
                 for each in (root / "segments").iterdir():
                     each.unlink()
 
@@ -414,4 +420,6 @@ def test_what_changes_while_files_are_copied_begins_nothing_again(
     restore(tmp_path / "kept", tmp_path / "again")
     assert verify(tmp_path / "again").clean
     with Database.open(tmp_path / "again", QUIET) as database:
-        assert {name: database.count(name) for name in database.collections()} == counts
+        assert {
+            name: database.collection(name).count() for name in database.collections()
+        } == counts

@@ -79,8 +79,8 @@ def test_a_backup_has_what_only_the_log_has(placed, tmp_path):
     with_server = tmp_path / "with_server"
     made = backup(placed.root, tmp_path / "kept")
     with Database.open(placed.root, placed.settings) as db:
-        db.insert("fresh", np.ones((3, 8), np.float32), np.arange(900, 903))
-        db.delete("fresh", np.array([901]))
+        db.collection("fresh").insert(np.ones((3, 8), np.float32), np.arange(900, 903))
+        db.collection("fresh").delete(np.array([901]))
         db.backup(with_server)
         db.backup(tmp_path / "by_reader")
     with Database.open(placed.root, placed.settings, read_only=True) as reader:
@@ -93,7 +93,11 @@ def test_a_backup_has_what_only_the_log_has(placed, tmp_path):
         shutil.rmtree(tmp_path / "again")
         restore(source, tmp_path / "again")
         with Database.open(tmp_path / "again", quiet(None)) as db:
-            assert db.get("fresh", np.arange(900, 903))[0].tolist() == [True, False, True]
+            assert db.collection("fresh").get(np.arange(900, 903))[0].tolist() == [
+                True,
+                False,
+                True,
+            ]
 
 
 def test_damage_in_the_log_is_named_and_repaired(placed):
@@ -126,8 +130,8 @@ def test_lost_commits_are_noticed(placed):
     before = (placed.root / "catalog.sqlite").read_bytes()
     with Database.open(placed.root, placed.settings) as db:
         for store in (db, placed.model):
-            store.insert("fresh", np.ones((4, 8), np.float32), np.arange(200, 204))
-            store.delete("fresh", np.array([201]))
+            store.collection("fresh").insert(np.ones((4, 8), np.float32), np.arange(200, 204))
+            store.collection("fresh").delete(np.array([201]))
     Database.open(placed.root, placed.settings).close()  # the log is trimmed
     (placed.root / "catalog.sqlite").write_bytes(before)
     assert any("lost commits" in f.what for f in verify(placed.root).findings)
@@ -144,11 +148,11 @@ def test_lost_definitions_are_noticed(placed, what, definitions):
     db = Database.open(placed.root, placed.settings)
     for store in (db, placed.model):
         if what == "collection":
-            store.create_collection("late", 8, 1, db.collection("fresh").metric)
+            store.create_collection("late", 8, 1, db.collection("fresh").definition.metric)
         else:
-            store.create_partition("fresh", "late")
+            store.collection("fresh").create_partition("late")
         name, tag = ("late", "") if what == "collection" else ("fresh", "late")
-        store.insert(name, np.ones((4, 8), np.float32), np.arange(4), tag)
+        store.collection(name).insert(np.ones((4, 8), np.float32), np.arange(4), tag)
     killed = placed.root.with_name("killed")
     killed_log = killed.with_name("killed_log") if placed.settings.wal_path else None
     copy_database(placed.root, killed, placed.log if killed_log else None, killed_log)

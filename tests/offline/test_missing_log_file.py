@@ -33,10 +33,10 @@ def killed(tmp_path, before, behind):
     db = Database.open(tmp_path / "open", TINY)
     db.create_collection("a", 4, 1, MetricType.L2)
     db.create_collection("b", 4, 1, MetricType.L2)
-    db.insert("a", rows(4), np.arange(4))
+    db.collection("a").insert(rows(4), np.arange(4))
     db.flush(["a"])
     before(db)
-    db.insert("b", rows(1), np.array([70]))
+    db.collection("b").insert(rows(1), np.array([70]))
     lost = log_files(tmp_path / "open" / "wal")[-2]
     behind(db)
     shutil.copytree(tmp_path / "open", tmp_path / "db")
@@ -46,14 +46,16 @@ def killed(tmp_path, before, behind):
 
 
 WANTED = {
-    "an insert": lambda db: db.insert("a", rows(3), np.arange(10, 13)),
-    "a delete": lambda db: db.delete("a", np.array([1])),
+    "an insert": lambda db: db.collection("a").insert(rows(3), np.arange(10, 13)),
+    "a delete": lambda db: db.collection("a").delete(np.array([1])),
 }
 
 
 @pytest.mark.parametrize("what", WANTED)
 def test_what_stands_before_it_is_not_lost(tmp_path, what):
-    root = killed(tmp_path, WANTED[what], lambda db: db.insert("b", rows(2), np.arange(2)))
+    root = killed(
+        tmp_path, WANTED[what], lambda db: db.collection("b").insert(rows(2), np.arange(2))
+    )
     files = log_files(root / "wal")
     with pytest.raises(CorruptFile, match="is missing, though LSN 2 in"):
         Database.open(root, TINY)
@@ -66,18 +68,23 @@ def test_what_stands_before_it_is_not_lost(tmp_path, what):
     done = repair(root, skip_log_damage=True, dry_run=False)
     assert (done.lost_records, done.unused_records) == (1, 0)
     with Database.open(root, TINY) as db:
-        assert (db.count("a"), db.count("b")) == (7 if what == "an insert" else 3, 2)
+        assert (db.collection("a").count(), db.collection("b").count()) == (
+            7 if what == "an insert" else 3,
+            2,
+        )
     assert verify(root).clean
 
 
 def without_effect(db):
-    db.delete("a", np.array([99]))
-    db.create_partition("a", "gone")
-    db.insert("a", rows(1), np.array([50]), tag="gone")
-    db.drop_partition("a", "gone")
+    db.collection("a").delete(np.array([99]))
+    db.collection("a").create_partition("gone")
+    db.collection("a").insert(rows(1), np.array([50]), tag="gone")
+    db.collection("a").drop_partition("gone")
 
 
 def test_what_needs_no_flush_is_no_reason_to_refuse(tmp_path):
-    root = killed(tmp_path, without_effect, lambda db: db.insert("b", rows(2), np.arange(2)))
+    root = killed(
+        tmp_path, without_effect, lambda db: db.collection("b").insert(rows(2), np.arange(2))
+    )
     with Database.open(root, TINY) as db:
-        assert (db.count("a"), db.count("b")) == (4, 2)
+        assert (db.collection("a").count(), db.collection("b").count()) == (4, 2)

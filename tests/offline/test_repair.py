@@ -92,9 +92,9 @@ def test_a_lost_catalog_comes_back(sample, definitions):
         same(root, model)
     else:
         with Database.open(root, QUIET) as db:
-            assert set(db.collections()) >= {"given", "auto"} and db.count("given") == model.count(
+            assert set(db.collections()) >= {"given", "auto"} and db.collection(
                 "given"
-            )
+            ).count() == model.count("given")
 
 
 @pytest.mark.parametrize("at", [0, 3 * 4096])
@@ -136,15 +136,15 @@ def test_a_changed_number_in_the_catalog_is_noticed(sample):
 def test_ids_are_not_given_again_after_a_rebuild(sample):
     root, _ = sample
     with Database.open(root, QUIET) as db:
-        known = {db.collection(name).id for name in db.collections()}
+        known = {db.collection(name).definition.id for name in db.collections()}
     for path in root.glob("catalog.sqlite*"):
         path.unlink()
     repaired(root)
     with Database.open(root, QUIET) as db:
-        db.create_collection("new", 4, 1, db.collection("given").metric)
-        assert db.collection("new").id not in known | {1}
-        made = db.insert("auto", np.zeros((2, 8), np.float32), None)
-        assert len(set(made.tolist())) == 2 and db.count("auto") == 69
+        db.create_collection("new", 4, 1, db.collection("given").definition.metric)
+        assert db.collection("new").definition.id not in known | {1}
+        made = db.collection("auto").insert(np.zeros((2, 8), np.float32), None)
+        assert len(set(made.tolist())) == 2 and db.collection("auto").count() == 69
 
 
 def test_a_damaged_index_is_left_out(sample):
@@ -195,9 +195,9 @@ def test_undamaged_blocks_of_a_segment_are_saved(tmp_path):
     vectors = np.random.default_rng(1).random((rows, width), dtype=np.float32)
     with Database.open(root, QUIET) as db:
         db.create_collection("c", width, 100, MetricType.L2)
-        db.insert("c", vectors, np.arange(rows))
+        db.collection("c").insert(vectors, np.arange(rows))
         db.flush()
-        db.delete("c", np.arange(10))
+        db.collection("c").delete(np.arange(10))
     for path in (root / "wal").iterdir():
         path.unlink()
     (file,) = files(root, "rows")
@@ -211,11 +211,13 @@ def test_undamaged_blocks_of_a_segment_are_saved(tmp_path):
     block = (1 << 20) // (4 * width)
     assert block <= done.lost_rows <= block + 1
     with Database.open(root, QUIET) as db:
-        assert db.count("c") == rows - 10 - done.lost_rows
-        parts = [db.get("c", np.arange(first, first + 1000)) for first in range(0, rows, 1000)]
+        assert db.collection("c").count() == rows - 10 - done.lost_rows
+        parts = [
+            db.collection("c").get(np.arange(first, first + 1000)) for first in range(0, rows, 1000)
+        ]
         found, stored = np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
         assert (
-            found.sum() == db.count("c")
+            found.sum() == db.collection("c").count()
             and (stored[found] == vectors[found]).all()
             and not found[:10].any()
         )
@@ -227,9 +229,9 @@ def test_tombstones_come_from_the_log(sample, how):
     for path in files(root, "dead"):
         path.unlink() if how == "missing" else flip(path, 70)
     with Database.open(root, QUIET) as db:  # the other collections go on
-        assert db.count("fresh") == model.count("fresh")
+        assert db.collection("fresh").count() == model.count("fresh")
         with pytest.raises((CorruptFile, StorageFailed), match="dead-"):
-            db.get("given", np.array([5000]))
+            db.collection("given").get(np.array([5000]))
     repaired(root)
     same(root, model)
 
@@ -261,11 +263,13 @@ def test_an_insert_that_comes_again_after_a_repair_is_stored_once(tmp_path, dama
     root, ids = tmp_path / "db", np.arange(3)
     with Database.open(tmp_path / "open", QUIET) as db:
         db.create_collection("other", 4, 1, MetricType.L2)
-        db.insert("other", np.ones((5, 4), np.float32), np.arange(5))
+        db.collection("other").insert(np.ones((5, 4), np.float32), np.arange(5))
         db.flush()
         db.create_collection("keyed", 4, 1, MetricType.L2)
         for key, count in (("first", 1), ("second", 3)):
-            db.insert("keyed", np.ones((count, 4), np.float32), ids[:count] + count * 10, key=key)
+            db.collection("keyed").insert(
+                np.ones((count, 4), np.float32), ids[:count] + count * 10, key=key
+            )
         if flushed:
             db.flush()
         shutil.copytree(tmp_path / "open", root)
@@ -282,10 +286,12 @@ def test_an_insert_that_comes_again_after_a_repair_is_stored_once(tmp_path, dama
         )
     repaired(root, skip_log_damage=True)
     with Database.open(root, QUIET) as db:
-        assert db.count("keyed") == 4
+        assert db.collection("keyed").count() == 4
         for key, count in (("first", 1), ("second", 3)):
-            db.insert("keyed", np.ones((count, 4), np.float32), ids[:count] + count * 10, key=key)
-        assert db.count("keyed") == 4
+            db.collection("keyed").insert(
+                np.ones((count, 4), np.float32), ids[:count] + count * 10, key=key
+            )
+        assert db.collection("keyed").count() == 4
 
 
 def test_a_newer_format_is_left_alone(sample):
@@ -354,8 +360,7 @@ def test_verify_beside_a_writer(sample):
     with Database.open(root, QUIET) as db:
         random = Random(3)
         for _ in range(3):
-            db.insert(
-                "given",
+            db.collection("given").insert(
                 np.random.random((50, 8)).astype(np.float32),
                 np.arange(50) + random.randrange(10**9),
             )
@@ -373,7 +378,7 @@ def test_what_changes_between_two_looks_is_no_difference(tmp_path, monkeypatch):
 
         def change():
             before = path.read_bytes()
-            db.create_partition("c", f"p{len(db.partitions('c'))}")
+            db.collection("c").create_partition(f"p{len(db.collection('c').partitions())}")
             path.write_bytes(before)
 
         def changed(survey, folder):
@@ -417,16 +422,16 @@ def test_one_damaged_segment_keeps_nobody_else_from_opening(sample):
     for _ in range(2):
         with Database.open(root, QUIET, Events(events.append)) as db:
             with pytest.raises(CorruptFile, match=file.name):
-                db.delete("given", np.array([5550]))
+                db.collection("given").delete(np.array([5550]))
             assert (
-                db.count("fresh") == model.count("fresh")
-                and db.get("fresh", np.array([3]))[0].all()
+                db.collection("fresh").count() == model.count("fresh")
+                and db.collection("fresh").get(np.array([3]))[0].all()
             )
-            assert db.count("auto") == model.count("auto")
+            assert db.collection("auto").count() == model.count("auto")
     assert any(isinstance(event, SegmentRefused) and file.name in event.reason for event in events)
     file.write_bytes(good)
     with Database.open(root, QUIET) as db:
-        assert not db.get("given", np.array([5550]))[0].any()
+        assert not db.collection("given").get(np.array([5550]))[0].any()
 
 
 def test_files_of_others_among_the_segments_stay(sample):
@@ -452,8 +457,8 @@ def test_a_catalog_that_lost_commits_sweeps_nothing_away(sample):
     with Database.open(root, QUIET) as db:
         vectors = np.ones((4, 8), np.float32)
         for store in (db, model):
-            store.insert("fresh", vectors, np.arange(200, 204))
-            store.delete("fresh", np.array([201]))
+            store.collection("fresh").insert(vectors, np.arange(200, 204))
+            store.collection("fresh").delete(np.array([201]))
     Database.open(root, QUIET).close()  # the log is trimmed
     (root / "catalog.sqlite").write_bytes(before)
     with pytest.raises(CorruptFile, match="lost commits"):
@@ -470,7 +475,7 @@ def test_a_catalog_that_lost_a_collection_does_not_pass_over_its_rows(sample):
     db = Database.open(root, QUIET)
     for store in (db, model):
         store.create_collection("late", 8, 1, MetricType.L2)
-        store.insert("late", np.ones((4, 8), np.float32), np.arange(4))
+        store.collection("late").insert(np.ones((4, 8), np.float32), np.arange(4))
     shutil.copytree(root, root.with_name("killed"))
     db.close()
     root = root.with_name("killed")

@@ -37,24 +37,24 @@ def rows(count, width=4):
 
 
 def wide(db):
-    state = db._state("c")
+    state = db.collection("c").state
     return InsertRecord(
         state.id, next(iter(state.partitions)), np.arange(50, 52), rows(2, 8), False
     )
 
 
 def elsewhere(db):
-    other = next(iter(db._state("other").partitions))
-    return InsertRecord(db._state("c").id, other, np.arange(50, 52), rows(2), False)
+    other = next(iter(db.collection("other").state.partitions))
+    return InsertRecord(db.collection("c").state.id, other, np.arange(50, 52), rows(2), False)
 
 
 def delete_elsewhere(db):
-    other = next(iter(db._state("other").partitions))
-    return DeleteRecord(db._state("c").id, other, np.arange(2))
+    other = next(iter(db.collection("other").state.partitions))
+    return DeleteRecord(db.collection("c").state.id, other, np.arange(2))
 
 
 def fine(db):
-    state = db._state("c")
+    state = db.collection("c").state
     return InsertRecord(state.id, next(iter(state.partitions)), np.arange(50, 52), rows(2), False)
 
 
@@ -95,12 +95,12 @@ def made(request, tmp_path):
         with Database.open(tmp_path / "live", quiet(live)) as db:
             db.create_collection("c", 4, 64, MetricType.L2)
             db.create_collection("other", 4, 64, MetricType.L2)
-            db.insert("c", np.zeros((2, 4), np.float32), np.arange(2))
-            db.insert("other", np.zeros((2, 4), np.float32), np.arange(2))
+            db.collection("c").insert(np.zeros((2, 4), np.float32), np.arange(2))
+            db.collection("other").insert(np.zeros((2, 4), np.float32), np.arange(2))
             db.stores.writer.call(lambda: db.stores.log.append([build(db)]))
             if behind:
-                db.insert("c", np.zeros((3, 4), np.float32), np.arange(100, 103))
-                db.delete("c", np.array([0]))
+                db.collection("c").insert(np.zeros((3, 4), np.float32), np.arange(100, 103))
+                db.collection("c").delete(np.array([0]))
             copy_database(tmp_path / "live", tmp_path / "db", live, log)
         (file,) = log_files(log or tmp_path / "db" / "wal")
         if change:
@@ -130,33 +130,33 @@ def test_it_is_named_and_set_aside(made, tmp_path, kind, behind):
     assert verify(root).clean and list((root / "set-aside").rglob(file.name))
     for _ in range(2):
         with Database.open(root, settings) as db:
-            assert db.count("other") == 2
-            assert db.count("c") == (4 if behind else 2)
-            assert db.get("c", np.array([0, 1]))[0].tolist() == [not behind, True]
+            assert db.collection("other").count() == 2
+            assert db.collection("c").count() == (4 if behind else 2)
+            assert db.collection("c").get(np.array([0, 1]))[0].tolist() == [not behind, True]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_start_that_ignores_errors_leaves_out_the_rest(made, kind):
     root, settings, _ = made(kind)
     with Database.open(root, replace(settings, wal_recovery_error_ignore=True)) as db:
-        assert (db.count("c"), db.count("other")) == (2, 2)
-        db.insert("c", np.zeros((1, 4), np.float32), np.array([7]))
+        assert (db.collection("c").count(), db.collection("other").count()) == (2, 2)
+        db.collection("c").insert(np.zeros((1, 4), np.float32), np.array([7]))
     with Database.open(root, settings) as db:
-        assert db.count("c") == 3
+        assert db.collection("c").count() == 3
 
 
 def test_what_is_flushed_or_dropped_has_nothing_to_fit(tmp_path):
     with Database.open(tmp_path / "live", QUIET) as db:
         for name, width in (("c", 4), ("gone", 8)):
             db.create_collection(name, width, 64, MetricType.L2)
-            db.insert(name, np.zeros((2, width), np.float32), np.arange(2))
-        db.create_partition("c", "p")
-        db.insert("c", np.zeros((2, 4), np.float32), np.arange(10, 12), "p")
-        db.drop_partition("c", "p")
-        db.drop_collection("gone")
+            db.collection(name).insert(np.zeros((2, width), np.float32), np.arange(2))
+        db.collection("c").create_partition("p")
+        db.collection("c").insert(np.zeros((2, 4), np.float32), np.arange(10, 12), "p")
+        db.collection("c").drop_partition("p")
+        db.collection("gone").drop()
         db.create_collection("gone", 4, 64, MetricType.L2)
-        db.insert("gone", np.zeros((5, 4), np.float32), np.arange(5))
+        db.collection("gone").insert(np.zeros((5, 4), np.float32), np.arange(5))
         shutil.copytree(tmp_path / "live", tmp_path / "db")
     assert verify(tmp_path / "db").clean
     with Database.open(tmp_path / "db", QUIET) as db:
-        assert (db.count("c"), db.count("gone")) == (2, 5)
+        assert (db.collection("c").count(), db.collection("gone").count()) == (2, 5)

@@ -160,9 +160,9 @@ def test_a_delete_needs_more_than_a_search(
     for body in (delete, both):
         reply = client.put("/collections/rows/vectors", json=body, **as_("read"))
         assert (reply.status_code, reply.json()["code"]) == (403, 3), reply.text
-    assert database.count("rows") == 2
+    assert database.collection("rows").count() == 2
     assert client.put("/collections/rows/vectors", json=delete, **as_("write")).status_code == 200
-    assert database.count("rows") == 1
+    assert database.collection("rows").count() == 1
     assert client.delete("/collections/rows", **as_("write")).status_code == 403
     assert client.delete("/collections/rows", **as_("admin")).status_code == 204
 

@@ -33,7 +33,7 @@ from milvine.logs.listener import log_events
 from milvine.logs.places import LogFolderFailed, set_up_logging
 from milvine.memory_plan import UNBOUNDED
 from milvine.server.memory import bound_free_memory, trim_after_flush
-from milvine.types import MetricType, Query, Scanned, WatchedSearch
+from milvine.types import MetricType, Scanned, WatchedSearch
 
 SCANS = (
     (Scanned("IVF_FLAT", (7,), 5000, 12), 0.001, 0.251),
@@ -220,8 +220,8 @@ def test_a_slow_search_of_a_database_is_logged_without_its_vectors(
     rows = np.full((5, 4), 0.123456, np.float32)
     with Database.open(tmp_path / "db", Settings(background=False), Events(listen)) as database:
         database.create_collection("c", 4, 1024, MetricType.L2)
-        database.insert("c", rows, None)
-        database.search("c", Query(rows[:1], 3, {"nprobe": 2, "vector": [0.123456]}, ()))
+        database.collection("c").insert(rows, None)
+        database.collection("c").search(rows[:1], 3, {"nprobe": 2, "vector": [0.123456]}, ())
     text = (tmp_path / "logs" / "milvine.log").read_text()
     (slow,) = [
         found for found in map(json.loads, text.splitlines()) if found["event"] == "slow_search"

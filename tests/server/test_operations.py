@@ -365,7 +365,7 @@ def test_indexes(stocked: Caller) -> None:
     assert stocked.ok("DescribeIndex", collection_name="c").index_type == 1001
     stocked.ok("DropIndex", collection_name="c")
     stocked.ok("DropIndex", collection_name="c")
-    assert stocked.search(VECTORS[:1], 1, {"nprobe": 16}).ids.tolist() == [0]
+    assert stocked.collection(VECTORS[:1]).search(*1, segments={"nprobe": 16}).ids.tolist() == [0]
     stocked.ok("CreateIndex", collection_name="c", index_type=1)
     assert stocked.ok("DescribeIndex", collection_name="c").extra_params[0].value == "{}"
 
@@ -514,32 +514,32 @@ def test_order_of_checks_in_search(caller: Caller) -> None:
 
 
 def test_search_shapes(stocked: Caller) -> None:
-    hits = stocked.search(VECTORS[[1, 3]], 2)
+    hits = stocked.collection(VECTORS[[1, 3]]).search(*2)
     assert hits.row_num == 2
     assert hits.ids.reshape(2, 2)[:, 0].tolist() == [1, 3]
     assert hits.distances.reshape(2, 2)[:, 0].tolist() == [0, 0]
-    wide = stocked.search(VECTORS[:1], 9)
+    wide = stocked.collection(VECTORS[:1]).search(*9)
     assert (wide.row_num, len(wide.ids), wide.ids[-1]) == (1, 6, -1)
     assert wide.distances[-1] == np.float32(3.4028235e38)
     stocked.create("empty")
-    nothing = stocked.search(VECTORS[:2], 2, name="empty")
+    nothing = stocked.collection(VECTORS[:2]).search(*2, name="empty")
     assert (nothing.code, nothing.row_num, len(nothing.ids), len(nothing.distances)) == (0, 0, 0, 0)
 
 
 def test_search_by_tags(stocked: Caller) -> None:
     stocked.ok("CreatePartition", collection_name="c", tag="tag 01")
-    stocked.insert(VECTORS[:1], np.array([50]), tag="tag 01")
-    assert stocked.search(VECTORS[:1], 1, tags=[" tag.0. "]).ids.tolist() == [50]
-    assert stocked.search(VECTORS[:1], 1, tags=["_default"]).ids.tolist() == [0]
+    stocked.collection(VECTORS[:1]).insert(np.array([50]), tag="tag 01")
+    assert stocked.collection(VECTORS[:1]).search(*1, tags=[" tag.0. "]).ids.tolist() == [50]
+    assert stocked.collection(VECTORS[:1]).search(*1, tags=["_default"]).ids.tolist() == [0]
 
 
 @pytest.mark.parametrize("memory", [replace(UNBOUNDED, answers=SHORT_BYTES)])
 def test_an_answer_larger_than_there_is_memory_for_is_refused(stocked: Caller) -> None:
     many = np.repeat(VECTORS, 300, axis=0)
-    hits = stocked.search(many, 5)
+    hits = stocked.collection(many).search(*5)
     assert hits.code == 24
     assert "Send fewer queries at a time" in hits.reason
-    assert stocked.search(many, 1).code == 0
+    assert stocked.collection(many).search(*1).code == 0
 
 
 def test_delete(stocked: Caller) -> None:
@@ -549,7 +549,7 @@ def test_delete(stocked: Caller) -> None:
     assert stocked.ok("CountCollection", collection_name="c").collection_row_count == 5
     stocked.ok("DeleteByID", collection_name="c", id_array=[1], partition_tag=" _default ")
     stocked.ok("DeleteByID", collection_name="c", id_array=[2, 3])
-    assert stocked.search(VECTORS[:1], 5).ids.tolist() == [0, 4, -1]
+    assert stocked.collection(VECTORS[:1]).search(*5).ids.tolist() == [0, 4, -1]
     stocked.ok("Flush")
     stocked.ok("Compact", collection_name="c")
     assert stocked.ok("CountCollection", collection_name="c").collection_row_count == 2

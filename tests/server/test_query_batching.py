@@ -33,12 +33,18 @@ def operations(tmp_path_factory: pytest.TempPathFactory, seen: list[Event]) -> A
         database.create_collection("flat", DIMENSION, 1024, MetricType.L2)
         database.create_collection("graph", DIMENSION, 1024, MetricType.IP)
         database.create_collection("empty", DIMENSION, 1024, MetricType.L2)
-        database.create_partition("flat", "a")
-        database.insert("flat", _RNG.standard_normal((3000, DIMENSION)).astype(np.float32), None)
-        database.insert("flat", _RNG.standard_normal((20, DIMENSION)).astype(np.float32), None, "a")
-        database.insert("graph", _RNG.standard_normal((5000, DIMENSION)).astype(np.float32), None)
-        database.create_index(
-            "graph", IndexSetting.of(IndexType.HNSW, {"M": 8, "efConstruction": 40})
+        database.collection("flat").create_partition("a")
+        database.collection("flat").insert(
+            _RNG.standard_normal((3000, DIMENSION)).astype(np.float32), None
+        )
+        database.collection("flat").insert(
+            _RNG.standard_normal((20, DIMENSION)).astype(np.float32), None, "a"
+        )
+        database.collection("graph").insert(
+            _RNG.standard_normal((5000, DIMENSION)).astype(np.float32), None
+        )
+        database.collection("graph").create_index(
+            IndexSetting.of(IndexType.HNSW, {"M": 8, "efConstruction": 40})
         )
         yield Operations(database, events=events)
 

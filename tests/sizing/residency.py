@@ -17,7 +17,6 @@ import numpy as np
 
 from milvine.config import Settings
 from milvine.engine.database import Database
-from milvine.types import Query
 
 PARAMS = {"nprobe": 8, "ef": 40, "search_length": 40, "search_k": 200}
 _MAPPING = re.compile(r"^[0-9a-f]+-[0-9a-f]+ .{4} \S+ \S+ \d+ +(.*)$")
@@ -45,10 +44,10 @@ def allocated() -> int:
 
 def look(database: Database, name: str) -> None:
     """Load it and search it."""
-    database.preload(name)
-    collection = database.collection(name)
+    database.collection(name).preload()
+    collection = database.collection(name).definition
     query = np.ones((1, collection.width), collection.dtype)
-    database.search(name, Query(query, 3, PARAMS))
+    database.collection(name).search(query, 3, PARAMS)
 
 
 def main(folder: str, warm: list[str], names: list[str]) -> None:
@@ -61,7 +60,9 @@ def main(folder: str, warm: list[str], names: list[str]) -> None:
             before = allocated()
             look(database, name)
             files = tuple(
-                f for s in database._state(name).version.segments for f in s.segment.needed
+                f
+                for s in database.collection(name).state.version.segments
+                for f in s.segment.needed
             )
             found[name] = {"mapped": mapped(files), "anonymous": allocated() - before}
     print(json.dumps(found))

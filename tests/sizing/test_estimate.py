@@ -79,7 +79,7 @@ def _fill(database: Database, name: str, kind: Kind, rows: int) -> None:
             vectors: Any = rng.integers(0, 256, (count, BITS // 8), dtype=np.uint8)
         else:
             vectors = rng.standard_normal((count, DIMENSION)).astype(np.float32)
-        database.insert(name, vectors, None)
+        database.collection(name).insert(vectors, None)
 
 
 @pytest.fixture(scope="module")
@@ -95,13 +95,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 if rows == ROWS or kind.type in _WARMING:
                     _fill(database, name, kind, rows)
                     database.flush([name])
-                    database.create_index(name, IndexSetting.of(kind.type, kind.params))
+                    database.collection(name).create_index(IndexSetting.of(kind.type, kind.params))
     return path
 
 
 def _files(folder: Path, name: str) -> int:
     with Database.open(folder, Settings(background=False)) as database:
-        segments = database._state(name).version.segments
+        segments = database.collection(name).state.version.segments
         assert len(segments) == 1
         return sum(
             (folder / "segments" / file).stat().st_size for file in segments[0].segment.needed

@@ -26,7 +26,7 @@ def crashed(root: Path, log: Path | str, into: Path) -> Path:
     """A database whose four rows are in its log only, as a crash leaves it, copied to `into`."""
     with Database.open(root, settings(log)) as database:
         database.create_collection("c", 4, 1024, MetricType.L2)
-        database.insert("c", ROWS, np.arange(4))
+        database.collection("c").insert(ROWS, np.arange(4))
         shutil.copytree(root, into)
         if log:
             for name in Path(log).iterdir():
@@ -36,7 +36,7 @@ def crashed(root: Path, log: Path | str, into: Path) -> Path:
 
 def count(root: Path, log: Path | str) -> int:
     with Database.open(root, settings(log)) as database:
-        return database.count("c")
+        return database.collection("c").count()
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_a_log_elsewhere_is_written_and_read_there(tmp_path: Path) -> None:
     log = tmp_path / "elsewhere" / "log"
     with Database.open(tmp_path / "data", settings(log)) as database:
         database.create_collection("c", 4, 1024, MetricType.L2)
-        database.insert("c", ROWS, np.arange(4))
+        database.collection("c").insert(ROWS, np.arange(4))
         assert list(log.glob("*.wal")) and not (tmp_path / "data" / "wal").exists()
     assert count(tmp_path / "data", log) == 4
     assert count(tmp_path / "data", log / ".." / "log") == 4
@@ -157,7 +157,7 @@ def test_a_log_is_not_put_where_others_clear_up(tmp_path: Path, name: str) -> No
 def count_new(root: Path, log: Path | str) -> int:
     with Database.open(root, settings(log)) as database:
         database.create_collection("c", 4, 1024, MetricType.L2)
-        database.insert("c", ROWS, np.arange(4))
+        database.collection("c").insert(ROWS, np.arange(4))
     return count(root, log)
 
 
@@ -176,7 +176,7 @@ def test_a_copy_of_both_folders_is_a_database_of_its_own(tmp_path: Path) -> None
     log = tmp_path / "log"
     with Database.open(tmp_path / "data", settings(log)) as database:
         database.create_collection("c", 4, 1024, MetricType.L2)
-        database.insert("c", ROWS, np.arange(4))
+        database.collection("c").insert(ROWS, np.arange(4))
         shutil.copytree(tmp_path / "data", tmp_path / "copy")
         shutil.copytree(log, tmp_path / "copied")
         with pytest.raises(StorageFailed, match=r"it is that of .*data"):

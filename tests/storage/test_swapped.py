@@ -21,7 +21,7 @@ from milvine.errors import DiskFull
 from milvine.ingest import recovery
 from milvine.limits import MIB
 from milvine.storage.swapped import SwappedMemory
-from milvine.types import MetricType, Query
+from milvine.types import MetricType
 
 
 def test_arrays_are_apart_and_leave_no_file(tmp_path: Path) -> None:
@@ -59,8 +59,10 @@ def test_a_log_larger_than_the_insert_buffer(
     with Database.open(tmp_path / "data", plenty) as database:
         database.create_collection("c", 64, 1024, MetricType.L2)
         for start in range(0, len(rows), batch):
-            database.insert("c", rows[start : start + batch], np.arange(start, start + batch))
-        database.delete("c", np.arange(10))
+            database.collection("c").insert(
+                rows[start : start + batch], np.arange(start, start + batch)
+            )
+        database.collection("c").delete(np.arange(10))
         shutil.copytree(tmp_path / "data", tmp_path / "killed")  # the end of the block flushes
     made: list[int] = []
     empty = SwappedMemory.empty
@@ -69,12 +71,12 @@ def test_a_log_larger_than_the_insert_buffer(
     )
     monkeypatch.setattr(recovery, "SwappedMemory", partial(SwappedMemory, region_bytes=MIB))
     with Database.open(tmp_path / "killed", replace(plenty, insert_buffer_size=MIB)) as database:
-        assert made and database.count("c") == len(rows) - 10
+        assert made and database.collection("c").count() == len(rows) - 10
         made.clear()
-        found, vectors = database.get("c", np.arange(len(rows)))
+        found, vectors = database.collection("c").get(np.arange(len(rows)))
         assert found.sum() == len(rows) - 10 and (vectors[10:] == rows[10:]).all()
         # Flushes what was read back; new rows are in memory.
-        database.insert("c", rows[:10], np.arange(10))
-        assert not made and database.stats("c").partitions[0].segments
-        hits = database.search("c", Query(rows[[3, 9000]], 1))
+        database.collection("c").insert(rows[:10], np.arange(10))
+        assert not made and database.collection("c").stats().partitions[0].segments
+        hits = database.collection("c").search(rows[[3, 9000]], 1)
         assert hits.ids.tolist() == [[3], [9000]]

@@ -39,8 +39,8 @@ def test_a_database_opens_with_a_log_of_format_1(tmp_path: Path) -> None:
     shutil.copy(FORMAT_1, tmp_path / "wal" / "0000000000000001.wal")
     for _ in range(2):  # the second time beside files of the present format
         with Database.open(tmp_path, QUIET) as db:
-            assert (db.count("old"), db.count("made")) == (3, 3)
-            found, vectors = db.get("old", np.array([0, 1, 4], np.int64))
+            assert (db.collection("old").count(), db.collection("made").count()) == (3, 3)
+            found, vectors = db.collection("old").get(np.array([0, 1, 4], np.int64))
             assert found.tolist() == [True, False, True] and vectors[2].tolist() == [16, 17, 18, 19]
 
 

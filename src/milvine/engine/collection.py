@@ -66,9 +66,6 @@ class OpenCollection:
             raise CollectionNotFound.named(self._state.collection.name)
         return state
 
-    def __getattr__(self, name):  # COMPAT
-        return getattr(self.definition, name)
-
     @property
     def definition(self) -> Collection:
         """What the catalog says of it now; `.index` is its index setting."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from milvine.config import Settings
 from milvine.engine import ddl
@@ -18,12 +18,13 @@ from milvine.events import Events
 from milvine.maintenance.flush import flush
 from milvine.memory_plan import MemoryPlan
 from milvine.state.collection import CollectionState
-from milvine.types import (
-    MetricType,
-)
+from milvine.types import MetricType
 
 if TYPE_CHECKING:
     from milvine.offline.manifest import Manifest
+
+
+D = TypeVar("D", bound="Database")
 
 
 class Database(Lifecycle):
@@ -37,14 +38,14 @@ class Database(Lifecycle):
 
     @classmethod
     def open(
-        cls,
+        cls: type[D],
         folder: str | Path,
         settings: Settings | None = None,
         events: Events | None = None,
         read_only: bool = False,
         memory: MemoryPlan | None = None,
         open_storage: OpenStorage = local_storage,
-    ) -> Database:
+    ) -> D:
         """Open the database in `folder`, creating it if need be, and recover what a crash left in
         the log. Its component files are where `open_storage` says: in `folder`, too.
 
@@ -67,7 +68,7 @@ class Database(Lifecycle):
             close_parts(parts)
             raise
 
-    def __enter__(self) -> Database:
+    def __enter__(self: D) -> D:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -149,68 +150,3 @@ class Database(Lifecycle):
         # Imported here: it is a part of the time that a program takes to open a database.
         backup: Callable[..., Manifest] = import_module("milvine.offline.backup").backup
         return backup(folder.root, Path(destination).absolute(), link, indexes, uri, folder.wal)
-
-    # COMPAT
-    def drop_collection(self, name):
-        self.collection(name).drop()
-
-    def pin(self, name):
-        return self.collection(name).pin()
-
-    def count(self, name):
-        return self.collection(name).count()
-
-    def stats(self, name):
-        return self.collection(name).stats()
-
-    def create_partition(self, name, *a):
-        return self.collection(name).create_partition(*a)
-
-    def drop_partition(self, name, *a):
-        return self.collection(name).drop_partition(*a)
-
-    def has_partition(self, name, *a):
-        return self.collection(name).has_partition(*a)
-
-    def partitions(self, name):
-        return self.collection(name).partitions()
-
-    def create_index(self, name, *a):
-        return self.collection(name).create_index(*a)
-
-    def drop_index(self, name):
-        return self.collection(name).drop_index()
-
-    def insert(self, name, *a, **k):
-        return self.collection(name).insert(*a, **k)
-
-    def delete(self, name, *a, **k):
-        return self.collection(name).delete(*a, **k)
-
-    def get(self, name, *a, **k):
-        return self.collection(name).get(*a, **k)
-
-    def segment_ids(self, name, *a, **k):
-        return self.collection(name).segment_ids(*a, **k)
-
-    def search(self, name, query, segments=frozenset()):
-        return self.collection(name).search(*query, segments)
-
-    def explain(self, name, query, segments=frozenset()):
-        c = self.collection(name)
-        return c.explain(c.prepare(query.k, query.params, query.tags, segments), query.vectors)
-
-    def search_by_id(self, name, *a, **k):
-        return self.collection(name).search_by_id(*a, **k)
-
-    def preload(self, name, *a, **k):
-        return self.collection(name).preload(*a, **k)
-
-    def release(self, name, *a, **k):
-        return self.collection(name).release(*a, **k)
-
-    def compact(self, name):
-        return self.collection(name).compact()
-
-    def _state(self, name):
-        return self.collection(name).state

@@ -76,7 +76,7 @@ class ConfiguredMachine(DatabaseMachine):
     def maintain(self, name: str) -> None:
         """What the background would do: merges, builds."""
         if self.model.has_collection(name) and not self.settings.background:
-            state = self.db._state(name)
+            state = self.db.collection(name).state
             while maintain(self.db.stores, state, resuming=True):
                 pass
 

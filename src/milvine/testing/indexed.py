@@ -25,9 +25,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from milvine.config import Settings
-from milvine.engine.database import Database
 from milvine.limits import FILLER_ID
 from milvine.maintenance.worker import maintain
+from milvine.testing.by_name import DatabaseByName
 from milvine.testing.model import ModelDatabase, distances
 from milvine.types import Floats, Hits, Ids, IndexSetting, IndexType, MetricType, Query, Vectors
 
@@ -94,7 +94,7 @@ class IndexMachine(RuleBasedStateMachine):
         self.lives, self.next_id = 0, 0
         self.wanted = self.found = 0
         self.model = ModelDatabase()
-        self.db = Database.open(self.home / "0", self.settings)
+        self.db = DatabaseByName.open(self.home / "0", self.settings)
 
     def teardown(self) -> None:
         self.db.close()
@@ -169,7 +169,7 @@ class IndexMachine(RuleBasedStateMachine):
     @rule()
     def maintain(self) -> None:
         """What the background would do: merges, and builds of what is large enough."""
-        state = self.db._state(NAME)
+        state = self.db.collection(NAME).state
         while maintain(self.db.stores, state, resuming=True):
             pass
 
@@ -187,7 +187,7 @@ class IndexMachine(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         self.db.close()
-        self.db = Database.open(self.home / str(self.lives), self.settings)
+        self.db = DatabaseByName.open(self.home / str(self.lives), self.settings)
 
     @rule()
     def crash(self) -> None:
@@ -201,7 +201,7 @@ class IndexMachine(RuleBasedStateMachine):
         self.db.close()
         shutil.rmtree(old)
         self.lives += 1
-        self.db = Database.open(new, self.settings)
+        self.db = DatabaseByName.open(new, self.settings)
 
     # answers
 

@@ -39,7 +39,7 @@ class Store(Protocol):
     ) -> None: ...
     def drop_collection(self, name: str) -> None: ...
     def has_collection(self, name: str) -> bool: ...
-    def collection(self, name: str) -> Collection: ...
+    def definition(self, name: str) -> Collection: ...
     def collections(self) -> list[str]: ...
     def count(self, name: str) -> int: ...
     def create_partition(self, name: str, tag: str) -> None: ...
@@ -69,7 +69,7 @@ def lookup(
     try:
         return db.get(name, ids, tags)
     except NothingStored:
-        collection = db.collection(name)
+        collection = db.definition(name)
         return np.zeros(len(ids), dtype=bool), np.zeros(
             (len(ids), collection.width), collection.dtype
         )
@@ -165,7 +165,7 @@ class ModelDatabase:
     def has_collection(self, name: str) -> bool:
         return name in self._tables
 
-    def collection(self, name: str) -> Collection:
+    def definition(self, name: str) -> Collection:
         return self.table(name).collection
 
     def collections(self) -> list[str]:
@@ -259,7 +259,7 @@ class ModelDatabase:
     ) -> tuple[NDArray[np.bool_], Vectors]:
         """(n,) whether each id is there, (n, width) its first vector or zeros."""
         scope = self.table(name).matching(tags)
-        collection = self.collection(name)
+        collection = self.definition(name)
         all_ids = np.concatenate([rows.ids for rows in scope])
         order = np.argsort(all_ids, kind="stable")
         at = np.searchsorted(all_ids[order], ids)
@@ -282,14 +282,14 @@ class ModelDatabase:
         """Exact hits, ties by id. Width min(k, rows + 1), as specification 3.13 says where there is
         a segment.
         """
-        _check_shape(self.collection(name), query.vectors)
+        _check_shape(self.definition(name), query.vectors)
         scope = self.table(name).matching(query.tags)
         ids = np.concatenate([rows.ids for rows in scope])
         nq, width = len(query.vectors), min(query.k, len(ids) + 1)
         hits = Hits(
             np.full((nq, width), FILLER_ID), np.full((nq, width), FILLER_DISTANCE, np.float32)
         )
-        metric = self.collection(name).metric
+        metric = self.definition(name).metric
         table = distances(query.vectors, np.concatenate([rows.vectors for rows in scope]), metric)
         keep = min(width, len(ids))
         for row, found in enumerate(table):

@@ -18,7 +18,7 @@ def check_hits(model: ModelDatabase, name: str, query: Query, hits: Hits) -> Non
     scope = model.table(name).matching(query.tags)
     ids: Ids = np.concatenate([rows.ids for rows in scope])
     vectors: Vectors = np.concatenate([rows.vectors for rows in scope])
-    metric = model.collection(name).metric
+    metric = model.definition(name).metric
     if hits.nq == 0:
         assert not len(ids)
         return

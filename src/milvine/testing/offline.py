@@ -25,11 +25,11 @@ from random import Random
 import numpy as np
 
 from milvine.config import Settings
-from milvine.engine.database import Database
 from milvine.errors import MilvineError
 from milvine.offline.repair import repair
 from milvine.offline.verify import verify
 from milvine.storage.log_notes import LOG_NOTE, LOG_OWNER, Note, read_note, write_note
+from milvine.testing.by_name import DatabaseByName
 from milvine.testing.mix import EVERYTHING, Mix, add_options, from_options
 from milvine.testing.model import ModelDatabase, Store, lookup
 from milvine.testing.place import data_of, make_place, readdress, settings_in
@@ -55,7 +55,7 @@ def make_sample(
     """
     model, live = ModelDatabase(), root.with_name(root.name + ".live")
     log_live = log and log.with_name(log.name + ".live")
-    with Database.open(live, quiet(log_live)) as db:
+    with DatabaseByName.open(live, quiet(log_live)) as db:
         fill(db, model, rows)
         if mix:
             fill_more(db, model, mix)
@@ -91,7 +91,7 @@ def copy_database(
         write_note(log / LOG_OWNER, Note(note.database, str(root)))
 
 
-def fill(db: Database, model: ModelDatabase, rows: int) -> None:
+def fill(db: DatabaseByName, model: ModelDatabase, rows: int) -> None:
     """Every kind of file: rows of two partitions, a merge, tombstones, an index, an unflushed tail
     with deletes.
     """
@@ -140,7 +140,7 @@ def fill(db: Database, model: ModelDatabase, rows: int) -> None:
         store.delete("fresh", np.array([2]))
 
 
-def fill_more(db: Database, model: ModelDatabase, mix: Mix) -> None:
+def fill_more(db: DatabaseByName, model: ModelDatabase, mix: Mix) -> None:
     """Collections of each dimension with rows of each content, flushed and not, some deleted."""
     random = Random(5)
     for dimension in mix.dimensions:
@@ -159,7 +159,7 @@ def fill_more(db: Database, model: ModelDatabase, mix: Mix) -> None:
                 db.flush([name])
 
 
-def _both(db: Database, model: ModelDatabase) -> Iterator[Store]:
+def _both(db: DatabaseByName, model: ModelDatabase) -> Iterator[Store]:
     yield from (db, model)
 
 
@@ -184,7 +184,9 @@ class Outcome:
         self.notes.append(what)
 
 
-def differences(db: Database, model: ModelDatabase, lost: int = 0, returning: int = 0) -> list[str]:
+def differences(
+    db: DatabaseByName, model: ModelDatabase, lost: int = 0, returning: int = 0
+) -> list[str]:
     """What `db` has otherwise than `model`, where up to `lost` rows may be missing and `returning`
     be back.
     """
@@ -196,7 +198,7 @@ def differences(db: Database, model: ModelDatabase, lost: int = 0, returning: in
         table = model.table(name)
         shapes = [
             (c.dimension, c.metric, c.index_file_size_mb, c.index)
-            for c in (db.collection(name), table.collection)
+            for c in (db.definition(name), table.collection)
         ]
         if shapes[0] != shapes[1]:
             found.append(f"{name} is {shapes[0]}, not {shapes[1]}")
@@ -257,7 +259,7 @@ def _samples(work: Path, log: str, rows: int, mix: Mix) -> Iterator[tuple[Path, 
     wal_path = settings_in(killed, QUIET).wal_path
     model = make_sample(data_of(killed), rows, Path(wal_path) if wal_path else None, mix)
     _copy_place(killed, closed)
-    Database.open(data_of(closed), settings_in(closed, QUIET)).close()
+    DatabaseByName.open(data_of(closed), settings_in(closed, QUIET)).close()
     yield from ((killed, model), (closed, model))
 
 
@@ -309,7 +311,7 @@ def _one_flip(folder: Path, file: str, at: int, model: ModelDatabase, outcome: O
         for finding in again.findings:
             if finding.damage:
                 outcome.fail("wrong", f"{where}: after repair: {finding}")
-        with Database.open(root, settings) as db:
+        with DatabaseByName.open(root, settings) as db:
             found = differences(db, model, lost if named else 0, done.returning_rows)
             outcome.rows += sum(db.count(name) for name in db.collections())
     except MilvineError as error:

@@ -24,9 +24,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from milvine.config import Settings
-from milvine.engine.database import Database
 from milvine.errors import MilvineError
 from milvine.limits import DEFAULT_TAG, FILLER_ID
+from milvine.testing.by_name import DatabaseByName
 from milvine.testing.interrupts import interrupted
 from milvine.testing.model import ModelDatabase, Store, lookup
 from milvine.testing.nearest_hits import check_hits
@@ -75,13 +75,13 @@ class DatabaseMachine(RuleBasedStateMachine):
         self.lives = 0
         self.db = self.opened()
 
-    def opened(self) -> Database:
+    def opened(self) -> DatabaseByName:
         """The database as this life finds it, under the settings of now."""
         folder, log = self.folders(self.lives)
         settings = (
             replace(self.settings, wal_path=str(log)) if self.log_elsewhere else self.settings
         )
-        return Database.open(folder, settings)
+        return DatabaseByName.open(folder, settings)
 
     def folders(self, life: int) -> tuple[Path, Path]:
         """Those of the data and of a log that lies elsewhere."""
@@ -100,7 +100,7 @@ class DatabaseMachine(RuleBasedStateMachine):
         """That of the collection, or what a caller takes for it."""
         if thought is not None or not self.model.has_collection(name):
             return thought or SHAPES[0]
-        collection = self.model.collection(name)
+        collection = self.model.definition(name)
         return Shape(collection.dimension, collection.metric)
 
     @initialize(shape=shapes, seed=seeds)
@@ -185,7 +185,7 @@ class DatabaseMachine(RuleBasedStateMachine):
         """Stored or not, never half; and whatever comes next works."""
         if (
             not self.model.has_collection(name)
-            or self.model.collection(name).id_mode is IdMode.GENERATED
+            or self.model.definition(name).id_mode is IdMode.GENERATED
         ):
             return
         given, vectors = np.array(ids, np.int64), some_vectors(seed, len(ids), self.shape(name))
@@ -222,12 +222,12 @@ class DatabaseMachine(RuleBasedStateMachine):
     @rule(name=names, scope=patterns)
     def preload(self, name: str, scope: list[str]) -> None:
         if self.model.has_collection(name) and self._matches(name, scope):
-            self.db.preload(name, scope)
+            self.db.collection(name).preload(scope)
 
     @rule(name=names, scope=patterns)
     def release(self, name: str, scope: list[str]) -> None:
         if self.model.has_collection(name) and self._matches(name, scope):
-            self.db.release(name, scope)
+            self.db.collection(name).release(scope)
 
     @rule()
     def reopen(self) -> None:
@@ -336,5 +336,5 @@ class DatabaseMachine(RuleBasedStateMachine):
         for name in self.model.collections():
             assert self.db.partitions(name) == self.model.partitions(name)
             assert self.db.count(name) == self.model.count(name)
-            assert self.db.collection(name).index == self.model.collection(name).index
-            assert self.db.collection(name).id_mode == self.model.collection(name).id_mode
+            assert self.db.definition(name).index == self.model.definition(name).index
+            assert self.db.definition(name).id_mode == self.model.definition(name).id_mode

@@ -161,7 +161,7 @@ def test_a_running_build_is_told(tmp_path: Path) -> None:
         work(server.call, name="other")
         server.call.create("c")
         builds = server.database.stores.builds
-        state = server.database._state("c")
+        state = server.database.collection("c").state
         builds[5] = BuildProgressed(state.id, 5, "HNSW", "adding", 300, 8000, 1.5)
         seen = server.scrape()
         assert value(seen, "milvine_index_builds_running", collection="c") == 1

@@ -15,7 +15,7 @@ from milvine.engine.database import Database
 from milvine.events import Event, Events, Searched
 from milvine.events.server import Answered, Stopping
 from milvine.server.metrics.tally import Tally
-from milvine.types import MetricType, Query, Scanned, WatchedSearch
+from milvine.types import MetricType, Scanned, WatchedSearch
 
 ONE = Scanned("HNSW", (7,), 5000, 0)
 
@@ -127,16 +127,16 @@ def test_a_search_that_waits_holds_no_segment(tmp_path: Path) -> None:
     rows = np.random.default_rng(3).random((50, 8), dtype=np.float32)
     with Database.open(tmp_path / "db", Settings(background=False), events) as database:
         database.create_collection("c", 8, 1024, MetricType.L2)
-        database.insert("c", rows, None)
+        database.collection("c").insert(rows, None)
         database.flush()
         before = kept_searches()
         for _ in range(2):
-            database.search("c", Query(rows[:1], 5))
+            database.collection("c").search(rows[:1], 5)
         (segment,) = database.stores.names["c"].version.segments
         held = weakref.ref(segment.segment)
         del segment
         assert kept_searches() > before
-        database.drop_collection("c")
+        database.collection("c").drop()
         gc.collect()
         assert held() is None
 

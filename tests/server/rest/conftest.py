@@ -43,7 +43,7 @@ def rest(served: tuple[Asking, list[Event]]) -> Iterator[Asking]:
     asking, _ = served
     yield asking
     for name in asking.database.collections():
-        asking.database.drop_collection(name)
+        asking.database.collection(name).drop()
 
 
 @pytest.fixture

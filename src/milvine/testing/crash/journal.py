@@ -95,7 +95,7 @@ def perform(db: Store, action: Action) -> Ids | None:
     if kind == "insert":
         ids = None if action.ids is None else ids_of(action.ids)
         made = db.insert(
-            name, action.vectors(db.collection(name)), ids, action.tag, f"insert {action.number}"
+            name, action.vectors(db.definition(name)), ids, action.tag, f"insert {action.number}"
         )
         return made if ids is None else None
     if kind == "delete":
@@ -162,7 +162,7 @@ class History:
             return
         given = None if action.ids is None else ids_of(action.ids)
         ids = self.model.insert(
-            name, action.vectors(self.model.collection(name)), given, action.tag, generated=made
+            name, action.vectors(self.model.definition(name)), given, action.tag, generated=made
         )
         self._past_ids.setdefault(name, []).append(ids)
         if given is None:
@@ -183,7 +183,7 @@ class History:
 
     def owned(self, thread: int, name: str, ids: Ids) -> Ids:
         """Those of `ids` that the thread inserted."""
-        if self.model.collection(name).id_mode is IdMode.GENERATED:
+        if self.model.definition(name).id_mode is IdMode.GENERATED:
             return np.intersect1d(
                 ids, np.concatenate(self._generated.get((name, thread), [ids_of(())]))
             )

@@ -147,7 +147,7 @@ class Planner:
             return self._own(number)
         if self.random.random() < 0.2:
             return self._action(number, "drop_index", name)
-        binary = self.history.model.collection(name).metric.is_binary
+        binary = self.history.model.definition(name).metric.is_binary
         some = BINARY_INDEXES if binary else INDEXES if name != "auto" else INDEXES[:1]
         index_type, params = self.random.choice(some)
         return self._action(

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milvine.config import Settings
-from milvine.engine.database import Database
 from milvine.errors import MilvineError
+from milvine.testing.by_name import DatabaseByName
 from milvine.testing.crash.command import module_command
 from milvine.testing.crash.journal import (
     BATCH_IDS,
@@ -85,7 +85,7 @@ class Report:
 class Checker:
     """One open database beside its history."""
 
-    def __init__(self, db: Database, history: History, report: Report) -> None:
+    def __init__(self, db: DatabaseByName, history: History, report: Report) -> None:
         self.db, self.history, self.report = db, history, report
 
     # calls that were under way
@@ -117,7 +117,7 @@ class Checker:
         if kind in ("create_partition", "drop_partition"):
             return self.db.has_partition(name, action.tag) == (kind == "create_partition"), None
         if kind in ("create_index", "drop_index"):
-            return self.db.collection(name).index == action.index, None
+            return self.db.definition(name).index == action.index, None
         if kind == "delete":
             found = self._found(name, ids_of(action.ids or ()), action.tag)
             return self._whole(action, ~found), None
@@ -135,7 +135,7 @@ class Checker:
     def _inserted(self, action: Action) -> tuple[bool, Ids | None]:
         """Generated ids follow each other, and the first row is known by its vector."""
         name, tags = action.collection, (action.tag,) if action.tag else ()
-        vectors = action.vectors(self.db.collection(name))
+        vectors = action.vectors(self.db.definition(name))
         if action.tag and not self.db.has_partition(name, action.tag):
             return False, None
         params = search_params(IndexType.FLAT, _NEAR)
@@ -176,7 +176,7 @@ class Checker:
 
     def _compare_collection(self, name: str) -> None:
         model, report = self.history.model, self.report
-        real, ours = self.db.collection(name), model.collection(name)
+        real, ours = self.db.definition(name), model.definition(name)
         shape = [(c.dimension, c.metric, c.index_file_size_mb, c.index) for c in (real, ours)]
         report.note("lost", f"{name} is {shape[0]}, not {shape[1]}", int(shape[0] != shape[1]))
         if real.id_mode != ours.id_mode and ours.id_mode is not IdMode.UNDECIDED:
@@ -262,7 +262,7 @@ class Checker:
         for name in self.history.model.collections():
             number = self.history.next_number
             generated = (
-                self.history.model.collection(name).id_mode is IdMode.GENERATED or name == "auto"
+                self.history.model.definition(name).id_mode is IdMode.GENERATED or name == "auto"
             )
             ids = None if generated else ((CHECKER * OWNER_IDS + number * BATCH_IDS, 7),)
             self._make(Action(number, CHECKER, "insert", name, rows=7, ids=ids), journal)
@@ -304,7 +304,7 @@ def check(folder: Path, settings: Settings, go_on: bool = True) -> Report:
         report.acknowledged = history.acknowledged
         journal = Journal(journal_of(folder))
         for life in (0, 1) if go_on else (0,):
-            with Database.open(data_of(folder), settings_in(folder, settings)) as db:
+            with DatabaseByName.open(data_of(folder), settings_in(folder, settings)) as db:
                 checker = Checker(db, history, report)
                 checker.settle(journal)
                 checker.compare()

@@ -29,9 +29,9 @@ import numpy as np
 
 from milvine.catalog.place import IN_FOLDER
 from milvine.config import Settings
-from milvine.engine.database import Database
 from milvine.offline.manifest import backups
 from milvine.offline.restore import restore
+from milvine.testing.by_name import DatabaseByName
 from milvine.testing.crash.interrupting import Interrupter, fork_soon
 from milvine.testing.crash.journal import BATCH_IDS, Action, History, Journal, perform
 from milvine.testing.crash.planning import (
@@ -68,7 +68,7 @@ class Workload:
 
     def __init__(
         self,
-        db: Database,
+        db: DatabaseByName,
         journal: Journal,
         history: History,
         seed: int,
@@ -181,7 +181,7 @@ class Workload:
         assert same_rows(vectors[: len(mine)], expected).all(), f"{name}: rows have other vectors"
         queries = expected[findable(expected)][:3]
         if len(queries):
-            params = search_params(self.db.collection(name).index.type, 5)
+            params = search_params(self.db.definition(name).index.type, 5)
             hits = self.db.search(name, Query(queries, 5, params))
             assert not np.isin(hits.ids, gone).any(), f"{name}: a deleted row was found"
 
@@ -198,7 +198,7 @@ class Workload:
         restored = place / "restored"
         restore(place, restored)
         settings = replace(self.db.settings, background=False, meta_uri=IN_FOLDER, wal_path="")
-        with Database.open(restored, settings) as db:
+        with DatabaseByName.open(restored, settings) as db:
             found, vectors = lookup(db, "given", np.concatenate([mine, gone]))
         assert found[: len(mine)].all(), f"a backup lacks rows: {mine[~found[: len(mine)]][:5]}"
         assert not found[len(mine) :].any(), "a backup holds deleted rows"
@@ -236,7 +236,7 @@ def run(given: argparse.Namespace) -> None:
     assert not history.under_way, "the journal has calls that nobody settled: run the checker first"
     settle_backups(folder)
     journal = Journal(journal_file)
-    with Database.open(data_of(folder), settings) as db:
+    with DatabaseByName.open(data_of(folder), settings) as db:
         workload = Workload(db, journal, history, given.seed, given.ops, given.seconds, given.mix)
         signal.signal(signal.SIGTERM, workload.stop)
         if given.fork is not None:

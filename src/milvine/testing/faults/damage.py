@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from milvine.engine.database import Database
 from milvine.errors import MilvineError, OperatorError
 from milvine.events import Event, Events, JobFailed, LogMissing, TornTailCut
 from milvine.maintenance.scrub import scrub
+from milvine.testing.by_name import DatabaseByName
 from milvine.testing.faults.process import in_process
 from milvine.testing.mix import EVERYTHING, Mix
 from milvine.testing.model import ModelDatabase, distances
@@ -99,7 +99,7 @@ def _look(folder: Path, file: str, model: ModelDatabase) -> tuple[str, list[str]
     """What becomes of it: a counter of Outcome, and what is wrong."""
     told: list[Event] = []
     try:
-        db = Database.open(data_of(folder), settings_in(folder, QUIET), Events(told.append))
+        db = DatabaseByName.open(data_of(folder), settings_in(folder, QUIET), Events(told.append))
     except OperatorError as error:
         named = _names(str(error), file)
         return ("at_open", []) if named else ("wrong", [f"the start says: {error}"])
@@ -135,7 +135,7 @@ def _names(text: str, file: str) -> bool:
     return any(part in text for part in (name, name.removesuffix("-wal")))
 
 
-def _read(db: Database, model: ModelDatabase) -> tuple[list[str], list[str]]:
+def _read(db: DatabaseByName, model: ModelDatabase) -> tuple[list[str], list[str]]:
     """Errors of reads, and what is otherwise than in the model in collections without errors."""
     errors, problems = [], []
     names = set(db.collections()) | set(model.collections())
@@ -147,13 +147,13 @@ def _read(db: Database, model: ModelDatabase) -> tuple[list[str], list[str]]:
     return errors, problems
 
 
-def _differences(db: Database, model: ModelDatabase, name: str) -> list[str]:
+def _differences(db: DatabaseByName, model: ModelDatabase, name: str) -> list[str]:
     found = differences(_Only(db, name), _Only(model, name))  # type: ignore[arg-type]
     if name not in model.collections() or found:
         return found
     rows: Any = model.table(name).partitions
     vectors = np.concatenate([part.vectors for part in rows.values()])
-    vectors, metric = vectors[findable(vectors)], model.collection(name).metric
+    vectors, metric = vectors[findable(vectors)], model.definition(name).metric
     if not len(vectors):
         return found
     some = np.ascontiguousarray(vectors[:: max(1, len(vectors) // 50)])
@@ -168,7 +168,7 @@ def _differences(db: Database, model: ModelDatabase, name: str) -> list[str]:
 class _Only:
     """A store of which one collection is seen."""
 
-    def __init__(self, store: Database | ModelDatabase, name: str) -> None:
+    def __init__(self, store: DatabaseByName | ModelDatabase, name: str) -> None:
         self._store, self._name = store, name
 
     def collections(self) -> list[str]:

@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from milvine.engine.database import Database
 from milvine.errors import DiskFull, MilvineError, OperatorError
 from milvine.offline.verify import verify
 from milvine.storage import failpoints
 from milvine.storage.log_place import log_folder
+from milvine.testing.by_name import DatabaseByName
 from milvine.testing.crash.journal import Action, History, Journal
 from milvine.testing.crash.verify import Checker, Report, check
 from milvine.testing.faults.process import ARMED, arm, in_process, kill
@@ -113,7 +113,7 @@ def _live_until(folder: Path, place: str, hit: int) -> None:
 
 def _open(folder: Path, place: str) -> None:
     arm(place, 1, kill)
-    Database.open(data_of(folder), settings_in(folder, SMALL))
+    DatabaseByName.open(data_of(folder), settings_in(folder, SMALL))
     os._exit(ARMED)
 
 
@@ -140,7 +140,7 @@ def _full(folder: Path, _: str, number: int) -> Report:
                 failpoints.armed[place] = partial(_refuse, errno.ENOSPC)
 
     def act(
-        db: Database, history: History, journal: Journal, action: Action, report: Report
+        db: DatabaseByName, history: History, journal: Journal, action: Action, report: Report
     ) -> None:
         if action.number == number:
             fill()
@@ -157,7 +157,7 @@ def _nothing() -> None:
     return
 
 
-_Persist = Callable[[Database, History, Journal, Action, Report], None]
+_Persist = Callable[[DatabaseByName, History, Journal, Action, Report], None]
 
 
 def _survived(folder: Path, opened: Callable[[], None], persist: _Persist) -> Report:
@@ -181,7 +181,7 @@ def _survived(folder: Path, opened: Callable[[], None], persist: _Persist) -> Re
 
 
 def _persist(
-    db: Database,
+    db: DatabaseByName,
     history: History,
     journal: Journal,
     action: Action,
@@ -233,7 +233,7 @@ def _checked(folder: Path) -> Report:
     def work() -> dict[str, Any]:
         report = check(folder, SMALL)
         if report.ok:
-            with Database.open(data_of(folder), settings_in(folder, SMALL)) as db:
+            with DatabaseByName.open(data_of(folder), settings_in(folder, SMALL)) as db:
                 report.note("failures", f"files are left over: {leftovers(db)}", len(leftovers(db)))
             for finding in verify(data_of(folder)).findings:
                 report.note("failures", f"verify: {finding}")

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from milvine.config import Settings
-from milvine.engine.database import Database
 from milvine.maintenance.reclaim import reclaim
+from milvine.testing.by_name import DatabaseByName
 from milvine.testing.crash.journal import (
     BATCH_IDS,
     Action,
@@ -42,7 +42,7 @@ _SHAPES = {
     "own": (64, 1, int(MetricType.HAMMING)),
 }
 _INDEX = (int(IndexType.IVF_FLAT), json.dumps({"nlist": 4}))
-Act = Callable[[Database, History, Journal, Action], None]
+Act = Callable[[DatabaseByName, History, Journal, Action], None]
 
 
 def steps() -> Iterator[Action]:
@@ -94,14 +94,14 @@ def _rows(insert: int, first: int, end: int) -> Runs:
     return runs_of(np.arange(insert * BATCH_IDS + first, insert * BATCH_IDS + end))
 
 
-def make(db: Database, history: History, journal: Journal, action: Action) -> None:
+def make(db: DatabaseByName, history: History, journal: Journal, action: Action) -> None:
     """Make a call with its entries in the journal."""
     history.begin(action)
     journal.do(action)
     finish(db, history, journal, action)
 
 
-def finish(db: Database, history: History, journal: Journal, action: Action) -> None:
+def finish(db: DatabaseByName, history: History, journal: Journal, action: Action) -> None:
     """Make a call that the journal says was begun, perhaps a second time."""
     made = perform(db, action)
     journal.done(action, made)
@@ -111,7 +111,7 @@ def finish(db: Database, history: History, journal: Journal, action: Action) -> 
 def live(folder: Path, act: Act = make, opened: Callable[[], None] = lambda: None) -> History:
     """One life on an empty disk: open, all the steps, each tidied up after, close."""
     history, journal = History(), Journal(journal_of(folder))
-    with Database.open(data_of(folder), settings_in(folder, SMALL)) as db:
+    with DatabaseByName.open(data_of(folder), settings_in(folder, SMALL)) as db:
         opened()
         for action in steps():
             act(db, history, journal, action)
@@ -120,12 +120,12 @@ def live(folder: Path, act: Act = make, opened: Callable[[], None] = lambda: Non
     return history
 
 
-def tidy(db: Database) -> None:
+def tidy(db: DatabaseByName) -> None:
     """What the background does: remove the files that nothing needs."""
     reclaim(db.stores, 0)
 
 
-def leftovers(db: Database) -> list[str]:
+def leftovers(db: DatabaseByName) -> list[str]:
     """Files in the segment folder that nothing needs and that would stay, once all is tidied."""
     tidy(db)
     needed = {name for state in db.stores.states.values() for name in state.files()}

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from milvine.engine.database import Database
 from milvine.errors import MilvineError, OperatorError
 from milvine.limits import FILLER_ID
 from milvine.offline.verify import verify
 from milvine.segment.layout import TRAILER
 from milvine.storage.checksum import crc32c
+from milvine.testing.by_name import DatabaseByName
 from milvine.testing.fuzz.mutate import integer, json_text, json_value, mutated, text
 from milvine.testing.fuzz.target import Wrong
 from milvine.testing.model import ModelDatabase
@@ -49,7 +49,7 @@ class FolderTarget:
         problems = verify(self._copy).findings
         mapped = random.random() < 0.5
         try:
-            with Database.open(self._copy, replace(_SETTINGS, mmap=mapped)) as db:
+            with DatabaseByName.open(self._copy, replace(_SETTINGS, mmap=mapped)) as db:
                 told = read_everything(db, self._model)
         except OperatorError as error:
             return f"{kind_of(path)} refused" if str(error) else "refused without a word"
@@ -141,7 +141,7 @@ def _other_value(random: Random, path: Path) -> bool:
     return True
 
 
-def read_everything(db: Database, model: ModelDatabase) -> list[str]:
+def read_everything(db: DatabaseByName, model: ModelDatabase) -> list[str]:
     """Refusals met while all is read.
 
     Raises:
@@ -169,11 +169,11 @@ def _tolerant(told: list[str], read: Any) -> Any:
         return None
 
 
-def _read_collection(db: Database, model: ModelDatabase, name: str, told: list[str]) -> None:
-    collection = db.collection(name)
+def _read_collection(db: DatabaseByName, model: ModelDatabase, name: str, told: list[str]) -> None:
+    collection = db.definition(name)
     query = np.zeros((2, collection.width), collection.dtype)
     hits = _tolerant(told, lambda: db.search(name, Query(query, 10, {"nprobe": 8})))
-    if not model.has_collection(name) or model.collection(name).dimension != collection.dimension:
+    if not model.has_collection(name) or model.definition(name).dimension != collection.dimension:
         return
     for rows in model.table(name).partitions.values():
         for start in range(0, len(rows.ids), 1000):

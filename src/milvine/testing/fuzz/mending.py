@@ -9,7 +9,6 @@ import shutil
 from pathlib import Path
 from random import Random
 
-from milvine.engine.database import Database
 from milvine.errors import MilvineError, OperatorError
 from milvine.offline.backup import backup
 from milvine.offline.manifest import MANIFEST
@@ -17,6 +16,7 @@ from milvine.offline.repair import repair
 from milvine.offline.restore import restore
 from milvine.offline.verify import verify
 from milvine.storage.checksum import crc32c
+from milvine.testing.by_name import DatabaseByName
 from milvine.testing.fuzz.folder import change, kind_of, places, read_everything
 from milvine.testing.fuzz.mutate import integer, json_text, json_value, text
 from milvine.testing.fuzz.target import Wrong
@@ -34,7 +34,7 @@ class MendingTarget:
         self._home = folder / "home"
         self._sample, self._backup = folder / "sample", folder / "backups"
         self._model = make_sample(self._sample, _ROWS)
-        Database.open(self._sample, QUIET).close()
+        DatabaseByName.open(self._sample, QUIET).close()
         self._backup.mkdir()
         backup(self._sample, self._backup)
 
@@ -78,7 +78,7 @@ class MendingTarget:
 
     def _read(self, root: Path, what: str) -> str:
         try:
-            with Database.open(root, QUIET) as db:
+            with DatabaseByName.open(root, QUIET) as db:
                 read_everything(db, self._model)
         except MilvineError:
             return what + ", not opened"

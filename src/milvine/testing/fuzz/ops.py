@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from milvine.config import Settings
-from milvine.engine.database import Database
 from milvine.events import Event, Events
 from milvine.events.server import RequestFailed
 from milvine.server.operations import SERVED, Operations
 from milvine.server.operations.refusals import MalformedRequest
+from milvine.testing.by_name import DatabaseByName
 from milvine.testing.fuzz.mutate import integer, json_text, json_value, mutated, some_bytes, text
 from milvine.testing.fuzz.target import Wrong
 from milvine.testing.fuzz.wire import some_message, some_row
@@ -53,7 +53,7 @@ class Called:
 
     def _open(self) -> None:
         events = Events(self.told.append)
-        self.database = Database.open(self._folder, SETTINGS, events)
+        self.database = DatabaseByName.open(self._folder, SETTINGS, events)
         self.operations = Operations(self.database, SETTINGS, events)
 
     def reopen(self) -> None:
@@ -124,7 +124,7 @@ class Called:
         self.database.close()
 
 
-def furnish(database: Database) -> None:
+def furnish(database: DatabaseByName) -> None:
     """Collections `c` (float, 4) and `b` (binary, 32), with partitions, segments, an index setting
     and a tail.
     """
@@ -164,7 +164,7 @@ class RpcTarget:
         self.called.close()
 
 
-def some_request(random: Random, rpc: str, database: Database | None = None) -> bytes:
+def some_request(random: Random, rpc: str, database: DatabaseByName | None = None) -> bytes:
     """Bytes for an rpc: of no message, of a message with bytes changed, or of a message with nasty
     fields.
     """
@@ -182,7 +182,7 @@ def some_request(random: Random, rpc: str, database: Database | None = None) -> 
     return data if pick < 0.8 else mutated(random, data)
 
 
-def _segment(random: Random, database: Database) -> str:
+def _segment(random: Random, database: DatabaseByName) -> str:
     names = [s.name for part in database.stats("c").partitions for s in part.segments]
     return str(random.choice((*names, "0")))
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from milvine.client.milvus import Milvus
 from milvine.config import Settings
-from milvine.engine.database import Database
 from milvine.errors import MilvineError
 from milvine.limits import GET_IDS_MAX
+from milvine.testing.by_name import DatabaseByName
 from milvine.testing.load.clients import check
 from milvine.testing.load.journal import COUNT, FIRST, Entries, live_ids, read, vectors_of
 from milvine.testing.load.plan import Plan
@@ -54,7 +54,7 @@ def check_reopened(data: Path, settings: Settings, plan: Plan, work: Path) -> li
     inserts, deletes = read(work, "writer"), read(work, "deleter")
     problems = []
     try:
-        with Database.open(data, settings) as db:
+        with DatabaseByName.open(data, settings) as db:
             for number, name in enumerate(plan.collections):
                 expected = sum(len(ids) for _, ids in live_ids(inserts, deletes, number))
                 if db.count(name) != expected:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from milvine.client.milvus import Milvus
-from milvine.engine.database import Database
 from milvine.limits import GET_IDS_MAX
+from milvine.testing.by_name import DatabaseByName
 from milvine.testing.load.clients import Wrong, check
 from milvine.testing.races.lives import ids_of
 from milvine.testing.races.shapes import SHAPES, numbers_of, vectors_of
@@ -63,7 +63,7 @@ def _there(milvus: Milvus, name: str, ids: Ids, number: int) -> Any:
     return there
 
 
-def check_rows(database: Database) -> None:
+def check_rows(database: DatabaseByName) -> None:
     """Every flushed row of every collection has the vector that its id stands for."""
     database.flush()
     for name in database.collections():

@@ -18,10 +18,10 @@ from typing import Any
 
 from milvine.client.milvus import Milvus
 from milvine.config import Settings
-from milvine.engine.database import Database
 from milvine.offline.backup import backup
 from milvine.offline.restore import restore
 from milvine.offline.verify import verify
+from milvine.testing.by_name import DatabaseByName
 from milvine.testing.crash.command import module_command
 from milvine.testing.load.clients import Wrong
 from milvine.testing.load.serving import ServerProcess
@@ -149,7 +149,7 @@ def _back_up(work: Path, ended: threading.Event, outcome: Outcome) -> None:
         try:
             backup(work / "data", place)
             restore(place, place / "restored")
-            with Database.open(place / "restored", Settings(background=False)) as database:
+            with DatabaseByName.open(place / "restored", Settings(background=False)) as database:
                 check_rows(database)
             outcome.backups += 1
         except Exception as error:
