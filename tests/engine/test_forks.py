@@ -50,7 +50,7 @@ def in_child(work):
 
 database = Database.open(folder)
 database.create_collection("a", 4, 64, MetricType.L2)
-database.insert("a", row, np.array([1]))
+database.collection("a").insert(row, np.array([1]))
 """
 RUNS = {
     "closed by the parent": (
@@ -66,9 +66,9 @@ end()
         """
 def work():
     calls = [
-        lambda: database.insert("a", row, np.array([2])),
-        lambda: database.search("a", Query(row, 1, {})),
-        lambda: database.count("a"),
+        lambda: database.collection("a").insert(row, np.array([2])),
+        lambda: database.collection("a").search(row, 1),
+        lambda: database.collection("a").count(),
         lambda: database.flush(),
         lambda: database.backup(folder + "-backup"),
         lambda: database.check_ready(),
@@ -90,8 +90,8 @@ def work():
 
 
 end = in_child(work)
-database.insert("a", row, np.array([3]))
-assert database.count("a") == 2
+database.collection("a").insert(row, np.array([3]))
+assert database.collection("a").count() == 2
 end()
 database.close()
 with Database.open(folder) as again:
@@ -105,8 +105,8 @@ database.close()
 
 def work():
     with Database.open(folder) as mine:
-        mine.insert("a", row, np.array([2]))
-        assert mine.search("a", Query(row, 2, {})).ids.shape == (1, 2)
+        mine.collection("a").insert(row, np.array([2]))
+        assert mine.collection("a").search(row, 2).ids.shape == (1, 2)
 
 
 in_child(work)()
@@ -117,7 +117,7 @@ with Database.open(folder) as again:
     "files of the parent": (
         """
 database.flush()
-database.search("a", Query(row, 1, {}))
+database.collection("a").search(row, 1)
 
 
 def work():
@@ -140,7 +140,7 @@ child = os.fork()
 if child == 0:
     sys.exit(7)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-database.insert("a", row, np.array([2]))
+database.collection("a").insert(row, np.array([2]))
 database.create_collection("b", 4, 64, MetricType.L2)
 database.close()
 with Database.open(folder) as again:

@@ -231,7 +231,7 @@ database = Database.open(sys.argv[1])
 row = np.zeros((1, 4), np.float32)
 for number in range(5000, 1_000_000):
     try:
-        database.insert("a", row, np.array([number]))
+        database.collection("a").insert(row, np.array([number]))
     except FolderGone as error:
         print("refused", flush=True)
         break

@@ -57,7 +57,7 @@ wrong = []
 def look(database, kind="many", number=0):
     try:
         for start in range(0, SEGMENTS, 64):
-            hits = database.search(kind, Query(rows[start : start + 8], 1, {}))
+            hits = database.collection(kind).search(rows[start : start + 8], 1)
             found = hits.ids.ravel().tolist()
             if found != list(range(start, start + 8)):
                 raise AssertionError(found)
@@ -68,9 +68,9 @@ def look(database, kind="many", number=0):
 database = Database.open(folder, settings)
 database.create_collection("many", 8, 1024, MetricType.L2)
 for number in range(SEGMENTS):
-    database.insert("many", rows[number : number + 1], np.array([number]))
+    database.collection("many").insert(rows[number : number + 1], np.array([number]))
     database.flush()
-assert database.stats("many")
+assert database.collection("many").stats()
 threads = [threading.Thread(target=look, args=(database,)) for _ in range(4)]
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]
@@ -82,14 +82,14 @@ with open("/dev/null") as first:
     with Database.open(folder, settings, read_only=True) as follower:
         look(follower)
     [other.close() for other in others]
-database.delete("many", np.arange(0))
-database.insert("many", rows[:1], np.array([1000]))
-database.delete("many", np.array([1000]))
+database.collection("many").delete(np.arange(0))
+database.collection("many").insert(rows[:1], np.array([1000]))
+database.collection("many").delete(np.array([1000]))
 database.backup(folder + "-backup")
 database.create_collection("large", 8, 1024, MetricType.L2)
 more = np.random.default_rng(1).random((5000, 8), dtype=np.float32)
-database.insert("large", more, np.arange(5000))
-database.create_index("large", IndexSetting(IndexType.IVF_FLAT, '{"nlist": 4}'))
+database.collection("large").insert(more, np.arange(5000))
+database.collection("large").create_index(IndexSetting(IndexType.IVF_FLAT, '{"nlist": 4}'))
 database.compact("many")
 look(database)
 database.close()

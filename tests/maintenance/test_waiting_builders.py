@@ -217,8 +217,8 @@ process.start_builder = noting
 database = Database.open({str(tmp_path)!r})
 database.create_collection("c", 8, 1024, MetricType.L2)
 rows = np.random.default_rng(1).random(({ROWS}, 8), dtype=np.float32)
-database.insert("c", rows, np.arange({ROWS}))
-database.create_index("c", IndexSetting.of(IndexType.IVF_FLAT, {{"nlist": 16}}))
+database.collection("c").insert(rows, np.arange({ROWS}))
+database.collection("c").create_index(IndexSetting.of(IndexType.IVF_FLAT, {{"nlist": 16}}))
 print(started[-1].pid, flush=True)
 {end}
 """
