@@ -227,9 +227,9 @@ def test_a_search_takes_the_steps_of_its_walk(trails: tuple[list[Call], list[Cal
 def test_the_page_says_where_an_insert_is_durable_and_a_search_pins() -> None:
     insert = [row for row, _ in steps("One insert, step by step")]
     search = [row for row, _ in steps("One search, step by step")]
-    assert insert.index("wal/log.py: Log.append") == 13 - 1
-    assert insert.index("state/collection.py: CollectionState.publish_tail") == 15 - 1
-    assert search.index("state/collection.py: CollectionState.pin") == 8 - 1
+    assert insert.index("wal/log.py: Log.append") == 14 - 1
+    assert insert.index("state/collection.py: CollectionState.publish_tail") == 16 - 1
+    assert search.index("engine/collection.py: OpenCollection.pin") == 8 - 1
     first = page("ARCHITECTURE.md").partition("## Where to look first")[2]
-    assert "`wal/log.py: Log.append`, [step 13 of" in first
-    assert "`engine/database.py: Database._find`, [step 8 of" in first
+    assert "`wal/log.py: Log.append`, [step 14 of" in first
+    assert "`engine/collection.py: OpenCollection.pin`, [step 8 of" in first

@@ -1,3 +1,3 @@
-"""The read path: pin a version, plan, scan, reduce. `run` sequences it; nothing here takes
+"""The read path: prepare a search of a version, scan, reduce. `prepared` sequences it; nothing takes
 a lock.
 """
