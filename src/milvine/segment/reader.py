@@ -23,10 +23,10 @@ class Segment:
     Rows are numbered from 0 in storage order. Every array is read-only.
     """
 
-    __slots__ = ("__weakref__", "_collection", "_files", "_nonfinite", "_nonfinite_count", "record")
+    __slots__ = ("__weakref__", "_files", "_nonfinite", "_nonfinite_count", "collection", "record")
 
     def __init__(self, record: SegmentRecord, collection: Collection, files: FileCache) -> None:
-        self.record, self._collection, self._files = record, collection, files
+        self.record, self.collection, self._files = record, collection, files
         self._nonfinite_count: int | None = None
         self._nonfinite: Ids | None = None
         files.register(self)
@@ -50,6 +50,18 @@ class Segment:
     def refuse(self, reason: str) -> None:
         """From now on every reader is told `reason` instead of rows that may have been deleted."""
         self._files.refuse(self.record.id, reason)
+
+    def check_known(self) -> None:
+        """Whether anything is known that keeps its rows from being read; no file is read for it.
+
+        Raises:
+            CorruptFile: the segment is refused, or a block of its vectors is damaged.
+        """
+        if self.refused is not None:
+            raise CorruptFile(self.refused)
+        if self._files.is_bad(self.record.rows_file):
+            file = self._rows()
+            file.refuse_known(*self._reach(file, self, "vectors"))
 
     def flat_image(self) -> Bytes:
         """The faiss Flat image of the vectors, uint8; only segments large enough for an index have
@@ -84,7 +96,7 @@ class Segment:
         Raises:
             CorruptFile: names file and offset.
         """
-        file, size = self._rows(), self._collection.row_bytes
+        file, size = self._rows(), self.collection.row_bytes
         start = file.span(self.record.id, "vectors")[0]
         file.verify_between(start + first * size, start + (last + 1) * size)
 
@@ -134,7 +146,7 @@ class Segment:
             start, end = self._reach(file, last, "vectors")
             file.refuse_known(start, end)
             payload = file.between(start, end, scattered)
-            return payload.view(self._collection.dtype).reshape(-1, self._collection.width)
+            return payload.view(self.collection.dtype).reshape(-1, self.collection.width)
 
         return file.kept((self.record.id, last.record.id, "vectors", scattered), view)
 
@@ -265,7 +277,7 @@ class Segment:
         held = file.live_rows(self.record.id, self.rows)
         if held is not None:
             file.held[self.record.id] = held
-        metric = self._collection.metric
+        metric = self.collection.metric
         index = kernel(IndexType(self.record.index.type), metric.is_binary).open(
             data, self.flat_image(), metric
         )
