@@ -238,8 +238,8 @@ def _packed(rows: Any) -> Floats | None:
 
 
 def _has_masks(rows: Any, array: Floats) -> bool:
-    """Whether there may be masked numbers, which are packed as NaN. A single row of Python's numbers
-    is not looked through: a masked row made a list holds numpy's.
+    """Whether there may be masked numbers, which are packed as NaN. A single row of Python's own
+    numbers is not looked through: a masked row made a list holds numpy's.
     """
     return bool((len(rows) > 1 or type(rows[0][0]) is not float) and np.isnan(array.min()))
 
