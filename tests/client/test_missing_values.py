@@ -69,7 +69,7 @@ def test_rows_of_which_nothing_is_masked() -> None:
     ("ids", "reason"),
     [
         ([1, HIDDEN_ID], "element 1 is masked_array"),
-        ([*range(2, 100), HIDDEN_ID], "element 98 is masked_array"),
+        ([*range(2, 100), np.ma.masked], "element 98 is masked"),
         ([np.ma.masked, 3], "element 0 is masked (MaskedConstant): a masked value stands for"),
         (np.array([4, HIDDEN_ID], dtype=object), "element 1 is masked"),
         (np.ma.masked_equal([1, 2, 3], 2), "element 1 is masked"),

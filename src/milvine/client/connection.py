@@ -68,8 +68,7 @@ class Connection:
             whichever it is.
         pool_size: at least 1; without effect, for the same reason.
         uri: `tcp://host:port` for a server, `tcps://host:port` for one with TLS, `file:///path` for
-            a database in this
-            process.
+            a database in this process.
         secure: True for TLS, as `tcps` in the uri. An addition of Milvine, like those below.
         server_pem_path: file of the authority to trust, or of the server's certificate; that of the
             system if left out.
@@ -77,8 +76,8 @@ class Connection:
             TLS.
         server_name: the name in the server's certificate, where it is not the host.
         token: shown with every call, as `authorization: Bearer TOKEN`.
-        wait_timeout: seconds that one attempt to connect may take.
-        max_retry: attempts to connect.
+        wait_timeout: seconds that one attempt to connect may take, more than 0; 30 if left out.
+        max_retry: attempts to connect, 3 if left out; 0 and less are 1.
         try_connect: False connects with the first call, and leaves out the check of the server's
             version.
         pre_ping: False fails at once where the server is gone, instead of attempting to reconnect.
@@ -142,14 +141,20 @@ class Connection:
 
     @property
     def name(self) -> Any:
+        """What the constructor was given as `name`."""
         return self._name
 
     @property
     def handler(self) -> str:
+        """ "GRPC" or "HTTP"."""
         return self._handler
 
     def client_version(self) -> str:
-        """Version of this package."""
+        """Version of this package.
+
+        Returns:
+            str, such as "1.2.0".
+        """
         return __version__
 
     def close(self) -> None:
@@ -157,6 +162,9 @@ class Connection:
         again.
 
         Calls of other threads that are under way raise ClientClosedError, unless they succeed.
+
+        Raises:
+            ReentrantCall: a handler of the log calls it on a thread of the embedded database.
         """
         with self._lock:
             self._closed = True

@@ -8,81 +8,56 @@ are None when the status is not OK.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from milvine.client import checks, replies, requests
-from milvine.client.collection_calls import CollectionCalls, named
 from milvine.client.connection import Seconds
 from milvine.client.deadline import Deadline
 from milvine.client.exceptions import ParamError
-from milvine.client.futures import (
-    CompactFuture,
-    CreateIndexFuture,
-    FlushFuture,
-    InsertFuture,
-    SearchFuture,
-)
+from milvine.client.futures import InsertFuture, SearchFuture
+from milvine.client.index_calls import Callback, IndexCalls, Params
 from milvine.client.keywords import unknown_keywords
 from milvine.client.status import Status
-from milvine.types import IndexType
-
-Params = dict[str, Any] | None
-Callback = Callable[..., Any] | None
 
 
-class Milvus(CollectionCalls):
+class Milvus(IndexCalls):
     """A client of a Milvus 1.x server, of a Milvine server, or of a database in this process.
 
-    Arguments of the constructor are those of `Connection`. Names of collections: at most 255 of
-    ASCII letters, digits and underscores, no digit first. Timeouts are in seconds; a database in
-    this process finishes every call, whatever its timeout. May be shared by threads.
+    Arguments of the constructor are those of `Connection`, and so is what it raises. May be shared
+    by threads.
 
-    `vectors` are rows of numbers (lists, tuples or anything numpy reads, sent as float32). For
-    binary collections they are rows of `bytes` or a numpy array of uint8, 8 dimensions a byte.
-    `ids` are ints from 0 to 2**63 - 1, in a list, tuple, range or array, a column of pandas or
-    Arrow, or a tensor; floats are refused.
+    Args of every method:
+        collection_name: 1 to 255 ASCII letters, digits and underscores, no digit first
+            (specification 3.0). What is none of these gets code 9 ILLEGAL_COLLECTION_NAME.
+        timeout: seconds of the whole call, a number of 0 or more or its text; None, or ten years
+            and more, waits for ever. With 0 nothing is sent, and below 0 it is a ParamError. A
+            database in this process finishes every call that was begun (specification 5.7).
+
+    Returns of every method:
+        A `Status`, or a pair of it and a value. What the server refuses is told by the status, its
+        code being an int (`Status.SUCCESS` is 0; docs/errors.md lists them), what got no answer by
+        a code that is a `grpc.StatusCode`: DEADLINE_EXCEEDED when the timeout is over, UNAVAILABLE
+        when the connection was lost.
+
+    Raises by every method:
+        ParamError: an argument is wrong; nothing was sent.
+        NotConnectError: no server was reached, or not before the timeout.
+        ClientClosedError: after `close`, or during it.
+
+    `vectors` are rows of numbers (lists, tuples or anything numpy reads), sent as float32, (n,
+    dimension). For binary collections they are rows of `bytes` or a numpy array of uint8, (n,
+    dimension / 8), the first dimension in the highest bit. `ids` are ints from 0 to 2**63 - 1, in a
+    list, tuple, range or array, a column of pandas or Arrow, or a tensor; texts of digits count as
+    their numbers, and floats, bools and masked values are refused.
 
     A keyword that `insert`, `create_index`, `search`, `search_in_segment`, `flush` or `compact`
     does not know changes nothing, as in 1.x, and is warned of.
 
-    `_async=True` returns at once with a future whose `result()` is what the call would have
-    returned; `_callback` is called with the same, unpacked, in a thread of the client for
-    callbacks. It may wait for other calls; what it raises is logged.
+    With `_async=True` these six return at once, with a future whose `result()` is what the call
+    would have returned (`CallFuture`); `_callback` is called with the same, unpacked, in a thread
+    of the client for callbacks. It may wait for other calls; what it raises is logged.
     """
-
-    # indexes
-
-    def create_index(
-        self,
-        /,
-        collection_name: str,
-        index_type: IndexType | int | None = None,
-        params: Params = None,
-        timeout: Seconds = None,
-        *,
-        _async: bool = False,
-        _callback: Callback = None,
-        **unknown: Any,
-    ) -> Any:
-        """Sets the index of a collection, FLAT if None, and builds it for the rows that are there.
-        Returns a Status.
-        """
-        unknown_keywords(Milvus.create_index, unknown)
-        kind = checks.index_type(index_type)
-        request = requests.index(checks.name(collection_name), kind, checks.params(params))
-        if _async:
-            rpc = replies.ASYNC_CREATE_INDEX
-            return self._start(CreateIndexFuture, rpc, rpc.status, request, timeout, _callback)
-        return self._status(replies.CREATE_INDEX, request, timeout)
-
-    def get_index_info(self, collection_name: str, timeout: Seconds = 30) -> tuple[Status, Any]:
-        """An `IndexParam`: the setting, whether anything was built yet or not."""
-        return self._pair(replies.DESCRIBE_INDEX, named(collection_name), timeout)
-
-    def drop_index(self, collection_name: str, timeout: Seconds = 30) -> Status:
-        """Back to FLAT."""
-        return self._status(replies.DROP_INDEX, named(collection_name), timeout)
 
     # rows
 
@@ -103,19 +78,38 @@ class Milvus(CollectionCalls):
         _callback: Callback = None,
         **unknown: Any,
     ) -> Any:
-        """Stores vectors. Returns (Status, ids): those given, or those made for them.
+        """Stores vectors, durable and visible to searches when the call returns, all of them or
+        none (specification 3.10, 5.5).
 
-        `insert_param`, of `Prepare.insert_param`, is sent as it is; then everything else about the
-        rows is None.
+        Args:
+            collection_name: see `Milvus`.
+            records: n vectors, see `Milvus`; float32 (n, dimension), or uint8 (n, dimension / 8)
+                for a binary metric. At most 256 MB of them. NaN and infinity are stored, and no
+                search finds such rows.
+            ids: n ids, see `Milvus`, or None to have them made: int64, ascending. The first insert
+                of a collection decides which of both it is for all. Not checked for repetition.
+            partition_tag: the very tag of a partition; None or empty for `_default`.
+            params: a dict, sent as JSON, without effect.
+            timeout: seconds, see `Milvus`.
+            insert_param: a message of `Prepare.insert_param`, sent as it is; then everything else
+                about the rows is None.
+            split: True sends more than 256 MB as several requests. Each is stored whole or not at
+                all; the first that is not ends the insert. Not with `_async`.
+            idempotency_key: a text. The same rows sent again with the same key are stored once, and
+                answered as the first time. The server knows the last 10,000 keys of a collection.
+                Without one the client makes its own, for an insert whose reply is lost with the
+                connection: it is sent again to a server of Milvine, and stored once.
 
-        `split=True` sends more than the 256 MB that one request may hold as several. Each is stored
-        whole or not at all; the first that is not ends the insert, and the ids are then those of
-        the rows stored before.
+        Returns:
+            (Status, list of int): the ids in the order of the rows, those given or made; [] when
+            the status is not OK, with `split` those stored before. Codes 4 COLLECTION_NOT_EXISTS, 7
+            ILLEGAL_DIMENSION, 11 ILLEGAL_ROWRECORD for too many bytes, 12 ILLEGAL_VECTOR_ID for ids
+            the other way, 1 for an unknown tag, 5 for a key that other rows had. A future with
+            `_async=True`.
 
-        An insert whose reply is lost with the connection is sent again, to a server of Milvine
-        only, and stored once. With an `idempotency_key`, any text, you may send it again yourself,
-        after a timeout for instance: same rows, same key, and the answer is that of the first. The
-        server knows the last 10,000 keys of a collection.
+        Raises:
+            ParamError: records or ids are none, or not as many; a tag, key or params of another
+                type; else as every call.
         """
         unknown_keywords(Milvus.insert, unknown)
         own_key = checks.idempotency_key(idempotency_key)
@@ -159,8 +153,23 @@ class Milvus(CollectionCalls):
         timeout: Seconds = None,
         partition_tag: str | None = None,
     ) -> tuple[Status, list[Any]]:
-        """For each id, at most 1000, its vector as a list of float or as bytes; an empty list if
-        there is none.
+        """The vectors of rows by their ids (specification 3.16).
+
+        Args:
+            collection_name: see `Milvus`.
+            ids: 1 to 1000 ids, see `Milvus`; they may repeat.
+            timeout: seconds, see `Milvus`.
+            partition_tag: a pattern, as of `search`; None or empty for all partitions.
+
+        Returns:
+            (Status, list) with one entry for each id, in their order: a list of `dimension` floats
+            of float32 precision, `bytes` for a binary metric, or [] where there is no such row. Of
+            several rows with one id it is one of them. [] for the list when the status is not OK:
+            code 4 COLLECTION_NOT_EXISTS, 5 for more ids, 1 where nothing is stored or no partition
+            matches.
+
+        Raises:
+            ParamError: the ids are none, a name or tag of another type; else as every call.
         """
         return self._pair(
             replies.GET_ENTITIES, _entities(collection_name, ids, partition_tag), timeout
@@ -173,7 +182,22 @@ class Milvus(CollectionCalls):
         timeout: Seconds = None,
         partition_tag: str | None = None,
     ) -> Status:
-        """Deletes every row with one of these ids; ids that do not exist are no error."""
+        """Deletes every row with one of these ids, durable and gone from searches when the call
+        returns (specification 3.11). Rows inserted afterwards under such an id stay.
+
+        Args:
+            collection_name: see `Milvus`.
+            id_array: one or more ids, see `Milvus`; that one does not exist is no error.
+            timeout: seconds, see `Milvus`.
+            partition_tag: the very tag of a partition; None or empty for all. An unknown one
+                deletes nothing, and is no error.
+
+        Returns:
+            Status. Code 4 COLLECTION_NOT_EXISTS.
+
+        Raises:
+            ParamError: the ids are none, a name or tag of another type; else as every call.
+        """
         return self._status(
             replies.DELETE, _entities(collection_name, id_array, partition_tag), timeout
         )
@@ -181,6 +205,21 @@ class Milvus(CollectionCalls):
     def list_id_in_segment(
         self, collection_name: str, segment_name: str, timeout: Seconds = None
     ) -> tuple[Status, list[int]]:
+        """The ids of a segment (specification 3.17).
+
+        Args:
+            collection_name: see `Milvus`.
+            segment_name: as `get_collection_stats` names it; merges and `compact` make new ones.
+            timeout: seconds, see `Milvus`.
+
+        Returns:
+            (Status, list of int): ids of the rows that are not deleted, in the order in which they
+            were inserted; [] when the status is not OK. Codes 4 COLLECTION_NOT_EXISTS, 1 where
+            there is no such segment of the collection.
+
+        Raises:
+            ParamError: a name is no str, or is empty; else as every call.
+        """
         request = requests.segment(
             checks.name(collection_name), checks.name(segment_name, "segment_name")
         )
@@ -200,11 +239,34 @@ class Milvus(CollectionCalls):
         _callback: Callback = None,
         **unknown: Any,
     ) -> Any:
-        """The `top_k` rows nearest to each query, in all partitions or in those whose tag matches
-        one of the patterns.
+        """The `top_k` rows nearest to each query (specification 3.13).
 
-        Returns (Status, `TopKQueryResult`); [] for the result when the server refused, None when it
-        did not answer.
+        Args:
+            collection_name: see `Milvus`.
+            top_k: an int from 1 to 16384.
+            query_records: nq vectors of the collection's kind and dimension, see `Milvus`.
+            partition_tags: a list or tuple of patterns: tags, or regular expressions that match a
+                whole tag (specification 3.12); None or an empty one for all partitions.
+            params: a dict of the parameters of the collection's index, such as `{"nprobe": 16}`
+                (docs/indexes.md); None is none. FLAT takes any.
+            timeout: seconds, see `Milvus`.
+
+        Returns:
+            (Status, `TopKQueryResult`): for each query, in their order, a row of hits with `id` and
+            `distance`, nearest first, equal ones by id. Distances are float32: under L2 the
+            **squared** Euclidean distance; under IP the inner product, largest first; under HAMMING
+            the number of bits that differ; under JACCARD from 0 to 1; under TANIMOTO
+            -log2(1 - JACCARD), from 0 to infinity; 0 for the hits of SUBSTRUCTURE and
+            SUPERSTRUCTURE. With fewer rows than `top_k` a row of hits is shorter, and
+            `result.shape` counts one filler, of id -1; with no rows at all `len(result)` is 0.
+            When the server refused, [] for the result: codes 4 COLLECTION_NOT_EXISTS, 10
+            ILLEGAL_TOPK, 7 ILLEGAL_DIMENSION, 5 for a parameter that is missing or out of range, 1
+            where no partition matches. None when no answer came. With `_async=True` a future,
+            whose result is None in both cases.
+
+        Raises:
+            ParamError: `top_k` is no int, the queries are none, tags, params or a name of another
+                type; else as every call.
         """
         if unknown:
             unknown_keywords(Milvus.search, unknown)
@@ -236,7 +298,24 @@ class Milvus(CollectionCalls):
         _callback: Callback = None,
         **unknown: Any,
     ) -> Any:
-        """As `search`, in the named segments only."""
+        """As `search`, in some segments only (specification 3.14).
+
+        Args:
+            collection_name: see `Milvus`.
+            file_ids: one or more names of segments, as `get_collection_stats` has them, or the
+                small numbers that 1.x has for its files; as ids, see `Milvus`. Those that are
+                unknown are left out.
+            query_records: as of `search`.
+            top_k: as of `search`.
+            params: as of `search`.
+            timeout: seconds, see `Milvus`.
+
+        Returns:
+            As `search`; code 1 where none of the segments is known.
+
+        Raises:
+            ParamError: `file_ids` are no whole numbers; else as `search`.
+        """
         unknown_keywords(Milvus.search_in_segment, unknown)
         files = [str(file) for file in checks.ids(file_ids).tolist()]
         k, vectors = checks.topk(top_k), checks.vectors(query_records)
@@ -247,65 +326,6 @@ class Milvus(CollectionCalls):
             rpc = replies.ASYNC_SEARCH_IN_FILES
             return self._start(SearchFuture, rpc, rpc.pair, request, timeout, _callback)
         return self._pair(replies.SEARCH_IN_FILES, request, timeout)
-
-    # maintenance
-
-    def flush(
-        self,
-        /,
-        collection_name_array: Sequence[str] | None = None,
-        timeout: Seconds = None,
-        *,
-        _async: bool = False,
-        _callback: Callback = None,
-        **unknown: Any,
-    ) -> Any:
-        """Writes what was inserted and deleted into segments; all collections if none is named.
-        Returns a Status.
-        """
-        unknown_keywords(Milvus.flush, unknown)
-        names = checks.collections(collection_name_array)
-        if _async and names:
-            rpc = replies.FLUSH
-            return self._start(
-                FlushFuture, rpc, rpc.status, requests.flush(names), timeout, _callback
-            )
-        return self._status(replies.FLUSH, requests.flush(names), timeout)
-
-    def compact(
-        self,
-        /,
-        collection_name: str,
-        timeout: Seconds = None,
-        *,
-        _async: bool = False,
-        _callback: Callback = None,
-        **unknown: Any,
-    ) -> Any:
-        """Rewrites segments without their deleted rows. Returns a Status."""
-        unknown_keywords(Milvus.compact, unknown)
-        rpc, request = replies.COMPACT, named(collection_name)
-        if _async:
-            return self._start(CompactFuture, rpc, rpc.status, request, timeout, _callback)
-        return self._status(rpc, request, timeout)
-
-    # the server
-
-    def server_version(self, timeout: Seconds = 30) -> tuple[Status, Any]:
-        return self._cmd("version", timeout)
-
-    def server_status(self, timeout: Seconds = 30) -> tuple[Status, Any]:
-        return self._cmd("status", timeout)
-
-    def get_config(self, parent_key: str, child_key: str) -> tuple[Status, Any]:
-        return self._cmd(f"get_config {parent_key}.{child_key}")
-
-    def set_config(self, parent_key: str, child_key: str, value: object) -> tuple[Status, Any]:
-        return self._cmd(f"set_config {parent_key}.{child_key} {value}")
-
-    def _cmd(self, cmd: str, timeout: Seconds = 30) -> tuple[Status, Any]:
-        """A command of the server's, as text; its answer is text."""
-        return self._pair(replies.CMD, requests.command(checks.name(cmd, "cmd")), timeout)
 
 
 def _entities(collection_name: Any, ids: Any, partition_tag: Any) -> bytes:

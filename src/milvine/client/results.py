@@ -24,7 +24,7 @@ _ROWS_SHOWN = 3  # queries, and hits of a query, that it shows of more
 
 @dataclass
 class CollectionSchema:
-    """`index_file_size` in MB."""
+    """How a collection was made: `dimension` from 1 to 32768, `index_file_size` in MB."""
 
     collection_name: str
     dimension: int
@@ -34,7 +34,7 @@ class CollectionSchema:
 
 @dataclass(repr=False)
 class IndexParam:
-    """The index setting of a collection."""
+    """The index setting of a collection; `params` as they were given to `create_index`."""
 
     collection_name: str
     index_type: IndexType
@@ -55,6 +55,8 @@ class IndexParam:
 
 @dataclass(repr=False)
 class PartitionParam:
+    """A partition of a collection."""
+
     collection_name: str
     tag: str
 
@@ -64,7 +66,9 @@ class PartitionParam:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class QueryResult:
-    """One hit. `distance` is a Python float of float32 precision."""
+    """One hit. `distance` is a Python float of float32 precision, in the unit of the collection's
+    metric: see `Milvus.search`.
+    """
 
     id: int
     distance: float
@@ -74,7 +78,7 @@ class QueryResult:
 
 
 class RowQueryResult:
-    """The hits of one query, nearest first."""
+    """The hits of one query, nearest first, without fillers: a sequence of `QueryResult`."""
 
     __slots__ = ("_distances", "_ids")
 
@@ -200,12 +204,14 @@ class TopKQueryResult:
 
     @cached_property
     def id_array(self) -> list[list[int]]:
+        """For each query the ids of its hits, without fillers: the lists differ in length."""
         if self._full:
             return self._rows_of(self._given[0])
         return [row[:count].tolist() for row, count in zip(self._ids, self._counts, strict=True)]
 
     @cached_property
     def distance_array(self) -> list[list[float]]:
+        """For each query the distances of its hits, as `id_array` has the ids."""
         if self._full:
             return self._rows_of(self._given[1])
         return [

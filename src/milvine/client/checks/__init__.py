@@ -124,6 +124,8 @@ def seconds(value: Any, parameter: str = "timeout") -> float | None:
     """
     if value is None:
         return None
+    if type(value) is int and 0 <= value < SECONDS_MAX:
+        return float(value)
     try:
         found = float(value)
     except (TypeError, ValueError, OverflowError):
@@ -232,8 +234,14 @@ def _packed(rows: Any) -> Floats | None:
         if interrupts(error):
             raise
         return None
-    # A masked number is packed as NaN.
-    return None if "numpy.ma" in sys.modules and np.isnan(array.min()) else array
+    return None if "numpy.ma" in sys.modules and _has_masks(rows, array) else array
+
+
+def _has_masks(rows: Any, array: Floats) -> bool:
+    """Whether there may be masked numbers, which are packed as NaN. A single row of Python's own
+    numbers is not looked through: a masked row made a list holds numpy's.
+    """
+    return bool((len(rows) > 1 or type(rows[0][0]) is not float) and np.isnan(array.min()))
 
 
 @lru_cache(maxsize=64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from array import array as packed_array
 from collections.abc import Sequence
 from operator import index
@@ -54,10 +53,11 @@ def _id_array(value: Any) -> Any:
         return listed
     try:
         array = _int64s(listed)
-        # True is taken for 1. Of many, only those that may be it are looked at, but where there
-        # may be masked ones.
-        all_of_them = len(listed) <= _FEW or "numpy.ma" in sys.modules
-        looked_at = listed if all_of_them else [listed[at] for at in (array <= 1).nonzero()[0]]
+        # True is taken for 1, and a masked array of one id for that id. Of many, only those that
+        # may be True are looked at.
+        looked_at = (
+            listed if len(listed) <= _FEW else [listed[at] for at in (array <= 1).nonzero()[0]]
+        )
         if _INTS.issuperset(map(type, looked_at)):
             return array
     except Exception as error:  # texts, what is no id, or an error of the elements' own
