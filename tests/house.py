@@ -377,3 +377,41 @@ def machine_paths(text: str) -> list[str]:
     """Absolute paths that exist on one machine only."""
     roots = ["/" + folder + "/" for folder in ("work", "root", "home")]
     return [line.strip() for line in text.splitlines() if any(root in f" {line}" for root in roots)]
+
+
+# Tests and what they test
+
+
+_OF_OTHERS = {"_replace", "_asdict", "_fields", "_exit", "_cmd"}
+"""Names of named tuples, of `os` and of Milvus 1.x that are public for all their underscore."""
+
+
+def private_names(source: str) -> list[str]:
+    """Where a test reaches into what it tests: private attributes of other objects, private names
+    imported or put in the place of others.
+    """
+    tree = ast.parse(source)
+    return [f"{line}: {name}" for node in ast.walk(tree) for line, name in _reached(node)]
+
+
+def _reached(node: ast.AST) -> Iterator[tuple[int, str]]:
+    if isinstance(node, ast.Attribute) and _is_private(node.attr):
+        if not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")):
+            yield node.lineno, node.attr
+    elif isinstance(node, ast.ImportFrom):
+        yield from ((node.lineno, each.name) for each in node.names if _is_private(each.name))
+    elif isinstance(node, ast.Call) and _called(node) in ("setattr", "delattr", "getattr"):
+        texts = (each.value for each in node.args[:2] if isinstance(each, ast.Constant))
+        names = (each.rpartition(".")[2] for each in texts if isinstance(each, str))
+        yield from ((node.lineno, name) for name in names if _is_private(name))
+
+
+def _called(node: ast.Call) -> str:
+    function = node.func
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__") and name not in _OF_OTHERS

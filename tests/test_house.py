@@ -33,6 +33,8 @@ PROCESSES = ("milvine.maintenance.builder",)
 ASKS_FOR_THE_LIMIT = ("milvine.config.bounded", "milvine.memory_plan")
 # A database is opened here; a server opens one; the last only prints it.
 MAKES_THE_PLAN = ("milvine.engine.opening", "milvine.server.app", "milvine.cli.config")
+# Private names of others in tests: fewer each time, never more.
+PRIVATE_NAMES_MAX = 180
 WRITE_AND_READ_PATHS = house.LAYERS[house.LAYERS.index("engine") :]
 
 
@@ -214,6 +216,17 @@ def test_no_test_stops_the_clock_of_all_threads() -> None:
     tests = [path for path in sorted((ROOT / "tests").rglob("*.py")) if path != Path(__file__)]
     stopped = {path.name: house.stopped_clocks(path.read_text(encoding="utf-8")) for path in tests}
     assert {name: found for name, found in stopped.items() if found} == {}
+
+
+def test_few_tests_reach_into_what_they_test() -> None:
+    """They would fail when it is written in another way, and hold nothing that a caller sees."""
+    tests = sorted((ROOT / "tests").rglob("*.py"))
+    reached = {
+        str(path.relative_to(ROOT)): found
+        for path in tests
+        if (found := house.private_names(path.read_text(encoding="utf-8")))
+    }
+    assert sum(map(len, reached.values())) <= PRIVATE_NAMES_MAX, reached
 
 
 # Annotations, names, texts
@@ -418,6 +431,30 @@ def test_checkers_see_hidden_errors() -> None:
 )
 def test_checkers_see_stopped_clocks(line: str, bad: bool) -> None:
     assert bool(house.stopped_clocks(line)) == bad
+
+
+@pytest.mark.parametrize(
+    ("line", "bad"),
+    [
+        ("database._state('c')", True),
+        ("assert not cache._kept", True),
+        ("from milvine.maintenance.worker import _due", True),
+        ('monkeypatch.setattr(module, "_PAUSE", 0.0)', True),
+        ('monkeypatch.setattr("milvine.offline.backup._moment", moment)', True),
+        ('patch.delattr(module, "_PAUSE")', True),
+        ('getattr(own._own, "lane", None)', True),
+        ('getattr(own, "_lane", None)', True),
+        ("self._answers.append(answer)", False),
+        ("cls._made = made", False),
+        ("value.__class__.__name__", False),
+        ("place._replace(unix='')", False),
+        ("os._exit(0)", False),
+        ('monkeypatch.setattr(module, "PAUSE", 0.0)', False),
+        ("from milvine.maintenance import worker", False),
+    ],
+)
+def test_checkers_see_private_names(line: str, bad: bool) -> None:
+    assert bool(house.private_names(line)) == bad
 
 
 def test_checkers_see_names_layers_and_texts() -> None:

@@ -94,7 +94,7 @@ def test_a_damaged_note_is_said_to_be_one(tmp_path: Path, text: str) -> None:
 def test_one_writer_on_whatever_machine(
     tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("milvine.catalog.postgres._LOCK_SECONDS", 0.2)
+    monkeypatch.setattr("milvine.catalog.postgres.LOCK_SECONDS", 0.2)
     made(tmp_path / "a", cluster)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -163,7 +163,7 @@ def test_a_commit_in_doubt_keeps_its_files(
     """It was made, and nobody could be asked: nothing is written on top of it, and a restart finds
     all of it.
     """
-    monkeypatch.setattr("milvine.catalog.postgres._DOUBT_SECONDS", 0.1)
+    monkeypatch.setattr("milvine.catalog.postgres.DOUBT_SECONDS", 0.1)
     made(tmp_path / "a", cluster)
     with Database.open(tmp_path / "a", through(network, cluster)) as database:
         database.collection("books").insert(ONES, np.arange(10, 20))

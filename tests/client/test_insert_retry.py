@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,8 +20,8 @@ from milvine.wire import packed
 from milvus import Milvus, ParamError, Prepare
 from tests.client.cutting_proxy import CuttingProxy, proxied
 from tests.client.fakes import FakeTransport, reply_of
+from tests.serving import Served
 
-OWN = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
 ROWS = np.arange(12, dtype=np.float32).reshape(3, 4)
 LOST = TransportFailed(grpc.StatusCode.UNAVAILABLE, "Socket closed", lost=True)
 UNSENT = TransportFailed(grpc.StatusCode.UNAVAILABLE, "nobody", unsent=True)
@@ -117,8 +112,9 @@ def test_the_server_is_killed_before_the_reply(tmp_path: Path) -> None:
     """The rows are in the log when it dies; it comes back with them, and with their key."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
+    options = ("--port", port, "--data", tmp_path, "--set", "network.http.enable=false")
     with proxied(port) as proxy:
-        server = started(tmp_path, port)
+        server = Served(*options).wait()
         direct, milvus = (
             Milvus(host="127.0.0.1", port=port),
             Milvus(host="127.0.0.1", port=proxy.port),
@@ -127,10 +123,9 @@ def test_the_server_is_killed_before_the_reply(tmp_path: Path) -> None:
         proxy.holding = True
         thread, answers = in_thread(lambda: milvus.insert("a", ROWS))
         wait_for_rows(direct, 3)
-        server.send_signal(signal.SIGKILL)
-        server.wait()
+        server.kill()
         proxy.holding = False
-        server = started(tmp_path, port)
+        server = Served(*options).wait()
         thread.join(60)
         status, ids = answers[0]
         milvus.close()
@@ -139,22 +134,8 @@ def test_the_server_is_killed_before_the_reply(tmp_path: Path) -> None:
         assert status.OK() and other.get_entity_by_id("a", ids)[1] == ROWS.tolist()
         assert other.count_entities("a")[1] == 3
         other.close()
-        server.terminate()
-        assert server.wait(30) == 0
-
-
-def started(folder: Path, port: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "milvine", "serve", "--port", str(port), "--data", str(folder)]
-    server = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**OWN, "MILVINE_NETWORK_HTTP_ENABLE": "false"},
-    )
-    assert server.stdout is not None
-    with server.stdout as lines:
-        assert re.search(rf":{port}\b", lines.readline())
-    return server
+        server.process.terminate()
+        assert server.end()[0] == 0
 
 
 class Faltering(FakeTransport):

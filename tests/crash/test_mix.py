@@ -123,16 +123,17 @@ def interrupter() -> Iterator[Interrupter]:
 
 def test_an_interrupted_call_is_made_again(interrupter: Interrupter) -> None:
     """Whether it happened or not: here it always has, when it is made again."""
-    told, action = list[Action](), Action(1, 0, "create_collection", "c")
+    told, again, action = list[Action](), list[bool](), Action(1, 0, "create_collection", "c")
 
     def perform() -> None:
         if told:
+            again.append(True)
             raise CollectionExists()
         while True:  # until a signal comes
             os.getpid()
 
     assert interrupter.call(action, perform, told.append) is None
-    assert told == [action]
+    assert told == [action] and again == [True]
     assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
 
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -27,6 +25,7 @@ from milvine.storage.filesystem import network_kind
 from milvine.types import MetricType
 from milvus import Milvus
 from tests.faults.conftest import fill
+from tests.serving import serving
 
 ROWS = np.zeros((10, 8), np.float32)
 YEAR = 365 * 86400 * 10**9
@@ -249,44 +248,21 @@ def test_no_mounts_no_warning(tmp_path):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no SIGSTOP")
 def test_a_stopped_server_goes_on_where_it_was(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "milvine",
-        "serve",
-        "--port",
-        "0",
-        "--data",
-        str(tmp_path / "db"),
-        "--http-port",
-        "0",
-    ]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
+    with serving(tmp_path / "db", "--http-port", 0) as server:
+        client = Milvus(*server.address.rsplit(":", 1))
+        client.create_collection({"collection_name": "c", "dimension": 8})
+        assert client.insert("c", ROWS)[0].OK()
+        server.process.send_signal(signal.SIGSTOP)
+        began = time.monotonic()
         try:
-            line = server.stdout.readline()
-            port = line.partition("grpc ")[2].partition(",")[0].rpartition(":")[2]
-            client = Milvus("127.0.0.1", port)
-            client.create_collection({"collection_name": "c", "dimension": 8})
-            assert client.insert("c", ROWS)[0].OK()
-            server.send_signal(signal.SIGSTOP)
-            began = time.monotonic()
-            try:
-                status, _ = client.search("c", 1, ROWS[:1], timeout=1)
-                assert not status.OK()
-            except Exception as error:  # as the original client: what a deadline raises
-                assert "DEADLINE" in repr(error).upper() or "TIME" in repr(error).upper()
-            assert time.monotonic() - began < 20
-            server.send_signal(signal.SIGCONT)
-            status, hits = client.search("c", 1, ROWS[:1], timeout=30)
-            assert status.OK() and len(hits) == 1
-            assert client.insert("c", ROWS)[0].OK()
-            assert client.count_entities("c")[1] == 20
-            client.close()
-        finally:
-            server.send_signal(signal.SIGCONT)
-            server.terminate()
-            try:
-                server.wait(30)
-            except subprocess.TimeoutExpired:
-                server.kill()
+            status, _ = client.search("c", 1, ROWS[:1], timeout=1)
+            assert not status.OK()
+        except Exception as error:  # as the original client: what a deadline raises
+            assert "DEADLINE" in repr(error).upper() or "TIME" in repr(error).upper()
+        assert time.monotonic() - began < 20
+        server.process.send_signal(signal.SIGCONT)
+        status, hits = client.search("c", 1, ROWS[:1], timeout=30)
+        assert status.OK() and len(hits) == 1
+        assert client.insert("c", ROWS)[0].OK()
+        assert client.count_entities("c")[1] == 20
+        client.close()

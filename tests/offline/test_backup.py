@@ -9,6 +9,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -178,7 +179,10 @@ def at_the_first_partial(monkeypatch, act):
         return mkdir(path, *arguments, **options)
 
     monkeypatch.setattr(Path, "mkdir", make)
-    monkeypatch.setattr("milvine.offline.backup._moment", lambda: "20270115T080000Z", raising=False)
+    now = SimpleNamespace(
+        strftime=lambda *_: "20270115T080000Z", gmtime=time.gmtime, sleep=time.sleep
+    )
+    monkeypatch.setattr(care_backup, "time", now)
 
 
 def test_backups_begun_at_the_same_moment_share_nothing(sample, tmp_path, monkeypatch):

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.real_clients.environments import Unavailable, python_with
-from tests.real_clients.serving import HERE
+from tests.real_clients.serving import SET
+from tests.serving import serving
 
 pytestmark = pytest.mark.real_client
 
@@ -27,33 +24,6 @@ GONE = (
 )
 
 
-@contextmanager
-def serving_http(folder: Path) -> Iterator[int]:
-    """The HTTP port of a server with its data in `folder`."""
-    command = [
-        sys.executable,
-        "-m",
-        "milvine",
-        "serve",
-        "--port",
-        "0",
-        "--http-port",
-        "0",
-        "--data",
-        str(folder),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=HERE) as server:
-        try:
-            assert server.stdout is not None
-            line = server.stdout.readline()
-            match = re.search(r"http 127\.0\.0\.1:(\d+),", line)
-            assert match is not None, line
-            yield int(match[1])
-        finally:
-            server.terminate()
-            assert server.wait(30) == 0
-
-
 @pytest.fixture(scope="module")
 def life(tmp_path_factory: pytest.TempPathFactory) -> Any:
     try:
@@ -63,8 +33,9 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Any:
             raise
         pytest.skip(str(error))
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    with serving_http(tmp_path_factory.mktemp("http")) as port:
-        command = [str(python), str(DRIVE), str(port)]
+    folder = tmp_path_factory.mktemp("http")
+    with serving(folder, "--http-port", 0, environment=SET) as server:
+        command = [str(python), str(DRIVE), str(server.http_port)]
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=240, env=environment, check=False
         )

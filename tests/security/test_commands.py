@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,10 +11,10 @@ import grpc
 import pytest
 from typer.testing import CliRunner
 
-import milvine
 from milvine.cli import app
 from milvine.server.security import tokens
 from milvine.wire.schema import Command, StringReply, method_path
+from tests.serving import Served
 
 VERSION = Command(cmd="version").SerializeToString()
 Milvine = Callable[..., tuple[int, str, str]]
@@ -106,42 +104,21 @@ def test_errors_are_one_sentence(
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    started: list[subprocess.Popen[str]] = []
+def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    started: list[Served] = []
 
-    def start(*arguments: str) -> subprocess.Popen[str]:
-        environment = {**os.environ, "PYTHONPATH": str(Path(milvine.__file__).parents[1])}
-        command = [
-            sys.executable,
-            "-m",
-            "milvine",
-            "serve",
-            "--port",
-            "0",
-            "--data",
-            str(tmp_path / "data"),
-            *arguments,
-        ]
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-            cwd=tmp_path,
-        )
-        started.append(process)
-        return process
+    def start(*options: str) -> Served:
+        own = ("--port", 0, "--data", tmp_path / "data", *options)
+        started.append(Served(*own, stderr=subprocess.PIPE, cwd=tmp_path))
+        return started[-1]
 
     yield start
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+    for each in started:
+        each.kill()
 
 
-def _call(port: str, token: str) -> str:
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+def _call(address: str, token: str) -> str:
+    with grpc.insecure_channel(address) as channel:
         shown = (("authorization", f"Bearer {token}"),)
         try:
             reply = channel.unary_unary(method_path("Cmd"))(VERSION, metadata=shown, timeout=30)
@@ -151,10 +128,10 @@ def _call(port: str, token: str) -> str:
 
 
 def test_a_server_with_tokens_logs_who_was_refused_and_no_token(
-    serve: Callable[..., subprocess.Popen[str]], file: Path, run: Milvine
+    serve: Callable[..., Served], file: Path, run: Milvine
 ) -> None:
     token = run("create", "--name", "app1", "--role", "read", "--tokens", str(file))[1].strip()
-    process = serve(
+    server = serve(
         "--tokens",
         file.name,
         "--host",
@@ -164,15 +141,12 @@ def test_a_server_with_tokens_logs_who_was_refused_and_no_token(
         "--set",
         "logs.format=json",
     )
-    assert process.stdout is not None
-    ready = process.stdout.readline()
-    port = re.search(r"grpc \S+:(\d+)", ready)
-    assert port
-    assert _call(port[1], token) == "1.1.1"
+    address = f"127.0.0.1:{server.wait().port}"
+    assert _call(address, token) == "1.1.1"
     run("revoke", "app1", "--tokens", str(file))
-    assert _call(port[1], token) == "UNAUTHENTICATED"
-    process.terminate()
-    out, err = process.communicate(timeout=60)
+    assert _call(address, token) == "UNAUTHENTICATED"
+    server.process.terminate()
+    _, out, err = server.end()
     told = [line for line in err.splitlines() if "access_refused" in line]
     assert (
         len(told) == 1
@@ -180,13 +154,13 @@ def test_a_server_with_tokens_logs_who_was_refused_and_no_token(
         and "unknown token" in told[0]
     )
     assert err.count("open_to_others") == 1 and "in the clear" in err
-    assert token[17:] not in ready + out + err
+    assert token[17:] not in server.ready + out + err
 
 
 def test_a_server_does_not_start_without_its_tokens(
-    serve: Callable[..., subprocess.Popen[str]], tmp_path: Path
+    serve: Callable[..., Served], tmp_path: Path
 ) -> None:
-    out, err = serve("--tokens", "none.json").communicate(timeout=60)
+    _, out, err = serve("--tokens", "none.json").end()
     said = [
         line for line in err.splitlines() if " WARNING milvine: This process may take" not in line
     ]

@@ -21,6 +21,7 @@ import pytest
 import milvine
 from milvine.wire import packed, schema
 from milvine.wire.schema import method_path
+from tests.serving import Served
 
 SOURCE = Path(milvine.__file__).parents[1]
 COMMAND = [sys.executable, "-m", "milvine"]
@@ -32,47 +33,19 @@ SIZES = (
 )
 # Or a server says what it sets them to where memory is limited.
 SET = {f"MILVINE_{name}": "64MB" for name in SIZES}
-READY = re.compile(r"Milvine \S+ ready: grpc (\S+:\d+)(?:, http \S+:\d+)?, data (.+)\n")
-
-
-class Process:
-    """A server process, from its ready line on."""
-
-    def __init__(self, *arguments: str) -> None:
-        environment = {**os.environ, **SET, "PYTHONPATH": str(SOURCE)}
-        self.process = subprocess.Popen(
-            [*COMMAND, "serve", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-
-    def address(self) -> str:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        match = READY.fullmatch(line)
-        assert match, (line, self.process.stderr and self.process.stderr.read())
-        return match[1]
-
-    def end(self) -> tuple[int, str, str]:
-        out, err = self.process.communicate(timeout=60)
-        return self.process.returncode, out, err
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[..., Process]]:
-    started: list[Process] = []
+def serve() -> Iterator[Callable[..., Served]]:
+    started: list[Served] = []
 
-    def start(*arguments: object) -> Process:
-        started.append(Process(*map(str, arguments)))
+    def start(*options: object) -> Served:
+        started.append(Served(*options, environment=SET, stderr=subprocess.PIPE))
         return started[-1]
 
     yield start
     for each in started:
-        if each.process.poll() is None:
-            each.process.kill()
-        each.process.communicate()
+        each.kill()
 
 
 def call(address: str, rpc: str, raw: bytes) -> bytes:
@@ -83,10 +56,10 @@ def call(address: str, rpc: str, raw: bytes) -> bytes:
 
 @pytest.mark.parametrize(("number", "door"), [(signal.SIGTERM, "grpc"), (signal.SIGINT, "auto")])
 def test_rows_survive_a_clean_stop(
-    serve: Callable[..., Process], tmp_path: Path, number: signal.Signals, door: str
+    serve: Callable[..., Served], tmp_path: Path, number: signal.Signals, door: str
 ) -> None:
     server = serve("--port", 0, "--data", tmp_path / "data", "--door", door)
-    address = server.address()
+    address = server.wait().address
     created = schema.CollectionSchema(
         collection_name="c", dimension=4, index_file_size=1, metric_type=1
     )
@@ -108,24 +81,27 @@ def test_rows_survive_a_clean_stop(
 
     again = serve("--port", 0, "--data", tmp_path / "data")
     hits = packed.decode_hits(
-        call(again.address(), "Search", packed.encode_search("c", rows[2:3], 1))
+        call(again.wait().address, "Search", packed.encode_search("c", rows[2:3], 1))
     )
     assert (hits.ids.tolist(), hits.distances.tolist()) == ([2], [0.0])
 
 
-def test_from_start_to_first_answer(serve: Callable[..., Process], tmp_path: Path) -> None:
+def test_from_start_to_first_answer(serve: Callable[..., Served], tmp_path: Path) -> None:
     began = time.monotonic()
     server = serve("--port", 0, "--data", tmp_path)
     raw = schema.Command(cmd="version").SerializeToString()
-    assert schema.StringReply.FromString(call(server.address(), "Cmd", raw)).string_reply == "1.1.1"
+    assert (
+        schema.StringReply.FromString(call(server.wait().address, "Cmd", raw)).string_reply
+        == "1.1.1"
+    )
     assert time.monotonic() - began < 20  # 1 second when idle; the bound is for busy machines
 
 
 @pytest.mark.parametrize("door", ["grpc", "auto"])
 def test_a_second_server_on_folder_or_port_says_so(
-    serve: Callable[..., Process], tmp_path: Path, door: str
+    serve: Callable[..., Served], tmp_path: Path, door: str
 ) -> None:
-    address = serve("--port", 0, "--data", tmp_path / "one").address()
+    address = serve("--port", 0, "--data", tmp_path / "one").wait().address
     code, out, err = serve("--port", 0, "--data", tmp_path / "one").end()
     assert (code, out) == (1, "")
     assert re.fullmatch(r"milvine: [^\n]+\n", err), err
@@ -139,7 +115,7 @@ def test_a_second_server_on_folder_or_port_says_so(
     )
 
 
-def test_configuration_file_and_flags(serve: Callable[..., Process], tmp_path: Path) -> None:
+def test_configuration_file_and_flags(serve: Callable[..., Served], tmp_path: Path) -> None:
     config = tmp_path / "server_config.yaml"
     text = (
         "version: 0.5\nnetwork:\n  bind.address: 127.0.0.1\n  bind.port: 1\nstorage:\n  path:"
@@ -152,13 +128,13 @@ def test_configuration_file_and_flags(serve: Callable[..., Process], tmp_path: P
         f"milvine: Invalid network.bind.port: 1. The range is [1025, 65534] ({config}:4)\n",
     )
     config.write_text(text.replace("bind.port: 1", "bind.port: 19530\n  report_version: 0.10.2"))
-    address = serve("--config", config, "--port", "0").address()
+    address = serve("--config", config, "--port", "0").wait().address
     assert (tmp_path / "data").is_dir()
     raw = schema.Command(cmd="version").SerializeToString()
     assert schema.StringReply.FromString(call(address, "Cmd", raw)).string_reply == "0.10.2"
 
 
-def test_the_log_goes_where_the_file_says(serve: Callable[..., Process], tmp_path: Path) -> None:
+def test_the_log_goes_where_the_file_says(serve: Callable[..., Served], tmp_path: Path) -> None:
     config = tmp_path / "server_config.yaml"
     logs = (
         f"logs:\n  level: info\n  path: {tmp_path}/logs\n  format: json\n  slow_query_seconds:"
@@ -169,7 +145,7 @@ def test_the_log_goes_where_the_file_says(serve: Callable[..., Process], tmp_pat
     created = schema.CollectionSchema(
         collection_name="c", dimension=4, index_file_size=1024, metric_type=1
     )
-    address = server.address()
+    address = server.wait().address
     call(address, "CreateCollection", created.SerializeToString())
     server.process.send_signal(signal.SIGTERM)
     code, _, err = server.end()
@@ -195,7 +171,7 @@ def test_the_log_goes_where_the_file_says(serve: Callable[..., Process], tmp_pat
     ],
 )
 def test_bad_configuration_files(
-    serve: Callable[..., Process], tmp_path: Path, text: str | None, reason: str
+    serve: Callable[..., Served], tmp_path: Path, text: str | None, reason: str
 ) -> None:
     config = tmp_path / "c.yaml"
     if text is not None:

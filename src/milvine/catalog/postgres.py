@@ -52,9 +52,9 @@ WRITER = Table(
     Column("epoch", BigInteger, nullable=False),  # openings by a writer
     Column("commits", BigInteger, nullable=False),
 )
-_LOCK_SECONDS = 5.0
+LOCK_SECONDS = 5.0
 """How long to wait for the session of a killed or lost writer to end."""
-_DOUBT_SECONDS = 5.0
+DOUBT_SECONDS = 5.0
 """How long to try to find out whether a commit was made whose answer was lost."""
 _CONNECTION = {"connect_timeout": "10", "keepalives_idle": "10", "keepalives_interval": "5",
                "keepalives_count": "3",
@@ -191,7 +191,7 @@ class PostgresCatalog(Catalog):
         """Whether the commit was made whose answer was an error; False also where nobody can be
         asked.
         """
-        deadline = monotonic() + _DOUBT_SECONDS
+        deadline = monotonic() + DOUBT_SECONDS
         while True:
             try:
                 with self._transaction() as connection:
@@ -237,7 +237,7 @@ class PostgresCatalog(Catalog):
 
     def _lock(self, connection: Any) -> None:
         """Held as long as the session lives: a lost one of this process is ended."""
-        key, deadline = int(self._folder_id[:15], 16), monotonic() + _LOCK_SECONDS
+        key, deadline = int(self._folder_id[:15], 16), monotonic() + LOCK_SECONDS
         while not connection.execute("SELECT pg_try_advisory_lock(%s)", (key,)).fetchone()[0]:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "

@@ -1,3 +1,3 @@
-"""The read path: prepare a search of a version, scan, reduce. `prepared` sequences it; nothing takes
-a lock.
+"""The read path: prepare a search of a version, scan, reduce. `prepared` sequences it; nothing here
+takes a lock.
 """
