@@ -29,13 +29,13 @@ def test_defaults_fit(tmp_path: Path) -> None:
     (notice,) = found.notices
     assert (
         notice == "This process may take 209715200 bytes of memory. Hence, unless you set them:"
-        " cache.insert_buffer_size=25MB, storage.auto_flush_tail_bytes=25MB,"
-        " network.request_bytes_max=12MB, cache.cache_size=50MB"
+        " cache.insert_buffer_size=16MB, storage.auto_flush_tail_bytes=16MB,"
+        " network.request_bytes_max=16MB, cache.cache_size=50MB"
     )
     assert str(found.values["cache.insert_buffer_size"].origin) == "default for 200MB of memory"
-    assert found.settings.insert_buffer_size == 25 * MIB
+    assert found.settings.insert_buffer_size == 16 * MIB
     with Database.open(tmp_path / "data", found.settings) as database:
-        assert RunningConfiguration(database, found).get("cache.insert_buffer_size") == "25MB"
+        assert RunningConfiguration(database, found).get("cache.insert_buffer_size") == "16MB"
 
 
 def test_files_that_are_read_into_memory_leave_half_to_the_others() -> None:
@@ -44,7 +44,7 @@ def test_files_that_are_read_into_memory_leave_half_to_the_others() -> None:
         configured(SMALL, **{"storage.mmap": "false"}).settings,
     )
     assert read.cache_size == mapped.cache_size == 50 * MIB
-    assert (mapped.insert_buffer_size, read.insert_buffer_size) == (25 * MIB, 12 * MIB)
+    assert (mapped.insert_buffer_size, read.insert_buffer_size) == (16 * MIB, 8 * MIB)
 
 
 @pytest.mark.parametrize("limit", [0, 1 << 35])

@@ -17,7 +17,7 @@ from milvine.bench.fleet import Serving
 from milvine.limits import TOPK_MAX
 
 LIMIT = 130 << 20
-ROWS, DIMENSION, BATCH = 160_000, 128, 5_000  # 82 MB beside a program of 73 MB
+ROWS, DIMENSION, BATCH = 160_000, 128, 2_000  # 82 MB beside a program of 73 MB
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="control groups are Linux's")
@@ -52,7 +52,7 @@ def live(tmp_path: Path, folder: Path) -> None:
         assert checked(client.client.count_entities("c")) == ROWS
         found = checked(client.client.get_entity_by_id("c", wanted.tolist()))
         assert (np.asarray(found, np.float32) == rows[wanted]).all()
-        assert checked(client.client.get_config("cache", "insert_buffer_size")) == "8MB"
+        assert checked(client.client.get_config("cache", "insert_buffer_size")) == "5MB"
         client.close()
     finally:
         server.stop()
@@ -72,6 +72,6 @@ def answer_many_hits(place: str, rows: np.ndarray) -> None:
     with ThreadPoolExecutor(6) as threads:
         assert list(threads.map(ask, range(6))) == [None] * 6
     other = connect(place, {"collection": "c", "create": False})
-    with pytest.raises(Exception, match="with 16384 hits each would take 12 MB; the limit is 8 MB"):
+    with pytest.raises(Exception, match="with 16384 hits each would take 12 MB; the limit is 1 MB"):
         other.search_many(rows[:64], TOPK_MAX)
     other.close()
