@@ -24,7 +24,6 @@ FEW_QUERIES = 7
 """As many are always compared pair by pair: products would not pay for loading the rows."""
 SPARE = 22
 WIDER = 8
-_CANDIDATES = CANDIDATES_MAX
 _QUERIES = 2048
 
 
@@ -72,7 +71,7 @@ class Rows(NamedTuple):
     picked: Floats
 
 
-def _products_pay(nq: int, rows: int, dimension: int) -> bool:
+def products_pay(nq: int, rows: int, dimension: int) -> bool:
     """Whether products are quicker than pairs, by microseconds measured on one core (up to 100,000
     rows of 128).
     """
@@ -86,11 +85,11 @@ def _search(
 ) -> Found:
     """In portions, so that candidates take bounded memory."""
     count, dimension = rows.scanned.shape
-    if len(queries) == 1 or not _products_pay(
+    if len(queries) == 1 or not products_pay(
         len(queries), count if mask is None else mask.live, dimension
     ):
         return _direct(queries, rows, metric, k, wanted, mask)
-    portion = max(FEW_QUERIES, min(_QUERIES, _CANDIDATES // (wanted + SPARE)))
+    portion = max(FEW_QUERIES, min(_QUERIES, CANDIDATES_MAX // (wanted + SPARE)))
     if len(queries) <= portion:
         return _batch(queries, rows, metric, k, wanted, mask)
     distances, found = nothing(len(queries), k)

@@ -11,9 +11,11 @@ from typing import TypeAlias
 
 from milvine.catalog.model import Edit, SegmentRecord
 from milvine.config import Settings
-from milvine.errors import BuildFailed, BuildStarved, DiskFull, StorageFailed
+from milvine.errors import BuildFailed, BuildStarved, DiskFull, StorageFailed, Unsupported
 from milvine.events import BuildProgressed, BuildStalled, IndexBuilt
 from milvine.index.base import Report
+from milvine.index.registry import spec as index_spec
+from milvine.index.spec import IndexInput
 from milvine.ingest.state import CollectionState
 from milvine.ingest.stores import Stores
 from milvine.interpreter import executable
@@ -25,8 +27,6 @@ from milvine.maintenance.process import Stalled, run_builder
 from milvine.maintenance.reclaim import retire
 from milvine.memory import memory_left
 from milvine.segment.version import LiveSegment
-from milvine.sizing.memory import build_bytes
-from milvine.sizing.shape import Load
 from milvine.storage.failpoints import at
 from milvine.storage.local import TEMPORARY
 from milvine.types import Collection, IndexSetting, IndexType
@@ -127,8 +127,13 @@ def build_index(
 
 
 def must_wait(collection: Collection, rows: int) -> bool:
-    """Whether the build of an index over so many rows would have to wait for others now."""
-    return not TURNS.free(_least(collection, rows), memory_left)
+    """Whether the build of an index over so many rows would have to wait for others now. One that
+    cannot begin does not wait: it fails.
+    """
+    try:
+        return not TURNS.free(_least(collection, rows), memory_left)
+    except BuildFailed:
+        return False
 
 
 def _spec(stores: Stores, collection: Collection, record: SegmentRecord, memory: int) -> BuildSpec:
@@ -209,11 +214,17 @@ def _allowance(collection: Collection, record: SegmentRecord, left: int) -> int:
 
 
 def _least(collection: Collection, rows: int) -> int:
-    """Bytes that a builder takes however little it may use."""
-    index = collection.index
-    return build_bytes(
-        Load(rows, collection.dimension, collection.metric, index.type, index.params), rows, 1
-    )
+    """Bytes that a builder takes however little it may use.
+
+    Raises:
+        BuildFailed: what adds the index type is not installed any more.
+    """
+    index, metric = collection.index, collection.metric
+    over = IndexInput(rows, collection.dimension, metric, index.params)
+    try:
+        return index_spec(index.type, metric.is_binary).sizes.building(over, 1)
+    except Unsupported as error:
+        raise BuildFailed(f"Cannot build an index: {error}") from None
 
 
 def _reporting(stores: Stores, collection: Collection, record: SegmentRecord) -> Report:
