@@ -19,7 +19,7 @@ import faiss
 import numpy as np
 
 from bench import data as sets
-from milvine.index.base import OpenIndex
+from milvine.index.base import BuildJob, OpenIndex
 from milvine.index.flat import flat_header
 from milvine.index.image import read_image
 from milvine.index.padding import widened
@@ -78,9 +78,8 @@ def image_of(data: sets.Dataset, kind: IndexType, cache: Path, threads: int) -> 
     path = cache / f"{data.name}-{data.rows}-{kind}.index"
     if not path.exists():
         out, began = io.BytesIO(), time.process_time()
-        kernel(kind).build(
-            data.train, data.metric, build_params(kind, data.dimension), threads, out.write
-        )
+        params = build_params(kind, data.dimension)
+        kernel(kind).build(BuildJob(data.train, data.metric, params, out.write, threads))
         path.write_bytes(out.getvalue())
         print(f"built {path.name} in {time.process_time() - began:.0f} s of CPU", flush=True)
     return np.fromfile(path, np.uint8)
@@ -92,7 +91,7 @@ class Raw:
     """
 
     def __init__(self, data: sets.Dataset, way: Way, image: Bytes, flat: Bytes) -> None:
-        self._data, self._way, self._flat, parts = data, way, flat, read_image(image)
+        self._data, self._way, self._flat, parts = data, way, flat, read_image(image, data.rows)
         self._body, self._row_map = parts.body, parts.row_map
         self._index = self._read(
             self._body, faiss.IO_FLAG_SKIP_STORAGE if way.type is T.HNSW else 0

@@ -20,7 +20,7 @@ import numpy as np
 
 from bench import data as sets
 from bench.report import Report
-from milvine.index.base import OpenIndex
+from milvine.index.base import BuildJob, OpenIndex
 from milvine.index.exact import search_exact
 from milvine.index.flat import flat_header
 from milvine.index.registry import kernel
@@ -95,7 +95,7 @@ def measured(
             continue
         vectors = case.over(rows)
         out, began = io.BytesIO(), time.process_time()
-        kernel(kind).build(vectors, metric, build, 1, out.write)
+        kernel(kind).build(BuildJob(vectors, metric, build, out.write))
         seconds = time.process_time() - began
         flat = np.frombuffer(
             flat_header(vectors.shape[1], len(vectors), metric) + vectors.tobytes(), np.uint8

@@ -13,7 +13,8 @@ import numpy as np
 
 from bench.cases import LISTED, Case
 from milvine.bench.vectors import Dataset
-from milvine.index.params import REFINES
+from milvine.index.registry import spec
+from milvine.index.spec import REFINE, Range
 from milvine.types import Ids, IndexType, MetricType, Vectors
 
 SEEDS = (1, 2, 3)
@@ -47,7 +48,7 @@ class RawIndex:
             )
         if isinstance(self.index, faiss.IndexBinary | faiss.IndexNSG):
             return np.asarray(self.index.search(queries, k)[1], np.int64)
-        refine = REFINES.get(self.case.type, 1)
+        refine = _refine(self.case.type)
         _, rows = self.index.search(queries, k * refine, params=self._parameters())
         return np.asarray(rows if refine == 1 else self._refined(queries, rows)[:, :k], np.int64)
 
@@ -97,6 +98,12 @@ class RawIndex:
     def repeated_bytes(self) -> int:
         """Of `file_bytes`, those that are plain float vectors a second time."""
         return self.index.ntotal * self.index.d * 4 if self.case.type is IndexType.IVF_FLAT else 0
+
+
+def _refine(kind: IndexType) -> int:
+    """Candidates for each wanted hit of a search that does not say how many."""
+    found = [e.default for e in spec(kind).search if isinstance(e, Range) and e.key == REFINE]
+    return (found[0] if found else None) or 1
 
 
 def build(data: Dataset, case: Case, seed: int = 1) -> RawIndex:

@@ -6,34 +6,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from milvine.index.params import BUILD_RANGES, INT64_MAX, INT64_MIN, SEARCH_RANGES, Range
-from milvine.types import IndexType
+from milvine.index.registry import known
+from milvine.index.spec import INT64_MAX, INT64_MIN, Divisor, IndexSpec, Parameter, Range
 
 PAGE = Path(__file__).parents[1] / "docs" / "indexes.md"
-BEGIN = "<!-- tables: made by scripts/index_tables.py from milvine/index/params.py -->\n"
+BEGIN = "<!-- tables: made by scripts/index_tables.py from the specs in milvine/index -->\n"
 END = "<!-- end of tables -->\n"
 BUILD = "| type | build parameter | from | to | default |\n|---|---|---|---|---|\n"
 SEARCH = "| type | search parameter | from | to | default |\n|---|---|---|---|---|\n"
-# Its bound is the dimension of the collection, which no range can say.
-M = f"| {IndexType.IVF_PQ} | `m` | 1 | the dimension, which it must divide | required |\n"
+SPECS = [spec for spec in known() if not all(metric.is_binary for metric in spec.metrics)]
+"""Those of float vectors: binary ones have the same parameters."""
 
 
-def build_rows(kind: IndexType) -> str:
-    rows = [
-        f"| {kind} | `{r.key}` | {r.least} | {r.most} | {default(r)} |\n"
-        for r in BUILD_RANGES[kind]
-    ]
-    return "".join([*rows, M if kind is IndexType.IVF_PQ else ""]) or f"| {kind} | none | | | |\n"
+def build_rows(spec: IndexSpec) -> str:
+    rows = "".join(row(spec, each) for each in spec.build)
+    return rows or f"| {spec.name} | none | | | |\n"
 
 
-def search_rows(kind: IndexType) -> str:
-    """Their bounds as they follow from top_k."""
-    pairs = zip(*(SEARCH_RANGES[kind](topk) for topk in (101, 102)), strict=True)
-    return "".join(
-        f"| {kind} | `{one.key}` | {bound(one.least, two.least)} | {bound(one.most, two.most)} |"
-        f" {default(one)} |\n"
-        for one, two in pairs
-    )
+def row(spec: IndexSpec, parameter: Parameter) -> str:
+    if isinstance(parameter, Divisor):
+        needed = parameter.default(128) is None
+        cells = ["1", "the dimension, which it must divide", "required" if needed else "see below"]
+    else:
+        assert isinstance(parameter, Range)
+        least = "`top_k`" if parameter.from_topk else bound(parameter.least)
+        cells = [least, bound(parameter.most), default(parameter)]
+    return f"| {spec.name} | `{parameter.key}` | {' | '.join(cells)} |\n"
 
 
 def default(parameter: Range) -> str:
@@ -42,15 +40,13 @@ def default(parameter: Range) -> str:
     return str(parameter.default)
 
 
-def bound(one: int, two: int) -> str:
-    if one != two:
-        return "`top_k`"
-    return {INT64_MIN: "-2^63", INT64_MAX: "2^63 - 1"}.get(one, str(one))
+def bound(value: int) -> str:
+    return {INT64_MIN: "-2^63", INT64_MAX: "2^63 - 1"}.get(value, str(value))
 
 
 def tables() -> str:
-    search = "".join(search_rows(kind) for kind in SEARCH_RANGES)
-    builds = "".join(build_rows(kind) for kind in BUILD_RANGES)
+    builds = "".join(map(build_rows, SPECS))
+    search = "".join(row(spec, each) for spec in SPECS for each in spec.search)
     return f"\n## Build parameters\n\n{BUILD}{builds}\n## Search parameters\n\n{SEARCH}{search}\n"
 
 

@@ -121,7 +121,9 @@ def test_nothing_lies_unused() -> None:
         text for path, text in _texts().items() if path.startswith(("tests/", "pyproject"))
     )
     entry_points = {"milvine", "milvus", "milvine.__main__"}
-    assert set(house.orphans(MODULES, users)) - entry_points == set()
+    # The registry of index types imports every module of theirs.
+    kernels = {m.name for m in _in("index") if "\nSPECS = (" in m.source}
+    assert set(house.orphans(MODULES, users)) - entry_points - kernels == set()
 
 
 # What each part must not know

@@ -68,11 +68,18 @@ class MetricType(WireEnum):
 _HAMMING, _IP = MetricType.HAMMING, MetricType.IP
 
 
+ADDITIONS_LEAST, OTHERS_LEAST, INDEX_TYPE_MAX = 1001, 2001, (1 << 31) - 1
+"""Index numbers that Milvus 1.x does not have, and among them those of other distributions."""
+
+
 class IndexType(WireEnum):
     """Index numbers of the wire (specification 2.2). Two have a second name, by which 1.x clients
     may call them.
 
-    From 1001 on they are additions to Milvus 1.x, which clients of 1.x never see.
+    From 1001 on they are additions to Milvus 1.x, which clients of 1.x never see. From 2001 on they
+    belong to whoever adds types beside Milvine (`milvine.index.registry`): these are no members,
+    but `IndexType(2001)` is one all the same, of which there is one object. It prints as its number
+    until its spec was needed in this process, then by its name.
     """
 
     INVALID = 0
@@ -95,7 +102,24 @@ class IndexType(WireEnum):
     @property
     def is_addition(self) -> bool:
         """No index type of Milvus 1.x."""
-        return self >= IndexType.IVF_PQFS
+        return self >= ADDITIONS_LEAST
+
+    @classmethod
+    def _missing_(cls, value: object) -> IndexType | None:
+        if not isinstance(value, int) or not ADDITIONS_LEAST <= value <= INDEX_TYPE_MAX:
+            return None
+        added = int.__new__(cls, value)
+        added._value_, added._name_ = int(value), str(int(value))
+        kept: IndexType = cls._value2member_map_.setdefault(added._value_, added)  # type: ignore[assignment]
+        return kept
+
+    @classmethod
+    def named(cls, number: int, name: str) -> IndexType:
+        """The type of a number that is no member's, which prints as `name` from now on."""
+        added = cls(number)
+        if added._name_ not in cls.__members__:
+            added._name_ = name
+        return added
 
 
 class IdMode(IntEnum):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from milvine.errors import CorruptFile, Unsupported, UnsupportedFormat
 from milvine.index import binary
-from milvine.index.base import OpenIndex
+from milvine.index.base import BuildJob, OpenIndex
 from milvine.index.binary import search_bits
 from milvine.index.flat import flat_header
 from milvine.index.inverted import binary_ivf
@@ -80,7 +80,7 @@ def test_agrees_with_counting(
     live = np.random.default_rng(seed).random(rows) >= dead
     mask = RowMask.from_bool(live) if dead else None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(binary, "_ROWS", 64)
+        patch.setattr(binary, "BLOCK_ROWS", 64)
         distances, found = search_bits(queries, vectors, metric, k, mask)
     near, which = expected(queries, vectors, metric, k, live)
     assert distances.dtype == np.float32 and found.dtype == np.int64
@@ -119,7 +119,7 @@ def test_the_largest_topk() -> None:
 
 def image_of(vectors: Bytes, metric: MetricType, params: Mapping[str, int]) -> Bytes:
     out = io.BytesIO()
-    kernel(IndexType.IVF_FLAT, binary=True).build(vectors, metric, params, 1, out.write)
+    kernel(IndexType.IVF_FLAT, binary=True).build(BuildJob(vectors, metric, params, out.write))
     return np.frombuffer(out.getvalue(), dtype=np.uint8)
 
 
@@ -249,7 +249,7 @@ def test_lists_over_copies_hold_what_a_search_reads(metric: MetricType, differen
     some = np.random.default_rng(8).integers(0, 256, (different, 16), dtype=np.uint8)
     rows = some[np.arange(4000) % different]
     out = io.BytesIO()
-    kernel(IndexType.IVF_FLAT, True).build(rows, metric, {"nlist": 100}, 1, out.write)
+    kernel(IndexType.IVF_FLAT, True).build(BuildJob(rows, metric, {"nlist": 100}, out.write))
     flat = np.frombuffer(flat_header(128, len(rows), MetricType.L2) + rows.tobytes(), np.uint8)
     index = kernel(IndexType.IVF_FLAT, True).open(
         np.frombuffer(out.getvalue(), np.uint8), flat, metric
@@ -262,5 +262,5 @@ def test_of_centroids_at_one_distance_the_first_is_read() -> None:
     """Rows went to it: empty rows, for one, are at one distance to all centroids."""
     coarse = np.ones((3, 200), dtype=np.float32)
     coarse[2, 150:] = 0.5
-    probed = binary_ivf._nearest_lists(coarse, 4)
+    probed = binary_ivf.nearest_lists(coarse, 4)
     assert 0 in probed[0] and 0 in probed[1] and 150 in probed[2]

@@ -1,9 +1,13 @@
 """Rows that libraries stumble over: every type builds over them, ends, and finds what is there."""
 
+import io
+
 import numpy as np
 import pytest
 
+from milvine.index.base import BuildJob
 from milvine.index.binary import search_bits
+from milvine.index.flat import flat_header
 from milvine.index.native import faiss
 from milvine.index.registry import kernel
 from milvine.testing import oracle
@@ -144,14 +148,10 @@ def test_bits(metric, name):
 
 
 def built_bits(rows, metric):
-    import io
-
     out = io.BytesIO()
-    kernel(IndexType.IVF_FLAT, True).build(rows, metric, {"nlist": 10}, 1, out.write)
+    kernel(IndexType.IVF_FLAT, True).build(BuildJob(rows, metric, {"nlist": 10}, out.write))
     return np.frombuffer(out.getvalue(), np.uint8)
 
 
 def flat_bits(rows):
-    from milvine.index.flat import flat_header
-
     return np.frombuffer(flat_header(64, len(rows), MetricType.L2) + rows.tobytes(), np.uint8)

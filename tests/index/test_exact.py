@@ -30,12 +30,10 @@ def way(request: pytest.FixtureRequest) -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "blocks":
-            patch.setattr(direct, "_SHARED_BYTES_MIN", 0)
-            patch.setattr(direct, "_BLOCK_BYTES", 4096)
+            patch.setattr(direct, "SHARED_BYTES_MIN", 0)
+            patch.setattr(direct, "BLOCK_BYTES", 4096)
         if request.param == "products":
-            patch.setattr(
-                exact, "_products_pay", lambda nq, rows, dimension: nq > exact.FEW_QUERIES
-            )
+            patch.setattr(exact, "products_pay", lambda nq, rows, dimension: nq > exact.FEW_QUERIES)
         yield
 
 
@@ -200,7 +198,7 @@ def test_batch_size_changes_no_bit(metric: MetricType) -> None:
 def test_portions_of_large_batches_and_large_k(
     metric: MetricType, nq: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exact, "_CANDIDATES", 20_000)
+    monkeypatch.setattr(exact, "CANDIDATES_MAX", 20_000)
     assert_exact(points(nq, 16, 1), points(1500, 16, 2), metric, 1200)
 
 

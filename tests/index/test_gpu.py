@@ -65,7 +65,7 @@ def test_the_coarse_half_runs_on_the_gpu(monkeypatch, metric):
 
 def test_more_lists_than_a_gpu_selects_are_chosen_on_the_cpu(monkeypatch):
     fake = FakeGpu(monkeypatch)
-    monkeypatch.setattr(gpu, "_LISTS_MAX", 4)
+    monkeypatch.setattr(gpu, "LISTS_MAX", 4)
     assert (answers(IndexType.IVF_SQ8H, MetricType.L2)[1] >= 0).all()
     assert fake.searched == []
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from milvine.errors import Unsupported
-from milvine.index.inverted.ivf import effective_nbits, effective_nlist
+from milvine.index.inverted.ivf import effective_nlist
+from milvine.index.inverted.ivf_pq import effective_nbits
 from milvine.index.native import faiss
 from milvine.index.registry import kernel
 from milvine.testing import oracle
@@ -140,14 +141,12 @@ class TestAnnoy(ImageContract):
 
 def test_without_the_package_annoy_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "annoy", None)
-    monkeypatch.delitem(sys.modules, "milvine.index.annoy", raising=False)
     with pytest.raises(Unsupported, match="extra annoy"):
         kernel(IndexType.ANNOY)
 
 
 def test_an_older_faiss_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(faiss, "IndexIVFRaBitQFastScan", raising=False)
-    monkeypatch.delitem(sys.modules, "milvine.index.inverted.rabitq", raising=False)
     with pytest.raises(Unsupported, match="IVF_RABITQ needs a newer faiss-cpu .*Upgrade"):
         kernel(IndexType.IVF_RABITQ)
 

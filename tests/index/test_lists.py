@@ -10,6 +10,7 @@ import faiss
 import numpy as np
 import pytest
 
+from milvine.index.base import BuildJob
 from milvine.index.image import read_image
 from milvine.index.inverted import ivf, lists
 from milvine.index.padding import widened
@@ -27,13 +28,13 @@ def image(
     kind: IndexType, vectors: Floats, metric: MetricType, params: Mapping[str, Any], memory: int = 0
 ) -> Bytes:
     out = io.BytesIO()
-    kernel(kind).build(vectors, metric, params, 1, out.write, memory=memory)
+    kernel(kind).build(BuildJob(vectors, metric, params, out.write, memory=memory))
     return np.frombuffer(out.getvalue(), dtype=np.uint8)
 
 
 def rewritten(data: Bytes, vectors: Floats) -> bytes:
     """The index in an image, emptied, filled again by faiss and written by faiss."""
-    index = faiss.deserialize_index(read_image(data).body)
+    index = faiss.deserialize_index(read_image(data, len(vectors)).body)
     sound = np.flatnonzero(np.isfinite(vectors).all(axis=1))
     index.reset()
     index.add_with_ids(widened(vectors[sound], index.d), sound)
@@ -64,11 +65,11 @@ def test_the_bytes_are_those_of_faiss(
 ) -> None:
     vectors = CASES[case]
     data = image(kind, vectors, metric, PARAMS)
-    assert read_image(data).body.tobytes() == rewritten(data, vectors)
+    assert read_image(data, len(vectors)).body.tobytes() == rewritten(data, vectors)
     # Many passes, lists that fit none, pieces of a list.
     monkeypatch.setattr(lists, "BUFFER_BYTES_MIN", 20_000)
     monkeypatch.setattr(lists, "PIECE_BYTES", 10_000)
-    monkeypatch.setattr(ivf, "_PORTION", 600)
+    monkeypatch.setattr(ivf, "PORTION_ROWS", 600)
     monkeypatch.setattr(ivf, "TRAINING_ROWS_PER_LIST_LEAST", 100)
     small = image(kind, vectors, metric, PARAMS, memory=1)
     assert small.tobytes() == data.tobytes()

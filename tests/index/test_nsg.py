@@ -31,9 +31,9 @@ def islands(rows: int = 4800, size: int = 100) -> tuple[Floats, Floats]:
     return points[:rows].astype(np.float32), points[rows:].astype(np.float32)
 
 
-@pytest.mark.parametrize("exact_rows", [nsg._EXACT_ROWS, 500])
+@pytest.mark.parametrize("exact_rows", [nsg.EXACT_ROWS, 500])
 def test_neighbours_and_bridges(monkeypatch: pytest.MonkeyPatch, exact_rows: int) -> None:
-    monkeypatch.setattr(nsg, "_EXACT_ROWS", exact_rows)
+    monkeypatch.setattr(nsg, "EXACT_ROWS", exact_rows)
     points, _ = islands(1600)
     columns, samples = neighbour_graph(points, 10, 1)
     assert [len(sample) for sample in samples] == [400, 100, 25, 7]
@@ -61,9 +61,9 @@ def test_twins_in_crowds_have_neighbours_too() -> None:
     assert (rows >= 0).all() and np.mean(distances == 0) >= 0.5
 
 
-@pytest.mark.parametrize("exact_rows", [nsg._EXACT_ROWS, 500])
+@pytest.mark.parametrize("exact_rows", [nsg.EXACT_ROWS, 500])
 def test_islands_are_reached(monkeypatch: pytest.MonkeyPatch, exact_rows: int) -> None:
-    monkeypatch.setattr(nsg, "_EXACT_ROWS", exact_rows)
+    monkeypatch.setattr(nsg, "EXACT_ROWS", exact_rows)
     vectors, queries = islands()
     image = built(IndexType.RNSG, vectors, MetricType.L2, PARAMS)
     assert image.size < len(vectors) * (4 * 24 + 128)  # links, no vectors

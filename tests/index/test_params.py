@@ -7,13 +7,9 @@ from typing import Any
 import pytest
 
 from milvine.errors import IllegalArgument, IllegalDimension
-from milvine.index.params import (
-    check_build_params,
-    check_search_params,
-    integer,
-    scoring_metric,
-    subspaces,
-)
+from milvine.index.params import check_search_params, scoring_metric
+from milvine.index.registry import spec
+from milvine.index.spec import Divisor, integer
 from milvine.types import IndexType, MetricType
 
 T = IndexType
@@ -39,11 +35,10 @@ GOOD_NSG = {"search_length": 45, "out_degree": 50, "candidate_pool_size": 300, "
         (T.HNSW, {"M": 64, "efConstruction": 512}),
         (T.HNSW, {"M": 16, "efConstruction": 500}),
         (T.ANNOY, {"n_trees": 8}),
-        (T.SPTAG_KDT, {}),
     ],
 )
 def test_good_build_params(index_type: IndexType, params: Any) -> None:
-    check_build_params(index_type, params, 256)
+    spec(index_type).check_build(params, 256)
 
 
 @pytest.mark.parametrize(
@@ -126,20 +121,21 @@ def test_good_build_params(index_type: IndexType, params: Any) -> None:
 )
 def test_bad_build_params(index_type: IndexType, params: Any, text: str) -> None:
     with pytest.raises(IllegalArgument) as caught:
-        check_build_params(index_type, params, 256)
+        spec(index_type).check_build(params, 256)
     assert str(caught.value) == text
 
 
 @pytest.mark.parametrize(("dimension", "m"), [(96, 48), (2, 1), (1, 1), (97, 97)])
 def test_m_of_ivf_pqfs_may_be_left_out(dimension: int, m: int) -> None:
-    check_build_params(T.IVF_PQFS, {"nlist": 1}, dimension)
-    assert subspaces(T.IVF_PQFS, {"nlist": 1}, dimension) == m
-    assert subspaces(T.IVF_PQFS, {"nlist": 1, "m": 1.9}, dimension) == 1
+    spec(T.IVF_PQFS).check_build({"nlist": 1}, dimension)
+    (parameter,) = (each for each in spec(T.IVF_PQFS).build if isinstance(each, Divisor))
+    assert parameter.value({"nlist": 1}, dimension) == m
+    assert parameter.value({"nlist": 1, "m": 1.9}, dimension) == 1
 
 
 def test_m_must_divide_the_dimension() -> None:
     with pytest.raises(IllegalDimension) as caught:
-        check_build_params(T.IVF_PQ, {"nlist": 16384, "m": 12}, 256)
+        spec(T.IVF_PQ).check_build({"nlist": 16384, "m": 12}, 256)
     assert str(caught.value) == "Invalid collection dimension, dimension can not be divided by m"
 
 

@@ -15,9 +15,8 @@ from milvine.index.base import Precomputes
 from milvine.index.inverted import ivf, precomputed
 from milvine.index.inverted.precomputed import TABLE_BYTES_MAX, Tables, table_bytes
 from milvine.index.native import faiss
-from milvine.index.registry import kernel
-from milvine.sizing.memory import open_bytes
-from milvine.sizing.shape import Load
+from milvine.index.registry import kernel, spec
+from milvine.index.spec import IndexInput
 from milvine.testing.index_contract import built, clustered, flat_image
 from milvine.types import Bytes, IndexType, MetricType, RowMask
 
@@ -57,10 +56,8 @@ def test_with_room_it_is_made_and_as_large_as_sizing_says(tables: Tables) -> Non
     index = opened(SIZE)
     assert table_of(index) == tables.bytes == SIZE
     rows, dimension = clustered()[0].shape
-    one, other = (
-        open_bytes(Load(rows, dimension, metric, IndexType.IVF_PQ, PARAMS), rows)
-        for metric in (L2, IP)
-    )
+    sizes = spec(IndexType.IVF_PQ).sizes
+    one, other = (sizes.opened(IndexInput(rows, dimension, each, PARAMS)) for each in (L2, IP))
     assert one - other == SIZE
 
 

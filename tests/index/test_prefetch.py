@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from milvine.index.base import ReadsAhead
+from milvine.index.base import BuildJob, ReadsAhead
 from milvine.index.flat import flat_header
 from milvine.index.inverted import prefetch
 from milvine.index.registry import kernel
@@ -28,7 +28,7 @@ BUILD: Mapping[IndexType, Mapping[str, Any]] = {
 def image_of(kind: IndexType, vectors: Floats) -> Bytes:
     parts: list[bytes] = []
     kernel(kind, False).build(
-        vectors, MetricType.L2, BUILD[kind], 1, lambda part: parts.append(bytes(part))
+        BuildJob(vectors, MetricType.L2, BUILD[kind], lambda part: parts.append(bytes(part)))
     )
     return np.frombuffer(b"".join(parts), np.uint8)
 
@@ -42,7 +42,7 @@ def test_answers_stay(kind: IndexType, at_once: int, monkeypatch: pytest.MonkeyP
     index = kernel(kind, False).open(data, flat, MetricType.L2)
     before = index.search(vectors[:9], 5, {"nprobe": 4}, None)
     ranges: list[tuple[int, int]] = []
-    monkeypatch.setattr(prefetch, "_will_need", lambda start, end: ranges.append((start, end)))
+    monkeypatch.setattr(prefetch, "will_need", lambda start, end: ranges.append((start, end)))
     assert isinstance(index, ReadsAhead)
     index.read_ahead(at_once)
     for left, right in zip(before, index.search(vectors[:9], 5, {"nprobe": 4}, None), strict=True):
@@ -60,7 +60,7 @@ def test_what_is_asked_for_is_what_is_read(monkeypatch: pytest.MonkeyPatch) -> N
     flat = np.frombuffer(flat_header(DIMENSION, ROWS, MetricType.L2) + vectors.tobytes(), np.uint8)
     index = kernel(IndexType.IVF_FLAT, False).open(data, flat, MetricType.L2)
     ranges: list[tuple[int, int]] = []
-    monkeypatch.setattr(prefetch, "_will_need", lambda start, end: ranges.append((start, end)))
+    monkeypatch.setattr(prefetch, "will_need", lambda start, end: ranges.append((start, end)))
     assert isinstance(index, ReadsAhead)
     index.read_ahead(1 << 30)
     for number in range(20):
@@ -74,6 +74,6 @@ def test_what_is_asked_for_is_what_is_read(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_hint_is_only_a_hint() -> None:
     memory = np.zeros(1 << 20, np.uint8)
-    prefetch._will_need(memory.ctypes.data + 5, memory.ctypes.data + len(memory))
-    prefetch._will_need(1, 2)  # nobody's
+    prefetch.will_need(memory.ctypes.data + 5, memory.ctypes.data + len(memory))
+    prefetch.will_need(1, 2)  # nobody's
     assert not memory.any()

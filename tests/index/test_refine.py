@@ -50,9 +50,9 @@ def test_portions_answer_as_the_whole_and_are_small(monkeypatch: pytest.MonkeyPa
     params = {"nprobe": 8, "refine": 20}
     whole = index.search(queries, 7, params, None)
     asked: list[int] = []
-    find = index._find
+    nearest = refine.nearest_of
     monkeypatch.setattr(
-        index, "_find", lambda some, *rest: asked.append(len(some)) or find(some, *rest)
+        refine, "nearest_of", lambda some, *rest: asked.append(len(some)) or nearest(some, *rest)
     )
     monkeypatch.setattr(refine, "CANDIDATES_MAX", 7 * 20 * 5 + 1)
     in_portions = index.search(queries, 7, params, None)

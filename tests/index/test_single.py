@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from milvine.index import native
-from milvine.index.base import OpenIndex
+from milvine.index.base import BuildJob, OpenIndex
 from milvine.index.exact import search_exact
 from milvine.index.flat import flat_header
 from milvine.index.registry import kernel
@@ -41,7 +41,7 @@ def opened(request: pytest.FixtureRequest) -> tuple[OpenIndex, IndexType]:
     image = flat_header(ROWS.shape[1], len(ROWS), metric) + ROWS.tobytes()
     pieces: list[bytes] = []
     kernel(kind, False).build(
-        ROWS, metric, PARAMS[kind][0], 1, lambda piece: pieces.append(bytes(piece))
+        BuildJob(ROWS, metric, PARAMS[kind][0], lambda piece: pieces.append(bytes(piece)))
     )
     data, flat = (np.frombuffer(each, np.uint8) for each in (b"".join(pieces), image))
     return kernel(kind, False).open(data, flat, metric), kind
@@ -93,7 +93,7 @@ def test_few_parameters_are_kept_with_a_mask() -> None:
     for value in range(1, 200):
         made = native.parameters("IVF", "nprobe", value, mask)
         assert made.nprobe == value and made is native.parameters("IVF", "nprobe", value, mask)
-        assert len(mask.kept) <= native._KEPT_MAX
+        assert len(mask.kept) <= native.KEPT_MAX
     assert native.parameters("IVF", "nprobe", 3, RowMask.all_live(100)).sel is None
 
 

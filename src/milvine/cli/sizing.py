@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from milvine.errors import IllegalIndexType, IllegalMetricType, MilvineError
+from milvine.errors import IllegalArgument, IllegalIndexType, IllegalMetricType, MilvineError
 
 if TYPE_CHECKING:
     from milvine.sizing.estimate import Estimate
@@ -28,25 +28,25 @@ def sizing(
     dimension: Annotated[
         int, typer.Option("--dimension", "-d", help="Of the vectors; bits of binary ones.")
     ],
-    index_type: Annotated[
-        str, typer.Option(help="FLAT, IVF_FLAT, IVF_SQ8, IVF_PQ, HNSW, RNSG, ANNOY, IVF_PQFS, ...")
-    ] = "FLAT",
+    index_type: Annotated[str, typer.Option(help="FLAT, IVF_FLAT, HNSW or another.")] = "FLAT",
     metric: Annotated[str, typer.Option(help="L2, IP, or a binary one such as HAMMING.")] = "L2",
     index_file_size: Annotated[int, typer.Option(help="Target size of a segment in MB.")] = 1024,
     nlist: Annotated[int, typer.Option(help="IVF types.")] = 1024,
-    m: Annotated[
-        int | None, typer.Option("--m", help="IVF_PQ (needed), IVF_PQFS.", show_default=False)
-    ] = None,
+    m: Annotated[int | None, typer.Option("--m", help="PQ types.", show_default=False)] = None,
     nbits: Annotated[int, typer.Option(help="IVF_PQ.")] = 8,
-    links: Annotated[int, typer.Option("--M", help="HNSW, HNSW_SQ8.")] = 16,
+    links: Annotated[int, typer.Option("--M", help="HNSW types.")] = 16,
     ef_construction: Annotated[
-        int, typer.Option("--ef-construction", "--efConstruction", help="HNSW, HNSW_SQ8.")
+        int, typer.Option("--ef-construction", "--efConstruction", help="HNSW types.")
     ] = 200,
     n_trees: Annotated[int, typer.Option(help="ANNOY.")] = 10,
     out_degree: Annotated[int, typer.Option(help="RNSG.")] = 50,
     knng: Annotated[int, typer.Option(help="RNSG.")] = 50,
     search_length: Annotated[int, typer.Option(help="RNSG.")] = 50,
     candidate_pool_size: Annotated[int, typer.Option(help="RNSG.")] = 300,
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", help="KEY=NUMBER, any other build parameter; may be repeated."),
+    ] = None,
     rows_per_insert: Annotated[int, typer.Option(help="Rows that one insert brings.")] = 1000,
     ascending_ids: Annotated[
         bool, typer.Option(help="Whether ids grow with every row, as generated ones do.")
@@ -70,6 +70,7 @@ def sizing(
         "candidate_pool_size": candidate_pool_size,
     }
     try:
+        every |= dict(map(_pair, param or ()))
         found = _estimate(
             index_type,
             metric,
@@ -89,26 +90,31 @@ def sizing(
 
 def _estimate(index_type: str, metric: str, params: dict[str, Any], **load: Any) -> Estimate:
     """Raises IllegalArgument and its like: a name or number that no collection has."""
-    from milvine.index.params import BUILD_RANGES, WITH_SUBSPACES
+    from milvine.index.registry import by_name, every
     from milvine.sizing.estimate import estimate
     from milvine.sizing.shape import Load
-    from milvine.types import IndexType, MetricType
+    from milvine.types import MetricType
 
-    if (
-        index_type.upper() not in IndexType.__members__
-        or IndexType[index_type.upper()] not in BUILD_RANGES
-    ):
-        known = ", ".join(kind.name for kind in BUILD_RANGES)
+    kind = by_name(index_type.upper())
+    if kind is None:
+        known = ", ".join(dict.fromkeys(each.name for each in every()))
         raise IllegalIndexType(f"Invalid index type: {index_type}. Expected one of {known}")
     if metric.upper() not in MetricType.__members__ or not MetricType[metric.upper()]:
-        known = ", ".join(kind.name for kind in MetricType if kind)
+        known = ", ".join(each.name for each in MetricType if each)
         raise IllegalMetricType(f"Invalid metric: {metric}. Expected one of {known}")
-    kind = IndexType[index_type.upper()]
-    keys = {bounds.key for bounds in BUILD_RANGES[kind]} | (
-        {"m"} if kind in WITH_SUBSPACES else set()
-    )
+    keys = {each.key for each in kind.build}
     mine = {key: value for key, value in params.items() if key in keys}
-    return estimate(Load(metric=MetricType[metric.upper()], index_type=kind, params=mine, **load))
+    return estimate(
+        Load(metric=MetricType[metric.upper()], index_type=kind.type, params=mine, **load)
+    )
+
+
+def _pair(text: str) -> tuple[str, int]:
+    key, _, value = text.partition("=")
+    try:
+        return key, int(value)
+    except ValueError:
+        raise IllegalArgument(f"Invalid --param: {text}. Expected KEY=NUMBER") from None
 
 
 def _as_dict(found: Estimate) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from milvine.errors import (
     IllegalIndexType,
     IllegalMetricType,
 )
-from milvine.index.params import check_build_params
+from milvine.index.registry import faults, is_there, serving, spec
 from milvine.limits import (
     DIMENSION_MAX,
     DIMENSION_MIN,
@@ -31,7 +31,6 @@ from milvine.types import Collection, IndexSetting, IndexType, MetricType
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _INDEX_TYPE_MAX = 12  # 9 and 10 are internal to 1.x and no member of IndexType
-_ADDITIONS = frozenset(int(kind) for kind in IndexType if kind.is_addition)
 _PARAMS_DEPTH_MAX, _PARAMS_BYTES_MAX = 32, 64 << 10
 
 
@@ -88,18 +87,17 @@ def checked_index_type(index_type: int, params: object, collection: Collection) 
     Raises:
         IllegalIndexType, IllegalArgument, IllegalDimension.
     """
-    if not IndexType.FLAT <= index_type <= _INDEX_TYPE_MAX and index_type not in _ADDITIONS:
-        raise IllegalIndexType(
-            f"Invalid index type: {index_type}. Make sure the index type is in IndexType list."
-        )
+    if not IndexType.FLAT <= index_type <= _INDEX_TYPE_MAX and not is_there(index_type):
+        reasons = ["Make sure the index type is in IndexType list", *faults(index_type)]
+        raise IllegalIndexType(f"Invalid index type: {int(index_type)}. {'. '.join(reasons)}.")
     if IndexType.SPTAG_KDT <= index_type < IndexType.HNSW:
         raise IllegalIndexType(f"Unsupported index type: {index_type}")
     check_storable(params)
-    kind = IndexType(index_type)
-    check_build_params(kind, params, collection.dimension)
-    if collection.metric.is_binary and kind not in (IndexType.FLAT, IndexType.IVF_FLAT):
+    spec(index_type).check_build(params, collection.dimension)
+    served = serving(index_type, collection.metric)
+    if served is None:
         raise IllegalIndexType("Invalid index type for collection metric type")
-    return kind
+    return served.type
 
 
 def check_storable(params: object) -> None:

@@ -7,27 +7,8 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
+from milvine.index.registry import stats_name
 from milvine.segment.version import LiveSegment, Version
-from milvine.types import IndexType
-
-_NAMES = {
-    IndexType.FLAT: "IDMAP",
-    IndexType.IVF_FLAT: "IVFFLAT",
-    IndexType.IVF_SQ8: "IVFSQ8",
-    IndexType.RNSG: "NSG",
-    IndexType.IVF_SQ8H: "IVFSQ8H",
-    IndexType.IVF_PQ: "PQ",
-    IndexType.SPTAG_KDT: "KDT",
-    IndexType.SPTAG_BKT: "BKT",
-    IndexType.HNSW: "HNSW",
-    IndexType.ANNOY: "ANNOY",
-    IndexType.IVF_PQFS: "IVFPQFS",
-    IndexType.IVF_RABITQ: "IVFRABITQ",
-    IndexType.HNSW_SQ8: "HNSWSQ8",
-}
-"""Index names as get_collection_stats spells them (specification 2.2); additions as the RESTful API
-does.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,4 +56,4 @@ def collection_stats(version: Version) -> CollectionStats:
 def _segment(each: LiveSegment) -> SegmentStats:
     record = each.segment.record
     size = record.index_bytes if record.index_file else record.data_bytes
-    return SegmentStats(str(record.id), each.live, _NAMES[record.index.type], size)
+    return SegmentStats(str(record.id), each.live, stats_name(record.index.type), size)

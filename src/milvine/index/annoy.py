@@ -7,37 +7,43 @@ without a name (on Linux in memory). Its image holds the vectors once more; that
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from milvine.errors import BuildFailed, CorruptFile, Unsupported
-from milvine.index.base import OpenIndex, Report, Write, untold
+from milvine.index.base import BuildJob, OpenIndex, Params
 from milvine.index.copies.chosen import distinct
 from milvine.index.copies.members import Living, Nodes
 from milvine.index.exact import search_exact
 from milvine.index.flat import vectors_of
-from milvine.index.image import Image, read_image, write_header
-from milvine.index.params import integer
+from milvine.index.image import IMAGE_HEADER_BYTES, Image, read_image, write_header
 from milvine.index.raw import OpenRaw
 from milvine.index.score import Found, for_finite, nearest_of
+from milvine.index.spec import (
+    INT64_MAX,
+    INT64_MIN,
+    IndexInput,
+    IndexSpec,
+    Range,
+    Sizes,
+    integer,
+)
 from milvine.index.threads import use_threads
 from milvine.storage.nameless import bytes_of, nameless_file
 from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
-
-try:
-    from annoy import AnnoyIndex
-except ModuleNotFoundError as error:
-    raise Unsupported(
-        "Index type ANNOY needs the package annoy. Install milvine with the extra annoy"
-    ) from error
 
 _METRICS = {MetricType.L2: "euclidean", MetricType.IP: "dot"}
 _SEED = 1
 _PORTION = 4096
 _SEARCH_K_MAX = (1 << 31) - 1
 """annoy counts in C ints."""
+
+_FILL = math.log(2)
+"""How full leaves are on the average when a set is halved until each part fits."""
+_GROWTH = 1.3
 
 DEFAULT_SHARE = 20
 """Without a search_k, one row in so many is looked at (specification 3.13)."""
@@ -48,51 +54,48 @@ SPARE = 10
 """Candidates beyond k: annoy rounds otherwise than the exact distances do."""
 
 
+def _require() -> Any:
+    """The library, imported when an index needs it."""
+    try:
+        return import_module("annoy")
+    except ModuleNotFoundError as error:
+        raise Unsupported(
+            "Index type ANNOY needs the package annoy. Install milvine with the extra annoy"
+        ) from error
+
+
+def _forest(dimension: int, metric: MetricType) -> Any:
+    return _require().AnnoyIndex(dimension, _METRICS[metric])
+
+
 class AnnoyKernel:
-    def build(
-        self,
-        vectors: Floats,
-        metric: MetricType,
-        params: Mapping[str, Any],
-        threads: int,
-        write: Write,
-        report: Report = untold,
-        memory: int = 0,
-        live: RowMask | None = None,
-    ) -> None:
+    def build(self, job: BuildJob) -> None:
+        vectors, write, report = job.vectors, job.write, job.report
         report("grouping", 0)
-        nodes, groups = distinct(vectors, live)
+        nodes, groups = distinct(vectors, job.live)
         if not len(nodes):
             return write_header(write, len(vectors), 0)
-        forest = AnnoyIndex(vectors.shape[1], _METRICS[metric])
+        forest = _forest(vectors.shape[1], job.metric)
         forest.set_seed(_SEED)
         for start in range(0, len(nodes), _PORTION):
             report("adding", start)
             for number, row in enumerate(vectors[nodes[start : start + _PORTION]].tolist(), start):
                 forest.add_item(number, row)
         report("splitting", 0)
-        forest.build(integer(params, "n_trees"), threads)
+        forest.build(integer(job.params, "n_trees"), job.threads)
         report("writing", 0)
         with nameless_file() as path:
             forest.save(str(path))
             image = bytes_of(path)
         if not image.size:
             raise BuildFailed("annoy wrote nothing")
-        write_header(
-            write,
-            len(vectors),
-            len(nodes),
-            None if len(nodes) == len(vectors) else nodes,
-            groups=groups,
-        )
+        row_map = None if len(nodes) == len(vectors) else nodes
+        write_header(write, len(vectors), len(nodes), row_map, groups=groups)
         write(image.data)
 
     def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:
-        image, vectors = read_image(data), vectors_of(flat)
-        if image.rows != len(vectors):
-            raise CorruptFile(
-                f"An index file is about {image.rows} rows, its segment has {len(vectors)}"
-            )
+        vectors = vectors_of(flat)
+        image = read_image(data, len(vectors))
         return OpenAnnoy(image, vectors, metric) if image.indexed else OpenRaw(vectors, metric)
 
 
@@ -103,7 +106,7 @@ class OpenAnnoy:
     def __init__(self, image: Image, vectors: Floats, metric: MetricType) -> None:
         self._nodes, self._indexed = Nodes(image), image.indexed
         self._vectors, self._metric = vectors, metric
-        self._forest = AnnoyIndex(vectors.shape[1], _METRICS[metric])
+        self._forest = _forest(vectors.shape[1], metric)
         with nameless_file(image.body) as path:
             self._forest.load(str(path))  # maps it
         if self._forest.get_n_items() != image.indexed:
@@ -116,13 +119,8 @@ class OpenAnnoy:
         return len(self._vectors)
 
     def search(
-        self,
-        queries: Floats,
-        k: int,
-        params: Mapping[str, Any],
-        mask: RowMask | None,
-        threads: int = 1,
-    ) -> tuple[Floats, Ids]:
+        self, queries: Floats, k: int, params: Params, mask: RowMask | None, threads: int = 1
+    ) -> Found:
         wanted = min(k, self._indexed)
         search_k = integer(params, "search_k")
         if search_k <= 0:
@@ -165,4 +163,34 @@ class OpenAnnoy:
                 search_k *= 4
 
 
-ANNOY = AnnoyKernel()
+class AnnoySizes(Sizes):
+    def image(self, of: IndexInput) -> int:
+        """Items, and per tree leaves of up to K items with one split less than leaves; roots stand
+        twice. A node is four words and a vector.
+        """
+        node, trees = 16 + 4 * of.dimension, integer(of.params, "n_trees")
+        leaves = of.rows / ((of.dimension + 2) * _FILL)
+        return IMAGE_HEADER_BYTES + node * round(of.rows + trees * 2 * leaves)
+
+    def opened(self, of: IndexInput) -> int:
+        return self.image(of)  # a copy in a file without a name, which lies in memory
+
+    def read(self, of: IndexInput) -> int:
+        return of.bytes  # hits are scored
+
+    def building(self, of: IndexInput, memory: int = 0) -> int:
+        """Norms and row numbers; forest, saved forest, its bytes."""
+        return 12 * of.rows + round((_GROWTH + 2) * self.image(of))
+
+
+SPECS = (
+    IndexSpec(
+        number=12,
+        name="ANNOY",
+        kernel=AnnoyKernel(),
+        build=(Range("n_trees", 1, 1024),),
+        search=(Range("search_k", INT64_MIN, INT64_MAX),),
+        sizes=AnnoySizes(),
+        require=_require,
+    ),
+)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from milvine.types import Bytes, Floats, Ids, MetricType, RowMask, Vectors
+
+Params: TypeAlias = Mapping[str, Any]
+"""Parameters that were checked, of a build or a search."""
 
 Write: TypeAlias = Callable[["bytes | memoryview"], object]
 """Takes the next bytes of an index image. What it raises ends the build and reaches the builder's
@@ -21,6 +25,33 @@ def untold(stage: str, done: int) -> None:
     """A report to nobody."""
 
 
+@dataclass(frozen=True, slots=True)
+class BuildJob:
+    """One index to build.
+
+    Attributes:
+        vectors: float32 (rows, dimension) under L2 or IP, uint8 (rows, dimension / 8) under a
+            binary metric; C-contiguous, may be mapped and read-only.
+        params: build parameters that the type's spec has checked.
+        write: takes the image, in pieces.
+        threads: OpenMP threads to use.
+        report: is told how far the build is. A builder from which nothing is heard for long is
+            ended.
+        memory: bytes that may be used besides mapped rows, 0 for any number; types that cannot do
+            with so little use what they need.
+        live: of as many rows; None: all are. No search may want the others.
+    """
+
+    vectors: Vectors
+    metric: MetricType
+    params: Params
+    write: Write
+    threads: int = 1
+    report: Report = untold
+    memory: int = 0
+    live: RowMask | None = None
+
+
 class OpenIndex(Protocol):
     """An index over one segment. It keeps the buffers it was opened with alive; searches may run at
     the same time.
@@ -31,12 +62,7 @@ class OpenIndex(Protocol):
         """Rows of the segment, found or not."""
 
     def search(
-        self,
-        queries: Vectors,
-        k: int,
-        params: Mapping[str, Any],
-        mask: RowMask | None,
-        threads: int = 1,
+        self, queries: Vectors, k: int, params: Params, mask: RowMask | None, threads: int = 1
     ) -> tuple[Floats, Ids]:
         """The k (about) nearest live rows of each query.
 
@@ -45,7 +71,7 @@ class OpenIndex(Protocol):
                 dimension / 8)
                 under a binary metric.
             k: at least 1; may exceed the rows.
-            params: search parameters that `check_search_params` passes.
+            params: search parameters that the type's spec has checked.
             mask: of as many rows; None when all are live.
             threads: OpenMP threads for this call.
 
@@ -79,26 +105,10 @@ class Precomputes(Protocol):
 class Kernel(Protocol):
     """One index type."""
 
-    def build(
-        self,
-        vectors: Vectors,
-        metric: MetricType,
-        params: Mapping[str, Any],
-        threads: int,
-        write: Write,
-        report: Report = untold,
-        memory: int = 0,
-        live: RowMask | None = None,
-    ) -> None:
-        """Build over float32 (rows, dimension) with L2 or IP, and pass the image to `write` in
-        pieces.
+    def build(self, job: BuildJob) -> None:
+        """Pass the image of an index to `job.write`.
 
-        Kernels of binary collections take uint8 (rows, dimension / 8) and a binary metric.
-
-        `params` are build parameters that `check_build_params` passes. Rows with NaN or infinity
-        are left out, and those that are not `live` (of as many rows; None: all are), which no
-        search may want. `memory`: bytes that may be used besides mapped rows, 0 for any number;
-        types that cannot do with so little use what they need.
+        Rows with NaN or infinity are left out, and those that are not live.
         """
 
     def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:

@@ -23,8 +23,8 @@ FEW_DEAD = 0.25
 answer.
 """
 SPARE = 16
-_BLOCK_BYTES = 2 << 20
-_SHARED_BYTES_MIN = 8 << 20
+BLOCK_BYTES = 2 << 20
+SHARED_BYTES_MIN = 8 << 20
 """Fewer rows stay in the cache from one query to the next by themselves."""
 _SHARED_K_MAX = 256
 
@@ -34,7 +34,7 @@ def scan(queries: Floats, vectors: Floats, metric: MetricType, k: int, mask: Row
     are no more.
     """
     whole = mask is None or not mask.dead
-    if len(queries) > 1 and whole and k <= _SHARED_K_MAX and vectors.nbytes >= _SHARED_BYTES_MIN:
+    if len(queries) > 1 and whole and k <= _SHARED_K_MAX and vectors.nbytes >= SHARED_BYTES_MIN:
         shared = _in_blocks(queries, vectors, metric, k)
         if shared is not None:
             return shared
@@ -53,7 +53,7 @@ def _in_blocks(queries: Floats, vectors: Floats, metric: MetricType, k: int) -> 
     None under IP where a row gives infinity, for such rows come first and would hide the others.
     """
     nq, (count, dimension) = len(queries), vectors.shape
-    size = max(_BLOCK_BYTES // (4 * dimension), k)
+    size = max(BLOCK_BYTES // (4 * dimension), k)
     starts = np.arange(0, count, size)
     distances = np.empty((len(starts), nq, k), dtype=np.float32)
     rows = np.empty((len(starts), nq, k), dtype=np.int64)

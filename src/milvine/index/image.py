@@ -100,12 +100,12 @@ def write_image(
         faiss.write_index(index, faiss.PyCallbackIOWriter(write, _PIECE_BYTES), flags)
 
 
-def read_image(data: Bytes) -> Image:
-    """Take a file apart without copying it.
+def read_image(data: Bytes, segment_rows: int) -> Image:
+    """Take the index file of a segment of so many rows apart without copying it.
 
     Raises:
         UnsupportedFormat: a newer release wrote it.
-        CorruptFile: it is no index file, or too short.
+        CorruptFile: it is no index file, too short, or about another number of rows.
     """
     if data.size < _HEADER.size:
         raise CorruptFile(f"An index file of {data.size} bytes has no header")
@@ -128,6 +128,8 @@ def read_image(data: Bytes) -> Image:
         raise CorruptFile(
             f"An index file of {data.size} bytes is too short for what it says of {rows} rows"
         )
+    if rows != segment_rows:
+        raise CorruptFile(f"An index file is about {rows} rows, its segment has {segment_rows}")
     parts = [data[end - 8 * size : end].view("<i8") for end, size in zip(ends, sizes, strict=True)]
     return Image(
         rows,

@@ -41,7 +41,10 @@ compiled: Any = getattr(sys.modules[faiss.swig_ptr.__module__], "_swigfaiss", fa
 pointer: Any = compiled.swig_ptr
 """Address of a C-contiguous array."""
 
-_KEPT_MAX = 64
+FAISS_HEADER_BYTES = 37
+"""Of an index in a file: four letters, dimension, rows, two words without use, trained, metric."""
+
+KEPT_MAX = 64
 
 METRICS: dict[MetricType, int] = {
     MetricType.L2: faiss.METRIC_L2,
@@ -80,13 +83,13 @@ def parameters(kind: str, breadth: str, value: int, mask: RowMask | None) -> Any
         return _whole(kind, breadth, value)
     made = mask.kept.get((kind, value))
     if made is None:
-        if len(mask.kept) >= _KEPT_MAX:
+        if len(mask.kept) >= KEPT_MAX:
             mask.kept.clear()
         made = mask.kept[kind, value] = _parameters(kind, breadth, value, sel=live_selector(mask))
     return made
 
 
-@lru_cache(maxsize=_KEPT_MAX)
+@lru_cache(maxsize=KEPT_MAX)
 def _whole(kind: str, breadth: str, value: int) -> Any:
     return _parameters(kind, breadth, value)
 

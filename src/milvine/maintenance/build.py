@@ -12,9 +12,11 @@ from typing import TypeAlias
 
 from milvine.catalog.model import Edit, SegmentRecord
 from milvine.config import Settings
-from milvine.errors import BuildFailed, BuildStarved, DiskFull, StorageFailed
+from milvine.errors import BuildFailed, BuildStarved, DiskFull, StorageFailed, Unsupported
 from milvine.events import BuildProgressed, BuildStalled, IndexBuilt
 from milvine.index.base import Report
+from milvine.index.registry import spec as index_spec
+from milvine.index.spec import IndexInput
 from milvine.interpreter import executable
 from milvine.interrupts import foreign
 from milvine.limits import MIB
@@ -25,8 +27,6 @@ from milvine.maintenance.reclaim import retire
 from milvine.memory import memory_left
 from milvine.memory_plan import BUILDER_BYTES, builder_bytes
 from milvine.segment.version import LiveSegment
-from milvine.sizing.memory import build_bytes
-from milvine.sizing.shape import Load
 from milvine.state.collection import CollectionState
 from milvine.state.stores import Stores
 from milvine.storage.directory import NOWHERE, identity
@@ -126,8 +126,13 @@ def build_index(
 
 
 def must_wait(collection: Collection, rows: int) -> bool:
-    """Whether the build of an index over so many rows would have to wait for others now."""
-    return not TURNS.free(_least(collection, rows), memory_left)
+    """Whether the build of an index over so many rows would have to wait for others now. One that
+    cannot begin does not wait: it fails.
+    """
+    try:
+        return not TURNS.free(_least(collection, rows), memory_left)
+    except BuildFailed:
+        return False
 
 
 @contextmanager
@@ -219,11 +224,17 @@ def _allowance(collection: Collection, record: SegmentRecord, left: int) -> int:
 
 
 def _least(collection: Collection, rows: int) -> int:
-    """Bytes that a builder takes however little it may use."""
-    index = collection.index
-    return build_bytes(
-        Load(rows, collection.dimension, collection.metric, index.type, index.params), rows, 1
-    )
+    """Bytes that a builder takes however little it may use.
+
+    Raises:
+        BuildFailed: what adds the index type is not installed any more.
+    """
+    index, metric = collection.index, collection.metric
+    over = IndexInput(rows, collection.dimension, metric, index.params)
+    try:
+        return index_spec(index.type, metric.is_binary).sizes.building(over, 1)
+    except Unsupported as error:
+        raise BuildFailed(f"Cannot build an index: {error}") from None
 
 
 def _reporting(stores: Stores, collection: Collection, record: SegmentRecord) -> Report:

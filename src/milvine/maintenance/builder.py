@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from milvine.index.base import Report, untold
+from milvine.index.base import BuildJob, Report, untold
 from milvine.index.registry import kernel
 from milvine.segment.component import ComponentFile
 from milvine.segment.layout import ComponentWriter, SectionSpan
@@ -82,12 +82,15 @@ def build(spec: BuildSpec, report: Report = untold) -> None:
     )
     vectors = payload.view(metric.dtype).reshape(-1, metric.width(spec.dimension))
     live, params = _live_rows(spec, len(vectors)), json.loads(spec.params_json)
-    chosen = kernel(IndexType(spec.index_type), metric.is_binary)
+    chosen = kernel(spec.index_type, metric.is_binary)
     with filled(Path(spec.output_path), spec.output_made) as sink:
         writer = ComponentWriter(sink)
         writer.align()
         start = writer.position
-        chosen.build(vectors, metric, params, spec.threads, writer.write, report, spec.memory, live)
+        job = BuildJob(
+            vectors, metric, params, writer.write, spec.threads, report, spec.memory, live
+        )
+        chosen.build(job)
         entry: dict[str, Any] = {
             "id": spec.segment_id,
             "collection": {"id": spec.collection_id},

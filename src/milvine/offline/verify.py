@@ -17,7 +17,7 @@ from milvine.catalog.note import NOTE
 from milvine.catalog.place import IN_FOLDER, in_folder
 from milvine.catalog.sql import DEFINITIONS
 from milvine.config.sources import KEPT_FILE
-from milvine.errors import CorruptFile, StorageFailed
+from milvine.errors import CorruptFile, StorageFailed, Unsupported
 from milvine.ingest.orphans import forgotten
 from milvine.memory_plan import UNBOUNDED
 from milvine.offline.catalog import check_references, read_again, read_catalog
@@ -283,7 +283,11 @@ def _open_indexes(survey: Survey, folder: Path) -> Iterator[Finding]:
             live = segment.tombstones()
         except (CorruptFile, StorageFailed):  # told already; which rows it may leave out is unknown
             continue
-        opened = segment.index(live)
+        try:
+            opened = segment.index(live)
+        except Unsupported as error:  # it may be sound: what reads it is not installed here
+            yield note(component.file, f"the index was not opened: {error}")
+            continue
         if opened is None:
             why = files.damaged.get(component.name, "unknown")
             yield damage(component.file, 0, f"the index cannot be opened: {why}", record.id)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
 
-from milvine.index.params import SEARCH_KEYS
+from milvine.index.params import search_keys
 from milvine.search.plan import Plan, Task
 from milvine.search.scan import scan
 from milvine.types import Hits, MetricType, Query, WatchedSearch
@@ -84,4 +84,4 @@ def _telling(params: Mapping[str, Any]) -> dict[str, float]:
     """
     if not params:
         return {}
-    return {key: params[key] for key in SEARCH_KEYS if isinstance(params.get(key), (int, float))}
+    return {key: params[key] for key in search_keys() if isinstance(params.get(key), (int, float))}

@@ -14,7 +14,7 @@ from milvine.index.finite import nonfinite_rows
 from milvine.index.registry import kernel
 from milvine.segment.cache import FileCache, Scannable
 from milvine.segment.component import ComponentFile
-from milvine.types import Bytes, Collection, Ids, IndexType, RowMask, Vectors
+from milvine.types import Bytes, Collection, Ids, RowMask, Vectors
 
 
 class Segment:
@@ -278,7 +278,7 @@ class Segment:
         if held is not None:
             file.held[self.record.id] = held
         metric = self.collection.metric
-        index = kernel(IndexType(self.record.index.type), metric.is_binary).open(
+        index = kernel(self.record.index.type, metric.is_binary).open(
             data, self.flat_image(), metric
         )
         if isinstance(index, Precomputes):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from milvine.config import Settings
-from milvine.sizing import files, memory
+from milvine.sizing import files
 from milvine.sizing.official import Official, official
 from milvine.sizing.shape import Load, Segment, check
 from milvine.types import IndexType
@@ -97,24 +97,21 @@ def estimate(load: Load, settings: Settings | None = None) -> Estimate:
         sum(s.indexed for s in segments),
         _memory(load, segments, settings),
         _disk(load, segments, settings),
-        memory.build_bytes(load, largest) if largest else 0,
+        load.sizes.building(load.indexed(largest)) if largest else 0,
         largest * load.row_bytes,
         official(load),
     )
 
 
 def _memory(load: Load, segments: tuple[Segment, ...], settings: Settings) -> Memory:
-    indexed = [s.rows for s in segments if s.indexed]
+    sizes, indexed = load.sizes, [load.indexed(s.rows) for s in segments if s.indexed]
     raw = sum(s.rows for s in segments if not s.indexed)
-    images = sum(files.index_image(load, rows) for rows in indexed)
-    searched = raw * load.row_bytes + sum(
-        memory.mapped_when_searched(load, rows) for rows in indexed
-    )
+    images = sum(map(sizes.image, indexed))
     return Memory(
         mapped=load.vectors * (load.row_bytes + 8) + images,
-        mapped_searched=searched,
-        indexes=sum(memory.open_bytes(load, rows) for rows in indexed),
-        searching=load.search_threads * memory.search_bytes(load, max(indexed, default=0)),
+        mapped_searched=raw * load.row_bytes + sum(map(sizes.read, indexed)),
+        indexes=sum(map(sizes.opened, indexed)),
+        searching=load.search_threads * max(map(sizes.searching, indexed), default=0),
         unflushed=min(
             load.vectors * (load.row_bytes + _ROW_OVERHEAD), settings.auto_flush_tail_bytes
         ),

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from milvine.index.params import integer
+from milvine.index.spec import integer
 from milvine.limits import MIB
 from milvine.sizing.shape import Load
 from milvine.types import IndexType

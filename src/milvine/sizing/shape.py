@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from milvine.errors import IllegalArgument, IllegalDimension, IllegalIndexType
-from milvine.index.params import BUILD_RANGES, check_build_params
+from milvine.errors import IllegalArgument, IllegalDimension, IllegalIndexType, Unsupported
+from milvine.index.registry import serving, spec
+from milvine.index.spec import IndexInput, Sizes
 from milvine.limits import (
     DIMENSION_MAX,
     DIMENSION_MIN,
@@ -20,10 +21,6 @@ from milvine.limits import (
 from milvine.types import IndexType, MetricType
 
 VECTORS_MAX = 1 << 40
-GRAPHS = frozenset({IndexType.HNSW, IndexType.HNSW_SQ8, IndexType.RNSG})
-FAST_SCANS = frozenset({IndexType.IVF_PQFS, IndexType.IVF_RABITQ})
-"""Types whose lists faiss packs in blocks of 32 rows, and copies when it opens them."""
-_BINARY_TYPES = frozenset({IndexType.FLAT, IndexType.IVF_FLAT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +45,15 @@ class Load:
     @property
     def row_bytes(self) -> int:
         return self.metric.width(self.dimension) * self.metric.dtype.itemsize
+
+    @property
+    def sizes(self) -> Sizes:
+        """Of the index type."""
+        return spec(self.index_type, self.metric.is_binary).sizes
+
+    def indexed(self, rows: int) -> IndexInput:
+        """So many of the rows, as an index is built over them."""
+        return IndexInput(rows, self.dimension, self.metric, self.params)
 
     def segments(self) -> tuple[Segment, ...]:
         """Those of `vectors` rows in one partition, once background merges have nothing
@@ -89,13 +95,19 @@ def check(load: Load) -> None:
         raise IllegalDimension(
             f"Invalid dimension: {load.dimension}. Binary vectors have a multiple of 8 dimensions"
         )
-    if load.index_type not in BUILD_RANGES or (
-        load.metric.is_binary and load.index_type not in _BINARY_TYPES
-    ):
+    _check_index(load)
+
+
+def _check_index(load: Load) -> None:
+    try:
+        serves = serving(load.index_type, load.metric)
+    except Unsupported as unsupported:
+        raise IllegalIndexType(str(unsupported)) from None
+    if serves is None:
         raise IllegalIndexType(
             f"Index type {load.index_type.name} does not serve {load.metric.name} vectors"
         )
-    check_build_params(load.index_type, load.params, load.dimension)
+    serves.check_build(load.params, load.dimension)
 
 
 def _within(key: str, value: int, least: int, most: int) -> None:

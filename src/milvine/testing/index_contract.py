@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from milvine.errors import CorruptFile, UnsupportedFormat
-from milvine.index.base import OpenIndex
+from milvine.index.base import BuildJob, OpenIndex
 from milvine.index.exact import search_exact
 from milvine.index.flat import flat_header
 from milvine.index.registry import kernel
@@ -81,7 +81,7 @@ def built(
 ) -> Bytes:
     """The image of an index, read-only as a mapped file is."""
     out = io.BytesIO()
-    kernel(index_type).build(vectors, metric, params, 1, out.write, live=live)
+    kernel(index_type).build(BuildJob(vectors, metric, params, out.write, live=live))
     return np.frombuffer(out.getvalue(), dtype=np.uint8)
 
 
@@ -337,4 +337,6 @@ class ImageContract(IndexContract):
                 raise OSError("no space")
 
         with pytest.raises(OSError, match="no space"):
-            kernel(self.index_type).build(clustered()[0][:1000], metric, self.build_params, 1, full)
+            kernel(self.index_type).build(
+                BuildJob(clustered()[0][:1000], metric, self.build_params, full)
+            )

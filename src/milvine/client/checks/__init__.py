@@ -11,6 +11,7 @@ import math
 import struct
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from enum import IntEnum
 from functools import lru_cache
 from typing import Any, TypeGuard, TypeVar
@@ -71,10 +72,9 @@ def topk(value: Any) -> int:
 
 
 def _member(kind: type[E], value: Any, parameter: str) -> E:
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        for member in kind:
-            if member.value == value and member.name != "INVALID":
-                return member
+    if isinstance(value, int | np.integer) and not isinstance(value, bool) and value:  # 0: INVALID
+        with suppress(ValueError):
+            return kind(int(value))
     raise ParamError.illegal(parameter, value)
 
 
@@ -83,7 +83,7 @@ def metric_type(value: Any) -> MetricType:
 
 
 def index_type(value: Any) -> IndexType:
-    """None is FLAT."""
+    """None is FLAT. Which numbers from 1001 on there are is the server's business."""
     return IndexType.FLAT if value is None else _member(IndexType, value, "index_type")
 
 

@@ -19,20 +19,9 @@ from milvine.wire.status import set_status
 Ask = Callable[..., tuple[int, Any]]
 """`ask(verb, path, body=None, headers=None)` is status and JSON."""
 
-_INDEX_NAMES = {
-    "FLAT": IndexType.FLAT,
-    "IVFFLAT": IndexType.IVF_FLAT,
-    "IVFSQ8": IndexType.IVF_SQ8,
-    "IVFSQ8H": IndexType.IVF_SQ8H,
-    "IVFPQ": IndexType.IVF_PQ,
-    "RNSG": IndexType.RNSG,
-    "HNSW": IndexType.HNSW,
-    "ANNOY": IndexType.ANNOY,
-    "IVFPQFS": IndexType.IVF_PQFS,
-    "IVFRABITQ": IndexType.IVF_RABITQ,
-    "HNSWSQ8": IndexType.HNSW_SQ8,
-}
-_OF_INDEX = {int(kind): name for name, kind in _INDEX_NAMES.items()}
+_INDEX_NAMES = {name.replace("_", ""): kind for name, kind in IndexType.__members__.items()}
+"""As the API spells them."""
+_OF_INDEX = {int(kind): kind.name.replace("_", "") for kind in IndexType if kind}
 _OF_METRIC = {int(metric): metric.name for metric in MetricType}
 _SEGMENT_PAGE = 1_000_000
 
@@ -165,7 +154,8 @@ def _describe_index(ask: Ask, request: bytes) -> bytes:
     name = _parsed("DescribeIndex", request).collection_name
     told = _accepted(ask("GET", _path(name, "/indexes")))
     pair = schema.KeyValuePair(key="params", value=json.dumps(told["params"]))
-    kind = int(_INDEX_NAMES.get(told["index_type"], IndexType.INVALID))
+    known = _INDEX_NAMES.get(told["index_type"], IndexType.INVALID)
+    kind = int(told.get("index_number", known))
     return _done(schema.IndexParam(collection_name=name, index_type=kind, extra_params=[pair]))
 
 

@@ -14,32 +14,32 @@ by L2 and largest by inner product are then the same rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from typing import Any
 
 import numpy as np
 
-from milvine.index.base import OpenIndex, Report, Write, untold
+from milvine.index.base import BuildJob, OpenIndex, Params, Report, untold
 from milvine.index.copies.chosen import Chosen
 from milvine.index.exact import search_exact
-from milvine.index.graphs.hnsw import open_graph, write_graph
+from milvine.index.graphs.hnsw import GraphSizes, open_graph, write_graph
 from milvine.index.graphs.links import slots
 from milvine.index.native import METRICS, faiss, squared_norms
-from milvine.index.params import integer
+from milvine.index.spec import IndexInput, IndexSpec, Range, integer
 from milvine.index.threads import use_threads
-from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
+from milvine.types import Bytes, Floats, Ids, MetricType
 
 _ROWS_MIN = 256
 """Of fewer, a graph is built as for HNSW: NSG's own would hardly differ."""
-SPARSER = 4
-BRIDGES = 8
-SAMPLE_MIN = 4
+_SPARSER = 4
+_BRIDGES = 8
+_SAMPLE_MIN = 4
 _PORTION = 2048
-_EXACT_ROWS = 100_000
+EXACT_ROWS = 100_000
 """From here on neighbours are looked up in an HNSW graph: comparing all pairs would take longer."""
 _SPARE = 32
 _CONSTRUCTION = 100
-DEGREE_MIN = 16
+_DEGREE_MIN = 16
 """faiss ties rows that no walk reaches to a row with a place left, and looks until it finds one:
 there must be some.
 """
@@ -48,71 +48,53 @@ _LENGTHENED = 0.9
 
 
 class NsgKernel:
-    def build(
-        self,
-        vectors: Floats,
-        metric: MetricType,
-        params: Mapping[str, Any],
-        threads: int,
-        write: Write,
-        report: Report = untold,
-        memory: int = 0,
-        live: RowMask | None = None,
-    ) -> None:
-        use_threads(threads)
-        report("grouping", 0)
-        nodes = Chosen.of(vectors, metric, live)
-        linked = nodes.linked
-        if not len(linked):
-            return write_graph(write, None, len(vectors), nodes)
-        points = vectors if len(linked) == len(vectors) else vectors[linked]
-        make = _pruned if len(linked) >= _ROWS_MIN else _small
-        index = make(points, metric, params, threads, report)
-        report("writing", 0)
-        write_graph(write, index, len(vectors), nodes)
+    def build(self, job: BuildJob) -> None:
+        use_threads(job.threads)
+        job.report("grouping", 0)
+        nodes = Chosen.of(job.vectors, job.metric, job.live)
+        count = len(nodes.linked)
+        if not count:
+            return write_graph(job.write, None, len(job.vectors), nodes)
+        points = job.vectors if count == len(job.vectors) else job.vectors[nodes.linked]
+        index = _pruned(job, points) if count >= _ROWS_MIN else _small(job, points)
+        job.report("writing", 0)
+        write_graph(job.write, index, len(job.vectors), nodes)
 
     def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:
         return open_graph(data, flat, metric, "search_length")
 
 
-def _pruned(
-    vectors: Floats,
-    metric: MetricType,
-    params: Mapping[str, Any],
-    threads: int,
-    report: Report = untold,
-) -> Any:
-    """An HNSW index without its vectors."""
+def _degree(params: Params) -> int:
+    return max(integer(params, "out_degree"), _DEGREE_MIN)
+
+
+def _pruned(job: BuildJob, vectors: Floats) -> Any:
+    """An HNSW index over some of the rows, without them."""
     points = _of_usual_size(vectors)
-    points = _of_one_length(points) if metric is MetricType.IP else points
-    columns, samples = neighbour_graph(points, integer(params, "knng"), threads, report)
-    use_threads(threads)
-    degree = max(integer(params, "out_degree"), DEGREE_MIN)
+    points = _of_one_length(points) if job.metric is MetricType.IP else points
+    knng = integer(job.params, "knng")
+    columns, samples = neighbour_graph(points, knng, job.threads, job.report)
+    use_threads(job.threads)
+    degree = _degree(job.params)
     nsg = faiss.IndexNSGFlat(points.shape[1], degree)
-    nsg.nsg.L = max(integer(params, "search_length"), degree)
-    nsg.nsg.C = max(integer(params, "candidate_pool_size"), degree)
-    report("pruning", 0)
+    nsg.nsg.L = max(integer(job.params, "search_length"), degree)
+    nsg.nsg.C = max(integer(job.params, "candidate_pool_size"), degree)
+    job.report("pruning", 0)
     nsg.build(points, np.concatenate(columns, axis=1))
-    report("linking", 0)
+    job.report("linking", 0)
     graph = nsg.nsg.get_final_graph()
     links = faiss.rev_swig_ptr(graph.data, graph.N * graph.K).reshape(graph.N, graph.K)
-    index = faiss.IndexHNSWFlat(vectors.shape[1], (degree + 1) // 2, METRICS[metric])
+    index = faiss.IndexHNSWFlat(vectors.shape[1], (degree + 1) // 2, METRICS[job.metric])
     _with_levels_above(index.hnsw, points, links, samples[0])
     index.ntotal = len(vectors)
     return index
 
 
-def _small(
-    vectors: Floats,
-    metric: MetricType,
-    params: Mapping[str, Any],
-    threads: int,
-    report: Report = untold,
-) -> Any:
+def _small(job: BuildJob, vectors: Floats) -> Any:
     """An HNSW index over few vectors."""
-    report("linking", 0)
-    degree = max(integer(params, "out_degree"), DEGREE_MIN)
-    index = faiss.IndexHNSWFlat(vectors.shape[1], (degree + 1) // 2, METRICS[metric])
+    job.report("linking", 0)
+    links = (_degree(job.params) + 1) // 2
+    index = faiss.IndexHNSWFlat(vectors.shape[1], links, METRICS[job.metric])
     index.hnsw.efConstruction = _CONSTRUCTION
     index.add(np.ascontiguousarray(vectors))
     return index
@@ -154,11 +136,11 @@ def neighbour_graph(
     columns = [_nearest_others(points, np.arange(rows), min(neighbours, rows - 1), threads, report)]
     samples: list[Ids] = []
     sample = np.arange(rows)
-    while len(sample) // SPARSER >= SAMPLE_MIN:
-        sample = np.sort(np.random.default_rng(len(samples)).permutation(sample)[::SPARSER])
+    while len(sample) // _SPARSER >= _SAMPLE_MIN:
+        sample = np.sort(np.random.default_rng(len(samples)).permutation(sample)[::_SPARSER])
         samples.append(sample)
         columns.append(
-            _nearest_others(points, sample, min(BRIDGES, len(sample) - 1), threads, report)
+            _nearest_others(points, sample, min(_BRIDGES, len(sample) - 1), threads, report)
         )
     return columns, samples
 
@@ -166,7 +148,7 @@ def neighbour_graph(
 def _nearest_others(points: Floats, sample: Ids, k: int, threads: int, report: Report) -> Ids:
     """The k nearest rows of a sample for every row, without the row itself: int64 (rows, k)."""
     chosen = points if len(sample) == len(points) else np.ascontiguousarray(points[sample])
-    graph = _hnsw(chosen) if len(chosen) > _EXACT_ROWS else None
+    graph = _hnsw(chosen) if len(chosen) > EXACT_ROWS else None
     out = np.empty((len(points), k), dtype=np.int64)
     for start in range(0, len(points), _PORTION):
         report("neighbours" if len(sample) == len(points) else "bridges", start)
@@ -215,4 +197,40 @@ def _of_one_length(vectors: Floats) -> Floats:
     return np.column_stack([vectors, np.sqrt(missing)]).astype(np.float32)
 
 
-RNSG = NsgKernel()
+class NsgSizes(GraphSizes):
+    def links(self, of: IndexInput) -> int:
+        m = (_degree(of.params) + 1) // 2
+        sample = -(-of.rows // _SPARSER)
+        return of.rows * 2 * m + round(sample * m * (1 + 1 / (m // 2 - 1)))
+
+    def building(self, of: IndexInput, memory: int = 0) -> int:
+        """k-NN graph with bridges, twice while it is joined, then beside rows and pruned graph;
+        last the graph to keep.
+        """
+        rows, points, degree = of.rows, of.bytes, _degree(of.params)
+        samples = max(0, math.floor(math.log(rows / _SAMPLE_MIN, _SPARSER)))
+        neighbours = 8 * rows * (integer(of.params, "knng") + _BRIDGES * samples)
+        pruning = neighbours + rows * degree * (8 + 4)
+        keeping = 4 * rows * degree + 4 * self.links(of) + 2 * 8 * rows * (degree + 1)
+        lengthened = points if of.metric is MetricType.IP else 0
+        return 12 * rows + neighbours + points + max(pruning, keeping) + lengthened
+
+
+_SEARCH_LENGTH = Range("search_length", 10, 300)
+
+SPECS = (
+    IndexSpec(
+        number=4,
+        name="RNSG",
+        kernel=NsgKernel(),
+        build=(
+            _SEARCH_LENGTH,
+            Range("out_degree", 5, 300),
+            Range("candidate_pool_size", 50, 1000),
+            Range("knng", 5, 300),
+        ),
+        search=(_SEARCH_LENGTH,),
+        sizes=NsgSizes(),
+        stats_name="NSG",
+    ),
+)

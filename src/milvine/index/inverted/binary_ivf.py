@@ -13,21 +13,21 @@ before each list and their total as int64 (lists + 1), the centroids (lists, wid
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from milvine.errors import CorruptFile, Unsupported
-from milvine.index.base import OpenIndex, Report, Write, untold
-from milvine.index.binary import OpenBits, search_bits
-from milvine.index.bits import Nearest, bit_distances
+from milvine.index.base import BuildJob, OpenIndex, Params, Report
+from milvine.index.binary import Nearest, bit_distances, search_bits
 from milvine.index.flat import bits_of
-from milvine.index.image import Image, read_image, write_header
-from milvine.index.inverted.ivf import effective_nlist
-from milvine.index.inverted.lists import Lists, buffer_rows
+from milvine.index.image import IMAGE_HEADER_BYTES, Image, read_image, write_header
+from milvine.index.inverted.ivf import NLIST, NPROBE, effective_nlist
+from milvine.index.inverted.ivf_sizes import lists
+from milvine.index.inverted.lists import ROW_BYTES, Lists, buffer_rows
 from milvine.index.native import faiss
-from milvine.index.params import integer
+from milvine.index.raw import OpenRaw
+from milvine.index.score import Found
+from milvine.index.spec import BINARY_METRICS, IndexInput, IndexSpec, Sizes, integer
 from milvine.index.threads import use_threads
 from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
 
@@ -44,48 +44,36 @@ _COARSE = {
 
 
 class BinaryIvfKernel:
-    def build(
-        self,
-        vectors: Bytes,
-        metric: MetricType,
-        params: Mapping[str, Any],
-        threads: int,
-        write: Write,
-        report: Report = untold,
-        memory: int = 0,
-        live: RowMask | None = None,
-    ) -> None:
-        if metric not in _COARSE:
+    def build(self, job: BuildJob) -> None:
+        vectors, write, report = job.vectors, job.write, job.report
+        if job.metric not in _COARSE:
             raise Unsupported(
-                f"Illegal index params: IVF_FLAT does not serve {metric.name}, FLAT does"
+                f"Illegal index params: IVF_FLAT does not serve {job.metric.name}, FLAT does"
             )
-        use_threads(threads)
-        rows = np.arange(len(vectors)) if live is None else np.flatnonzero(live.to_bool())
+        use_threads(job.threads)
+        rows = np.arange(len(vectors)) if job.live is None else np.flatnonzero(job.live.to_bool())
         if not len(rows):
             return write_header(write, len(vectors), 0)
         report("training", 0)
-        centroids = _train(vectors, rows, integer(params, "nlist"), memory)
-        lists = _nearest_centroid(vectors, rows, centroids, _COARSE[metric], report)
+        centroids = _train(vectors, rows, integer(job.params, "nlist"), job.memory)
+        filled = _nearest_centroid(vectors, rows, centroids, _COARSE[job.metric], report)
         report("writing", 0)
-        some = buffer_rows(vectors.shape[1], len(vectors), memory)
+        some = buffer_rows(vectors.shape[1], len(vectors), job.memory)
         write_header(write, len(vectors), len(rows), mapped=True)
-        for portion in lists.portions(some):
+        for portion in filled.portions(some):
             write(portion.in_order().astype("<i8").tobytes())
         write(_SHAPE.pack(len(centroids), vectors.shape[1]))
-        write(np.append(0, np.cumsum(lists.sizes)).astype("<i8").tobytes())
+        write(np.append(0, np.cumsum(filled.sizes)).astype("<i8").tobytes())
         write(centroids.tobytes())
-        for portion in lists.portions(some):
+        for portion in filled.portions(some):
             in_order = np.empty((len(portion.rows), vectors.shape[1]), dtype=np.uint8)
             in_order[portion.places] = vectors[portion.rows]
             write(in_order.tobytes())
 
     def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:
-        image, vectors = read_image(data), bits_of(flat)
-        if image.rows != len(vectors):
-            raise CorruptFile(
-                f"An index file is about {image.rows} rows, its segment has {len(vectors)}"
-            )
-        return OpenBinaryIvf(image, vectors, metric) if image.indexed else OpenBits(vectors, metric)
+        vectors = bits_of(flat)
+        image = read_image(data, len(vectors))
+        return OpenBinaryIvf(image, vectors, metric) if image.indexed else OpenRaw(vectors, metric)
 
 
 def training_rows(rows: int, nlist: int, bits: int, memory: int = 0) -> int:
@@ -145,13 +133,8 @@ class OpenBinaryIvf:
         return len(self._vectors)
 
     def search(
-        self,
-        queries: Bytes,
-        k: int,
-        params: Mapping[str, Any],
-        mask: RowMask | None,
-        threads: int = 1,
-    ) -> tuple[Floats, Ids]:
+        self, queries: Bytes, k: int, params: Params, mask: RowMask | None, threads: int = 1
+    ) -> Found:
         nlist = len(self._centroids)
         nprobe = min(integer(params, "nprobe"), nlist)
         if nprobe == nlist or (
@@ -162,10 +145,10 @@ class OpenBinaryIvf:
             return search_bits(queries, self._vectors, self._metric, k, mask, threads)
         use_threads(threads)
         coarse = bit_distances(queries, self._centroids, _COARSE[self._metric])
-        probed = _nearest_lists(coarse, nprobe)
+        probed = nearest_lists(coarse, nprobe)
         nearest = Nearest(len(queries), k)
-        for query, lists in enumerate(np.sort(probed, axis=1)):
-            listed, rows = self._members(lists)
+        for query, near in enumerate(np.sort(probed, axis=1)):
+            listed, rows = self._members(near)
             distances = bit_distances(queries[query : query + 1], listed, self._metric)[0]
             if mask is not None:
                 distances[~mask.contains(rows)] = np.nan
@@ -180,7 +163,7 @@ class OpenBinaryIvf:
         )
 
 
-def _nearest_lists(coarse: Floats, nprobe: int) -> Ids:
+def nearest_lists(coarse: Floats, nprobe: int) -> Ids:
     """The nearest lists of each query, (nq, nprobe), among them the first of the nearest: equal
     rows are in that.
     """
@@ -191,4 +174,28 @@ def _nearest_lists(coarse: Floats, nprobe: int) -> Ids:
     return probed
 
 
-BINARY_IVF_FLAT = BinaryIvfKernel()
+class BinaryListSizes(Sizes):
+    def image(self, of: IndexInput) -> int:
+        nlist = lists(of)
+        numbers = 8 * of.rows + _SHAPE.size + 8 * (nlist + 1)
+        return IMAGE_HEADER_BYTES + numbers + (nlist + of.rows) * of.row_bytes
+
+    def building(self, of: IndexInput, memory: int = 0) -> int:
+        # Bits as floats.
+        training = 4 * of.dimension * training_rows(of.rows, lists(of), of.dimension, memory)
+        portion = min(of.rows, buffer_rows(of.row_bytes, of.rows, memory))
+        return 4 * of.rows + max(training, portion * (2 * of.row_bytes + ROW_BYTES))
+
+
+SPECS = (
+    IndexSpec(
+        number=2,
+        name="IVF_FLAT",
+        kernel=BinaryIvfKernel(),
+        metrics=BINARY_METRICS,  # as in 1.x, which takes the setting and builds by three of them
+        build=(NLIST,),
+        search=(NPROBE,),
+        sizes=BinaryListSizes(),
+        other_names=("IVFLAT",),
+    ),
+)

@@ -13,13 +13,12 @@ import numpy as np
 
 from milvine.index.copies.members import Living
 from milvine.index.image import Image
-from milvine.index.inverted.ivf import IvfKernel, OpenIvf, Shape
+from milvine.index.inverted.ivf import NLIST, NPROBE, IvfKernel, OpenIvf, Shape
+from milvine.index.inverted.ivf_sizes import CODE_BITS, PackedSizes
 from milvine.index.native import faiss
-from milvine.index.params import REFINES, subspaces
 from milvine.index.score import Found, nearest_of
-from milvine.types import Floats, Ids, IndexType, MetricType, RowMask
-
-CODE_BITS = 4
+from milvine.index.spec import Divisor, IndexInput, IndexSpec, refining
+from milvine.types import Floats, Ids, MetricType, RowMask
 
 
 class OpenFastScan(OpenIvf):
@@ -50,11 +49,39 @@ class FastScanKernel(IvfKernel):
         return OpenFastScan(image, vectors, metric, self)
 
 
+def _pairs(dimension: int) -> int:
+    """Two dimensions in each part, or one where they are odd."""
+    return dimension // (2 - dimension % 2)
+
+
+_M = Divisor("m", _pairs)
+
+
 def _make(quantizer: Any, shape: Shape) -> Any:
-    m = subspaces(IndexType.IVF_PQFS, shape.params, shape.dimension)
+    m = _M.value(shape.params, shape.dimension)
     return faiss.IndexIVFPQFastScan(
         quantizer, shape.dimension, shape.nlist, m, CODE_BITS, shape.metric
     )
 
 
-IVF_PQFS = FastScanKernel(_make, refine=REFINES[IndexType.IVF_PQFS], packed=True)
+class FastScanSizes(PackedSizes):
+    def code(self, of: IndexInput) -> int:
+        return -(-_M.value(of.params, of.dimension) // 2)
+
+
+_REFINE = 8
+"""Candidates for each wanted hit where a search does not say how many. On 80,000 rows of glove100
+and 40,000 of wordnet_minilm384 more of them found nothing more, half as many 0.2 to 0.9 in 100
+less.
+"""
+
+SPECS = (
+    IndexSpec(
+        number=1001,
+        name="IVF_PQFS",
+        kernel=FastScanKernel(_make, refine=_REFINE, packed=True),
+        build=(NLIST, _M),
+        search=(NPROBE, refining(_REFINE)),
+        sizes=FastScanSizes(),
+    ),
+)

@@ -16,7 +16,7 @@ import numpy as np
 from milvine.index.native import faiss, pointer
 from milvine.types import Floats
 
-_LISTS_MAX = 2048
+LISTS_MAX = 2048
 """faiss's GPU indexes select no more lists than this."""
 
 
@@ -46,7 +46,7 @@ class CoarseGpu:
 
     def search(self, queries: Floats, k: int, params: Any) -> tuple[Any, Any]:
         """As the `search` of the IVF index; float32 distances and int64 ids, both (nq, k)."""
-        if params.nprobe > _LISTS_MAX:
+        if params.nprobe > LISTS_MAX:
             return self._on_cpu(queries, k, params)
         with self._turn:
             near, lists = self._quantizer.search(queries, params.nprobe)

@@ -1,15 +1,15 @@
-"""IVF_FLAT, IVF_SQ8 (IVF_SQ8H too) and IVF_PQ: rows in lists around centroids, of which a search
-reads the nearest few.
+"""Inverted files: rows in lists around centroids, of which a search reads the nearest few. What the
+types share; each has a module of its own here.
 
 Reported distances of IVF_FLAT are exact, and computed again only where faiss's own are not the same
-to the last bit; those of the other two belong to the decoded codes (specification 3.13), but where
-a search asks to refine: then so many times the wanted hits are compared again with the segment's
-own vectors.
+to the last bit. Those of types with codes belong to the decoded codes (specification 3.13), but
+where candidates are refined: then so many times the wanted hits are compared again with the
+segment's own vectors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
@@ -17,9 +17,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from milvine.errors import CorruptFile
 from milvine.index.agreement import lists_agree
-from milvine.index.base import OpenIndex, Report, Write, untold
+from milvine.index.base import BuildJob, OpenIndex, Params, Report
 from milvine.index.copies.chosen import LONGEST, distinct, sound_rows
 from milvine.index.copies.duplicates import Groups, alike
 from milvine.index.copies.members import Living, Nodes
@@ -33,13 +32,16 @@ from milvine.index.inverted.prefetch import ListsAhead
 from milvine.index.native import METRICS, faiss, parameters, portion_of, search_index
 from milvine.index.native import read_image as read_faiss
 from milvine.index.padding import wide, widened
-from milvine.index.params import NBITS_DEFAULT, REFINE, integer, subspaces
 from milvine.index.raw import OpenRaw
 from milvine.index.refine import refined
 from milvine.index.score import Found, for_finite, nothing, ordered
+from milvine.index.spec import REFINE, Range, integer
 from milvine.index.threads import use_threads
 from milvine.limits import TRAINING_ROWS_PER_LIST_MIN
-from milvine.types import Bytes, Floats, Ids, IndexType, MetricType, RowMask
+from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
+
+NLIST = Range("nlist", 1, 999_999)
+NPROBE = Range("nprobe", 1, 999_999)
 
 TRAINING_CODES = 100_000
 """Rows from which faiss learns the range of codes of a byte."""
@@ -50,7 +52,7 @@ _TRAINING_SHARE, _TRAINING_SHARE_CODES = 0.8, 0.3
 TRAINING_ROWS_PER_LIST_LEAST = 16
 """From fewer rows nothing is learnt, however little memory there is."""
 
-_PORTION = 1 << 16
+PORTION_ROWS = 1 << 16
 """Rows that are added in one go: faiss says nothing meanwhile."""
 _PORTION_BYTES = 64 << 20
 
@@ -64,13 +66,6 @@ def effective_nlist(nlist: int, rows: int) -> int:
         if nlist * TRAINING_ROWS_PER_LIST_MIN <= rows
         else max(1, rows // TRAINING_ROWS_PER_LIST_MIN)
     )
-
-
-def effective_nbits(nbits: int, rows: int) -> int:
-    """Bits of a PQ code that are built when `nbits` are asked for (specification 3.5)."""
-    if rows >= 1 << nbits:
-        return nbits
-    return next((bits for bits in (8, 4, 2) if rows >= 1 << bits), 1)
 
 
 def learnt_at_most(most: int, nlist: int, row_bytes: int, exact: bool, memory: int) -> int:
@@ -93,32 +88,13 @@ class Shape:
     rows: int
     nlist: int
     metric: int
-    params: Mapping[str, Any]
+    params: Params
 
 
 RowFlags: TypeAlias = NDArray[np.bool_]
 """bool (rows,)."""
 Make: TypeAlias = Callable[[Any, Shape], Any]
 """An untrained faiss index over a quantizer."""
-
-
-def _flat(quantizer: Any, shape: Shape) -> Any:
-    return faiss.IndexIVFFlat(quantizer, shape.dimension, shape.nlist, shape.metric)
-
-
-def _sq8(quantizer: Any, shape: Shape) -> Any:
-    bits = faiss.ScalarQuantizer.QT_8bit
-    return faiss.IndexIVFScalarQuantizer(
-        quantizer, shape.dimension, shape.nlist, bits, shape.metric
-    )
-
-
-def _pq(quantizer: Any, shape: Shape) -> Any:
-    nbits = effective_nbits(integer(shape.params, "nbits", NBITS_DEFAULT), shape.rows)
-    m = subspaces(IndexType.IVF_PQ, shape.params, shape.dimension)
-    index = faiss.IndexIVFPQ(quantizer, shape.dimension, shape.nlist, m, nbits, shape.metric)
-    index.use_precomputed_table = -1  # it serves searches only
-    return index
 
 
 class IvfKernel:
@@ -142,24 +118,15 @@ class IvfKernel:
         self._make, self.exact, self.hybrid, self.refine = make, exact, hybrid, refine
         self._bytes, self._packed = of_bytes, packed
 
-    def build(
-        self,
-        vectors: Floats,
-        metric: MetricType,
-        params: Mapping[str, Any],
-        threads: int,
-        write: Write,
-        report: Report = untold,
-        memory: int = 0,
-        live: RowMask | None = None,
-    ) -> None:
-        use_threads(threads)
-        nodes, groups = self._chosen(vectors, live, report)
+    def build(self, job: BuildJob) -> None:
+        use_threads(job.threads)
+        vectors, write, report = job.vectors, job.write, job.report
+        nodes, groups = self._chosen(vectors, job.live, report)
         count = len(nodes)  # a single NaN makes training fail
         if not count:
             return write_image(write, len(vectors), 0, None)
         report("training", 0)
-        index = self._trained(vectors, nodes, metric, params, memory)
+        index = self._trained(job, nodes)
         sound = np.zeros(len(vectors), dtype=bool)
         sound[nodes] = True
         if self._packed:
@@ -174,15 +141,8 @@ class IvfKernel:
         for rows, some in _portions(vectors, sound, index.d, report):
             lists.put(rows, quantizer.assign(some, 1)[:, 0])
         write_header(write, len(vectors), count)
-        write_lists(
-            write,
-            index,
-            lists,
-            4 * index.d,
-            partial(self._codes, index, vectors, lists),
-            memory,
-            report,
-        )
+        codes = partial(self._codes, index, vectors, lists)
+        write_lists(write, index, lists, 4 * index.d, codes, job.memory, report)
 
     def _chosen(
         self, vectors: Floats, live: RowMask | None, report: Report
@@ -197,25 +157,18 @@ class IvfKernel:
         report("grouping", 0)
         return distinct(vectors, live, LONGEST)
 
-    def _trained(
-        self,
-        vectors: Floats,
-        nodes: Ids,
-        metric: MetricType,
-        params: Mapping[str, Any],
-        memory: int,
-    ) -> Any:
+    def _trained(self, job: BuildJob, nodes: Ids) -> Any:
         """An index without rows whose lists are learnt from some of the nodes, and from no row
         twice.
 
         Among copies of one row, so many centroids would lie in one place that a search reads none
         but their lists, of which all but one are empty.
         """
-        asked, count = integer(params, "nlist"), len(nodes)
+        vectors, asked, count = job.vectors, integer(job.params, "nlist"), len(nodes)
         width = wide(vectors.shape[1]) if self._bytes else vectors.shape[1]
-        shape = Shape(width, count, effective_nlist(asked, count), METRICS[metric], params)
+        shape = Shape(width, count, effective_nlist(asked, count), METRICS[job.metric], job.params)
         index = self._untrained(shape)
-        chosen = _chosen(nodes, self._learnt(index, memory))
+        chosen = _chosen(nodes, self._learnt(index, job.memory))
         learnt = alike(vectors, chosen).without_followers(chosen)
         different = effective_nlist(asked, count * len(learnt) // len(chosen))
         if different < index.nlist:
@@ -260,14 +213,9 @@ class IvfKernel:
         return coded(index, widened(some, index.d), lists.numbers[rows].astype(np.int64))
 
     def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:
-        image, vectors = read_image(data), vectors_of(flat)
-        if image.rows != len(vectors):
-            raise CorruptFile(
-                f"An index file is about {image.rows} rows, its segment has {len(vectors)}"
-            )
-        if not image.indexed:
-            return OpenRaw(vectors, metric)
-        return self._opened(image, vectors, metric)
+        vectors = vectors_of(flat)
+        image = read_image(data, len(vectors))
+        return self._opened(image, vectors, metric) if image.indexed else OpenRaw(vectors, metric)
 
     def _opened(self, image: Image, vectors: Floats, metric: MetricType) -> OpenIvf:
         return OpenIvf(image, vectors, metric, self)
@@ -291,7 +239,7 @@ def _portions(
     vectors: Floats, sound: RowFlags, width: int, report: Report
 ) -> Iterator[tuple[Ids, Floats]]:
     """The numbers of the sound rows and those rows, widened, some at a time."""
-    count = max(1, min(_PORTION, _PORTION_BYTES // (4 * width)))
+    count = max(1, min(PORTION_ROWS, _PORTION_BYTES // (4 * width)))
     for start in range(0, len(vectors), count):
         report("adding", start)
         some, flags = vectors[start : start + count], sound[start : start + count]
@@ -330,13 +278,8 @@ class OpenIvf:
         return self._image.rows
 
     def search(
-        self,
-        queries: Floats,
-        k: int,
-        params: Mapping[str, Any],
-        mask: RowMask | None,
-        threads: int = 1,
-    ) -> tuple[Floats, Ids]:
+        self, queries: Floats, k: int, params: Params, mask: RowMask | None, threads: int = 1
+    ) -> Found:
         use_threads(threads)
         nprobe = min(integer(params, "nprobe"), self._nlist)
         living = self._nodes.living(mask)
@@ -388,9 +331,3 @@ class OpenIvf:
             distances, rows = self._searched.search(queries, wanted, params=how)
             return distances, rows
         return search_index(self._searched, queries, wanted, how)
-
-
-IVF_FLAT = IvfKernel(_flat, exact=True)
-IVF_SQ8 = IvfKernel(_sq8, of_bytes=True)
-IVF_SQ8H = IvfKernel(_sq8, hybrid=True, of_bytes=True)
-IVF_PQ = IvfKernel(_pq)

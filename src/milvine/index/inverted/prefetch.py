@@ -44,7 +44,7 @@ class ListsAhead:
         """
         for number in np.unique(self._quantizer.assign(queries, nprobe)).tolist():
             if number >= 0:
-                _will_need(int(self._starts[number]), int(self._ends[number]))
+                will_need(int(self._starts[number]), int(self._ends[number]))
 
 
 def _madvise() -> Any:
@@ -59,7 +59,7 @@ def _madvise() -> Any:
 _CALL = _madvise()
 
 
-def _will_need(start: int, end: int) -> None:
+def will_need(start: int, end: int) -> None:
     """What comes of it does not matter: it is a hint."""
     start -= start % mmap.PAGESIZE
     if _CALL is not None and end > start:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
+from milvine.index.registry import known, rest_names
 from milvine.limits import (
     DIMENSION_MAX,
     INDEX_FILE_SIZE_DEFAULT_MB,
@@ -85,8 +86,8 @@ class NewIndex(RequestBody):
     )
     index_type: str = Field(
         description=(
-            "FLAT, IVFFLAT, IVFSQ8, IVFSQ8H, IVFPQ, RNSG, HNSW, ANNOY, IVFPQFS, IVFRABITQ or"
-            " HNSWSQ8."
+            f"One of {', '.join(rest_names(known()))}; or a type that another distribution adds, by"
+            " its name or number."
         )
     )
     params: dict[str, Any] = Field(description="Build parameters; `{}` for FLAT.")

@@ -97,6 +97,9 @@ class Index(_Reply):
     model_config = _example({"index_type": "IVFFLAT", "params": {"nlist": 4096}})
     index_type: str
     params: Any
+    index_number: int | None = Field(
+        None, description="Only of a type that another distribution adds: its number on the wire."
+    )
 
 
 class Partition(_Reply):

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from milvine.engine.collection import OpenCollection
 from milvine.engine.stats import CollectionStats
 from milvine.errors import IllegalMetricType
+from milvine.index.registry import rest_name
 from milvine.server.operations.collections import new_collection
 from milvine.server.rest import replies
 from milvine.server.rest.bodies import NewCollection, parse
@@ -17,26 +18,12 @@ from milvine.server.rest.calls import Here, Json, gone, reply, told
 from milvine.server.rest.documents import answers, takes
 from milvine.server.rest.paging import AllRequired, Offset, PageSize, page
 from milvine.server.rest.receive import Body
-from milvine.types import IndexType, MetricType
+from milvine.types import MetricType
 
 router = APIRouter(tags=["collections"], default_response_class=Json)
 Name = Annotated[str, Path(description="Name of the collection.")]
 
 _METRICS = {metric.name: metric for metric in MetricType if metric is not MetricType.INVALID}
-INDEX_NAMES = {
-    IndexType.FLAT: "FLAT",
-    IndexType.IVF_FLAT: "IVFFLAT",
-    IndexType.IVF_SQ8: "IVFSQ8",
-    IndexType.IVF_SQ8H: "IVFSQ8H",
-    IndexType.IVF_PQ: "IVFPQ",
-    IndexType.RNSG: "RNSG",
-    IndexType.HNSW: "HNSW",
-    IndexType.ANNOY: "ANNOY",
-    IndexType.IVF_PQFS: "IVFPQFS",
-    IndexType.IVF_RABITQ: "IVFRABITQ",
-    IndexType.HNSW_SQ8: "HNSWSQ8",
-}
-"""As this API spells them; statistics have names of their own."""
 
 
 @router.get(
@@ -124,7 +111,7 @@ def _described(collection: OpenCollection) -> dict[str, Any]:
         "index_file_size": definition.index_file_size_mb,
         "metric_type": definition.metric.name,
         "count": version.live_rows(),
-        "index": INDEX_NAMES[definition.index.type],
+        "index": rest_name(definition.index.type),
         "index_params": definition.index.params_json,
     }
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 
 from milvine.errors import IllegalIndexType
+from milvine.index.registry import by_rest_name, every, installed, rest_name, rest_names
 from milvine.server.operations.indexes import set_index
 from milvine.server.rest import replies
 from milvine.server.rest.bodies import NewIndex, parse
 from milvine.server.rest.calls import Here, Json, gone, reply, told
 from milvine.server.rest.documents import answers, takes
-from milvine.server.rest.endpoints.collections import INDEX_NAMES, Name
+from milvine.server.rest.endpoints.collections import Name
 from milvine.server.rest.receive import Body
+from milvine.types import OTHERS_LEAST
 
 router = APIRouter(tags=["indexes"], default_response_class=Json)
 _PATH = "/collections/{collection_name}/indexes"
-_TYPES = {name: kind for kind, name in INDEX_NAMES.items()}
 
 
 @router.get(
@@ -27,7 +30,10 @@ async def describe_index(here: Here, collection_name: Name) -> Response:
 
     def work() -> Json:
         index = here.database.collection(collection_name).definition.index
-        return reply({"index_type": INDEX_NAMES[index.type], "params": index.params})
+        described: dict[str, Any] = {"index_type": rest_name(index.type), "params": index.params}
+        if index.type >= OTHERS_LEAST:
+            described["index_number"] = int(index.type)
+        return reply(described)
 
     return await here.run("DescribeIndex", work)
 
@@ -46,15 +52,18 @@ async def create_index(here: Here, request: Request, collection_name: Name) -> R
     def work(body: Body) -> Json:
         collection = here.database.collection(collection_name)
         wanted = parse(body.data, NewIndex)
-        kind = _TYPES.get(wanted.index_type)
+        kind = by_rest_name(wanted.index_type)
         if kind is None:
-            raise IllegalIndexType(
-                f"index_type must be one of {', '.join(_TYPES)}, not {wanted.index_type!r}"
-            )
-        set_index(collection, kind, wanted.params)
+            raise IllegalIndexType(_unknown(wanted.index_type))
+        set_index(collection, kind.number, wanted.params)
         return told(201)
 
     return await here.run_with_body("CreateIndex", request, work)
+
+
+def _unknown(name: str) -> str:
+    refusal = f"index_type must be one of {', '.join(rest_names(every()))}, not {name!r}"
+    return ". ".join([refusal, *installed().faults[None]])
 
 
 @router.delete(
