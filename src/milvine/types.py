@@ -303,6 +303,9 @@ class RowMask:
         self.bits, self.rows, self.dead = bits, rows, dead
         self.kept: dict[Any, Any] = {}
 
+    def __reduce__(self) -> tuple[type[RowMask], tuple[Bytes, int, int]]:
+        return RowMask, (self.bits, self.rows, self.dead)  # what kernels made of it is of here
+
     @classmethod
     def from_bool(cls, live: NDArray[np.bool_]) -> RowMask:
         bits = np.packbits(live, bitorder="little")

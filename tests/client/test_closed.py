@@ -159,14 +159,14 @@ def test_in_the_middle_of_an_embedded_call(
         milvus.insert("a", np.ones((3, 4), np.float32))
         milvus.flush(["a"])
     monkeypatch.setattr(executor, "POOL_WORK_MIN", 1)
-    run = executor.Executor.run
+    run = executor.ThreadExecutor.run
 
     def held(*arguments: Any) -> Any:
         begun.set()
         assert closed.wait(WATCHDOG)
         return run(*arguments)
 
-    monkeypatch.setattr(executor.Executor, "run", held)
+    monkeypatch.setattr(executor.ThreadExecutor, "run", held)
     params = {"nprobe": 1.5} if by_bytes else {}
     with call_under_way(lambda: milvus.search("a", 1, [[1.0] * 4], params=params)) as told:
         assert begun.wait(WATCHDOG)

@@ -110,7 +110,7 @@ def test_who_holds_one_of_a_closed_database_is_told(database: Database, call: st
     with pytest.raises(DatabaseClosed):
         CALLS[call](held)
     with pytest.raises(DatabaseClosed):
-        database.collection("c")
+        database.collection("c").definition
 
 
 def test_a_handle_shows_what_changes_in_its_collection(database: Database) -> None:
@@ -141,7 +141,7 @@ def test_a_handle_of_a_reader_follows_the_writer(database: Database, tmp_path: P
 @pytest.mark.parametrize("name", ["", "1c", "c d", "c" * 256])
 def test_no_collection_has_such_a_name(database: Database, name: str) -> None:
     with pytest.raises(IllegalCollectionName):
-        database.collection(name)
+        database.collection(name).definition
 
 
 @pytest.mark.parametrize("anew", ANEW)

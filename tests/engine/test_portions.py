@@ -19,7 +19,7 @@ from milvine.engine.database import Database
 from milvine.events import Event, Events, Searched
 from milvine.index.score import FEW
 from milvine.memory_plan import UNBOUNDED
-from milvine.search.executor import Executor
+from milvine.search.executor import ThreadExecutor
 from milvine.search.portions import FREE_HITS, query_bytes
 from milvine.types import IndexSetting, IndexType, MetricType
 
@@ -61,7 +61,7 @@ def test_portions_answer_as_the_whole_does(stocked: Database, kind: str, nq: int
         collection = stocked.collection("c").definition
         prepared = collection.prepare(k, params)
         each = query_bytes(k, prepared.plan.tasks)
-        portions = Executor(2, portion_bytes=queries * each)
+        portions = ThreadExecutor(2, portion_bytes=queries * each)
         again = prepared.search(vectors, portions)
         portions.close()
         assert np.array_equal(again.ids, whole.ids)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from milvine.search.executor import Executor
+from milvine.search.executor import ThreadExecutor
 from milvine.types import MetricType, Query
 
 
 def test_only_one_batch_at_a_time_uses_several_threads_in_its_kernel() -> None:
-    executor, seen = Executor(4), list[tuple[int, int]]()
+    executor, seen = ThreadExecutor(4), list[tuple[int, int]]()
     batch = Query(np.zeros((64, 4), np.float32), 1, {}, ())
     tasks: Any = [SimpleNamespace(rows=10), SimpleNamespace(rows=10)]
 

@@ -55,27 +55,27 @@ def database(tmp_path: Path) -> Iterator[Database]:
     """
     with Database.open(tmp_path / "db", QUIET) as database:
         database.create_collection("indexed", 8, 1024, MetricType.L2)
-        database.insert("indexed", ROWS, np.arange(5000))
-        database.delete("indexed", np.arange(0, 200))
+        database.collection("indexed").insert(ROWS, np.arange(5000))
+        database.collection("indexed").delete(np.arange(0, 200))
         database.flush()
-        database.create_index("indexed", LISTS)
-        database.delete("indexed", np.arange(100, 300))
+        database.collection("indexed").create_index(LISTS)
+        database.collection("indexed").delete(np.arange(100, 300))
         database.flush()
         database.create_collection("small", 8, 1024, MetricType.IP)
         for tag in ("a", "b", "c"):
-            database.create_partition("small", tag)
-            database.insert("small", ROWS[:50] * ord(tag), np.arange(50), tag)
+            database.collection("small").create_partition(tag)
+            database.collection("small").insert(ROWS[:50] * ord(tag), np.arange(50), tag)
         database.flush()
         database.create_collection("bits", 32, 1024, MetricType.HAMMING)
-        database.insert("bits", BITS, np.arange(300))
+        database.collection("bits").insert(BITS, np.arange(300))
         database.flush()
-        database.delete("indexed", np.arange(300, 333))
-        database.delete("small", np.arange(7), "b")
+        database.collection("indexed").delete(np.arange(300, 333))
+        database.collection("small").delete(np.arange(7), "b")
         yield database
 
 
 def runs(database: Database, name: str) -> tuple[SegmentRun, ...]:
-    return database.pin(name).segment_set.runs
+    return database.collection(name).pin().segment_set.runs
 
 
 def files(database: Database) -> FileCache:
@@ -105,7 +105,7 @@ def test_another_process_finds_the_same(database: Database) -> None:
     for name in ("indexed", "small", "bits"):
         rows = BITS if name == "bits" else ROWS
         for run in runs(database, name):
-            metric = database.collection(name).metric
+            metric = database.collection(name).definition.metric
             query = Query(rows[250:254], 5, {"nprobe": 4})
             asked.append((RunReference.of(run), query, metric))
             wanted.append((run, scan(SegmentTask(run), query, metric, 1)))
@@ -118,7 +118,7 @@ def test_another_process_finds_the_same(database: Database) -> None:
         assert mask is None or np.array_equal(mask, run.mask.to_bool())
         assert np.array_equal(hits.ids, here.ids)
         assert np.array_equal(hits.distances, here.distances)
-    assert wanted[0][0].index() is not None and 250 not in wanted[0][1].ids
+    assert wanted[0][0].scannable().index is not None and 250 not in wanted[0][1].ids
 
 
 def test_deletes_are_sent_as_far_as_no_file_has_them(database: Database) -> None:
@@ -140,7 +140,7 @@ def test_deletes_are_sent_as_far_as_no_file_has_them(database: Database) -> None
 def test_deletes_after_the_reference_are_not_seen(database: Database) -> None:
     (run,) = runs(database, "small")
     reference = RunReference.of(run)
-    database.delete("small", np.arange(50))
+    database.collection("small").delete(np.arange(50))
     opened = reference.open(files(database))
     assert opened.mask is not None and opened.mask.dead == 7
 
@@ -187,7 +187,7 @@ def test_without_its_index_rows_are_compared(database: Database, damage: Any) ->
     opened = reference.open(files(database))
     query = Query(ROWS[400:401], 3, {"nprobe": 16})
     hits = scan(SegmentTask(opened), query, MetricType.L2, 1)
-    assert opened.index() is None and hits.ids[0, 0] == 400
+    assert opened.scannable().index is None and hits.ids[0, 0] == 400
 
 
 def test_what_is_known_to_be_damaged_is_not_referred_to(database: Database) -> None:
@@ -216,7 +216,7 @@ def test_a_reference_to_something_else_is_refused(database: Database) -> None:
     other = replace(reference, record=replace(record, max_lsn=record.max_lsn + 1))
     refused(other, CorruptFile, "has other rows than the reference says")
     (bits,) = runs(database, "bits")
-    database.delete("bits", np.arange(3))
+    database.collection("bits").delete(np.arange(3))
     (bits,) = runs(database, "bits")
     foreign = replace(reference, newer_deletes=SegmentReference.of(bits.segments[0]).newer_deletes)
     refused(foreign, CorruptFile, "has deletes in 38 bytes for 4800 rows")

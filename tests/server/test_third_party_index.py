@@ -26,7 +26,7 @@ from milvine.maintenance.worker import maintain
 from milvine.offline.repair import repair
 from milvine.offline.verify import verify
 from milvine.server.app import Server
-from milvine.types import IndexSetting, IndexType, MetricType, Query
+from milvine.types import IndexSetting, IndexType, MetricType
 from milvus import Milvus
 
 pytest.importorskip("fastapi")
@@ -56,8 +56,8 @@ def folder(tmp_path: Path) -> Path:
     with Database.open(path, SETTINGS, Events(seen.append)) as database:
         for name in ("c", "plain"):
             database.create_collection(name, 16, 1024, MetricType.L2)
-            database.insert(name, ROWS, np.arange(5000))
-        database.create_index("c", IndexSetting.of(IndexType(CODES), {"bits": 6}))
+            database.collection(name).insert(ROWS, np.arange(5000))
+        database.collection("c").create_index(IndexSetting.of(IndexType(CODES), {"bits": 6}))
         database.flush()
     assert [event.index_type for event in seen if isinstance(event, IndexBuilt)] == ["CODES"]
     return path
@@ -104,18 +104,24 @@ def test_over_every_door(tmp_path: Path) -> None:
 
 def test_kept_verified_and_repaired(folder: Path) -> None:
     with Database.open(folder, SETTINGS) as database:
-        assert str(database.collection("c").index.type) in ("CODES", str(CODES))
-        hits = database.search("c", Query(ROWS[:5], 1, {}))
+        assert str(database.collection("c").definition.index.type) in ("CODES", str(CODES))
+        hits = database.collection("c").search(ROWS[:5], 1, {})
         assert hits.ids[:, 0].tolist() == list(range(5)) and not hits.distances.any()
-        assert str(database.collection("c").index.type) == "CODES"
+        assert str(database.collection("c").definition.index.type) == "CODES"
     assert verify(folder).findings == ()
     for path in folder.glob("catalog*"):
         path.unlink()
     assert repair(folder, dry_run=False)
     assert verify(folder).findings == ()
     with Database.open(folder, SETTINGS) as database:
-        names = {each.index_name for p in database.stats("c").partitions for each in p.segments}
-        assert names == {"CODES"} and database.collection("c").index.params == {"bits": 6}
+        names = {
+            each.index_name
+            for p in database.collection("c").stats().partitions
+            for each in p.segments
+        }
+        assert names == {"CODES"} and database.collection("c").definition.index.params == {
+            "bits": 6
+        }
 
 
 def test_sized() -> None:
@@ -133,19 +139,26 @@ def test_where_it_is_not_installed_any_more(folder: Path, monkeypatch: pytest.Mo
         (each.damage, "2001 is of no distribution" in each.what) for each in verify(folder).findings
     ] == [(False, True)]
     with Database.open(folder, SETTINGS) as database:
-        assert database.search("plain", Query(ROWS[:1], 1, {})).ids.tolist() == [[0]]
-        assert database.count("c") == 5000 and database.collection("c").index.type == CODES
-        names = {each.index_name for p in database.stats("c").partitions for each in p.segments}
+        assert database.collection("plain").search(ROWS[:1], 1, {}).ids.tolist() == [[0]]
+        assert (
+            database.collection("c").count() == 5000
+            and database.collection("c").definition.index.type == CODES
+        )
+        names = {
+            each.index_name
+            for p in database.collection("c").stats().partitions
+            for each in p.segments
+        }
         assert names == {"2001"}
         with pytest.raises(Unsupported, match=r"2001 is of no distribution.*milvine.index_types"):
-            database.search("c", Query(ROWS[:1], 1, {}))
+            database.collection("c").search(ROWS[:1], 1, {})
         with pytest.raises(IllegalIndexType, match="Invalid index type: 2001"):
-            database.create_index("plain", IndexSetting.of(IndexType(CODES), {}))
-        database.insert("c", ROWS + 1, np.arange(5000, 10_000))
+            database.collection("plain").create_index(IndexSetting.of(IndexType(CODES), {}))
+        database.collection("c").insert(ROWS + 1, np.arange(5000, 10_000))
         database.flush()
         states = database.stores.states.values()
         state = next(each for each in states if each.collection.name == "c")
         with pytest.raises(BuildFailed, match="Cannot build an index: Index type 2001 is of no"):
             maintain(database.stores, state, resuming=True)
-        database.drop_index("c")
-        assert database.search("c", Query(ROWS[:1], 1, {})).ids.tolist() == [[0]]
+        database.collection("c").drop_index()
+        assert database.collection("c").search(ROWS[:1], 1, {}).ids.tolist() == [[0]]

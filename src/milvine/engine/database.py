@@ -17,6 +17,7 @@ from milvine.errors import CollectionNotFound, DatabaseClosed
 from milvine.events import Events
 from milvine.maintenance.flush import flush
 from milvine.memory_plan import MemoryPlan
+from milvine.search.executor import OpenExecutor, ThreadExecutor
 from milvine.state.collection import CollectionState
 from milvine.types import MetricType
 
@@ -45,9 +46,11 @@ class Database(Lifecycle):
         read_only: bool = False,
         memory: MemoryPlan | None = None,
         open_storage: OpenStorage = local_storage,
+        open_executor: OpenExecutor = ThreadExecutor,
     ) -> D:
         """Open the database in `folder`, creating it if need be, and recover what a crash left in
-        the log. Its component files are where `open_storage` says: in `folder`, too.
+        the log. Its component files are where `open_storage` says: in `folder`, too. The tasks of
+        searches run where `open_executor` says: in this process.
 
         With `read_only` nothing is created or locked: what is flushed can be read while another
         process writes, and is followed every second. `memory` is a plan for `settings`; None: that
@@ -63,7 +66,7 @@ class Database(Lifecycle):
         root = Path(folder).absolute()
         parts = open_parts(root, settings, events, read_only, memory, open_storage)
         try:
-            return cls(parts, settings)
+            return cls(parts, settings, open_executor)
         except BaseException:
             close_parts(parts)
             raise

@@ -17,7 +17,7 @@ from milvine.engine.readiness import check_parts
 from milvine.engine.sharing import SharedScans
 from milvine.errors import DatabaseClosed, ReadOnly, ReentrantCall
 from milvine.maintenance.worker import Worker
-from milvine.search.executor import Executor
+from milvine.search.executor import OpenExecutor, ThreadExecutor
 from milvine.search.prepared import PreparedSearch
 from milvine.state.stores import Stores
 from milvine.storage.forks import let_go_in_children
@@ -36,11 +36,15 @@ class Lifecycle:
         sampler: gets every search that ends well.
     """
 
-    def __init__(self, parts: Opening, settings: Settings) -> None:
+    def __init__(
+        self, parts: Opening, settings: Settings, open_executor: OpenExecutor = ThreadExecutor
+    ) -> None:
         self.parts, self.stores = parts, parts.stores
         self.memory = memory = parts.memory  # bytes of each part, as planned when it was opened
         searches = SearchBackPressure(memory.searches)
-        self.executor = Executor(settings.search_threads, searches.reserve, memory.search_portion)
+        self.executor = open_executor(
+            settings.search_threads, searches.reserve, memory.search_portion
+        )
         self.shared = SharedScans(settings.search_threads)
         self.back_pressure = InsertBackPressure(parts.stores)
         self.sampler: SearchSampler | None = None

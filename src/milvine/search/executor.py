@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from queue import SimpleQueue
+from typing import Protocol
 
 from milvine.errors import DatabaseClosed
 from milvine.index import threads
@@ -25,13 +26,45 @@ POOL_WORK_MIN = 20_000_000
 Scan = Callable[[Task, Query, MetricType, int], Hits]
 
 
-class Executor:
-    """A pool of `threads` kernel threads, made when it is first needed.
+class Executor(Protocol):
+    """Runs the tasks of searches, from any thread.
 
     Attributes:
         reserve: memory for the partial hits of searches that find much.
         portion_bytes: what such a search finds at a time.
     """
+
+    @property
+    def reserve(self) -> Reserve: ...
+
+    @property
+    def portion_bytes(self) -> int: ...
+
+    def run(
+        self, tasks: Sequence[Task], query: Query, metric: MetricType, scan: Scan = scan
+    ) -> list[Hits]:
+        """Partial hits of all tasks, in their order: what `scan(task, query, metric, threads)`
+        gives, wherever it runs. A task can be pickled, and opened where its files are
+        (`milvine.search.plan.ClosedTask`). Another `scan` than the default one watches each task,
+        and is of this process.
+
+        Raises:
+            DatabaseClosed: after `close`.
+            Whatever `scan` raises.
+        """
+
+    def close(self) -> None:
+        """No search begins any more; those that run are finished."""
+
+
+class OpenExecutor(Protocol):
+    """Makes the executor of a database that is being opened."""
+
+    def __call__(self, threads: int, reserve: Reserve, portion_bytes: int) -> Executor: ...
+
+
+class ThreadExecutor:
+    """In this process: a pool of `threads` kernel threads, made when it is first needed."""
 
     def __init__(
         self,
@@ -48,12 +81,7 @@ class Executor:
     def run(
         self, tasks: Sequence[Task], query: Query, metric: MetricType, scan: Scan = scan
     ) -> list[Hits]:
-        """Partial hits of all tasks, in their order. `scan` may be one that watches, on any thread.
-
-        Raises:
-            DatabaseClosed: after `close`.
-            Whatever `scan` raises.
-        """
+        """As `Executor.run`, here and over the pool."""
         before = threads.threads()
         try:
             return self._run(tasks, query, metric, scan)

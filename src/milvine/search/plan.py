@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence, Set
+from dataclasses import dataclass
 
 from milvine.catalog.tags import trimmed
 from milvine.errors import IllegalPartition, PartitionNotFound, SegmentNotFound
 from milvine.limits import DEFAULT_TAG
 from milvine.search.patterns import PatternClock, matcher
+from milvine.segment.cache import FileCache
+from milvine.segment.reference import RunReference
 from milvine.segment.version import SegmentRun, TailBlock, Version, runs_of
 from milvine.types import RowMask, Scanned
 
@@ -28,6 +31,10 @@ class SegmentTask:
         self.mask, self.live = _live(run.mask, run.rows)
         self._scanned: dict[bool, Scanned] = {}
 
+    def __reduce__(self) -> tuple[type[ClosedTask], tuple[RunReference]]:
+        """For another process: the files are named, not sent."""
+        return ClosedTask, (RunReference.of(self.run),)
+
     def scanned(self) -> Scanned:
         """What a scan of it went over, once it has ended."""
         indexed = self.run.indexed
@@ -41,8 +48,28 @@ class SegmentTask:
         return scanned
 
 
+@dataclass(frozen=True, slots=True)
+class ClosedTask:
+    """A `SegmentTask` that was pickled: names of files, segments, deletes that no file has.
+
+    Whoever holds the version keeps its files from being removed until the scan has ended.
+    """
+
+    reference: RunReference
+
+    def open(self, files: FileCache) -> SegmentTask:
+        """The task over the files of this process.
+
+        Raises:
+            CorruptFile, StorageFailed: as `milvine.segment.reference.RunReference.open`.
+        """
+        return SegmentTask(self.reference.open(files))
+
+
 class TailTask:
-    """Scan one block of unflushed rows; attributes as those of `SegmentTask`."""
+    """Scan one block of unflushed rows; attributes as those of `SegmentTask`. Pickled, it takes the
+    rows along.
+    """
 
     __slots__ = ("_scanned", "block", "live", "mask", "rows")
 
@@ -50,6 +77,9 @@ class TailTask:
         self.block, self.rows = block, block.rows
         self.mask, self.live = _live(mask, block.rows)
         self._scanned = Scanned("tail", (), self.rows, self.rows - self.live)
+
+    def __reduce__(self) -> tuple[type[TailTask], tuple[TailBlock, RowMask | None]]:
+        return TailTask, (self.block, self.mask)
 
     def scanned(self) -> Scanned:
         """What a scan of it went over."""
