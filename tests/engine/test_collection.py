@@ -57,7 +57,7 @@ def make(database: Database, dimension: int, metric: MetricType) -> OpenCollecti
         if metric.is_binary
         else FLOATS[:200, :width].copy()
     )
-    collection = database.collection("c").definition
+    collection = database.collection("c")
     collection.insert(vectors, np.arange(200))
     return collection
 
@@ -95,7 +95,7 @@ CALLS: dict[str, Callable[[OpenCollection], object]] = {
 @pytest.mark.parametrize("anew", ANEW)
 @pytest.mark.parametrize("call", CALLS)
 def test_who_holds_a_dropped_collection_is_told(database: Database, anew: str, call: str) -> None:
-    held = database.collection("c").definition
+    held = database.collection("c")
     ANEW[anew](database)
     before = database.collection("c").definition, database.collection("c").count()
     with pytest.raises(CollectionNotFound, match="c"):
@@ -105,16 +105,16 @@ def test_who_holds_a_dropped_collection_is_told(database: Database, anew: str, c
 
 @pytest.mark.parametrize("call", CALLS)
 def test_who_holds_one_of_a_closed_database_is_told(database: Database, call: str) -> None:
-    held = database.collection("c").definition
+    held = database.collection("c")
     database.close()
     with pytest.raises(DatabaseClosed):
         CALLS[call](held)
     with pytest.raises(DatabaseClosed):
-        database.collection("c").definition
+        database.collection("c")
 
 
 def test_a_handle_shows_what_changes_in_its_collection(database: Database) -> None:
-    held = database.collection("c").definition
+    held = database.collection("c")
     database.collection("c").insert(ONE, np.array([900]))
     database.collection("c").create_index(HNSW)
     assert held.count() == 201 and held.definition.index == HNSW
@@ -124,7 +124,7 @@ def test_a_handle_of_a_reader_follows_the_writer(database: Database, tmp_path: P
     database.flush()
     settings = Settings(background=False)
     with Database.open(tmp_path / "data", settings, read_only=True) as reader:
-        held = reader.collection("c").definition
+        held = reader.collection("c")
         for name in ("insert", "delete", "create_partition", "drop"):
             with pytest.raises(ReadOnly):
                 CALLS[name](held)
@@ -141,13 +141,13 @@ def test_a_handle_of_a_reader_follows_the_writer(database: Database, tmp_path: P
 @pytest.mark.parametrize("name", ["", "1c", "c d", "c" * 256])
 def test_no_collection_has_such_a_name(database: Database, name: str) -> None:
     with pytest.raises(IllegalCollectionName):
-        database.collection(name).definition
+        database.collection(name)
 
 
 @pytest.mark.parametrize("anew", ANEW)
 @pytest.mark.parametrize("nq", [1, 2, 40])
 def test_a_prepared_search_is_of_one_definition(database: Database, anew: str, nq: int) -> None:
-    held = database.collection("c").definition
+    held = database.collection("c")
     prepared, queries = held.prepare(3), FLOATS[:nq, :8].copy()
     expected = held.find(prepared, queries)
     ANEW[anew](database)
@@ -159,7 +159,7 @@ def test_a_prepared_search_is_of_one_definition(database: Database, anew: str, n
 
 
 def test_parameters_are_held_against_the_index_that_is_there_now(database: Database) -> None:
-    held = database.collection("c").definition
+    held = database.collection("c")
     held.search(ONE, 3, {})
     held.create_index(HNSW)
     with pytest.raises(IllegalArgument, match="ef"):
@@ -171,7 +171,7 @@ def test_parameters_are_held_against_the_index_that_is_there_now(database: Datab
 
 @pytest.mark.parametrize("k", [0, -1, 16385])
 def test_k_is_checked(database: Database, k: int) -> None:
-    held = database.collection("c").definition
+    held = database.collection("c")
     for call in (lambda: held.search(ONE, k), lambda: held.search_by_id(np.array([1]), k)):
         with pytest.raises(IllegalTopk):
             call()
@@ -202,7 +202,7 @@ def test_tags_are_checked(database: Database, tag: str, error: type[Exception]) 
     ],
 )
 def test_the_vectors_of_a_search_are_checked(database: Database, vectors: Any) -> None:
-    held = database.collection("c").definition
+    held = database.collection("c")
     for ask in (held.find, held.explain):
         with pytest.raises(IllegalDimension):
             ask(held.prepare(3), vectors)
@@ -243,7 +243,7 @@ def test_rows_are_checked(
 def test_an_index_is_never_made_for_another_collection(
     database: Database, kind: IndexType, params: Any, anew: Any
 ) -> None:
-    held = database.collection("c").definition
+    held = database.collection("c")
     anew(database)
     with pytest.raises(CollectionNotFound):
         set_index(held, int(kind), params)

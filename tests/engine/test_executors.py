@@ -72,7 +72,7 @@ def database(tmp_path: Path, kind: str) -> Iterator[Database]:
 
     with Database.open(tmp_path / "data", QUIET, open_executor=elsewhere) as opened:
         opened.create_collection("c", 8, 1024, MetricType.L2)
-        collection = opened.collection("c").definition
+        collection = opened.collection("c")
         for tag in ("a", "b"):
             collection.create_partition(tag)
         fill(opened, collection, kind)
@@ -91,14 +91,14 @@ def fill(database: Database, collection: OpenCollection, kind: str) -> None:
 
 
 def test_answers_are_those_of_this_process(database: Database, tmp_path: Path, kind: str) -> None:
-    collection, params = database.collection("c").definition, INDEXES[kind][1]
+    collection, params = database.collection("c"), INDEXES[kind][1]
     executor = database.executor
     assert isinstance(executor, Elsewhere)
     with Database.open(tmp_path / "other", QUIET) as other:
         other.create_collection("c", 8, 1024, MetricType.L2)
         for tag in ("a", "b"):
             other.collection("c").create_partition(tag)
-        fill(other, other.collection("c").definition, kind)
+        fill(other, other.collection("c"), kind)
         for nq, tags in ((1, ()), (1, ("a", "b")), (40, ()), (3, ("b",))):
             here = other.collection("c").search(ROWS[100 : 100 + nq], 10, params, tags)
             there = collection.search(ROWS[100 : 100 + nq], 10, params, tags)
@@ -108,7 +108,7 @@ def test_answers_are_those_of_this_process(database: Database, tmp_path: Path, k
 
 
 def test_what_is_changed_is_seen_at_once(database: Database, kind: str) -> None:
-    collection, params = database.collection("c").definition, INDEXES[kind][1]
+    collection, params = database.collection("c"), INDEXES[kind][1]
     assert collection.search(ROWS[5001:5002], 1, params).ids[0, 0] == 5001
     collection.delete(np.array([5001]))
     assert collection.search(ROWS[5001:5002], 1, params).ids[0, 0] != 5001

@@ -58,7 +58,7 @@ def test_portions_answer_as_the_whole_does(stocked: Database, kind: str, nq: int
     whole = stocked.collection("c").search(vectors, k, params)
     assert whole.ids.shape == (nq, min(k, stocked.collection("c").count() + 1))
     for queries in (1, 3, nq):
-        collection = stocked.collection("c").definition
+        collection = stocked.collection("c")
         prepared = collection.prepare(k, params)
         each = query_bytes(k, prepared.plan.tasks)
         portions = ThreadExecutor(2, portion_bytes=queries * each)

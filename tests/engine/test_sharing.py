@@ -313,7 +313,7 @@ def test_no_interrupt_at_any_moment_leaves_another_waiting(passes):
 
 
 def test_only_long_exact_searches_of_one_query_share(database, monkeypatch):
-    collection = database.collection("c").definition
+    collection = database.collection("c")
     assert collection.prepare(5).shared
     gate = held(database)
     gate.open.set()

@@ -32,7 +32,7 @@ def layered(database, vectors):
 
 
 def explained(database, name, vectors, k, params=None, tags=(), segments=frozenset()):
-    collection = database.collection(name).definition
+    collection = database.collection(name)
     return collection.explain(collection.prepare(k, params, tags, segments), vectors)
 
 

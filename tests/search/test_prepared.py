@@ -51,7 +51,7 @@ def test_a_search_is_prepared_once(database: Database) -> None:
     assert code(database, {"nprobe": 4}, ROWS[5:6]) == OK and kept(database) == 1
     assert code(database, {"nprobe": 4}, ROWS[:9]) == OK and kept(database) == 1
     assert code(database, {"nprobe": 5}) == OK and kept(database) == 2
-    collection = database.collection("c").definition
+    collection = database.collection("c")
     one = collection.prepare(3, {"nprobe": 4})
     assert collection.prepare(3, {"nprobe": 4}) is one
     assert collection.prepare(4, {"nprobe": 4}).plan is one.plan
@@ -110,7 +110,7 @@ def test_another_collection_of_the_name_has_another_width(database: Database) ->
 
 def test_rows_and_partitions_are_seen_at_once(database: Database) -> None:
     """Over the wire, where the bytes around the vector are known as well."""
-    operations, collection = Operations(database), database.collection("c").definition
+    operations, collection = Operations(database), database.collection("c")
 
     def nearest(tag: str = "") -> list[int]:
         request = encode_search("c", ROWS[7:8], 2, (tag,) if tag else ())
@@ -147,7 +147,7 @@ def test_no_more_are_kept_than_a_few(database: Database) -> None:
 def test_what_a_version_keeps_goes_with_it(database: Database) -> None:
     """Else the files of segments that nothing names any more could not be removed."""
     database.flush()
-    collection = database.collection("c").definition
+    collection = database.collection("c")
     code(database, {})
     held = database.stores.files.held()
     assert held
