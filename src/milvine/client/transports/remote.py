@@ -111,7 +111,7 @@ class RemoteTransport:
         except RemoteFailed as error:
             if not self._pre_ping or not error.unsent:
                 raise
-        self._wait(deadline, began)
+        self.wait(deadline, began)
         return self._send(method, request, deadline.left())
 
     def _send(self, method: str, request: bytes, timeout: float | None) -> bytes:
@@ -150,14 +150,15 @@ class RemoteTransport:
                     raise
             time.sleep(deadline.within(_PAUSE))
 
-    def _wait(self, deadline: Deadline, began: float) -> None:
+    def wait(self, deadline: Deadline, began: float | None = None) -> None:
         """Until the server answers; one that refuses is asked again for a while, and never after
-        the `deadline`. The first attempt, which failed, `began` at that moment.
+        the `deadline`. Of a call that failed, and counts as the first attempt, when it `began`.
 
         Raises:
             NotConnectError: it did not in any of the attempts.
         """
-        made, reason = 1, ""
+        made, reason = int(began is not None), ""
+        began = time.monotonic() if began is None else began
         seconds = patience(self._wait_timeout, self._answered)
         for _ in attempts(self._max_retry, seconds, deadline):
             made += 1
