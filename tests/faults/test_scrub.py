@@ -140,14 +140,14 @@ def test_a_file_that_cannot_be_read_is_a_finding(open_database, told, monkeypatc
     database = open_database(mmap=False)
     vectors, other = fill(database, "bad", 100), fill(database, "good", 100)
     bad = file_of(database, "bad")
-    read = scrubbing._read
+    read = scrubbing.read_at
 
     def fail(file, start, length):
         if file.name == str(bad) and start == 0:
             raise OSError(5, "Input/output error")
         return read(file, start, length)
 
-    monkeypatch.setattr(scrubbing, "_read", fail)
+    monkeypatch.setattr(scrubbing, "read_at", fail)
     pass_over(database)
     assert [(e.file, e.offset) for e in told if isinstance(e, DamageFound)] == [(bad.name, 0)]
     with pytest.raises(CorruptFile, match="cannot be read: Input/output error"):

@@ -130,7 +130,8 @@ def _open_over(
     catalog = open_catalog(folder.catalog, settings.meta_uri, read_only, events)
     try:
         contents = catalog.contents()
-        files = FileCache(storage, settings.open_files_max, settings.cache_size, not settings.mmap)
+        in_memory = storage.mapped_folder is None
+        files = FileCache(storage, settings.open_files_max, settings.cache_size, in_memory)
         ids = IdSource()
         if read_only:
             states = {s.collection.id: CollectionState(s, files) for s in contents.collections}
