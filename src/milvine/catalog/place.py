@@ -14,6 +14,7 @@ from milvine.catalog.note import NOTE, folder_id, write_folder_id
 from milvine.catalog.sql import DEFINITIONS, Catalog
 from milvine.errors import CatalogFailed, StorageFailed
 from milvine.events import Events
+from milvine.storage.folder import segments_folder
 
 IN_FOLDER = "sqlite://:@:/"
 """The `general.meta_uri` of a catalog in the data folder."""
@@ -67,7 +68,7 @@ def open_catalog(
 def _used(root: Path) -> bool:
     found = (
         root / "catalog.sqlite",
-        *(root / "segments").glob("rows-*"),
+        *segments_folder(root).glob("rows-*"),
         *(root / DEFINITIONS).glob("collection-*"),
     )
     return any(path.exists() for path in found)

@@ -20,7 +20,7 @@ from milvine.events import DamageFound, Scrubbed
 from milvine.segment.layout import BLOCK, TRAILER, Footer, read_footer
 from milvine.state.collection import CollectionState
 from milvine.state.stores import Stores
-from milvine.storage.base import Storage
+from milvine.storage.base import Storage, read_at
 from milvine.storage.checksum import crc32c
 
 BYTES_PER_SECOND = 16 << 20
@@ -90,10 +90,10 @@ def _footer(name: str, file: BinaryIO, size: int) -> tuple[Footer | None, int]:
     start = size - TRAILER.size
     if start < 0:
         return None, 0
-    length = min(TRAILER.unpack(_read(file, start, TRAILER.size))[0], start)
+    length = min(TRAILER.unpack(read_at(file, start, TRAILER.size))[0], start)
     # Some of the body: a footer alone looks like a file cut short.
     before = max(start - length - BLOCK, 0)
-    tail = np.frombuffer(_read(file, before, size - before), np.uint8)
+    tail = np.frombuffer(read_at(file, before, size - before), np.uint8)
     try:
         return read_footer(name, tail), start - length
     except OperatorError:
@@ -105,25 +105,13 @@ def _damaged_blocks(file: BinaryIO, footer: Footer, end: int, pause: Pause) -> l
     for number, expected in enumerate(footer["crcs"]):
         start = number * BLOCK
         try:
-            if crc32c(_read(file, start, min(BLOCK, end - start))) != expected:
+            if crc32c(read_at(file, start, min(BLOCK, end - start))) != expected:
                 found.append((start, "a block's checksum is wrong"))
         except OSError as error:
             found.append((start, f"it cannot be read: {error.strerror or error}"))
         if pause(BLOCK / BYTES_PER_SECOND):
             break
     return found
-
-
-def _read(file: BinaryIO, start: int, length: int) -> bytes:
-    """These bytes, fewer at the end of the file; not kept in the system's cache on behalf of this
-    pass.
-    """
-    file.seek(start)
-    parts = []
-    while length > 0 and (part := file.read(length)):
-        parts.append(part)
-        length -= len(part)
-    return b"".join(parts)
 
 
 def _act(stores: Stores, name: str, found: list[Damage]) -> None:

@@ -34,7 +34,7 @@ from milvine.offline.logfiles import LogScan, whole_records
 from milvine.offline.manifest import PARTIAL, BackedUp, Manifest, checksum, newest, write_manifest
 from milvine.segment.layout import TRAILER
 from milvine.storage.durable import make_folder, sync_folder, write_file
-from milvine.storage.folder import refuse_file, write_format
+from milvine.storage.folder import refuse_file, segments_folder, write_format
 from milvine.storage.local import LocalStorage
 from milvine.storage.log_place import find_log
 from milvine.storage.open_files import files_to_hold
@@ -153,7 +153,8 @@ class _Backup:
         self._staging, self._link, self._indexes = staging, link, indexes
         self._earlier = Path(earlier.folder) if earlier else None
         self._known = earlier.by_name() if earlier else {}
-        self._segments = LocalStorage.made(staging / "segments")
+        self._stored = LocalStorage(segments_folder(source.root))
+        self._segments = LocalStorage.made(segments_folder(staging))
         self._done: dict[str, BackedUp] = {}  # by name of the file in `segments`
         self._written = 0
 
@@ -172,7 +173,7 @@ class _Backup:
                     files = self._held(wanted, held)
                     self._copy_log(log, contents.durable_lsn)
                     for name in wanted:
-                        with files.get(name) or self._open(name) as file:
+                        with files.get(name) or self._stored.open(name) as file:
                             self._take(name, file)
             except (_Moved, FileNotFoundError):
                 time.sleep(_PAUSE_SECONDS)
@@ -250,14 +251,11 @@ class _Backup:
     def _held(self, names: Sequence[str], held: ExitStack) -> dict[str, BinaryIO]:
         """Files of segments, open: as many as may be, for there are others who need some."""
         most = min(_HELD_FILES_MAX, files_to_hold() // _HELD_SHARE)
-        return {name: held.enter_context(self._open(name)) for name in names[:most]}
-
-    def _open(self, name: str) -> BinaryIO:
-        return (self._root / "segments" / name).open("rb")
+        return {name: held.enter_context(self._stored.open(name)) for name in names[:most]}
 
     def _take(self, name: str, file: BinaryIO) -> None:
         """Have a component in the backup, checked."""
-        source, target = self._root / "segments" / name, self._staging / "segments" / name
+        source, target = self._stored.path(name), self._segments.path(name)
         size, mark = _mark(file)
         shared = self._shared(name, size, mark, target)
         if shared is not None:
@@ -266,7 +264,7 @@ class _Backup:
         if not (self._link and _linked(source, target)):
             self._copy(file, name)
             self._written += size
-        for finding in examine(target).findings:
+        for finding in examine(self._segments, name).findings:
             raise CorruptFile(
                 f"{source} is damaged at byte {finding.offset}: {finding.what}. No backup was made"
             )
@@ -279,7 +277,7 @@ class _Backup:
         known = self._known.get(f"segments/{name}")
         if known is None or self._earlier is None or (known.bytes, known.mark) != (size, mark):
             return None
-        old = self._earlier / "segments" / name
+        old = self._earlier / known.name
         if not (old.is_file() and old.stat().st_size == size and _linked(old, target)):
             return None
         if checksum(target) != known.crc32c:
@@ -296,9 +294,8 @@ class _Backup:
     # the end
 
     def _finish(self, contents: Contents, names: set[str]) -> Manifest:
-        for path in (self._staging / "segments").iterdir():
-            if path.name not in names:
-                path.unlink()  # taken in a round that came to nothing
+        for name in set(self._segments.names()) - names:
+            self._segments.remove(name)  # taken in a round that came to nothing
         misfit = Fitting.of(contents).misfit
         scan = LogScan(self._staging / "wal", self._staging, contents.durable_lsn, misfit=misfit)
         for _ in scan:
@@ -310,7 +307,7 @@ class _Backup:
         for path in (self._staging / "FORMAT", self._staging / "catalog.sqlite"):
             write_file(path, path.read_bytes())
         others = tuple(self._others())
-        for folder in (self._staging / "segments", self._staging):
+        for folder in (self._segments.folder, self._staging):
             sync_folder(folder)
         segments = [record for each in contents.collections for record in each.segments]
         kept = tuple(self._done[name] for name in sorted(names))

@@ -4,10 +4,10 @@ process).
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -17,6 +17,7 @@ from milvine.errors import CorruptFile
 from milvine.offline.findings import Finding, damage
 from milvine.segment.footer import check_spans, parse_footer
 from milvine.segment.layout import BLOCK, FORMAT_VERSION, MAGIC, TRAILER, Footer
+from milvine.storage.base import Storage, read_at
 from milvine.storage.checksum import crc32c
 from milvine.types import Bytes
 
@@ -44,7 +45,8 @@ class Component:
     damaged blocks.
     """
 
-    path: Path
+    storage: Storage
+    name: str
     size: int
     footer: Footer | None = None
     body_end: int = 0
@@ -52,12 +54,8 @@ class Component:
     findings: list[Finding] = field(default_factory=list)
 
     @property
-    def name(self) -> str:
-        return self.path.name
-
-    @property
     def file(self) -> str:
-        return f"segments/{self.path.name}"
+        return f"segments/{self.name}"
 
     @property
     def entries(self) -> list[Footer]:
@@ -86,20 +84,21 @@ class Component:
         return None if span is None else self.read(*span).view(dtype)
 
     def read(self, start: int, count: int) -> Bytes:
-        data = np.fromfile(self.path, np.uint8, count, offset=start)
+        with self.storage.open(self.name) as file:
+            data = np.frombuffer(read_at(file, start, count), np.uint8)
         if len(data) != count:
             raise OSError(f"{self.file} ends before byte {start + count}")
         return data
 
 
-def examine(path: Path, pace: Pace = lambda count: None) -> Component:
+def examine(storage: Storage, name: str, pace: Pace = lambda count: None) -> Component:
     """Read a whole component and check footer and blocks.
 
     Raises:
         FileNotFoundError: it is not there.
     """
-    component = Component(path, path.stat().st_size)
-    with open(path, "rb") as file:
+    with storage.open(name) as file:
+        component = Component(storage, name, file.seek(0, os.SEEK_END))
         try:
             _read_footer(component, file)
             if component.footer is not None:
@@ -119,8 +118,7 @@ def _read_footer(component: Component, file: BinaryIO) -> None:
     start = component.size - TRAILER.size
     if start < len(MAGIC):
         return broken(0, "the file is cut short")
-    file.seek(start)
-    length, checksum, version, magic = TRAILER.unpack(file.read(TRAILER.size))
+    length, checksum, version, magic = TRAILER.unpack(read_at(file, start, TRAILER.size))
     if magic != MAGIC or length > start - len(MAGIC):
         return broken(
             start,
@@ -131,8 +129,7 @@ def _read_footer(component: Component, file: BinaryIO) -> None:
             start,
             f"it says that it has format {version}; this Milvine writes and reads {FORMAT_VERSION}",
         )
-    file.seek(start - length)
-    text = file.read(length)
+    text = read_at(file, start - length, length)
     if crc32c(text) != checksum:
         return broken(
             start - length, "the footer's checksum is wrong, so what lies in the file is not known"
@@ -149,10 +146,9 @@ def _read_footer(component: Component, file: BinaryIO) -> None:
 
 def _check_blocks(component: Component, file: BinaryIO, pace: Pace) -> None:
     assert component.footer is not None
-    file.seek(0)
     for number, checksum in enumerate(component.footer["crcs"]):
         start = number * BLOCK
-        data = file.read(min(BLOCK, component.body_end - start))
+        data = read_at(file, start, min(BLOCK, component.body_end - start))
         pace(len(data))
         if crc32c(data) != checksum:
             component.bad.add(number)

@@ -53,7 +53,7 @@ def restore(source: Path, root: Path, indexes: bool = False) -> Manifest:
             for file in manifest.files:
                 if indexes or not file.name.startswith("segments/index-"):
                     _copy(Path(manifest.folder), file, staging)
-            make_folder(staging / "segments")
+            make_folder(folder.segments)
             make_folder(staging / "wal")
             _settle(staging, indexes)
             if root.exists():

@@ -29,7 +29,7 @@ from milvine.offline.survey import Survey
 from milvine.segment.cache import FileCache
 from milvine.segment.layout import COMPONENT_NAME
 from milvine.segment.reader import Segment
-from milvine.storage.base import TEMPORARY
+from milvine.storage.base import TEMPORARY, Storage
 from milvine.storage.folder import (
     FORMAT_VERSION,
     OLDEST_READABLE,
@@ -115,11 +115,13 @@ def look(
         survey.running = in_use(root) if running is None else running
         survey.findings += _format(folder)
         read_catalog(survey, folder, own)
-        _read_components(survey, folder.segments, pace(bytes_per_second))
+        storage = LocalStorage(folder.segments) if folder.segments.is_dir() else None
+        if storage is not None:
+            _read_components(survey, storage, pace(bytes_per_second))
         survey.findings += _strangers(root, folder.wal)
         findings = list(_compare(survey))
-        if open_indexes:
-            findings += _open_indexes(survey, folder.segments)
+        if open_indexes and storage is not None:
+            findings += _open_indexes(survey, storage)
         if survey.log is not None:
             read_log(survey, survey.log)
         survey.findings += _without_races(survey, findings, folder) if survey.running else findings
@@ -165,19 +167,19 @@ def _strangers(root: Path, log: Path) -> Iterator[Finding]:
 # Components
 
 
-def _read_components(survey: Survey, folder: Path, pace: Pace) -> None:
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if not COMPONENT_NAME.fullmatch(path.name):
-            half = COMPONENT_NAME.fullmatch(path.name.removesuffix(TEMPORARY))
+def _read_components(survey: Survey, storage: Storage, pace: Pace) -> None:
+    for name in storage.names():
+        if not COMPONENT_NAME.fullmatch(name):
+            half = COMPONENT_NAME.fullmatch(name.removesuffix(TEMPORARY))
             what = (
                 "half written; the next start removes it"
                 if half
                 else "no component; Milvine leaves it alone"
             )
-            survey.findings.append(note(f"segments/{path.name}", what))
+            survey.findings.append(note(f"segments/{name}", what))
             continue
         try:
-            survey.components[path.name] = examine(path, pace)
+            survey.components[name] = examine(storage, name, pace)
         except FileNotFoundError:
             continue  # gone since the folder was listed; whether it is missed shows below
 
@@ -257,13 +259,11 @@ def _contents(component: Component, collections: dict[int, Collection]) -> Itera
             )
 
 
-def _open_indexes(survey: Survey, folder: Path) -> Iterator[Finding]:
+def _open_indexes(survey: Survey, storage: Storage) -> Iterator[Finding]:
     """Load every index of which file and vectors are sound: a damaged image would be a risk to this
     process.
     """
-    if not folder.is_dir():
-        return
-    files = FileCache(LocalStorage(folder), 8, replace(UNBOUNDED, tables=0))  # nobody searches
+    files = FileCache(storage, 8, replace(UNBOUNDED, tables=0))  # nobody searches
     for record, collection in survey.records():
         component = survey.components.get(record.index_file or "")
         rows = survey.components.get(record.rows_file)

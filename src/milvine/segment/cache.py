@@ -77,7 +77,7 @@ class FileCache:
     def __init__(self, storage: Storage, files_max: int, memory: MemoryPlan = UNBOUNDED) -> None:
         self._storage, self._files_max = storage, max(files_max, 1)
         self.memory, self.bytes_max = memory, memory.files
-        self._in_memory = not memory.mapped
+        self._in_memory = not memory.mapped or storage.mapped_folder is None
         self._reserved: dict[str, int] = {}
         self._open: dict[str, ComponentFile] = {}
         self.scanned: dict[Hashable, Scannable] = {}

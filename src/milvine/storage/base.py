@@ -6,6 +6,7 @@ The log, the catalog and the definitions are not in it: they stay in the data fo
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -14,6 +15,16 @@ from milvine.types import Bytes
 
 TEMPORARY = ".tmp"
 """What the name of a file ends with while it is written, where a storage has such files."""
+
+
+def read_at(file: BinaryIO, start: int, count: int) -> bytes:
+    """These bytes of a file from `Storage.open`, fewer at its end. Raises OSError."""
+    file.seek(start, os.SEEK_SET)
+    parts = []
+    while count > 0 and (part := file.read(count)):
+        parts.append(part)
+        count -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 class Sink(Protocol):

@@ -51,7 +51,7 @@ class DataFolder:
         self.root = root
         self.catalog = root / "catalog.sqlite"
         self.wal = log_folder(root) if wal is None else wal
-        self.segments = root / "segments"
+        self.segments = segments_folder(root)
         self._lock_path = str(root / "LOCK")
         self._lock_fd: int | None = None
         self._identity: Identity | None = None
@@ -160,6 +160,11 @@ class DataFolder:
             )
         if create and version < FORMAT_VERSION:
             write_format(self.root)
+
+
+def segments_folder(root: Path) -> Path:
+    """Where the component files of a data folder are, if the engine was given no other storage."""
+    return root / "segments"
 
 
 def refuse_file(root: Path) -> None:
