@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from threading import get_ident
 
 from milvine.config import Settings
 from milvine.engine.back_pressure import InsertBackPressure, SearchBackPressure
@@ -72,8 +73,8 @@ class Lifecycle:
         Raises:
             ReentrantCall: a listener calls it on a thread that it would wait for.
         """
-        threads = (self.stores.writer, self._worker, self._follower)
-        if any(each.runs_here() for each in threads if each):
+        here = get_ident() == self.stores.writer.thread
+        if here or any(each.runs_here() for each in (self._worker, self._follower) if each):
             raise ReentrantCall
         self.closed = self.closed or "The database is closed"
         with self._closing:
@@ -146,7 +147,9 @@ class Lifecycle:
             if self.stores.settings.cluster_role == "ro":
                 raise ReadOnly("The database was opened read-only (cluster.role is ro)")
             raise ReadOnly
-        if self.stores.writer.runs_here():  # it may hold up what the call would wait for first
+        if (
+            get_ident() == self.stores.writer.thread
+        ):  # it may hold up what the call would wait for first
             raise ReentrantCall
         return self.stores
 

@@ -77,6 +77,7 @@ class Writer:
         self._gate = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="milvine-writer", daemon=True)
         self._thread.start()
+        self.thread = self._thread.ident
 
     def submit(self, request: Request) -> Outcome[Ids]:
         """Queue an insert or a delete. It is told when the rows are durable
@@ -133,12 +134,8 @@ class Writer:
         self._thread.join()
         self._log.close()
 
-    def runs_here(self) -> bool:
-        """Whether this is its thread, which would wait for itself."""
-        return threading.get_ident() == self._thread.ident
-
     def _put(self, request: Request | _Call) -> None:
-        if self.runs_here():
+        if threading.get_ident() == self.thread:
             raise ReentrantCall
         with self._gate:
             self._check_open()

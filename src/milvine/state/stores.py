@@ -36,8 +36,9 @@ class Sequencer(Protocol):
         """
         ...
 
-    def runs_here(self) -> bool:
-        """Whether the caller is on that thread, which must not wait for itself."""
+    @property
+    def thread(self) -> int | None:
+        """The identity of that thread, which must not wait for itself."""
         ...
 
     def call(self, function: Callable[[], T]) -> T:

@@ -18,8 +18,8 @@ from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
 
-from milvine.client.checks.elements import first_masked, some_are_masked
-from milvine.client.checks.ids import ids as ids
+from milvine.client.elements import first_masked, some_are_masked
+from milvine.client.elements import ids as ids
 from milvine.client.exceptions import ParamError
 from milvine.interrupts import interrupts
 from milvine.types import Floats, Ids, IndexType, MetricType, Vectors
