@@ -331,7 +331,8 @@ class ImageContract(IndexContract):
     def test_its_image_is_as_large_as_its_sizes_say(self, metric: MetricType) -> None:
         vectors, found = clustered()[0], spec(self.index_type)
         image = built(self.index_type, vectors, metric, self.build_params)
-        over = IndexInput(*vectors.shape, metric, self.build_params)
+        rows, dimension = vectors.shape
+        over = IndexInput(rows, dimension, metric, self.build_params)
         assert found.sizes.image(over) == pytest.approx(image.size, rel=0.2)
         assert found.sizes.building(over, 1) > 0 and found.sizes.opened(over) >= 0
 
