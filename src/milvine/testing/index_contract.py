@@ -22,7 +22,8 @@ from milvine.errors import CorruptFile, UnsupportedFormat
 from milvine.index.base import BuildJob, OpenIndex
 from milvine.index.exact import search_exact
 from milvine.index.flat import flat_header
-from milvine.index.registry import kernel
+from milvine.index.registry import kernel, spec
+from milvine.index.spec import IndexInput
 from milvine.limits import FILLER_DISTANCE
 from milvine.testing import oracle
 from milvine.types import Bytes, Floats, IndexType, MetricType, RowMask
@@ -326,6 +327,14 @@ class ImageContract(IndexContract):
         image[0] = 0
         with pytest.raises(CorruptFile):
             kernel(self.index_type).open(image, flat, metric)
+
+    def test_its_image_is_as_large_as_its_sizes_say(self, metric: MetricType) -> None:
+        vectors, found = clustered()[0], spec(self.index_type)
+        image = built(self.index_type, vectors, metric, self.build_params)
+        rows, dimension = vectors.shape
+        over = IndexInput(rows, dimension, metric, self.build_params)
+        assert found.sizes.image(over) == pytest.approx(image.size, rel=0.2)
+        assert found.sizes.building(over, 1) > 0 and found.sizes.opened(over) >= 0
 
     def test_a_failing_write_ends_the_build(self, metric: MetricType) -> None:
         written = 0
