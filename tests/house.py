@@ -49,6 +49,7 @@ LEAVES = (
     "waiting",
     "pool",
     "interpreter",
+    "deadline",
     "redaction",
 )
 VAGUE_NAMES = {

@@ -16,15 +16,15 @@ from typing import Any
 import grpc
 import pytest
 
-from milvine.client import deadline as deadlines
+from milvine import deadline as deadlines
 from milvine.client.address import HttpAddress, ServerAddress
 from milvine.client.aio import AsyncMilvus, _Timeout
-from milvine.client.deadline import Deadline
 from milvine.client.transports import base, lane, remote
 from milvine.client.transports.base import TransportFailed, attempts
 from milvine.client.transports.http import HttpTransport
 from milvine.client.transports.lanes import Lanes
 from milvine.client.transports.remote import RemoteTransport
+from milvine.deadline import Deadline
 from milvus import Milvus, NotConnectError
 from tests.client.fakes import FakeTransport, reply_of
 

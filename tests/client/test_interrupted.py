@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from milvine.client.address import ServerAddress
-from milvine.client.deadline import Deadline
 from milvine.client.transports import lane, lanes
 from milvine.client.transports.lanes import Lanes
+from milvine.deadline import Deadline
 from milvine.engine.database import Database
 from milvine.errors import StorageFailed
 from milvine.interrupts import foreign

@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 
 from milvine.client.address import ServerAddress
-from milvine.client.deadline import Deadline
 from milvine.client.transports import lanes
 from milvine.client.transports.lane import Lane, Unusable
 from milvine.client.transports.lanes import Lanes
 from milvine.client.transports.remote import RemoteFailed, RemoteTransport
 from milvine.config import Settings
+from milvine.deadline import Deadline
 from milvine.server.app import Server
 from milvine.wire import packed, schema
 from milvus import Milvus

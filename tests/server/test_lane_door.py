@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from milvine.client.address import ServerAddress
-from milvine.client.deadline import Deadline
 from milvine.client.transports.lane import Lane
+from milvine.deadline import Deadline
 from milvine.server.doors.door import DoorFailed
 from milvine.server.lanes import callers, listeners, port
 from milvine.server.lanes.connection import Connection

@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 
 from milvine.client.address import ServerAddress
-from milvine.client.deadline import Deadline
 from milvine.client.transports import lane as client_lane
 from milvine.client.transports import lanes as client_lanes
 from milvine.client.transports.lanes import Lanes
 from milvine.client.transports.remote import RemoteFailed, RemoteTransport
 from milvine.config import Settings
+from milvine.deadline import Deadline
 from milvine.events import Event, Events
 from milvine.events.server import Answered
 from milvine.server import app

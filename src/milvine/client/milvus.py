@@ -14,7 +14,6 @@ from typing import Any
 from milvine.client import checks, replies, requests
 from milvine.client.collection_calls import CollectionCalls, named
 from milvine.client.connection import Seconds
-from milvine.client.deadline import Deadline
 from milvine.client.exceptions import ParamError
 from milvine.client.futures import (
     CompactFuture,
@@ -25,6 +24,7 @@ from milvine.client.futures import (
 )
 from milvine.client.keywords import unknown_keywords
 from milvine.client.status import Status
+from milvine.deadline import Deadline
 from milvine.types import IndexType
 
 Params = dict[str, Any] | None

@@ -26,9 +26,9 @@ import numpy as np
 
 from milvine.client.address import ServerAddress
 from milvine.client.credentials import Credentials
-from milvine.client.deadline import Deadline
 from milvine.client.transports.lane import Lane, Unusable
 from milvine.config import Settings
+from milvine.deadline import Deadline
 from milvine.events import Events
 from milvine.server.app import Server
 from milvine.server.operations import SERVED

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from milvine.client.deadline import Deadline
 from milvine.client.exceptions import TransportFailed as TransportFailed
+from milvine.deadline import Deadline
 from milvine.types import Vectors
 from milvine.wire.packed import HitsReply
 

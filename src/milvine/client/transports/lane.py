@@ -22,7 +22,7 @@ import time
 from contextlib import suppress
 
 from milvine.client.address import ServerAddress
-from milvine.client.deadline import Deadline
+from milvine.deadline import Deadline
 from milvine.wire import http2, lanes
 from milvine.wire.http2 import HEAD, PREFIX, SETTING, WINDOW_DEFAULT, WINDOW_MAX, frame
 from milvine.wire.lanes import CALLS, REQUEST_BYTES_MAX, Place

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from weakref import WeakSet
 
 from milvine.client.address import ServerAddress
-from milvine.client.deadline import Deadline
 from milvine.client.transports.lane import CONNECT_SECONDS, Lane, Unusable
+from milvine.deadline import Deadline
 from milvine.interrupts import foreign
 from milvine.wire import lanes
 from milvine.wire.lanes import Place

@@ -9,10 +9,10 @@ import time
 import grpc
 
 from milvine.client.address import ServerAddress
-from milvine.client.deadline import Deadline
 from milvine.client.exceptions import NotConnectError
 from milvine.client.transports.base import TransportFailed, attempts, patience
 from milvine.client.transports.lanes import Lanes
+from milvine.deadline import Deadline
 from milvine.wire import lanes
 from milvine.wire.lanes import CALLS, REQUEST_BYTES_MAX
 from milvine.wire.packed import Malformed, parse

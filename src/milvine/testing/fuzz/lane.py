@@ -13,8 +13,8 @@ from random import Random
 from typing import Any
 
 from milvine.client.address import ServerAddress
-from milvine.client.deadline import Deadline
 from milvine.client.transports.lane import Lane, Unusable
+from milvine.deadline import Deadline
 from milvine.server.lanes.connection import Connection
 from milvine.server.lanes.port import LaneDoor
 from milvine.testing.fuzz.mutate import INTEGERS, lying, mutated, some_bytes, text
