@@ -35,6 +35,7 @@ LAYERS = (
     "catalog",
     "wal",
     "storage",
+    "lanes",
     "wire",
 )
 LEAVES = (

@@ -103,14 +103,14 @@ def test_what_the_pages_name_is_there(name: str) -> None:
 
 
 def test_the_check_sees_what_is_not_there() -> None:
-    assert wrong("`wal/log.py: Log.append` `Stores.builds` `wal/log.py` `server/lanes`") == []
+    assert wrong("`wal/log.py: Log.append` `Stores.builds` `wal/log.py` `server/doors`") == []
     assert wrong("`segment/cache.py: FileCache.crowded` `types.py: Query.k`") == []
     bad = [
         "Stores.built",
         "wal/log.py: Log.appended",
         "wal/logs.py",
         "log.py",
-        "server/lane",
+        "server/door",
         "types.py: Querys",
     ]
     assert wrong(" ".join(f"`{each}`" for each in bad)) == bad

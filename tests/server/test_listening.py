@@ -50,7 +50,7 @@ def _has_nodelay(number: int, mine: socket.socket) -> bool:
 
 def ports(server: Server) -> dict[str, int]:
     doors = {"grpc": server.port, "http": int(server.http_address.rpartition(":")[2])}
-    return {**doors, "lane": server._lane.port} if server._lane else doors
+    return {**doors, "lane": server.lane_port} if server.lane_port else doors
 
 
 @linux

@@ -20,12 +20,11 @@ from milvine.config import Settings
 from milvine.events import Events
 from milvine.events.server import Answered
 from milvine.server.app import Server
-from milvine.server.lanes.port import LaneDoor
 from milvine.server.tracing import opening, spans
 from milvine.server.tracing.opening import TracingFailed, open_tracing
 from milvine.wire import packed, schema
 from milvine.wire.schema import method_path
-from tests.server.lanes import calling
+from tests.lanes.caller import calling
 
 pytest.importorskip("opentelemetry.sdk")
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -144,9 +143,9 @@ def test_calls_by_a_lane_have_spans_of_their_own(
     server: Server, call: Callable[..., bytes], exported: InMemorySpanExporter
 ) -> None:
     created(call)
-    assert isinstance(server._lane, LaneDoor)
+    assert server.lane_port is not None
     with ExitStack() as stack:
-        callers = [stack.enter_context(calling(server._lane.port)) for _ in range(5)]
+        callers = [stack.enter_context(calling(server.lane_port)) for _ in range(5)]
         call("Search", search(), HEADER)
         for caller in callers:
             caller.begin("Search", search())

@@ -20,10 +20,9 @@ from enum import Enum
 from queue import SimpleQueue
 from typing import TypeAlias
 
-import numpy as np
-
 from milvine.ingest.state import CollectionState
 from milvine.interrupts import foreign
+from milvine.search import batching
 from milvine.search.stopwatch import Stopwatch
 from milvine.segment.version import Version
 from milvine.types import Hits, IndexType, Query
@@ -46,8 +45,7 @@ class Found:
 
     def of(self, row: int) -> Found:
         """That of one query of several."""
-        some = slice(row, row + 1)
-        return replace(self, hits=Hits(self.hits.ids[some], self.hits.distances[some]))
+        return replace(self, hits=batching.hits_of(self.hits, row))
 
 
 Find: TypeAlias = Callable[[CollectionState, Query], Found]
@@ -111,14 +109,8 @@ class SharedScans:
         Raises:
             Whatever `find` raises.
         """
-        key = (
-            state,
-            query.k,
-            query.tags,
-            repr(query.params),
-            query.vectors.dtype.str,
-            query.vectors.shape[1],
-        )
+        ask = batching.ask_key(query.vectors, query.k, query.tags, repr(query.params))
+        key = (state, ask)
         member = _Member(query)
         try:
             if not self._enter(key, member):
@@ -153,7 +145,7 @@ class SharedScans:
             del waiting[: TOGETHER_MAX - 1]
         if not member.company:
             return self._find(state, member.query)
-        vectors = np.concatenate([each.query.vectors for each in (member, *member.company)])
+        vectors = batching.joined([each.query.vectors for each in (member, *member.company)])
         try:
             found = self._find(state, replace(member.query, vectors=vectors))
         except Exception as error:
