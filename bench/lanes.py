@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from unittest import mock
 
 import numpy as np
 
-from bench.doors import COLLECTION, Server, checked, scratch
+from bench.doors import COLLECTION, Embedded, Server, checked, scratch
 from bench.report import Report
 from milvine.bench.vectors import clustered
 from milvine.client.transports import remote
@@ -41,7 +42,7 @@ WAYS = {
     "grpcio at grpcio": ("grpc", "off", "grpcio"),
 }
 """Way -> `network.door`, `network.lane_port`, and whether the client has lanes."""
-FILE = "queries.npy"
+FILE, FILLED = "queries.npy", "filled"
 Turn = tuple[float, float, float]
 """Searches a second; microseconds of the processor for one, of the clients and of the server."""
 
@@ -49,13 +50,14 @@ Turn = tuple[float, float, float]
 class Way:
     """A server and its clients, which wait for their turn."""
 
-    def __init__(self, name: str, folder: Path, rows: Floats, threads: int) -> None:
+    def __init__(self, name: str, folder: Path, threads: int, stack: contextlib.ExitStack) -> None:
         door, lane_port, client = WAYS[name]
         flags = ("--door", door, "--set", f"network.lane_port={lane_port}")
-        self.server = Server(folder / name.replace(" ", "-"), threads, *flags)
-        _fill(self.server.client, rows)
+        own = shutil.copytree(folder / FILLED, folder / name.replace(" ", "-"))
+        self.server = Server(own, threads, *flags)
+        stack.callback(self.server.close)
         command = running_module("bench.lanes", str(self.server.port), client, str(folder / FILE))
-        self.clients = [_worker(command) for _ in range(max(PROCESSES))]
+        self.clients = [stack.enter_context(_worker(command)) for _ in range(max(PROCESSES))]
         for each in self.clients:
             _said(each)  # it has searched
 
@@ -70,12 +72,6 @@ class Way:
         used = _cpu_seconds(self.server.process.pid) - began
         return count / seconds, sum(cpu for _, cpu in told) / count * 1e6, used / count * 1e6
 
-    def close(self) -> None:
-        for each in self.clients:
-            each.kill()
-            each.wait()
-        self.server.close()
-
 
 def measure(options: argparse.Namespace) -> None:
     """Rates and processor time of single searches of an IVF_FLAT index, by every way."""
@@ -83,10 +79,11 @@ def measure(options: argparse.Namespace) -> None:
     report = Report("lanes", {"rows": data.rows, "dimension": DIMENSION, "topk": K})
     with scratch() as folder, contextlib.ExitStack() as stack:
         np.save(folder / FILE, data.queries)
+        with contextlib.closing(Embedded(folder / FILLED, options.threads)) as embedded:
+            _fill(embedded.client, data.train)
         ways: dict[str, Way] = {}
         for name in WAYS:
-            ways[name] = Way(name, folder, data.train, options.threads)
-            stack.callback(ways[name].close)
+            ways[name] = Way(name, folder, options.threads, stack)
         for processes in PROCESSES:
             turns: dict[str, list[Turn]] = {name: [] for name in WAYS}
             for _ in range(options.rounds):
@@ -126,6 +123,7 @@ def _fill(client: Milvus, rows: Floats) -> None:
 
 
 def _worker(command: list[str]) -> subprocess.Popen[str]:
+    """A client process, which ends with its input: as a context, when that is left."""
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
