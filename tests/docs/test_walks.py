@@ -22,7 +22,7 @@ from milvus import IndexType, Milvus
 
 ROOT = Path(__file__).parents[2]
 SOURCE = Path(milvine.__file__).parent
-PAGES = ("ARCHITECTURE.md", "CONTRIBUTING.md", "docs/glossary.md")
+PAGES = ("ARCHITECTURE.md", "CONTRIBUTING.md", "docs/glossary.md", "docs/lanes.md")
 QUOTED = re.compile(r"`([^`\n]+)`")
 PLACE = re.compile(r"([\w./-]+\.py)(?:: ([\w.]+))?")
 FOLDER = re.compile(r"(\w+)(?:/[\w-]+)+/?")
