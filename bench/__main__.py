@@ -15,7 +15,7 @@ OLDER = ("ingest", "batch", "reopen", "footprint", "recall")  # have tables of t
 # Raw faiss and the embedded database in one process: waiting threads must not spin.
 BESIDE_RAW = (*OLDER, "threads")
 EVERYTHING = ("search", "deletes", "builds", "sustained", "limited", "latency", *OLDER)  # of `all`
-MEASUREMENTS = (*EVERYTHING, "scale", "threads", "peers", "guard")
+MEASUREMENTS = (*EVERYTHING, "scale", "threads", "lanes", "peers", "guard")
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:

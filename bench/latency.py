@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.doors import COLLECTION, Embedded, Server, checked, free_port, scratch
+from bench.doors import COLLECTION, Embedded, Server, checked, scratch
 from bench.report import Report
 from milvine.types import Floats
 from milvus import MetricType, Milvus
@@ -28,11 +28,9 @@ HOST = "127.0.0.1"
 LANES = {
     "gRPC (grpcio)": ("grpc", "off"),
     "gRPC (native)": ("native", "off"),
-    "lane, Unix socket": ("auto", "auto"),
+    "lane": ("auto", "auto"),
 }
-"""Door -> `network.door` and `network.lane_port`, by which our client comes in there; a TCP lane
-has a port.
-"""
+"""Door -> `network.door` and `network.lane_port`, by which our client comes in there."""
 Request = Callable[[], object]
 
 
@@ -42,7 +40,7 @@ def measure(options: argparse.Namespace) -> None:
         "latency", {"rows": ROWS, "dimension": DIMENSION, "topk": K, "requests": SAMPLES}
     )
     with scratch() as folder:
-        for name, (door, lane) in {**LANES, "lane, TCP": ("auto", str(free_port()))}.items():
+        for name, (door, lane) in LANES.items():
             flags = ("--door", door, "--set", f"network.lane_port={lane}")
             with contextlib.closing(
                 Server(folder / name.replace(" ", "-"), options.threads, *flags)

@@ -36,6 +36,7 @@ LAYERS = (
     "catalog",
     "wal",
     "storage",
+    "lanes",
     "wire",
 )
 LEAVES = (
@@ -51,6 +52,7 @@ LEAVES = (
     "waiting",
     "pool",
     "interpreter",
+    "deadline",
     "redaction",
 )
 VAGUE_NAMES = {

@@ -134,6 +134,18 @@ def test_wire_opens_no_socket() -> None:
     assert [v for m in _in("wire") for v in house.imports_any(m, banned)] == []
 
 
+def test_the_protocol_of_lanes_has_no_socket_thread_or_clock() -> None:
+    pure = _named(
+        *(
+            f"milvine.lanes.{name}"
+            for name in ("http2", "place", "client_protocol", "server_protocol")
+        )
+    )
+    assert len(pure) == 4
+    banned = ("socket", "selectors", "ssl", "threading", "time", "os", "grpc")
+    assert [v for m in pure for v in house.imports_any(m, banned)] == []
+
+
 def test_index_knows_no_files() -> None:
     banned = ("open", "os.open", "os.path", "pathlib", "shutil", "tempfile")
     assert [v for m in _in("index") for v in house.mentions_any(m, banned)] == []
@@ -425,7 +437,7 @@ def test_checkers_see_hidden_errors() -> None:
     [
         ('monkeypatch.setattr(lanes.time, "monotonic", stop)', True),
         ('patch.setattr(time, "sleep", stop)', True),
-        ('patch.setattr("milvine.server.lanes.time.monotonic", stop)', True),
+        ('patch.setattr("milvine.lanes.durations.time.monotonic", stop)', True),
         ('patch.setattr("time.time", stop)', True),
         ('patch.setattr(lanes, "time", SimpleNamespace(monotonic=stop))', False),
         ('patch.setattr(lanes, "_KEPT_SECONDS", 1)', False),

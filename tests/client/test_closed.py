@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from milvine.client.exceptions import ClientClosedError
-from milvine.client.transports import lanes
-from milvine.client.transports.lane import Unusable
+from milvine.lanes import per_thread
+from milvine.lanes.http2 import ProtocolError
 from milvine.search import executor
 from milvus import AsyncMilvus, Milvus
 from tests.client.tiny_server import serving
@@ -126,12 +126,12 @@ def test_in_the_middle_of_a_call_on_a_lane(monkeypatch: pytest.MonkeyPatch) -> N
             def call(self, *arguments: Any) -> bytes:
                 begun.set()
                 assert self.closed.wait(WATCHDOG)
-                raise Unusable
+                raise ProtocolError
 
             def close(self) -> None:
                 self.closed.set()
 
-        monkeypatch.setattr(lanes, "Lane", Held)
+        monkeypatch.setattr(per_thread, "Lane", Held)
         with call_under_way(lambda: milvus.count_entities("a")) as told:
             assert begun.wait(WATCHDOG)
             milvus.close()

@@ -16,15 +16,17 @@ from typing import Any
 import grpc
 import pytest
 
-from milvine.client import deadline as deadlines
+from milvine import deadline as deadlines
 from milvine.client.address import HttpAddress, ServerAddress
 from milvine.client.aio import AsyncMilvus
-from milvine.client.deadline import Deadline
-from milvine.client.transports import base, lane, remote
+from milvine.client.transports import base, remote
 from milvine.client.transports.base import TransportFailed, attempts
 from milvine.client.transports.http import HttpTransport
-from milvine.client.transports.lanes import Lanes
 from milvine.client.transports.remote import RemoteTransport
+from milvine.deadline import Deadline
+from milvine.lanes import client as lane
+from milvine.lanes.per_thread import Lanes
+from milvine.lanes.place import Endpoint
 from milvus import Milvus, NotConnectError
 from tests.client.fakes import FakeTransport, reply_of
 
@@ -47,7 +49,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    for module in (deadlines, base, lane):
+    for module in (deadlines, base):
         monkeypatch.setattr(module, "time", made)
     return made
 
@@ -180,7 +182,9 @@ def test_a_hurried_call_does_not_condemn_the_lanes(
         raise TimeoutError
 
     monkeypatch.setattr(lane.socket, "create_connection", unreachable)
-    own = Lanes(ServerAddress("127.0.0.1", 1), lambda seconds: asked.append(seconds) or "")
+    own = Lanes(
+        Endpoint("127.0.0.1", 1, "localhost:1"), lambda seconds: asked.append(seconds) or ""
+    )
     assert (
         own.call("Search", b"", Deadline(0.4)) is None
         and own.call("Search", b"", Deadline(0.4)) is None
@@ -196,7 +200,7 @@ def test_those_that_connect_do_not_wait_for_each_other(monkeypatch: pytest.Monke
         raise ConnectionRefusedError
 
     monkeypatch.setattr(lane.socket, "create_connection", together)
-    own = Lanes(ServerAddress("127.0.0.1", 1))
+    own = Lanes(Endpoint("127.0.0.1", 1, "localhost:1"))
     threads = [
         threading.Thread(target=own.call, args=("Search", b"", Deadline(None))) for _ in range(2)
     ]

@@ -22,7 +22,7 @@ from milvus import IndexType, Milvus
 
 ROOT = Path(__file__).parents[2]
 SOURCE = Path(milvine.__file__).parent
-PAGES = ("ARCHITECTURE.md", "CONTRIBUTING.md", "docs/glossary.md")
+PAGES = ("ARCHITECTURE.md", "CONTRIBUTING.md", "docs/glossary.md", "docs/lanes.md")
 QUOTED = re.compile(r"`([^`\n]+)`")
 PLACE = re.compile(r"([\w./-]+\.py)(?:: ([\w.]+))?")
 FOLDER = re.compile(r"(\w+)(?:/[\w-]+)+/?")
@@ -103,14 +103,14 @@ def test_what_the_pages_name_is_there(name: str) -> None:
 
 
 def test_the_check_sees_what_is_not_there() -> None:
-    assert wrong("`wal/log.py: Log.append` `Stores.builds` `wal/log.py` `server/lanes`") == []
+    assert wrong("`wal/log.py: Log.append` `Stores.builds` `wal/log.py` `server/doors`") == []
     assert wrong("`segment/cache.py: FileCache.crowded` `types.py: Query.k`") == []
     bad = [
         "Stores.built",
         "wal/log.py: Log.appended",
         "wal/logs.py",
         "log.py",
-        "server/lane",
+        "server/door",
         "types.py: Querys",
     ]
     assert wrong(" ".join(f"`{each}`" for each in bad)) == bad

@@ -12,16 +12,17 @@ import pytest
 from milvine.config import Settings
 from milvine.events import Event, Events
 from milvine.events.server import AccessRefused
+from milvine.lanes.place import CALLS
 from milvine.server.app import Server
-from milvine.server.lanes.port import LaneDoor
+from milvine.server.doors.lane_door import LaneDoor
 from milvine.server.operations import Refused
+from milvine.server.security import gate as gates
 from milvine.server.security import tokens
 from milvine.server.security.gate import Gate
 from milvine.server.security.roles import RPCS, Role
 from milvine.server.security.tokens import Tokens
-from milvine.wire.lanes import CALLS
+from tests.lanes.caller import Caller, calling
 from tests.security.certificates import Authority
-from tests.server.lanes import FAMILIES, Caller, calling, where
 
 UNKNOWN, DENIED, OFTEN, UNAUTHENTICATED = 2, 7, 8, 16
 Open = Callable[..., LaneDoor]
@@ -38,7 +39,11 @@ def reached() -> list[str]:
 
 
 @pytest.fixture
-def open_door(told: list[Event], reached: list[str]) -> Iterator[Open]:
+def open_door(
+    told: list[Event], reached: list[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Open]:
+    # The tests fail more often than an attacker may.
+    monkeypatch.setattr(gates, "_FAILURES_AT_ONCE", 10_000.0)
     opened: list[LaneDoor] = []
 
     def answer(rpc: str, request: bytes) -> bytes:
@@ -50,8 +55,7 @@ def open_door(told: list[Event], reached: list[str]) -> Iterator[Open]:
 
     def make(file: Path | None, per_second: int = 0) -> LaneDoor:
         gate = Gate(Tokens(file) if file else None, per_second, Events(told.append))
-        gate._failures._burst = 10_000  # the tests fail more often than an attacker may
-        opened.append(LaneDoor(answer, together, "127.0.0.1", 0, None, gate, local=True))
+        opened.append(LaneDoor(answer, together, "127.0.0.1", 0, None, gate))
         opened[-1].start()
         return opened[-1]
 
@@ -60,16 +64,9 @@ def open_door(told: list[Event], reached: list[str]) -> Iterator[Open]:
         each.stop(1)
 
 
-@pytest.fixture(params=FAMILIES)
-def family(request: Any) -> str:
-    return str(request.param)
-
-
 @pytest.fixture
-def caller(
-    open_door: Open, tokens_file: Path, known: dict[str, str], family: str
-) -> Iterator[Caller]:
-    with calling(where(open_door(tokens_file), family)) as caller:
+def caller(open_door: Open, tokens_file: Path, known: dict[str, str]) -> Iterator[Caller]:
+    with calling(open_door(tokens_file).port) as caller:
         yield caller
 
 
@@ -117,42 +114,40 @@ def test_refusals_are_told_by_address(caller: Caller, told: list[Event]) -> None
     assert "nonsense" not in repr(event)
 
 
-def test_one_address_may_call_so_often_by_all_its_lanes(open_door: Open, family: str) -> None:
+def test_one_address_may_call_so_often_by_all_its_lanes(open_door: Open) -> None:
     door = open_door(None, 5)
-    with calling(door.port) as first, calling(where(door, family)) as second:
+    with calling(door.port) as first, calling(door.port) as second:
         told = [caller.ask("CountCollection") for _ in range(10) for caller in (first, second)]
     assert told[:5] == [b"CountCollection"] * 5
     assert set(told[15:]) <= {OFTEN, b"CountCollection"} and told.count(OFTEN) >= 5
 
 
-def test_refusals_say_nothing_of_how_long_calls_take(
-    open_door: Open, tokens_file: Path, family: str
-) -> None:
-    door = open_door(tokens_file)
-    with calling(where(door, family)) as stranger:
-        assert stranger.ask("Search", b"\x0a\x01c") == UNAUTHENTICATED
-    assert door._usual._seconds == {}
+class Broken(Gate):
+    """A gate that fails at every call."""
+
+    def check_call(self, *arguments: Any) -> None:
+        raise ZeroDivisionError
 
 
 @pytest.mark.parametrize("rpc", ["Search", "CountCollection"])
 def test_a_gate_that_breaks_lets_nobody_in(
-    open_door: Open,
-    tokens_file: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    reached: list[str],
-    rpc: str,
-    family: str,
+    monkeypatch: pytest.MonkeyPatch, reached: list[str], rpc: str
 ) -> None:
+    def answer(rpc: str, request: bytes) -> bytes:
+        reached.append(rpc)
+        return b""
+
     ends: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", ends.append)
-    door = open_door(tokens_file)
-    monkeypatch.setattr(door._gate, "check_call", lambda *arguments: 1 // 0)
-    callers = [Caller(where(door, family)) for _ in range(12)]
+    door = LaneDoor(answer, None, "127.0.0.1", 0, None, Broken(None, 0, Events()))
+    door.start()
+    callers = [Caller(door.port) for _ in range(12)]
     for caller in callers:
         caller.begin(rpc)
     assert [caller.answer() for caller in callers] == [UNKNOWN] * 12
     for caller in callers:
         caller.close()
+    door.stop(1)
     assert [each.exc_type for each in ends] == [ZeroDivisionError] * 12
     assert reached == []
 
@@ -168,5 +163,5 @@ def test_no_port_with_tls(tmp_path: Path, authority: Authority) -> None:
         tls_key=pair.key,
     )
     server = Server.start(tmp_path / "data", settings)
-    assert server._lane is None
+    assert server.lane_port is None
     server.stop(0)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import grpc
 import numpy as np
 
 from milvine.server.operations import Operations
-from milvine.wire import lanes, packed, schema
+from milvine.wire import packed, schema
 from milvine.wire.status import read_status
 
 NOT_EXIST = (
@@ -73,20 +72,3 @@ class Caller:
         text = None if params is None else json.dumps(params)
         raw = packed.encode_search(name, np.asarray(vectors, dtype=np.float32), topk, tags, text)
         return packed.decode_hits(self.operations.call("Search", raw))
-
-
-def lane_port(address: str) -> int:
-    """The port for lanes that the server at the gRPC port `address` tells of; 0: it has none."""
-    request = schema.Command(cmd=lanes.COMMAND).SerializeToString()
-    with grpc.insecure_channel(address) as channel:
-        reply = channel.unary_unary(schema.method_path("Cmd"))(request, timeout=30)
-    place = lanes.place(schema.StringReply.FromString(reply).string_reply)
-    return place.port if place else 0
-
-
-def records(*rows: Any) -> list[Any]:
-    return [schema.RowRecord(float_data=row) for row in rows]
-
-
-def params(**values: Any) -> list[Any]:
-    return [schema.KeyValuePair(key="params", value=json.dumps(values))]

@@ -18,7 +18,6 @@ from milvine.events.server import HttpMissing, Serving
 from milvine.server.app import Server
 from milvine.server.doors import http_opening
 from milvine.server.doors.door import DoorFailed, target
-from tests.server.calling import lane_port
 
 QUIET = Settings(background=False, search_threads=1, port=0, door="grpc")
 
@@ -36,7 +35,8 @@ def test_both_doors_are_told_and_answer(tmp_path: Path) -> None:
     server = Server.start(tmp_path / "data", QUIET, Events(told.append))
     try:
         serving = [(event.address, event.door) for event in told if isinstance(event, Serving)]
-        lane = target("127.0.0.1", lane_port(server.address))
+        assert server.lane_port is not None
+        lane = target("127.0.0.1", server.lane_port)
         assert serving == [(server.address, "grpc"), (lane, "lane"), (server.http_address, "http")]
         with urllib.request.urlopen(f"http://{server.http_address}/state", timeout=30) as reply:
             assert reply.read() == b'{"message":"Success","code":0}'

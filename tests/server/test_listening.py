@@ -51,7 +51,7 @@ def _has_nodelay(number: int, mine: socket.socket) -> bool:
 
 def ports(server: Server, lane: int = 0) -> dict[str, int]:
     doors = {"grpc": server.port, "http": int(server.http_address.rpartition(":")[2])}
-    return {**doors, "lane": lane} if lane else doors
+    return {**doors, "lane": server.lane_port} if server.lane_port else doors
 
 
 @linux

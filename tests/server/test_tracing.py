@@ -24,8 +24,7 @@ from milvine.server.tracing import opening, spans
 from milvine.server.tracing.opening import TracingFailed, open_tracing
 from milvine.wire import packed, schema
 from milvine.wire.schema import method_path
-from tests.server.calling import lane_port
-from tests.server.lanes import calling
+from tests.lanes.caller import calling
 
 pytest.importorskip("opentelemetry.sdk")
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -144,10 +143,10 @@ def test_calls_by_a_lane_have_spans_of_their_own(
     server: Server, call: Callable[..., bytes], exported: InMemorySpanExporter
 ) -> None:
     created(call)
-    port = lane_port(server.address)
+    assert server.lane_port is not None
     exported.clear()
     with ExitStack() as stack:
-        callers = [stack.enter_context(calling(port)) for _ in range(5)]
+        callers = [stack.enter_context(calling(server.lane_port)) for _ in range(5)]
         call("Search", search(), HEADER)
         for caller in callers:
             caller.begin("Search", search())

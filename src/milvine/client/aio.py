@@ -14,10 +14,10 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from milvine import __version__
 from milvine.client import checks
 from milvine.client.connection import KEYWORDS
-from milvine.client.deadline import Deadline
 from milvine.client.exceptions import ClientClosedError, NotConnectError, ParamError
 from milvine.client.keywords import unknown_arguments
 from milvine.client.milvus import Milvus
+from milvine.deadline import Deadline
 from milvine.waiting import Flag
 
 P = ParamSpec("P")

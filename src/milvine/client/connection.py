@@ -13,7 +13,6 @@ from milvine import __version__
 from milvine.client import checks, insert_retry, replies, requests
 from milvine.client.address import parse_address, parse_http_address, with_credentials
 from milvine.client.credentials import credentials_of
-from milvine.client.deadline import Deadline
 from milvine.client.exceptions import (
     ClientClosedError,
     DeprecatedError,
@@ -26,6 +25,7 @@ from milvine.client.keywords import unknown_arguments
 from milvine.client.replies import Rpc, failed
 from milvine.client.status import Status
 from milvine.client.transports import InProcess, Transport, TransportFailed, open_transport
+from milvine.deadline import Deadline
 from milvine.interrupts import foreign
 from milvine.logs.failures import log
 

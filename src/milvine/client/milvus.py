@@ -13,12 +13,12 @@ from typing import Any
 
 from milvine.client import checks, replies, requests
 from milvine.client.connection import Seconds
-from milvine.client.deadline import Deadline
 from milvine.client.exceptions import ParamError
 from milvine.client.futures import InsertFuture, SearchFuture
 from milvine.client.index_calls import Callback, IndexCalls, Params
 from milvine.client.keywords import unknown_keywords
 from milvine.client.status import Status
+from milvine.deadline import Deadline
 
 
 class Milvus(IndexCalls):

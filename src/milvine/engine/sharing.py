@@ -20,9 +20,8 @@ from enum import Enum
 from queue import SimpleQueue
 from typing import TypeAlias
 
-import numpy as np
-
 from milvine.interrupts import foreign
+from milvine.search import batching
 from milvine.search.prepared import PreparedSearch
 from milvine.search.stopwatch import Stopwatch
 from milvine.types import Hits, Query
@@ -41,8 +40,7 @@ class Found:
 
     def of(self, row: int) -> Found:
         """That of one query of several."""
-        some = slice(row, row + 1)
-        return replace(self, hits=Hits(self.hits.ids[some], self.hits.distances[some]))
+        return replace(self, hits=batching.hits_of(self.hits, row))
 
 
 Find: TypeAlias = Callable[[Query], Found]
@@ -108,14 +106,8 @@ class SharedScans:
         Raises:
             Whatever `find` raises.
         """
-        key = (
-            collection,
-            query.k,
-            query.tags,
-            repr(query.params),
-            query.vectors.dtype.str,
-            query.vectors.shape[1],
-        )
+        ask = batching.ask_key(query.vectors, query.k, query.tags, repr(query.params))
+        key = (collection, ask)
         member = _Member(query)
         try:
             if not self._enter(key, member):
@@ -150,7 +142,7 @@ class SharedScans:
             del waiting[: TOGETHER_MAX - 1]
         if not member.company:
             return find(member.query)
-        vectors = np.concatenate([each.query.vectors for each in (member, *member.company)])
+        vectors = batching.joined([each.query.vectors for each in (member, *member.company)])
         try:
             found = find(member.query._replace(vectors=vectors))
         except Exception as error:

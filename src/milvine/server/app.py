@@ -13,14 +13,15 @@ from milvine.config import Configuration, Settings
 from milvine.engine.database import Database
 from milvine.events import Events, JobFailed
 from milvine.events.server import Serving, Stopping
+from milvine.lanes.place import COMMAND, answer_of
 from milvine.memory_plan import UNBOUNDED, MemoryPlan, plan_here
 from milvine.server.doors.door import LONGEST_MESSAGE, Door, DoorFailed, GrpcPort, target
 from milvine.server.doors.door_probe import DoorProbe
 from milvine.server.doors.grpc_door import GrpcDoor
 from milvine.server.doors.http_opening import open_http_door
+from milvine.server.doors.lane_door import LaneDoor
 from milvine.server.doors.side_services import SideServices
 from milvine.server.health import Health
-from milvine.server.lanes.port import LaneDoor
 from milvine.server.memory import LEAVES_MEMORY, bound_free_memory, can_promise, trim_after_flush
 from milvine.server.metrics import OpenMetrics, open_metrics
 from milvine.server.operations import SERVED, Operations
@@ -29,7 +30,6 @@ from milvine.server.preloading import preload_collections
 from milvine.server.security.doors import OPEN_DOOR, DoorSecurity
 from milvine.server.security.opening import Security, is_loopback, tell_if_open
 from milvine.server.tracing.opening import open_tracing
-from milvine.wire import lanes
 from milvine.wire.schema import HYBRID_RPCS
 
 _DECLARED = (*SERVED, *HYBRID_RPCS)  # a door refuses what it does not know in words of its own
@@ -123,6 +123,11 @@ class Server:
         """The port that requests are taken at."""
         return self._door.port
 
+    @property
+    def lane_port(self) -> int | None:
+        """The port that lanes begin at; None where they have none of their own."""
+        return self._lane.port if self._lane else None
+
     def look_after(self) -> bool:
         """Whether this process is of no more use: a door died of an error. It is logged;
         stop and start it again."""
@@ -181,14 +186,13 @@ def open_lane_door(
             port,
             side.observe,
             security.gate,
-            automatic,
             plan.unsent_replies,
         )
     except DoorFailed:
         if automatic:  # nobody asked for it
             return None
         raise
-    operations.told[lanes.COMMAND] = lanes.told(door.place)
+    operations.told[COMMAND] = answer_of(door.place)
     return door
 
 

@@ -24,18 +24,17 @@ from urllib.parse import unquote
 import grpc
 import numpy as np
 
-from milvine.client.address import ServerAddress
-from milvine.client.credentials import Credentials
-from milvine.client.deadline import Deadline
-from milvine.client.transports.lane import Lane, Unusable
 from milvine.config import Settings
+from milvine.deadline import Deadline
 from milvine.events import Events
+from milvine.lanes.client import Lane
+from milvine.lanes.http2 import ProtocolError
+from milvine.lanes.place import CALLS, COMMAND, Endpoint, Place, place_of
 from milvine.server.app import Server
 from milvine.server.operations import SERVED
 from milvine.server.security import tokens
 from milvine.server.security.roles import ROUTES, Role
-from milvine.wire import lanes, packed, schema
-from milvine.wire.lanes import CALLS
+from milvine.wire import packed, schema
 from milvine.wire.requests import encode_ids_request
 from milvine.wire.schema import method_path
 
@@ -108,12 +107,12 @@ class Target:
         finally:
             connection.close()
 
-    def lane_place(self) -> lanes.Place:
+    def lane_place(self) -> Place:
         """Where lanes begin, as somebody with a token learns it."""
         reply = self.ask(
-            "Cmd", schema.Command(cmd=lanes.COMMAND).SerializeToString(), self.tokens["read"]
+            "Cmd", schema.Command(cmd=COMMAND).SerializeToString(), self.tokens["read"]
         )
-        found = lanes.place(schema.StringReply.FromString(reply or b"").string_reply)
+        found = place_of(schema.StringReply.FromString(reply or b"").string_reply)
         assert found is not None, "no port for lanes"
         return found
 
@@ -196,32 +195,22 @@ def no_tokens(target: Target, count: int, chance: random.Random) -> tuple[int, i
     return count, got
 
 
-class _Shown(Credentials):
-    """The header is the token as it stands."""
-
-    @property
-    def authorization(self) -> str:
-        return self.token
-
-
 def no_tokens_on_lanes(target: Target, count: int, chance: random.Random) -> tuple[int, int]:
     """The calls of lanes where lanes begin, with no token, a wrong one, or one that is not said to
     be one.
     """
     place = target.lane_place()
-    ways = [place._replace(unix=""), *([place] if place.unix else ())]
     token, rpcs = target.tokens["admin"], sorted(CALLS)
     got = 0
     for _ in range(count):
         shown = chance.choice(
             ["", "", token, f"Basic {token}", f"Bearer {token[:-1]}", f"Bearer {token}x", "Bearer"]
         )
-        address = ServerAddress("127.0.0.1", place.port, _Shown(token=shown))
-        lane = Lane(address, chance.choice(ways))
+        lane = Lane(Endpoint("127.0.0.1", place.port, "localhost", shown), place)
         try:
             lane.call(chance.choice(rpcs), b"", Deadline(_WAIT))
             got += 1
-        except Unusable:  # refused
+        except ProtocolError:  # refused
             got += 0
         finally:
             lane.close()

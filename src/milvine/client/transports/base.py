@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from milvine.client.deadline import Deadline
 from milvine.client.exceptions import NotConnectError
 from milvine.client.exceptions import TransportFailed as TransportFailed
+from milvine.deadline import Deadline
 from milvine.types import Ids, Vectors
 from milvine.wire.packed import HitsReply, IdsReply
 

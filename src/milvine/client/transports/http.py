@@ -22,10 +22,10 @@ from urllib.parse import quote
 import grpc
 
 from milvine.client.address import HttpAddress
-from milvine.client.deadline import Deadline
 from milvine.client.exceptions import ClientClosedError
 from milvine.client.transports.base import TransportFailed, attempts, nobody, patience
 from milvine.client.transports.rest_calls import CALLS, Refused
+from milvine.deadline import Deadline
 from milvine.interrupts import foreign
 from milvine.wire import schema
 from milvine.wire.status import set_status

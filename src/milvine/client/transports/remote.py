@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 
 import grpc
 
 from milvine.client.address import ServerAddress
-from milvine.client.deadline import Deadline
 from milvine.client.exceptions import NotConnectError
 from milvine.client.transports.base import TransportFailed, attempts, nobody, patience
-from milvine.client.transports.lanes import Lanes
-from milvine.wire import lanes
-from milvine.wire.lanes import CALLS, REQUEST_BYTES_MAX
+from milvine.deadline import Deadline
+from milvine.lanes.per_thread import Lanes
+from milvine.lanes.place import CALLS, COMMAND, REQUEST_BYTES_MAX, Endpoint
 from milvine.wire.packed import Malformed, parse
 from milvine.wire.schema import RPCS, Command, StringReply, method_path
 
@@ -48,7 +48,7 @@ _FORKED = (
 _calling: set[int] = set()
 _of_parents: list[grpc.Channel] = []
 _PING = bytes(Command(cmd="version").SerializeToString())
-_LANES = bytes(Command(cmd=lanes.COMMAND).SerializeToString())
+_LANES = bytes(Command(cmd=COMMAND).SerializeToString())
 
 
 class RemoteFailed(TransportFailed, grpc.RpcError):  # type: ignore[misc]  # grpc ships no types
@@ -76,9 +76,7 @@ class RemoteTransport:
         self._channel = _channel(self._address)
         self._calls = {rpc: self._channel.unary_unary(method_path(rpc)) for rpc in RPCS}
         self._process = os.getpid()
-        self._lanes = (
-            None if self._address.credentials.secure else Lanes(self._address, self._ask_for_lane)
-        )
+        self._lanes = _lanes(self._address, self._ask_for_lane)
 
     def _open_after_fork(self) -> None:
         """A channel of the child's own. The parent's is kept, not closed: its connection is the
@@ -91,6 +89,11 @@ class RemoteTransport:
             raise NotConnectError(_FORKED)
         _of_parents.append(self._channel)
         self._open_channel()
+
+    @property
+    def lane_port(self) -> int | None:
+        """Where the short calls of this thread go; None: through grpcio."""
+        return self._lanes.port if self._lanes else None
 
     def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
         if os.getpid() != self._process:
@@ -183,6 +186,14 @@ def _silent(error: RemoteFailed) -> bool:
     return error.code() is grpc.StatusCode.DEADLINE_EXCEEDED or any(
         words in error.details() for words in _SILENT
     )
+
+
+def _lanes(address: ServerAddress, ask: Callable[[float], str]) -> Lanes | None:
+    """None with TLS, which lanes do not speak."""
+    shown = address.credentials
+    if shown.secure:
+        return None
+    return Lanes(Endpoint(address.host, address.port, str(address), shown.authorization), ask)
 
 
 def _channel(address: ServerAddress) -> grpc.Channel:

@@ -1,4 +1,4 @@
-"""Lanes: conversations with things done to them, at a real port, at the parser behind it, and at
+"""Lanes: conversations with things done to them, at a real port, at the protocol behind it, and at
 the client's end.
 """
 
@@ -12,23 +12,24 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from milvine.client.address import ServerAddress
-from milvine.client.deadline import Deadline
-from milvine.client.transports.lane import Lane, Unusable
-from milvine.server.lanes.connection import Connection
-from milvine.server.lanes.port import LaneDoor
+from milvine.deadline import Deadline
+from milvine.lanes import http2
+from milvine.lanes.client import Lane
+from milvine.lanes.client_protocol import GREETING
+from milvine.lanes.http2 import HEAD, PREFIX, ProtocolError, frame
+from milvine.lanes.place import CALLS, REQUEST_BYTES_MAX, Endpoint, Place
+from milvine.lanes.server_protocol import ServerProtocol
+from milvine.server.doors.lane_door import LaneDoor
 from milvine.testing.fuzz.mutate import INTEGERS, lying, mutated, some_bytes, text
 from milvine.testing.fuzz.ops import Called, some_request
 from milvine.testing.fuzz.target import Wrong
-from milvine.wire import http2, schema
-from milvine.wire.http2 import HEAD, PREFIX, Foreign, frame
-from milvine.wire.lanes import CALLS, REQUEST_BYTES_MAX, Place, unix_address
+from milvine.wire import schema
 from milvine.wire.schema import method_path
 
 _SECONDS = 30.0
 _HELLO = http2.PREFACE + http2.settings({http2.INITIAL_WINDOW: http2.WINDOW_MAX})
 _RPCS = sorted(CALLS)
-_KEPT_MAX = REQUEST_BYTES_MAX + PREFIX.size + HEAD.size
+_KEPT_MAX = REQUEST_BYTES_MAX + PREFIX.size + HEAD.size + 2 * len(CALLS) * 2048  # and header blocks
 
 
 class LaneTarget:
@@ -40,7 +41,7 @@ class LaneTarget:
         self.called = Called(folder)
         self._ended: list[Any] = []
         self._hook, threading.excepthook = threading.excepthook, self._ended.append
-        self._door = LaneDoor(self.called.operations.call, None, "127.0.0.1", 0, local=True)
+        self._door = LaneDoor(self.called.operations.call, None, "127.0.0.1", 0)
         self._door.start()
         self._known = self._lane()
         self._replying = _Replying()
@@ -69,7 +70,7 @@ class LaneTarget:
 
     def _at_the_port(self, random: Random) -> str:
         said = self._conversation(random)
-        with self._connected(random) as stranger, suppress(OSError):
+        with self._connected() as stranger, suppress(OSError):
             for piece in _pieces(random, said):
                 stranger.sendall(piece)
             if random.random() < 0.3:  # gone without a word: what is on its way is thrown away
@@ -88,34 +89,30 @@ class LaneTarget:
                 rpc, request
             ):
                 raise Wrong(f"a wrong answer to {rpc} after {what}")
-        if self._ended or not all(thread.is_alive() for thread in self._door._threads):
-            raise Wrong(f"{what}: {self._ended.pop() if self._ended else 'a thread has ended'}")
+        if self._ended or self._door.ended:
+            raise Wrong(f"{what}: {self._ended.pop() if self._ended else self._door.ended}")
         self.called.check(what, lambda: (0, ""))
 
     def _at_the_client(self, random: Random) -> str:
         message = some_bytes(random, 40_000)
-        said = (
-            http2.settings({http2.INSTANCE: 7})
-            + frame(http2.PING, 0, 0, bytes(8))
-            + _success(random, message)
-        )
+        greeting = http2.settings({http2.INSTANCE: 7})
+        said = frame(http2.PING, 0, 0, bytes(8)) + _success(random, message)
         changed = random.random() < 0.7
         if changed:
-            said = mutated(
-                random,
-                said.replace(frame(http2.PING, 0, 0, bytes(8)), _aside(random) + _aside(random)),
-            )
-        self._replying.words = list(_pieces(random, said))
-        address = ServerAddress("127.0.0.1", self._replying.port)
+            around = _aside(random) + _aside(random)
+            said = mutated(random, greeting + said.replace(frame(6, 0, 0, bytes(8)), around))
+            greeting = b""
+        self._replying.greeting, self._replying.words = greeting, list(_pieces(random, said))
+        port = self._replying.port
         try:
-            lane = Lane(address, Place(address.port, 7))
+            lane = Lane(_endpoint(port), Place(port, 7))
             try:
                 told = lane.call("Search", b"", Deadline(_SECONDS))
             finally:
                 lane.close()
         except TimeoutError:
             raise Wrong(f"waits without an end for {said[:600]!r}") from None
-        except (Unusable, OSError):
+        except (ProtocolError, OSError):
             if not changed:
                 raise Wrong(f"no reply in {said[:600]!r}") from None
             return "no reply"
@@ -124,16 +121,10 @@ class LaneTarget:
         return "reply"
 
     def _lane(self) -> Lane:
-        return Lane(ServerAddress("127.0.0.1", self._door.port), self._door.place)
+        return Lane(_endpoint(self._door.port), self._door.place)
 
-    def _connected(self, random: Random) -> socket.socket:
-        """To the port or to the Unix socket."""
-        if not self._door.place.unix or random.random() < 0.5:
-            return socket.create_connection(("127.0.0.1", self._door.port), timeout=_SECONDS)
-        opened = socket.socket(socket.AF_UNIX)
-        opened.settimeout(_SECONDS)
-        opened.connect(unix_address(self._door.place.unix))
-        return opened
+    def _connected(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self._door.port), timeout=_SECONDS)
 
     def close(self) -> None:
         self._known.close()
@@ -144,12 +135,14 @@ class LaneTarget:
 
 
 class _Replying:
-    """A server that says its words to whoever comes, and hangs up."""
+    """A server that says its words to whoever comes, and hangs up; if it has a greeting, it hears a
+    call in between.
+    """
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self.words: list[bytes] = []
+        self.greeting, self.words = b"", list[bytes]()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -160,6 +153,10 @@ class _Replying:
             except OSError:
                 return
             with caller, suppress(OSError):
+                caller.sendall(self.greeting)
+                heard = 0
+                while self.greeting and heard <= len(GREETING):
+                    heard += len(caller.recv(1 << 16)) or len(GREETING)
                 for piece in self.words:
                     caller.sendall(piece)
                 caller.shutdown(socket.SHUT_WR)
@@ -173,43 +170,23 @@ class _Replying:
         self._thread.join(_SECONDS)
 
 
-class _Socket:
-    """What a caller sends, piece by piece, without a system between."""
-
-    family = socket.AF_INET
-
-    def __init__(self, pieces: list[bytes]) -> None:
-        self._pieces = pieces
-
-    def recv(self, most: int) -> bytes:
-        if not self._pieces:
-            raise BlockingIOError
-        piece = self._pieces.pop(0)
-        if len(piece) > most:
-            self._pieces.insert(0, piece[most:])
-        return piece[:most]
-
-    def send(self, data: bytes) -> int:
-        return len(data)
-
-    def setblocking(self, flag: bool) -> None: ...
-
-    def setsockopt(self, level: int, name: int, value: int) -> None: ...
+def _endpoint(port: int) -> Endpoint:
+    return Endpoint("127.0.0.1", port, f"127.0.0.1:{port}")
 
 
 def _heard(pieces: list[bytes]) -> list[tuple[Any, ...]] | None:
-    """The requests of a conversation; None for one that is no lane's."""
-    told: Any = _Socket(pieces)
-    connection, found = Connection(told, "127.0.0.1", b""), []
+    """The requests of a conversation, of which none is answered before the next piece; None for one
+    that is no lane's.
+    """
+    protocol, found = ServerProtocol(), []
     try:
-        while pieces:
-            request = connection.receive()
+        for piece in pieces:
+            request = protocol.receive(piece)
             if request is not None:
                 found.append((request.stream, request.rpc, request.authorization, request.message))
-                connection.busy = True
-            if len(connection._data) > _KEPT_MAX:
-                raise Wrong(f"{len(connection._data)} bytes are kept")
-    except Foreign:
+            if protocol.buffered > _KEPT_MAX:
+                raise Wrong(f"{protocol.buffered} bytes are kept")
+    except ProtocolError:
         return None
     return found
 
@@ -230,7 +207,7 @@ def _read_a_block(random: Random) -> str:
         return "block"
     try:
         fields = http2.read_block(mutated(random, block))
-    except Foreign:
+    except ProtocolError:
         return "foreign block"
     if not all(isinstance(each, str) for pair in fields.items() for each in pair):
         raise Wrong(f"{fields}")

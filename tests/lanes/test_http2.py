@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from milvine.wire import http2
-from milvine.wire.http2 import Foreign, frame, read_block, request_block, response_blocks
+from milvine.lanes import http2
+from milvine.lanes.http2 import ProtocolError, frame, read_block, request_block, response_blocks
 
 
 def test_a_frame_as_the_rfc_draws_it() -> None:
@@ -77,7 +77,7 @@ def test_a_reason_is_encoded_as_grpc_does() -> None:
     ],
 )
 def test_what_no_lane_says(block: bytes) -> None:
-    with pytest.raises(Foreign):
+    with pytest.raises(ProtocolError):
         read_block(block)
 
 
@@ -85,6 +85,6 @@ def test_what_no_lane_says(block: bytes) -> None:
 def test_anything_is_understood_or_foreign(block: bytes) -> None:
     try:
         fields = read_block(block)
-    except Foreign:
+    except ProtocolError:
         return
     assert sum(len(value) for value in fields.values()) <= len(block)

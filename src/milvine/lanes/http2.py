@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
+from typing import TypeAlias
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 END_STREAM, ACK, END_HEADERS, PADDED, PRIORITY = 1, 1, 4, 8, 32
@@ -23,7 +24,7 @@ INSTANCE = 0x4D56
 other.
 """
 WINDOW_DEFAULT = 65_535
-WINDOW_MAX = (1 << 31) - 1
+WINDOW_MAX = STREAM_MAX = (1 << 31) - 1
 FRAME_DEFAULT = 16_384  # bytes of the longest frame, where nothing else is said
 FRAME_MAX = (1 << 24) - 1
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -35,13 +36,58 @@ _METHOD_POST, _SCHEME_HTTP = 0x83, 0x86
 _REASON_MAX = 1000  # characters, each of which may become a dozen
 
 
-class Foreign(Exception):
-    """Bytes that no lane sends."""
+Frame: TypeAlias = tuple[int, int, int, bytes]
+"""Type, flags, stream and payload."""
+
+
+class ProtocolError(Exception):
+    """The other end said what a lane does not go on after: the connection is to be ended."""
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     """A frame of at most 16 MiB."""
     return HEAD.pack(len(payload) >> 16, len(payload) & 0xFFFF, kind, flags, stream) + payload
+
+
+def frames(data: bytes, longest: int) -> tuple[list[Frame], int]:
+    """The whole frames at the beginning of `data`, and how many bytes they take.
+
+    Raises:
+        ProtocolError: a frame announces a payload of more than `longest` bytes.
+    """
+    found: list[Frame] = []
+    at, end = 0, len(data)
+    while end - at >= HEAD.size:
+        high, low, kind, flags, stream = HEAD.unpack_from(data, at)
+        size = high << 16 | low
+        if size > longest:
+            raise ProtocolError("a frame that is too long")
+        start = at + HEAD.size
+        if start + size > end:
+            break
+        at = start + size
+        found.append((kind, flags, stream & STREAM_MAX, data[start:at]))
+    return found, at
+
+
+def acknowledgement(kind: int, flags: int, payload: bytes) -> bytes:
+    """What is answered to settings and to a ping; nothing to other frames."""
+    if kind == SETTINGS and not flags & ACK:
+        return frame(SETTINGS, ACK, 0, b"")
+    if kind == PING and not flags & ACK:
+        return frame(PING, ACK, 0, payload)
+    return b""
+
+
+def read_settings(payload: bytes) -> dict[int, int]:
+    """Values by key.
+
+    Raises:
+        ProtocolError: a setting is cut off.
+    """
+    if len(payload) % SETTING.size:
+        raise ProtocolError("settings that are cut off")
+    return dict(SETTING.iter_unpack(payload))
 
 
 def settings(pairs: Mapping[int, int]) -> bytes:
@@ -88,16 +134,16 @@ def read_block(block: bytes) -> dict[str, str]:
     out.
 
     Raises:
-        Foreign: a field that is compressed, stands in a dynamic table, or comes twice.
+        ProtocolError: a field that is compressed, stands in a dynamic table, or comes twice.
     """
     fields: dict[str, str] = {}
     try:
         for name, value in _fields(block):
             if name in fields:
-                raise Foreign("a field that comes twice")
+                raise ProtocolError("a field that comes twice")
             fields[name] = value
     except (IndexError, UnicodeDecodeError):
-        raise Foreign("a header block that ends too early, or is no text") from None
+        raise ProtocolError("a header block that ends too early, or is no text") from None
     return fields
 
 
@@ -109,7 +155,7 @@ def _fields(block: bytes) -> Iterator[tuple[str, str]]:
             at += 1
             continue
         if first & 0xF0 not in _KINDS:
-            raise Foreign(f"a field that begins with {first}")
+            raise ProtocolError(f"a field that begins with {first}")
         number, at = _read_number(block, at, 0x0F)
         if number:
             name = _STATIC.get(number, "")
@@ -141,13 +187,13 @@ def _read_number(block: bytes, at: int, mask: int) -> tuple[int, int]:
         if byte < 128:
             return value, at
         if shift > 28:
-            raise Foreign("a number without an end")
+            raise ProtocolError("a number without an end")
 
 
 def _read_text(block: bytes, at: int) -> tuple[str, int]:
     if block[at] & 0x80:
-        raise Foreign("a string in a code")
+        raise ProtocolError("a string in a code")
     size, at = _read_number(block, at, 0x7F)
     if at + size > len(block):
-        raise Foreign("a string that is not all there")
+        raise ProtocolError("a string that is not all there")
     return block[at : at + size].decode(), at + size

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import socket
-import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
-from typing import Any, TypeAlias
+from contextlib import closing, contextmanager
+from typing import Any
 from urllib.parse import unquote
 
-from milvine.server.lanes.port import LaneDoor
-from milvine.wire import http2
-from milvine.wire.http2 import HEAD, PREFIX, frame
-from milvine.wire.lanes import unix_address
+from milvine.lanes import http2
+from milvine.lanes.http2 import HEAD, PREFIX, frame
 from milvine.wire.schema import method_path
 
 HELLO = (
@@ -23,13 +20,6 @@ HELLO = (
     + http2.window_update(http2.WINDOW_MAX - http2.WINDOW_DEFAULT)
 )
 PING = frame(http2.PING, 0, 0, b"8 bytes!")
-FAMILIES = ("tcp", "unix") if sys.platform == "linux" else ("tcp",)
-Where: TypeAlias = int | str
-"""A port, or the name of a Unix socket."""
-
-
-def where(door: LaneDoor, family: str) -> Where:
-    return door.place.unix if family == "unix" else door.port
 
 
 def headers(rpc: str, stream: int = 1, authorization: str = "") -> bytes:
@@ -51,22 +41,12 @@ def asking(rpc: str, text: bytes, stream: int = 1, authorization: str = "") -> b
 
 
 class Caller:
-    """One connection, to a port or a Unix socket; it has said hello, unless told to say something
-    else.
-    """
+    """One connection; it has said hello, unless told to say something else."""
 
-    def __init__(self, where: Where, hello: bytes = HELLO, host: str = "127.0.0.1") -> None:
-        if isinstance(where, str):
-            family, address = socket.AF_UNIX, unix_address(where)
-        else:
-            family, address = (socket.AF_INET6 if ":" in host else socket.AF_INET), (host, where)
-        self.socket = socket.socket(family, socket.SOCK_STREAM)
-        self.socket.settimeout(30)
+    def __init__(self, port: int, hello: bytes = HELLO, host: str = "127.0.0.1") -> None:
+        self.socket = socket.create_connection((host, port), timeout=30)
         try:
-            self.socket.connect(address)
-            # Hung up on already, which a Unix socket tells whoever says something.
-            with suppress(BrokenPipeError):
-                self.say(hello)
+            self.say(hello)
         except OSError:
             self.socket.close()
             raise
@@ -139,6 +119,6 @@ class Caller:
 
 
 @contextmanager
-def calling(where: Where, hello: bytes = HELLO, **more: Any) -> Iterator[Caller]:
-    with closing(Caller(where, hello, **more)) as caller:
+def calling(port: int, hello: bytes = HELLO, **more: Any) -> Iterator[Caller]:
+    with closing(Caller(port, hello, **more)) as caller:
         yield caller

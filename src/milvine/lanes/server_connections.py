@@ -17,11 +17,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from milvine.server.lanes.connection import Connection, Request
-from milvine.server.lanes.listeners import Listeners
-from milvine.server.lanes.times import Waits
-from milvine.wire import http2, lanes
-from milvine.wire.http2 import Foreign
+from milvine.lanes.durations import Call
+from milvine.lanes.http2 import ProtocolError
+from milvine.lanes.listener import Listener
+from milvine.lanes.place import Place
+from milvine.lanes.server_connection import Connection
+from milvine.lanes.server_protocol import greeting
+from milvine.lanes.waits import Waits
 
 CONNECTIONS_MAX = 400 if os.name == "nt" else 1024  # Windows waits for 512 sockets at once
 GREETING_SECONDS = 10.0
@@ -35,50 +37,49 @@ _AWAKE_SECONDS = 0.00015
 _yield_processor: Callable[[], object] = getattr(os, "sched_yield", partial(time.sleep, 0))
 
 
-class Callers:
-    """The connections of one door; they may begin from the moment it is made.
+class Connections:
+    """The connections at one listening socket; they may begin from the moment it is made.
 
     Attributes:
-        port: the TCP port.
-        place: where lanes begin, as the door tells it.
-        connections: those that are open.
-
-    Raises:
-        DoorFailed: the address is taken or not ours.
+        place: where lanes begin. Its instance tells this run of the server from every other; a
+            lane's first settings say it.
+        open: those that are open.
     """
 
-    def __init__(
-        self, address: str, port: int, local: bool, unsent_max: int = UNSENT_BYTES_MAX
-    ) -> None:
+    def __init__(self, listening: socket.socket, unsent_max: int = UNSENT_BYTES_MAX) -> None:
         self._unsent_max = unsent_max
-        instance, more = secrets.randbits(32), http2.WINDOW_MAX - http2.WINDOW_DEFAULT
-        self._greeting = http2.settings({http2.INSTANCE: instance}) + http2.window_update(more)
+        instance = secrets.randbits(32)
+        self._greeting = greeting(instance)
         self._waiting = selectors.DefaultSelector()
-        self._listeners = Listeners(address, port, local, self._waiting)
-        self.port = self._listeners.port
-        self.place = lanes.Place(self.port, instance, self._listeners.unix)
+        self._listener = Listener(listening, self._waiting)
+        self.place = Place(self._listener.port, instance)
         self._wake, self._woken = socket.socketpair()
         self._wake.setblocking(False)
         self._waiting.register(self._woken, selectors.EVENT_READ)
-        self.connections: set[Connection] = set()
+        self.open: set[Connection] = set()
         self._strangers, self._slow = Waits(GREETING_SECONDS), Waits(READING_SECONDS)
         # Connections with something unsent that the leader does not know of.
         self._left: deque[Connection] = deque()
         self._expecting = False  # whether requests arrived just now
 
-    def wait(self, alone: bool) -> list[Request]:
-        """The requests that have arrived; waits until something happens. `alone`: nobody else is at
+    @property
+    def unsent_bytes(self) -> int:
+        """Of replies that are kept for callers who have yet to take them."""
+        return sum(each.held for each in list(self.open))
+
+    def wait(self, alone: bool) -> list[Call]:
+        """The calls that have arrived; waits until something happens. `alone`: nobody else is at
         work.
         """
-        arrived: list[Request] = []
+        arrived: list[Call] = []
         for key, mask in self._awake(alone) or self._waiting.select(self._patience()):
             connection: Connection | None = key.data
             if connection is not None:
-                request = self._hear(connection, mask)
-                if request is not None:
-                    arrived.append(request)
-            elif key.fd in self._listeners:
-                self._accept(key.fd)
+                call = self._hear(connection, mask)
+                if call is not None:
+                    arrived.append(call)
+            elif key.fd == self._listener.fileno():
+                self._accept()
             else:
                 self._look_after()
         self._expecting = bool(arrived)
@@ -103,25 +104,25 @@ class Callers:
         """Sends away who does not greet or read. Seconds until that is to be done again; None:
         nobody is waited for.
         """
-        listeners = self._listeners
-        if not self._strangers and not self._slow and listeners.deaf_until == math.inf:
+        listener = self._listener
+        if not self._strangers and not self._slow and listener.deaf_until == math.inf:
             return None
-        due = min(self._strangers.due, self._slow.due, listeners.deaf_until)
+        due = min(self._strangers.due, self._slow.due, listener.deaf_until)
         now = time.monotonic()
         if due <= now:
-            if listeners.deaf_until <= now:
-                listeners.listen_again(now)
+            if listener.deaf_until <= now:
+                listener.listen_again(now)
             for connection in (*self._strangers.over(now), *self._slow.over(now)):
                 self._hang_up(connection)
-            due = min(self._strangers.due, self._slow.due, listeners.deaf_until)
+            due = min(self._strangers.due, self._slow.due, listener.deaf_until)
         return max(0.0, due - now) if due < math.inf else None
 
-    def _accept(self, descriptor: int) -> None:
-        arrived = self._listeners.accept(descriptor)
+    def _accept(self) -> None:
+        arrived = self._listener.accept()
         if arrived is None:
             return
         accepted, peer = arrived
-        if len(self.connections) >= CONNECTIONS_MAX:
+        if len(self.open) >= CONNECTIONS_MAX:
             accepted.close()
             return
         try:
@@ -130,33 +131,31 @@ class Callers:
         except OSError:
             accepted.close()
             return
-        self.connections.add(connection)
+        self.open.add(connection)
         self._strangers.begin(connection)
 
-    def _hear(self, connection: Connection, mask: int) -> Request | None:
+    def _hear(self, connection: Connection, mask: int) -> Call | None:
         stranger = not connection.greeted
         try:
             if mask & selectors.EVENT_WRITE:
                 connection.send_more()
                 self._listen_to(connection)
             request = connection.receive() if mask & selectors.EVENT_READ else None
-        except (OSError, Foreign):
+        except (OSError, ProtocolError):
             self._hang_up(connection)
             return None
         if stranger and connection.greeted:
             self._strangers.end(connection)
         if connection.unsent and connection not in self._slow:
             self._listen_to(connection)
-        if request is not None:
-            connection.busy = True
-        return request
+        return None if request is None else Call(connection, request)
 
     def _look_after(self) -> None:
         """Connections that threads without the lead have left something to do for."""
         self._woken.recv(4096)
         while self._left:
             connection = self._left.popleft()
-            if connection in self.connections:
+            if connection in self.open:
                 self._listen_to(connection)
 
     def _listen_to(self, connection: Connection) -> None:
@@ -174,8 +173,8 @@ class Callers:
 
     def _hang_up(self, connection: Connection) -> None:
         # Some systems tell of reading and of writing one after the other.
-        if connection in self.connections:
-            self.connections.discard(connection)
+        if connection in self.open:
+            self.open.discard(connection)
             self._strangers.end(connection)
             self._slow.end(connection)
             self._waiting.unregister(connection.socket)
@@ -183,15 +182,14 @@ class Callers:
 
     def keep(self, connection: Connection) -> None:
         """What it has yet to take, for the leader to see to; given up where others have so much."""
-        others = [each for each in list(self.connections) if each is not connection]
-        if sum(each.held for each in others) > self._unsent_max:
+        if self.unsent_bytes - connection.held > self._unsent_max:
             connection.give_up()
         self._left.append(connection)
         self.nudge()
 
     def give_up(self) -> None:
         """All of them; whoever waits for an answer hears that none comes."""
-        for connection in list(self.connections):
+        for connection in list(self.open):
             connection.give_up()
 
     def nudge(self) -> None:
@@ -200,7 +198,7 @@ class Callers:
             self._wake.send(b"\0")
 
     def close(self) -> None:
-        for connection in self.connections:
+        for connection in self.open:
             connection.close()
-        for each in (self._listeners, self._waiting, self._wake, self._woken):
+        for each in (self._listener, self._waiting, self._wake, self._woken):
             each.close()

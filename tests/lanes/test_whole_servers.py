@@ -5,36 +5,36 @@ do without.
 from __future__ import annotations
 
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 
 from milvine.client.address import ServerAddress
-from milvine.client.deadline import Deadline
-from milvine.client.transports import lane as client_lane
-from milvine.client.transports import lanes as client_lanes
-from milvine.client.transports.lanes import Lanes
 from milvine.client.transports.remote import RemoteFailed, RemoteTransport
 from milvine.config import Settings
+from milvine.deadline import Deadline
 from milvine.events import Event, Events
 from milvine.events.server import Answered
+from milvine.lanes import client as lanes_client
+from milvine.lanes import per_thread
+from milvine.lanes.per_thread import Lanes
+from milvine.lanes.place import CALLS, COMMAND, Endpoint, Place, answer_of, place_of
 from milvine.server import app
 from milvine.server.app import Server
 from milvine.server.doors.door import DoorFailed
-from milvine.server.lanes.port import LaneDoor
-from milvine.wire import lanes, packed, schema
-from milvine.wire.lanes import CALLS, Place
+from milvine.server.doors.grpc_door import GrpcDoor
+from milvine.server.doors.lane_door import LaneDoor
+from milvine.wire import packed, schema
 from milvus import Milvus
-from tests.server.lanes import FAMILIES, Where, calling, where
+from tests.lanes.caller import calling
 
 TIMEOUT = 30
 SETTINGS = Settings(port=0, http_enable=False, background=False, search_threads=1, door="grpc")
@@ -53,9 +53,27 @@ def told() -> list[Event]:
     return []
 
 
+class Pause:
+    """Of every call of the server."""
+
+    seconds = 0.0
+
+    def __call__(self, event: Event) -> None:
+        time.sleep(self.seconds)
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, told: list[Event]) -> Iterator[Server]:
-    running = Server.start(tmp_path_factory.mktemp("lanes") / "db", SETTINGS, Events(told.append))
+def pause() -> Pause:
+    return Pause()
+
+
+@pytest.fixture(scope="module")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, told: list[Event], pause: Pause
+) -> Iterator[Server]:
+    events = Events(told.append)
+    events.subscribe(pause, (Answered,))
+    running = Server.start(tmp_path_factory.mktemp("lanes") / "db", SETTINGS, events)
     stocked(running)
     yield running
     running.stop(5)
@@ -87,34 +105,31 @@ def transport(server: Server) -> Iterator[RemoteTransport]:
     opened.close()
 
 
-def command(transport: RemoteTransport, text: str) -> str:
+def by_grpc(server: Server, rpc: str, request: bytes) -> bytes:
+    """The reply to a call that no lane carries.
+
+    Raises:
+        grpc.RpcError: it is refused.
+    """
+    with grpc.insecure_channel(server.address) as channel:
+        reply: bytes = channel.unary_unary(schema.method_path(rpc))(request, timeout=TIMEOUT)
+        return reply
+
+
+def command(server: Server, text: str) -> str:
     request = schema.Command(cmd=text).SerializeToString()
-    return str(schema.StringReply.FromString(transport._send("Cmd", request, TIMEOUT)).string_reply)
+    return str(schema.StringReply.FromString(by_grpc(server, "Cmd", request)).string_reply)
 
 
-def lane_of(server: Server) -> LaneDoor:
-    assert isinstance(server._lane, LaneDoor)
-    return server._lane
+def place_at(server: Server) -> Place:
+    """Where the server says that lanes begin."""
+    place = place_of(command(server, COMMAND))
+    assert place is not None
+    return place
 
 
-def carried_by(transport: RemoteTransport) -> Where:
-    """Where the calls of this thread go to by a lane; 0 for none."""
-    assert transport._lanes is not None
-    return way_of(transport._lanes)
-
-
-def way_of(opened: Lanes) -> Where:
-    lane = getattr(opened._own, "lane", None)
-    if lane is None:
-        return 0
-    name = lane._socket.getpeername()
-    return name.decode().rpartition("-")[2] if isinstance(name, bytes) else int(name[1])
-
-
-def nearest(server: Server) -> Where:
-    """To where lanes are to lead."""
-    place = lane_of(server).place
-    return place.unix or place.port
+def endpoint(server: Server) -> Endpoint:
+    return Endpoint("127.0.0.1", server.port, server.address)
 
 
 HAS = schema.CollectionName(collection_name="c").SerializeToString()
@@ -154,20 +169,19 @@ def requests() -> list[tuple[str, bytes]]:
     )
 
 
-@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("rpc", "request_"), requests())
 def test_what_a_lane_answers_is_what_grpc_answers(
-    server: Server, transport: RemoteTransport, rpc: str, request_: bytes, family: str
+    server: Server, transport: RemoteTransport, rpc: str, request_: bytes
 ) -> None:
-    with calling(where(lane_of(server), family)) as caller:
+    with calling(place_at(server).port) as caller:
         answer = caller.ask(rpc, request_)
     try:
-        expected: Any = transport._send(rpc, request_, TIMEOUT)
-    except RemoteFailed as failed:
+        expected: Any = by_grpc(server, rpc, request_)
+    except grpc.RpcError as failed:
         assert (answer, caller.reason) == (failed.code().value[0], failed.details())
         with pytest.raises(RemoteFailed) as again:
             transport.call(rpc, request_, TIMEOUT)
-        assert again.value.args == failed.args
+        assert (again.value.code(), again.value.details()) == (failed.code(), failed.details())
     else:
         assert answer == expected == transport.call(rpc, request_, TIMEOUT)
 
@@ -194,7 +208,7 @@ def test_searches_that_share_a_pass_get_each_their_own_hits(server: Server) -> N
                 TIMEOUT,
             )
             assert schema.TopKQueryResult.FromString(reply).ids[0] == row
-        assert carried_by(opened) == nearest(server)
+        assert opened.lane_port == server.lane_port is not None
         opened.close()
 
     with ThreadPoolExecutor(8) as pool:
@@ -212,14 +226,13 @@ def noting(reached: list[str]) -> Callable[[str, bytes], bytes]:
 
 
 def test_a_restarted_server_is_found_again(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_lanes, "_PAUSE", 0.0)
+    monkeypatch.setattr(per_thread, "PAUSE", 0.0)
     server = start()
     transport = transport_to(server)
-    assert carried_by(transport) == 0
+    assert transport.lane_port is None
     transport.call("HasCollection", HAS, TIMEOUT)
-    old = carried_by(transport)
-    assert old == nearest(server)
-    port = lane_of(server).port
+    port = server.lane_port
+    assert port is not None and transport.lane_port == port
     server.stop(1)
     reached: list[str] = []
     other = LaneDoor(noting(reached), None, "127.0.0.1", port)
@@ -227,79 +240,66 @@ def test_a_restarted_server_is_found_again(start: Start, monkeypatch: pytest.Mon
     again = start(port=server.port)
     for _ in range(3):
         transport.call("HasCollection", HAS, TIMEOUT)
-    assert carried_by(transport) == nearest(again) != old
+    assert transport.lane_port == again.lane_port != port
     transport.close()
     other.stop(1)
     assert reached == []
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="no abstract names here")
-@pytest.mark.parametrize("elsewhere", ["another system", "another machine"])
-def test_who_cannot_take_the_unix_socket_takes_the_port(
-    server: Server, transport: RemoteTransport, monkeypatch: pytest.MonkeyPatch, elsewhere: str
-) -> None:
-    if elsewhere == "another system":
-        monkeypatch.setattr(client_lane, "sys", SimpleNamespace(platform="win32"))
-    else:
-        monkeypatch.setattr(lanes, "unix_address", lambda name: f"\0nobody-{name}")
-    assert transport.call("CountCollection", HAS, TIMEOUT)
-    assert carried_by(transport) == lane_of(server).port
-    transport.close()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="no abstract names here")
-def test_a_way_that_led_nowhere_is_not_tried_again_until_the_server_is_another(
+def test_a_place_that_led_nowhere_is_not_tried_again_until_the_server_is_another(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_lanes, "_PAUSE", 0.0)
-    place, tried = lane_of(server).place, list[Place | None]()
-    told = [place._replace(unix="00" * lanes.UNIX_BYTES)]
-    own = Lanes(ServerAddress("127.0.0.1", server.port), lambda seconds: lanes.told(told[-1]))
-    connected = client_lane._connected
+    monkeypatch.setattr(per_thread, "PAUSE", 0.0)
+    place, tried = place_at(server), list[int]()
+    with a_taken_port() as nobody:
+        pass
+    told = [place._replace(port=nobody)]
+    own = Lanes(endpoint(server), lambda seconds: answer_of(told[-1]))
+    connect = socket.create_connection
 
-    def noting_way(address: ServerAddress, to: Place | None, seconds: float) -> socket.socket:
-        tried.append(to)
-        return connected(address, to, seconds)
+    def noting_way(address: tuple[str, int], *more: Any) -> socket.socket:
+        tried.append(address[1])
+        return connect(address, *more)
 
-    monkeypatch.setattr(client_lane, "_connected", noting_way)
+    monkeypatch.setattr(lanes_client.socket, "create_connection", noting_way)
     for _ in range(3):
         assert own.call("CountCollection", HAS, Deadline(TIMEOUT))
-        assert way_of(own) == place.port
+        assert own.port == server.port
         # What is no success ends the lane.
         assert own.call("CountCollection", b"\xff\xff", Deadline(TIMEOUT)) is None
-    assert tried == [told[0], *[told[0]._replace(unix="")] * 3]
+    assert tried == [nobody, *[server.port] * 3]
     told.append(place)
     assert own.call("CountCollection", HAS, Deadline(TIMEOUT))
-    assert way_of(own) == place.unix
+    assert own.port == place.port
     own.close()
 
 
 @pytest.mark.parametrize("listening", [False, True])
 def test_a_place_that_cannot_be_reached_or_is_anothers(server: Server, listening: bool) -> None:
     reached: list[str] = []
-    other = LaneDoor(noting(reached), None, "127.0.0.1", 0, local=True)
+    other = LaneDoor(noting(reached), None, "127.0.0.1", 0)
+    place = other.place
     if listening:
         other.start()
-        told = lanes.told(other.place._replace(instance=other.place.instance ^ 1))
+        place = place._replace(instance=place.instance ^ 1)
     else:
         other.stop(0)
-        told = lanes.told(other.place)
-    own = Lanes(ServerAddress("127.0.0.1", server.port), lambda seconds: told)
+    own = Lanes(endpoint(server), lambda seconds: answer_of(place))
     assert own.call("CountCollection", HAS, Deadline(TIMEOUT))
-    assert way_of(own) == server.port
+    assert own.port == server.port
     own.close()
     other.stop(1)
     assert reached == []
 
 
-def test_a_stopping_server_sends_its_callers_to_the_grpc_port(server: Server, start: Start) -> None:
-    with_lanes = start()
-    stocked(with_lanes)
-    transport = transport_to(with_lanes)
-    expected = transport.call("CountCollection", HAS, TIMEOUT)
-    lane_of(with_lanes).stop(1)
-    assert transport.call("CountCollection", HAS, TIMEOUT) == expected
-    transport.close()
+def test_a_port_that_is_closed_sends_its_callers_to_the_grpc_port(server: Server) -> None:
+    door = LaneDoor(lambda rpc, request: b"lane", None, "127.0.0.1", 0)
+    door.start()
+    own = Lanes(endpoint(server), lambda seconds: answer_of(door.place))
+    assert own.call("CountCollection", HAS, Deadline(TIMEOUT)) == b"lane"
+    door.stop(1)
+    assert own.call("CountCollection", HAS, Deadline(TIMEOUT)) is None  # to be made by gRPC
+    own.close()
 
 
 @contextmanager
@@ -313,20 +313,19 @@ def test_a_stop_is_as_patient_with_both_ports_together(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, graces = start(), list[float | None]()
-    lane, door = lane_of(server), server._door
-    stop_lane, stop_door = lane.stop, door.stop
+    stop_lane, stop_door = LaneDoor.stop, GrpcDoor.stop
 
-    def slow(grace: float | None) -> None:
+    def slow(self: LaneDoor, grace: float | None) -> None:
         graces.append(grace)
         time.sleep(0.2)
-        stop_lane(grace)
+        stop_lane(self, grace)
 
-    def quick(grace: float | None) -> None:
+    def quick(self: GrpcDoor, grace: float | None) -> None:
         graces.append(grace)
-        stop_door(grace)
+        stop_door(self, grace)
 
-    monkeypatch.setattr(lane, "stop", slow)
-    monkeypatch.setattr(door, "stop", quick)
+    monkeypatch.setattr(LaneDoor, "stop", slow)
+    monkeypatch.setattr(GrpcDoor, "stop", quick)
     server.stop(5)
     first, second = graces
     assert first is not None and second is not None
@@ -338,21 +337,18 @@ def test_the_port_that_is_asked_for(start: Start) -> None:
         start(lane_port=str(busy))
     server = start(lane_port=str(busy))
     transport = transport_to(server)
-    place = lane_of(server).place
-    assert lanes.place(command(transport, lanes.COMMAND)) == place == (busy, place.instance, "")
+    assert place_at(server).port == server.lane_port == busy
     transport.call("HasCollection", HAS, TIMEOUT)
-    assert carried_by(transport) == busy
+    assert transport.lane_port == busy
     transport.close()
 
 
 def no_lanes(server: Server) -> None:
     transport = transport_to(server)
-    assert server._lane is None
-    assert command(transport, "lane") == command(transport, "lanes") == "Unknown command"
-    assert transport.call("HasCollection", HAS, TIMEOUT) == transport._send(
-        "HasCollection", HAS, TIMEOUT
-    )
-    assert carried_by(transport) == server.port
+    assert server.lane_port is None
+    assert command(server, "lane") == command(server, COMMAND) == "Unknown command"
+    assert transport.call("HasCollection", HAS, TIMEOUT) == by_grpc(server, "HasCollection", HAS)
+    assert transport.lane_port == server.port
     transport.close()
 
 
@@ -373,7 +369,7 @@ def test_a_port_asked_for_is_there_for_others_as_well(
     monkeypatch.setattr(app, "is_loopback", lambda address: False)
     with a_taken_port() as free:
         pass
-    assert lane_of(start(lane_port=str(free))).port == free
+    assert start(lane_port=str(free)).lane_port == free
 
 
 def test_a_server_starts_where_no_port_can_be_had_that_nobody_asked_for(
@@ -392,26 +388,20 @@ def test_ipv6_from_end_to_end(start: Start) -> None:
     except DoorFailed:
         pytest.skip("no IPv6 here")
     transport = transport_to(server, "::1")
-    assert transport.call("HasCollection", HAS, TIMEOUT) == transport._send(
-        "HasCollection", HAS, TIMEOUT
-    )
-    assert carried_by(transport) == nearest(server)
+    assert transport.call("HasCollection", HAS, TIMEOUT) == by_grpc(server, "HasCollection", HAS)
+    assert transport.lane_port == server.lane_port is not None
     transport.close()
     with Milvus("::1", server.port) as client:
         assert client.has_collection("c")[1] is False
 
 
 def test_a_call_that_takes_too_long(
-    server: Server, transport: RemoteTransport, monkeypatch: pytest.MonkeyPatch
+    server: Server, transport: RemoteTransport, pause: Pause, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slow(rpc: str, request: bytes) -> bytes:
-        time.sleep(0.5)
-        return b""
-
     transport.call("HasCollection", HAS, TIMEOUT)
-    monkeypatch.setattr(lane_of(server), "_call", slow)
-    with pytest.raises(RemoteFailed) as failed:
-        transport.call("HasCollection", HAS, 0.1)
+    with monkeypatch.context() as patched:
+        patched.setattr(pause, "seconds", 0.5)
+        with pytest.raises(RemoteFailed) as failed:
+            transport.call("HasCollection", HAS, 0.1)
     assert failed.value.code().name == "DEADLINE_EXCEEDED"
-    monkeypatch.undo()
     assert transport.call("HasCollection", HAS, TIMEOUT)

@@ -1,8 +1,7 @@
 """The lanes of a client: one for each thread that calls, and where they go to.
 
-A server may have a port for lanes alone and a Unix socket beside it, and tell of both
-(`wire/lanes.py`). A lane goes to the nearest that can be reached: the Unix socket, that port, the
-gRPC port.
+A server may have a port for lanes alone, and tell of it (`lanes/place.py`). A lane goes there, or
+to the gRPC port where that one cannot be reached.
 """
 
 from __future__ import annotations
@@ -12,31 +11,30 @@ import time
 from collections.abc import Callable
 from weakref import WeakSet
 
-from milvine.client.address import ServerAddress
-from milvine.client.deadline import Deadline
-from milvine.client.transports.lane import CONNECT_SECONDS, Lane, Unusable
+from milvine.deadline import Deadline
 from milvine.interrupts import foreign
-from milvine.wire import lanes
-from milvine.wire.lanes import Place
+from milvine.lanes.client import CONNECT_SECONDS, Lane
+from milvine.lanes.http2 import ProtocolError
+from milvine.lanes.place import Endpoint, Place, place_of
 
 _LANES_MAX = 16  # of one client; further threads go through grpcio
-_PAUSE = 1.0  # seconds without lanes after a failure, doubled for each further one in a row
-_PAUSE_MAX = 64.0
+PAUSE = 1.0  # seconds without lanes after a failure, doubled for each further one in a row
+PAUSE_MAX = 64.0
 _PART = 4  # one in so many of what is left of a call may go into one step towards a lane
 
 
 class Lanes:
-    """The lanes of one client, one for each thread that calls.
+    """The lanes of one client to a server, one for each thread that calls.
 
     `ask` gives what the server answers about lanes within so many seconds, by other means than a
     lane; None: the gRPC port it is.
     """
 
-    def __init__(self, address: ServerAddress, ask: Callable[[float], str] | None = None) -> None:
-        self._address, self._ask = address, ask
+    def __init__(self, server: Endpoint, ask: Callable[[float], str] | None = None) -> None:
+        self._server, self._ask = server, ask
         self._asked = False
-        self._place: Place | None = None  # that the server told last
-        self._ways: tuple[Place, ...] = ()  # to it, the nearest first, less those that led nowhere
+        self._told: Place | None = None  # by the server, last
+        self._place: Place | None = None  # the same, until it led nowhere
         self._own = threading.local()
         self._open: WeakSet[Lane] = WeakSet()
         self._connecting: set[int] = set()  # threads that are making one
@@ -56,7 +54,7 @@ class Lanes:
             return None
         try:
             reply = lane.call(method, request, deadline)
-        except (Unusable, OSError) as error:
+        except (ProtocolError, OSError) as error:
             self._drop(lane)
             if foreign(error) or (deadline.end is not None and isinstance(error, TimeoutError)):
                 raise
@@ -71,6 +69,17 @@ class Lanes:
             self._drop(lane)
         return reply
 
+    @property
+    def port(self) -> int | None:
+        """Where the calls of this thread go; None: it has no lane."""
+        lane: Lane | None = getattr(self._own, "lane", None)
+        return lane.port if lane else None
+
+    @property
+    def count(self) -> int:
+        """Lanes that are open or being made."""
+        return len(self._open) + len(self._connecting)
+
     def _lane(self, deadline: Deadline) -> Lane | None:
         """That of this thread, or a new one."""
         lane: Lane | None = getattr(self._own, "lane", None)
@@ -81,7 +90,7 @@ class Lanes:
         self._ask_where(deadline)
         thread = threading.get_ident()
         with self._lock:
-            if len(self._open) + len(self._connecting) >= _LANES_MAX:
+            if self.count >= _LANES_MAX:
                 return None
             self._connecting.add(thread)
         try:
@@ -94,15 +103,13 @@ class Lanes:
             told = self._ask(deadline.within(CONNECT_SECONDS, _PART))
             if not told and _in_a_hurry(deadline):
                 return
-            self._learn(lanes.place(told))
+            self._learn(place_of(told))
         self._asked = True
 
     def _learn(self, place: Place | None) -> None:
         with self._lock:
-            if place != self._place:
-                self._place, self._ways = place, (place,) if place else ()
-                if place and place.unix:
-                    self._ways += (place._replace(unix=""),)
+            if place != self._told:
+                self._told = self._place = place
 
     def _made(self, deadline: Deadline) -> Lane | None:
         """A lane, which this thread has from now on."""
@@ -123,21 +130,22 @@ class Lanes:
         return lane
 
     def _nearest(self, deadline: Deadline) -> Lane:
-        """To the gRPC port where no other way leads: the server may be on another machine, behind a
-        firewall.
+        """To the gRPC port where the other cannot be reached: the server may be on another machine,
+        behind a firewall.
         """
-        for way in self._ways:
+        place = self._place
+        if place:
             try:
-                return Lane(self._address, way, deadline.within(CONNECT_SECONDS, _PART))
+                return Lane(self._server, place, deadline.within(CONNECT_SECONDS, _PART))
             except OSError as error:
                 if foreign(error) or _in_a_hurry(deadline):
                     raise
-                self._ways = tuple(each for each in self._ways if each != way)
-        return Lane(self._address, None, deadline.within(CONNECT_SECONDS, _PART))
+                self._place = None
+        return Lane(self._server, None, deadline.within(CONNECT_SECONDS, _PART))
 
     def _failed(self) -> None:
         self._asked = False  # the server may be another by now
-        self._not_before = time.monotonic() + min(_PAUSE * 2**self._failures, _PAUSE_MAX)
+        self._not_before = time.monotonic() + min(PAUSE * 2**self._failures, PAUSE_MAX)
         self._failures = min(self._failures + 1, 10)
 
     def _drop(self, lane: Lane) -> None:
