@@ -72,3 +72,11 @@ class Caller:
         text = None if params is None else json.dumps(params)
         raw = packed.encode_search(name, np.asarray(vectors, dtype=np.float32), topk, tags, text)
         return packed.decode_hits(self.operations.call("Search", raw))
+
+
+def records(*rows: Any) -> list[Any]:
+    return [schema.RowRecord(float_data=row) for row in rows]
+
+
+def params(**values: Any) -> list[Any]:
+    return [schema.KeyValuePair(key="params", value=json.dumps(values))]

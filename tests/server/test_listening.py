@@ -20,7 +20,6 @@ from milvine.server.app import Server
 from milvine.server.doors.door import DoorFailed
 from milvine.server.doors.listening import listen
 from tests.security.certificates import Authority
-from tests.server.calling import lane_port
 
 pytest.importorskip("fastapi")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
@@ -49,7 +48,7 @@ def _has_nodelay(number: int, mine: socket.socket) -> bool:
         return False
 
 
-def ports(server: Server, lane: int = 0) -> dict[str, int]:
+def ports(server: Server) -> dict[str, int]:
     doors = {"grpc": server.port, "http": int(server.http_address.rpartition(":")[2])}
     return {**doors, "lane": server.lane_port} if server.lane_port else doors
 
@@ -65,10 +64,11 @@ def test_no_door_waits_for_acknowledgements(tmp_path: Path, door: str, address: 
     except DoorFailed:
         pytest.skip("no IPv6 here")
     try:
-        assert {
-            name: sends_at_once(address, port)
-            for name, port in ports(server, lane_port(server.address)).items()
-        } == {"grpc": True, "http": True, "lane": True}
+        assert {name: sends_at_once(address, port) for name, port in ports(server).items()} == {
+            "grpc": True,
+            "http": True,
+            "lane": True,
+        }
     finally:
         server.stop(5)
 

@@ -9,9 +9,9 @@ from milvine.client.exceptions import (
     RepeatingConnectError,
     VersionError,
 )
+from milvine.client.legacy import DataType, RangeType
 from milvine.client.milvus import Milvus
 from milvine.client.prepare import Prepare
-from milvine.client.ranges import DataType, RangeType
 from milvine.client.status import Status
 from milvine.types import IndexType, MetricType
 

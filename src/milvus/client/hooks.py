@@ -1,5 +1,5 @@
 """`from milvus.client.hooks import BaseSearchHook`, as in pymilvus 1.x."""
 
-from milvine.client.hooks import AbstractHook, BaseSearchHook
+from milvine.client.legacy import AbstractHook, BaseSearchHook
 
 __all__ = ["AbstractHook", "BaseSearchHook"]
