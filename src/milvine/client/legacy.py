@@ -1,7 +1,7 @@
 """Names that 1.x exports and that do nothing: programs import them, or derive from them.
 
-Hooks (specification 5.11): 1.x removed the method that sets one, so none is ever called. Enums of the
-hybrid collections of 0.2.14: no server takes their calls any more.
+Hooks (specification 5.11): 1.x removed the method that sets one, so none is ever called. Enums of
+the hybrid collections of 0.2.14: no server takes their calls any more.
 """
 
 from __future__ import annotations
