@@ -18,6 +18,7 @@ from milvine.index.native import compiled, pointer
 from milvine.limits import FILLER_DISTANCE
 from milvine.types import Floats, Ids, MetricType
 
+_IP = MetricType.IP  # Python 3.11 is slow to find a member by its class
 FEW = 64
 """Hits that are looked at one by one in less time than numpy takes to begin."""
 
@@ -39,11 +40,7 @@ def exact_distances(queries: Floats, vectors: Floats, rows: Ids, metric: MetricT
     rows = np.ascontiguousarray(rows)
     nq, width = rows.shape
     distances = np.empty((nq, width), dtype=np.float32)
-    by_row = (
-        compiled.fvec_inner_products_by_idx
-        if metric is MetricType.IP
-        else compiled.fvec_L2sqr_by_idx
-    )
+    by_row = compiled.fvec_inner_products_by_idx if metric is _IP else compiled.fvec_L2sqr_by_idx
     by_row(
         pointer(distances),
         pointer(queries),
@@ -64,7 +61,7 @@ def ordered(distances: Floats, rows: Ids, metric: MetricType, k: int) -> Found:
     if width == k and _settled(distances, rows, metric):
         return distances, rows
     hit = np.isfinite(distances) & (rows >= 0)
-    key = np.where(hit, -distances if metric.larger_is_closer else distances, np.inf)
+    key = np.where(hit, -distances if metric is _IP else distances, np.inf)
     rows = np.where(hit, rows, -1)
     nearest = np.lexsort((rows, key), axis=-1)[:, :k]
     rows = np.take_along_axis(rows, nearest, axis=1)
@@ -95,11 +92,11 @@ def _settled(distances: Floats, rows: Ids, metric: MetricType) -> bool:
     is left to order.
     """
     if len(rows) == 1 and rows.size <= FEW:
-        return min(rows[0].tolist(), default=0) >= 0 and rises(distances, metric.larger_is_closer)
+        return min(rows[0].tolist(), default=0) >= 0 and rises(distances, metric is _IP)
     if rows.min(initial=0) < 0:
         return False
     before, after = distances[:, :-1], distances[:, 1:]
-    rising = after < before if metric.larger_is_closer else after > before
+    rising = after < before if metric is _IP else after > before
     # Where all rise, NaN is nowhere, and infinity could only be first or last.
     return bool(rising.all() and np.isfinite(distances[:, :: max(1, distances.shape[1] - 1)]).all())
 
@@ -109,12 +106,19 @@ def nearest_of(queries: Floats, vectors: Floats, rows: Ids, metric: MetricType, 
     return ordered(exact_distances(queries, vectors, rows, metric), rows, metric, k)
 
 
+def all_finite(queries: Floats) -> bool:
+    """Whether no query has NaN or infinity."""
+    finite = np.isfinite(queries)
+    if len(queries) == 1:  # numpy takes longer
+        return 0 not in finite.tobytes()
+    return bool(finite.all())
+
+
 def for_finite(queries: Floats, k: int, find: Callable[[Floats], Found]) -> Found:
     """What `find` says of the queries without NaN and infinity; the others find nothing."""
-    sound = np.isfinite(queries)
-    if 0 not in sound.tobytes() if len(queries) == 1 else sound.all():  # numpy takes longer for one
+    if all_finite(queries):
         return find(queries)
-    finite = np.asarray(sound.all(axis=1))
+    finite = np.isfinite(queries).all(axis=1)
     distances, rows = nothing(len(queries), k)
     if finite.any():
         distances[finite], rows[finite] = find(queries[finite])

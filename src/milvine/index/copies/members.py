@@ -59,13 +59,18 @@ class Living(NamedTuple):
 
 
 class Nodes:
-    """The rows that an open index holds, and what they stand for. Thread-safe."""
+    """The rows that an open index holds, and what they stand for. Thread-safe.
+
+    Attributes:
+        count: how many nodes.
+        whole: what is live where all rows of the segment are.
+    """
 
     def __init__(self, image: Image) -> None:
         self._row_map, self._groups, self._beside = image.row_map, image.groups, image.beside
         self._as_they_are = image.row_map is None and image.groups is None and image.beside is None
-        self._whole = Living(None, image.indexed, image.groups, image.beside)
-        self._last: tuple[RowMask | None, Living] = (None, self._whole)
+        self.whole = Living(None, image.indexed, image.groups, image.beside)
+        self._last: tuple[RowMask | None, Living] = (None, self.whole)
         self.count = image.indexed
 
     def living(self, mask: RowMask | None) -> Living:
@@ -73,7 +78,7 @@ class Nodes:
         time.
         """
         if mask is None:
-            return self._whole
+            return self.whole
         last = self._last
         if last[0] is not mask:
             last = self._last = (mask, self._found(mask))
@@ -89,7 +94,7 @@ class Nodes:
 
     def _found(self, mask: RowMask) -> Living:
         if not mask.dead:
-            return self._whole
+            return self.whole
         if self._as_they_are:
             return Living(mask, mask.live)
         live, groups, count = mask.to_bool(), self._groups, mask.live

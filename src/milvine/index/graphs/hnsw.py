@@ -163,6 +163,7 @@ class OpenGraph:
     ) -> None:
         self._breadth, self._refine = breadth, refine
         self._image, self._flat = image, flat  # the index points into both
+        self._rows = image.rows
         self._nodes = Nodes(image)
         self._vectors, self._metric = vectors_of(flat), metric
         self._again = bool(refine) or not graph_agrees(self._vectors.shape[1], metric)
@@ -178,7 +179,7 @@ class OpenGraph:
 
     @property
     def rows(self) -> int:
-        return self._image.rows
+        return self._rows
 
     def search(
         self, queries: Floats, k: int, params: Params, mask: RowMask | None, threads: int = 1
@@ -187,8 +188,9 @@ class OpenGraph:
         nodes = self._nodes.count
         wanted = min(k * (integer(params, REFINE, self._refine) if self._refine else 1), nodes)
         ef = max(integer(params, self._breadth), wanted)
-        live = self.rows if mask is None else mask.live
-        living = self._nodes.living(mask)
+        live, living = self._rows, self._nodes.whole
+        if mask is not None:
+            live, living = mask.live, self._nodes.living(mask)
         if living.nodes < FEW_LIVE * nodes or live <= ROWS_PER_EF * ef:
             return search_exact(queries, self._vectors, self._metric, k, mask, threads)
         queries = np.ascontiguousarray(queries, dtype=np.float32)

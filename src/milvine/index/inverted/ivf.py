@@ -254,7 +254,7 @@ class OpenIvf:
     def __init__(
         self, image: Image, vectors: Floats, metric: MetricType, kernel: IvfKernel
     ) -> None:
-        self._image = image  # the index points into it
+        self._image, self._rows = image, image.rows  # the index points into the image
         self._index = read_faiss(image.body, faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
         self._nlist, self._width = self._index.nlist, self._index.d  # faiss takes its time to tell
         coarse = on_gpu(faiss.downcast_index(self._index.quantizer)) if kernel.hybrid else None
@@ -263,6 +263,10 @@ class OpenIvf:
         self._nodes = Nodes(image)
         self._again = kernel.exact and not lists_agree(self._width, metric)
         self._ahead: ListsAhead | None = None
+        # What faiss returns is the answer, or in order to be.
+        self._plain = (
+            kernel.exact and not self._again and coarse is None and self._nodes.whole.groups is None
+        )
 
     def precompute(self, most: int) -> None:
         if isinstance(self._index, faiss.IndexIVFPQ):
@@ -275,19 +279,23 @@ class OpenIvf:
 
     @property
     def rows(self) -> int:
-        return self._image.rows
+        return self._rows
 
     def search(
         self, queries: Floats, k: int, params: Params, mask: RowMask | None, threads: int = 1
     ) -> Found:
         use_threads(threads)
-        nprobe = min(integer(params, "nprobe"), self._nlist)
-        living = self._nodes.living(mask)
+        nprobe = min(int(params["nprobe"]), self._nlist)
+        living = self._nodes.whole if mask is None else self._nodes.living(mask)
         if mask is not None and living.nodes * self._nlist <= self._nodes.count * nprobe:
             # As few rows are live as the lists hold: comparing them all costs no more and finds k
             # of them.
             return search_exact(queries, self._vectors, self._metric, k, mask, threads)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
+        if self._plain and self._ahead is None and 0 not in np.isfinite(queries).tobytes():
+            how = parameters("IVF", "nprobe", nprobe, living.mask)
+            distances, rows = search_index(self._index, queries, min(k, self._rows), how)
+            return ordered(distances, rows, self._metric, k)
         refine = (
             int(self._again) if self._kernel.exact else integer(params, REFINE, self._kernel.refine)
         )
@@ -304,7 +312,7 @@ class OpenIvf:
             wanted = min(k * refine, self._nodes.count)
             nominate = partial(self._candidates, wanted, nprobe, how)
             return refined(queries, self._vectors, self._metric, k, wanted, nominate)
-        distances, rows = self._find(queries, min(k, self.rows), nprobe, how)
+        distances, rows = self._find(queries, min(k, self._rows), nprobe, how)
         if not self._kernel.exact and self._metric is MetricType.L2:
             # faiss adds up parts of codes, which may end a little below what is possible.
             np.maximum(distances, 0, out=distances)
