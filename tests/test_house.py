@@ -214,7 +214,7 @@ def test_the_engine_calls_no_logger() -> None:
 
 def test_policies_have_no_thread_clock_or_file() -> None:
     banned = ("threading", "time", "os", "pathlib", "subprocess", "concurrent")
-    pure = _named("milvine.maintenance.policy", "milvine.maintenance.scheduler")
+    pure = _named("milvine.maintenance.policy")
     assert [v for m in pure for v in house.imports_any(m, banned)] == []
 
 

@@ -188,7 +188,7 @@ PARTS = (
     ),
     Part(
         "files",
-        "files asked for ahead of searches, or read into memory",
+        "preloaded files, or read into memory",
         Kind.FILES,
         divisor=2,
         most=4 * _GIB,

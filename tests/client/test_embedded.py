@@ -43,7 +43,7 @@ def test_clients_of_one_folder_share_a_database(tmp_path: Path) -> None:
     first.create_collection(PARAM)
     assert second.list_collections()[1] == ["a"]
     first.close()
-    assert second.collection("a").insert(np.ones((3, 8)))[0].OK()
+    assert second.insert("a", np.ones((3, 8)))[0].OK()
     second.close()
     Database.open(tmp_path / "data").close()  # nobody has it open
     third = open_at(tmp_path / "data")
@@ -163,12 +163,7 @@ def test_a_whole_life(tmp_path: Path) -> None:
     milvus.close()
     again = open_at(tmp_path / "data")
     assert again.count_entities("a")[1] == 4999
-    assert (
-        0
-        not in again.collection("a")
-        .search(*3, segments=rows[:1], params={"nprobe": 32})[1]
-        .id_array[0]
-    )
+    assert 0 not in again.search("a", 3, rows[:1], params={"nprobe": 32})[1].id_array[0]
     again.close()
 
 
@@ -257,7 +252,7 @@ def test_a_folder_that_was_removed_is_opened_as_a_new_database(tmp_path: Path) -
     again = open_at(folder)
     assert again.list_collections()[1] == []
     assert again.create_collection({"collection_name": "b", "dimension": 4}).OK()
-    assert again.collection("b").insert(np.eye(4), ids=[1, 2, 3, 4])[0].OK()
+    assert again.insert("b", np.eye(4), ids=[1, 2, 3, 4])[0].OK()
     milvus.close()
     again.close()
     assert collections(folder) == ["b"]

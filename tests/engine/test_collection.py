@@ -285,3 +285,51 @@ def test_readers_beside_one_who_makes_it_anew(database: Database) -> None:
         for reader in readers:
             reader.join()
     assert not wrong
+
+
+def test_what_was_prepared_is_not_answered_after_the_end(database: Database) -> None:
+    held = database.collection("c")
+    prepared = held.prepare(3)
+    database.close()
+    for call in (held.find, held.explain):
+        with pytest.raises(DatabaseClosed):
+            call(prepared, ONE)
+
+
+def test_a_handle_is_of_no_other_collection_with_its_number(tmp_path: Path) -> None:
+    """As where a reader's folder was replaced by another one."""
+    quiet = Settings(background=False)
+    for place, name in (("data", "films"), ("other", "songs")):
+        with Database.open(tmp_path / place, quiet) as writer:
+            writer.create_collection(name, 8, 1024, MetricType.L2)
+            writer.collection(name).insert(FLOATS[:5, :8].copy(), np.arange(5))
+    with Database.open(tmp_path / "data", quiet, read_only=True) as reader:
+        held = reader.collection("films")
+        (tmp_path / "data").rename(tmp_path / "away")
+        (tmp_path / "other").rename(tmp_path / "data")
+        reader.refresh()
+        assert reader.collections() == ["songs"]
+        with pytest.raises(CollectionNotFound, match="films"):
+            held.count()
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_database_is_closed_again_by_whichever_thread(
+    database: Database, elsewhere: bool
+) -> None:
+    """The identity of a thread that ended is given to the next one."""
+    wrong: list[BaseException] = []
+
+    def close() -> None:
+        try:
+            database.close()
+        except BaseException as error:
+            wrong.append(error)
+
+    if not elsewhere:
+        database.close()
+    for _ in range(5):
+        thread = threading.Thread(target=close)
+        thread.start()
+        thread.join()
+    assert not wrong and database.closed

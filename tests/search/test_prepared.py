@@ -4,6 +4,7 @@ one.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 
 from milvine.config import Settings
 from milvine.engine.database import Database
+from milvine.errors import CorruptFile
+from milvine.search import prepared
 from milvine.server.operations import Operations
 from milvine.types import IndexSetting, IndexType, MetricType
 from milvine.wire import requests
@@ -89,9 +92,9 @@ def test_parameters_may_change_under_way(database: Database) -> None:
     database.collection("c").create_index(IVF_FLAT)
     params: dict[str, Any] = {"nprobe": 8}
     assert code(database, params) == OK
-    prepared = database.collection("c").prepare(3, params)
+    made = database.collection("c").prepare(3, params)
     params["nprobe"] = "8"
-    assert prepared.params == {"nprobe": 8}
+    assert made.params == {"nprobe": 8}
     assert code(database, params) == ILLEGAL_ARGUMENT
     params["nprobe"] = [8]
     assert code(database, params) == ILLEGAL_ARGUMENT
@@ -177,3 +180,53 @@ def test_answers_do_not_depend_on_the_searches_before(database: Database, tmp_pa
         requests.SINGLE.clear()
         database.collection(name).pin().prepared.clear()
         assert known == operations.call("Search", request), (name, rows, width)
+
+
+def test_what_a_search_shares_is_what_its_own_tasks_read(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = database.collection("c")
+    collection.create_partition("small")
+    collection.insert(ROWS[:3], np.arange(9000, 9003), "small")
+    database.flush()
+    monkeypatch.setattr(prepared, "SHARED_BYTES_MIN", ROWS.nbytes)
+    assert collection.prepare(5).shared
+    assert collection.prepare(5, tags=("_default",)).shared
+    assert not collection.prepare(5, tags=("small",)).shared
+
+
+def test_a_segment_is_asked_each_time_what_is_known_of_it(database: Database) -> None:
+    """What was opened for the scans before does not hide what was found out since."""
+    collection = database.collection("c")
+    database.flush()
+    collection.create_index(IVF_FLAT)
+    files = database.stores.files
+    (segment,) = collection.pin().segments
+    record = segment.segment.record
+    assert record.index_file is not None
+    kinds = []
+    for known in (False, True):
+        if known:
+            files.damaged[record.index_file] = "it is damaged"
+        assert collection.search(ROWS[7:8], 1, {"nprobe": 8}).ids[0, 0] == 7
+        explained = collection.explain(collection.prepare(1, {"nprobe": 8}), ROWS[7:8])
+        kinds.append(explained.scans[0].kind)
+    assert kinds == ["IVF_FLAT", "exact"]
+    segment.segment.refuse("its deletes are not known")
+    with pytest.raises(CorruptFile, match="its deletes are not known"):
+        collection.search(ROWS[7:8], 1, {"nprobe": 8})
+
+
+def test_what_scans_read_goes_with_its_file(database: Database) -> None:
+    collection = database.collection("c")
+    database.flush()
+    collection.search(ROWS[7:8], 1)
+    (run,) = collection.pin().segment_set.runs
+    first = run.scan_input()
+    assert run.scan_input() is first
+    gone = weakref.ref(first)
+    (name,) = database.stores.files.opened()
+    database.stores.files.forget(name)
+    del first
+    assert gone() is None
+    assert collection.search(ROWS[7:8], 1).ids[0, 0] == 7

@@ -118,7 +118,7 @@ def test_another_process_finds_the_same(database: Database) -> None:
         assert mask is None or np.array_equal(mask, run.mask.to_bool())
         assert np.array_equal(hits.ids, here.ids)
         assert np.array_equal(hits.distances, here.distances)
-    assert wanted[0][0].scannable().index is not None and 250 not in wanted[0][1].ids
+    assert wanted[0][0].scan_input().index is not None and 250 not in wanted[0][1].ids
 
 
 def test_deletes_are_sent_as_far_as_no_file_has_them(database: Database) -> None:
@@ -187,7 +187,7 @@ def test_without_its_index_rows_are_compared(database: Database, damage: Any) ->
     opened = reference.open(files(database))
     query = Query(ROWS[400:401], 3, {"nprobe": 16})
     hits = scan(SegmentTask(opened), query, MetricType.L2, 1)
-    assert opened.scannable().index is None and hits.ids[0, 0] == 400
+    assert opened.scan_input().index is None and hits.ids[0, 0] == 400
 
 
 def test_what_is_known_to_be_damaged_is_not_referred_to(database: Database) -> None:

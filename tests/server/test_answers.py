@@ -117,7 +117,7 @@ def test_every_call_with_a_long_answer_is_counted(
     stocked.ok("GetVectorIDs", collection_name="c", segment_name=segment)
     wide = np.zeros((100, 1_000), np.float32)
     stocked.create("wide", 1_000)
-    ids = np.array(stocked.collection(wide).insert(name="wide"))
+    ids = np.array(stocked.insert(wide, name="wide"))
     call("GetVectorsByID", encode_ids_request("wide", ids))
     assert taken == [96_000, 76_800, 84_000, 67_200, 8 * ROWS, 400_000]
     assert budget.used == 0
@@ -127,7 +127,7 @@ def test_answers_too_long_for_all_together_are_refused_in_words(
     stocked: Caller, budget: AnswerBudget
 ) -> None:
     vectors = np.zeros((20, 4), np.float32)
-    refused = stocked.collection(vectors).search(*5_000)
+    refused = stocked.search(vectors, 5_000)
     assert (refused.code, refused.reason) == (
         24,
         (
@@ -135,8 +135,8 @@ def test_answers_too_long_for_all_together_are_refused_in_words(
             "Send fewer queries at a time or ask for fewer hits"
         ),
     )
-    assert stocked.collection(vectors).search(*4_000).code == 0
+    assert stocked.search(vectors, 4_000).code == 0
     with Answer(MIB, MIB, int):
-        assert stocked.collection(vectors).search(*4_000).code == 24
-        assert stocked.collection(vectors).search(*100).code == 0  # short
+        assert stocked.search(vectors, 4_000).code == 24
+        assert stocked.search(vectors, 100).code == 0  # short
     assert budget.used == 0

@@ -26,7 +26,7 @@ from milvine.server.operations import (
     UnknownMethod,
 )
 from milvine.server.operations.refusals import GrpcStatus
-from milvine.wire import schema
+from milvine.wire import packed, schema
 from tests.server.calling import NOT_EXIST, Caller, params, records
 
 EMPTY = "The vector array is empty. Make sure you have entered vector records."
@@ -365,7 +365,7 @@ def test_indexes(stocked: Caller) -> None:
     assert stocked.ok("DescribeIndex", collection_name="c").index_type == 1001
     stocked.ok("DropIndex", collection_name="c")
     stocked.ok("DropIndex", collection_name="c")
-    assert stocked.collection(VECTORS[:1]).search(*1, segments={"nprobe": 16}).ids.tolist() == [0]
+    assert stocked.search(VECTORS[:1], 1, {"nprobe": 16}).ids.tolist() == [0]
     stocked.ok("CreateIndex", collection_name="c", index_type=1)
     assert stocked.ok("DescribeIndex", collection_name="c").extra_params[0].value == "{}"
 
@@ -514,32 +514,32 @@ def test_order_of_checks_in_search(caller: Caller) -> None:
 
 
 def test_search_shapes(stocked: Caller) -> None:
-    hits = stocked.collection(VECTORS[[1, 3]]).search(*2)
+    hits = stocked.search(VECTORS[[1, 3]], 2)
     assert hits.row_num == 2
     assert hits.ids.reshape(2, 2)[:, 0].tolist() == [1, 3]
     assert hits.distances.reshape(2, 2)[:, 0].tolist() == [0, 0]
-    wide = stocked.collection(VECTORS[:1]).search(*9)
+    wide = stocked.search(VECTORS[:1], 9)
     assert (wide.row_num, len(wide.ids), wide.ids[-1]) == (1, 6, -1)
     assert wide.distances[-1] == np.float32(3.4028235e38)
     stocked.create("empty")
-    nothing = stocked.collection(VECTORS[:2]).search(*2, name="empty")
+    nothing = stocked.search(VECTORS[:2], 2, name="empty")
     assert (nothing.code, nothing.row_num, len(nothing.ids), len(nothing.distances)) == (0, 0, 0, 0)
 
 
 def test_search_by_tags(stocked: Caller) -> None:
     stocked.ok("CreatePartition", collection_name="c", tag="tag 01")
-    stocked.collection(VECTORS[:1]).insert(np.array([50]), tag="tag 01")
-    assert stocked.collection(VECTORS[:1]).search(*1, tags=[" tag.0. "]).ids.tolist() == [50]
-    assert stocked.collection(VECTORS[:1]).search(*1, tags=["_default"]).ids.tolist() == [0]
+    stocked.insert(VECTORS[:1], np.array([50]), tag="tag 01")
+    assert stocked.search(VECTORS[:1], 1, tags=[" tag.0. "]).ids.tolist() == [50]
+    assert stocked.search(VECTORS[:1], 1, tags=["_default"]).ids.tolist() == [0]
 
 
 @pytest.mark.parametrize("memory", [replace(UNBOUNDED, answers=SHORT_BYTES)])
 def test_an_answer_larger_than_there_is_memory_for_is_refused(stocked: Caller) -> None:
     many = np.repeat(VECTORS, 300, axis=0)
-    hits = stocked.collection(many).search(*5)
+    hits = stocked.search(many, 5)
     assert hits.code == 24
     assert "Send fewer queries at a time" in hits.reason
-    assert stocked.collection(many).search(*1).code == 0
+    assert stocked.search(many, 1).code == 0
 
 
 def test_delete(stocked: Caller) -> None:
@@ -549,7 +549,7 @@ def test_delete(stocked: Caller) -> None:
     assert stocked.ok("CountCollection", collection_name="c").collection_row_count == 5
     stocked.ok("DeleteByID", collection_name="c", id_array=[1], partition_tag=" _default ")
     stocked.ok("DeleteByID", collection_name="c", id_array=[2, 3])
-    assert stocked.collection(VECTORS[:1]).search(*5).ids.tolist() == [0, 4, -1]
+    assert stocked.search(VECTORS[:1], 5).ids.tolist() == [0, 4, -1]
     stocked.ok("Flush")
     stocked.ok("Compact", collection_name="c")
     assert stocked.ok("CountCollection", collection_name="c").collection_row_count == 2
@@ -606,3 +606,46 @@ def test_requests_over_the_budget_are_refused_undecoded(tmp_path: Path) -> None:
 def test_a_large_request_that_carries_no_rows_is_refused(caller: Caller) -> None:
     code, reason = caller.fails("HasCollection", collection_name="x" * (17 << 20))
     assert (code, reason.endswith("is over the limit of 16 MB")) == (5, True)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "code"),
+    [(VECTORS[:1, :2], 7), (np.zeros((1, 4), np.uint8), 7), (np.zeros((0, 4), np.float32), 11)],
+)
+@pytest.mark.parametrize("tag", ["nowhere", "("])
+def test_a_search_is_told_of_its_vectors_before_its_tags(
+    stocked: Caller, vectors: Any, code: int, tag: str
+) -> None:
+    request = packed.encode_search("c", vectors, 2, (tag,), "{}")
+    reply = packed.decode_hits(stocked.operations.call("Search", request))
+    assert reply.code == code
+
+
+def test_an_insert_is_told_of_its_rows_before_a_blank_tag(stocked: Caller) -> None:
+    """The collection has ids given by its inserts."""
+
+    def code(vectors: Any, ids: Any) -> int:
+        request = packed.encode_insert("c", vectors, ids, " ", "{}")
+        return packed.decode_ids(stocked.operations.call("Insert", request)).code
+
+    ids = np.array([77])
+    assert code(VECTORS[:1], None) == 12
+    assert code(VECTORS[:1, :2].copy(), ids) == 7
+    assert code(VECTORS[:1], ids) == 1
+
+
+def test_bytes_of_an_insert_in_this_process_are_those_of_its_arrays(
+    stocked: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stocked.create("bits", 512, 3)
+    seen: list[int] = []
+    take = stocked.operations.budget.take
+    monkeypatch.setattr(
+        stocked.operations.budget,
+        "take",
+        lambda size, held: seen.append(size) or take(size, held),
+    )
+    bits, ids = np.ones((2000, 64), np.uint8), np.arange(2000)
+    wanted = packed.InsertRequest("bits", packed.Rows(2000, bits.size, bits), ids, "", None)
+    assert stocked.operations.insert(wanted).code == 0
+    assert seen == [bits.nbytes + ids.nbytes]

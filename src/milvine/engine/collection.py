@@ -60,10 +60,12 @@ class OpenCollection:
         return state
 
     def _now(self) -> CollectionState:
-        """A database that follows another process makes it anew when it changes."""
-        state = self._database.stores.states.get(self._id)
-        if state is None:
-            raise CollectionNotFound.named(self._state.collection.name)
+        """A database that follows another process makes it anew when it changes. In a folder that
+        took the place of the one of before, another collection may have its number.
+        """
+        state, name = self._database.stores.states.get(self._id), self._state.collection.name
+        if state is None or state.collection.name != name:
+            raise CollectionNotFound.named(name)
         return state
 
     @property
@@ -210,7 +212,9 @@ class OpenCollection:
         `milvine.search.prepared.prepare`.
 
         It is about the same rows and the same definition for as long as it is held, and keeps their
-        files. For the next search, ask for another: that of before is kept where nothing changed.
+        files; but where it is `shared`, `find` of one query is of what the collection holds when
+        the pass begins that it takes part in, which is this or newer. For the next search, ask for
+        another: that of before is kept where nothing changed.
         """
         return prepare(self.pin(), k, params, tags, segments)
 
@@ -222,7 +226,10 @@ class OpenCollection:
             IllegalDimension: the vectors are not (nq, width) of the collection's dtype,
                 C-contiguous.
             CorruptFile, StorageFailed: a segment cannot be read.
+            Whatever `prepare` raises, where it is shared.
         """
+        if self._database.closed:
+            raise DatabaseClosed(self._database.closed)
         if prepared.shared and len(vectors) == 1:
             return self._found_together(prepared, vectors)
         database = self._database
@@ -266,6 +273,8 @@ class OpenCollection:
         """Search as `find` does, and tell what was done instead of what was found. Raises whatever
         `find` raises.
         """
+        if self._database.closed:
+            raise DatabaseClosed(self._database.closed)
         watch = Stopwatch()
         prepared.search(vectors, self._database.executor, watch)
         return watch.watched(prepared.params).steps()
@@ -317,7 +326,7 @@ class OpenCollection:
         if found.watch is not None:
             self._tell_watched(found.prepared, len(vectors), found.watch)
         sampler = self._database.sampler
-        if sampler is not None and found.prepared.everywhere:
+        if sampler is not None and not found.prepared.by_segment:
             sampler(found.prepared, vectors, found.hits)
 
     def _tell_watched(self, prepared: PreparedSearch, nq: int, watch: Stopwatch) -> None:

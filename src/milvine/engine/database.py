@@ -13,12 +13,13 @@ from milvine.engine.collection import OpenCollection
 from milvine.engine.definition_checks import check_name
 from milvine.engine.lifecycle import Lifecycle, SearchSampler
 from milvine.engine.opening import OpenStorage, close_parts, local_storage, open_parts
-from milvine.errors import CollectionNotFound, DatabaseClosed
+from milvine.errors import CollectionNotFound, DatabaseClosed, Unsupported
 from milvine.events import Events
 from milvine.maintenance.flush import flush
 from milvine.memory_plan import MemoryPlan
 from milvine.search.executor import OpenExecutor, ThreadExecutor
 from milvine.state.collection import CollectionState
+from milvine.storage.local import LocalStorage
 from milvine.types import MetricType
 
 if TYPE_CHECKING:
@@ -147,8 +148,15 @@ class Database(Lifecycle):
         Raises:
             StorageFailed: the disk refuses; no backup remains. FolderGone: as `check_place`.
             CorruptFile: a file of the database is damaged; no backup remains.
+            Unsupported: its component files are in another storage than its folder.
         """
         self.check_place()
+        storage = self.stores.storage
+        if not isinstance(storage, LocalStorage) or storage.folder != self.parts.folder.segments:
+            raise Unsupported(
+                "The component files of this database are not in its folder; a backup copies those"
+                " that are"
+            )
         folder, uri = self.parts.folder, self.stores.settings.meta_uri
         # Imported here: it is a part of the time that a program takes to open a database.
         backup: Callable[..., Manifest] = import_module("milvine.offline.backup").backup

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from threading import get_ident
+from threading import current_thread
 
 from milvine.config import Settings
 from milvine.engine.back_pressure import InsertBackPressure, SearchBackPressure
@@ -73,8 +73,7 @@ class Lifecycle:
         Raises:
             ReentrantCall: a listener calls it on a thread that it would wait for.
         """
-        here = get_ident() == self.stores.writer.thread
-        if here or any(each.runs_here() for each in (self._worker, self._follower) if each):
+        if not self._ended and self._runs_here():
             raise ReentrantCall
         self.closed = self.closed or "The database is closed"
         with self._closing:
@@ -91,6 +90,12 @@ class Lifecycle:
                 self.executor.close()
                 close_parts(self.parts)
                 self._ended = True
+
+    def _runs_here(self) -> bool:
+        """Whether this is a thread that `close` would wait for."""
+        if current_thread() is self.stores.writer.thread:
+            return True
+        return any(each.runs_here() for each in (self._worker, self._follower) if each)
 
     @property
     def settings(self) -> Settings:
@@ -147,9 +152,8 @@ class Lifecycle:
             if self.stores.settings.cluster_role == "ro":
                 raise ReadOnly("The database was opened read-only (cluster.role is ro)")
             raise ReadOnly
-        if (
-            get_ident() == self.stores.writer.thread
-        ):  # it may hold up what the call would wait for first
+        if current_thread() is self.stores.writer.thread:
+            # it may hold up what the call would wait for first
             raise ReentrantCall
         return self.stores
 

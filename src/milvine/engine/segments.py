@@ -28,7 +28,9 @@ def segment_ids(stores: Stores, version: Version, name: str) -> Ids:
     found = _named(version, name)
     if found is not None:
         return _in_insertion_order(found)
-    others = [other.version for other in list(stores.states.values())]
+    others = [
+        other.version for other in list(stores.states.values()) if other.id != version.collection.id
+    ]
     if any(_named(version, name) for version in others):
         raise SegmentNotFound.elsewhere()
     raise SegmentNotFound

@@ -231,7 +231,8 @@ def _ask(number: int) -> None:
 @lru_cache(maxsize=1)
 def _installed(places: tuple[str, ...]) -> Installed:
     given, unknown = _given()
-    taken = _names(known()) | set(IndexType.__members__)
+    ours = (each for each in known() if each.number < OTHERS_LEAST)
+    taken = _names(ours) | set(IndexType.__members__)
     faults: dict[int | None, list[str]] = {None: unknown}
     for number, givers in given.items():
         others = (each for other in given if other != number for each in _specs(given[other]))

@@ -41,7 +41,7 @@ def check_insert(collection: Collection, mode: IdMode, vectors: object, ids: obj
         if len(ids) != len(vectors):  # type: ignore[arg-type]
             raise IllegalVectorId(WRONG_COUNT)
     if mode is not IdMode.UNDECIDED:
-        _check_mode(mode, ids is None)
+        check_id_mode(mode, ids is None)
     if vectors.dtype != collection.dtype or vectors.shape[1] != collection.width:
         raise IllegalDimension(
             f"{WRONG_SIZE} A vector of {collection.name} is {collection.width} of"
@@ -62,7 +62,7 @@ def check_ids(ids: object) -> None:
         )
 
 
-def _check_mode(mode: IdMode, generated: bool) -> None:
+def check_id_mode(mode: IdMode, generated: bool) -> None:
     """Ids are given by the caller in all inserts of a collection, or in none
     (specification 3.10, 5a and 5b).
 

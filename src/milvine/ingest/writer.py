@@ -77,7 +77,7 @@ class Writer:
         self._gate = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="milvine-writer", daemon=True)
         self._thread.start()
-        self.thread = self._thread.ident
+        self.thread = self._thread
 
     def submit(self, request: Request) -> Outcome[Ids]:
         """Queue an insert or a delete. It is told when the rows are durable
@@ -135,7 +135,7 @@ class Writer:
         self._log.close()
 
     def _put(self, request: Request | _Call) -> None:
-        if threading.get_ident() == self.thread:
+        if threading.current_thread() is self.thread:
             raise ReentrantCall
         with self._gate:
             self._check_open()

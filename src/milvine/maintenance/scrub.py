@@ -119,7 +119,7 @@ def _act(stores: Stores, name: str, found: list[Damage]) -> None:
         stores.events.emit(DamageFound(name, offset, what))
     reason = f"{name} is damaged at byte {found[0][0]}: {found[0][1]}"
     if name.startswith("index-"):
-        stores.files.damage(name, reason)
+        stores.files.damaged.setdefault(name, reason)
     elif name.startswith("rows-"):
         stores.files.refuse_blocks(
             name, {at // BLOCK: f"{name} is damaged at byte {at}: {what}" for at, what in found}

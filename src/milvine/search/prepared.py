@@ -16,7 +16,7 @@ import numpy as np
 from milvine.index.params import scoring_metric
 from milvine.search.check import check_params, check_topk, check_vectors
 from milvine.search.executor import Executor
-from milvine.search.plan import Plan, plan_search, plan_segments
+from milvine.search.plan import Plan, SegmentTask, plan_search, plan_segments
 from milvine.search.portions import FREE_HITS, query_bytes
 from milvine.search.reduce import fillers, reduce
 from milvine.search.scan import scan
@@ -25,8 +25,8 @@ from milvine.segment.version import Version
 from milvine.types import Collection, Hits, IndexType, MetricType, Query, Vectors
 
 _KEPT_MAX = 64  # of one version; a program asks for few things
-_FEW = 16  # parameters, and tags, of one that is kept
-_TEXT_MAX = 1024  # characters of its parameters and tags
+_FEW = 16  # at most so many parameters, and so many tags, has one that is kept
+_TEXT_MAX = 1024  # characters of its key as Python shows it
 SHARED_BYTES_MIN = 64 << 20
 """Fewer bytes are read in less time than the threads that wait take to go to sleep and be woken."""
 
@@ -36,29 +36,29 @@ class PreparedSearch:
 
     Attributes:
         collection: the definition it was checked against.
-        k, params, tags: what was asked for; the parameters are its own.
+        k, params, tags: what was asked for; the parameters are a copy.
         plan: what is read for it.
         metric: distances are computed in it.
-        everywhere: it reads whatever its tags match, not some segments alone.
-        width: hits of each query, fillers included: min(k, live rows + 1); 0 when nothing is stored
-            in scope (specification 3.13).
-        shared: it reads so many bytes, and nothing else, that searches which ask for the same had
-            better read them together (`engine/sharing.py`).
+        by_segment: it reads some segments alone, whatever its tags match.
+        hits_per_query: fillers included: min(k, live rows + 1); 0 when nothing is stored in scope
+            (specification 3.13).
+        shared: it reads so many bytes, without an index, that searches of one query which ask for
+            the same had better read them together (`engine/sharing.py`).
     """
 
     __slots__ = (
         "_dtype",
         "_uncounted",
         "_vector_width",
+        "by_segment",
         "collection",
-        "everywhere",
+        "hits_per_query",
         "k",
         "metric",
         "params",
         "plan",
         "shared",
         "tags",
-        "width",
     )
 
     def __init__(
@@ -68,6 +68,7 @@ class PreparedSearch:
         params: Mapping[str, Any],
         tags: tuple[str, ...],
         plan: Plan,
+        by_segment: bool,
     ) -> None:
         self.collection, self.k, self.params, self.tags, self.plan = (
             collection,
@@ -76,9 +77,10 @@ class PreparedSearch:
             tags,
             plan,
         )
-        self.width = min(k, plan.live + 1) if plan.tasks or plan.skipped else 0
+        self.hits_per_query = min(k, plan.live + 1) if plan.tasks or plan.skipped else 0
         self.metric = _metric(collection, params)
-        self.shared, self.everywhere = False, True
+        self.by_segment = by_segment
+        self.shared = not by_segment and _whole_bytes(collection, plan) >= SHARED_BYTES_MIN
         self._vector_width, self._dtype = collection.width, collection.dtype
         self._uncounted = FREE_HITS // max(k * len(plan.tasks), 1)
 
@@ -102,8 +104,8 @@ class PreparedSearch:
     def search(self, vectors: Vectors, executor: Executor, watch: Stopwatch | None = None) -> Hits:
         """The k nearest live rows of each of the `vectors`, (nq, width).
 
-        The answer is `width` wide, fillers last; it has no rows at all when nothing is stored in
-        scope (specification 3.13). A `watch` is told of the plan and of each step.
+        The answer is `hits_per_query` wide, fillers last; it has no rows at all when nothing is
+        stored in scope (specification 3.13). A `watch` is told of the plan and of each step.
 
         Raises:
             IllegalDimension: as `check`.
@@ -111,8 +113,8 @@ class PreparedSearch:
         """
         self.check(vectors)
         nq = len(vectors)
-        if not self.width or not nq:
-            return fillers(0, self.width)
+        if not self.hits_per_query or not nq:
+            return fillers(0, self.hits_per_query)
         query = Query(vectors, self.k, self.params, self.tags)
         if watch is not None:
             watch.planned(self.plan, self.metric)
@@ -121,7 +123,12 @@ class PreparedSearch:
         return self._found_in_portions(query, executor, watch)
 
     def _found(self, query: Query, executor: Executor, watch: Stopwatch | None) -> Hits:
-        tasks, nq, width, metric = self.plan.tasks, len(query.vectors), self.width, self.metric
+        tasks, nq, width, metric = (
+            self.plan.tasks,
+            len(query.vectors),
+            self.hits_per_query,
+            self.metric,
+        )
         if watch is None:
             return reduce(executor.run(tasks, query, metric), nq, width, metric)
         partials = executor.run(tasks, query, metric, watch.scan if len(tasks) > 1 else scan)
@@ -137,7 +144,7 @@ class PreparedSearch:
         if nq <= portion:
             with executor.reserve(nq * each):
                 return self._found(query, executor, watch)
-        hits = fillers(nq, self.width)
+        hits = fillers(nq, self.hits_per_query)
         for start in range(0, nq, portion):
             some = slice(start, start + portion)
             with executor.reserve(portion * each):
@@ -158,7 +165,7 @@ class PreparedSearch:
         query = Query(vectors, self.k, self.params, self.tags)
         metric = self.collection.metric
         partials = [scan(task, query, metric, 1, exact=True) for task in self.plan.tasks]
-        return reduce(partials, len(vectors), self.width, metric)
+        return reduce(partials, len(vectors), self.hits_per_query, metric)
 
 
 def prepare(
@@ -201,7 +208,9 @@ def prepare(
 
 
 def _key(k: int, params: object, tags: Sequence[str]) -> Hashable:
-    """What makes two searches the same; None for one that is too long to be kept."""
+    """What makes two searches the same; None for one that is too long to be kept, or whose
+    parameters are no dict.
+    """
     if params is None:
         params = {}
     if type(params) is not dict or max(len(params), len(tags)) > _FEW:
@@ -218,12 +227,17 @@ def _prepared(
     check_params(params, k, collection)
     own = dict(params) if isinstance(params, Mapping) else {}
     plan = plan_segments(version, segments) if segments else _plan(version, tags)
-    made = PreparedSearch(collection, k, own, tags, plan)
-    flat = collection.index.type is IndexType.FLAT and not collection.metric.is_binary
-    whole_bytes = version.segment_set.whole_rows * collection.row_bytes if flat else 0
-    made.everywhere = not segments
-    made.shared = made.everywhere and whole_bytes >= SHARED_BYTES_MIN
-    return made
+    return PreparedSearch(collection, k, own, tags, plan, bool(segments))
+
+
+def _whole_bytes(collection: Collection, plan: Plan) -> int:
+    """Bytes of the runs in which no row is left out: one pass compares them with several queries at
+    once. None where there is an index, or for bits.
+    """
+    if collection.index.type is not IndexType.FLAT or collection.metric.is_binary:
+        return 0
+    whole = (each for each in plan.tasks if isinstance(each, SegmentTask) and each.mask is None)
+    return sum(task.rows for task in whole) * collection.row_bytes
 
 
 def _plan(version: Version, tags: tuple[str, ...]) -> Plan:

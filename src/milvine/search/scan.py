@@ -20,7 +20,7 @@ def scan(task: Task, query: Query, metric: MetricType, threads: int, exact: bool
     """
     k = min(query.k, task.rows)
     if isinstance(task, SegmentTask):
-        opened = task.run.scannable(exact)
+        opened = task.run.scan_input(exact)
         ids, index = opened.ids, opened.index
         if index is not None:
             distances, rows = index.search(query.vectors, k, query.params, task.mask, threads)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Iterable, Set
+from collections.abc import Iterable, Set
 from functools import partial
 from itertools import count
 from typing import Protocol
@@ -27,37 +27,44 @@ class HasFiles(Protocol):
     def needed(self) -> tuple[str, ...]: ...
 
 
-class Scannable:
+class ScanInput:
     """What a scan of a segment, or of a run of neighbours, reads: views of mapped files, and what
-    was opened over them.
+    was opened over them. The file that keeps it (`ComponentFile.scan_inputs`) takes it along when
+    it is closed, so it must not hold that file.
 
     Attributes:
         ids: int64 (rows,).
         index: the built index; None where there is none, or none that can be used.
         vectors: (rows, width); None beside an index, which has its own.
-        picked: the vectors for whoever reads a few of them, None where that is no matter.
-        rows_file: the file that ids and vectors lie in.
+        picked: the vectors for whoever reads a few of them; None unless memory is short.
+        rows_file: of an index, which the file of the index keeps; else None.
         mask: the live rows that the index was held against.
+        crowded: whether memory was short when it was made: files are mapped in another way then.
     """
 
-    __slots__ = ("ids", "index", "index_file", "mask", "picked", "rows_file", "vectors")
+    __slots__ = (
+        "__weakref__",
+        "crowded",
+        "ids",
+        "index",
+        "mask",
+        "picked",
+        "rows_file",
+        "vectors",
+    )
 
     def __init__(
         self,
         ids: Ids,
-        rows_file: ComponentFile,
         index: OpenIndex | None,
-        index_file: ComponentFile | None,
+        rows_file: ComponentFile | None,
         vectors: Vectors | None,
         picked: Vectors | None,
         mask: RowMask | None,
+        crowded: bool,
     ) -> None:
-        self.ids, self.rows_file, self.index, self.index_file = ids, rows_file, index, index_file
-        self.vectors, self.picked, self.mask = vectors, picked, mask
-
-    @property
-    def files(self) -> tuple[ComponentFile, ...]:
-        return (self.rows_file,) if self.index_file is None else (self.rows_file, self.index_file)
+        self.ids, self.index, self.rows_file = ids, index, rows_file
+        self.vectors, self.picked, self.mask, self.crowded = vectors, picked, mask, crowded
 
 
 class FileCache:
@@ -67,7 +74,7 @@ class FileCache:
     A file that a search still reads stays mapped until that search lets go of it.
 
     Args:
-        memory: the plan of the database. Its `files` are what those asked for ahead of searches may
+        memory: the plan of the database. Its `files` are what preloaded ones may
             hold, and all open files where they are read into memory instead of mapped.
 
     Attributes:
@@ -79,19 +86,19 @@ class FileCache:
         self.memory, self.bytes_max = memory, memory.files
         self._in_memory = not memory.mapped or storage.mapped_folder is None
         self._reserved: dict[str, int] = {}
-        self._open: dict[str, ComponentFile] = {}
-        self.scanned: dict[Hashable, Scannable] = {}
-        """What scans read, by what they are of; only while the files that it lies in are open."""
+        self.open_files: dict[str, ComponentFile] = {}
+        """By name. Changed by this cache only."""
         self._lock = threading.Lock()
         self.clock = count(1)
         self._readers: WeakSet[HasFiles] = WeakSet()
-        self._bad: dict[str, dict[int, str]] = {}
+        self.bad: dict[str, dict[int, str]] = {}
+        """Blocks of rows files that are known to be damaged: by name and number, how."""
         self.crowded = False
         """The open files have more bytes than may stay in memory: to read neighbours in advance
         pushes out others.
         """
         self.accesses = 0
-        """How often a file was asked for."""
+        """Grows with each file that is asked for: the time of `ComponentFile.used`."""
         self._left_out: dict[str, int] = {}
         self.damaged: dict[str, str] = {}
         """Index files found damaged, and how: not used again, and built anew by maintenance."""
@@ -114,54 +121,22 @@ class FileCache:
             StorageFailed: it is missing or unreadable.
             CorruptFile: its footer is damaged.
         """
-        file = self._open.get(name)
+        file = self.open_files.get(name)
         if file is None:
             with self._lock:
-                file = self._open.get(name)
+                file = self.open_files.get(name)
                 if file is None:
                     again = None if self._in_memory else partial(self._read, name, scattered=True)
                     self._make_room()
                     file = ComponentFile(
-                        name, self._read(name), self._bad, again, self._storage.shown(name)
+                        name, self._read(name), self.bad, again, self._storage.shown(name)
                     )
                     if self._in_memory:
                         self._evict_bytes(self.bytes_max - file.bytes)
-                    self._open[name] = file
+                    self.open_files[name] = file
                     self._count()
         self.accesses = file.used = next(self.clock)
         return file
-
-    def keep(self, key: Hashable, scannable: Scannable) -> None:
-        """Keep what a scan reads for the next one, until one of its files is closed."""
-        with self._lock:
-            if all(self._open.get(file.name) is file for file in scannable.files):
-                self.scanned[key] = scannable
-                for file in scannable.files:
-                    file.scanned.add(key)
-
-    def damage(self, name: str, reason: str) -> None:
-        """An index file is damaged: it is not used again."""
-        self.damaged.setdefault(name, reason)
-        with self._lock:
-            file = self._open.get(name)
-            if file is not None:
-                self._forget_scanned(file)
-
-    def refuse(self, segment_id: int, reason: str) -> None:
-        """A segment must not be read: every reader is told `reason` from now on."""
-        self.refused.setdefault(segment_id, reason)
-        with self._lock:
-            self._forget_all_scanned()
-
-    def _forget_scanned(self, file: ComponentFile) -> None:
-        for key in file.scanned:
-            self.scanned.pop(key, None)
-        file.scanned.clear()
-
-    def _forget_all_scanned(self) -> None:
-        self.scanned.clear()
-        for file in tuple(self._open.values()):
-            file.scanned.clear()
 
     def left_out(self, name: str, segment_id: int) -> int:
         """Deleted rows of a segment that its index file `name` does not hold; the file is not kept
@@ -180,12 +155,12 @@ class FileCache:
         """These blocks of a rows file are damaged: by number, how. Whoever needs one gets an error
         from now on.
         """
-        self._bad[name] = {**self._bad.get(name, {}), **bad}
+        self.bad[name] = {**self.bad.get(name, {}), **bad}
         self.forget(name)  # its views were made when nothing was known
 
     def is_bad(self, name: str) -> bool:
         """Whether some block of a rows file is known to be damaged."""
-        return name in self._bad
+        return name in self.bad
 
     def reserve(self, names: Iterable[str]) -> None:
         """Make room for files that are to be held in memory before anybody searches them.
@@ -221,7 +196,7 @@ class FileCache:
         """Let go of all files that are not among `named` and that no reader needs; whether
         readers need some still."""
         with self._lock:
-            unnamed = (self._open.keys() | self._reserved.keys()) - named
+            unnamed = (self.open_files.keys() | self._reserved.keys()) - named
             needed = self._needed() & unnamed if unnamed else set()
             for name in unnamed - needed:
                 self._drop(name)
@@ -231,13 +206,19 @@ class FileCache:
         """Another folder is in the place of the one of before: nothing is known of its files."""
         with self._lock:
             self._storage = storage
-            self._forget_all_scanned()
-            for known in (self._open, self._reserved, self._bad, self.damaged, self.refused):
+            for known in (
+                self.open_files,
+                self._reserved,
+                self.bad,
+                self._left_out,
+                self.damaged,
+                self.refused,
+            ):
                 known.clear()
 
     def opened(self) -> tuple[str, ...]:
         """Names of the open files."""
-        return tuple(self._open.copy())
+        return tuple(self.open_files.copy())
 
     def forget(self, name: str) -> None:
         """Let go of a file that is about to be removed."""
@@ -246,8 +227,7 @@ class FileCache:
 
     def clear(self) -> None:
         with self._lock:
-            self._forget_all_scanned()
-            self._open.clear()
+            self.open_files.clear()
             self._reserved.clear()
 
     def _read(self, name: str, scattered: bool = False) -> Bytes:
@@ -255,14 +235,14 @@ class FileCache:
         try:
             return self._storage.read(name, scattered)
         except StorageFailed as error:
-            if not (is_shortage(error.__cause__) and self._open):
+            if not (is_shortage(error.__cause__) and self.open_files):
                 raise
-            self._close_longest_unused(len(self._open) // 2)
+            self._close_longest_unused(len(self.open_files) // 2)
             return self._storage.read(name, scattered)
 
     def _make_room(self) -> None:
         """For one more. A mapped file takes one of those that this process may open, and two where
-        it is mapped twice: when there are too few of them, files asked for ahead of searches are
+        it is mapped twice: when there are too few of them, preloaded files are
         closed as well, and opened again."""
         self._evict(self._files_max - 1)
         if not self._in_memory:
@@ -270,23 +250,20 @@ class FileCache:
             self._close_longest_unused((allowed // 2 if self.crowded else allowed) - 1)
 
     def _close_longest_unused(self, keep: int) -> None:
-        excess = len(self._open) - keep
+        excess = len(self.open_files) - keep
         if excess > 0:
             for file in self._longest_unused()[:excess]:
-                self._forget_scanned(file)
-                self._open.pop(file.name, None)
+                self.open_files.pop(file.name, None)
             self._count()
 
     def _evict(self, keep: int) -> None:
-        """Close the longest unused until `keep` are open, without counting what was asked for ahead
-        of searches.
-        """
+        """Close the longest unused until `keep` are open, without counting preloaded ones."""
         loose = [file for file in self._longest_unused() if file.name not in self._reserved]
         for file in loose[: max(len(loose) - keep, 0)]:
             self._drop(file.name)
 
     def _evict_bytes(self, keep: int) -> None:
-        held = sum(file.bytes for file in self._open.values())
+        held = sum(file.bytes for file in self.open_files.values())
         for file in self._longest_unused():
             if held <= keep:
                 return
@@ -294,22 +271,17 @@ class FileCache:
             held -= file.bytes
 
     def _longest_unused(self) -> list[ComponentFile]:
-        """Those asked for ahead of searches come last."""
+        """Preloaded ones come last."""
         return sorted(
-            self._open.values(), key=lambda file: (file.name in self._reserved, file.used)
+            self.open_files.values(), key=lambda file: (file.name in self._reserved, file.used)
         )
 
     def _drop(self, name: str) -> None:
         self._left_out.pop(name, None)
-        file = self._open.pop(name, None)
-        if file is not None:
-            self._forget_scanned(file)
+        self.open_files.pop(name, None)
         self._reserved.pop(name, None)
         self._count()
 
     def _count(self) -> None:
-        held = sum(file.bytes for file in tuple(self._open.values()))
-        crowded = not self._in_memory and held > self.memory.mapped_files
-        if crowded is not self.crowded:  # what scans read is mapped in another way then
-            self.crowded = crowded
-            self._forget_all_scanned()
+        held = sum(file.bytes for file in tuple(self.open_files.values()))
+        self.crowded = not self._in_memory and held > self.memory.mapped_files

@@ -55,10 +55,8 @@ class ComponentFile:
         """The rows that the open index of a segment was built over, where those were not all."""
         self._views: dict[tuple[int, int, str, bool], NDArray[Any]] = {}
         self.used = 0
-        self.spoiled = False
-        """A block was found damaged since it was opened."""
-        self.scanned: set[Hashable] = set()
-        """Keys of what the cache keeps for scans of it."""
+        self.scan_inputs: dict[Hashable, Any] = {}
+        """What scans of it read (`milvine.segment.cache.ScanInput`), by what they are of."""
 
     @property
     def bytes(self) -> int:
@@ -157,7 +155,6 @@ class ComponentFile:
         except CorruptFile as error:  # whoever reads it without checking is told, too
             self._bad[self.name] = {**self._bad.get(self.name, {}), number: str(error)}
             self._views.clear()
-            self.spoiled = True
             raise self._told(str(error)) from None
 
     def refuse_known(self, start: int, end: int) -> None:

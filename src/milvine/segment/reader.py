@@ -12,7 +12,7 @@ from milvine.errors import CorruptFile, OperatorError
 from milvine.index.base import OpenIndex, Precomputes, ReadsAhead
 from milvine.index.finite import nonfinite_rows
 from milvine.index.registry import kernel
-from milvine.segment.cache import FileCache, Scannable
+from milvine.segment.cache import FileCache, ScanInput
 from milvine.segment.component import ComponentFile
 from milvine.types import Bytes, Collection, Ids, RowMask, Vectors
 
@@ -49,7 +49,7 @@ class Segment:
 
     def refuse(self, reason: str) -> None:
         """From now on every reader is told `reason` instead of rows that may have been deleted."""
-        self._files.refuse(self.record.id, reason)
+        self._files.refused.setdefault(self.record.id, reason)
 
     def check_known(self) -> None:
         """Whether anything is known that keeps its rows from being read; no file is read for it.
@@ -231,11 +231,11 @@ class Segment:
             file = files.get(name)
             index = file.index(self.record.id, self._open_index)
         except OperatorError as error:  # damaged, missing, of a newer format: only a cache
-            files.damage(name, str(error))
+            files.damaged.setdefault(name, str(error))
             return None
         held = file.held.get(self.record.id)
         if held is not None and not held.covers(live):
-            files.damage(
+            files.damaged.setdefault(
                 name, f"{name}: it leaves out rows of segment {self.record.id} that are not deleted"
             )
             return None
@@ -246,20 +246,25 @@ class Segment:
         """Where its files are open."""
         return self._files
 
-    def scannable(self, last: Segment, mask: RowMask | None, exact: bool) -> Scannable:
-        """What a scan reads of the neighbours from this segment to `last`; of a segment that stands
-        alone its index, unless the scan is to be `exact`.
+    def scan_input(
+        self, last: Segment, mask: RowMask | None, exact: bool
+    ) -> tuple[ComponentFile, ScanInput]:
+        """What a scan reads of the neighbours from this segment to `last`, and the file that it is
+        to be kept with; of a segment that stands alone its index, unless the scan is to be `exact`.
 
         Raises:
             CorruptFile, StorageFailed: a file is damaged or missing.
         """
+        files = self._files
+        crowded = files.crowded
         index = None if exact or last is not self else self.index(mask)
-        ids, rows_file, files = self.ids_until(last), self._rows(), self._files
+        ids, rows_file = self.ids_until(last), self._rows()
         if index is None:
             vectors, picked = self.vectors_until(last), self.picked_until(last)
-            return Scannable(ids, rows_file, None, None, vectors, picked, mask)
+            return rows_file, ScanInput(ids, None, None, vectors, picked, mask, crowded)
         assert self.record.index_file is not None
-        return Scannable(ids, rows_file, index, files.get(self.record.index_file), None, None, mask)
+        index_file = files.get(self.record.index_file)
+        return index_file, ScanInput(ids, index, rows_file, None, None, mask, crowded)
 
     def left_out(self) -> int:
         """Deleted rows that its index does not hold; 0 without an index."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from milvine.errors import OperatorError
 from milvine.index.finite import NonfiniteRows
 from milvine.limits import INDEX_ROWS_MIN
-from milvine.segment.cache import FileCache, Scannable
+from milvine.segment.cache import FileCache, ScanInput
 from milvine.segment.reader import Segment
 from milvine.types import Collection, Ids, Partition, RowMask, Vectors
 
@@ -59,29 +59,42 @@ class SegmentRun:
     def of(cls, segments: Sequence[LiveSegment]) -> SegmentRun:
         rows = sum(each.segment.rows for each in segments)
         first, last = segments[0].segment, segments[-1].segment.record
-        key = first.record.id, last.id, last.index_file
+        key = first.record.id, last.id, last.rows_file, last.index_file
         return cls(tuple(segments), rows, _joined_mask(segments), first.files, key)
 
-    def scannable(self, exact: bool = False) -> Scannable:
-        """What a scan of it reads; the first time, files are opened and checked.
+    def scan_input(self, exact: bool = False) -> ScanInput:
+        """What a scan of it reads; the first time, files are opened and checked, and every time
+        while something is known to be wrong with any.
 
         Raises:
             CorruptFile, StorageFailed: a file is damaged or missing.
         """
-        files, key = self.files, (self.key, exact)
-        found = files.scanned.get(key)
+        files, record = self.files, self.segments[-1].segment.record
+        alone = len(self.segments) == 1 and not exact
+        name = record.index_file if alone and record.index_file else record.rows_file
+        holder = files.open_files.get(name)
+        found: ScanInput | None = None
+        if holder is not None and not (files.refused or files.damaged or files.bad):
+            found = holder.scan_inputs.get((self.key, exact))
         if (
             found is None
-            or found.rows_file.spoiled
+            or found.crowded is not files.crowded
             or (found.mask is not self.mask and found.index is not None)
         ):
-            first, last = self.segments[0].segment, self.segments[-1].segment
-            found = first.scannable(last, self.mask, exact)
-            files.keep(key, found)
-        used = files.accesses = found.rows_file.used = next(files.clock)
-        if found.index_file is not None:
-            found.index_file.used = used
+            return self._opened(exact)
+        assert holder is not None
+        used = files.accesses = holder.used = next(files.clock)
+        if found.rows_file is not None:
+            found.rows_file.used = used
         return found
+
+    def _opened(self, exact: bool) -> ScanInput:
+        first, last = self.segments[0].segment, self.segments[-1].segment
+        for each in self.segments:
+            each.segment.check_known()
+        holder, made = first.scan_input(last, self.mask, exact)
+        holder.scan_inputs[self.key, exact] = made
+        return made
 
     def vectors(self) -> Vectors:
         return self.segments[0].segment.vectors_until(self.segments[-1].segment)
@@ -97,7 +110,7 @@ class SegmentRun:
 
     @property
     def indexed(self) -> bool:
-        """Whether `index` has one, as far as is known: a damaged one is found out when it is
+        """Whether it has a built index, as far as is known: a damaged one is found out when it is
         opened.
         """
         return len(self.segments) == 1 and self.segments[0].segment.indexed
@@ -174,13 +187,6 @@ class SegmentSet:
     @cached_property
     def runs(self) -> tuple[SegmentRun, ...]:
         return runs_of(self.segments)
-
-    @cached_property
-    def whole_rows(self) -> int:
-        """Rows of the runs in which none is dead: one pass compares them with several queries at
-        once.
-        """
-        return sum(run.rows for run in self.runs if run.mask is None or not run.mask.dead)
 
     @cached_property
     def live(self) -> int:

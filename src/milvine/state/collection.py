@@ -65,8 +65,7 @@ class CollectionState:
             self.since_seal_lsn = lsn
 
     def add_partition(self, partition: Partition) -> None:
-        """Take a new partition in and show it to readers; segments and their
-        plans are as they were."""
+        """Take a new partition in and show it to readers; segments and tail are as they were."""
         self.partitions[partition.id] = partition
         self._partition_set = self._partition_set.with_new(partition)
         self.version = replace(self.version, partition_set=self._partition_set)

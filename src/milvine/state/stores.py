@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from threading import Thread
 from typing import Protocol, TypeVar
 
 from milvine.catalog.sql import Catalog
@@ -37,8 +38,8 @@ class Sequencer(Protocol):
         ...
 
     @property
-    def thread(self) -> int | None:
-        """The identity of that thread, which must not wait for itself."""
+    def thread(self) -> Thread:
+        """That thread, which must not wait for itself."""
         ...
 
     def call(self, function: Callable[[], T]) -> T:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -56,8 +55,3 @@ def file_number(text: str) -> int:
     if digits is None or int(digits[1]) >= 1 << 64:
         raise CallerError("stoul")
     return int(digits[1])
-
-
-def as_mapping(params: object) -> Mapping[str, Any]:
-    """The parameters by name; nothing where the JSON value is no object."""
-    return params if isinstance(params, dict) else {}

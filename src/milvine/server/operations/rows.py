@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from milvine.catalog.tags import checked_tag, trimmed
 from milvine.engine.collection import EVERYWHERE, OpenCollection
 from milvine.engine.database import Database
-from milvine.errors import CollectionNotFound, IllegalArgument, IllegalDimension, PartitionNotFound
+from milvine.errors import (
+    CollectionNotFound,
+    IllegalArgument,
+    IllegalDimension,
+    IllegalPartition,
+    PartitionNotFound,
+)
+from milvine.ingest.checks import check_id_mode, check_insert
 from milvine.limits import INSERT_BYTES_MAX
 from milvine.search.check import check_params, check_topk
 from milvine.search.prepared import PreparedSearch
@@ -24,7 +31,7 @@ from milvine.server.admission import validate
 from milvine.server.admission.answers import Answer
 from milvine.server.admission.budget import SHORT_BYTES
 from milvine.server.operations.parameters import file_number, params_text, parse_params
-from milvine.types import Hits, Ids, SearchSteps, Vectors
+from milvine.types import Collection, Hits, Ids, SearchSteps, Vectors
 from milvine.wire import packed, schema
 from milvine.wire.status import set_status
 
@@ -45,16 +52,18 @@ def store_rows(where: Database | OpenCollection, wanted: packed.InsertRequest) -
         raise
     vectors, ids, tag = wanted.rows.vectors, wanted.ids if len(wanted.ids) else None, wanted.tag
     if vectors is None or not vectors.size:
+        definition = collection.definition
         validate.check_rows(wanted.rows, len(wanted.ids))
-        vectors = validate.sized_vectors(wanted.rows, collection.definition)
+        check_id_mode(definition.id_mode, ids is None)
+        vectors = validate.sized_vectors(wanted.rows, definition)
     if vectors.nbytes > INSERT_BYTES_MAX:
         raise validate.too_many_bytes()
-    if tag:
-        tag = trimmed(tag)
-        if not tag:
-            raise PartitionNotFound.named(collection.definition.name, tag)
     try:
-        return collection.insert(vectors, ids, tag, wanted.key)
+        if tag and not trimmed(tag):
+            definition = collection.definition
+            check_insert(definition, definition.id_mode, vectors, ids)
+            raise PartitionNotFound.named(definition.name, "")
+        return collection.insert(vectors, ids, trimmed(tag) if tag else "", wanted.key)
     except IllegalDimension:
         raise validate.wrong_size() from None  # in the words of 1.x
 
@@ -87,26 +96,39 @@ def nearest(
     if wanted.tags:
         _check_scope(wanted)
     segments = _segments(collection, wanted, params, files) if files else EVERYWHERE
-    prepared = collection.prepare(wanted.topk, params, wanted.tags, segments)
-    vectors = wanted.rows.vectors
-    if vectors is None or not vectors.size:
-        vectors = _vectors(prepared, wanted.rows)
-    size = len(vectors) * prepared.width * _HIT_BYTES * copies
+    prepared, vectors = _prepared(collection, wanted, params, segments)
+    size = len(vectors) * prepared.hits_per_query * _HIT_BYTES * copies
     try:
         if size <= SHORT_BYTES:
             return answer(collection.find(prepared, vectors))
         most = collection.memory.answers
-        validate.check_result_bytes(len(vectors), prepared.width, size // copies, most)
+        validate.check_result_bytes(len(vectors), prepared.hits_per_query, size // copies, most)
         with Answer(most, size, partial(collection.find, prepared, vectors)) as hits:
             return answer(hits)
     except IllegalDimension:
         raise validate.wrong_size() from None  # in the words of 1.x
 
 
-def _vectors(prepared: PreparedSearch, rows: packed.Rows) -> Vectors:
-    """Those of a request that are no rows of one length, or none at all: an error of 1.x."""
+def _prepared(
+    collection: OpenCollection,
+    wanted: packed.SearchRequest,
+    params: object,
+    segments: frozenset[int],
+) -> tuple[PreparedSearch, Vectors]:
+    try:
+        prepared = collection.prepare(wanted.topk, params, wanted.tags, segments)
+    except (PartitionNotFound, IllegalPartition):  # 1.x looks at the vectors first
+        _sized(wanted.rows, collection.definition)
+        raise
+    vectors = wanted.rows.vectors
+    if vectors is None or not vectors.size:
+        vectors = _sized(wanted.rows, prepared.collection)
+    return prepared, vectors
+
+
+def _sized(rows: packed.Rows, definition: Collection) -> Vectors:
     validate.check_not_empty(rows)
-    return validate.sized_vectors(rows, prepared.collection)
+    return validate.sized_vectors(rows, definition)
 
 
 def _check_scope(wanted: packed.SearchRequest) -> None:
@@ -125,8 +147,7 @@ def _segments(
     definition = collection.definition
     check_topk(wanted.topk)
     check_params(params, wanted.topk, definition)
-    validate.check_not_empty(wanted.rows)
-    validate.sized_vectors(wanted.rows, definition)
+    _sized(wanted.rows, definition)
     return frozenset(map(file_number, files))
 
 
@@ -140,14 +161,11 @@ def explained(
     if wanted.tags:
         _check_scope(wanted)
     segments = _segments(collection, wanted, params, files) if files else EVERYWHERE
-    prepared = collection.prepare(wanted.topk, params, wanted.tags, segments)
-    vectors = wanted.rows.vectors
-    if vectors is None or not vectors.size:
-        vectors = _vectors(prepared, wanted.rows)
+    prepared, vectors = _prepared(collection, wanted, params, segments)
     # Hits are found all the same, though only the steps are answered.
-    size = len(vectors) * prepared.width * _HIT_BYTES
+    size = len(vectors) * prepared.hits_per_query * _HIT_BYTES
     most = collection.memory.answers
-    validate.check_result_bytes(len(vectors), prepared.width, size, most)
+    validate.check_result_bytes(len(vectors), prepared.hits_per_query, size, most)
     try:
         with Answer(most, size, partial(collection.explain, prepared, vectors)) as steps:
             return steps

@@ -164,7 +164,8 @@ class Operations:
         """As the rpc Insert, for a caller in this process: nothing is encoded, and failures are
         replies too. The rows of `wanted` must not be changed afterwards.
         """
-        size = 4 * wanted.rows.elements
+        vectors = wanted.rows.vectors
+        size = wanted.ids.nbytes + (0 if vectors is None else vectors.nbytes)
         work = partial(rows.store_rows, self._database, wanted)
         try:
             return IdsReply(0, OK_REASON, self.run("Insert", size, work, paid=size <= SHORT_BYTES))
