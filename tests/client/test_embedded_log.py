@@ -93,11 +93,11 @@ def test_without_a_handler_it_is_on_standard_error_and_costs_nothing_before(
 
 def test_calls_make_up_nothing_for_it() -> None:
     events = speak_up(())
-    assert not events
+    assert not events.busy
     events.subscribe(lambda event: None, (Flushed,), rare=True)
-    assert not events
+    assert not events.busy
     events.subscribe(lambda event: None, (Searched,))
-    assert events and Events(lambda event: None) and not Events()
+    assert events.busy and Events(lambda event: None).busy and not Events().busy
 
 
 @pytest.mark.parametrize("error", [LookupError, SystemExit])

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from milvine.deadline import Deadline
+from milvine.engine.collection import OpenCollection
 from milvine.engine.database import Database
 from milvine.errors import StorageFailed
 from milvine.interrupts import foreign
@@ -56,11 +57,14 @@ def embedded(tmp_path: Path) -> Iterator[Milvus]:
     milvus.close()
 
 
-CALLS: list[tuple[str, Callable[[Milvus], Any]]] = [
-    ("search", lambda m: m.search("a", 1, np.ones((1, 4), np.float32))),
-    ("search", lambda m: m.search("a", 1, np.ones((1, 4), np.float32), params={"nprobe": 1.5})),
-    ("insert", lambda m: m.insert("a", np.ones((1, 4), np.float32))),
-    ("flush", lambda m: m.flush(["a"])),
+CALLS: list[tuple[tuple[type, str], Callable[[Milvus], Any]]] = [
+    ((OpenCollection, "find"), lambda m: m.search("a", 1, np.ones((1, 4), np.float32))),
+    (
+        (OpenCollection, "find"),
+        lambda m: m.search("a", 1, np.ones((1, 4), np.float32), params={"nprobe": 1.5}),
+    ),
+    ((OpenCollection, "insert"), lambda m: m.insert("a", np.ones((1, 4), np.float32))),
+    ((Database, "flush"), lambda m: m.flush(["a"])),
 ]
 
 
@@ -69,11 +73,12 @@ def test_embedded(
     embedded: Milvus,
     monkeypatch: pytest.MonkeyPatch,
     ring: Callable[[], None],
-    operation: str,
+    operation: tuple[type, str],
     call: Any,
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Database, operation, lambda *arguments, **more: ring())
+        owner, name = operation
+        patch.setattr(owner, name, lambda *arguments, **more: ring())
         with pytest.raises(BaseException, match="time is over") as raised:
             call(embedded)
     assert type(raised.value) in ERRORS
@@ -87,7 +92,7 @@ def test_errors_of_the_database_stay_answers(
         raise ZeroDivisionError("unforeseen")
 
     assert embedded.search("none", 1, [[1.0] * 4])[0].code == 4
-    monkeypatch.setattr(Database, "search", fails)
+    monkeypatch.setattr(OpenCollection, "find", fails)
     for _, call in CALLS[:2]:
         assert call(embedded)[0].code == 1
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from milvine.config import Settings
-from milvine.engine.database import Database
 from milvine.errors import CollectionExists
+from milvine.testing.by_name import DatabaseByName
 from milvine.testing.crash.interrupting import Interrupter
 from milvine.testing.crash.journal import Action, History, Journal, perform, tried_in
 from milvine.testing.crash.verify import Checker, Report
@@ -63,12 +63,12 @@ def test_options_pin_what_is_mixed() -> None:
 def test_a_copied_disk_is_one_that_was_always_there(tmp_path: Path) -> None:
     before, now = tmp_path / "before", tmp_path / "now"
     make_place(before, "elsewhere")
-    with Database.open(data_of(before), settings_in(before, QUIET)) as db:
+    with DatabaseByName.open(data_of(before), settings_in(before, QUIET)) as db:
         db.create_collection("c", 2, 1, MetricType.L2)
         db.collection("c").insert(np.ones((3, 2), np.float32), np.arange(3))
     before.rename(now)
     readdress(now, before, now)
-    with Database.open(data_of(now), settings_in(now, QUIET)) as db:
+    with DatabaseByName.open(data_of(now), settings_in(now, QUIET)) as db:
         assert db.collection("c").count() == 3
     assert not (data_of(now) / "wal").exists()
 
@@ -76,7 +76,7 @@ def test_a_copied_disk_is_one_that_was_always_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", CONTENTS)
 def test_an_insert_with_generated_ids_is_known_again(tmp_path: Path, content: str) -> None:
     """Whatever else its rows are, and without it being sent again: the folder stays as it was."""
-    with Database.open(tmp_path / "db", QUIET) as db:
+    with DatabaseByName.open(tmp_path / "db", QUIET) as db:
         db.create_collection("c", 2, 1, MetricType.L2)
         checker = Checker(db, History(), Report())
         one, other = (Action(n, 0, "insert", "c", rows=9, content=content) for n in (3, 6))

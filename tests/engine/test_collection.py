@@ -138,8 +138,8 @@ def test_a_handle_of_a_reader_follows_the_writer(database: Database, tmp_path: P
             held.count()
 
 
-@pytest.mark.parametrize("name", ["", "1c", "c d", "c" * 256])
-def test_no_collection_has_such_a_name(database: Database, name: str) -> None:
+@pytest.mark.parametrize("name", ["", "1c", "c d", "c" * 256, "\ud800", None, 1, b"c", []])
+def test_no_collection_has_such_a_name(database: Database, name: Any) -> None:
     with pytest.raises(IllegalCollectionName):
         database.collection(name)
 
@@ -169,7 +169,7 @@ def test_parameters_are_held_against_the_index_that_is_there_now(database: Datab
     assert held.search(ONE, 3, {"ef": 10}).ids[0, 0] == 0
 
 
-@pytest.mark.parametrize("k", [0, -1, 16385])
+@pytest.mark.parametrize("k", [0, -1, 16385, 2.0, True, "3"])
 def test_k_is_checked(database: Database, k: int) -> None:
     held = database.collection("c")
     for call in (lambda: held.search(ONE, k), lambda: held.search_by_id(np.array([1]), k)):

@@ -58,7 +58,7 @@ RUNS = {
 end = in_child(lambda: None)
 database.close()
 with Database.open(folder) as again:
-    assert again.count("a") == 1
+    assert again.collection("a").count() == 1
 end()
 """
     ),
@@ -95,7 +95,7 @@ assert database.collection("a").count() == 2
 end()
 database.close()
 with Database.open(folder) as again:
-    assert again.count("a") == 2
+    assert again.collection("a").count() == 2
 """
     ),
     "opened by the child once it is free": (
@@ -111,7 +111,7 @@ def work():
 
 in_child(work)()
 with Database.open(folder) as again:
-    assert again.count("a") == 2
+    assert again.collection("a").count() == 2
 """
     ),
     "files of the parent": (
@@ -144,7 +144,7 @@ database.collection("a").insert(row, np.array([2]))
 database.create_collection("b", 4, 64, MetricType.L2)
 database.close()
 with Database.open(folder) as again:
-    assert again.count("a") == 2 and again.collections() == ["a", "b"]
+    assert again.collection("a").count() == 2 and again.collections() == ["a", "b"]
 """
     ),
 }

@@ -310,7 +310,7 @@ def test_deletes_during_a_merge_do_not_rise_again(database, vectors, monkeypatch
     shutil.copytree(tmp_path / "db", tmp_path / "copy")
     for folder in (None, tmp_path / "copy"):
         these = database if folder is None else Database.open(folder, QUIET)
-        assert np.flatnonzero(~these.get("c", np.arange(60))[0]).tolist() == [3, 4, 33]
+        assert np.flatnonzero(~these.collection("c").get(np.arange(60))[0]).tolist() == [3, 4, 33]
     these.close()
 
 

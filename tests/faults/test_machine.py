@@ -106,7 +106,7 @@ def test_what_may_not_be_read_is_named(open_database, tmp_path, monkeypatch, wha
         if os.geteuid():
             (root / what).chmod(0o755)
         monkeypatch.undo()
-    assert open_database().count("c") == 110
+    assert open_database().collection("c").count() == 110
 
 
 def _forbid(monkeypatch: pytest.MonkeyPatch, below: str) -> None:

@@ -74,7 +74,7 @@ assert database.collection("many").stats()
 threads = [threading.Thread(target=look, args=(database,)) for _ in range(4)]
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]
-database.preload("many")
+database.collection("many").preload()
 look(database)
 with open("/dev/null") as first:
     others = [open("/dev/null") for _ in range(60)]  # those of the program
@@ -90,7 +90,7 @@ database.create_collection("large", 8, 1024, MetricType.L2)
 more = np.random.default_rng(1).random((5000, 8), dtype=np.float32)
 database.collection("large").insert(more, np.arange(5000))
 database.collection("large").create_index(IndexSetting(IndexType.IVF_FLAT, '{"nlist": 4}'))
-database.compact("many")
+database.collection("many").compact()
 look(database)
 database.close()
 with Database.open(folder, settings) as again:

@@ -111,7 +111,8 @@ def test_a_log_is_counted_when_it_is_read_back(tmp_path: Path) -> None:
         "from milvine.types import MetricType\n"
         "db = Database.open(sys.argv[1], Settings(background=False))\n"
         "db.create_collection('c', 8, 1024, MetricType.L2)\n"
-        "db.insert('c', np.array([[np.nan] * 8, [1] * 8], np.float32), np.array([1, 2]))\n"
+        "rows = np.array([[np.nan] * 8, [1] * 8], np.float32)\n"
+        "db.collection('c').insert(rows, np.array([1, 2]))\n"
         "os._exit(0)\n"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "data")], check=True, timeout=60)

@@ -124,7 +124,7 @@ def test_strided_vectors_and_ids_are_stored_as_they_are(db, tmp_path):
     ("dimension", "metric"), [(8, MetricType.L2), (2, MetricType.IP), (128, MetricType.JACCARD)]
 )
 def test_a_collection_made_anew_between_check_and_insert(db, tmp_path, dimension, metric):
-    held = db.collection("c").definition
+    held = db.collection("c")
     held.drop()
     db.create_collection("c", dimension, 64, metric)
     wanted = packed.InsertRequest("c", Rows(2, GOOD.size, GOOD), np.arange(2), "", "")

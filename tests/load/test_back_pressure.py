@@ -77,7 +77,9 @@ def test_a_flush_that_fails_is_told_to_the_writer_and_tried_again(
     with monkeypatch.context() as patch:
         patch.setattr("milvine.maintenance.flush_steps.write_rows", full)
         with ThreadPoolExecutor(WRITERS) as threads:
-            for done in [threads.submit(db.insert, "b", ROWS, None) for _ in range(WRITERS)]:
+            for done in [
+                threads.submit(db.collection("b").insert, ROWS, None) for _ in range(WRITERS)
+            ]:
                 with pytest.raises(StorageFailed, match="No space left"):
                     done.result(60)
         assert (db.collection("a").count(), db.collection("b").count()) == (stored, 0)
@@ -122,9 +124,9 @@ def test_who_waits_sees_a_collection_dropped(db: Database, monkeypatch: pytest.M
 
     monkeypatch.setattr("milvine.engine.back_pressure.flush", held)
     with ThreadPoolExecutor(2) as threads:
-        inserts = [threads.submit(db.insert, "b", ROWS, None)]
+        inserts = [threads.submit(db.collection("b").insert, ROWS, None)]
         assert making.wait(60)
-        inserts.append(threads.submit(db.insert, "b", ROWS, None))
+        inserts.append(threads.submit(db.collection("b").insert, ROWS, None))
         db.collection("a").drop()
         dropped.set()
         for done in inserts:

@@ -124,7 +124,7 @@ def test_what_one_collection_meets_holds_back_no_other(
 def test_a_collection_dropped_meanwhile_holds_back_no_other(tmp_path: Path) -> None:
     with Database.open(tmp_path, QUIET) as db:
         filled(db, 4)
-        failpoints.armed["flush.written"] = partial(db.drop_collection, "c2")
+        failpoints.armed["flush.written"] = db.collection("c2").drop
         db.flush()
         failpoints.armed.clear()
         assert not unflushed(db) and db.collections() == ["c0", "c1", "c3"] and not leftovers(db)

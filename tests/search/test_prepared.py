@@ -14,7 +14,7 @@ import pytest
 
 from milvine.config import Settings
 from milvine.engine.database import Database
-from milvine.errors import CorruptFile
+from milvine.errors import CorruptFile, IllegalPartition, IllegalTopk
 from milvine.search import prepared
 from milvine.server.operations import Operations
 from milvine.types import IndexSetting, IndexType, MetricType
@@ -230,3 +230,38 @@ def test_what_scans_read_goes_with_its_file(database: Database) -> None:
     del first
     assert gone() is None
     assert collection.search(ROWS[7:8], 1).ids[0, 0] == 7
+
+
+class Odd:
+    """A value of the caller that answers nothing of what it is asked."""
+
+    def __hash__(self) -> int:
+        raise ZeroDivisionError
+
+    __eq__ = __repr__ = __hash__  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("k", [3.0, np.float64(3), True, np.bool_(True), "3", None])
+def test_what_is_no_number_of_hits_is_refused_and_not_kept(database: Database, k: Any) -> None:
+    collection = database.collection("c")
+    for _ in range(2):
+        with pytest.raises(IllegalTopk):
+            collection.search(ROWS[:1], k)
+    assert kept(database) == 0 and collection.search(ROWS[:1], 3).ids[0, 0] == 0
+    assert collection.search(ROWS[:1], np.int64(3)).ids.shape == (1, 3) and kept(database) == 1
+    with pytest.raises(IllegalTopk):
+        collection.search(ROWS[:1], k)
+
+
+@pytest.mark.parametrize("value", [10**5000, Odd(), [Odd()], np.float64(2)], ids=range(4))
+def test_values_of_the_caller_are_not_asked(database: Database, value: Any) -> None:
+    collection = database.collection("c")
+    for _ in range(3):
+        assert collection.search(ROWS[:1], 3, {"note": value}).ids[0, 0] == 0
+    assert kept(database) == 0
+
+
+@pytest.mark.parametrize("tags", ["_default", [1], None, 3, [None]])
+def test_tags_are_texts(database: Database, tags: Any) -> None:
+    with pytest.raises(IllegalPartition):
+        database.collection("c").search(ROWS[:1], 3, {}, tags)

@@ -37,19 +37,24 @@ def some_are_masked(array: Any) -> bool:
 
     Where nobody has imported `numpy.ma` there are none, and it is not imported to find out.
     """
-    masked = sys.modules.get("numpy.ma")
-    return masked is not None and bool(masked.is_masked(array))
+    is_masked = _of_masked("is_masked")
+    return is_masked is not None and bool(is_masked(array))
 
 
 def first_masked(elements: Iterable[Any]) -> int | None:
     """The position of the first element that is masked, or holds values that are."""
-    masked = sys.modules.get("numpy.ma")
-    if masked is None:
+    kind = _of_masked("MaskedArray")
+    if kind is None:
         return None
     for at, each in enumerate(elements):
-        if isinstance(each, masked.MaskedArray) and some_are_masked(each):
+        if isinstance(each, kind) and some_are_masked(each):
             return at
     return None
+
+
+def _of_masked(name: str) -> Any:
+    """A name of `numpy.ma`; None before it is imported, and while another thread imports it."""
+    return getattr(sys.modules.get("numpy.ma"), name, None)
 
 
 _INT64_MAX = (1 << 63) - 1

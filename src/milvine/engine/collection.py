@@ -15,11 +15,17 @@ from milvine.engine.lifecycle import Lifecycle
 from milvine.engine.segments import preload, release, segment_ids
 from milvine.engine.sharing import Found
 from milvine.engine.stats import CollectionStats, collection_stats
-from milvine.errors import CollectionNotFound, DatabaseClosed, MilvineError
+from milvine.errors import (
+    CollectionNotFound,
+    DatabaseClosed,
+    IllegalPartition,
+    MilvineError,
+    PartitionNotFound,
+)
 from milvine.events import Inserted, InsertFailed, Searched
 from milvine.ingest.requests import delete_request, insert_request
 from milvine.memory_plan import MemoryPlan
-from milvine.search.check import check_params, check_topk
+from milvine.search.check import check_params, check_topk, check_vectors, whole_topk
 from milvine.search.fetch import fetch
 from milvine.search.prepared import PreparedSearch, prepare
 from milvine.search.reduce import fillers
@@ -267,7 +273,12 @@ class OpenCollection:
             SegmentNotFound: the collection has none of the segments.
             CorruptFile, StorageFailed: a segment cannot be read.
         """
-        return self.find(self.prepare(k, params, tags, segments), vectors)
+        try:
+            prepared = self.prepare(k, params, tags, segments)
+        except (PartitionNotFound, IllegalPartition):  # 1.x looks at the vectors first
+            check_vectors(vectors, self.definition)
+            raise
+        return self.find(prepared, vectors)
 
     def explain(self, prepared: PreparedSearch, vectors: Vectors) -> SearchSteps:
         """Search as `find` does, and tell what was done instead of what was found. Raises whatever
@@ -293,7 +304,7 @@ class OpenCollection:
         """
         watch = Stopwatch() if self._database.stores.events.busy else None
         version = self.pin()
-        check_topk(k)
+        check_topk(k if type(k) is int else whole_topk(k))
         check_params(params, k, version.collection)
         stored, vectors = fetch(version, ids, ())
         prepared = prepare(version, k, params, tags)

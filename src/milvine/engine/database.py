@@ -106,7 +106,7 @@ class Database(Lifecycle):
         """
         if self.closed:
             raise DatabaseClosed(self.closed)
-        state = self.stores.names.get(name)
+        state = self.stores.names.get(name) if isinstance(name, str) else None
         if state is None:
             check_name(name)
             raise CollectionNotFound.named(name)

@@ -36,12 +36,14 @@ _PARAMS_DEPTH_MAX, _PARAMS_BYTES_MAX = 32, 64 << 10
 
 def check_name(name: str) -> None:
     """Raises IllegalCollectionName."""
+    if not isinstance(name, str):
+        raise IllegalCollectionName(f"A collection name is a text, not {type(name).__name__}")
     if len(name) <= NAME_BYTES_MAX and _NAME.match(name):
         return
     if not name:
         raise IllegalCollectionName("Collection name should not be empty.")
     refusal = None
-    if len(name.encode()) > NAME_BYTES_MAX:
+    if len(name.encode(errors="replace")) > NAME_BYTES_MAX:
         refusal = f"The length of a collection name must be less than {NAME_BYTES_MAX} characters."
     elif not _NAME.match(name[0]):
         refusal = "The first character of a collection name must be an underscore or letter."

@@ -25,7 +25,7 @@ FEW_QUERIES = 7
 """As many are always compared pair by pair: products would not pay for loading the rows."""
 SPARE = 22
 WIDER = 8
-_CANDIDATES = 96 * MIB // CANDIDATE_BYTES
+CANDIDATES_MAX = 96 * MIB // CANDIDATE_BYTES
 """In one go: fewer would have the rows read more often. What a search brings at a time
 (`search/portions.py`) has fewer where memory is short.
 """
@@ -94,7 +94,7 @@ def _search(
         len(queries), count if mask is None else mask.live, dimension
     ):
         return _direct(queries, rows, metric, k, wanted, mask)
-    portion = max(FEW_QUERIES, min(_QUERIES, _CANDIDATES // (wanted + SPARE)))
+    portion = max(FEW_QUERIES, min(_QUERIES, CANDIDATES_MAX // (wanted + SPARE)))
     if len(queries) <= portion:
         return _batch(queries, rows, metric, k, wanted, mask)
     distances, found = nothing(len(queries), k)

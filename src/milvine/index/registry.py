@@ -24,6 +24,7 @@ from milvine.errors import Unsupported
 from milvine.index import raw
 from milvine.index.base import Kernel
 from milvine.index.spec import IndexSpec
+from milvine.interrupts import interrupts
 from milvine.types import INDEX_TYPE_MAX, OTHERS_LEAST, IndexType, MetricType
 
 GROUP = "milvine.index_types"
@@ -257,7 +258,9 @@ def _given() -> tuple[dict[int, Givers], list[str]]:
         try:
             for each in _specs_of(entry.load()):
                 given.setdefault(each.number, {}).setdefault(_said(entry), []).append(each)
-        except Exception as error:
+        except BaseException as error:  # SystemExit too: it is another program's to raise
+            if interrupts(error):
+                raise
             faults.append(f"{_said(entry)} cannot be used: {type(error).__name__}: {error}")
     return given, faults
 

@@ -7,12 +7,26 @@ is that of the version which is searched, never one that was looked up before.
 
 from __future__ import annotations
 
+from operator import index
+from typing import SupportsIndex
+
 import numpy as np
 
 from milvine.errors import IllegalDimension, IllegalTopk
 from milvine.index.params import check_search_params, scoring_metric
 from milvine.limits import TOPK_MAX
 from milvine.types import Collection, Vectors
+
+
+def whole_topk(topk: object) -> int:
+    """A topk of another type than int, as numpy's integers are.
+
+    Raises:
+        IllegalTopk: it is no whole number.
+    """
+    if isinstance(topk, SupportsIndex) and not isinstance(topk, bool | np.bool_):
+        return index(topk)
+    raise IllegalTopk(f"The topk must be an int, not {type(topk).__name__}")
 
 
 def check_topk(topk: int) -> None:

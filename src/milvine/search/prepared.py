@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from milvine.errors import IllegalPartition
 from milvine.index.params import scoring_metric
-from milvine.search.check import check_params, check_topk, check_vectors
+from milvine.search.check import check_params, check_topk, check_vectors, whole_topk
 from milvine.search.executor import Executor
 from milvine.search.plan import Plan, SegmentTask, plan_search, plan_segments
 from milvine.search.portions import FREE_HITS, query_bytes
@@ -26,7 +27,8 @@ from milvine.types import Collection, Hits, IndexType, MetricType, Query, Vector
 
 _KEPT_MAX = 64  # of one version; a program asks for few things
 _FEW = 16  # at most so many parameters, and so many tags, has one that is kept
-_TEXT_MAX = 1024  # characters of its key as Python shows it
+_TEXT_MAX = 1024  # characters of its parameters and tags
+_PLAIN = frozenset({bool, int, float, str, type(None)})
 SHARED_BYTES_MIN = 64 << 20
 """Fewer bytes are read in less time than the threads that wait take to go to sleep and be woken."""
 
@@ -191,16 +193,15 @@ def prepare(
         PartitionNotFound: no partition matches.
         SegmentNotFound: none of the segments is there.
     """
+    if type(k) is not int:
+        k = whole_topk(k)
     key = None if segments else _key(k, params, tags)
     if key is not None:
-        try:
-            return version.prepared[key]  # type: ignore[no-any-return]
-        except KeyError:
-            pass
-        except TypeError:  # a list among the parameters
-            key = None
-    made = _prepared(version, k, params, tuple(tags), segments)
-    if key is not None and made.plan.lasting and len(repr(key)) <= _TEXT_MAX:
+        found = version.prepared.get(key)
+        if found is not None:
+            return found  # type: ignore[no-any-return]
+    made = _prepared(version, k, params, tags, segments)
+    if key is not None and made.plan.lasting and _short(made):
         if len(version.prepared) >= _KEPT_MAX:
             version.prepared.clear()
         version.prepared[key] = made
@@ -208,26 +209,55 @@ def prepare(
 
 
 def _key(k: int, params: object, tags: Sequence[str]) -> Hashable:
-    """What makes two searches the same; None for one that is too long to be kept, or whose
-    parameters are no dict.
+    """What makes two searches the same; None where that cannot be told without asking objects of
+    the caller, whose answers are their own.
     """
     if params is None:
         params = {}
-    if type(params) is not dict or max(len(params), len(tags)) > _FEW:
+    if type(params) is not dict or type(tags) not in (tuple, list):
         return None
     # True equals 1, and is refused where 1 is not.
-    return k, tuple(tags), tuple([(key, value, type(value)) for key, value in params.items()])
+    given = [(key, value, type(value)) for key, value in params.items()]
+    for key, _, kind in given:
+        if type(key) is not str or kind not in _PLAIN:
+            return None
+    for tag in tags:
+        if type(tag) is not str:
+            return None
+    return k, tuple(tags), tuple(given)
+
+
+def _short(made: PreparedSearch) -> bool:
+    """Whether a search is short enough to be kept."""
+    values = made.params.values()
+    if max(len(made.params), len(made.tags)) > _FEW:
+        return False
+    if any(isinstance(each, int) and each.bit_length() > 64 for each in values):
+        return False
+    texts = (*made.tags, *made.params, *(each for each in values if isinstance(each, str)))
+    return sum(map(len, texts)) <= _TEXT_MAX
 
 
 def _prepared(
-    version: Version, k: int, params: object, tags: tuple[str, ...], segments: Set[int]
+    version: Version, k: int, params: object, tags: Sequence[str], segments: Set[int]
 ) -> PreparedSearch:
     collection = version.collection
     check_topk(k)
+    tags = _texts(tags)
     check_params(params, k, collection)
     own = dict(params) if isinstance(params, Mapping) else {}
     plan = plan_segments(version, segments) if segments else _plan(version, tags)
     return PreparedSearch(collection, k, own, tags, plan, bool(segments))
+
+
+def _texts(tags: Sequence[str]) -> tuple[str, ...]:
+    try:
+        texts = tuple(tags)
+    except TypeError:
+        texts = (tags,)  # type: ignore[assignment]
+    if isinstance(tags, str) or not all(isinstance(each, str) for each in texts):
+        raise IllegalPartition("Partition tags must be given as a sequence of texts")
+    return texts
 
 
 def _whole_bytes(collection: Collection, plan: Plan) -> int:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from milvine.events import Event, Flushed, IndexBuilt, Listener, Merged, Searched
-from milvine.events.server import Answered
+from milvine.events.server import Answered, Serving
 from milvine.limits import MIB
 from milvine.memory_plan import MemoryPlan
 
-_FREEING = (Flushed, Merged, IndexBuilt)
+_FREEING = (Flushed, Merged, IndexBuilt, Serving)
 LEAVES_MEMORY = (*_FREEING, Answered, Searched)
 """Events that `trim_after_flush` listens to."""
 # Of a request or its hits: from here on what it leaves behind is worth a look.
@@ -84,8 +84,8 @@ def tuning(plan: MemoryPlan) -> dict[int, int]:
 
 
 def trim_after_flush() -> Listener:
-    """A listener that returns freed memory to the system: after flushes, merges and builds, and
-    soon after large calls.
+    """A listener that returns freed memory to the system: after the start, flushes, merges and
+    builds, and soon after large calls.
 
     A call is told of while its bytes are still held, and one large call seldom comes alone: hence
     soon, not at once.
