@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from milvine.config import Settings
-from milvine.engine.database import Database
 from milvine.errors import CorruptFile, DataFolderLocked, StorageFailed
 from milvine.offline import backup as care_backup
 from milvine.offline import restore as care_restore
@@ -24,6 +23,7 @@ from milvine.offline.manifest import MANIFEST, backups
 from milvine.offline.restore import restore
 from milvine.offline.verify import verify
 from milvine.storage.folder import FORMAT_VERSION
+from milvine.testing.by_name import DatabaseByName
 from milvine.testing.offline import QUIET, differences
 from milvine.types import IndexSetting, IndexType, MetricType
 
@@ -48,7 +48,7 @@ def test_a_backup_of_a_killed_database(sample, tmp_path):
     assert made.collections == 4 and made.log_records and made.new_bytes == made.bytes
     restore(tmp_path / "kept", tmp_path / "again")
     assert verify(tmp_path / "again").clean
-    with Database.open(tmp_path / "again", QUIET) as db:
+    with DatabaseByName.open(tmp_path / "again", QUIET) as db:
         assert differences(db, model) == []
 
 
@@ -62,7 +62,7 @@ def test_indexes_are_taken_over_only_when_asked(sample, tmp_path, indexes):
     slim = backup(root, tmp_path / "slim", indexes=False)
     assert not any("index-" in file.name for file in slim.files)
     restore(tmp_path / "slim", tmp_path / "third", indexes=True)
-    with Database.open(tmp_path / "third", QUIET) as db:
+    with DatabaseByName.open(tmp_path / "third", QUIET) as db:
         assert differences(db, model) == []
         db.collection("given").create_index(IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 8}))
         assert components(tmp_path / "third", "index-")
@@ -101,7 +101,7 @@ def test_beside_a_writer_nothing_acknowledged_is_missing(tmp_path):
         except Exception as error:
             failed.append(error)
 
-    with Database.open(root, BUSY) as db:
+    with DatabaseByName.open(root, BUSY) as db:
         db.create_collection("c", 8, 1, MetricType.L2)
         thread = threading.Thread(target=write, args=(db,))
         thread.start()
@@ -120,7 +120,7 @@ def test_beside_a_writer_nothing_acknowledged_is_missing(tmp_path):
     for number, (made, before, after) in enumerate(taken):
         folder = tmp_path / f"r{number}"
         restore(tmp_path / "kept" / os.path.basename(made.folder), folder)
-        with Database.open(folder, QUIET) as db:
+        with DatabaseByName.open(folder, QUIET) as db:
             _check(db, before, after)
 
 
@@ -149,7 +149,7 @@ def test_a_chain_shares_what_did_not_change(sample, tmp_path):
     root, _ = sample
     kept = tmp_path / "kept"
     first = backup(root, kept)
-    with Database.open(root, QUIET) as db:
+    with DatabaseByName.open(root, QUIET) as db:
         db.collection("fresh").insert(np.ones((5, 8), np.float32), np.arange(100, 105))
         db.flush()
         second = db.backup(kept)
@@ -162,7 +162,7 @@ def test_a_chain_shares_what_did_not_change(sample, tmp_path):
         assert os.path.samefile(f"{first.folder}/{file.name}", f"{second.folder}/{file.name}")
     shutil.rmtree(first.folder)  # the others do not need it
     restore(kept, tmp_path / "again")
-    with Database.open(tmp_path / "again", QUIET) as db:
+    with DatabaseByName.open(tmp_path / "again", QUIET) as db:
         assert db.collection("fresh").get(np.array([100, 104]))[0].all()
 
 
@@ -193,7 +193,7 @@ def test_backups_begun_at_the_same_moment_share_nothing(sample, tmp_path, monkey
     assert len({each.folder for each in made}) == 2
     for number, each in enumerate(made):
         restore(Path(each.folder), tmp_path / f"r{number}")
-        with Database.open(tmp_path / f"r{number}", QUIET) as db:
+        with DatabaseByName.open(tmp_path / f"r{number}", QUIET) as db:
             assert differences(db, model) == []
 
 
@@ -220,7 +220,7 @@ def test_what_decayed_in_an_earlier_backup_is_not_shared(sample, tmp_path):
     (first / "segments" / name).write_bytes(data)
     second = backup(root, tmp_path / "kept")
     restore(Path(second.folder), tmp_path / "again")
-    with Database.open(tmp_path / "again", QUIET) as db:
+    with DatabaseByName.open(tmp_path / "again", QUIET) as db:
         assert differences(db, model) == []
 
 
@@ -233,7 +233,7 @@ def test_a_damaged_manifest_keeps_nobody_from_another_backup(sample, tmp_path):
     shared = (folders[0] / "segments" / name).stat()
     assert (third / "segments" / name).stat().st_ino == shared.st_ino
     restore(third, tmp_path / "again")
-    with Database.open(tmp_path / "again", QUIET) as db:
+    with DatabaseByName.open(tmp_path / "again", QUIET) as db:
         assert differences(db, model) == []
 
 
@@ -259,7 +259,7 @@ def test_restores_into_the_same_folder_do_not_meet(sample, tmp_path, monkeypatch
     restore(tmp_path / "kept", tmp_path / "more")
     for name in ("again", "more"):
         assert not (tmp_path / f"{name}.restoring").exists()
-        with Database.open(tmp_path / name, QUIET) as db:
+        with DatabaseByName.open(tmp_path / name, QUIET) as db:
             assert differences(db, model) == []
 
 
@@ -279,7 +279,7 @@ def test_an_earlier_copy_that_says_something_else_is_not_shared(sample, tmp_path
 
 def test_a_damaged_database_is_not_backed_up(sample, tmp_path):
     root, _ = sample
-    with Database.open(root, QUIET):
+    with DatabaseByName.open(root, QUIET):
         pass
     name = components(root, "rows-")[-1]
     data = bytearray((root / "segments" / name).read_bytes())
@@ -348,7 +348,7 @@ def test_what_comes_and_goes_between_catalog_and_log_leaves_no_record(
     root, _ = sample
     look, looks = care_backup.log_files, []
 
-    with Database.open(root, QUIET) as database:
+    with DatabaseByName.open(root, QUIET) as database:
         database.create_collection("stays", 4, 1024, MetricType.L2)
 
         def meanwhile(folder):
@@ -362,7 +362,7 @@ def test_what_comes_and_goes_between_catalog_and_log_leaves_no_record(
     assert len(looks) == 4
     restore(tmp_path / "kept", tmp_path / "again")
     assert verify(tmp_path / "again").clean
-    Database.open(tmp_path / "again", QUIET).close()
+    DatabaseByName.open(tmp_path / "again", QUIET).close()
 
 
 def come_and_go(database, partition):
@@ -389,7 +389,7 @@ def test_what_changes_while_files_are_copied_begins_nothing_again(
     )
     looks, copied = [], []
 
-    with Database.open(root, QUIET) as database:
+    with DatabaseByName.open(root, QUIET) as database:
         database.create_collection("stays", 4, 1024, MetricType.L2)
         database.flush()
         counts = {name: database.collection(name).count() for name in database.collections()}
@@ -423,7 +423,7 @@ def test_what_changes_while_files_are_copied_begins_nothing_again(
     assert len(looks) == len(copied) == 1
     restore(tmp_path / "kept", tmp_path / "again")
     assert verify(tmp_path / "again").clean
-    with Database.open(tmp_path / "again", QUIET) as database:
+    with DatabaseByName.open(tmp_path / "again", QUIET) as database:
         assert {
             name: database.collection(name).count() for name in database.collections()
         } == counts

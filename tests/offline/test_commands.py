@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from milvine.cli import app
-from milvine.engine.database import Database
+from milvine.testing.by_name import DatabaseByName
 from milvine.testing.offline import QUIET, differences
 
 
@@ -36,7 +36,7 @@ def test_verify_and_repair(sample, run):
     assert not (root / "catalog.sqlite").exists()
     assert "done: rebuild the catalog" in run("repair", root, "--yes")
     assert json.loads(run("verify", root, "--json", "--no-indexes"))["clean"] is True
-    with Database.open(root, QUIET) as db:
+    with DatabaseByName.open(root, QUIET) as db:
         assert differences(db, model) == []
 
 
@@ -55,5 +55,5 @@ def test_backup_and_restore(sample, tmp_path, run):
     assert "name the folder" in run("backup", root, code=2)
     assert "4 collections as of" in run("restore", tmp_path / "kept", tmp_path / "again")
     assert "not empty" in run("restore", tmp_path / "kept", tmp_path / "again", code=1)
-    with Database.open(tmp_path / "again", QUIET) as db:
+    with DatabaseByName.open(tmp_path / "again", QUIET) as db:
         assert differences(db, model) == []

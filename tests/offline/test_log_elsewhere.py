@@ -12,12 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from milvine.cli import app
-from milvine.engine.database import Database
 from milvine.errors import CorruptFile, StorageFailed
 from milvine.offline.backup import backup
 from milvine.offline.repair import repair
 from milvine.offline.restore import restore
 from milvine.offline.verify import verify
+from milvine.testing.by_name import DatabaseByName
 from milvine.testing.offline import copy_database, differences, make_sample, quiet
 from milvine.types import MetricType
 from milvine.wal.log import log_files
@@ -46,7 +46,7 @@ class Placed:
 
     def same(self, lost=0):
         for _ in range(2):
-            with Database.open(self.root, self.settings) as db:
+            with DatabaseByName.open(self.root, self.settings) as db:
                 assert differences(db, self.model, lost) == []
         assert verify(self.root).clean
 
@@ -78,21 +78,21 @@ def test_verify_finds_the_log_and_nothing_strange(placed):
 def test_a_backup_has_what_only_the_log_has(placed, tmp_path):
     with_server = tmp_path / "with_server"
     made = backup(placed.root, tmp_path / "kept")
-    with Database.open(placed.root, placed.settings) as db:
+    with DatabaseByName.open(placed.root, placed.settings) as db:
         db.collection("fresh").insert(np.ones((3, 8), np.float32), np.arange(900, 903))
         db.collection("fresh").delete(np.array([901]))
         db.backup(with_server)
         db.backup(tmp_path / "by_reader")
-    with Database.open(placed.root, placed.settings, read_only=True) as reader:
+    with DatabaseByName.open(placed.root, placed.settings, read_only=True) as reader:
         reader.backup(tmp_path / "by_reader")
     assert made.log_records
     restore(tmp_path / "kept", tmp_path / "again")
-    with Database.open(tmp_path / "again", quiet(None)) as db:
+    with DatabaseByName.open(tmp_path / "again", quiet(None)) as db:
         assert differences(db, placed.model) == []
     for source in (with_server, tmp_path / "by_reader"):
         shutil.rmtree(tmp_path / "again")
         restore(source, tmp_path / "again")
-        with Database.open(tmp_path / "again", quiet(None)) as db:
+        with DatabaseByName.open(tmp_path / "again", quiet(None)) as db:
             assert db.collection("fresh").get(np.arange(900, 903))[0].tolist() == [
                 True,
                 False,
@@ -107,7 +107,7 @@ def test_damage_in_the_log_is_named_and_repaired(placed):
     (finding,) = [f for f in verify(placed.root).findings if f.damage]
     assert finding.file.endswith(log.name) and finding.offset <= at
     with pytest.raises(CorruptFile, match=log.name):
-        Database.open(placed.root, placed.settings)
+        DatabaseByName.open(placed.root, placed.settings)
     with pytest.raises(CorruptFile, match="had been acknowledged"):
         backup(placed.root, placed.root.with_name("kept"))
     assert list(placed.root.with_name("kept").iterdir()) == []
@@ -126,13 +126,13 @@ def test_a_lost_catalog_is_rebuilt_with_the_log(placed):
 
 
 def test_lost_commits_are_noticed(placed):
-    Database.open(placed.root, placed.settings).close()
+    DatabaseByName.open(placed.root, placed.settings).close()
     before = (placed.root / "catalog.sqlite").read_bytes()
-    with Database.open(placed.root, placed.settings) as db:
+    with DatabaseByName.open(placed.root, placed.settings) as db:
         for store in (db, placed.model):
-            store.collection("fresh").insert(np.ones((4, 8), np.float32), np.arange(200, 204))
-            store.collection("fresh").delete(np.array([201]))
-    Database.open(placed.root, placed.settings).close()  # the log is trimmed
+            store.insert("fresh", np.ones((4, 8), np.float32), np.arange(200, 204))
+            store.delete("fresh", np.array([201]))
+    DatabaseByName.open(placed.root, placed.settings).close()  # the log is trimmed
     (placed.root / "catalog.sqlite").write_bytes(before)
     assert any("lost commits" in f.what for f in verify(placed.root).findings)
     assert repair(placed.root, dry_run=False).lost_rows == 0
@@ -142,17 +142,17 @@ def test_lost_commits_are_noticed(placed):
 @pytest.mark.parametrize("definitions", [True, False], ids=["defined", "undefined"])
 @pytest.mark.parametrize("what", ["collection", "partition"])
 def test_lost_definitions_are_noticed(placed, what, definitions):
-    Database.open(placed.root, placed.settings).close()
+    DatabaseByName.open(placed.root, placed.settings).close()
     before = (placed.root / "catalog.sqlite").read_bytes()
     old = {path.name: path.read_bytes() for path in (placed.root / "definitions").iterdir()}
-    db = Database.open(placed.root, placed.settings)
+    db = DatabaseByName.open(placed.root, placed.settings)
     for store in (db, placed.model):
         if what == "collection":
             store.create_collection("late", 8, 1, db.collection("fresh").definition.metric)
         else:
-            store.collection("fresh").create_partition("late")
+            store.create_partition("fresh", "late")
         name, tag = ("late", "") if what == "collection" else ("fresh", "late")
-        store.collection(name).insert(np.ones((4, 8), np.float32), np.arange(4), tag)
+        store.insert(name, np.ones((4, 8), np.float32), np.arange(4), tag)
     killed = placed.root.with_name("killed")
     killed_log = killed.with_name("killed_log") if placed.settings.wal_path else None
     copy_database(placed.root, killed, placed.log if killed_log else None, killed_log)
@@ -166,7 +166,7 @@ def test_lost_definitions_are_noticed(placed, what, definitions):
         for name, data in old.items():
             (killed / "definitions" / name).write_bytes(data)
     with pytest.raises(CorruptFile, match="lost commits"):
-        Database.open(killed, quiet(killed_log))
+        DatabaseByName.open(killed, quiet(killed_log))
     assert any("lost commits" in f.what for f in verify(killed).findings)
     done = repair(killed, dry_run=False)
     assert verify(killed).clean
@@ -175,7 +175,7 @@ def test_lost_definitions_are_noticed(placed, what, definitions):
         placed.same()
     else:
         assert done.lost_records == 1 and any("defined nowhere" in step for step in done.steps)
-        Database.open(killed, quiet(killed_log)).close()
+        DatabaseByName.open(killed, quiet(killed_log)).close()
 
 
 REPLACE = os.replace
@@ -280,7 +280,7 @@ def test_a_flip_in_a_note_is_named_and_repaired_from_the_other(outside, note):
         )
         if named and at % 5 == 0:
             with pytest.raises(StorageFailed, match=f"{note} is damaged"):
-                Database.open(outside.root, outside.settings)
+                DatabaseByName.open(outside.root, outside.settings)
             repair(outside.root, dry_run=False, log=outside.log)
             assert path.read_bytes() == whole
         path.write_bytes(whole)
@@ -289,7 +289,7 @@ def test_a_flip_in_a_note_is_named_and_repaired_from_the_other(outside, note):
 
 def test_a_damaged_note_is_not_taken_from_a_stranger(outside, tmp_path):
     """The log of another database does not become this one's."""
-    with Database.open(tmp_path / "other", quiet(tmp_path / "others")) as db:
+    with DatabaseByName.open(tmp_path / "other", quiet(tmp_path / "others")) as db:
         db.create_collection("c", 2, 1, MetricType.L2)
     flip(outside.root / "LOG_FOLDER", 20)
     with pytest.raises(StorageFailed, match=r"LOG_FOLDER is damaged.* --log"):

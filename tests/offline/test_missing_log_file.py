@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from milvine.config import Settings
-from milvine.engine.database import Database
 from milvine.errors import CorruptFile
 from milvine.offline.backup import backup
 from milvine.offline.repair import repair
 from milvine.offline.verify import verify
+from milvine.testing.by_name import DatabaseByName
 from milvine.types import MetricType
 from milvine.wal.log import log_files
 
@@ -30,7 +30,7 @@ def killed(tmp_path, before, behind):
     """The folder of a database that was killed, and its log without the file between two groups of
     calls.
     """
-    db = Database.open(tmp_path / "open", TINY)
+    db = DatabaseByName.open(tmp_path / "open", TINY)
     db.create_collection("a", 4, 1, MetricType.L2)
     db.create_collection("b", 4, 1, MetricType.L2)
     db.collection("a").insert(rows(4), np.arange(4))
@@ -58,7 +58,7 @@ def test_what_stands_before_it_is_not_lost(tmp_path, what):
     )
     files = log_files(root / "wal")
     with pytest.raises(CorruptFile, match="is missing, though LSN 2 in"):
-        Database.open(root, TINY)
+        DatabaseByName.open(root, TINY)
     assert log_files(root / "wal") == files
     assert any(
         "log file is missing" in str(finding) for finding in verify(root).findings if finding.damage
@@ -67,7 +67,7 @@ def test_what_stands_before_it_is_not_lost(tmp_path, what):
         backup(root, tmp_path / "backups")
     done = repair(root, skip_log_damage=True, dry_run=False)
     assert (done.lost_records, done.unused_records) == (1, 0)
-    with Database.open(root, TINY) as db:
+    with DatabaseByName.open(root, TINY) as db:
         assert (db.collection("a").count(), db.collection("b").count()) == (
             7 if what == "an insert" else 3,
             2,
@@ -86,5 +86,5 @@ def test_what_needs_no_flush_is_no_reason_to_refuse(tmp_path):
     root = killed(
         tmp_path, without_effect, lambda db: db.collection("b").insert(rows(2), np.arange(2))
     )
-    with Database.open(root, TINY) as db:
+    with DatabaseByName.open(root, TINY) as db:
         assert (db.collection("a").count(), db.collection("b").count()) == (4, 2)

@@ -11,7 +11,6 @@ from random import Random
 import numpy as np
 import pytest
 
-from milvine.engine.database import Database
 from milvine.errors import CorruptFile, DataFolderLocked, StorageFailed, UnsupportedFormat
 from milvine.events import Events, LogMissing, SegmentRefused
 from milvine.offline import catalog as care_catalog
@@ -19,6 +18,7 @@ from milvine.offline import verify as care_verify
 from milvine.offline.repair import repair
 from milvine.offline.verify import verify
 from milvine.storage.folder import FORMAT_VERSION
+from milvine.testing.by_name import DatabaseByName
 from milvine.testing.offline import QUIET, differences, flips
 from milvine.types import MetricType
 
@@ -34,11 +34,11 @@ def repaired(root, **options):
 
 def same(root, model, lost=0):
     told = []
-    with Database.open(root, QUIET, Events(told.append)) as db:
+    with DatabaseByName.open(root, QUIET, Events(told.append)) as db:
         assert differences(db, model, lost) == []
     # What a repair has set aside is not lost.
     assert lost or not any(isinstance(event, LogMissing) for event in told)
-    with Database.open(root, QUIET) as db:
+    with DatabaseByName.open(root, QUIET) as db:
         assert differences(db, model, lost) == []
     assert verify(root).clean
 
@@ -84,14 +84,14 @@ def test_a_lost_catalog_comes_back(sample, definitions):
         for name in ("fresh", "empty"):
             model.drop_collection(name) if model.has_collection(name) else None
     with pytest.raises(CorruptFile, match="milvine repair"):
-        Database.open(root, QUIET)
+        DatabaseByName.open(root, QUIET)
     assert not verify(root).clean
     done = repaired(root)
     assert done.lost_rows == 0 and done.set_aside
     if definitions:
         same(root, model)
     else:
-        with Database.open(root, QUIET) as db:
+        with DatabaseByName.open(root, QUIET) as db:
             assert set(db.collections()) >= {"given", "auto"} and db.collection(
                 "given"
             ).count() == model.count("given")
@@ -100,12 +100,12 @@ def test_a_lost_catalog_comes_back(sample, definitions):
 @pytest.mark.parametrize("at", [0, 3 * 4096])
 def test_what_sqlite_says_of_its_file_is_told_in_its_own_words(sample, at):
     root, _ = sample
-    Database.open(root, QUIET).close()
+    DatabaseByName.open(root, QUIET).close()
     data = bytearray((root / "catalog.sqlite").read_bytes())
     data[at : at + 100] = bytes(100) if at else b"x" * 100
     (root / "catalog.sqlite").write_bytes(data)
     with pytest.raises(CorruptFile) as refused:
-        Database.open(root, QUIET)
+        DatabaseByName.open(root, QUIET)
     told = [*map(str, verify(root).findings), *repair(root).steps, str(refused.value)]
     assert any("catalog.sqlite" in each for each in told)
     assert not [each for each in told if "SQL:" in each or "sqlalche" in each or "\n" in each]
@@ -113,7 +113,7 @@ def test_what_sqlite_says_of_its_file_is_told_in_its_own_words(sample, at):
 
 def test_a_torn_catalog_comes_back(sample):
     root, model = sample
-    Database.open(root, QUIET).close()  # the newest commits move into the file itself
+    DatabaseByName.open(root, QUIET).close()  # the newest commits move into the file itself
     data = (root / "catalog.sqlite").read_bytes()
     (root / "catalog.sqlite").write_bytes(data[: len(data) // 2])
     assert not verify(root).clean
@@ -128,19 +128,19 @@ def test_a_changed_number_in_the_catalog_is_noticed(sample):
     connection.close()
     assert any("not what was written" in f.what for f in verify(root).findings)
     with pytest.raises(CorruptFile, match="not what was written"):
-        Database.open(root, QUIET)
+        DatabaseByName.open(root, QUIET)
     repaired(root)
     same(root, model)
 
 
 def test_ids_are_not_given_again_after_a_rebuild(sample):
     root, _ = sample
-    with Database.open(root, QUIET) as db:
+    with DatabaseByName.open(root, QUIET) as db:
         known = {db.collection(name).definition.id for name in db.collections()}
     for path in root.glob("catalog.sqlite*"):
         path.unlink()
     repaired(root)
-    with Database.open(root, QUIET) as db:
+    with DatabaseByName.open(root, QUIET) as db:
         db.create_collection("new", 4, 1, db.collection("given").definition.metric)
         assert db.collection("new").definition.id not in known | {1}
         made = db.collection("auto").insert(np.zeros((2, 8), np.float32), None)
@@ -176,7 +176,7 @@ def test_what_a_lost_segment_held_comes_from_the_log(sample):
 
 def test_rows_that_nothing_holds_are_counted(sample):
     root, model = sample
-    Database.open(root, QUIET).close()
+    DatabaseByName.open(root, QUIET).close()
     for path in (root / "wal").iterdir():
         path.unlink()
     lost = files(root, "rows")[-1]
@@ -193,7 +193,7 @@ def test_undamaged_blocks_of_a_segment_are_saved(tmp_path):
     root = tmp_path / "db"
     rows, width = 6000, 128
     vectors = np.random.default_rng(1).random((rows, width), dtype=np.float32)
-    with Database.open(root, QUIET) as db:
+    with DatabaseByName.open(root, QUIET) as db:
         db.create_collection("c", width, 100, MetricType.L2)
         db.collection("c").insert(vectors, np.arange(rows))
         db.flush()
@@ -210,7 +210,7 @@ def test_undamaged_blocks_of_a_segment_are_saved(tmp_path):
     done = repaired(root)
     block = (1 << 20) // (4 * width)
     assert block <= done.lost_rows <= block + 1
-    with Database.open(root, QUIET) as db:
+    with DatabaseByName.open(root, QUIET) as db:
         assert db.collection("c").count() == rows - 10 - done.lost_rows
         parts = [
             db.collection("c").get(np.arange(first, first + 1000)) for first in range(0, rows, 1000)
@@ -228,7 +228,7 @@ def test_tombstones_come_from_the_log(sample, how):
     root, model = sample
     for path in files(root, "dead"):
         path.unlink() if how == "missing" else flip(path, 70)
-    with Database.open(root, QUIET) as db:  # the other collections go on
+    with DatabaseByName.open(root, QUIET) as db:  # the other collections go on
         assert db.collection("fresh").count() == model.count("fresh")
         with pytest.raises((CorruptFile, StorageFailed), match="dead-"):
             db.collection("given").get(np.array([5000]))
@@ -261,7 +261,7 @@ def test_a_repaired_folder_of_an_older_format_has_the_new_one(sample, damage):
 def test_an_insert_that_comes_again_after_a_repair_is_stored_once(tmp_path, damage, flushed):
     """Keys are in the catalog and in the log, which has those of late inserts, flushed or not."""
     root, ids = tmp_path / "db", np.arange(3)
-    with Database.open(tmp_path / "open", QUIET) as db:
+    with DatabaseByName.open(tmp_path / "open", QUIET) as db:
         db.create_collection("other", 4, 1, MetricType.L2)
         db.collection("other").insert(np.ones((5, 4), np.float32), np.arange(5))
         db.flush()
@@ -285,7 +285,7 @@ def test_an_insert_that_comes_again_after_a_repair_is_stored_once(tmp_path, dama
             20,
         )
     repaired(root, skip_log_damage=True)
-    with Database.open(root, QUIET) as db:
+    with DatabaseByName.open(root, QUIET) as db:
         assert db.collection("keyed").count() == 4
         for key, count in (("first", 1), ("second", 3)):
             db.collection("keyed").insert(
@@ -311,7 +311,7 @@ def test_damage_in_the_log(sample):
     finding = next(f for f in verify(root).findings if f.damage)
     assert finding.file == f"wal/{log.name}" and finding.offset is not None and finding.offset <= at
     with pytest.raises(CorruptFile, match="wal"):
-        Database.open(root, QUIET)
+        DatabaseByName.open(root, QUIET)
     shutil.copytree(root, root.with_name("second"))
     done = repaired(root)
     assert done.lost_records >= 1 and done.unused_records
@@ -351,13 +351,13 @@ def test_a_repair_can_be_cut_short(sample, monkeypatch):
 
 def test_nobody_may_have_it_open(sample):
     root, _ = sample
-    with Database.open(root, QUIET), pytest.raises(DataFolderLocked):
+    with DatabaseByName.open(root, QUIET), pytest.raises(DataFolderLocked):
         repair(root)
 
 
 def test_verify_beside_a_writer(sample):
     root, _ = sample
-    with Database.open(root, QUIET) as db:
+    with DatabaseByName.open(root, QUIET) as db:
         random = Random(3)
         for _ in range(3):
             db.collection("given").insert(
@@ -372,7 +372,7 @@ def test_verify_beside_a_writer(sample):
 def test_what_changes_between_two_looks_is_no_difference(tmp_path, monkeypatch):
     """Each time that verify looks again, another partition is on its way to the catalog."""
     root = tmp_path / "db"
-    with Database.open(root, QUIET) as db:
+    with DatabaseByName.open(root, QUIET) as db:
         db.create_collection("c", 4, 1, MetricType.L2)
         path = next((root / "definitions").iterdir())
 
@@ -420,7 +420,7 @@ def test_one_damaged_segment_keeps_nobody_else_from_opening(sample):
     good = file.read_bytes()
     flip(file, file.stat().st_size // 3)
     for _ in range(2):
-        with Database.open(root, QUIET, Events(events.append)) as db:
+        with DatabaseByName.open(root, QUIET, Events(events.append)) as db:
             with pytest.raises(CorruptFile, match=file.name):
                 db.collection("given").delete(np.array([5550]))
             assert (
@@ -430,7 +430,7 @@ def test_one_damaged_segment_keeps_nobody_else_from_opening(sample):
             assert db.collection("auto").count() == model.count("auto")
     assert any(isinstance(event, SegmentRefused) and file.name in event.reason for event in events)
     file.write_bytes(good)
-    with Database.open(root, QUIET) as db:
+    with DatabaseByName.open(root, QUIET) as db:
         assert not db.collection("given").get(np.array([5550]))[0].any()
 
 
@@ -452,17 +452,17 @@ def test_files_of_others_among_the_segments_stay(sample):
 
 def test_a_catalog_that_lost_commits_sweeps_nothing_away(sample):
     root, model = sample
-    Database.open(root, QUIET).close()
+    DatabaseByName.open(root, QUIET).close()
     before = (root / "catalog.sqlite").read_bytes()
-    with Database.open(root, QUIET) as db:
+    with DatabaseByName.open(root, QUIET) as db:
         vectors = np.ones((4, 8), np.float32)
         for store in (db, model):
-            store.collection("fresh").insert(vectors, np.arange(200, 204))
-            store.collection("fresh").delete(np.array([201]))
-    Database.open(root, QUIET).close()  # the log is trimmed
+            store.insert("fresh", vectors, np.arange(200, 204))
+            store.delete("fresh", np.array([201]))
+    DatabaseByName.open(root, QUIET).close()  # the log is trimmed
     (root / "catalog.sqlite").write_bytes(before)
     with pytest.raises(CorruptFile, match="lost commits"):
-        Database.open(root, QUIET)
+        DatabaseByName.open(root, QUIET)
     assert any("lost commits" in f.what for f in verify(root).findings)
     repaired(root)
     same(root, model)
@@ -470,12 +470,12 @@ def test_a_catalog_that_lost_commits_sweeps_nothing_away(sample):
 
 def test_a_catalog_that_lost_a_collection_does_not_pass_over_its_rows(sample):
     root, model = sample
-    Database.open(root, QUIET).close()
+    DatabaseByName.open(root, QUIET).close()
     before = (root / "catalog.sqlite").read_bytes()
-    db = Database.open(root, QUIET)
+    db = DatabaseByName.open(root, QUIET)
     for store in (db, model):
         store.create_collection("late", 8, 1, MetricType.L2)
-        store.collection("late").insert(np.ones((4, 8), np.float32), np.arange(4))
+        store.insert("late", np.ones((4, 8), np.float32), np.arange(4))
     shutil.copytree(root, root.with_name("killed"))
     db.close()
     root = root.with_name("killed")
@@ -483,7 +483,7 @@ def test_a_catalog_that_lost_a_collection_does_not_pass_over_its_rows(sample):
         path.unlink()
     (root / "catalog.sqlite").write_bytes(before)
     with pytest.raises(CorruptFile, match="lost commits"):
-        Database.open(root, QUIET)
+        DatabaseByName.open(root, QUIET)
     assert any("lost commits" in f.what for f in verify(root).findings)
     repaired(root)
     same(root, model)

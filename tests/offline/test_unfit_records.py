@@ -11,12 +11,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from milvine.engine.database import Database
 from milvine.errors import CorruptFile
 from milvine.offline.backup import backup
 from milvine.offline.repair import repair
 from milvine.offline.verify import verify
 from milvine.storage.checksum import crc32c
+from milvine.testing.by_name import DatabaseByName
 from milvine.testing.offline import QUIET, copy_database, quiet
 from milvine.types import MetricType
 from milvine.wal.log import log_files
@@ -92,7 +92,7 @@ def made(request, tmp_path):
         build, change, _ = KINDS[kind]
         live = tmp_path / "log.live" if request.param == "outside" else None
         log = tmp_path / "log" if live else None
-        with Database.open(tmp_path / "live", quiet(live)) as db:
+        with DatabaseByName.open(tmp_path / "live", quiet(live)) as db:
             db.create_collection("c", 4, 64, MetricType.L2)
             db.create_collection("other", 4, 64, MetricType.L2)
             db.collection("c").insert(np.zeros((2, 4), np.float32), np.arange(2))
@@ -118,7 +118,7 @@ def test_it_is_named_and_set_aside(made, tmp_path, kind, behind):
     with pytest.raises(
         CorruptFile, match=rf"{file.name} is damaged at byte \d+: LSN 3 cannot be applied: .*{why}"
     ):
-        Database.open(root, settings)
+        DatabaseByName.open(root, settings)
     (finding,) = [f for f in verify(root).findings if f.damage]
     assert finding.file.endswith(file.name) and finding.offset and why in finding.what
     assert "LSN 3 cannot be applied" in finding.what
@@ -129,7 +129,7 @@ def test_it_is_named_and_set_aside(made, tmp_path, kind, behind):
     assert (done.lost_records, done.unused_records, done.lost_rows) == (1, 0, 0)
     assert verify(root).clean and list((root / "set-aside").rglob(file.name))
     for _ in range(2):
-        with Database.open(root, settings) as db:
+        with DatabaseByName.open(root, settings) as db:
             assert db.collection("other").count() == 2
             assert db.collection("c").count() == (4 if behind else 2)
             assert db.collection("c").get(np.array([0, 1]))[0].tolist() == [not behind, True]
@@ -138,15 +138,15 @@ def test_it_is_named_and_set_aside(made, tmp_path, kind, behind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_start_that_ignores_errors_leaves_out_the_rest(made, kind):
     root, settings, _ = made(kind)
-    with Database.open(root, replace(settings, wal_recovery_error_ignore=True)) as db:
+    with DatabaseByName.open(root, replace(settings, wal_recovery_error_ignore=True)) as db:
         assert (db.collection("c").count(), db.collection("other").count()) == (2, 2)
         db.collection("c").insert(np.zeros((1, 4), np.float32), np.array([7]))
-    with Database.open(root, settings) as db:
+    with DatabaseByName.open(root, settings) as db:
         assert db.collection("c").count() == 3
 
 
 def test_what_is_flushed_or_dropped_has_nothing_to_fit(tmp_path):
-    with Database.open(tmp_path / "live", QUIET) as db:
+    with DatabaseByName.open(tmp_path / "live", QUIET) as db:
         for name, width in (("c", 4), ("gone", 8)):
             db.create_collection(name, width, 64, MetricType.L2)
             db.collection(name).insert(np.zeros((2, width), np.float32), np.arange(2))
@@ -158,5 +158,5 @@ def test_what_is_flushed_or_dropped_has_nothing_to_fit(tmp_path):
         db.collection("gone").insert(np.zeros((5, 4), np.float32), np.arange(5))
         shutil.copytree(tmp_path / "live", tmp_path / "db")
     assert verify(tmp_path / "db").clean
-    with Database.open(tmp_path / "db", QUIET) as db:
+    with DatabaseByName.open(tmp_path / "db", QUIET) as db:
         assert (db.collection("c").count(), db.collection("gone").count()) == (2, 5)
