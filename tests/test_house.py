@@ -34,7 +34,7 @@ ASKS_FOR_THE_LIMIT = ("milvine.config.bounded", "milvine.memory_plan")
 # A database is opened here; a server opens one; the last only prints it.
 MAKES_THE_PLAN = ("milvine.engine.opening", "milvine.server.app", "milvine.cli.config")
 # Private names of others in tests: fewer each time, never more.
-PRIVATE_NAMES_MAX = 180
+PRIVATE_NAMES_MAX = 10
 WRITE_AND_READ_PATHS = house.LAYERS[house.LAYERS.index("engine") :]
 
 

@@ -16,7 +16,6 @@ from milvine.lanes.place import CALLS
 from milvine.server.app import Server
 from milvine.server.doors.lane_door import LaneDoor
 from milvine.server.operations import Refused
-from milvine.server.security import gate as gates
 from milvine.server.security import tokens
 from milvine.server.security.gate import Gate
 from milvine.server.security.roles import RPCS, Role
@@ -39,11 +38,7 @@ def reached() -> list[str]:
 
 
 @pytest.fixture
-def open_door(
-    told: list[Event], reached: list[str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Open]:
-    # The tests fail more often than an attacker may.
-    monkeypatch.setattr(gates, "_FAILURES_AT_ONCE", 10_000.0)
+def open_door(told: list[Event], reached: list[str]) -> Iterator[Open]:
     opened: list[LaneDoor] = []
 
     def answer(rpc: str, request: bytes) -> bytes:
@@ -54,7 +49,9 @@ def open_door(
         return [answer("Search", each) for each in requests]
 
     def make(file: Path | None, per_second: int = 0) -> LaneDoor:
-        gate = Gate(Tokens(file) if file else None, per_second, Events(told.append))
+        tokens = Tokens(file) if file else None
+        # The tests fail more often than an attacker may.
+        gate = Gate(tokens, per_second, Events(told.append), failures_at_once=10_000)
         opened.append(LaneDoor(answer, together, "127.0.0.1", 0, None, gate))
         opened[-1].start()
         return opened[-1]

@@ -119,8 +119,14 @@ class Directory:
 
     def names(self) -> list[str]:
         """Every file, in order."""
-        with os.scandir(self.path if self._fd is None else self._fd) as entries:
-            return sorted(entry.name for entry in entries if entry.is_file())
+        if self._fd is None:
+            return _files_of(self.path)
+        # Of its own: readers of one open folder share the place that they have come to.
+        fd = os.open(".", os.O_RDONLY, dir_fd=self._fd)
+        try:
+            return _files_of(fd)
+        finally:
+            os.close(fd)
 
     def write(self, name: str, data: bytes) -> None:
         """Replace a file atomically and durably: the old content or the new, never a mixture."""
@@ -153,3 +159,8 @@ class Directory:
 
     def _at(self, name: str) -> str:
         return name if self._fd is not None else str(self.path / name)
+
+
+def _files_of(folder: Path | int) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_file())

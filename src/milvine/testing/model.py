@@ -131,6 +131,7 @@ def distances(queries: Vectors, vectors: Vectors, metric: MetricType) -> NDArray
     with np.errstate(invalid="ignore", over="ignore"):
         found = np.asarray(pair_distances(queries, vectors, metric))
     found[:, ~np.isfinite(vectors).all(axis=1)] = np.nan
+    found[~np.isfinite(queries).all(axis=1)] = np.nan
     return found
 
 
