@@ -93,8 +93,7 @@ class Lane:
         return reply
 
     def _receive(self, deadline: Deadline) -> bytes | None:
-        left = deadline.left()
-        if left is not None:
+        if self._limited and (left := deadline.left()) is not None:
             if left <= 0:
                 raise TimeoutError
             self._socket.settimeout(left)
@@ -102,8 +101,8 @@ class Lane:
         if not data:
             raise ProtocolError("the server hung up")
         reply = self._protocol.receive(data)
-        if answer := self._protocol.data_to_send():
-            self._socket.sendall(answer)
+        if self._protocol.outgoing:
+            self._socket.sendall(self._protocol.data_to_send())
         return reply
 
     def close(self) -> None:

@@ -39,6 +39,8 @@ class ClientProtocol:
 
     Attributes:
         greeted: whether the other end has said the first words, as a lane does.
+        missing: bytes that have to come before anything more can be told; at least 1.
+        outgoing: what `data_to_send` is about to give.
     """
 
     def __init__(self, authority: str, authorization: str, instance: int | None = None) -> None:
@@ -48,12 +50,13 @@ class ClientProtocol:
             head = _without_stream(http2.HEADERS, http2.END_HEADERS, block)
             self._heads[call] = head[:_STREAM_AT], head[_STREAM_AT:]
         self._instance, self.greeted = instance, False
-        self._outgoing = b""
+        self.outgoing = b""
         # The next stream, and the one of the call that is not answered yet; 0: there is none.
         self._next, self._stream, self._number = 1, 0, b""
         self._window, self._received, self._goaway = WINDOW_DEFAULT, 0, False
         self._pieces: list[bytes] = []  # of frames that are not whole
         self._held, self._needed = 0, HEAD.size
+        self.missing = HEAD.size
         self._headers, self._body = b"", list[bytes]()  # of the reply that is under way
         self._success: bytes | None = None
         # Headers and trailers of a success, around the number of the stream.
@@ -67,11 +70,6 @@ class ClientProtocol:
         needs another.
         """
         return self._goaway or self._next > _STREAMS_MAX or self._received > _RECEIVED_MAX
-
-    @property
-    def missing(self) -> int:
-        """Bytes that have to come before anything more can be told; at least 1."""
-        return max(self._needed - self._held, 1)
 
     def request(self, method: str, message: bytes) -> bytes:
         """The bytes of a call, once the one before is answered.
@@ -91,7 +89,7 @@ class ClientProtocol:
 
     def data_to_send(self) -> bytes:
         """What `receive` has to answer; nothing, mostly. It is told once."""
-        outgoing, self._outgoing = self._outgoing, b""
+        outgoing, self.outgoing = self.outgoing, b""
         return outgoing
 
     def receive(self, data: bytes) -> bytes | None:
@@ -105,7 +103,9 @@ class ClientProtocol:
             return reply
         self._pieces.append(data)
         self._held += len(data)
-        return self._read() if self._held >= self._needed else None
+        whole = self._read() if self._held >= self._needed else None
+        self.missing = max(self._needed - self._held, 1)
+        return whole
 
     def _usual_reply(self, data: bytes) -> bytes:
         """A success that lies there whole, in three frames like those of the first one; nothing if
@@ -194,7 +194,7 @@ class ClientProtocol:
                 raise ProtocolError("hardly any window")
         elif kind == http2.GOAWAY:
             self._goaway = True  # calls that the server has taken it still answers
-        self._outgoing += http2.acknowledgement(kind, flags, payload)
+        self.outgoing += http2.acknowledgement(kind, flags, payload)
 
 
 def _without_stream(kind: int, flags: int, payload: bytes) -> bytes:
