@@ -43,7 +43,8 @@ told = []
 for reference, query, metric in asked:
     run = reference.open(files)
     mask = None if run.mask is None else run.mask.to_bool()
-    told.append((run.ids(), run.vectors(), mask, scan(SegmentTask(run), query, metric, 1)))
+    read = run.scan_input(exact=True)
+    told.append((read.ids, read.vectors, mask, scan(SegmentTask(run), query, metric, 1)))
 sys.stdout.buffer.write(pickle.dumps(told))
 """
 
@@ -113,7 +114,8 @@ def test_another_process_finds_the_same(database: Database) -> None:
     for (ids, vectors, mask, hits), (run, here) in zip(
         elsewhere(database, asked), wanted, strict=True
     ):
-        assert np.array_equal(ids, run.ids()) and np.array_equal(vectors, run.vectors())
+        read = run.scan_input(exact=True)
+        assert np.array_equal(ids, read.ids) and np.array_equal(vectors, read.vectors)
         assert (mask is None) == (run.mask is None)
         assert mask is None or np.array_equal(mask, run.mask.to_bool())
         assert np.array_equal(hits.ids, here.ids)

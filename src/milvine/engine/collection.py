@@ -25,9 +25,9 @@ from milvine.errors import (
 from milvine.events import Inserted, InsertFailed, Searched
 from milvine.ingest.requests import delete_request, insert_request
 from milvine.memory_plan import MemoryPlan
-from milvine.search.check import check_params, check_topk, check_vectors, whole_topk
+from milvine.search.check import check_params, check_topk, whole_topk
 from milvine.search.fetch import fetch
-from milvine.search.prepared import PreparedSearch, prepare
+from milvine.search.prepared import PreparedSearch, check_vectors, prepare
 from milvine.search.reduce import fillers
 from milvine.search.stopwatch import Stopwatch
 from milvine.segment.version import Version
@@ -319,7 +319,7 @@ class OpenCollection:
 
     def _found_together(self, prepared: PreparedSearch, vectors: Vectors) -> Hits:
         """By a pass that this search may share with others."""
-        prepared.check(vectors)
+        check_vectors(vectors, prepared.collection)
         query = Query(vectors, prepared.k, prepared.params, prepared.tags)
         found = self._database.shared.search(self._state, query, self._find)
         self._tell(found, vectors)

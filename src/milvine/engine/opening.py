@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -117,29 +118,15 @@ def _open(
     memory: MemoryPlan,
     open_storage: Callable[[], Storage],
 ) -> Opening:
-    storage = open_storage()
-    try:
-        return _open_over(storage, folder, settings, events, read_only, memory, open_storage)
-    except BaseException:
-        storage.close()
-        raise
-
-
-def _open_over(
-    storage: Storage,
-    folder: DataFolder,
-    settings: Settings,
-    events: Events,
-    read_only: bool,
-    memory: MemoryPlan,
-    open_storage: Callable[[], Storage],
-) -> Opening:
-    if in_folder(folder.root, settings.meta_uri):
-        if not read_only:
-            _check_commits(folder)
-        _check_catalog(folder, storage)
-    catalog = open_catalog(folder.catalog, settings.meta_uri, read_only, events)
-    try:
+    with ExitStack() as opened:
+        storage = open_storage()
+        opened.callback(storage.close)
+        if in_folder(folder.root, settings.meta_uri):
+            if not read_only:
+                _check_commits(folder)
+            _check_catalog(folder, storage)
+        catalog = open_catalog(folder.catalog, settings.meta_uri, read_only, events)
+        opened.callback(catalog.close)
         contents = catalog.contents()
         files = FileCache(storage, settings.open_files_max, memory)
         ids = IdSource()
@@ -159,18 +146,12 @@ def _open_over(
             at("open.swept")
             if removed:
                 events.emit(FilesRemoved(removed))
-    except BaseException:
-        catalog.close()
-        raise
-    writer = Writer(log, ids, events, settings.wal_buffer_size // 2, folder.check)
-    names = {state.collection.name: state for state in states.values()}
-    stores = Stores(settings, storage, files, catalog, ids, events, writer, log, states, names)
-    try:
+        writer = Writer(log, ids, events, settings.wal_buffer_size // 2, folder.check)
+        opened.callback(writer.close)
+        names = {state.collection.name: state for state in states.values()}
+        stores = Stores(settings, storage, files, catalog, ids, events, writer, log, states, names)
         writer.call(stores.trim_log)
-    except BaseException:
-        writer.close()
-        catalog.close()
-        raise
+        opened.pop_all()
     return Opening(memory, folder, stores, writer, replayed, read_only, open_storage)
 
 

@@ -1,8 +1,5 @@
-"""What a query must satisfy before a kernel sees it, held against the definition of the version
-that is searched.
-
-Kernels take addresses: queries of another width would be read beyond their end. So the definition
-is that of the version which is searched, never one that was looked up before.
+"""What a search must satisfy before it is planned, held against the definition of the version that
+is searched, never one that was looked up before.
 """
 
 from __future__ import annotations
@@ -12,10 +9,10 @@ from typing import SupportsIndex
 
 import numpy as np
 
-from milvine.errors import IllegalDimension, IllegalTopk
+from milvine.errors import IllegalTopk
 from milvine.index.params import check_search_params, scoring_metric
 from milvine.limits import TOPK_MAX
-from milvine.types import Collection, Vectors
+from milvine.types import Collection
 
 
 def whole_topk(topk: object) -> int:
@@ -45,22 +42,3 @@ def check_params(params: object, topk: int, collection: Collection) -> None:
     """
     check_search_params(collection.index.type, params, topk)
     scoring_metric(params, collection.metric)
-
-
-def check_vectors(vectors: Vectors, collection: Collection) -> None:
-    """Raises IllegalDimension."""
-    width, dtype = collection.width, collection.dtype
-    if (
-        not isinstance(vectors, np.ndarray)
-        or vectors.ndim != 2
-        or vectors.shape[1] != width
-        or vectors.dtype != dtype
-        or not vectors.flags.c_contiguous
-    ):
-        found = (
-            f"{vectors.dtype} {vectors.shape}" if isinstance(vectors, np.ndarray) else "no array"
-        )
-        raise IllegalDimension(
-            f"The vectors are {found}; collection {collection.name} takes"
-            f" {dtype} (n, {width}), C-contiguous"
-        )

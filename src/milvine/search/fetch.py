@@ -38,15 +38,16 @@ def find_in_run(run: SegmentRun, ids: Ids) -> NDArray[np.int64]:
     """Rows of a run that carry any of `ids` (ascending, without repeats)."""
     if len(run.segments) == 1:
         return run.segments[0].segment.find(ids)
-    return np.flatnonzero(np.isin(run.ids(), ids))
+    return np.flatnonzero(np.isin(run.scan_input(exact=True).ids, ids))
 
 
 def _fetch_from(task: Task, ids: Ids, found: NDArray[np.bool_], out: Vectors) -> None:
     wanted = np.unique(ids[~found])
     if isinstance(task, SegmentTask):
         rows = np.sort(find_in_run(task.run, wanted))
-        stored, picked = task.run.ids(), task.run.picked()
-        vectors = task.run.vectors() if picked is None else picked
+        read = task.run.scan_input(exact=True)
+        assert read.vectors is not None
+        stored, vectors = read.ids, read.vectors if read.picked is None else read.picked
     else:
         stored, vectors = task.block.ids, task.block.vectors
         rows = np.flatnonzero(np.isin(stored, wanted))

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from milvine.errors import IllegalPartition
+from milvine.errors import IllegalDimension, IllegalPartition
 from milvine.index.params import scoring_metric
-from milvine.search.check import check_params, check_topk, check_vectors, whole_topk
+from milvine.search.check import check_params, check_topk, whole_topk
 from milvine.search.executor import Executor
 from milvine.search.plan import Plan, SegmentTask, plan_search, plan_segments
 from milvine.search.portions import FREE_HITS, query_bytes
@@ -49,9 +49,7 @@ class PreparedSearch:
     """
 
     __slots__ = (
-        "_dtype",
         "_uncounted",
-        "_vector_width",
         "by_segment",
         "collection",
         "hits_per_query",
@@ -72,36 +70,13 @@ class PreparedSearch:
         plan: Plan,
         by_segment: bool,
     ) -> None:
-        self.collection, self.k, self.params, self.tags, self.plan = (
-            collection,
-            k,
-            params,
-            tags,
-            plan,
-        )
+        self.collection, self.plan = collection, plan
+        self.k, self.params, self.tags = k, params, tags
         self.hits_per_query = min(k, plan.live + 1) if plan.tasks or plan.skipped else 0
         self.metric = _metric(collection, params)
         self.by_segment = by_segment
         self.shared = not by_segment and _whole_bytes(collection, plan) >= SHARED_BYTES_MIN
-        self._vector_width, self._dtype = collection.width, collection.dtype
         self._uncounted = FREE_HITS // max(k * len(plan.tasks), 1)
-
-    def takes(self, vectors: Vectors) -> bool:
-        """Whether `vectors` are (nq, width) of the collection's dtype, C-contiguous: kernels take
-        addresses, and would read beyond the end of others.
-        """
-        return (
-            isinstance(vectors, np.ndarray)
-            and vectors.ndim == 2
-            and vectors.shape[1] == self._vector_width
-            and vectors.dtype == self._dtype
-            and vectors.flags.c_contiguous
-        )
-
-    def check(self, vectors: Vectors) -> None:
-        """Raises IllegalDimension: `takes` says no."""
-        if not self.takes(vectors):
-            check_vectors(vectors, self.collection)
 
     def search(self, vectors: Vectors, executor: Executor, watch: Stopwatch | None = None) -> Hits:
         """The k nearest live rows of each of the `vectors`, (nq, width).
@@ -110,10 +85,10 @@ class PreparedSearch:
         stored in scope (specification 3.13). A `watch` is told of the plan and of each step.
 
         Raises:
-            IllegalDimension: as `check`.
+            IllegalDimension: as `check_vectors`.
             CorruptFile, StorageFailed: a segment cannot be read.
         """
-        self.check(vectors)
+        check_vectors(vectors, self.collection)
         nq = len(vectors)
         if not self.hits_per_query or not nq:
             return fillers(0, self.hits_per_query)
@@ -161,13 +136,37 @@ class PreparedSearch:
         Runs on the calling thread alone, one task after the other, so that its priority is that of
         all the work.
         """
-        self.check(vectors)
+        check_vectors(vectors, self.collection)
         if not self.plan.tasks or not len(vectors):
             return fillers(0, 0)
         query = Query(vectors, self.k, self.params, self.tags)
         metric = self.collection.metric
         partials = [scan(task, query, metric, 1, exact=True) for task in self.plan.tasks]
         return reduce(partials, len(vectors), self.hits_per_query, metric)
+
+
+def check_vectors(vectors: Vectors, collection: Collection) -> None:
+    """Whether `vectors` are (nq, width) of the collection's dtype, C-contiguous: kernels take
+    addresses, and would read beyond the end of others.
+
+    Raises:
+        IllegalDimension: they are not.
+    """
+    width, dtype = collection.width, collection.dtype
+    if (
+        not isinstance(vectors, np.ndarray)
+        or vectors.ndim != 2
+        or vectors.shape[1] != width
+        or vectors.dtype != dtype
+        or not vectors.flags.c_contiguous
+    ):
+        found = (
+            f"{vectors.dtype} {vectors.shape}" if isinstance(vectors, np.ndarray) else "no array"
+        )
+        raise IllegalDimension(
+            f"The vectors are {found}; collection {collection.name} takes"
+            f" {dtype} (n, {width}), C-contiguous"
+        )
 
 
 def prepare(

@@ -96,18 +96,6 @@ class SegmentRun:
         holder.scan_inputs[self.key, exact] = made
         return made
 
-    def vectors(self) -> Vectors:
-        return self.segments[0].segment.vectors_until(self.segments[-1].segment)
-
-    def picked(self) -> Vectors | None:
-        """The vectors for whoever reads a few of them; None where that is no matter: memory is not
-        short.
-        """
-        return self.segments[0].segment.picked_until(self.segments[-1].segment)
-
-    def ids(self) -> Ids:
-        return self.segments[0].segment.ids_until(self.segments[-1].segment)
-
     @property
     def indexed(self) -> bool:
         """Whether it has a built index, as far as is known: a damaged one is found out when it is

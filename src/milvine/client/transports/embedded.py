@@ -169,9 +169,9 @@ class EmbeddedTransport:
         """As the call Insert, with nothing encoded. The rows are copied: they are the caller's, who
         may change them in another thread meanwhile.
         """
+        operations = self._operations()
         rows = Rows(len(vectors), vectors.size, vectors.copy())
         given = _NO_IDS if ids is None else ids.copy()
-        operations = self._operations()
         wanted = InsertRequest(collection, rows, given, tag, None, key)
         try:
             reply: IdsReply = operations.insert(wanted)

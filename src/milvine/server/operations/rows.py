@@ -88,15 +88,7 @@ def nearest(
     JSON text `wanted.params` says, of any kind. Hits are in memory from the search to the end of
     `answer`, and count `copies` times.
     """
-    try:
-        collection = where.collection(wanted.collection) if isinstance(where, Database) else where
-    except CollectionNotFound:  # 1.x looks at topk and tags first
-        _check_scope(wanted)
-        raise
-    if wanted.tags:
-        _check_scope(wanted)
-    segments = _segments(collection, wanted, params, files) if files else EVERYWHERE
-    prepared, vectors = _prepared(collection, wanted, params, segments)
+    collection, prepared, vectors = _prepared(where, wanted, params, files)
     size = len(vectors) * prepared.hits_per_query * _HIT_BYTES * copies
     try:
         if size <= SHORT_BYTES:
@@ -110,11 +102,22 @@ def nearest(
 
 
 def _prepared(
-    collection: OpenCollection,
+    where: Database | OpenCollection,
     wanted: packed.SearchRequest,
     params: object,
-    segments: frozenset[int],
-) -> tuple[PreparedSearch, Vectors]:
+    files: Sequence[str],
+) -> tuple[OpenCollection, PreparedSearch, Vectors]:
+    """The search that is wanted, where, and its vectors, which may be of another width or kind
+    still.
+    """
+    try:
+        collection = where.collection(wanted.collection) if isinstance(where, Database) else where
+    except CollectionNotFound:  # 1.x looks at topk and tags first
+        _check_scope(wanted)
+        raise
+    if wanted.tags:
+        _check_scope(wanted)
+    segments = _segments(collection, wanted, params, files) if files else EVERYWHERE
     try:
         prepared = collection.prepare(wanted.topk, params, wanted.tags, segments)
     except (PartitionNotFound, IllegalPartition):  # 1.x looks at the vectors first
@@ -123,7 +126,7 @@ def _prepared(
     vectors = wanted.rows.vectors
     if vectors is None or not vectors.size:
         vectors = _sized(wanted.rows, prepared.collection)
-    return prepared, vectors
+    return collection, prepared, vectors
 
 
 def _sized(rows: packed.Rows, definition: Collection) -> Vectors:
@@ -158,10 +161,7 @@ def explained(
     files: Sequence[str] = (),
 ) -> SearchSteps:
     """What `nearest` does, and how long each step takes."""
-    if wanted.tags:
-        _check_scope(wanted)
-    segments = _segments(collection, wanted, params, files) if files else EVERYWHERE
-    prepared, vectors = _prepared(collection, wanted, params, segments)
+    _, prepared, vectors = _prepared(collection, wanted, params, files)
     # Hits are found all the same, though only the steps are answered.
     size = len(vectors) * prepared.hits_per_query * _HIT_BYTES
     most = collection.memory.answers
