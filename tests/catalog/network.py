@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from enum import Enum
 
+from tests.forwarding import Forwarder, cut
+
 
 class Loss(Enum):
     """When the connection of a commit breaks."""
@@ -17,44 +19,21 @@ class Loss(Enum):
     CONNECTION = "when the commit was answered"
 
 
-class Network:
-    """Forwards to 127.0.0.1:`target`. While it is not `up`, nobody gets a connection."""
+class Network(Forwarder):
+    """Forwards to 127.0.0.1:`target`."""
 
     def __init__(self, target: int) -> None:
-        self.up = True
-        self._target = target
         self._next: tuple[Loss, bool] | None = None
-        self._open: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._accepting = threading.Thread(target=self._accept, daemon=True)
-        self._accepting.start()
+        super().__init__(target)
 
     def lose(self, what: Loss, and_stay_down: bool = False) -> None:
         """Of the next commit."""
         self._next = what, and_stay_down
 
-    def close(self) -> None:
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._accepting.join(10)
-        self._listener.close()
-        _cut(*self._open)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            if not self.up:
-                client.close()
-                continue
-            server = socket.create_connection(("127.0.0.1", self._target))
-            self._open += [client, server]
-            connection = _Connection(self, client, server)
-            for pump in (connection.ask, connection.answer):
-                threading.Thread(target=pump, daemon=True).start()
+    def pump(self, client: socket.socket, server: socket.socket) -> None:
+        connection = _Connection(self, client, server)
+        for pump in (connection.ask, connection.answer):
+            threading.Thread(target=pump, daemon=True).start()
 
     def lost(self) -> Loss | None:
         """What is lost of the commit that is on its way now."""
@@ -78,7 +57,8 @@ class _Connection:
                 if self._loss is Loss.COMMIT:
                     break
                 self._server.sendall(data)
-        _cut(self._client, self._server)
+        cut(self._client, self._server)
+        self._client.close()
 
     def answer(self) -> None:
         with suppress(OSError):
@@ -88,14 +68,8 @@ class _Connection:
                 self._client.sendall(data)
                 if self._loss is Loss.CONNECTION:
                     break
-        _cut(self._client, self._server)
-
-
-def _cut(*sockets: socket.socket) -> None:
-    for each in sockets:
-        with suppress(OSError):
-            each.shutdown(socket.SHUT_RDWR)
-        each.close()
+        cut(self._client, self._server)
+        self._server.close()
 
 
 @contextmanager
