@@ -83,3 +83,17 @@ def test_the_command_line_itself_does_not_wait_for_numpy() -> None:
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True
     )
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stdout + done.stderr
+
+
+def test_a_server_that_is_asked_for_nothing_loads_no_kernel_of_a_list() -> None:
+    """Types are listed in the REST document, which is made when somebody wants it."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(milvine.__file__).parents[1])}
+    script = (
+        "import sys, milvine.server.app, milvine.server.rest.app; print(*({"
+        "'milvine.index.annoy', 'milvine.index.graphs.nsg', 'milvine.index.inverted.rabitq'} &"
+        " set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []

@@ -79,17 +79,20 @@ class NewCollection(RequestBody):
     )
 
 
+def _tell_index_types(schema: dict[str, Any]) -> None:
+    """When the document is made: to list the types, all their kernels are loaded."""
+    schema["description"] = (
+        f"One of {', '.join(rest_names(known()))}; or a type that another distribution adds, by"
+        " its name or number."
+    )
+
+
 class NewIndex(RequestBody):
     model_config = ConfigDict(
         strict=True,
         json_schema_extra={"examples": [{"index_type": "IVFFLAT", "params": {"nlist": 4096}}]},
     )
-    index_type: str = Field(
-        description=(
-            f"One of {', '.join(rest_names(known()))}; or a type that another distribution adds, by"
-            " its name or number."
-        )
-    )
+    index_type: str = Field(json_schema_extra=_tell_index_types)
     params: dict[str, Any] = Field(description="Build parameters; `{}` for FLAT.")
 
 
