@@ -31,6 +31,7 @@ _BAD: dict[str, tuple[str, ...]] = {
     ),
     "network.bind.address": ("", "256.1.1.1", "1.2.3", "a b", "http://x"),
     "network.http.address": ("256.1.1.1", "-"),
+    "index.codes": ("on", "true", ""),
     "network.door": ("", "http"),
     "network.lane_port": ("", "on", "0", "1e4", "-1", "auto 1"),
     "network.http.cors_origins": ("a.example", "https://a/", "*,https://a", "https://a,"),

@@ -231,6 +231,9 @@ _engine = (
     Key("engine_config.unindexed_rows_max", "unindexed_rows_max", v.whole(0),
         "Rows that may wait for an index build",
         addition=True),
+    Key("index.codes", "index_codes", v.word("auto", "off"),
+        "Search small codes of the rows first, where that is quicker",
+        addition=True),
 )
 _legacy = (
     Key("db_config.archive_disk_threshold", "", v.whole(0),

@@ -62,6 +62,7 @@ class Settings:
     build_threads: int = field(default_factory=_cores)  # addition: engine_config.build_threads
     build_in_subprocess: bool = True  # addition: engine_config.build_in_subprocess
     unindexed_rows_max: int = 100_000  # addition: engine_config.unindexed_rows_max
+    index_codes: str = "auto"  # addition: index.codes, auto or off
     # Addition, not a key of the file: no background thread when false (tests).
     background: bool = True
     # Addition, not a key: smaller segments get no index (fewer in tests).

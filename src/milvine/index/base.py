@@ -40,6 +40,8 @@ class BuildJob:
         memory: bytes that may be used besides mapped rows, 0 for any number; types that cannot do
             with so little use what they need.
         live: of as many rows; None: all are. No search may want the others.
+        codes: whether the index may be searched by small codes of the rows, where that is quicker
+            and finds the same.
     """
 
     vectors: Vectors
@@ -50,6 +52,7 @@ class BuildJob:
     report: Report = untold
     memory: int = 0
     live: RowMask | None = None
+    codes: bool = True
 
 
 class OpenIndex(Protocol):

@@ -162,6 +162,7 @@ def _spec(
             memory=memory,
             output_made=identity(output_path) or NOWHERE,
             tombstone_path=str(tombstone_path),
+            codes=stores.settings.index_codes != "off",
         )
 
 

@@ -42,7 +42,7 @@ class BuildSpec:
     file at `output_path`; nothing is written where another has taken its place. `stall_seconds` of
     CPU time without a word of progress end the process. `memory`: bytes that the build may use; 0
     for any number. Rows that the file at `tombstone_path` marks as deleted are left out of the
-    index; empty for none.
+    index; empty for none. `codes`: as that of `milvine.index.base.BuildJob`.
     """
 
     rows_file: str
@@ -59,6 +59,7 @@ class BuildSpec:
     memory: int = 0
     output_made: Identity = NOWHERE
     tombstone_path: str = ""
+    codes: bool = True
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -88,7 +89,15 @@ def build(spec: BuildSpec, report: Report = untold) -> None:
         writer.align()
         start = writer.position
         job = BuildJob(
-            vectors, metric, params, writer.write, spec.threads, report, spec.memory, live
+            vectors,
+            metric,
+            params,
+            writer.write,
+            spec.threads,
+            report,
+            spec.memory,
+            live,
+            spec.codes,
         )
         chosen.build(job)
         entry: dict[str, Any] = {
