@@ -1,0 +1,167 @@
+"""Codes of a byte in each dimension: where a row lies on a grid of equal steps around an origin.
+
+All dimensions have the same step, so the distance of two codes, a whole number, is the distance of
+two points of the grid in steps. Codes are signed, -127 to 127, and padded with zeros to a multiple
+of WIDTH_UNIT, at which faiss compares them soonest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from milvine.types import Floats, Ids, MetricType
+
+Doubles: TypeAlias = NDArray[np.float64]
+Codes: TypeAlias = NDArray[np.int8]
+
+LARGEST = 127
+WIDTH_UNIT = 16
+PIECE_BYTES = 4 << 20
+"""Of vectors that are looked at in one go."""
+
+_SAMPLE = 4096
+_TAIL = 0.005
+_OUTSIDE_LEAST, _OUTSIDE_SHARE = 16, 1 / 2000
+_STRETCH = 1.25
+"""So much coarser the grid may be for the sake of its farthest rows."""
+
+
+def code_width(dimension: int) -> int:
+    """Bytes of a code."""
+    return dimension + -dimension % WIDTH_UNIT
+
+
+class CodedQueries(NamedTuple):
+    """Queries on a grid: `points` + what is left over, in units of `steps`.
+
+    Attributes:
+        points: float32 (nq, width), whole numbers from -127 to 127.
+        steps: float64 (nq,), the length of a unit.
+        rounded: float64 (nq,), the length of what rounding left over, in units.
+        outside: float64 (nq,), the length of what lies beyond the grid, in units; under IP 0.
+    """
+
+    points: Floats
+    steps: Doubles
+    rounded: Doubles
+    outside: Doubles
+
+
+@dataclass(frozen=True, slots=True)
+class Quantizer:
+    """A grid: `origin` float32 (dimension,), `step` the distance of neighbouring points."""
+
+    origin: Floats
+    step: float
+
+    @property
+    def dimension(self) -> int:
+        return len(self.origin)
+
+    @property
+    def width(self) -> int:
+        return code_width(self.dimension)
+
+    def encode(self, vectors: Floats) -> tuple[Codes, Doubles]:
+        """Codes (rows, width) of finite vectors, and float64 (rows,): how far each is from its
+        point of the grid.
+        """
+        places = (vectors.astype(np.float64) - self.origin) / self.step
+        points = np.clip(np.rint(places), -LARGEST, LARGEST)
+        places -= points
+        codes = np.zeros((len(vectors), self.width), dtype=np.int8)
+        codes[:, : self.dimension] = points
+        return codes, self.step * np.sqrt(np.einsum("ij,ij->i", places, places))
+
+    def encode_queries(self, queries: Floats, metric: MetricType) -> CodedQueries:
+        """Finite queries (nq, dimension). Under IP only their direction counts, so each has a grid
+        of its own that it fills, around zero.
+        """
+        nq, dimension = queries.shape
+        places = queries.astype(np.float64)
+        if metric is MetricType.IP:
+            largest = np.abs(places).max(axis=1, initial=0)
+            steps = np.where(largest > 0, largest, 1.0) / LARGEST
+            places /= steps[:, None]
+            points = np.rint(places)
+        else:
+            steps = np.full(nq, self.step)
+            places -= self.origin
+            places /= self.step
+            points = np.rint(places)
+            np.clip(points, -LARGEST, LARGEST, out=points)
+        places -= points
+        out = np.zeros((nq, self.width), dtype=np.float32)
+        out[:, :dimension] = points
+        squares = np.einsum("ij,ij->i", places, places)
+        if metric is MetricType.IP or np.abs(places).max(initial=0) <= 0.5:
+            return CodedQueries(out, steps, np.sqrt(squares), np.zeros(nq))
+        beyond = np.where(np.abs(places) > 0.5, places, 0.0)
+        outside = np.einsum("ij,ij->i", beyond, beyond)
+        inside = np.maximum(squares - outside, 0)
+        return CodedQueries(out, steps, np.sqrt(inside), np.sqrt(outside))
+
+
+class Learnt(NamedTuple):
+    """A grid for some rows, and the numbers of rows that it cannot hold, ascending: those beyond
+    it, and those with NaN or infinity.
+    """
+
+    quantizer: Quantizer
+    outside: Ids
+    nonfinite: Ids
+
+
+def learn(vectors: Floats) -> Learnt | None:
+    """The grid for the rows of a segment, (rows, dimension); None where too many would be outside.
+
+    A few rows far away do not make it coarser for all: they stay outside.
+    """
+    origin = _origin(vectors)
+    if origin is None:
+        return None
+    rows = len(vectors)
+    reach = np.empty(rows)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start, some in pieces(vectors):
+            offsets = np.abs(some.astype(np.float64) - origin)
+            reach[start : start + len(some)] = offsets.max(axis=1, initial=0)
+    nonfinite = np.flatnonzero(~np.isfinite(reach))
+    allowed = max(_OUTSIDE_LEAST, int(rows * _OUTSIDE_SHARE))
+    if len(nonfinite) > allowed or len(nonfinite) == rows:
+        return None
+    reach[nonfinite] = 0
+    largest = float(reach.max())
+    usual = float(
+        np.partition(reach, rows - 1 - min(allowed, rows - 1))[-1 - min(allowed, rows - 1)]
+    )
+    limit = largest if largest <= usual * _STRETCH or not usual else usual
+    step = limit / LARGEST if limit else 1.0
+    if not 1e-30 < step < 1e30:
+        return None
+    outside = np.flatnonzero(reach > limit)
+    return Learnt(Quantizer(origin, step), outside, nonfinite)
+
+
+def pieces(vectors: Floats) -> Iterator[tuple[int, Floats]]:
+    """The rows a bounded piece at a time, each with the number of its first."""
+    step = max(1, PIECE_BYTES // (4 * vectors.shape[1]))
+    for start in range(0, len(vectors), step):
+        yield start, vectors[start : start + step]
+
+
+def _origin(vectors: Floats) -> Floats | None:
+    """The middle of what most rows have in each dimension, by a sample; None without a finite row
+    in it.
+    """
+    sample = vectors[:: max(1, len(vectors) // _SAMPLE)][:_SAMPLE].astype(np.float64)
+    sample = np.sort(sample[np.isfinite(sample).all(axis=1)], axis=0)
+    if not len(sample):
+        return None
+    cut = int(_TAIL * len(sample))
+    return ((sample[cut] + sample[-1 - cut]) / 2).astype(np.float32)
