@@ -19,6 +19,7 @@ COMPACT_RATE_MIN = 0.1  # 3.20
 INDEX_DEAD_MAX = 0.05
 INDEX_DEAD_MOST = 0.2  # with more, it is built anew in the background
 INDEX_ROWS_MIN = 4096  # 3.5, smaller segments are searched exactly
+CODES_BYTES_MIN = 4 * MIB  # of vectors: smaller segments have no codes, rows are read as soon
 TRAINING_ROWS_PER_LIST_MIN = 40  # 3.5, bounds the effective nlist
 INSERT_KEYS_MAX = 10_000  # per collection: idempotency keys of inserts that are remembered
 

@@ -8,10 +8,21 @@ from milvine.engine.definition_checks import check_index
 from milvine.errors import BuildFailed, CollectionNotFound
 from milvine.index.registry import kernel
 from milvine.limits import INDEX_DEAD_MAX, MIB
-from milvine.maintenance.build import build_segment, in_process_of_its_own, take_out_indexes
+from milvine.maintenance.build import (
+    build_segment,
+    in_process_of_its_own,
+    makes_codes,
+    take_out_indexes,
+)
 from milvine.maintenance.flush import flush
 from milvine.maintenance.merge import merge
-from milvine.maintenance.policy import compactions, forced_builds, forced_merges, rebuilds
+from milvine.maintenance.policy import (
+    codes_due,
+    compactions,
+    forced_builds,
+    forced_merges,
+    rebuilds,
+)
 from milvine.maintenance.process import Builders
 from milvine.maintenance.worker import facts
 from milvine.state.collection import CollectionState
@@ -45,7 +56,7 @@ def create_index(
     store_setting(stores, state, setting)
     with state.maintaining:
         merge_small(stores, state)
-        if setting.type is IndexType.FLAT:
+        if setting.type is IndexType.FLAT and not makes_codes(stores.settings, state.collection):
             return
         _build_all(stores, state, builders)
     if state.dropped:
@@ -54,7 +65,9 @@ def create_index(
 
 def _builds(stores: Stores, state: CollectionState, setting: IndexSetting) -> bool:
     """Whether `create_index` is likely to build something, in a process."""
-    if setting.type is IndexType.FLAT or not in_process_of_its_own(stores.settings):
+    if not in_process_of_its_own(stores.settings):
+        return False
+    if setting.type is IndexType.FLAT:
         return False
     version, indexed = state.version, 0
     if version.collection.index == setting:
@@ -66,16 +79,22 @@ def _builds(stores: Stores, state: CollectionState, setting: IndexSetting) -> bo
 
 
 def _build_all(stores: Stores, state: CollectionState, builders: Builders) -> None:
-    """Every segment that wants an index is tried; the first failure is raised at the end."""
+    """Every segment that wants an index is tried; the first failure is raised at the end, but for
+    codes: searches are the same without them, and the background tries again.
+    """
     failures, now = [], facts(state)
-    wanted = forced_builds(now, stores.settings.index_rows_min) + rebuilds(now, INDEX_DEAD_MAX)
+    least = stores.settings.index_rows_min
+    if state.collection.index.type is IndexType.FLAT:
+        wanted = codes_due(now, least)
+    else:
+        wanted = forced_builds(now, least) + rebuilds(now, INDEX_DEAD_MAX)
     for number, segment_id in enumerate(wanted, 1):
         run = partial(builders.run, another=number < len(wanted))
         try:
             build_segment(stores, state, segment_id, lambda: _stopped(stores, state), run)
         except BuildFailed as failed:
             failures.append(failed)
-    if failures:
+    if failures and state.collection.index.type is not IndexType.FLAT:
         raise failures[0]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from milvine.index.registry import stats_name
 from milvine.segment.version import LiveSegment, Version
+from milvine.types import IndexType
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,5 +56,6 @@ def collection_stats(version: Version) -> CollectionStats:
 
 def _segment(each: LiveSegment) -> SegmentStats:
     record = each.segment.record
-    size = record.index_bytes if record.index_file else record.data_bytes
+    has_index = record.index_file and record.index.type is not IndexType.FLAT
+    size = record.index_bytes if has_index else record.data_bytes
     return SegmentStats(str(record.id), each.live, stats_name(record.index.type), size)

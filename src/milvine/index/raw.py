@@ -1,9 +1,15 @@
-"""FLAT: no index at all, only the exact search over the segment's rows, float or binary."""
+"""FLAT: exact search over the segment's rows, float or binary. Codes of float rows, where there are
+any, say which rows to compare.
+"""
 
 from __future__ import annotations
 
-from milvine.index.base import BuildJob, Params
+from milvine.index.base import BuildJob, OpenIndex, Params
 from milvine.index.binary import search_bits
+from milvine.index.codes.build import build_codes, building_bytes
+from milvine.index.codes.image import CODES_HEADER_BYTES, codes_bytes, read_codes
+from milvine.index.codes.quantizer import pays
+from milvine.index.codes.search import OpenCodes
 from milvine.index.exact import search_exact
 from milvine.index.flat import bits_of, vectors_of
 from milvine.index.score import Found
@@ -30,18 +36,34 @@ class OpenRaw:
 
 class RawKernel:
     def build(self, job: BuildJob) -> None:
-        """Writes nothing."""
+        """Writes the codes of float rows, or that there are none. Nothing of binary ones."""
+        if not job.metric.is_binary:
+            build_codes(job)
 
-    def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenRaw:
-        return OpenRaw((bits_of if metric.is_binary else vectors_of)(flat), metric)
+    def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:
+        """`data` may be empty: there are no codes then."""
+        if metric.is_binary:
+            return OpenRaw(bits_of(flat), metric)
+        vectors = vectors_of(flat)
+        coded = read_codes(data, vectors.shape, metric) if data.size else None
+        return (
+            OpenRaw(vectors, metric) if coded is None else OpenCodes(data, vectors, metric, *coded)
+        )
 
 
-class RawSizes(Sizes):
+class CodesSizes(Sizes):
+    """Of the codes of float rows, where those are small beside the rows."""
+
     def image(self, of: IndexInput) -> int:
-        return 0
+        if of.metric.is_binary:
+            return 0
+        return codes_bytes(of.rows, of.dimension) if pays(of.dimension) else CODES_HEADER_BYTES
 
     def read(self, of: IndexInput) -> int:
-        return of.bytes
+        return of.bytes if of.metric.is_binary or not pays(of.dimension) else self.image(of)
+
+    def building(self, of: IndexInput, memory: int = 0) -> int:
+        return 0 if of.metric.is_binary else building_bytes(of.rows, memory)
 
 
 SPECS = (
@@ -50,7 +72,7 @@ SPECS = (
         name="FLAT",
         kernel=RawKernel(),
         metrics=FLOAT_METRICS | BINARY_METRICS,
-        sizes=RawSizes(),
+        sizes=CodesSizes(),
         stats_name="IDMAP",
     ),
 )

@@ -15,6 +15,7 @@ from milvine.config import Settings
 from milvine.errors import BuildFailed, BuildStarved, DiskFull, StorageFailed, Unsupported
 from milvine.events import BuildProgressed, BuildStalled, IndexBuilt
 from milvine.index.base import Report
+from milvine.index.codes.quantizer import pays
 from milvine.index.registry import spec as index_spec
 from milvine.index.spec import IndexInput
 from milvine.interpreter import executable
@@ -58,6 +59,7 @@ def build_segment(
     run: Run = run_builder,
 ) -> bool:
     """Build the index of one segment and show it; False when segment or setting changed meanwhile.
+    Without an index, that is its codes, where such are made.
 
     A segment that has an index is searched with it until the new one takes its place. The new one
     leaves out the rows that the segment's tombstone file marks as deleted.
@@ -72,7 +74,7 @@ def build_segment(
     began = time.monotonic()
     collection = state.collection  # read once: its index may become another at any moment
     setting = collection.index
-    if setting.type is IndexType.FLAT:
+    if setting.type is IndexType.FLAT and not makes_codes(stores.settings, collection):
         return False
 
     def stopped() -> bool:
@@ -123,6 +125,18 @@ def build_index(
         stores.builds.pop(record.id, None)
     size = stores.storage.size(output)
     return replace(record, index=collection.index, index_file=output, index_bytes=size)
+
+
+def makes_codes(settings: Settings, collection: Collection) -> bool:
+    """Whether segments of a collection get codes: where it has no index, and codes are small beside
+    the rows.
+    """
+    return (
+        collection.index.type is IndexType.FLAT
+        and settings.index_codes != "off"
+        and not collection.metric.is_binary
+        and pays(collection.dimension)
+    )
 
 
 def must_wait(collection: Collection, rows: int) -> bool:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from milvine.limits import COMPACT_RATE_MIN, INDEX_ROWS_MIN, MIB
+from milvine.limits import CODES_BYTES_MIN, COMPACT_RATE_MIN, INDEX_ROWS_MIN, MIB
 
 SIZE_CLASSES = (4 * MIB, 16 * MIB, 64 * MIB, 256 * MIB, 1024 * MIB)
 """Upper bounds; segments of one class are merged together, so each row is rewritten once per class
@@ -21,6 +21,7 @@ CLASS_SEGMENTS_MIN = 4
 class SegmentFacts:
     """What the policies know of a segment. `data_bytes` counts vectors and ids of all its rows.
 
+    `indexed`: it has a built index. `coded`: it has codes instead, for exact searches.
     `held_dead`: the share of its index, if it has one, that is deleted rows. Those of which only
     the log knows yet do not count: a build could not leave them out.
     """
@@ -32,6 +33,7 @@ class SegmentFacts:
     data_bytes: int
     indexed: bool
     held_dead: float = 0.0
+    coded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,19 @@ def builds(
 def forced_builds(segments: Iterable[SegmentFacts], rows_min: int = INDEX_ROWS_MIN) -> list[int]:
     """Raw segments that create_index builds before it returns (3.5)."""
     return [s.id for s in segments if not s.indexed and s.rows >= rows_min]
+
+
+def codes_due(
+    segments: Iterable[SegmentFacts],
+    rows_min: int = INDEX_ROWS_MIN,
+    bytes_min: int = CODES_BYTES_MIN,
+) -> list[int]:
+    """Segments of a collection without an index that get codes."""
+    return [
+        s.id
+        for s in segments
+        if not s.coded and s.rows >= rows_min and s.data_bytes >= bytes_min and s.dead < s.rows
+    ]
 
 
 def rebuilds(segments: Iterable[SegmentFacts], most: float) -> list[int]:

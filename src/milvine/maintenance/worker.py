@@ -14,13 +14,14 @@ from milvine.errors import MilvineError
 from milvine.events import IndexSetAside, JobFailed
 from milvine.limits import INDEX_DEAD_MAX, INDEX_DEAD_MOST, MIB
 from milvine.maintenance.attempts import BACKOFF_SECONDS, Attempts
-from milvine.maintenance.build import build_segment, must_wait, take_out_indexes
+from milvine.maintenance.build import build_segment, makes_codes, must_wait, take_out_indexes
 from milvine.maintenance.flush import flush_each
 from milvine.maintenance.merge import merge
 from milvine.maintenance.policy import (
     SegmentFacts,
     TailFacts,
     builds,
+    codes_due,
     flush_due,
     forced_builds,
     merges,
@@ -219,8 +220,8 @@ def _must_wait(state: CollectionState, job: str, ids: Sequence[int]) -> bool:
     records = [
         each.segment.record for each in state.version.segments if each.segment.record.id in ids
     ]
-    if collection.index.type is IndexType.FLAT or (
-        job == "merge" and not any(r.index_file for r in records)
+    if job == "merge" and (
+        collection.index.type is IndexType.FLAT or not any(r.index_file for r in records)
     ):
         return False
     return must_wait(collection, sum(record.rows for record in records))
@@ -234,7 +235,10 @@ def _jobs(
     segments = facts(state)
     for group in merges(segments, target):
         yield "merge", group
-    if state.collection.index.type is not IndexType.FLAT:
+    if makes_codes(stores.settings, state.collection):
+        for segment_id in codes_due(segments, stores.settings.index_rows_min):
+            yield "build", (segment_id,)
+    elif state.collection.index.type is not IndexType.FLAT:
         settings = stores.settings
         least = settings.index_rows_min
         due = builds(segments, target, settings.unindexed_rows_max, least)
@@ -274,8 +278,9 @@ def facts(state: CollectionState) -> list[SegmentFacts]:
             record.rows,
             record.rows - each.live,
             record.data_bytes,
-            record.index_file is not None,
+            record.index_file is not None and record.index.type is not IndexType.FLAT,
             _held_dead(each),
+            record.index_file is not None and record.index.type is IndexType.FLAT,
         )
         for each in state.version.segments
         for record in (each.segment.record,)
@@ -295,7 +300,11 @@ def due_flushes(stores: Stores) -> list[CollectionState]:
 def _held_dead(each: LiveSegment) -> float:
     """The deleted rows in the index of a segment, as a share of all rows in it."""
     record = each.segment.record
-    if record.index_file is None or record.dead <= INDEX_DEAD_MAX * record.rows:
+    if (
+        record.index_file is None
+        or record.index.type is IndexType.FLAT
+        or record.dead <= INDEX_DEAD_MAX * record.rows
+    ):
         return 0.0
     left_out = each.segment.left_out()
     return (record.dead - left_out) / max(record.rows - left_out, 1)

@@ -18,7 +18,7 @@ from milvine.offline.component import Component
 from milvine.offline.stored_rows import Live, Logged, Piece, bury, live_bits, read_piece
 from milvine.offline.survey import Survey
 from milvine.segment.layout import Footer
-from milvine.types import Collection, IndexType, Partition
+from milvine.types import Collection, Partition
 
 
 @dataclass
@@ -263,7 +263,7 @@ def indexed(survey: Survey, record: SegmentRecord, collection: Collection) -> Se
     found: list[Component] = []
     for component in survey.components.values():
         entry = component.entry(record.id) if component.name.startswith("index-") else None
-        if entry is None or component.bad or collection.index.type is IndexType.FLAT:
+        if entry is None or component.bad:
             continue
         told = (entry["index_type"], entry["index_params"], entry["rows_file"])
         if told == (int(collection.index.type), collection.index.params_json, record.rows_file):

@@ -13,7 +13,7 @@ from milvine.search.patterns import PatternClock, matcher
 from milvine.segment.cache import FileCache
 from milvine.segment.reference import RunReference
 from milvine.segment.version import SegmentRun, TailBlock, Version, runs_of
-from milvine.types import RowMask, Scanned
+from milvine.types import IndexType, RowMask, Scanned
 
 
 class SegmentTask:
@@ -41,7 +41,8 @@ class SegmentTask:
         scanned = self._scanned.get(indexed)
         if scanned is None:
             segments = tuple(each.segment.record.id for each in self.run.segments)
-            kind = self.run.segments[0].segment.record.index.type.name if indexed else "exact"
+            index = self.run.segments[0].segment.record.index.type
+            kind = "exact" if not indexed else "codes" if index is IndexType.FLAT else index.name
             scanned = self._scanned[indexed] = Scanned(
                 kind, segments, self.rows, self.rows - self.live
             )

@@ -16,11 +16,11 @@ from milvine.types import Floats, Hits, Ids, MetricType, Query, RowMask, Vectors
 def scan(task: Task, query: Query, metric: MetricType, threads: int, exact: bool = False) -> Hits:
     """The nearest live rows of one segment or tail block: ids -1 where there are fewer than k.
 
-    `exact` leaves the index out.
+    `exact` leaves the index out, as does another metric than it was built for.
     """
     k = min(query.k, task.rows)
     if isinstance(task, SegmentTask):
-        opened = task.run.scan_input(exact)
+        opened = task.run.scan_input(exact or metric is not task.run.metric)
         ids, index = opened.ids, opened.index
         if index is not None:
             distances, rows = index.search(query.vectors, k, query.params, task.mask, threads)

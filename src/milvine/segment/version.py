@@ -15,7 +15,7 @@ from milvine.index.finite import NonfiniteRows
 from milvine.limits import INDEX_ROWS_MIN
 from milvine.segment.cache import FileCache, ScanInput
 from milvine.segment.reader import Segment
-from milvine.types import Collection, Ids, Partition, RowMask, Vectors
+from milvine.types import Collection, Ids, MetricType, Partition, RowMask, Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,8 @@ class SegmentRun:
     index.
 
     `mask` covers the rows of all; None: all are live. `files` is where their files are open, `key`
-    under what it keeps what scans of this run read.
+    under what it keeps what scans of this run read. `metric` is that of the collection, for which
+    indexes and codes are made.
     """
 
     segments: tuple[LiveSegment, ...]
@@ -54,17 +55,19 @@ class SegmentRun:
     mask: RowMask | None
     files: FileCache
     key: Hashable
+    metric: MetricType
 
     @classmethod
     def of(cls, segments: Sequence[LiveSegment]) -> SegmentRun:
         rows = sum(each.segment.rows for each in segments)
         first, last = segments[0].segment, segments[-1].segment.record
         key = first.record.id, last.id, last.rows_file, last.index_file
-        return cls(tuple(segments), rows, _joined_mask(segments), first.files, key)
+        metric = first.collection.metric
+        return cls(tuple(segments), rows, _joined_mask(segments), first.files, key, metric)
 
     def scan_input(self, exact: bool = False) -> ScanInput:
         """What a scan of it reads; the first time, files are opened and checked, and every time
-        while something is known to be wrong with any.
+        while something is known to be wrong with any. `exact`: without index or codes.
 
         Raises:
             CorruptFile, StorageFailed: a file is damaged or missing.

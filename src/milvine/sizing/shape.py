@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from milvine.errors import IllegalArgument, IllegalDimension, IllegalIndexType, Unsupported
+from milvine.index.codes.quantizer import pays
 from milvine.index.registry import serving, spec
 from milvine.index.spec import IndexInput, Sizes
 from milvine.limits import (
+    CODES_BYTES_MIN,
     DIMENSION_MAX,
     DIMENSION_MIN,
     INDEX_FILE_SIZE_DEFAULT_MB,
@@ -62,8 +65,16 @@ class Load:
         full = -(-self.index_file_size_mb * MIB // (self.row_bytes + 8))
         count, rest = divmod(self.vectors, full)
         sizes = [full] * count + [rest] * (rest > 0)
-        has_index = self.index_type is not IndexType.FLAT
-        return tuple(Segment(rows, has_index and rows >= INDEX_ROWS_MIN) for rows in sizes)
+        return tuple(Segment(rows, rows >= self._indexed_from) for rows in sizes)
+
+    @property
+    def _indexed_from(self) -> float:
+        """Rows from which on a segment has an index, or codes."""
+        if self.index_type is not IndexType.FLAT:
+            return INDEX_ROWS_MIN
+        if self.metric.is_binary or not pays(self.dimension):
+            return inf
+        return max(INDEX_ROWS_MIN, CODES_BYTES_MIN / (self.row_bytes + 8))
 
 
 @dataclass(frozen=True, slots=True)

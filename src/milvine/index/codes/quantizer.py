@@ -24,6 +24,7 @@ WIDTH_UNIT = 16
 PIECE_BYTES = 4 << 20
 """Of vectors that are looked at in one go."""
 
+_SHARE_MAX = 0.3
 _SAMPLE = 4096
 _TAIL = 0.005
 _OUTSIDE_LEAST, _OUTSIDE_SHARE = 16, 1 / 2000
@@ -34,6 +35,11 @@ _STRETCH = 1.25
 def code_width(dimension: int) -> int:
     """Bytes of a code."""
     return dimension + -dimension % WIDTH_UNIT
+
+
+def pays(dimension: int) -> bool:
+    """Whether codes are small beside the rows, which tiny ones are not when they are padded."""
+    return code_width(dimension) <= _SHARE_MAX * 4 * dimension
 
 
 class CodedQueries(NamedTuple):
@@ -50,6 +56,12 @@ class CodedQueries(NamedTuple):
     steps: Doubles
     rounded: Doubles
     outside: Doubles
+
+    def of(self, some: Ids) -> CodedQueries:
+        """Those of some of the queries."""
+        return CodedQueries(
+            self.points[some], self.steps[some], self.rounded[some], self.outside[some]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +149,8 @@ def learn(vectors: Floats) -> Learnt | None:
         return None
     reach[nonfinite] = 0
     largest = float(reach.max())
-    usual = float(
-        np.partition(reach, rows - 1 - min(allowed, rows - 1))[-1 - min(allowed, rows - 1)]
-    )
+    last = max(0, rows - 1 - allowed)
+    usual = float(np.partition(reach, last)[last])
     limit = largest if largest <= usual * _STRETCH or not usual else usual
     step = limit / LARGEST if limit else 1.0
     if not 1e-30 < step < 1e30:
@@ -164,4 +175,5 @@ def _origin(vectors: Floats) -> Floats | None:
     if not len(sample):
         return None
     cut = int(_TAIL * len(sample))
-    return ((sample[cut] + sample[-1 - cut]) / 2).astype(np.float32)
+    origin: Floats = ((sample[cut] + sample[-1 - cut]) / 2).astype(np.float32)
+    return origin

@@ -1,0 +1,165 @@
+"""Exact search by codes: the codes of all rows are compared, and then the rows of the few
+candidates that could be hits. `bounds` proves that no other row is one; where it cannot, every row
+is compared, as without codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from milvine.index.base import Params
+from milvine.index.codes.bounds import proven
+from milvine.index.codes.image import KINDS_OF_K, Coded
+from milvine.index.codes.quantizer import CodedQueries
+from milvine.index.exact import search_exact
+from milvine.index.native import KEPT_MAX, faiss, live_selector, search_index
+from milvine.index.score import Found, for_finite, nearest_of, nothing
+from milvine.index.threads import use_threads
+from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
+
+FEW_LIVE = 0.02
+"""Below this share of live rows they are compared themselves: codes would be skipped one by one."""
+FEW_DEAD = 0.25
+"""Below this share of dead rows they are candidates as well, and left out afterwards."""
+MOST_CANDIDATES = 0.02
+"""Above this share of the rows, rows in their order are read sooner than candidates here and there.
+"""
+WIDER = 6
+_PORTION = 1 << 18
+"""Candidates in one go."""
+_SKIPPED_MAX = 1024
+
+
+class OpenCodes:
+    """The codes of a segment, opened. Searches may run at the same time.
+
+    Where proofs fail one after the other, more and more queries are answered without trying, so
+    that hostile rows cost little more than they do without codes.
+    """
+
+    def __init__(
+        self, image: Bytes, vectors: Floats, metric: MetricType, coded: Coded, index: Any
+    ) -> None:
+        self._image = image  # the index points into it
+        self._vectors, self._metric, self._coded, self._index = vectors, metric, coded, index
+        self._failures = self._skipped = 0
+
+    @property
+    def rows(self) -> int:
+        return len(self._vectors)
+
+    def search(
+        self, queries: Floats, k: int, params: Params, mask: RowMask | None, threads: int = 1
+    ) -> Found:
+        use_threads(threads)
+        if mask is not None and not mask.dead:
+            mask = None
+        live = self.rows if mask is None else mask.live
+        wanted = min(k, live)
+        width = self._candidates(wanted, live)
+        if not wanted or width > MOST_CANDIDATES * live or live < FEW_LIVE * self.rows:
+            return search_exact(queries, self._vectors, self._metric, k, mask, threads)
+        if self._skipped > 0:
+            self._skipped -= len(queries)
+            return search_exact(queries, self._vectors, self._metric, k, mask, threads)
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        return for_finite(queries, k, lambda some: self._search(some, k, width, mask, threads))
+
+    def _candidates(self, wanted: int, live: int) -> int:
+        """How many for so many hits, of the whole segment."""
+        return round(needed_for(self._coded.needed, wanted) * self.rows / max(live, 1))
+
+    def _search(
+        self, queries: Floats, k: int, width: int, mask: RowMask | None, threads: int
+    ) -> Found:
+        portion = max(1, _PORTION // width)
+        if len(queries) <= portion:
+            return self._portion(queries, k, width, mask, threads)
+        distances, rows = nothing(len(queries), k)
+        for start in range(0, len(queries), portion):
+            part = slice(start, start + portion)
+            distances[part], rows[part] = self._portion(queries[part], k, width, mask, threads)
+        return distances, rows
+
+    def _portion(
+        self, queries: Floats, k: int, width: int, mask: RowMask | None, threads: int
+    ) -> Found:
+        points = self._coded.quantizer.encode_queries(queries, self._metric)
+        found, sure = self._nearest(queries, points, k, width, mask)
+        if sure.all():
+            self._failures = 0
+            return found
+        open_ones = np.flatnonzero(~sure)
+        for once_more in (min(width * WIDER, self.rows), 0):
+            if not len(open_ones):
+                break
+            some = queries[open_ones]
+            if once_more:
+                some_points = points.of(open_ones)
+                better, sure = self._nearest(some, some_points, k, once_more, mask)
+            else:
+                self._note_failures(len(open_ones))
+                better = search_exact(some, self._vectors, self._metric, k, mask, threads)
+                sure = np.ones(len(some), dtype=bool)
+            done = open_ones[sure]
+            found[0][done], found[1][done] = better[0][sure], better[1][sure]
+            open_ones = open_ones[~sure]
+        return found
+
+    def _note_failures(self, queries: int) -> None:
+        self._failures = min(self._failures + 1, _SKIPPED_MAX.bit_length() - 1)
+        self._skipped = queries << self._failures
+
+    def _nearest(
+        self, queries: Floats, points: CodedQueries, k: int, width: int, mask: RowMask | None
+    ) -> tuple[Found, NDArray[np.bool_]]:
+        """The k nearest of the candidates, and of which queries they are proven."""
+        few_dead = mask is not None and mask.dead < FEW_DEAD * mask.rows
+        scores, rows = search_index(
+            self._index, points.points, width, None if few_dead else _selected(mask)
+        )
+        worst, all_rows = scores[:, -1].astype(np.float64), rows[:, -1] < 0
+        rows = self._live(self._with_outside(rows), mask)
+        found = nearest_of(queries, self._vectors, rows, self._metric, k)
+        wanted = min(k, self.rows if mask is None else mask.live)
+        last = np.where(
+            found[1][:, wanted - 1] < 0, np.inf, found[0][:, wanted - 1].astype(np.float64)
+        )
+        sure = proven(queries, self._coded, points, self._metric, worst, last)
+        return found, sure | all_rows
+
+    def _with_outside(self, rows: Ids) -> Ids:
+        """Candidates by their codes, and the rows whose codes say nothing."""
+        outside = self._coded.outside
+        if not len(outside):
+            return rows
+        rows = np.where(np.isin(rows, outside), -1, rows)
+        return np.hstack([rows, np.broadcast_to(outside, (len(rows), len(outside)))])
+
+    def _live(self, rows: Ids, mask: RowMask | None) -> Ids:
+        if mask is None:
+            return rows
+        return np.where((rows >= 0) & mask.contains(np.maximum(rows, 0)), rows, -1)
+
+
+def needed_for(needed: Sequence[int], k: int) -> int:
+    """Candidates for k hits, between the numbers that are known; beyond them in proportion."""
+    if k <= KINDS_OF_K[-1]:
+        return int(np.ceil(np.interp(k, KINDS_OF_K, needed)))
+    return -(-k * needed[-1] // KINDS_OF_K[-1])
+
+
+def _selected(mask: RowMask | None) -> Any:
+    """faiss's parameters of a search among the live rows; they point into `mask`."""
+    if mask is None:
+        return None
+    made = mask.kept.get("codes")
+    if made is None:
+        if len(mask.kept) >= KEPT_MAX:
+            mask.kept.clear()
+        made = mask.kept["codes"] = faiss.SearchParameters(sel=live_selector(mask))
+    return made
