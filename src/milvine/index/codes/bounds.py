@@ -39,11 +39,13 @@ candidates, the latter never hits, so that nothing need be said of them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from math import hypot, inf, sqrt
+
 import numpy as np
-from numpy.typing import NDArray
 
 from milvine.index.codes.image import Coded
-from milvine.index.codes.quantizer import CodedQueries, Doubles
+from milvine.index.codes.quantizer import CodedQueries
 from milvine.index.products import unit_error
 from milvine.types import Floats, MetricType
 
@@ -56,54 +58,58 @@ def proven(
     coded: Coded,
     points: CodedQueries,
     metric: MetricType,
-    worst: Doubles,
-    last: Doubles,
-) -> NDArray[np.bool_]:
+    worst: Sequence[float],
+    last: Sequence[float],
+) -> list[bool]:
     """Which queries have an answer that no row outside their candidates can improve.
 
     Args:
         queries: float32 (nq, dimension), finite; `points` are those of them on the grid.
-        worst: float64 (nq,), the worst score of a candidate as the kernel computed it.
-        last: float64 (nq,), the distance of the last hit, in the metric's own sense; not finite
+        worst: of each query, the worst score of a candidate as the kernel computed it.
+        last: of each query, the distance of the last hit, in the metric's own sense; not finite
             where a hit is missing.
-
-    Returns:
-        bool (nq,).
     """
     if metric is MetricType.IP:
-        largest, error = _largest_product(queries, coded, points, worst)
-        good: NDArray[np.bool_] = largest + error < last
-        return good & np.isfinite(last)
-    nearest = _smallest_distance(coded, points, worst)
-    g = unit_error(coded.quantizer.dimension)
-    return np.asarray(last < nearest * nearest * (1 - g) - TINY)
+        bounds = _largest_products(queries, coded, points, worst)
+        return [bound < far < inf for bound, far in zip(bounds, last, strict=True)]
+    share = 1 - unit_error(coded.quantizer.dimension)
+    nearest = _smallest_distances(coded, points, worst)
+    return [far < near * near * share - TINY for near, far in zip(nearest, last, strict=True)]
 
 
-def _smallest_distance(coded: Coded, points: CodedQueries, worst: Doubles) -> Doubles:
-    """No row that is no candidate is nearer: float64 (nq,), not squared."""
-    g = unit_error(coded.quantizer.width)
-    inside = np.maximum(np.sqrt(worst * (1 - g)) - points.rounded, 0)
-    away = np.sqrt(inside * inside + points.outside * points.outside)
-    nearest: Doubles = np.maximum(
-        coded.quantizer.step * away * (1 - SLACK) - coded.residual * (1 + SLACK), 0
-    )
-    return nearest
+def _smallest_distances(
+    coded: Coded, points: CodedQueries, worst: Sequence[float]
+) -> Iterator[float]:
+    """For each query: no row that is no candidate is nearer, not squared."""
+    share = 1 - unit_error(coded.quantizer.width)
+    step, residual = coded.quantizer.step * (1 - SLACK), coded.residual * (1 + SLACK)
+    parts = zip(worst, points.rounded.tolist(), points.outside.tolist(), strict=True)
+    for score, rounded, outside in parts:
+        inside = max(sqrt(score * share) - rounded, 0.0)
+        yield max(step * hypot(inside, outside) - residual, 0.0)
 
 
-def _largest_product(
-    queries: Floats, coded: Coded, points: CodedQueries, worst: Doubles
-) -> tuple[Doubles, Doubles]:
-    """No row that is no candidate has a larger inner product, and by how much a computed one may
-    be larger than a true one: float64 (nq,) each.
+def _largest_products(
+    queries: Floats, coded: Coded, points: CodedQueries, worst: Sequence[float]
+) -> Iterator[float]:
+    """For each query: no row that is no candidate has a larger inner product as float32 computes
+    it.
     """
     quantizer, wide = coded.quantizer, queries.astype(np.float64)
     g = unit_error(quantizer.width)
-    lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))
-    at_origin = wide @ quantizer.origin.astype(np.float64)
-    unit = points.steps * quantizer.step
-    # |t p| is at most |q| and what rounding left over.
-    rounding = points.steps * points.rounded
-    spread = quantizer.step * coded.code_length * (g * (lengths + rounding) + rounding)
-    largest = at_origin + unit * worst + spread + lengths * coded.residual
-    size = lengths * (coded.row_length + float(np.linalg.norm(quantizer.origin)))
-    return largest, (g + SLACK) * size + SLACK * np.abs(largest) + TINY
+    lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide)).tolist()
+    at_origin = (wide @ quantizer.origin).tolist()
+    parts = zip(
+        worst, lengths, at_origin, points.steps.tolist(), points.rounded.tolist(), strict=True
+    )
+    for score, length, product, unit, rounded in parts:
+        # |t p| is at most |q| and what rounding left over.
+        over = unit * rounded
+        largest = (
+            product
+            + unit * quantizer.step * score
+            + quantizer.step * coded.code_length * (g * (length + over) + over)
+            + length * coded.residual
+        )
+        size = length * (coded.row_length + coded.origin_length)
+        yield largest + (g + SLACK) * size + SLACK * abs(largest) + TINY

@@ -129,10 +129,10 @@ def _needed(
     truth, _ = search_exact(queries, sample, metric, min(KINDS_OF_K[-1], len(sample)))
     found = []
     for k in KINDS_OF_K:
-        last = truth[:, min(k, truth.shape[1]) - 1].astype(np.float64)
+        last = truth[:, min(k, truth.shape[1]) - 1].tolist()
         enough = np.full(len(queries), tried + 1)
         for width in _widths(tried):
-            sure = proven(queries, coded, points, metric, scores[:, width - 1].astype("f8"), last)
+            sure = proven(queries, coded, points, metric, scores[:, width - 1].tolist(), last)
             enough = np.where(sure, np.minimum(enough, width), enough)
         least = float(np.quantile(enough, _ALMOST_ALL))
         if least > tried or (k == 10 and least * times > _NEEDED_MOST * k * max(1.0, times)):

@@ -27,6 +27,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ KINDS_OF_K = (1, 10, 100)
 """Numbers of hits for which the file says how many candidates they need."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Coded:
     """What is known of the codes of a segment.
 
@@ -66,6 +67,10 @@ class Coded:
     code_length: float
     row_length: float
     needed: tuple[int, int, int]
+
+    @cached_property
+    def origin_length(self) -> float:
+        return float(np.linalg.norm(self.quantizer.origin.astype(np.float64)))
 
 
 def write_no_codes(write: Write, rows: int, dimension: int) -> None:

@@ -8,7 +8,6 @@ of WIDTH_UNIT, at which faiss compares them soonest.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -64,26 +63,24 @@ class CodedQueries(NamedTuple):
         )
 
 
-@dataclass(frozen=True, slots=True)
 class Quantizer:
-    """A grid: `origin` float32 (dimension,), `step` the distance of neighbouring points."""
+    """A grid: `origin` float32 (dimension,), `step` the distance of neighbouring points. Codes have
+    `width` bytes.
+    """
 
-    origin: Floats
-    step: float
+    __slots__ = ("_origin", "dimension", "origin", "step", "width")
 
-    @property
-    def dimension(self) -> int:
-        return len(self.origin)
-
-    @property
-    def width(self) -> int:
-        return code_width(self.dimension)
+    def __init__(self, origin: Floats, step: float) -> None:
+        self.origin, self.step = origin, step
+        self._origin = origin.astype(np.float64)
+        self.dimension = len(origin)
+        self.width = code_width(self.dimension)
 
     def encode(self, vectors: Floats) -> tuple[Codes, Doubles]:
         """Codes (rows, width) of finite vectors, and float64 (rows,): how far each is from its
         point of the grid.
         """
-        places = (vectors.astype(np.float64) - self.origin) / self.step
+        places = (vectors - self._origin) / self.step
         points = np.clip(np.rint(places), -LARGEST, LARGEST)
         places -= points
         codes = np.zeros((len(vectors), self.width), dtype=np.int8)
@@ -95,28 +92,28 @@ class Quantizer:
         of its own that it fills, around zero.
         """
         nq, dimension = queries.shape
-        places = queries.astype(np.float64)
         if metric is MetricType.IP:
-            largest = np.abs(places).max(axis=1, initial=0)
-            steps = np.where(largest > 0, largest, 1.0) / LARGEST
-            places /= steps[:, None]
-            points = np.rint(places)
+            largest = np.maximum(queries.max(axis=1), -queries.min(axis=1)).astype(np.float64)
+            largest[largest == 0] = LARGEST
+            steps = largest / LARGEST
+            places = queries / steps[:, None]
         else:
             steps = np.full(nq, self.step)
-            places -= self.origin
-            places /= self.step
-            points = np.rint(places)
+            places = (queries - self._origin) / self.step
+        points = np.rint(places)
+        ends = points.min(), points.max()
+        clipped = metric is not MetricType.IP and (ends[0] < -LARGEST or ends[1] > LARGEST)
+        if clipped:
             np.clip(points, -LARGEST, LARGEST, out=points)
-        places -= points
         out = np.zeros((nq, self.width), dtype=np.float32)
         out[:, :dimension] = points
-        squares = np.einsum("ij,ij->i", places, places)
-        if metric is MetricType.IP or np.abs(places).max(initial=0) <= 0.5:
-            return CodedQueries(out, steps, np.sqrt(squares), np.zeros(nq))
-        beyond = np.where(np.abs(places) > 0.5, places, 0.0)
-        outside = np.einsum("ij,ij->i", beyond, beyond)
-        inside = np.maximum(squares - outside, 0)
-        return CodedQueries(out, steps, np.sqrt(inside), np.sqrt(outside))
+        places -= points
+        outside = np.zeros(nq)
+        if clipped:
+            beyond = np.where(np.abs(places) > 0.5, places, 0.0)
+            outside = np.sqrt(np.einsum("ij,ij->i", beyond, beyond))
+            places -= beyond
+        return CodedQueries(out, steps, np.sqrt(np.einsum("ij,ij->i", places, places)), outside)
 
 
 class Learnt(NamedTuple):

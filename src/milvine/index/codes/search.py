@@ -6,10 +6,10 @@ is compared, as without codes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from milvine.index.base import Params
 from milvine.index.codes.bounds import proven
@@ -90,24 +90,20 @@ class OpenCodes:
     ) -> Found:
         points = self._coded.quantizer.encode_queries(queries, self._metric)
         found, sure = self._nearest(queries, points, k, width, mask)
-        if sure.all():
+        if all(sure):
             self._failures = 0
             return found
-        open_ones = np.flatnonzero(~sure)
-        for once_more in (min(width * WIDER, self.rows), 0):
-            if not len(open_ones):
-                break
-            some = queries[open_ones]
-            if once_more:
-                some_points = points.of(open_ones)
-                better, sure = self._nearest(some, some_points, k, once_more, mask)
-            else:
-                self._note_failures(len(open_ones))
-                better = search_exact(some, self._vectors, self._metric, k, mask, threads)
-                sure = np.ones(len(some), dtype=bool)
-            done = open_ones[sure]
-            found[0][done], found[1][done] = better[0][sure], better[1][sure]
-            open_ones = open_ones[~sure]
+        open_ones = np.flatnonzero(~np.array(sure))
+        some = queries[open_ones]
+        wider = min(width * WIDER, self.rows)
+        better, again = self._nearest(some, points.of(open_ones), k, wider, mask)
+        found[0][open_ones], found[1][open_ones] = better
+        open_ones = open_ones[~np.array(again)]
+        if len(open_ones):
+            self._note_failures(len(open_ones))
+            found[0][open_ones], found[1][open_ones] = search_exact(
+                queries[open_ones], self._vectors, self._metric, k, mask, threads
+            )
         return found
 
     def _note_failures(self, queries: int) -> None:
@@ -116,21 +112,21 @@ class OpenCodes:
 
     def _nearest(
         self, queries: Floats, points: CodedQueries, k: int, width: int, mask: RowMask | None
-    ) -> tuple[Found, NDArray[np.bool_]]:
+    ) -> tuple[Found, list[bool]]:
         """The k nearest of the candidates, and of which queries they are proven."""
         few_dead = mask is not None and mask.dead < FEW_DEAD * mask.rows
         scores, rows = search_index(
             self._index, points.points, width, None if few_dead else _selected(mask)
         )
-        worst, all_rows = scores[:, -1].astype(np.float64), rows[:, -1] < 0
+        worst, ends = scores[:, -1].tolist(), rows[:, -1].tolist()
         rows = self._live(self._with_outside(rows), mask)
         found = nearest_of(queries, self._vectors, rows, self._metric, k)
-        wanted = min(k, self.rows if mask is None else mask.live)
-        last = np.where(
-            found[1][:, wanted - 1] < 0, np.inf, found[0][:, wanted - 1].astype(np.float64)
-        )
+        wanted = min(k, self.rows if mask is None else mask.live) - 1
+        hits = zip(found[0][:, wanted].tolist(), found[1][:, wanted].tolist(), strict=True)
+        last = [inf if row < 0 else distance for distance, row in hits]
         sure = proven(queries, self._coded, points, self._metric, worst, last)
-        return found, sure | all_rows
+        # Where there are fewer rows than candidates, all were looked at.
+        return found, [each or end < 0 for each, end in zip(sure, ends, strict=True)]
 
     def _with_outside(self, rows: Ids) -> Ids:
         """Candidates by their codes, and the rows whose codes say nothing."""
