@@ -291,10 +291,10 @@ class _Server:
 
     def tell(self, error: BaseException) -> str:
         """The text of an error in one line, without the passwords."""
-        told = " ".join(str(error).split())
+        text = " ".join(str(error).split())
         for secret in secret_parameters(self._parameters):
-            told = told.replace(secret, HIDDEN)
-        return told
+            text = text.replace(secret, HIDDEN)
+        return text
 
     @property
     def error(self) -> Any:

@@ -200,14 +200,14 @@ class Catalog:
                 made: it has lost commits.
         """
         contents = contents or self.contents()
-        known = [(each.collection, each.partitions) for each in contents.collections]
-        differing = self._definitions.differing(known)
+        definitions = [(each.collection, each.partitions) for each in contents.collections]
+        differing = self._definitions.differing(definitions)
         last = contents.last_collection_id, contents.last_partition_id
         for what in ids_beyond(*read_files(differing), *last):
             raise CorruptFile.at(
                 self._place, 0, f"it has lost commits: {what} is defined beside it; {self._cure}"
             )
-        self._definitions.replace(known, differing)
+        self._definitions.replace(definitions, differing)
 
     def _last(self, connection: Connection, table: Table) -> int:
         """The highest id that was ever given, 0 without any."""
@@ -293,8 +293,8 @@ class Catalog:
         Raises:
             FolderGone: a file of the catalog is not where it was.
         """
-        for path, known in self._identities.items():
-            if identity(path) != known:
+        for path, opened_as in self._identities.items():
+            if identity(path) != opened_as:
                 raise FolderGone.at("The catalog", path)
 
     @contextmanager
