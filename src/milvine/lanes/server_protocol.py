@@ -159,8 +159,8 @@ class ServerProtocol:
             raise ProtocolError("a call that lanes do not carry")
         if len(self._blocks) >= _BLOCKS_MAX:
             self._blocks.clear()
-        known = self._blocks[block] = rpc, fields.get("authorization", "")
-        return known
+        read = self._blocks[block] = rpc, fields.get("authorization", "")
+        return read
 
     def _control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         """A frame about the connection."""

@@ -154,8 +154,8 @@ def _describe_index(ask: Ask, request: bytes) -> bytes:
     name = _parsed("DescribeIndex", request).collection_name
     told = _accepted(ask("GET", _path(name, "/indexes")))
     pair = schema.KeyValuePair(key="params", value=json.dumps(told["params"]))
-    known = _INDEX_NAMES.get(told["index_type"], IndexType.INVALID)
-    kind = int(told.get("index_number", known))
+    kind_by_name = _INDEX_NAMES.get(told["index_type"], IndexType.INVALID)
+    kind = int(told.get("index_number", kind_by_name))
     return _done(schema.IndexParam(collection_name=name, index_type=kind, extra_params=[pair]))
 
 
