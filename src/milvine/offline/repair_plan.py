@@ -8,7 +8,7 @@ from typing import Any
 from milvine.catalog.model import Contents
 from milvine.catalog.sql import DEFINITIONS
 from milvine.ingest.checks import Fitting, never_made
-from milvine.offline.aside import place_of
+from milvine.offline.aside import path_of
 from milvine.offline.findings import Finding
 from milvine.offline.logfiles import LogScan
 from milvine.offline.resolve import Resolved, definitions_of, resolve
@@ -180,9 +180,9 @@ class Plan:
             )
         self.outcome.set_aside = sorted(self._going())
         for name in self.outcome.set_aside:
-            place = place_of(self.folder, name)
-            inside = place.is_relative_to(survey.root)
-            say(f"set aside {place.relative_to(survey.root) if inside else place}")
+            path = path_of(self.folder, name)
+            inside = path.is_relative_to(survey.root)
+            say(f"set aside {path.relative_to(survey.root) if inside else path}")
 
     def _going(self) -> set[str]:
         """Files that will not stay where they are, relative to the folder."""
@@ -202,7 +202,7 @@ class Plan:
             broken |= {"catalog.sqlite"}
         if not self.keep_log:
             broken |= {f"wal/{path.name}" for path in self.folder.wal.glob("*.wal")}
-        return {name for name in broken if place_of(self.folder, name).is_file()}
+        return {name for name in broken if path_of(self.folder, name).is_file()}
 
 
 def _partition(entry: dict[str, Any]) -> int:
