@@ -22,7 +22,7 @@ help:
 	@echo 'make bench-guard  ratios to raw faiss against the recorded ones; BENCH=--record records them'
 	@echo 'make crash      50 ends by kill -9, then 200 power cuts that lose what was not synced'
 	@echo 'make offline     flips bytes in a database, 500 times: verify, repair, compare'
-	@echo 'make faults     kills and refusals at every place of the write path, a full disk, flipped, cut and lost files'
+	@echo 'make faults     kills and refusals at every point of the write path, a full disk, flipped, cut and lost files'
 	@echo 'make fuzz       bad input for every parser and door (MINUTES=10 for each target, FUZZ="rpc log" for some)'
 	@echo 'make load       writers, readers, deleters and index builds at once; exact counts at the end (MINUTES=10, LOAD="--writers 4")'
 	@echo 'make races      collections made anew with other dimensions while others use them, at each door (MINUTES=10)'
@@ -114,7 +114,7 @@ races: $(VENV)/.dev
 scale: $(VENV)/.dev
 	$(BIN)/python -m milvine.testing.load.scale $(SCALE)
 
-# EACH=3 takes at most three of the times that the workload comes to a place; 0, the default, all: about half an hour.
+# EACH=3 takes at most three of the times that the workload comes to a point; 0, the default, all: about half an hour.
 faults: $(VENV)/.dev
 	for what in kill refuse full; do $(BIN)/python -m milvine.testing.faults $$what --each $(or $(EACH),0) || exit 1; done
 	for what in flips cuts removals; do \

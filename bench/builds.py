@@ -41,8 +41,8 @@ def _measure_case(results: Results, data: Dataset, case: Case, options: argparse
     collection.
     """
     with served(options.threads) as server:
-        client = filled_collection(server.place, data, "built")
-        other = filled_collection(server.place, data, "searched")
+        client = filled_collection(server.address, data, "built")
+        other = filled_collection(server.address, data, "searched")
         try:
             other.build("HNSW", {"M": 16, "efConstruction": 200})
             other.tune("HNSW", {"ef": 64})

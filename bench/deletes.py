@@ -49,8 +49,8 @@ def _kept(folder: Path, data: Dataset, case: Case, rounds: int) -> dict[str, Any
     """Two collections of the same rows in one database; a tenth is deleted from one. They are timed
     in turns.
     """
-    place = f"file://{folder / 'data'}"
-    whole, thinned = (filled_collection(place, data, name) for name in ("whole", "thinned"))
+    address = f"file://{folder / 'data'}"
+    whole, thinned = (filled_collection(address, data, name) for name in ("whole", "thinned"))
     try:
         for each_one in (whole, thinned):
             each_one.build(case.name, dict(case.build))
@@ -81,7 +81,7 @@ def _kept(folder: Path, data: Dataset, case: Case, rounds: int) -> dict[str, Any
     }
 
 
-def filled_collection(place: str, data: Dataset, name: str) -> Milvus1x:
+def filled_collection(address: str, data: Dataset, name: str) -> Milvus1x:
     """A new collection with every row under its row number."""
     setup = {
         "collection": name,
@@ -89,7 +89,7 @@ def filled_collection(place: str, data: Dataset, name: str) -> Milvus1x:
         "dimension": data.dimension,
         "metric": data.metric.name,
     }
-    client = connect(place, setup)
+    client = connect(address, setup)
     insert_all(client, data)
     return client
 
@@ -120,7 +120,7 @@ def _by_id(results: Results, options: argparse.Namespace) -> None:
     """
     data = sets.load(f"clustered:{options.rows or HELD}", queries=10)
     with served(options.threads) as server:
-        client = filled_collection(server.place, data, "by_id")
+        client = filled_collection(server.address, data, "by_id")
         try:
             client.build("IVF_FLAT", {"nlist": 1024})
             order = np.random.default_rng(3).permutation(data.rows)

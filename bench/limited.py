@@ -94,7 +94,7 @@ class Life:
 
     def _fill(self) -> dict[str, float]:
         began = time.perf_counter()
-        self._client = filled_collection(self._server.place, self._data, "limited")
+        self._client = filled_collection(self._server.address, self._data, "limited")
         return {"rate": self._data.rows / (time.perf_counter() - began)}
 
     def _searched(self, kind: Kind, seconds: float) -> dict[str, float]:
@@ -115,7 +115,7 @@ class Life:
         self._server.kill()
         began = time.perf_counter()
         self._server.start()
-        self._client = connect(self._server.place, {"collection": "limited", "create": False})
+        self._client = connect(self._server.address, {"collection": "limited", "create": False})
         count = checked(self._client.client.count_entities("limited"))
         if count != self._data.rows + len(rows):
             raise RuntimeError(f"{count} rows after the restart")

@@ -142,8 +142,8 @@ import numpy as np
 
 class Toy:
     """Finds row 0 always, breaks when asked for an index it does not have."""
-    def __init__(self, place, setup):
-        self.place, self.rows = place, 0
+    def __init__(self, address, setup):
+        self.address, self.rows = address, 0
         if setup["dimension"] == 7:
             raise RuntimeError("no sevens")
     def insert(self, ids, vectors): self.rows += len(ids)
@@ -154,7 +154,7 @@ class Toy:
     def search(self, query, k): return [0]
     def close(self): pass
 
-def connect(place, setup): return Toy(place, setup)
+def connect(address, setup): return Toy(address, setup)
 '''
 
 
@@ -211,7 +211,7 @@ def test_a_worker_tells_why_it_fails(tmp_path: Path) -> None:
     worker = Worker(toy(tmp_path).adapter)
     try:
         with pytest.raises(ContenderFailed, match="no sevens"):
-            worker.ask("open", place="", setup={"dimension": 7})
+            worker.ask("open", address="", setup={"dimension": 7})
     finally:
         worker.close()
     with pytest.raises(ContenderFailed, match="ended"):
@@ -364,7 +364,7 @@ def test_a_server_that_died_under_its_limit_is_a_figure(
     (tmp_path / "memory.peak").write_text(f"{7 << 20}\n", encoding="ascii")
     results = Results({})
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as process:
-        server: Any = SimpleNamespace(process=process, place="127.0.0.1:1")
+        server: Any = SimpleNamespace(process=process, address="127.0.0.1:1")
         limited.Life(results, line_of_points(), tmp_path, 200 << 20, server).live(
             options_of(["limited"])
         )

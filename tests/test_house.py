@@ -138,7 +138,7 @@ def test_the_protocol_of_lanes_has_no_socket_thread_or_clock() -> None:
     pure = _named(
         *(
             f"milvine.lanes.{name}"
-            for name in ("http2", "place", "client_protocol", "server_protocol")
+            for name in ("http2", "agreement", "client_protocol", "server_protocol")
         )
     )
     assert len(pure) == 4

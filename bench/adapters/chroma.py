@@ -17,10 +17,10 @@ class Chroma:
 
     version = str(chromadb.__version__)
 
-    def __init__(self, place: str, setup: dict[str, Any]) -> None:
-        self.place = place
+    def __init__(self, address: str, setup: dict[str, Any]) -> None:
+        self.address = address
         self.client = chromadb.PersistentClient(
-            place, settings=chromadb.Settings(anonymized_telemetry=False)
+            address, settings=chromadb.Settings(anonymized_telemetry=False)
         )
         hnsw = {
             "space": _SPACES[setup["metric"]],
@@ -67,5 +67,5 @@ def _numbers(found: list[list[str]]) -> Any:
     return [np.array(ids, np.int64) for ids in found]
 
 
-def connect(place: str, setup: dict[str, Any]) -> Chroma:
-    return Chroma(place, setup)
+def connect(address: str, setup: dict[str, Any]) -> Chroma:
+    return Chroma(address, setup)

@@ -15,13 +15,13 @@ _METRICS = {"L2": "l2", "IP": "dot"}
 class LanceDB:
     version = str(lancedb.__version__)
 
-    def __init__(self, place: str, setup: dict[str, Any]) -> None:
-        self.place, self.metric, self.dimension = (
-            place,
+    def __init__(self, address: str, setup: dict[str, Any]) -> None:
+        self.address, self.metric, self.dimension = (
+            address,
             _METRICS[setup["metric"]],
             int(setup["dimension"]),
         )
-        self.database = lancedb.connect(place)
+        self.database = lancedb.connect(address)
         self.kind, self.params = "exact", dict[str, int]()
         schema = pa.schema([("id", pa.int64()), ("v", pa.list_(pa.float32(), self.dimension))])
         self.table: Any = (
@@ -84,5 +84,5 @@ class LanceDB:
         """It has nothing to close."""
 
 
-def connect(place: str, setup: dict[str, Any]) -> LanceDB:
-    return LanceDB(place, setup)
+def connect(address: str, setup: dict[str, Any]) -> LanceDB:
+    return LanceDB(address, setup)

@@ -14,10 +14,10 @@ _INDEXES = {"exact": "FLAT", "HNSW": "HNSW", "IVF_FLAT": "IVF_FLAT"}
 class MilvusLite:
     version = metadata.version("milvus-lite")
 
-    def __init__(self, place: str, setup: dict[str, Any]) -> None:
-        Path(place).mkdir(parents=True, exist_ok=True)
-        self.place, self.metric = place, str(setup["metric"])
-        self.client: Any = MilvusClient(f"{place}/milvus.db")
+    def __init__(self, address: str, setup: dict[str, Any]) -> None:
+        Path(address).mkdir(parents=True, exist_ok=True)
+        self.address, self.metric = address, str(setup["metric"])
+        self.client: Any = MilvusClient(f"{address}/milvus.db")
         self.params: dict[str, int] = {}
         if setup["create"]:
             schema = MilvusClient.create_schema(auto_id=False)
@@ -62,5 +62,5 @@ class MilvusLite:
         self.client.close()
 
 
-def connect(place: str, setup: dict[str, Any]) -> MilvusLite:
-    return MilvusLite(place, setup)
+def connect(address: str, setup: dict[str, Any]) -> MilvusLite:
+    return MilvusLite(address, setup)

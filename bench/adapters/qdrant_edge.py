@@ -17,8 +17,8 @@ class QdrantEdge:
 
     version = metadata.version("qdrant-edge-py")
 
-    def __init__(self, place: str, setup: dict[str, Any]) -> None:
-        Path(place).mkdir(parents=True, exist_ok=True)
+    def __init__(self, address: str, setup: dict[str, Any]) -> None:
+        Path(address).mkdir(parents=True, exist_ok=True)
         distance = edge.Distance.Euclid if setup["metric"] == "L2" else edge.Distance.Dot
         hnsw = edge.HnswIndexConfig(16, 200, 10, max_indexing_threads=setup["threads"])
         config = edge.EdgeConfig(
@@ -28,9 +28,11 @@ class QdrantEdge:
                 default_segment_number=1, indexing_threshold=_ALWAYS_INDEX_KB
             ),
         )
-        self.place, self.params = place, edge.SearchParams()
+        self.address, self.params = address, edge.SearchParams()
         self.shard: Any = (
-            edge.EdgeShard.create(place, config) if setup["create"] else edge.EdgeShard.load(place)
+            edge.EdgeShard.create(address, config)
+            if setup["create"]
+            else edge.EdgeShard.load(address)
         )
 
     def insert(self, ids: Any, vectors: Any) -> None:
@@ -68,5 +70,5 @@ class QdrantEdge:
         self.shard.close()
 
 
-def connect(place: str, setup: dict[str, Any]) -> QdrantEdge:
-    return QdrantEdge(place, setup)
+def connect(address: str, setup: dict[str, Any]) -> QdrantEdge:
+    return QdrantEdge(address, setup)

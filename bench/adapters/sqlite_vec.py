@@ -16,11 +16,11 @@ import sqlite_vec
 class SqliteVec:
     version = str(sqlite_vec.__version__)
 
-    def __init__(self, place: str, setup: dict[str, Any]) -> None:
+    def __init__(self, address: str, setup: dict[str, Any]) -> None:
         if setup["metric"] != "L2":
             raise NotImplementedError("its metrics are L2 and cosine")
-        self.place = place
-        Path(place).mkdir(parents=True, exist_ok=True)
+        self.address = address
+        Path(address).mkdir(parents=True, exist_ok=True)
         self.local = threading.local()
         if setup["create"]:
             self._connection().execute("PRAGMA journal_mode = WAL")
@@ -31,7 +31,7 @@ class SqliteVec:
 
     def _connection(self) -> Any:
         if not hasattr(self.local, "connection"):
-            connection = apsw.Connection(f"{self.place}/rows.db")
+            connection = apsw.Connection(f"{self.address}/rows.db")
             connection.enable_load_extension(True)
             connection.load_extension(sqlite_vec.loadable_path())
             self.local.connection = connection
@@ -66,5 +66,5 @@ class SqliteVec:
         self._connection().close()
 
 
-def connect(place: str, setup: dict[str, Any]) -> SqliteVec:
-    return SqliteVec(place, setup)
+def connect(address: str, setup: dict[str, Any]) -> SqliteVec:
+    return SqliteVec(address, setup)

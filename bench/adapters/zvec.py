@@ -13,10 +13,10 @@ _METRICS = {"L2": zvec.MetricType.L2, "IP": zvec.MetricType.IP}
 class Zvec:
     version = str(getattr(zvec, "__version__", ""))
 
-    def __init__(self, place: str, setup: dict[str, Any]) -> None:
-        Path(place).parent.mkdir(parents=True, exist_ok=True)
-        self.place, self.threads, self.metric = (
-            place,
+    def __init__(self, address: str, setup: dict[str, Any]) -> None:
+        Path(address).parent.mkdir(parents=True, exist_ok=True)
+        self.address, self.threads, self.metric = (
+            address,
             int(setup["threads"]),
             _METRICS[setup["metric"]],
         )
@@ -26,10 +26,10 @@ class Zvec:
                 "v", zvec.DataType.VECTOR_FP32, setup["dimension"], self._index("exact", {})
             )
             self.collection: Any = zvec.create_and_open(
-                place, zvec.CollectionSchema("rows", vectors=[vector])
+                address, zvec.CollectionSchema("rows", vectors=[vector])
             )
         else:
-            self.collection = zvec.open(place)
+            self.collection = zvec.open(address)
 
     def _index(self, kind: str, params: dict[str, int]) -> Any:
         if kind == "HNSW":
@@ -71,5 +71,5 @@ class Zvec:
         self.collection.close()
 
 
-def connect(place: str, setup: dict[str, Any]) -> Zvec:
-    return Zvec(place, setup)
+def connect(address: str, setup: dict[str, Any]) -> Zvec:
+    return Zvec(address, setup)

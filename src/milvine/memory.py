@@ -34,8 +34,8 @@ def memory_limit() -> int:
     """Bytes that this process may take in all, as they were when it was first asked; 0 where nobody
     says.
     """
-    known = [size for size in (memory_total(), group_limit()) if size]
-    return min(known, default=0)
+    limits = [size for size in (memory_total(), group_limit()) if size]
+    return min(limits, default=0)
 
 
 def group_limit(own: Path = _OWN, mounted: Path = _MOUNTED) -> int:

@@ -336,10 +336,10 @@ class RowMask:
         """
         if other is None:
             return not self.dead
-        known = other.kept.get(self)
-        if known is None:
-            known = other.kept[self] = not np.any(other.bits & ~self.bits)
-        return bool(known)
+        covered = other.kept.get(self)
+        if covered is None:
+            covered = other.kept[self] = not np.any(other.bits & ~self.bits)
+        return bool(covered)
 
     def without(self, rows: NDArray[np.int64]) -> RowMask:
         """This mask with `rows` dead as well; rows that are dead already are counted once."""

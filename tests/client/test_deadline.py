@@ -25,8 +25,8 @@ from milvine.client.transports.http import HttpTransport
 from milvine.client.transports.remote import RemoteTransport
 from milvine.deadline import Deadline
 from milvine.lanes import client as lane
+from milvine.lanes.agreement import Endpoint
 from milvine.lanes.per_thread import Lanes
-from milvine.lanes.place import Endpoint
 from milvus import Milvus, NotConnectError
 from tests.client.fakes import FakeTransport, reply_of
 

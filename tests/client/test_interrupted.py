@@ -23,8 +23,8 @@ from milvine.errors import StorageFailed
 from milvine.interrupts import foreign
 from milvine.lanes import client as lanes_client
 from milvine.lanes import per_thread
+from milvine.lanes.agreement import Endpoint
 from milvine.lanes.per_thread import Lanes
-from milvine.lanes.place import Endpoint
 from milvine.maintenance import flush, process
 from milvine.storage.durable import refusal
 from milvus import IndexType, Milvus

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from milvine.cli import app
 from milvine.cli.configuration import configure, flag
-from milvine.cli.memory import plan_told, print_plan, shown_bytes
+from milvine.cli.memory import plan_as_object, print_plan, shown_bytes
 from milvine.config import KEYS, Configuration
 from milvine.limits import MIB
 from milvine.memory_plan import ANY_BYTES, PARTS, PROGRAM_BYTES, Part, plan
@@ -61,7 +61,7 @@ def test_where_the_system_does_not_say(capsys: pytest.CaptureFixture[str]) -> No
 def test_for_programs() -> None:
     found = configured(1 << 30, **{"cache.cache_size": "100MB"})
     made = plan(1 << 30, found.settings)
-    told = json.loads(json.dumps(plan_told(made, found)))
+    told = json.loads(json.dumps(plan_as_object(made, found)))
     assert (told["limit"], told["program"], told["most"]) == (1 << 30, PROGRAM_BYTES, made.most)
     assert told["parts"]["requests"] == {
         "bytes": made.requests,
@@ -74,7 +74,7 @@ def test_for_programs() -> None:
     }
     assert told["parts"]["files"]["decided_by"] == "cache.cache_size"
     nobody = configured(0)
-    told = plan_told(plan(0, nobody.settings), nobody)
+    told = plan_as_object(plan(0, nobody.settings), nobody)
     assert told["most"] is None and told["parts"]["tables"]["bytes"] is None  # type: ignore[index]
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from milvine.lanes import http2
+from milvine.lanes.agreement import REQUEST_BYTES_MAX
 from milvine.lanes.http2 import PREFIX, frame
-from milvine.lanes.place import REQUEST_BYTES_MAX
 from tests.lanes.caller import HELLO, PING, asking, headers, message
 
 FOREIGN = {

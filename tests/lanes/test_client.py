@@ -23,10 +23,10 @@ from milvine.client.transports.remote import RemoteFailed, RemoteTransport
 from milvine.config import Settings
 from milvine.deadline import Deadline
 from milvine.lanes import per_thread
+from milvine.lanes.agreement import Endpoint
 from milvine.lanes.client import Lane
 from milvine.lanes.http2 import ProtocolError
 from milvine.lanes.per_thread import Lanes
-from milvine.lanes.place import Endpoint
 from milvine.server.app import Server
 from milvine.wire import packed, schema
 from milvus import Milvus

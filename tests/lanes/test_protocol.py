@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from milvine.lanes import http2
+from milvine.lanes.agreement import CALLS, REQUEST_BYTES_MAX, LaneAddress, address_of, answer_with
 from milvine.lanes.client_protocol import GREETING, ClientProtocol
 from milvine.lanes.http2 import PREFIX, ProtocolError, frame
-from milvine.lanes.place import CALLS, REQUEST_BYTES_MAX, Place, answer_of, place_of
 from milvine.lanes.server_protocol import Refusal, Request, ServerProtocol, greeting
 from tests.lanes.caller import PING, asking
 from tests.lanes.foreign import FOREIGN
@@ -263,11 +263,11 @@ def test_a_server_that_says_goodbye_still_answers() -> None:
     assert here.worn
 
 
-# the place
+# the address
 
 
 def test_what_is_told_of_a_port() -> None:
-    assert place_of(answer_of(Place(4711, 17))) == (4711, 17)
+    assert address_of(answer_with(LaneAddress(4711, 17))) == (4711, 17)
     for other in (
         "",
         "Unknown command",
@@ -278,4 +278,4 @@ def test_what_is_told_of_a_port() -> None:
         "lane 1 2 3",
         " lane 1 2",
     ):
-        assert place_of(other) is None
+        assert address_of(other) is None

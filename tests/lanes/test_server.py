@@ -19,9 +19,9 @@ import pytest
 
 from milvine.deadline import Deadline
 from milvine.lanes import http2, listener, server, server_connections
+from milvine.lanes.agreement import CALLS, REQUEST_BYTES_MAX, Endpoint
 from milvine.lanes.client import Lane
 from milvine.lanes.http2 import frame
-from milvine.lanes.place import CALLS, REQUEST_BYTES_MAX, Endpoint
 from milvine.lanes.server import LanePort
 from milvine.lanes.server_protocol import Refusal, Request, ServerProtocol
 from tests.lanes.caller import HELLO, PING, Caller, asking, calling, headers, message
@@ -46,7 +46,7 @@ class Script:
         answer = self.answers.get(request.rpc)
         return answer(request.message) if answer else request.rpc.encode() + b":" + request.message
 
-    def answer_together(self, searches: Sequence[Request]) -> Sequence[bytes | Refusal]:
+    def answer_batch(self, searches: Sequence[Request]) -> Sequence[bytes | Refusal]:
         self.passes.append(len(searches))
         return [self.answer(each) for each in searches]
 
@@ -61,8 +61,8 @@ def listening(port: int = 0, host: str = "127.0.0.1") -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=128)
 
 
-def opened(script: Script, port: int = 0, together: bool = True, unsent: int = 64) -> LanePort:
-    return LanePort(listening(port), script, together, unsent << 20)
+def opened(script: Script, port: int = 0, batches: bool = True, unsent: int = 64) -> LanePort:
+    return LanePort(listening(port), script, batches, unsent << 20)
 
 
 class Held:
@@ -266,13 +266,13 @@ def test_short_calls_that_arrive_with_a_long_one(lanes: LanePort, script: Script
 # searches together
 
 
-@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("batches", [True, False])
 def test_searches_that_arrive_together_are_answered_together(
-    script: Script, together: bool, ends: list[Any]
+    script: Script, batches: bool, ends: list[Any]
 ) -> None:
     bad = Refusal(2, "bad")
     script.answers["Search"] = lambda request: bad if b"bad" in request else b"found:" + request
-    lanes = opened(script, together=together)
+    lanes = opened(script, batches=batches)
     lanes.start()
     with at_once(lanes.port, script, 100) as callers:
         for number, each in enumerate(callers):
@@ -287,7 +287,7 @@ def test_searches_that_arrive_together_are_answered_together(
             else:
                 assert each.answer() == b"CountCollection:\n\1c%03d" % number
     lanes.stop(1)
-    assert sorted(script.passes)[-2:] == ([26, 64] if together else [])
+    assert sorted(script.passes)[-2:] == ([26, 64] if batches else [])
     assert ends == []
 
 
@@ -677,12 +677,12 @@ def test_ipv6(script: Script, hosts: tuple[str, ...]) -> None:
 
 
 def test_our_client_and_another_server_at_its_port(lanes: LanePort) -> None:
-    server_of_it, place = Endpoint("127.0.0.1", 1, "localhost:1"), lanes.connections.place
-    lane = Lane(server_of_it, place)
+    server_of_it, address = Endpoint("127.0.0.1", 1, "localhost:1"), lanes.connections.address
+    lane = Lane(server_of_it, address)
     assert [lane.call("Search", text, Deadline(TIMEOUT)) for text in (b"x", b"", b"y" * 9000)] == [
         b"Search:x", b"Search:", b"Search:" + b"y" * 9000,
     ]  # fmt: skip
     assert lane.port == lanes.port
     lane.close()
     with pytest.raises(ConnectionError):
-        Lane(server_of_it, place._replace(instance=place.instance ^ 1))
+        Lane(server_of_it, address._replace(instance=address.instance ^ 1))

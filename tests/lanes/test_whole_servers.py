@@ -25,8 +25,8 @@ from milvine.events import Event, Events
 from milvine.events.server import Answered
 from milvine.lanes import client as lanes_client
 from milvine.lanes import per_thread
+from milvine.lanes.agreement import CALLS, COMMAND, Endpoint, LaneAddress, address_of, answer_with
 from milvine.lanes.per_thread import Lanes
-from milvine.lanes.place import CALLS, COMMAND, Endpoint, Place, answer_of, place_of
 from milvine.server import app
 from milvine.server.app import Server
 from milvine.server.doors.door import DoorFailed
@@ -121,11 +121,11 @@ def command(server: Server, text: str) -> str:
     return str(schema.StringReply.FromString(by_grpc(server, "Cmd", request)).string_reply)
 
 
-def place_at(server: Server) -> Place:
+def address_at(server: Server) -> LaneAddress:
     """Where the server says that lanes begin."""
-    place = place_of(command(server, COMMAND))
-    assert place is not None
-    return place
+    address = address_of(command(server, COMMAND))
+    assert address is not None
+    return address
 
 
 def endpoint(server: Server) -> Endpoint:
@@ -173,7 +173,7 @@ def requests() -> list[tuple[str, bytes]]:
 def test_what_a_lane_answers_is_what_grpc_answers(
     server: Server, transport: RemoteTransport, rpc: str, request_: bytes
 ) -> None:
-    with calling(place_at(server).port) as caller:
+    with calling(address_at(server).port) as caller:
         answer = caller.ask(rpc, request_)
     try:
         expected: Any = by_grpc(server, rpc, request_)
@@ -246,15 +246,15 @@ def test_a_restarted_server_is_found_again(start: Start, monkeypatch: pytest.Mon
     assert reached == []
 
 
-def test_a_place_that_led_nowhere_is_not_tried_again_until_the_server_is_another(
+def test_an_address_that_led_nowhere_is_not_tried_again_until_the_server_is_another(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(per_thread, "PAUSE", 0.0)
-    place, tried = place_at(server), list[int]()
+    address, tried = address_at(server), list[int]()
     with a_taken_port() as nobody:
         pass
-    told = [place._replace(port=nobody)]
-    own = Lanes(endpoint(server), lambda seconds: answer_of(told[-1]))
+    addresses = [address._replace(port=nobody)]
+    own = Lanes(endpoint(server), lambda seconds: answer_with(addresses[-1]))
     connect = socket.create_connection
 
     def noting_way(address: tuple[str, int], *more: Any) -> socket.socket:
@@ -268,23 +268,23 @@ def test_a_place_that_led_nowhere_is_not_tried_again_until_the_server_is_another
         # What is no success ends the lane.
         assert own.call("CountCollection", b"\xff\xff", Deadline(TIMEOUT)) is None
     assert tried == [nobody, *[server.port] * 3]
-    told.append(place)
+    addresses.append(address)
     assert own.call("CountCollection", HAS, Deadline(TIMEOUT))
-    assert own.port == place.port
+    assert own.port == address.port
     own.close()
 
 
 @pytest.mark.parametrize("listening", [False, True])
-def test_a_place_that_cannot_be_reached_or_is_anothers(server: Server, listening: bool) -> None:
+def test_an_address_that_cannot_be_reached_or_is_anothers(server: Server, listening: bool) -> None:
     reached: list[str] = []
     other = LaneDoor(noting(reached), None, "127.0.0.1", 0)
-    place = other.place
+    address = other.address
     if listening:
         other.start()
-        place = place._replace(instance=place.instance ^ 1)
+        address = address._replace(instance=address.instance ^ 1)
     else:
         other.stop(0)
-    own = Lanes(endpoint(server), lambda seconds: answer_of(place))
+    own = Lanes(endpoint(server), lambda seconds: answer_with(address))
     assert own.call("CountCollection", HAS, Deadline(TIMEOUT))
     assert own.port == server.port
     own.close()
@@ -295,7 +295,7 @@ def test_a_place_that_cannot_be_reached_or_is_anothers(server: Server, listening
 def test_a_port_that_is_closed_sends_its_callers_to_the_grpc_port(server: Server) -> None:
     door = LaneDoor(lambda rpc, request: b"lane", None, "127.0.0.1", 0)
     door.start()
-    own = Lanes(endpoint(server), lambda seconds: answer_of(door.place))
+    own = Lanes(endpoint(server), lambda seconds: answer_with(door.address))
     assert own.call("CountCollection", HAS, Deadline(TIMEOUT)) == b"lane"
     door.stop(1)
     assert own.call("CountCollection", HAS, Deadline(TIMEOUT)) is None  # to be made by gRPC
@@ -337,7 +337,7 @@ def test_the_port_that_is_asked_for(start: Start) -> None:
         start(lane_port=str(busy))
     server = start(lane_port=str(busy))
     transport = transport_to(server)
-    assert place_at(server).port == server.lane_port == busy
+    assert address_at(server).port == server.lane_port == busy
     transport.call("HasCollection", HAS, TIMEOUT)
     assert transport.lane_port == busy
     transport.close()

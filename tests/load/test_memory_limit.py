@@ -36,7 +36,7 @@ def live(tmp_path: Path, folder: Path) -> None:
     )
     try:
         client = connect(
-            server.place,
+            server.address,
             {"collection": "c", "create": True, "dimension": DIMENSION, "metric": "L2"},
         )
         for start in range(0, ROWS, BATCH):
@@ -44,11 +44,11 @@ def live(tmp_path: Path, folder: Path) -> None:
         client.loaded()
         wanted = np.array([0, 77_777, ROWS - 1])
         assert [hits[0] for hits in client.search_many(rows[wanted], 1)] == wanted.tolist()
-        answer_many_hits(server.place, rows)
+        answer_many_hits(server.address, rows)
         client.close()
         server.kill()
         server.start()
-        client = connect(server.place, {"collection": "c", "create": False})
+        client = connect(server.address, {"collection": "c", "create": False})
         assert checked(client.client.count_entities("c")) == ROWS
         found = checked(client.client.get_entity_by_id("c", wanted.tolist()))
         assert (np.asarray(found, np.float32) == rows[wanted]).all()
@@ -58,20 +58,20 @@ def live(tmp_path: Path, folder: Path) -> None:
         server.stop()
 
 
-def answer_many_hits(place: str, rows: np.ndarray) -> None:
+def answer_many_hits(address: str, rows: np.ndarray) -> None:
     """Searches whose partial hits do not fit into memory together, and one whose answer alone does
     not.
     """
 
     def ask(caller: int) -> None:
         some = np.arange(caller, ROWS, ROWS // 8)[:8]
-        other = connect(place, {"collection": "c", "create": False})
+        other = connect(address, {"collection": "c", "create": False})
         assert [hits[0] for hits in other.search_many(rows[some], TOPK_MAX)] == some.tolist()
         other.close()
 
     with ThreadPoolExecutor(6) as threads:
         assert list(threads.map(ask, range(6))) == [None] * 6
-    other = connect(place, {"collection": "c", "create": False})
+    other = connect(address, {"collection": "c", "create": False})
     with pytest.raises(Exception, match="with 16384 hits each would take 12 MB; the limit is 1 MB"):
         other.search_many(rows[:64], TOPK_MAX)
     other.close()

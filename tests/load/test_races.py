@@ -113,4 +113,4 @@ def test_what_met_a_change_is_not_known() -> None:
     lives.ends("a")
     lives.begins("a", Life(PLAIN, MetricType.L2, {"_default": Part()}))
     assert not lives.stored("a", "_default", before, (5, 5))
-    assert lives.told() == {"a": {"shape": 0, "stored": [], "deleted": [], "unsure": [(5, 5)]}}
+    assert lives.expected() == {"a": {"shape": 0, "stored": [], "deleted": [], "unsure": [(5, 5)]}}

@@ -383,13 +383,13 @@ def test_what_changes_between_two_looks_is_no_difference(tmp_path, monkeypatch):
 
         def changed(survey, folder):
             change()
-            return again(survey, folder)
+            return really(survey, folder)
 
         change()
-        again = care_catalog.read_again
-        monkeypatch.setattr(care_catalog, "read_again", changed)
+        really = care_catalog.current_contents
+        monkeypatch.setattr(care_catalog, "current_contents", changed)
         assert verify(root).clean
-        monkeypatch.setattr(care_catalog, "read_again", again)
+        monkeypatch.setattr(care_catalog, "current_contents", really)
         assert [f.what for f in verify(root).findings] == [
             "it says something else than the catalog"
         ]

@@ -12,7 +12,7 @@ import pytest
 from milvine.config import Settings
 from milvine.events import Event, Events
 from milvine.events.server import AccessRefused
-from milvine.lanes.place import CALLS
+from milvine.lanes.agreement import CALLS
 from milvine.server.app import Server
 from milvine.server.doors.lane_door import LaneDoor
 from milvine.server.operations import Refused

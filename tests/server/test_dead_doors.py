@@ -219,7 +219,7 @@ def test_a_port_that_does_not_answer_is_not_ready_and_after_a_while_dead(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     door = silent_port()
-    asking = DoorProbe(door.own_place, fresh_seconds=0.0, deadline_seconds=0.2)
+    asking = DoorProbe(door.own_target, fresh_seconds=0.0, deadline_seconds=0.2)
     health = Health(lambda: None)
     health.vouch_for((), asking)
     try:
@@ -238,7 +238,7 @@ def test_many_who_ask_are_one_call() -> None:
     calls: list[str] = []
     door = GrpcDoor(lambda rpc, request: calls.append(rpc) or b"", (CHECK,), "127.0.0.1", 0)
     door.start()
-    asking = DoorProbe(door.own_place, fresh_seconds=1000.0)
+    asking = DoorProbe(door.own_target, fresh_seconds=1000.0)
     assert [asking.trouble() for _ in range(20)] == [""] * 20 and calls == [CHECK]
     asking.close()
     door.stop(0)

@@ -62,7 +62,7 @@ def test_searches_that_share_a_pass(ends: list[Any], breaks: bool) -> None:
         ]
 
     service = OperationsOfLanes(echo, together, None, None)
-    answers = service.answer_together([Request("Search", "", b"%d" % n) for n in range(3)])
+    answers = service.answer_batch([Request("Search", "", b"%d" % n) for n in range(3)])
     if breaks:
         assert [each.status for each in answers if isinstance(each, Refusal)] == [2] * 3
     else:

@@ -12,7 +12,7 @@ from milvine.engine.database import Database
 from milvine.events import Event, Events, Searched
 from milvine.events.server import Answered
 from milvine.server.operations import Operations, Refused
-from milvine.server.operations.query_batching import search_together
+from milvine.server.operations.query_batching import answer_searches
 from milvine.types import IndexSetting, IndexType, MetricType
 from milvine.wire import packed
 
@@ -84,7 +84,7 @@ def alone(operations: Operations, each: bytes) -> bytes | str:
 def test_each_gets_the_reply_that_it_would_get_alone(
     operations: Operations, requests: list[bytes]
 ) -> None:
-    together = search_together(operations, requests)
+    together = answer_searches(operations, requests)
     told = [f"{r.status} {r}" if isinstance(r, Refused) else r for r in together]
     assert told == [alone(operations, each) for each in requests]
 
@@ -94,6 +94,6 @@ def test_alike_searches_share_one_pass_and_count_each(
 ) -> None:
     seen.clear()
     same = [request("graph", 3, "", n, 1, '{"ef":32}', DIMENSION) for n in range(4)]
-    search_together(operations, [*same, request("flat", 3, "", 0, 1, "{}", DIMENSION)])
+    answer_searches(operations, [*same, request("flat", 3, "", 0, 1, "{}", DIMENSION)])
     assert sorted(event.nq for event in seen if isinstance(event, Searched)) == [1, 4]
     assert sum(isinstance(event, Answered) for event in seen) == 5

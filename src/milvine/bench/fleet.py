@@ -153,7 +153,7 @@ class Serving:
             raise ContenderFailed(f"the server ended with exit code {self.process.wait()}")
 
     @property
-    def place(self) -> str:
+    def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
     @property
@@ -188,7 +188,7 @@ class Team:
 
     adapter: Path
     setup: dict[str, Any]
-    place: str
+    address: str
     python: Path | None = None
     served: bool = False
     workers: list[Worker] = field(default_factory=list)
@@ -199,7 +199,7 @@ class Team:
     def open(self) -> None:
         first = self._connect(0, self.setup)
         self.server_pid = first["server_pid"] or self.server_pid
-        self.place, self.version, self.many = first["place"], first["version"], first["many"]
+        self.address, self.version, self.many = first["address"], first["version"], first["many"]
 
     def wake(self) -> None:
         """Start one more worker and let it import what it needs, without connecting it."""
@@ -209,7 +209,9 @@ class Team:
     def _connect(self, number: int, setup: dict[str, Any]) -> dict[str, Any]:
         if number == len(self.workers):
             self.wake()
-        return self.workers[number].ask("open", START_SECONDS_MAX, place=self.place, setup=setup)
+        return self.workers[number].ask(
+            "open", START_SECONDS_MAX, address=self.address, setup=setup
+        )
 
     @property
     def first(self) -> Worker:

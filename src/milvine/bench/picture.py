@@ -82,7 +82,7 @@ def _panel(title: str, lines: Mapping[str, Sequence[Point]], colours: Mapping[st
     bottom, top = math.floor(2 * bottom) / 2, math.ceil(2 * top) / 2
     inner_wide, inner_high = _WIDE - _LEFT - 10, _HIGH - _TOP - _BELOW
 
-    def place(point: Point) -> Point:
+    def position(point: Point) -> Point:
         recall, rate = point
         across = (recall - low) / (1 - low)
         up = (math.log10(rate) - bottom) / max(top - bottom, 0.5)
@@ -92,15 +92,16 @@ def _panel(title: str, lines: Mapping[str, Sequence[Point]], colours: Mapping[st
     parts.append(_text(_WIDE - 70, _HIGH - 8, "recall@10"))
     for number in range(5):
         recall = low + (1 - low) * number / 4
-        x = place((recall, 10**bottom))[0]
+        x = position((recall, 10**bottom))[0]
         parts.append(f'<path d="M{x} {_TOP}V{_HIGH - _BELOW}" stroke="#dddddd"/>')
         parts.append(_text(x, _HIGH - _BELOW + 16, f"{recall:.3g}", "text-anchor='middle'"))
     for rate in _ticks(bottom, top):
-        y = place((low, rate))[1]
+        y = position((low, rate))[1]
         parts.append(f'<path d="M{_LEFT} {y}H{_WIDE - 10}" stroke="#dddddd"/>')
         parts.append(_text(_LEFT - 6, y + 4, f"{rate:,.0f}", "text-anchor='end'"))
     parts += [
-        _line([place(point) for point in points], colours[name]) for name, points in lines.items()
+        _line([position(point) for point in points], colours[name])
+        for name, points in lines.items()
     ]
     return "".join(parts)
 

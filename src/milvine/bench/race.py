@@ -88,7 +88,7 @@ class Race:
             except (ContenderFailed, OSError, RuntimeError) as error:
                 self._drop(entry, str(error))
 
-    def _in_turns(
+    def _by_rounds(
         self, rounds: int, able: list[Entry], action: Callable[[Entry], Row]
     ) -> dict[str, list[Row]]:
         """What `action` gave for each entry in each round, by name. Entries take turns, so that a
@@ -129,15 +129,15 @@ class Race:
             "create": entry.guest_of is None,
         }
         own = self.folder / entry.name.replace(" ", "-")
-        place = f"file://{own}" if entry.in_a_folder else str(own)
+        address = f"file://{own}" if entry.in_a_folder else str(own)
         if entry.own_server:
             self.servers[entry.name] = Serving(own, self.plan.threads)
-            place = self.servers[entry.name].place
+            address = self.servers[entry.name].address
         if entry.guest_of:
             if entry.guest_of not in self.teams:
                 raise ContenderFailed(f"{entry.guest_of} is not there")
-            place = self.teams[entry.guest_of].place
-        team = Team(entry.adapter, setup, place, entry.python, entry.served)
+            address = self.teams[entry.guest_of].address
+        team = Team(entry.adapter, setup, address, entry.python, entry.served)
         self.teams[entry.name] = team
         team.open()
         host = self.servers.get(entry.guest_of or entry.name)
@@ -147,7 +147,7 @@ class Race:
         if entry.guest_of:
             return
         team, before = self.teams[entry.name], self._server_cpu(entry)
-        told = team.first.ask(
+        reply = team.first.ask(
             "load", vectors=str(self.vectors), batch=entry.batch, rows=self.data.rows
         )
         used = self._server_cpu(entry) - before
@@ -155,18 +155,20 @@ class Race:
             "ingest",
             entry,
             version=team.version,
-            rate=told["rows"] / told["seconds"],
-            seconds=told["seconds"],
-            client_cpu=told["cpu"],
+            rate=reply["rows"] / reply["seconds"],
+            seconds=reply["seconds"],
+            client_cpu=reply["cpu"],
             server_cpu=used,
         )
 
     def _build(self, entry: Entry, kind: Kind) -> None:
         if entry.guest_of is None:
-            told = self.teams[entry.name].first.ask(
+            reply = self.teams[entry.name].first.ask(
                 "build", kind=kind.name, params=dict(kind.build)
             )
-            self._row("build", entry, kind=kind.name, seconds=told["seconds"], mib=self._mib(entry))
+            self._row(
+                "build", entry, kind=kind.name, seconds=reply["seconds"], mib=self._mib(entry)
+            )
 
     def _mib(self, entry: Entry) -> float:
         team = self.teams[entry.name]
@@ -189,7 +191,7 @@ class Race:
         def all_sizes(entry: Entry) -> Row:
             return {str(n): self.search(entry, n, self.plan.seconds) for n in self.plan.clients}
 
-        rounds = self._in_turns(self.plan.rounds, able, all_sizes)
+        rounds = self._by_rounds(self.plan.rounds, able, all_sizes)
         for clients in self.plan.clients:
             cells = {name: [each[str(clients)] for each in rows] for name, rows in rounds.items()}
             for name, each in cells.items():
@@ -221,15 +223,15 @@ class Race:
                 at=at,
                 out=str(outs[number]),
             )
-        told = [worker.hear() for worker in team.workers[:processes]]
+        replies = [worker.hear() for worker in team.workers[:processes]]
         used = self._server_cpu(entry) - before
         micros = 1e6 * np.concatenate([np.load(out) for out in outs])
-        calls = sum(each["calls"] for each in told)
+        calls = sum(each["calls"] for each in replies)
         return {
-            "rate": sum(each["rate"] for each in told),
+            "rate": sum(each["rate"] for each in replies),
             "p50": float(np.percentile(micros, 50)),
             "p99": float(np.percentile(micros, 99)),
-            "client_cpu": 1e6 * sum(each["cpu"] for each in told) / calls,
+            "client_cpu": 1e6 * sum(each["cpu"] for each in replies) / calls,
             "server_cpu": 1e6 * used / calls if team.server_pid else None,
         }
 
@@ -242,8 +244,8 @@ class Race:
         able = [entry for entry in able if entry.name in self.teams and self.teams[entry.name].many]
         for count in self.plan.many:
             ask = partial(self._ask_many, count=count, out=out)
-            self._in_turns(1, able, ask)  # outside the clock: files are mapped on first use
-            rates = self._in_turns(self.plan.rounds, able, ask)
+            self._by_rounds(1, able, ask)  # outside the clock: files are mapped on first use
+            rates = self._by_rounds(self.plan.rounds, able, ask)
             limit = median(rates[RAW], "rate") if RAW in rates else None
             for name, rounds in rates.items():
                 self._row(
@@ -251,10 +253,10 @@ class Race:
                 )
 
     def _ask_many(self, entry: Entry, count: int, out: str) -> Row:
-        told = self.teams[entry.name].first.ask(
+        reply = self.teams[entry.name].first.ask(
             "many", queries=str(self.queries), count=count, k=K, out=out
         )
-        return {"rate": count / told["seconds"]}
+        return {"rate": count / reply["seconds"]}
 
     def _curve(self, entry: Entry, kind: Kind) -> None:
         """One client, other breadths of search, once each: for the picture."""
@@ -304,19 +306,22 @@ class Race:
             "lists": True,
             "create": True,
         }
-        team = Team(entry.adapter, setup, self._place(entry), entry.python)
+        team = Team(entry.adapter, setup, self._address(entry), entry.python)
         try:
             team.open()
             rows = min(self.plan.lists, self.data.rows)
-            told = team.first.ask("load", vectors=str(self.vectors), batch=5_000, rows=rows)
+            reply = team.first.ask("load", vectors=str(self.vectors), batch=5_000, rows=rows)
             self._row(
-                "ingest lists", entry, rate=told["rows"] / told["seconds"], seconds=told["seconds"]
+                "ingest lists",
+                entry,
+                rate=reply["rows"] / reply["seconds"],
+                seconds=reply["seconds"],
             )
         finally:
             team.close()
 
-    def _place(self, entry: Entry) -> str:
-        return self.servers[entry.guest_of or entry.name].place
+    def _address(self, entry: Entry) -> str:
+        return self.servers[entry.guest_of or entry.name].address
 
 
 def median(rounds: list[Row], name: str) -> float:

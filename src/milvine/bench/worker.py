@@ -6,7 +6,7 @@ another database, next to an adapter that is given by its path as well:
 
     python worker.py ADAPTER.py
 
-An adapter has `connect(place, setup)`, which gives a `Contender`. What it may leave out, and how
+An adapter has `connect(address, setup)`, which gives a `Contender`. What it may leave out, and how
 that is then done without: `prepare(query)` and `prepare_rows(ids, vectors)` (as they are),
 `enter_thread()` (nothing), `server_pid()` (there is no server), `search_many`, `delete` and `get`
 (answered as not offered).
@@ -31,11 +31,11 @@ Answer = dict[str, Any]
 
 
 class Contender(Protocol):
-    """A database, or a library, that holds one set of vectors. `place` is where further clients
+    """A database, or a library, that holds one set of vectors. `address` is where further clients
     find it.
     """
 
-    place: str
+    address: str
 
     def insert(self, ids: Any, vectors: Any) -> None:
         """One batch: int64 (rows,) and float32 (rows, dimension). Durable on return, where the
@@ -80,11 +80,11 @@ class Session:
         """Nothing: whoever is answered knows that everything is imported."""
         return {}
 
-    def do_open(self, place: str, setup: dict[str, Any]) -> Answer:
-        self.contender = self.adapter.connect(place, setup)
+    def do_open(self, address: str, setup: dict[str, Any]) -> Answer:
+        self.contender = self.adapter.connect(address, setup)
         server = getattr(self.contender, "server_pid", None)
         return {
-            "place": self.contender.place,
+            "address": self.contender.address,
             "server_pid": server() if server else None,
             "version": getattr(self.contender, "version", ""),
             "many": hasattr(self.contender, "search_many"),

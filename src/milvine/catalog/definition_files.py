@@ -248,8 +248,8 @@ def _paths(folder: Path) -> dict[int, Path]:
 
 
 def _whole(collection: Collection, partitions: tuple[Partition, ...]) -> bytes:
-    told = [[partition.id, partition.tag] for partition in partitions]
-    return _line({**described(collection), "partitions": told})
+    pairs = [[partition.id, partition.tag] for partition in partitions]
+    return _line({**described(collection), "partitions": pairs})
 
 
 def _line(body: dict[str, Any]) -> bytes:

@@ -14,11 +14,11 @@ _DURABLE_LSN, _LAST_ID = "durable_lsn", "last_id"
 
 def raise_facts(connection: Connection, durable_lsn: int = 0, last_id: int = 0) -> None:
     """Let them be at least so much."""
-    known = dict(zip((_DURABLE_LSN, _LAST_ID), facts(connection), strict=True))
+    current = dict(zip((_DURABLE_LSN, _LAST_ID), facts(connection), strict=True))
     wanted = {_DURABLE_LSN: durable_lsn, _LAST_ID: last_id}
-    grown = {key: value for key, value in wanted.items() if value > known[key]}
+    grown = {key: value for key, value in wanted.items() if value > current[key]}
     for key, value in grown.items():
-        if known[key]:
+        if current[key]:
             connection.execute(update(FACTS).where(FACTS.c.key == key).values(value=value))
         else:
             connection.execute(insert(FACTS).values(key=key, value=value))

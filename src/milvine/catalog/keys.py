@@ -29,7 +29,8 @@ def store_keys(connection: Connection, collection_id: int, keys: Sequence[Insert
         connection.execute(select(func.max(INSERT_KEYS.c.total)).where(of_collection)).scalar() or 0
     )
     packed = b"".join(
-        _ENTRY.pack(each.key, each.lsn, each.told, each.count, each.generated) for each in keys
+        _ENTRY.pack(each.key, each.lsn, each.first_id_or_checksum, each.count, each.generated)
+        for each in keys
     )
     values = {"collection_id": collection_id, "total": before + len(keys), "packed": packed}
     connection.execute(insert(INSERT_KEYS).values(**values))
@@ -51,6 +52,8 @@ def stored_keys(connection: Connection) -> dict[int, tuple[InsertKey, ...]]:
     for row in connection.execute(
         select(INSERT_KEYS).order_by(INSERT_KEYS.c.collection_id, INSERT_KEYS.c.total)
     ):
-        for key, lsn, told, count, generated in _ENTRY.iter_unpack(row.packed):
-            found[row.collection_id].append(InsertKey(key, lsn, told, count, bool(generated)))
+        for key, lsn, first_id_or_checksum, count, generated in _ENTRY.iter_unpack(row.packed):
+            found[row.collection_id].append(
+                InsertKey(key, lsn, first_id_or_checksum, count, bool(generated))
+            )
     return {number: tuple(keys) for number, keys in found.items()}

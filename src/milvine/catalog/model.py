@@ -41,13 +41,12 @@ class SegmentRecord:
 class InsertKey:
     """An insert that came with an idempotency key (16 bytes).
 
-    `told` is the first of its ids if they were generated, else a checksum of the ids that were
-    given.
+    `first_id_or_checksum`: of its ids, the first if they were generated, else a checksum of all.
     """
 
     key: bytes
     lsn: int
-    told: int
+    first_id_or_checksum: int
     count: int
     generated: bool
 

@@ -21,8 +21,8 @@ def wrong_of_old(connection: Connection) -> set[int]:
     was made; 0: the facts."""
     if not inspect(connection).has_table(OLD_SUMS.name):
         return set()
-    known = {row.collection_id: row.value for row in connection.execute(select(OLD_SUMS))}
-    return {number for number, value in known.items() if value != _sum(connection, number)}
+    sums = {row.collection_id: row.value for row in connection.execute(select(OLD_SUMS))}
+    return {number for number, value in sums.items() if value != _sum(connection, number)}
 
 
 def forget_old(connection: Connection, numbers: list[int]) -> None:

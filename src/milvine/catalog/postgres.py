@@ -86,7 +86,7 @@ class PostgresCatalog(Catalog):
         self._identities = {}  # its files are looked after elsewhere
         self._root = path.parent
         self._server, self._folder_id, self._read_only = _Server(uri), folder_id, read_only
-        self._place, self._cure, self.commits = f"the catalog in {self._server.name}", _CURE, 0
+        self._shown_as, self._cure, self.commits = f"the catalog in {self._server.name}", _CURE, 0
         self._client = f"milvine-{secrets.token_hex(8)}"
         self._epoch = self._made = 0
         self._opened = False
@@ -291,10 +291,10 @@ class _Server:
 
     def tell(self, error: BaseException) -> str:
         """The text of an error in one line, without the passwords."""
-        told = " ".join(str(error).split())
+        text = " ".join(str(error).split())
         for secret in secret_parameters(self._parameters):
-            told = told.replace(secret, HIDDEN)
-        return told
+            text = text.replace(secret, HIDDEN)
+        return text
 
     @property
     def error(self) -> Any:

@@ -65,7 +65,7 @@ class Catalog:
 
     def __init__(self, path: Path, read_only: bool = False, events: Events | None = None) -> None:
         self._events = Events() if events is None else events
-        self._path, self._place, self._cure = path, str(path), _CURE
+        self._path, self._shown_as, self._cure = path, str(path), _CURE
         self.commits = 0
         self._definitions = Definitions(path.parent / DEFINITIONS, self._definition)
         self._identities: dict[Path, Identity | None] = {}
@@ -98,7 +98,7 @@ class Catalog:
         """
         with self._transaction() as connection:
             for what in () if unchecked else wrong(connection):
-                raise CorruptFile.at(self._place, 0, f"{what}; {self._cure}")
+                raise CorruptFile.at(self._shown_as, 0, f"{what}; {self._cure}")
             durable_lsn, last_id = facts(connection)
             stored = stored_collections(connection)
             last = [self._last(connection, table) for table in (COLLECTIONS, PARTITIONS)]
@@ -200,14 +200,14 @@ class Catalog:
                 made: it has lost commits.
         """
         contents = contents or self.contents()
-        known = [(each.collection, each.partitions) for each in contents.collections]
-        differing = self._definitions.differing(known)
+        definitions = [(each.collection, each.partitions) for each in contents.collections]
+        differing = self._definitions.differing(definitions)
         last = contents.last_collection_id, contents.last_partition_id
         for what in ids_beyond(*read_files(differing), *last):
             raise CorruptFile.at(
-                self._place, 0, f"it has lost commits: {what} is defined beside it; {self._cure}"
+                self._shown_as, 0, f"it has lost commits: {what} is defined beside it; {self._cure}"
             )
-        self._definitions.replace(known, differing)
+        self._definitions.replace(definitions, differing)
 
     def _last(self, connection: Connection, table: Table) -> int:
         """The highest id that was ever given, 0 without any."""
@@ -293,8 +293,8 @@ class Catalog:
         Raises:
             FolderGone: a file of the catalog is not where it was.
         """
-        for path, known in self._identities.items():
-            if identity(path) != known:
+        for path, opened_as in self._identities.items():
+            if identity(path) != opened_as:
                 raise FolderGone.at("The catalog", path)
 
     @contextmanager
@@ -312,7 +312,7 @@ class Catalog:
         """The error for what the database refused."""
         said = str(getattr(error, "orig", None) or error.args[0])  # without statement and address
         if any(words in said for words in _DAMAGED):
-            return CorruptFile.at(self._place, 0, f"{said}; {self._cure}")
+            return CorruptFile.at(self._shown_as, 0, f"{said}; {self._cure}")
         kind = CatalogFull if _NO_ROOM in said else CatalogFailed
         return kind(f"The catalog refused: {said}")
 

@@ -106,14 +106,14 @@ class SummedRows:
         """Bring the sums of all collections up to date that were changed."""
         changes = {number: change for number, change in self._changes.items() if change}
         self._changes.clear()
-        known: dict[int, int] = {}
+        stored: dict[int, int] = {}
         for some in _portions(changes):
             found = self._connection.execute(_SOME_SUMS, {"of": some})
-            known |= {row.collection_id: row.value for row in found}
-        if known:
-            values = [{"of": n, "sum": _wrapped(v + changes[n])} for n, v in known.items()]
+            stored |= {row.collection_id: row.value for row in found}
+        if stored:
+            values = [{"of": n, "sum": _wrapped(v + changes[n])} for n, v in stored.items()]
             self._connection.execute(_SET_SUM, values)
-        fresh = sorted(changes.keys() - known.keys())
+        fresh = sorted(changes.keys() - stored.keys())
         if fresh:
             store_sums(self._connection, fresh)
 
@@ -141,8 +141,8 @@ def wrong(connection: Connection) -> list[str]:
     found = wrong_of_old(connection)
     if inspect(connection).has_table(SUMS.name):
         totals = _totals(connection)
-        known = connection.execute(select(SUMS)).all()
-        found |= {row.collection_id for row in known if totals.get(row.collection_id) != row.value}
+        stored = connection.execute(select(SUMS)).all()
+        found |= {row.collection_id for row in stored if totals.get(row.collection_id) != row.value}
     whose = (
         f"of collection {n}" if n else "of the durable LSN and the last id" for n in sorted(found)
     )

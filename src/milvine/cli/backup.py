@@ -55,8 +55,8 @@ def backup(
         print(f"milvine: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
     if as_json:
-        told = [asdict(each) for each in found]
-        print(json.dumps(told if list_ else told[0], indent=1))
+        manifests = [asdict(each) for each in found]
+        print(json.dumps(manifests if list_ else manifests[0], indent=1))
         return
     print(*(_line(each) for each in found), sep="\n", end="\n" if found else "")
 

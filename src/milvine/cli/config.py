@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from milvine.cli.configuration import configure
-from milvine.cli.memory import plan_told, print_columns, print_plan
+from milvine.cli.memory import plan_as_object, print_columns, print_plan
 from milvine.config import ALL, Configuration, Key
 from milvine.errors import MilvineError
 from milvine.memory_plan import plan_here
@@ -40,10 +40,10 @@ def show(
     found = _configured(config, data)
     rows, plan = [_row(key, found) for key in ALL], plan_here(found.settings)
     if as_json:
-        told: dict[str, object] = {
+        keys: dict[str, object] = {
             row["key"]: {k: v for k, v in row.items() if k != "key"} for row in rows
         }
-        print(json.dumps(told | {"memory_plan": plan_told(plan, found)}, indent=2))
+        print(json.dumps(keys | {"memory_plan": plan_as_object(plan, found)}, indent=2))
     else:
         _print_table(rows)
         print()

@@ -50,8 +50,8 @@ def configure(
     variables, notices = _variables(environment)
     written: dict[str, Given] = {}
     if file is not None:
-        written, told = values_of(file, FILE)
-        notices += told
+        written, file_notices = values_of(file, FILE)
+        notices += file_notices
     sources = dict(flags or {}), variables, written
     given = resolve(sources, file)
     root = (folder or Path(given.values["storage.path"].text)).absolute()

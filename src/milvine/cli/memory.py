@@ -13,7 +13,7 @@ from milvine.memory_plan import ANY_BYTES, PROGRAM_BYTES, Kind, MemoryPlan, Part
 _NOT_HELD = {Kind.INSIDE: "inside", Kind.PAGES: "pages", Kind.FILES: "pages"}
 
 
-def plan_told(plan: MemoryPlan, found: Configuration) -> dict[str, object]:
+def plan_as_object(plan: MemoryPlan, found: Configuration) -> dict[str, object]:
     """For programs: bytes of the limit (0: nobody says), of the program, of all parts that count
     together, and of each part (None: no bound).
     """

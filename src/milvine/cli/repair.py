@@ -45,9 +45,9 @@ def repair(
     from milvine.offline.verify import verify
 
     try:
-        place = log_of(folder, config, log)
-        outcome = mend(folder.absolute(), skip_log_damage, not yes, ignore_format, place)
-        clean = not yes or verify(folder.absolute(), log=place).clean
+        log_folder = log_of(folder, config, log)
+        outcome = mend(folder.absolute(), skip_log_damage, not yes, ignore_format, log_folder)
+        clean = not yes or verify(folder.absolute(), log=log_folder).clean
     except (MilvineError, OSError) as error:
         print(f"milvine: {error}", file=sys.stderr)
         raise typer.Exit(_COULD_NOT) from None

@@ -140,7 +140,7 @@ def _run(configuration: Configuration) -> None:
     missing = ", no http (pip install 'milvine[server]')" if settings.http_enable else ""
     http = f", http {server.http_address}" if server.http_address else missing
     _say_ready(f"Milvine {milvine.__version__} ready: grpc {server.address}{http}, data {folder}")
-    dead = _until_told(stops, server)
+    dead = _wait_to_end(stops, server)
     server.stop(0 if dead else _GRACE_SECONDS)
     unwritten()  # nobody reads the log any more: no reason to end with an error
     if dead:
@@ -157,7 +157,7 @@ def _say_ready(line: str) -> None:
         )
 
 
-def _until_told(stops: StopSignals, server: Server) -> bool:
+def _wait_to_end(stops: StopSignals, server: Server) -> bool:
     """Waits for a signal; True when the server is to end because it no longer does
     what it is there for."""
     while not stops.wait(_LOOK_SECONDS):

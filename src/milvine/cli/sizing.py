@@ -97,11 +97,11 @@ def _estimate(index_type: str, metric: str, params: dict[str, Any], **load: Any)
 
     kind = by_name(index_type.upper())
     if kind is None:
-        known = ", ".join(dict.fromkeys(each.name for each in every()))
-        raise IllegalIndexType(f"Invalid index type: {index_type}. Expected one of {known}")
+        names = ", ".join(dict.fromkeys(each.name for each in every()))
+        raise IllegalIndexType(f"Invalid index type: {index_type}. Expected one of {names}")
     if metric.upper() not in MetricType.__members__ or not MetricType[metric.upper()]:
-        known = ", ".join(each.name for each in MetricType if each)
-        raise IllegalMetricType(f"Invalid metric: {metric}. Expected one of {known}")
+        names = ", ".join(each.name for each in MetricType if each)
+        raise IllegalMetricType(f"Invalid metric: {metric}. Expected one of {names}")
     keys = {each.key for each in kind.build}
     mine = {key: value for key, value in params.items() if key in keys}
     return estimate(

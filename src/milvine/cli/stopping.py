@@ -31,9 +31,9 @@ class StopSignals:
 
     def __init__(self) -> None:
         self._serving, self._asked, self._lock = False, threading.Event(), threading.Lock()
-        self._told, self._tell = socket.socketpair()
-        self._tell.setblocking(False)
-        signal.set_wakeup_fd(self._tell.fileno(), warn_on_full_buffer=False)
+        self._reading_end, self._writing_end = socket.socketpair()
+        self._writing_end.setblocking(False)
+        signal.set_wakeup_fd(self._writing_end.fileno(), warn_on_full_buffer=False)
         self._caught = {each for each in _ENDING if signal.getsignal(each) is not signal.SIG_IGN}
         for each in self._caught:
             signal.signal(each, _nothing)
@@ -49,7 +49,7 @@ class StopSignals:
         return self._asked.wait(seconds)
 
     def _listen(self) -> None:
-        while numbers := self._told.recv(64):
+        while numbers := self._reading_end.recv(64):
             for number in numbers:
                 if number in self._caught:
                     self._heard(number)

@@ -59,7 +59,7 @@ def create(
     """Make a token and print it. It is shown this once: the file keeps its hash alone."""
     from milvine.server.security import tokens
 
-    made = _told(
+    made = _or_exit(
         lambda: tokens.create(_file(tokens_file, config), name, role.value, _until(expires))
     )
     print(made)
@@ -70,7 +70,7 @@ def list_(tokens_file: _Tokens = None, config: _Config = None) -> None:
     """Print the name, role, beginning and end of every token."""
     from milvine.server.security import tokens
 
-    entries = _told(lambda: tokens.read_tokens(_file(tokens_file, config)))
+    entries = _or_exit(lambda: tokens.read_tokens(_file(tokens_file, config)))
     lines = [("NAME", "ROLE", "CREATED", "EXPIRES")]
     for entry in entries:
         until = (entry.expires or "never") + (" (expired)" if entry.ended() else "")
@@ -91,7 +91,7 @@ def revoke(
     """Forget a token. Requests that are being answered are answered; the next one is refused."""
     from milvine.server.security import tokens
 
-    _told(lambda: tokens.revoke(_file(tokens_file, config), name))
+    _or_exit(lambda: tokens.revoke(_file(tokens_file, config), name))
     print(f"{name} is revoked")
 
 
@@ -115,7 +115,7 @@ def _until(expires: str | None) -> datetime | None:
     return datetime.now(timezone.utc) + timedelta(minutes=int(match[1]) * _UNITS[match[2]])
 
 
-def _told(work: Callable[[], T]) -> T:
+def _or_exit(work: Callable[[], T]) -> T:
     try:
         return work()
     except MilvineError as error:

@@ -93,9 +93,9 @@ class AsyncMilvus:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         unknown_arguments("AsyncMilvus", kwargs.keys() - _NAMED, KEYWORDS)
-        known = {name: value for name, value in kwargs.items() if name in (*_NAMED, *KEYWORDS)}
+        accepted = {name: value for name, value in kwargs.items() if name in (*_NAMED, *KEYWORDS)}
         self._connects = bool(kwargs.get("try_connect", True))
-        self._open = partial(Milvus, *args, **known)
+        self._open = partial(Milvus, *args, **accepted)
         self._milvus: Milvus | None = None  # once it is connected
         self._made: Milvus | None = None
         self._closed = False

@@ -124,7 +124,7 @@ class Milvus(IndexCalls):
             in_process = None if _async else self._in_process(more, timeout)
             if in_process:  # no reply is ever lost: a key of ours would be of no use
                 reply = in_process.insert(name, vectors, given, tag, own_key or "")
-                return replies.INSERT.told(replies.ids(reply))
+                return replies.INSERT.pair_of(replies.ids(reply))
             request = requests.insert(*rows, key)
         if _async:
             return self._start(
@@ -275,7 +275,7 @@ class Milvus(IndexCalls):
         name, given = checks.name(collection_name), checks.params(params)
         in_process = None if _async else self._in_process(given, timeout)
         if in_process:
-            return replies.SEARCH.told(
+            return replies.SEARCH.pair_of(
                 replies.hits(in_process.search(name, vectors, k, tags, given))
             )
         request = requests.search(name, vectors, k, tags, given)

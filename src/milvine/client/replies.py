@@ -43,9 +43,9 @@ class Rpc(Generic[T]):
     unanswered: Callable[[], Any] = _NOTHING
 
     def pair(self, data: bytes) -> tuple[Status, Any]:
-        return self.told(self.read(data))
+        return self.pair_of(self.read(data))
 
-    def told(self, reply: Reply[T]) -> tuple[Status, Any]:
+    def pair_of(self, reply: Reply[T]) -> tuple[Status, Any]:
         if reply.code:
             return Status(reply.code, reply.reason), self.refused()
         return Status(

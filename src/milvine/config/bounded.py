@@ -38,9 +38,9 @@ def bounded(configuration: Configuration, limit: int | None = None) -> Configura
             changed[name] = Value(shown_size(size), size, origin)
     notices = list(configuration.notices)
     if changed:
-        told = ", ".join(f"{name}={value.text}" for name, value in changed.items())
+        lowered = ", ".join(f"{name}={value.text}" for name, value in changed.items())
         notices.append(
-            f"This process may take {limit} bytes of memory. Hence, unless you set them: {told}"
+            f"This process may take {limit} bytes of memory. Hence, unless you set them: {lowered}"
         )
     notices += _too_much(configuration.values, limit, most)
     return replace(

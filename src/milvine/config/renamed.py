@@ -58,9 +58,9 @@ def hint(name: str) -> str:
 
 def unknown(names: Iterable[tuple[str, str]]) -> str:
     """One sentence for (name, place) that are no keys."""
-    found = [(name, place, hint(name)) for name, place in names]
-    told = [f"{name} ({place}{'; ' if clause else ''}{clause})" for name, place, clause in found]
-    return f"Unknown keys are ignored: {', '.join(told)}"
+    found = [(name, where, hint(name)) for name, where in names]
+    entries = [f"{name} ({where}{'; ' if clause else ''}{clause})" for name, where, clause in found]
+    return f"Unknown keys are ignored: {', '.join(entries)}"
 
 
 def check_version(text: str, names: Iterable[str]) -> None:

@@ -60,8 +60,8 @@ class InsertBackPressure:
             raise failure
 
 
-class _Place:
-    """Bytes that are wanted, and whether there is room for them."""
+class _Reservation:
+    """Bytes of one search, and whether they were granted."""
 
     __slots__ = ("granted", "size")
 
@@ -77,12 +77,12 @@ class SearchBackPressure:
     def __init__(self, most: int) -> None:
         self._most, self._lock = most, threading.Lock()
         # In order of arrival: those granted first, then those that wait.
-        self._places: list[_Place] = []
+        self._reservations: list[_Reservation] = []
 
     @property
     def waiting(self) -> int:
         """Searches that wait for room."""
-        return sum(not place.granted.is_set() for place in self._places.copy())
+        return sum(not reservation.granted.is_set() for reservation in self._reservations.copy())
 
     @contextmanager
     def reserve(self, size: int) -> Iterator[None]:
@@ -92,35 +92,35 @@ class SearchBackPressure:
         Whoever has it never waits for room again, so everybody's turn comes, and who wants much is
         not passed for ever by those who want little.
         """
-        place = _Place(min(size, self._most))
+        reservation = _Reservation(min(size, self._most))
         try:
-            self._enter(place)
-            place.granted.wait()
+            self._enter(reservation)
+            reservation.granted.wait()
             yield
         finally:
             try:
-                self._leave(place)
+                self._leave(reservation)
             except BaseException:  # interrupted: what was done is not done twice
-                self._leave(place)
+                self._leave(reservation)
                 raise
 
-    def _enter(self, place: _Place) -> None:
+    def _enter(self, reservation: _Reservation) -> None:
         with self._lock:
-            self._places.append(place)
+            self._reservations.append(reservation)
             self._grant()
 
-    def _leave(self, place: _Place) -> None:
+    def _leave(self, reservation: _Reservation) -> None:
         with self._lock:
-            if place in self._places:
-                self._places.remove(place)
+            if reservation in self._reservations:
+                self._reservations.remove(reservation)
             self._grant()
 
     def _grant(self) -> None:
         """To as many as there is room for, with the lock held; those that have it
         already stay as they are."""
         left = self._most
-        for place in self._places:
-            left -= place.size
+        for reservation in self._reservations:
+            left -= reservation.size
             if left < 0:
                 return
-            place.granted.set()
+            reservation.granted.set()

@@ -237,7 +237,7 @@ class OpenCollection:
         if self._database.closed:
             raise DatabaseClosed(self._database.closed)
         if prepared.shared and len(vectors) == 1:
-            return self._found_together(prepared, vectors)
+            return self._found_shared(prepared, vectors)
         database = self._database
         watch = Stopwatch() if database.stores.events.busy else None
         hits = prepared.search(vectors, database.executor, watch)
@@ -317,7 +317,7 @@ class OpenCollection:
             self._tell_watched(prepared, len(ids), watch)
         return answer
 
-    def _found_together(self, prepared: PreparedSearch, vectors: Vectors) -> Hits:
+    def _found_shared(self, prepared: PreparedSearch, vectors: Vectors) -> Hits:
         """By a pass that this search may share with others."""
         check_vectors(vectors, prepared.collection)
         query = Query(vectors, prepared.k, prepared.params, prepared.tags)

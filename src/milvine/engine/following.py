@@ -25,7 +25,7 @@ class Follower:
     def __init__(self, parts: Opening, background: bool) -> None:
         self._parts, self._stores = parts, parts.stores
         self._lock = threading.Lock()
-        self._known: dict[int, StoredCollection] = {}
+        self._stored: dict[int, StoredCollection] = {}
         self._seen: Mark | None = None
         self._named: set[str] = set()
         self._unnamed_held = False
@@ -66,16 +66,16 @@ class Follower:
         stores = self._stores
         stores.storage = self._parts.open_storage()
         stores.files.start_over(stores.storage)
-        self._known = {}
+        self._stored = {}
 
     def _take(self, contents: Contents) -> None:
         """Show readers what the catalog says."""
         stores, states = self._stores, {}
         for stored in contents.collections:
             number = stored.collection.id
-            same = self._known.get(number) == stored and number in stores.states
+            same = self._stored.get(number) == stored and number in stores.states
             states[number] = stores.states[number] if same else self._opened(stored)
-        self._known = {stored.collection.id: stored for stored in contents.collections}
+        self._stored = {stored.collection.id: stored for stored in contents.collections}
         self._named = {name for state in states.values() for name in state.files()}
         stores.states = states
         stores.names = {state.collection.name: state for state in states.values()}
@@ -103,15 +103,15 @@ class Follower:
             self._thread.join()
 
     def _follow(self) -> None:
-        told = ""
+        reported = ""
         while not self._stores.closing.wait(_SECONDS):
             try:
                 self.refresh()
             except (
                 Exception
             ) as error:  # whatever it was, as want of memory: the next second is another try
-                if self.trouble != told:  # once, not every second
+                if self.trouble != reported:  # once, not every second
                     self._stores.events.emit(
                         JobFailed("follow", str(error) or type(error).__name__)
                     )
-            told = self.trouble
+            reported = self.trouble

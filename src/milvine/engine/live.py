@@ -17,16 +17,16 @@ def set_live(stores: Stores, key: str, value: str) -> None:
         IllegalArgument: the value is malformed or out of range.
         Unsupported: the setting is used once, at the start.
     """
-    known = BY_NAME[key]
-    parsed: Any = known.parse(key, value)
-    if not known.live:
+    setting = BY_NAME[key]
+    parsed: Any = setting.parse(key, value)
+    if not setting.live:
         raise Unsupported(
             f"{key} cannot be changed while the server runs. Set it in the file given to `milvine"
             " serve --config` and start the server again"
         )
 
     def run() -> None:
-        stores.settings = replace(stores.settings, **{known.field: parsed})
+        stores.settings = replace(stores.settings, **{setting.field: parsed})
         stores.files.bytes_max = stores.settings.cache_size
 
     stores.writer.call(run)

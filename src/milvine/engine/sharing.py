@@ -6,9 +6,9 @@ than for one. Nobody waits while a core is free, and searches that do not ask al
 each other. Searches of an index do not take part: they are over sooner than a thread is put to
 sleep and woken.
 
-A member is told by its mailbox: the answer, that it leads the next pass, or that it is to search
-alone, which it does when the pass that it was in failed. So everybody raises an exception of his
-own, or gets an answer after all.
+A member that waits gets one message by its mailbox: its answer, that it leads the next pass, or
+that it is to search alone, as it does when the pass that it was in failed. So a failure is raised
+by each search that meets it, and others are answered.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from milvine.search.prepared import PreparedSearch
 from milvine.search.stopwatch import Stopwatch
 from milvine.types import Hits, Query
 
-TOGETHER_MAX = 8
+PASS_QUERIES_MAX = 8
 """Queries of one pass: the last to be answered waits for all of them."""
 
 
@@ -111,10 +111,10 @@ class SharedScans:
         member = _Member(query)
         try:
             if not self._enter(key, member):
-                told = member.mail.get()
-                if isinstance(told, Found):
-                    return told
-                if told is _Turn.ALONE:
+                message = member.mail.get()
+                if isinstance(message, Found):
+                    return message
+                if message is _Turn.ALONE:
                     return find(query)
             return self._lead(key, member, find)
         finally:
@@ -138,8 +138,8 @@ class SharedScans:
     def _lead(self, key: Hashable, member: _Member, find: Find) -> Found:
         with self._lock:  # who is taken here came before the version that is read below
             waiting = self._groups[key].waiting
-            member.company = waiting[: TOGETHER_MAX - 1]
-            del waiting[: TOGETHER_MAX - 1]
+            member.company = waiting[: PASS_QUERIES_MAX - 1]
+            del waiting[: PASS_QUERIES_MAX - 1]
         if not member.company:
             return find(member.query)
         vectors = batching.joined([each.query.vectors for each in (member, *member.company)])
@@ -179,7 +179,7 @@ class SharedScans:
 
 
 def _dismiss(member: _Member) -> None:
-    """Those of its pass that have no answer search alone. To tell somebody twice does no harm."""
+    """Those of its pass that have no answer search alone. A second message does no harm."""
     for each in member.company:
         each.mail.put(_Turn.ALONE)
     member.company = []

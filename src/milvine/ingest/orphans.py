@@ -23,14 +23,14 @@ def forgotten(
         first_lsn: the oldest LSN in the log; None when there is no log.
     """
     for entry in footer["segments"]:
-        known = flushed.get(entry["collection"]["id"])
-        if known is None:
+        flushed_lsn = flushed.get(entry["collection"]["id"])
+        if flushed_lsn is None:
             continue  # dropped
         first, last = entry.get("lsn_range", (entry.get("lsn", 0),) * 2)
-        if first_lsn is not None and last > known and first < first_lsn:
+        if first_lsn is not None and last > flushed_lsn and first < first_lsn:
             return (
                 f"it holds LSN {last}, which is in the log no more, and the catalog knows of"
-                f" {known} only"
+                f" {flushed_lsn} only"
             )
         if missing & set(entry.get("replaces", ())):
             return (

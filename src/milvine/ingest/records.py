@@ -9,7 +9,7 @@ from milvine.catalog.model import InsertKey
 from milvine.errors import CollectionNotFound, PartitionNotFound
 from milvine.ingest.checks import check_ids, check_insert
 from milvine.state.ids import IdSource
-from milvine.state.insert_keys import ids_again
+from milvine.state.insert_keys import repeated_ids
 from milvine.state.requests import DeleteRequest, InsertRequest, Request
 from milvine.types import IdMode
 from milvine.wal.record import DeleteRecord, InsertRecord, Record
@@ -60,13 +60,13 @@ def answered(request: InsertRequest, firsts: FirstInserts) -> bool:
     state = request.state
     if state.dropped:
         return False
-    known = state.recent.find(request.key)
-    if known is not None:
-        request.answer.set_result(ids_again(known, request.ids, len(request.vectors)))
+    earlier = state.recent.find(request.key)
+    if earlier is not None:
+        request.answer.set_result(repeated_ids(earlier, request.ids, len(request.vectors)))
         return True
     if (state.id, request.key) not in firsts:
         return False
-    first, known = firsts[state.id, request.key]
-    ids_again(known, request.ids, len(request.vectors))
+    first, earlier = firsts[state.id, request.key]
+    repeated_ids(earlier, request.ids, len(request.vectors))
     request.answer.follow(first.answer)
     return True

@@ -155,9 +155,9 @@ def newest_number(storage: Storage) -> int:
     """The highest number that a file is named by: names are not given again, and what a killed
     builder still writes never gets the name of something newer."""
     numbers = (name.partition("-")[2].partition(".")[0] for name in storage.names())
-    known = (int(number) for number in numbers if number.isdecimal())
+    own_numbers = (int(number) for number in numbers if number.isdecimal())
     # Not what somebody else put there.
-    return max((number for number in known if number < _NUMBERS_MAX), default=0)
+    return max((number for number in own_numbers if number < _NUMBERS_MAX), default=0)
 
 
 def sweep(

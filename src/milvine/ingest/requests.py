@@ -32,8 +32,8 @@ def insert_request(
     check_insert(collection, collection.id_mode, vectors, ids)
     if refuse_nonfinite:
         check_finite(vectors)
-    known = key_of(key) if key else b""
-    return InsertRequest(state, tag or DEFAULT_TAG, np.ascontiguousarray(vectors), ids, known)
+    packed_key = key_of(key) if key else b""
+    return InsertRequest(state, tag or DEFAULT_TAG, np.ascontiguousarray(vectors), ids, packed_key)
 
 
 def delete_request(state: CollectionState, ids: Ids, tag: str) -> DeleteRequest:

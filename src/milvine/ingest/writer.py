@@ -69,7 +69,7 @@ class Writer:
         self._log, self._in_place = log, in_place
         self._ids, self._events, self._group_bytes = ids, events, group_bytes
         self._queue: SimpleQueue[Request | _Call | None] = SimpleQueue()
-        self._ahead: list[_Call | None] = []
+        self._next: list[_Call | None] = []
         self._closed = False
         self._broken = ""
         # Bytes that a full disk had no room for, as far as they count for readiness.
@@ -166,7 +166,7 @@ class Writer:
         """Nobody waits for a thread that has ended."""
         while True:
             try:
-                request = self._ahead.pop() if self._ahead else self._queue.get_nowait()
+                request = self._next.pop() if self._next else self._queue.get_nowait()
             except Empty:
                 return
             if request is not None:
@@ -176,7 +176,7 @@ class Writer:
         """Serve what is first in the queue; False at the end. Nothing outlives its turn: requests
         hold rows.
         """
-        first = self._ahead.pop() if self._ahead else self._queue.get()
+        first = self._next.pop() if self._next else self._queue.get()
         if first is None:
             return False
         if isinstance(first, _Call):
@@ -196,13 +196,13 @@ class Writer:
     def _gather(self, first: Request) -> list[Request]:
         """The requests that queued up, up to a size or to something that must run alone."""
         group, size = [first], first.bytes
-        while size < self._group_bytes and not self._ahead:
+        while size < self._group_bytes and not self._next:
             try:
                 request = self._queue.get_nowait()
             except Empty:
                 break
             if request is None or isinstance(request, _Call):
-                self._ahead.append(request)
+                self._next.append(request)
             else:
                 group.append(request)
                 size += request.bytes

@@ -15,9 +15,9 @@ import socket
 from contextlib import suppress
 
 from milvine.deadline import Deadline
+from milvine.lanes.agreement import Endpoint, LaneAddress
 from milvine.lanes.client_protocol import GREETING, ClientProtocol
 from milvine.lanes.http2 import ProtocolError
-from milvine.lanes.place import Endpoint, Place
 
 CONNECT_SECONDS = 1.0
 _RECEIVED = 1 << 14
@@ -26,8 +26,8 @@ _RECEIVED = 1 << 14
 class Lane:
     """One connection. Not thread-safe, and of no use after any exception.
 
-    `place` is where the server says that lanes begin; None: at the gRPC port. Another server, which
-    may be there by now, is not talked to. Connecting may take `seconds`, and so may the first
+    `address` is where the server says that lanes begin; None: at the gRPC port. Another server,
+    which may be there by now, is not talked to. Connecting may take `seconds`, and so may the first
     words.
 
     Attributes:
@@ -38,10 +38,10 @@ class Lane:
     """
 
     def __init__(
-        self, server: Endpoint, place: Place | None = None, seconds: float = CONNECT_SECONDS
+        self, server: Endpoint, address: LaneAddress | None = None, seconds: float = CONNECT_SECONDS
     ) -> None:
-        instance = place.instance if place else None
-        self.port = place.port if place else server.port
+        instance = address.instance if address else None
+        self.port = address.port if address else server.port
         self._protocol = ClientProtocol(server.authority, server.authorization, instance)
         self._socket = socket.create_connection((server.host, self.port), seconds)
         self._process, self._limited = os.getpid(), True  # whether the socket has a timeout

@@ -11,8 +11,8 @@ from __future__ import annotations
 import struct
 
 from milvine.lanes import http2
+from milvine.lanes.agreement import CALLS, REQUEST_BYTES_MAX
 from milvine.lanes.http2 import HEAD, PREFIX, WINDOW_DEFAULT, WINDOW_MAX, ProtocolError, frame
-from milvine.lanes.place import CALLS, REQUEST_BYTES_MAX
 from milvine.wire.schema import method_path
 
 _STREAMS_MAX = 1 << 30
@@ -133,8 +133,8 @@ class ClientProtocol:
             self._needed += high << 16 | low
         reply = None
         for each in frames:
-            told = self._take(*each)
-            reply = told if reply is None else reply
+            completed = self._take(*each)
+            reply = completed if reply is None else reply
         return reply
 
     def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> bytes | None:

@@ -39,8 +39,8 @@ class Durations:
         """Seconds for all of them, one after the other; for a call of a kind that was not seen yet,
         more than is short.
         """
-        known, unknown = self._seconds.get, LONG_SECONDS * 2
-        return sum([known(call.request.kind, unknown) for call in calls])
+        seconds_of, unseen = self._seconds.get, LONG_SECONDS * 2
+        return sum([seconds_of(call.request.kind, unseen) for call in calls])
 
     def note(self, request: Request, seconds: float) -> None:
         before = self._seconds.get(request.kind, seconds)

@@ -18,7 +18,7 @@ class Listener:
 
     Attributes:
         port: the TCP port.
-        deaf_until: when to `listen_again`, on the monotonic clock; infinite while the socket is
+        deaf_until: when to `resume`, on the monotonic clock; infinite while the socket is
             watched.
     """
 
@@ -42,7 +42,7 @@ class Listener:
             return None
         return accepted, caller[:2]
 
-    def listen_again(self, now: float) -> None:
+    def resume(self, now: float) -> None:
         """When `deaf_until` is over."""
         try:
             self._waiting.register(self._socket, selectors.EVENT_READ)

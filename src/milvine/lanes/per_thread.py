@@ -1,7 +1,7 @@
 """The lanes of a client: one for each thread that calls, and where they go to.
 
-A server may have a port for lanes alone, and tell of it (`lanes/place.py`). A lane goes there, or
-to the gRPC port where that one cannot be reached.
+A server may have a port for lanes alone, and tell of it (`lanes/agreement.py`). A lane goes there,
+or to the gRPC port where that one cannot be reached.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from weakref import WeakSet
 
 from milvine.deadline import Deadline
 from milvine.interrupts import foreign
+from milvine.lanes.agreement import Endpoint, LaneAddress, address_of
 from milvine.lanes.client import CONNECT_SECONDS, Lane
 from milvine.lanes.http2 import ProtocolError
-from milvine.lanes.place import Endpoint, Place, place_of
 
 _LANES_MAX = 16  # of one client; further threads go through grpcio
 PAUSE = 1.0  # seconds without lanes after a failure, doubled for each further one in a row
@@ -33,8 +33,8 @@ class Lanes:
     def __init__(self, server: Endpoint, ask: Callable[[float], str] | None = None) -> None:
         self._server, self._ask = server, ask
         self._asked = False
-        self._told: Place | None = None  # by the server, last
-        self._place: Place | None = None  # the same, until it led nowhere
+        self._announced: LaneAddress | None = None  # by the server, the last time
+        self._address: LaneAddress | None = None  # the same; None once nobody was there
         self._own = threading.local()
         self._open: WeakSet[Lane] = WeakSet()
         self._connecting: set[int] = set()  # threads that are making one
@@ -100,16 +100,16 @@ class Lanes:
 
     def _ask_where(self, deadline: Deadline) -> None:
         if not self._asked and self._ask:
-            told = self._ask(deadline.within(CONNECT_SECONDS, _PART))
-            if not told and _in_a_hurry(deadline):
+            answer = self._ask(deadline.within(CONNECT_SECONDS, _PART))
+            if not answer and _in_a_hurry(deadline):
                 return
-            self._learn(place_of(told))
+            self._learn(address_of(answer))
         self._asked = True
 
-    def _learn(self, place: Place | None) -> None:
+    def _learn(self, address: LaneAddress | None) -> None:
         with self._lock:
-            if place != self._told:
-                self._told = self._place = place
+            if address != self._announced:
+                self._announced = self._address = address
 
     def _made(self, deadline: Deadline) -> Lane | None:
         """A lane, which this thread has from now on."""
@@ -133,14 +133,14 @@ class Lanes:
         """To the gRPC port where the other cannot be reached: the server may be on another machine,
         behind a firewall.
         """
-        place = self._place
-        if place:
+        address = self._address
+        if address:
             try:
-                return Lane(self._server, place, deadline.within(CONNECT_SECONDS, _PART))
+                return Lane(self._server, address, deadline.within(CONNECT_SECONDS, _PART))
             except OSError as error:
                 if foreign(error) or _in_a_hurry(deadline):
                     raise
-                self._place = None
+                self._address = None
         return Lane(self._server, None, deadline.within(CONNECT_SECONDS, _PART))
 
     def _failed(self) -> None:

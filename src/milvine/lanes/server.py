@@ -2,10 +2,10 @@
 search.
 
 One thread leads: it waits for all connections at once, takes every request that has arrived and
-answers it on the spot. Searches that arrived together are answered together. Before what is likely
-to take long it hands the lead to the next thread, and while no other is free to lead, such calls
-wait: short ones never wait for long ones. How long a call takes is known from the calls before it,
-by rpc, collection and size.
+answers it on the spot. Searches that arrived together are answered as one batch. Before what is
+likely to take long it hands the lead to the next thread, and while no other is free to lead, such
+calls wait: short ones never wait for long ones. How long a call takes is known from the calls
+before it, by rpc, collection and size.
 
 Whatever is out of the ordinary ends the connection: clients make the call again at the gRPC port,
 which knows all of gRPC. A caller can hold one request of at most 12 KB here, so this port bounds
@@ -31,7 +31,7 @@ _WORKERS = max(2, min(4, os.cpu_count() or 1))  # more of them only contend for 
 RECOVERY_SECONDS = 1.0
 _LAST_SECONDS = 0.1  # for calls that are being answered at the end
 _SEARCH = "Search"
-_PASS_MAX = 64  # searches that are answered together
+_BATCH_MAX = 64  # searches that are answered at once
 
 
 class Service(Protocol):
@@ -43,7 +43,7 @@ class Service(Protocol):
     def answer(self, request: Request) -> bytes | Refusal:
         """The reply to a call that was admitted."""
 
-    def answer_together(self, searches: Sequence[Request]) -> Sequence[bytes | Refusal]:
+    def answer_batch(self, searches: Sequence[Request]) -> Sequence[bytes | Refusal]:
         """The replies to searches that were admitted and arrived at the same moment."""
 
     def tell_of_error(self) -> None:
@@ -63,10 +63,10 @@ class LanePort:
         self,
         listening: socket.socket,
         service: Service,
-        together: bool = True,
+        batches: bool = True,
         unsent_max: int = UNSENT_BYTES_MAX,
     ) -> None:
-        self._service, self._together = service, together
+        self._service, self._batches = service, batches
         self.connections, self.durations = Connections(listening, unsent_max), Durations()
         self._closed, self._serving = False, 0
         self._lead = threading.Lock()
@@ -80,7 +80,7 @@ class LanePort:
     @property
     def port(self) -> int:
         """The TCP port."""
-        return self.connections.place.port
+        return self.connections.address.port
 
     def start(self) -> None:
         """Take calls."""
@@ -156,7 +156,7 @@ class LanePort:
             for call in arrived:
                 seconds = self.durations.likely((call,))
                 if seconds > LONG_SECONDS:
-                    joins = self._together and call.request.rpc == _SEARCH
+                    joins = self._batches and call.request.rpc == _SEARCH
                     self._long.add([call], seconds, call.request.kind if joins else None)
                 else:
                     short.append(call)
@@ -187,22 +187,22 @@ class LanePort:
     # answering
 
     def _answer(self, arrived: Sequence[Call]) -> None:
-        if self._together and len(arrived) > 1:
+        if self._batches and len(arrived) > 1:
             searches = [call for call in arrived if call.request.rpc == _SEARCH]
             if len(searches) > 1:
                 arrived = [call for call in arrived if call.request.rpc != _SEARCH]
-                for start in range(0, len(searches), _PASS_MAX):
-                    self._answer_together(searches[start : start + _PASS_MAX])
+                for start in range(0, len(searches), _BATCH_MAX):
+                    self._answer_batch(searches[start : start + _BATCH_MAX])
         for call in arrived:
             if self._admitted(call):
                 began = time.perf_counter()
                 self._reply(call, self._service.answer(call.request))
                 self.durations.note(call.request, time.perf_counter() - began)
 
-    def _answer_together(self, searches: Sequence[Call]) -> None:
+    def _answer_batch(self, searches: Sequence[Call]) -> None:
         began = time.perf_counter()
         admitted = [call for call in searches if self._admitted(call)]
-        answers = self._service.answer_together([call.request for call in admitted])
+        answers = self._service.answer_batch([call.request for call in admitted])
         for call, answer in zip(admitted, answers, strict=True):
             self._reply(call, answer)
         for call in admitted:

@@ -17,10 +17,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
+from milvine.lanes.agreement import LaneAddress
 from milvine.lanes.durations import Call
 from milvine.lanes.http2 import ProtocolError
 from milvine.lanes.listener import Listener
-from milvine.lanes.place import Place
 from milvine.lanes.server_connection import Connection
 from milvine.lanes.server_protocol import greeting
 from milvine.lanes.waits import Waits
@@ -41,7 +41,7 @@ class Connections:
     """The connections at one listening socket; they may begin from the moment it is made.
 
     Attributes:
-        place: where lanes begin. Its instance tells this run of the server from every other; a
+        address: where lanes begin. Its instance tells this run of the server from every other; a
             lane's first settings say it.
         open: those that are open.
     """
@@ -52,7 +52,7 @@ class Connections:
         self._greeting = greeting(instance)
         self._waiting = selectors.DefaultSelector()
         self._listener = Listener(listening, self._waiting)
-        self.place = Place(self._listener.port, instance)
+        self.address = LaneAddress(self._listener.port, instance)
         self._wake, self._woken = socket.socketpair()
         self._wake.setblocking(False)
         self._waiting.register(self._woken, selectors.EVENT_READ)
@@ -111,7 +111,7 @@ class Connections:
         now = time.monotonic()
         if due <= now:
             if listener.deaf_until <= now:
-                listener.listen_again(now)
+                listener.resume(now)
             for connection in (*self._strangers.over(now), *self._slow.over(now)):
                 self._hang_up(connection)
             due = min(self._strangers.due, self._slow.due, listener.deaf_until)

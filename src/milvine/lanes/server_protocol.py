@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from milvine.lanes import http2
+from milvine.lanes.agreement import CALLS, REQUEST_BYTES_MAX
 from milvine.lanes.http2 import HEAD, PREFIX, ProtocolError, frame
-from milvine.lanes.place import CALLS, REQUEST_BYTES_MAX
 from milvine.wire.schema import method_path
 
 _RPCS = {method_path(rpc): rpc for rpc in CALLS}
@@ -159,8 +159,8 @@ class ServerProtocol:
             raise ProtocolError("a call that lanes do not carry")
         if len(self._blocks) >= _BLOCKS_MAX:
             self._blocks.clear()
-        known = self._blocks[block] = rpc, fields.get("authorization", "")
-        return known
+        read = self._blocks[block] = rpc, fields.get("authorization", "")
+        return read
 
     def _control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         """A frame about the connection."""
@@ -168,9 +168,9 @@ class ServerProtocol:
         if self._controls > _CONTROLS_MAX:
             raise ProtocolError("much talk and no call")
         if kind == http2.SETTINGS and not flags & http2.ACK:
-            told = http2.read_settings(payload)
-            self._stream_window = told.get(http2.INITIAL_WINDOW, self._stream_window)
-            longest = told.get(http2.LONGEST_FRAME, self._frame_max)
+            settings = http2.read_settings(payload)
+            self._stream_window = settings.get(http2.INITIAL_WINDOW, self._stream_window)
+            longest = settings.get(http2.LONGEST_FRAME, self._frame_max)
             self._frame_max = min(max(longest, http2.FRAME_DEFAULT), http2.FRAME_MAX)
         elif kind == http2.WINDOW_UPDATE and not stream:
             if len(payload) != http2.WINDOW.size:

@@ -51,8 +51,8 @@ def as_object(event: Event, title: str = "") -> dict[str, Any]:
 
 def _searched(event: Searched) -> dict[str, Any]:
     steps, left_out = _slowest(event.steps)
-    told = {key: getattr(event, key) for key in ("collection", "nq", "topk", "seconds")}
-    return told | {"steps": asdict(steps) | ({"scans_left_out": left_out} if left_out else {})}
+    fields = {key: getattr(event, key) for key in ("collection", "nq", "topk", "seconds")}
+    return fields | {"steps": asdict(steps) | ({"scans_left_out": left_out} if left_out else {})}
 
 
 def _field(key: str, value: object) -> str:

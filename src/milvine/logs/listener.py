@@ -44,21 +44,22 @@ class _Words:
 
 
 class _SlowCalls:
-    """Calls over a threshold. A search is told once, with its plan, though its call is slow as
-    well.
+    """Calls over a threshold. A slow search is reported once, with its plan, and its call, which is
+    slow as well, is not.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._told = threading.local()
+        self._thread = threading.local()
 
     def title(self, event: Event) -> str:
         """What to call `event` if it was slow, else nothing."""
         if isinstance(event, Searched) and event.seconds >= self._seconds:
-            self._told.search = True
+            self._thread.search_reported = True
             return "slow search"
         if isinstance(event, Answered):
-            told, self._told.search = getattr(self._told, "search", False), False
-            if event.seconds >= self._seconds and not told and event.rpc not in _LONG_BY_NATURE:
+            reported = getattr(self._thread, "search_reported", False)
+            self._thread.search_reported = False
+            if event.seconds >= self._seconds and not reported and event.rpc not in _LONG_BY_NATURE:
                 return "slow call"
         return ""

@@ -24,7 +24,7 @@ NEW_CATALOG = "catalog.repaired"
 _LOG = "wal/"
 
 
-def place_of(folder: DataFolder, name: str) -> Path:
+def path_of(folder: DataFolder, name: str) -> Path:
     """Where a file is: those of the log may lie elsewhere."""
     return folder.wal / name.removeprefix(_LOG) if name.startswith(_LOG) else folder.root / name
 
@@ -37,9 +37,9 @@ def give_second_names(folder: DataFolder, names: Sequence[str]) -> Path:
     for name in names:
         make_folder((aside / name).parent)
         if name.startswith("catalog"):  # it may be written to under its first name
-            copy_file(place_of(folder, name), aside / name)
+            copy_file(path_of(folder, name), aside / name)
         else:
-            _link_or_copy(place_of(folder, name), aside / name)
+            _link_or_copy(path_of(folder, name), aside / name)
     for path in {(aside / name).parent for name in names}:
         sync_folder(path)
     return aside
@@ -84,7 +84,7 @@ def swap_catalog(
 def begin_log(folder: DataFolder, going: Sequence[str], last_lsn: int) -> None:
     """An empty log after the one that is among `going`, so that the next start
     does not take it for lost."""
-    old = sorted(place_of(folder, name) for name in going if name.startswith(_LOG))
+    old = sorted(path_of(folder, name) for name in going if name.startswith(_LOG))
     files = [LogFile(int(path.stem), 0, path) for path in old if path.stem.isdecimal()]
     if files:
         Log(folder.wal, files, last_lsn, FILE_HEADER.size, sync=True).close()
@@ -94,7 +94,7 @@ def remove_first_names(folder: DataFolder, names: Sequence[str]) -> None:
     """The last step: what has a second name goes, but what was replaced under its first by now."""
     for name in names:
         if name not in ("catalog.sqlite", "FORMAT") and not name.startswith(DEFINITIONS):
-            place_of(folder, name).unlink(missing_ok=True)
+            path_of(folder, name).unlink(missing_ok=True)
     for path in {folder.segments, folder.wal, folder.root}:
         if path.is_dir():
             sync_folder(path)

@@ -152,7 +152,7 @@ class _Backup:
         self._root, self._log, self._meta_uri = source.root, source.log, source.meta_uri
         self._staging, self._link, self._indexes = staging, link, indexes
         self._earlier = Path(earlier.folder) if earlier else None
-        self._known = earlier.by_name() if earlier else {}
+        self._components = earlier.by_name() if earlier else {}
         self._stored = LocalStorage(segments_folder(source.root))
         self._segments = LocalStorage.made(segments_folder(staging))
         self._done: dict[str, BackedUp] = {}  # by name of the file in `segments`
@@ -274,16 +274,16 @@ class _Backup:
         """The same component of the earlier backup under its second name, if it is there as it was
         written.
         """
-        known = self._known.get(f"segments/{name}")
-        if known is None or self._earlier is None or (known.bytes, known.mark) != (size, mark):
+        before = self._components.get(f"segments/{name}")
+        if before is None or self._earlier is None or (before.bytes, before.mark) != (size, mark):
             return None
-        old = self._earlier / known.name
+        old = self._earlier / before.name
         if not (old.is_file() and old.stat().st_size == size and _linked(old, target)):
             return None
-        if checksum(target) != known.crc32c:
+        if checksum(target) != before.crc32c:
             target.unlink()  # it has decayed since
             return None
-        return known
+        return before
 
     def _copy(self, file: BinaryIO, name: str) -> None:
         file.seek(0)

@@ -63,8 +63,8 @@ def _damaged_definitions(root: Path) -> Iterator[Finding]:
 
 def _check_newest(survey: Survey, contents: Contents) -> None:
     """A definition of something that the catalog never made is of a commit that it lost."""
-    known = read_definitions(survey.root / DEFINITIONS)
-    for what in ids_beyond(*known, contents.last_collection_id, contents.last_partition_id):
+    definitions = read_definitions(survey.root / DEFINITIONS)
+    for what in ids_beyond(*definitions, contents.last_collection_id, contents.last_partition_id):
         survey.lost_commits(f"{DEFINITIONS} has {what}, which it never made")
 
 
@@ -80,7 +80,7 @@ def _definitions(survey: Survey, folder: DataFolder) -> list[Finding]:
         if not lasting:
             break
         time.sleep(0.2)
-        now = _definition_differences(read_again(survey, folder), folder.root / DEFINITIONS)
+        now = _definition_differences(current_contents(survey, folder), folder.root / DEFINITIONS)
         lasting = [each for each in now if each in lasting]
     return [finding for finding, *_ in lasting]
 
@@ -89,11 +89,11 @@ def _definition_differences(contents: Contents | None, folder: Path) -> Iterator
     definitions, damaged = read_definitions(folder)
     for number, what in damaged.items():
         yield damage(f"{DEFINITIONS}/collection-{number}.json", 0, what), None, None
-    known = {collection.id: (collection, partitions) for collection, partitions in definitions}
+    defined = {collection.id: (collection, partitions) for collection, partitions in definitions}
     stored = contents.collections if contents else ()
-    there = {each.collection.id: (each.collection, each.partitions) for each in stored}
-    for number in sorted(known.keys() | there.keys()):
-        sides = known.get(number), there.get(number)
+    in_catalog = {each.collection.id: (each.collection, each.partitions) for each in stored}
+    for number in sorted(defined.keys() | in_catalog.keys()):
+        sides = defined.get(number), in_catalog.get(number)
         if sides[0] == sides[1] or number in damaged:
             continue
         file = f"{DEFINITIONS}/collection-{number}.json"
@@ -104,7 +104,7 @@ def _definition_differences(contents: Contents | None, folder: Path) -> Iterator
             yield note(file, f"{what}: the next start puts that right"), *sides
 
 
-def read_again(survey: Survey, folder: DataFolder) -> Contents | None:
+def current_contents(survey: Survey, folder: DataFolder) -> Contents | None:
     """What it says by now, None where that cannot be read."""
     try:
         catalog = open_catalog(folder.catalog, survey.meta_uri, read_only=True)

@@ -111,7 +111,7 @@ class _Work:
         outcome = self.plan.outcome
         storage = LocalStorage.made(self.folder.segments, use_mmap=False)
         stored = [self._stored(storage, each) for each in self.plan.resolved]
-        durable = max(self.plan.last_lsn, self.plan.known.durable_lsn)
+        durable = max(self.plan.last_lsn, self.plan.trusted.durable_lsn)
         contents = Contents(
             tuple(stored), durable, max(self.last_id, time.time_ns() // 1000 * 1000)
         )
@@ -129,10 +129,10 @@ class _Work:
 
     def _last_ids(self, contents: Contents) -> tuple[int, int]:
         partitions = [p.id for each in contents.collections for p in each.partitions]
-        known, damaged = read_definitions(self.folder.root / DEFINITIONS)
+        definitions, damaged = read_definitions(self.folder.root / DEFINITIONS)
         collections = [
             *(each.collection.id for each in contents.collections),
-            *(each.id for each, _ in known),
+            *(each.id for each, _ in definitions),
             *damaged,
         ]
         return max([self.plan.ids[0], *collections]), max([self.plan.ids[1], *partitions])
@@ -161,13 +161,13 @@ class _Work:
                 _new_record(collection.row_bytes, collection.id, rows, name) for rows in sets
             ]
         segments = (*self._marked(storage, each), *records)
-        known = [
+        stored_keys = [
             key
-            for one in self.plan.known.collections
+            for one in self.plan.trusted.collections
             if one.collection.id == collection.id
             for key in one.keys
         ]
-        keys = self.plan.logged.get(collection.id, Logged()).keys(known)
+        keys = self.plan.logged.get(collection.id, Logged()).keys(stored_keys)
         return StoredCollection(collection, self.plan.last_lsn, each.partitions, segments, keys)
 
     def _with_id_mode(self, each: Resolved) -> Collection:

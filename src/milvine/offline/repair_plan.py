@@ -8,7 +8,7 @@ from typing import Any
 from milvine.catalog.model import Contents
 from milvine.catalog.sql import DEFINITIONS
 from milvine.ingest.checks import Fitting, never_made
-from milvine.offline.aside import place_of
+from milvine.offline.aside import path_of
 from milvine.offline.findings import Finding
 from milvine.offline.logfiles import LogScan
 from milvine.offline.resolve import Resolved, definitions_of, resolve
@@ -63,8 +63,8 @@ class Plan:
         self.definitions = {definition[0].id: definition for definition in definitions_of(survey)}
         self.logged: dict[int, Logged] = {}
         self.resolved: list[Resolved] = []
-        self.known = survey.trusted or Contents((), 0, 0)
-        self.last_lsn, self.last_id = self.known.durable_lsn, self.known.last_id
+        self.trusted = survey.trusted or Contents((), 0, 0)
+        self.last_lsn, self.last_id = self.trusted.durable_lsn, self.trusted.last_id
         self.ids = [0, 0]
         self.keep_log = False
 
@@ -124,16 +124,16 @@ class Plan:
     def _undefined(self, record: Record) -> str:
         """A collection or partition of which the log alone knows, for the catalog lost it and
         no definition has it."""
-        contents, known = self.survey.contents, self.definitions.get(record.collection_id)
+        contents, definition = self.survey.contents, self.definitions.get(record.collection_id)
         what = never_made(contents, record) if contents else ""
-        defined = known is not None and record.partition_id in (
+        defined = definition is not None and record.partition_id in (
             0,
-            *(partition.id for partition in known[1]),
+            *(partition.id for partition in definition[1]),
         )
         return "" if defined else what
 
     def _fitting(self) -> Fitting:
-        return Fitting(list(self.definitions.values()), self.known.flushed)
+        return Fitting(list(self.definitions.values()), self.trusted.flushed)
 
     def _see(self) -> None:
         """The highest LSN and ids that any file names: none of them will be given again."""
@@ -180,9 +180,9 @@ class Plan:
             )
         self.outcome.set_aside = sorted(self._going())
         for name in self.outcome.set_aside:
-            place = place_of(self.folder, name)
-            inside = place.is_relative_to(survey.root)
-            say(f"set aside {place.relative_to(survey.root) if inside else place}")
+            path = path_of(self.folder, name)
+            inside = path.is_relative_to(survey.root)
+            say(f"set aside {path.relative_to(survey.root) if inside else path}")
 
     def _going(self) -> set[str]:
         """Files that will not stay where they are, relative to the folder."""
@@ -202,7 +202,7 @@ class Plan:
             broken |= {"catalog.sqlite"}
         if not self.keep_log:
             broken |= {f"wal/{path.name}" for path in self.folder.wal.glob("*.wal")}
-        return {name for name in broken if place_of(self.folder, name).is_file()}
+        return {name for name in broken if path_of(self.folder, name).is_file()}
 
 
 def _partition(entry: dict[str, Any]) -> int:

@@ -58,9 +58,9 @@ class Resolved:
         for piece, rows in self.parts:
             broken = set(np.unique(piece.lsns[~piece.sound]).tolist()) & there.keys()
             held -= broken
-            known = np.isin(piece.lsns, list(broken))
-            rows &= ~known
-            self.lost += int((piece.live & ~piece.sound & ~known).sum())
+            from_log = np.isin(piece.lsns, list(broken))
+            rows &= ~from_log
+            self.lost += int((piece.live & ~piece.sound & ~from_log).sum())
         for rows_there, first, last in self.unreadable:
             given = sum(
                 count for lsn, count in there.items() if first <= lsn <= last and lsn not in held
@@ -77,13 +77,13 @@ def definitions_of(survey: Survey) -> list[Definition]:
     """
     if survey.trusted is not None:
         return [(each.collection, each.partitions) for each in survey.trusted.collections]
-    known, damaged = read_definitions(survey.root / DEFINITIONS)
-    ids = {collection.id for collection, _ in known}
+    definitions, damaged = read_definitions(survey.root / DEFINITIONS)
+    ids = {collection.id for collection, _ in definitions}
     described = _described(survey)
-    if not known and not damaged:
+    if not definitions and not damaged:
         return list(described.values())
     # a collection without a file was dropped, unless its file is the damaged one
-    return known + [
+    return definitions + [
         described[number] for number in sorted(damaged.keys() - ids) if number in described
     ]
 
@@ -119,8 +119,8 @@ def resolve(survey: Survey, definition: Definition, logged: Logged) -> Resolved:
     dead marked so.
     """
     collection, partitions = definition
-    known = survey.trusted.collections if survey.trusted else ()
-    stored = next((each for each in known if each.collection.id == collection.id), None)
+    collections = survey.trusted.collections if survey.trusted else ()
+    stored = next((each for each in collections if each.collection.id == collection.id), None)
     out = Resolved(collection, partitions, stored.flushed_lsn if stored else 0)
     if stored:
         for record in stored.segments:
@@ -140,7 +140,7 @@ def _take_record(survey: Survey, record: SegmentRecord, out: Resolved) -> None:
     """A segment that a sound catalog names."""
     component = survey.components.get(record.rows_file)
     entry = component.entry(record.id) if component else None
-    live, known = _live(survey, record, out)
+    live, as_committed = _live(survey, record, out)
     piece = read_piece(component, entry, live) if component and entry else None
     if piece is None:
         out.damaged = True
@@ -150,7 +150,7 @@ def _take_record(survey: Survey, record: SegmentRecord, out: Resolved) -> None:
             " rows"
         )
         return
-    if not known:
+    if not as_committed:
         out.damaged = True
     _take(piece, record, out)
 
@@ -265,8 +265,12 @@ def indexed(survey: Survey, record: SegmentRecord, collection: Collection) -> Se
         entry = component.entry(record.id) if component.name.startswith("index-") else None
         if entry is None or component.bad:
             continue
-        told = (entry["index_type"], entry["index_params"], entry["rows_file"])
-        if told == (int(collection.index.type), collection.index.params_json, record.rows_file):
+        built_for = (entry["index_type"], entry["index_params"], entry["rows_file"])
+        if built_for == (
+            int(collection.index.type),
+            collection.index.params_json,
+            record.rows_file,
+        ):
             found.append(component)
     if not found:
         return record

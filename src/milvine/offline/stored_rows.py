@@ -105,10 +105,10 @@ class Logged:
         elif isinstance(record, DeleteRecord):
             self.deletes.append((lsn, record))
 
-    def keys(self, known: Sequence[InsertKey]) -> tuple[InsertKey, ...]:
-        """Idempotency keys, oldest first: `known` ones, and those of the inserts here."""
+    def keys(self, stored: Sequence[InsertKey]) -> tuple[InsertKey, ...]:
+        """Idempotency keys, oldest first: `stored` ones, and those of the inserts here."""
         here = {r.key: entry(lsn, r) for lsn, r in self.inserts.items() if r.key}
-        both = {each.key: each for each in known} | here
+        both = {each.key: each for each in stored} | here
         return tuple(sorted(both.values(), key=lambda each: each.lsn))
 
     def killed(self, ids: Ids, lsns: NDArray[np.int64], partition: int) -> Live:

@@ -20,7 +20,7 @@ from milvine.config.sources import KEPT_FILE
 from milvine.errors import CorruptFile, StorageFailed, Unsupported
 from milvine.ingest.orphans import forgotten
 from milvine.memory_plan import UNBOUNDED
-from milvine.offline.catalog import check_references, read_again, read_catalog
+from milvine.offline.catalog import check_references, current_contents, read_catalog
 from milvine.offline.component import Component, Pace, examine, pace
 from milvine.offline.contents import check_record, check_rows, check_tombstones, live_nonfinite
 from milvine.offline.findings import Finding, Report, damage, in_order, note
@@ -307,11 +307,11 @@ def _without_races(survey: Survey, findings: list[Finding], folder: DataFolder) 
     """Those that still hold for the catalog as it is now: segments come and go while they
     are read.
     """
-    again = read_again(survey, folder)
-    if again is None:
+    contents = current_contents(survey, folder)
+    if contents is None:
         return findings
     before = {record.id: record for record, _ in survey.records()}
-    now = {record.id: record for stored in again.collections for record in stored.segments}
+    now = {record.id: record for stored in contents.collections for record in stored.segments}
     named = {f"segments/{name}" for record in now.values() for name in record.files}
     return [
         finding

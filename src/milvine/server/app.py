@@ -13,7 +13,7 @@ from milvine.config import Configuration, Settings
 from milvine.engine.database import Database
 from milvine.events import Events, JobFailed
 from milvine.events.server import Serving, Stopping
-from milvine.lanes.place import COMMAND, answer_of
+from milvine.lanes.agreement import COMMAND, answer_with
 from milvine.memory_plan import UNBOUNDED, MemoryPlan, plan_here
 from milvine.server.doors.door import LONGEST_MESSAGE, Door, DoorFailed, GrpcPort, target
 from milvine.server.doors.door_probe import DoorProbe
@@ -25,7 +25,7 @@ from milvine.server.health import Health
 from milvine.server.memory import LEAVES_MEMORY, bound_free_memory, can_promise, trim_after_flush
 from milvine.server.metrics import OpenMetrics, open_metrics
 from milvine.server.operations import SERVED, Operations
-from milvine.server.operations.query_batching import search_together
+from milvine.server.operations.query_batching import answer_searches
 from milvine.server.preloading import preload_collections
 from milvine.server.security.doors import OPEN_DOOR, DoorSecurity
 from milvine.server.security.opening import Security, is_loopback, tell_if_open
@@ -106,7 +106,7 @@ class Server:
         if lane:
             lane.start()
             events.emit(Serving(target(settings.address, lane.port), lane.name))
-        server._probe = DoorProbe(door.own_place)
+        server._probe = DoorProbe(door.own_target)
         side.health.vouch_for([each for each in (door, lane, http) if each], server._probe)
         tell_if_open(settings, events, settings.address, *([settings.http_address] if http else ()))
         if http:
@@ -176,12 +176,12 @@ def open_lane_door(
     if unwanted or security.certificates:
         return None
     # A trace is of one call.
-    together = None if side.observe else partial(search_together, operations)
+    answer_batch = None if side.observe else partial(answer_searches, operations)
     port = 0 if automatic else int(settings.lane_port)
     try:
         door = LaneDoor(
             operations.call,
-            together,
+            answer_batch,
             settings.address,
             port,
             side.observe,
@@ -192,7 +192,7 @@ def open_lane_door(
         if automatic:  # nobody asked for it
             return None
         raise
-    operations.told[COMMAND] = answer_of(door.place)
+    operations.server_answers[COMMAND] = answer_with(door.address)
     return door
 
 
@@ -236,8 +236,8 @@ def open_door(
         return GrpcDoor(call, rpcs, settings.address, settings.port, *more)
     native_door = import_module("milvine.server.doors.native_door")
     traced = side is not None and side.observe is not None  # a trace is of one call
-    together = None if traced else partial(search_together, operations)
+    answer_batch = None if traced else partial(answer_searches, operations)
     native: GrpcPort = native_door.NativeDoor(
-        call, rpcs, settings.address, settings.port, *more, together
+        call, rpcs, settings.address, settings.port, *more, answer_batch
     )
     return native

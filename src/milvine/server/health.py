@@ -110,17 +110,17 @@ class Health:
             MalformedRequest: the bytes are no such request.
         """
         if _service(request) not in _SERVICES:
-            close = self._add(send, told=False)
+            close = self._add(send, notified=False)
             send(_response(ServingStatus.SERVICE_UNKNOWN))
             return close
         status = ServingStatus.NOT_SERVING if self.trouble() else ServingStatus.SERVING
-        close = self._add(send, told=True)
+        close = self._add(send, notified=True)
         send(_response(status))
         if self._stopping:
             send(None)
         return close
 
-    def _add(self, send: Send, told: bool) -> Close:
+    def _add(self, send: Send, notified: bool) -> Close:
         with self._lock:
             if len(self._watchers) >= WATCHERS_MAX:
                 raise Refused(
@@ -129,7 +129,7 @@ class Health:
                 )
             self._numbers += 1
             number = self._numbers
-            self._watchers[number] = send, told
+            self._watchers[number] = send, notified
 
         def close() -> None:
             with self._lock:
@@ -140,7 +140,9 @@ class Health:
     def _tell(self, status: ServingStatus) -> None:
         with self._lock:
             changed, self._said = status != self._said, status
-            watchers = [send for send, told in self._watchers.values() if told] if changed else []
+            watchers = (
+                [send for send, notified in self._watchers.values() if notified] if changed else []
+            )
         for send in watchers:
             send(_response(status))
 

@@ -33,44 +33,54 @@ class RecentInserts:
     """
 
     def __init__(self, stored: Sequence[InsertKey] = ()) -> None:
-        self._known = {each.key: each for each in stored[-INSERT_KEYS_MAX:]}
+        self._by_key = {each.key: each for each in stored[-INSERT_KEYS_MAX:]}
 
     def add(self, lsn: int, record: InsertRecord) -> None:
         """Remember a logged insert, if it has a key."""
         if not record.key:
             return
-        self._known[record.key] = entry(lsn, record)
-        if len(self._known) > INSERT_KEYS_MAX:
-            del self._known[next(iter(self._known))]
+        self._by_key[record.key] = entry(lsn, record)
+        if len(self._by_key) > INSERT_KEYS_MAX:
+            del self._by_key[next(iter(self._by_key))]
 
     def find(self, key: bytes) -> InsertKey | None:
-        return self._known.get(key) if key else None
+        return self._by_key.get(key) if key else None
 
     def since(self, flushed_lsn: int, lsn: int) -> tuple[InsertKey, ...]:
         """Those above `flushed_lsn` and up to `lsn`, oldest first."""
-        newer = takewhile(lambda each: each.lsn > flushed_lsn, reversed(self._known.values()))
+        newer = takewhile(lambda each: each.lsn > flushed_lsn, reversed(self._by_key.values()))
         return tuple(each for each in newer if each.lsn <= lsn)[::-1]
 
 
 def entry(lsn: int, record: InsertRecord) -> InsertKey:
-    told = int(record.ids[0]) if record.generated else _sum(record.ids)
-    return InsertKey(record.key, lsn, told, len(record.ids), record.generated)
+    first_id_or_checksum = int(record.ids[0]) if record.generated else _sum(record.ids)
+    return InsertKey(record.key, lsn, first_id_or_checksum, len(record.ids), record.generated)
 
 
-def ids_again(known: InsertKey, ids: Ids | None, count: int) -> Ids:
-    """The ids that the insert `known` was answered with, for one with the same key, of `count` rows
-    with `ids`.
+def repeated_ids(earlier: InsertKey, ids: Ids | None, count: int) -> Ids:
+    """The ids to answer an insert of `count` rows with `ids` with, whose key was that of the insert
+    `earlier`: the ids of that one.
 
     Raises:
-        IllegalArgument: that is another insert.
+        IllegalArgument: they are two different inserts.
     """
-    same = known.generated if ids is None else not known.generated and known.told == _sum(ids)
-    if not same or known.count != count:
+    same = (
+        earlier.generated
+        if ids is None
+        else not earlier.generated and earlier.first_id_or_checksum == _sum(ids)
+    )
+    if not same or earlier.count != count:
         raise IllegalArgument(
-            f"The idempotency key was used before, for an insert of {known.count} rows with "
-            f"{'generated' if known.generated else 'given'} ids; one key is for one insert"
+            f"The idempotency key was used before, for an insert of {earlier.count} rows with "
+            f"{'generated' if earlier.generated else 'given'} ids; one key is for one insert"
         )
-    return np.arange(known.told, known.told + count, dtype=np.int64) if ids is None else ids
+    return (
+        np.arange(
+            earlier.first_id_or_checksum, earlier.first_id_or_checksum + count, dtype=np.int64
+        )
+        if ids is None
+        else ids
+    )
 
 
 def _sum(ids: Ids) -> int:

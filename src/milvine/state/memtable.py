@@ -40,7 +40,7 @@ class Block:
         return cls(vectors, np.empty(rows, np.int64), 0)
 
     @property
-    def room(self) -> int:
+    def free_rows(self) -> int:
         return len(self.ids) - self.length
 
     def stamp(self, start: int, partition_id: int, lsn: int) -> None:
@@ -122,15 +122,15 @@ class Memtable:
             self._total.count += len(ids) * (self._row_bytes + 24)
         if vectors.nbytes >= _OWN_BLOCK_BYTES:
             if self.memory:
-                place = self.memory.empty(vectors.shape, self._dtype)
-                place[:] = vectors
-                vectors = place
+                copy = self.memory.empty(vectors.shape, self._dtype)
+                copy[:] = vectors
+                vectors = copy
             block = Block(vectors, ids, len(ids))
             block.stamp(0, partition_id, lsn)
             self.blocks.append(block)
             return
         last = self.blocks[-1] if len(self.blocks) > self._sealed else None
-        if last is None or last.room < len(ids):
+        if last is None or last.free_rows < len(ids):
             last = Block.empty(self._width, self._dtype, self.memory)
             self.blocks.append(last)
         start = last.append(vectors, ids)

@@ -101,8 +101,8 @@ class Stores:
 
     def settled(self) -> list[str]:
         """Files in doubt that may go, for a later commit was made."""
-        known = self.catalog.commits
-        gone = [name for name, at in list(self.doubtful.items()) if at < known]
+        commits = self.catalog.commits
+        gone = [name for name, at in list(self.doubtful.items()) if at < commits]
         for name in gone:
             self.doubtful.pop(name, None)
         return gone

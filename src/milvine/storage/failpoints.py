@@ -1,8 +1,8 @@
-"""Named places in the write path where a test may end the process or have the disk refuse.
+"""Named points of the write path where a test may end the process or have the disk refuse.
 
-Empty unless `milvine.testing.faults` armed something: then each place costs one look at an empty
-dict. A place before a write or a sync may raise what the operating system raises there; the others,
-between a step and the next, are for killing only.
+Nothing happens at them unless `milvine.testing.faults` armed some: passing one costs a look at an
+empty dict. A point before a write or a sync may raise what the operating system raises there; the
+others, between one step and the next, are for killing only.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ POINTS: dict[str, bool] = {
     "open.swept": False,
     "open.log_cut": False,
 }
-"""Every place, and whether the disk may refuse there."""
+"""Every point, and whether the disk may refuse there."""
 
 armed: dict[str, Callable[[], None]] = {}
-"""What happens at a place; empty in production."""
+"""What happens at a point; empty in production."""
 
 
-def at(place: str) -> None:
-    """The write path has come to `place`, one of POINTS."""
-    if armed and (act := armed.get(place)) is not None:
+def at(point: str) -> None:
+    """The write path has come to `point`, one of POINTS."""
+    if armed and (act := armed.get(point)) is not None:
         act()

@@ -113,9 +113,9 @@ class LocalStorage:
 
     @contextmanager
     def names_together(self) -> Iterator[LocalStorage]:
-        together = _NamesTogether(self.folder, self._use_mmap, self._directory)
-        yield together
-        if not together.created:
+        storage = _NamesTogether(self.folder, self._use_mmap, self._directory)
+        yield storage
+        if not storage.created:
             return
         try:
             self._sync_names()

@@ -153,8 +153,8 @@ def note_log(root: Path, folder: Path) -> None:
     """Have both name each other, once `find_log` has found the log of `root` in `folder`."""
     if (root / LOG_NOTE).exists():
         mark, _ = look_at_note(root / LOG_NOTE)
-        known = mark or look_at_note(folder / LOG_OWNER)[0]
-        _note(root, folder, known.database if known else str(uuid.uuid4()))
+        owner = mark or look_at_note(folder / LOG_OWNER)[0]
+        _note(root, folder, owner.database if owner else str(uuid.uuid4()))
 
 
 def _note(root: Path, folder: Path, number: str) -> None:

@@ -240,29 +240,29 @@ class IndexMachine(RuleBasedStateMachine):
             assert not self.model.count(NAME)
             return
         smaller = -1.0 if self.case.metric.larger_is_closer else 1.0
-        for query_row, found, told in zip(query.vectors, hits.ids, hits.distances, strict=True):
+        for query_row, found, reported in zip(query.vectors, hits.ids, hits.distances, strict=True):
             real = found[found != FILLER_ID]
             assert (found[len(real) :] == FILLER_ID).all(), "fillers come last"
             assert len(np.unique(real)) == len(real), "a row was found twice"
             assert np.isin(real, ids).all(), f"found though not there: {np.setdiff1d(real, ids)}"
             true = smaller * distances(query_row[None], vectors, self.case.metric)[0]
             self._judge_one(
-                query.k, true, true[np.searchsorted(ids, real)], smaller * told[: len(real)]
+                query.k, true, true[np.searchsorted(ids, real)], smaller * reported[: len(real)]
             )
 
-    def _judge_one(self, k: int, true: Floats, found: Floats, told: Floats) -> None:
+    def _judge_one(self, k: int, true: Floats, found: Floats, reported: Floats) -> None:
         """`true` distances of all rows, and of the found ones what is true and what was told;
         smaller is nearer.
         """
-        true, found, told = (
-            np.where(np.isinf(each), INFINITE, each) for each in (true, found, told)
+        true, found, reported = (
+            np.where(np.isinf(each), INFINITE, each) for each in (true, found, reported)
         )
         true = true[~np.isnan(true)]
-        assert (np.diff(told) >= 0).all(), "not nearest first"
+        assert (np.diff(reported) >= 0).all(), "not nearest first"
         slack = 1e-4 * (1.0 + np.abs(true).max(initial=0.0))
         nearest = np.sort(true)[:k]
         if self.case.exact_distances:
-            assert np.allclose(told, found, rtol=0, atol=slack)
+            assert np.allclose(reported, found, rtol=0, atol=slack)
         near = int(np.count_nonzero(found <= nearest[-1] + slack)) if len(nearest) else 0
         if self.case.exact:
             assert len(found) == near == len(nearest)

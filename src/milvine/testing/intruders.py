@@ -27,9 +27,9 @@ import numpy as np
 from milvine.config import Settings
 from milvine.deadline import Deadline
 from milvine.events import Events
+from milvine.lanes.agreement import CALLS, COMMAND, Endpoint, LaneAddress, address_of
 from milvine.lanes.client import Lane
 from milvine.lanes.http2 import ProtocolError
-from milvine.lanes.place import CALLS, COMMAND, Endpoint, Place, place_of
 from milvine.server.app import Server
 from milvine.server.operations import SERVED
 from milvine.server.security import tokens
@@ -107,12 +107,12 @@ class Target:
         finally:
             connection.close()
 
-    def lane_place(self) -> Place:
+    def lane_address(self) -> LaneAddress:
         """Where lanes begin, as somebody with a token learns it."""
         reply = self.ask(
             "Cmd", schema.Command(cmd=COMMAND).SerializeToString(), self.tokens["read"]
         )
-        found = place_of(schema.StringReply.FromString(reply or b"").string_reply)
+        found = address_of(schema.StringReply.FromString(reply or b"").string_reply)
         assert found is not None, "no port for lanes"
         return found
 
@@ -164,11 +164,11 @@ def wrong_tokens(target: Target, count: int, chance: random.Random) -> tuple[int
     got = 0
     for _ in range(count):
         first, second = chance.sample(good, 2)
-        place = chance.randrange(len(first))
-        changed = first[:place] + chance.choice(letters) + first[place + 1 :]
+        at = chance.randrange(len(first))
+        changed = first[:at] + chance.choice(letters) + first[at + 1 :]
         crossed = first[:17] + second[17:]
         wrong = chance.choice(
-            [changed, first[:place], first + second, crossed, first[17:], first.upper()]
+            [changed, first[:at], first + second, crossed, first[17:], first.upper()]
         )
         if wrong not in good and wrong.strip():
             got += target.ask("CountCollection", b"", wrong) is not None
@@ -199,14 +199,14 @@ def no_tokens_on_lanes(target: Target, count: int, chance: random.Random) -> tup
     """The calls of lanes where lanes begin, with no token, a wrong one, or one that is not said to
     be one.
     """
-    place = target.lane_place()
+    address = target.lane_address()
     token, rpcs = target.tokens["admin"], sorted(CALLS)
     got = 0
     for _ in range(count):
         shown = chance.choice(
             ["", "", token, f"Basic {token}", f"Bearer {token[:-1]}", f"Bearer {token}x", "Bearer"]
         )
-        lane = Lane(Endpoint("127.0.0.1", place.port, "localhost", shown), place)
+        lane = Lane(Endpoint("127.0.0.1", address.port, "localhost", shown), address)
         try:
             lane.call(chance.choice(rpcs), b"", Deadline(_WAIT))
             got += 1

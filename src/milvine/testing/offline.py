@@ -230,7 +230,7 @@ def files_that_matter(folder: Path) -> list[Path]:
     return [path for path in files if path.stat().st_size]
 
 
-def told_as(folder: Path, path: Path) -> str:
+def name_of_file(folder: Path, path: Path) -> str:
     """What `milvine verify` calls a file: relative to the data folder if it lies in it."""
     data = data_of(folder)
     return str(path.relative_to(data)) if path.is_relative_to(data) else str(path)
@@ -269,13 +269,13 @@ def _copy_place(source: Path, folder: Path) -> None:
 
 
 def flip(folder: Path, random: Random) -> tuple[str, int]:
-    """Change one byte of one file; (what `told_as` calls it, offset)."""
+    """Change one byte of one file; (what `name_of_file` calls it, offset)."""
     path = random.choice(files_that_matter(folder))
     data = bytearray(path.read_bytes())
     at = random.randrange(len(data))
     data[at] ^= 1 << random.randrange(8)
     path.write_bytes(data)
-    return told_as(folder, path), at
+    return name_of_file(folder, path), at
 
 
 def flips(count: int, seed: int, work: Path, rows: int = 5500, mix: Mix = EVERYTHING) -> Outcome:
@@ -307,8 +307,8 @@ def _one_flip(folder: Path, file: str, at: int, model: ModelDatabase, outcome: O
         )
         lost = done.lost_rows + done.lost_records * 1000
         outcome.lost_with_damage += done.lost_rows
-        again = verify(root)
-        for finding in again.findings:
+        report = verify(root)
+        for finding in report.findings:
             if finding.damage:
                 outcome.fail("wrong", f"{where}: after repair: {finding}")
         with DatabaseByName.open(root, settings) as db:

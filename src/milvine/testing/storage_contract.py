@@ -112,13 +112,13 @@ class StorageContract:
         storage = self.opened(tmp_path)
         put(storage, NAME)
         script = "import sys, zlib; print(zlib.crc32(open(sys.argv[1], 'rb').read()))"
-        told = []
+        outputs = []
         for _ in range(2):
             with storage.local_file(NAME) as path:
                 assert mapped(path).tobytes() == BYTES
                 run = [sys.executable, "-c", script, str(path)]
-                told.append(subprocess.run(run, check=True, capture_output=True).stdout)
-        assert told[0] == told[1] != b""
+                outputs.append(subprocess.run(run, check=True, capture_output=True).stdout)
+        assert outputs[0] == outputs[1] != b""
 
     def test_only_the_file_that_was_made_is_filled(self, tmp_path: Path) -> None:
         storage = self.opened(tmp_path)
@@ -154,10 +154,10 @@ class StorageContract:
 
     def test_several_files_whose_names_are_made_durable_together(self, tmp_path: Path) -> None:
         storage = self.opened(tmp_path)
-        with storage.names_together() as together:
-            put(together, NAME)
-            put(together, OTHER, b"small")
-            assert together.read(NAME).tobytes() == BYTES
+        with storage.names_together() as batch:
+            put(batch, NAME)
+            put(batch, OTHER, b"small")
+            assert batch.read(NAME).tobytes() == BYTES
         assert storage.names() == sorted([NAME, OTHER])
         with storage.names_together():
             pass

@@ -30,52 +30,52 @@ class SearchTemplates(Generic[T]):
 
     def __init__(self) -> None:
         # By length of the request: where its numbers begin and end.
-        self._places: dict[int, tuple[int, int]] = {}
+        self._bounds: dict[int, tuple[int, int]] = {}
         # By bytes of the numbers and what lies around them.
-        self._known: dict[tuple[int, bytes, bytes], T] = {}
+        self._values: dict[tuple[int, bytes, bytes], T] = {}
 
     def __len__(self) -> int:
         """How many kinds of requests are known."""
-        return max(len(self._known), len(self._places))
+        return max(len(self._values), len(self._bounds))
 
     def clear(self) -> None:
         """Keep nothing any more."""
-        self._places.clear()
-        self._known.clear()
+        self._bounds.clear()
+        self._values.clear()
 
     def find(self, data: bytes) -> tuple[T, Floats] | None:
         """What was kept for such a request, and its vector (1, dimension), in memory of its own."""
-        place = self._places.get(len(data))
-        if place is None:
+        bounds = self._bounds.get(len(data))
+        if bounds is None:
             return None
-        start, stop = place
-        known = self._known.get((stop - start, data[:start], data[stop:]))
-        if known is None:
+        start, stop = bounds
+        value = self._values.get((stop - start, data[:start], data[stop:]))
+        if value is None:
             return None
         vector = np.frombuffer(data, dtype=np.dtype("<f4"), count=(stop - start) // 4, offset=start)
-        return known, vector.reshape(1, -1).copy()
+        return value, vector.reshape(1, -1).copy()
 
     def keep(self, data: bytes, value: T) -> None:
         """Keep `value` for requests like `data`, which is of one vector; others are passed over."""
-        place = _numbers(data)
-        if place is None or len(data) - (place[1] - place[0]) > _FRAME_BYTES_MAX:
+        bounds = _numbers(data)
+        if bounds is None or len(data) - (bounds[1] - bounds[0]) > _FRAME_BYTES_MAX:
             return
-        if len(self._known) >= _KEPT_MAX:
+        if len(self._values) >= _KEPT_MAX:
             self.clear()
-        start, stop = place
-        self._known[stop - start, data[:start], data[stop:]] = value
-        self._places[len(data)] = place
+        start, stop = bounds
+        self._values[stop - start, data[:start], data[stop:]] = value
+        self._bounds[len(data)] = bounds
 
 
 def _numbers(data: bytes) -> tuple[int, int] | None:
     """Where the numbers of the one vector of a SearchParam begin and end; None where there is not
     just one.
     """
-    walk, place = Walk(data), None
+    walk, bounds = Walk(data), None
     try:
         for field in walk.fields():
             if field == (3, BYTES):
-                if place is not None:
+                if bounds is not None:
                     return None
                 size, inner = read_varint(data, walk.at)
                 length, start = read_varint(data, inner + 1)
@@ -86,7 +86,7 @@ def _numbers(data: bytes) -> tuple[int, int] | None:
                     or length % 4
                 ):
                     return None
-                place, walk.at = (start, start + length), start + length
+                bounds, walk.at = (start, start + length), start + length
             elif field == (4, VARINT):
                 walk.varint()
             elif field in ((1, BYTES), (2, BYTES), (5, BYTES)):
@@ -95,4 +95,6 @@ def _numbers(data: bytes) -> tuple[int, int] | None:
                 return None
     except (Irregular, Malformed, IndexError):
         return None
-    return place if place is not None and walk.at == len(data) and place[1] <= len(data) else None
+    return (
+        bounds if bounds is not None and walk.at == len(data) and bounds[1] <= len(data) else None
+    )

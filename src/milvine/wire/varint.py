@@ -72,7 +72,7 @@ def _write(value: int) -> bytes:
 _SHORT = tuple(_write(value) for value in range(1 << 12))  # lengths and counts, nearly all of them
 
 
-def _together(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _joined(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """The eight 7-bit groups of each word as one 56-bit number."""
     words = words & np.uint64(0x7F7F7F7F7F7F7F7F)
     for step, low in _STEPS:
@@ -167,7 +167,7 @@ def _decode(data: Bytes) -> Ids:
         raise Malformed("a varint is longer than ten bytes")
     padded = np.concatenate([data, np.zeros(9, dtype=np.uint8)])
     words = np.ndarray((len(data) + 1,), dtype="<u8", buffer=padded, strides=(1,))[starts]
-    values = _together(words & _LENGTH_MASKS[lengths])
+    values = _joined(words & _LENGTH_MASKS[lengths])
     if longest > 8:
         long = lengths > 8
         values |= np.where(long, padded[starts + 8] & 0x7F, 0).astype(np.uint64) << np.uint64(56)

@@ -1,7 +1,7 @@
 """Everything that is used through `from milvus import Milvus`: Milvine in process and as a server,
 and pymilvus 1.x.
 
-`place` is `file://FOLDER` or `HOST:PORT`. What pymilvus takes as lists only is given to it as
+`address` is `file://FOLDER` or `HOST:PORT`. What pymilvus takes as lists only is given to it as
 lists, made before the clock runs for searches and on the clock for inserts, for there a user with
 arrays would have to make them too. With `lists` in the setup the user has lists: those are made
 before.
@@ -25,16 +25,16 @@ class Milvus1x:
 
     version = str(getattr(milvus, "__version__", ""))
 
-    def __init__(self, place: str, setup: dict[str, Any]) -> None:
-        self.place, self.collection = place, str(setup.get("collection", "bench"))
+    def __init__(self, address: str, setup: dict[str, Any]) -> None:
+        self.address, self.collection = address, str(setup.get("collection", "bench"))
         self.has_lists = bool(setup.get("lists"))
         self.lists = self.has_lists or not _TAKES_ARRAYS
         self.params: dict[str, int] = {}
         self.waiting: deque[Any] = deque()
-        if place.startswith("file://"):
-            self.client = milvus.Milvus(uri=place)
+        if address.startswith("file://"):
+            self.client = milvus.Milvus(uri=address)
         else:
-            host, port = place.rsplit(":", 1)
+            host, port = address.rsplit(":", 1)
             self.client = milvus.Milvus(host=host, port=port)
         if setup["create"]:
             self._create(setup)
@@ -112,5 +112,5 @@ def checked(answer: Any) -> Any:
     return value
 
 
-def connect(place: str, setup: dict[str, Any]) -> Milvus1x:
-    return Milvus1x(place, setup)
+def connect(address: str, setup: dict[str, Any]) -> Milvus1x:
+    return Milvus1x(address, setup)

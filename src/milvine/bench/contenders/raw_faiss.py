@@ -20,15 +20,15 @@ class RawFaiss:
 
     version = str(faiss.__version__)
 
-    def __init__(self, place: str, setup: dict[str, Any]) -> None:
-        self.place, self.dimension, self.threads = (
-            place,
+    def __init__(self, address: str, setup: dict[str, Any]) -> None:
+        self.address, self.dimension, self.threads = (
+            address,
             int(setup["dimension"]),
             int(setup["threads"]),
         )
         self.metric = faiss.METRIC_INNER_PRODUCT if setup["metric"] == "IP" else faiss.METRIC_L2
-        Path(place).mkdir(parents=True, exist_ok=True)
-        self.saved = Path(place) / "index.faiss"
+        Path(address).mkdir(parents=True, exist_ok=True)
+        self.saved = Path(address) / "index.faiss"
         self.file: Any = None
         self.parts: list[Any] = []
         self.index: Any = None
@@ -40,7 +40,7 @@ class RawFaiss:
 
     def insert(self, ids: Any, vectors: Any) -> None:
         if self.file is None:
-            self.file = (Path(self.place) / f"rows-{len(self.parts)}").open("wb", buffering=0)
+            self.file = (Path(self.address) / f"rows-{len(self.parts)}").open("wb", buffering=0)
         self.file.write(ids.data)
         self.file.write(vectors.data)
         os.fsync(self.file.fileno())
@@ -102,5 +102,5 @@ class RawFaiss:
             self.file.close()
 
 
-def connect(place: str, setup: dict[str, Any]) -> RawFaiss:
-    return RawFaiss(place, setup)
+def connect(address: str, setup: dict[str, Any]) -> RawFaiss:
+    return RawFaiss(address, setup)

@@ -13,8 +13,8 @@ from milvine.client.address import ServerAddress
 from milvine.client.exceptions import NotConnectError
 from milvine.client.transports.base import TransportFailed, attempts, nobody, patience
 from milvine.deadline import Deadline
+from milvine.lanes.agreement import CALLS, COMMAND, REQUEST_BYTES_MAX, Endpoint
 from milvine.lanes.per_thread import Lanes
-from milvine.lanes.place import CALLS, COMMAND, REQUEST_BYTES_MAX, Endpoint
 from milvine.wire.packed import Malformed, parse
 from milvine.wire.schema import RPCS, Command, StringReply, method_path
 

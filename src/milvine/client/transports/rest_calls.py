@@ -39,8 +39,8 @@ def _accepted(answer: tuple[int, Any]) -> Any:
     status, value = answer
     if status < 300:
         return value
-    told = value if isinstance(value, dict) else {}
-    raise Refused(int(told.get("code", 1)), str(told.get("message", f"HTTP status {status}")))
+    body = value if isinstance(value, dict) else {}
+    raise Refused(int(body.get("code", 1)), str(body.get("message", f"HTTP status {status}")))
 
 
 def _path(name: str, rest: str = "") -> str:
@@ -103,35 +103,35 @@ def _has_collection(ask: Ask, request: bytes) -> bytes:
 
 
 def _describe_collection(ask: Ask, request: bytes) -> bytes:
-    told = _accepted(ask("GET", _path(_parsed("DescribeCollection", request).collection_name)))
+    answer = _accepted(ask("GET", _path(_parsed("DescribeCollection", request).collection_name)))
     reply = schema.CollectionSchema(
-        collection_name=told["collection_name"],
-        dimension=told["dimension"],
-        index_file_size=told["index_file_size"],
-        metric_type=int(MetricType[told["metric_type"]]),
+        collection_name=answer["collection_name"],
+        dimension=answer["dimension"],
+        index_file_size=answer["index_file_size"],
+        metric_type=int(MetricType[answer["metric_type"]]),
     )
     return _done(reply)
 
 
 def _count_collection(ask: Ask, request: bytes) -> bytes:
-    told = _accepted(ask("GET", _path(_parsed("CountCollection", request).collection_name)))
-    return _done(schema.CollectionRowCount(collection_row_count=told["count"]))
+    answer = _accepted(ask("GET", _path(_parsed("CountCollection", request).collection_name)))
+    return _done(schema.CollectionRowCount(collection_row_count=answer["count"]))
 
 
 def _show_collections(ask: Ask, request: bytes) -> bytes:
-    told = _accepted(ask("GET", "/collections?all_required=true"))
+    answer = _accepted(ask("GET", "/collections?all_required=true"))
     return _done(
         schema.CollectionNameList(
-            collection_names=[each["collection_name"] for each in told["collections"]]
+            collection_names=[each["collection_name"] for each in answer["collections"]]
         )
     )
 
 
 def _show_collection_info(ask: Ask, request: bytes) -> bytes:
-    told = _accepted(
+    answer = _accepted(
         ask("GET", _path(_parsed("ShowCollectionInfo", request).collection_name, "?info=stat"))
     )
-    return _done(schema.CollectionInfo(json_info=json.dumps(told, ensure_ascii=False)))
+    return _done(schema.CollectionInfo(json_info=json.dumps(answer, ensure_ascii=False)))
 
 
 def _drop(rpc: str, below: str) -> Callable[[Ask, bytes], bytes]:
@@ -152,16 +152,16 @@ def _create_index(ask: Ask, request: bytes) -> bytes:
 
 def _describe_index(ask: Ask, request: bytes) -> bytes:
     name = _parsed("DescribeIndex", request).collection_name
-    told = _accepted(ask("GET", _path(name, "/indexes")))
-    pair = schema.KeyValuePair(key="params", value=json.dumps(told["params"]))
-    known = _INDEX_NAMES.get(told["index_type"], IndexType.INVALID)
-    kind = int(told.get("index_number", known))
+    answer = _accepted(ask("GET", _path(name, "/indexes")))
+    pair = schema.KeyValuePair(key="params", value=json.dumps(answer["params"]))
+    kind_by_name = _INDEX_NAMES.get(answer["index_type"], IndexType.INVALID)
+    kind = int(answer.get("index_number", kind_by_name))
     return _done(schema.IndexParam(collection_name=name, index_type=kind, extra_params=[pair]))
 
 
 def _tags(ask: Ask, name: str) -> list[str]:
-    told = _accepted(ask("GET", _path(name, "/partitions?all_required=true")))
-    return [str(each["partition_tag"]) for each in told["partitions"]]
+    answer = _accepted(ask("GET", _path(name, "/partitions?all_required=true")))
+    return [str(each["partition_tag"]) for each in answer["partitions"]]
 
 
 def _partition(rpc: str, verb: str) -> Callable[[Ask, bytes], bytes]:
@@ -201,13 +201,13 @@ def _insert(ask: Ask, request: bytes) -> bytes:
     if wanted.tag:
         body["partition_tag"] = wanted.tag
     headers = {"Idempotency-Key": quote(wanted.key)} if wanted.key else {}
-    told = _accepted(ask("POST", _path(wanted.collection, "/vectors"), body, headers))
-    return packed.encode_ids(np.array(list(map(int, told["ids"])), np.int64))
+    answer = _accepted(ask("POST", _path(wanted.collection, "/vectors"), body, headers))
+    return packed.encode_ids(np.array(list(map(int, answer["ids"])), np.int64))
 
 
 def _found(ask: Ask, name: str, search: dict[str, Any]) -> bytes:
-    told = _accepted(ask("PUT", _path(name, "/vectors"), {"search": search}))
-    rows = told["result"] or []
+    answer = _accepted(ask("PUT", _path(name, "/vectors"), {"search": search}))
+    rows = answer["result"] or []
     width = max(map(len, rows), default=0)
     ids = np.full((len(rows), width), FILLER_ID, np.int64)
     distances = np.full((len(rows), width), FILLER_DISTANCE, np.float32)
@@ -241,10 +241,10 @@ def _get_vectors(ask: Ask, request: bytes) -> bytes:
     metric = MetricType[about["metric_type"]]
     tag = f"&partition_tag={quote(wanted.tag, safe='')}" if wanted.tag else ""
     ids = ",".join(map(str, wanted.ids.tolist()))
-    told = _accepted(ask("GET", _path(wanted.collection, f"/vectors?ids={ids}{tag}")))["vectors"]
-    found = np.array([bool(each["vector"]) for each in told], bool)
-    vectors = np.zeros((len(told), metric.width(about["dimension"])), metric.dtype)
-    for row, each in zip(vectors, told, strict=True):
+    entries = _accepted(ask("GET", _path(wanted.collection, f"/vectors?ids={ids}{tag}")))["vectors"]
+    found = np.array([bool(each["vector"]) for each in entries], bool)
+    vectors = np.zeros((len(entries), metric.width(about["dimension"])), metric.dtype)
+    for row, each in zip(vectors, entries, strict=True):
         if each["vector"]:
             row[:] = each["vector"]
     return packed.encode_vectors(found, vectors)
@@ -256,9 +256,9 @@ def _get_vector_ids(ask: Ask, request: bytes) -> bytes:
     while True:
         segment = f"/segments/{quote(wanted.segment_name, safe='')}"
         page = f"{segment}/ids?offset={len(ids)}&page_size={_SEGMENT_PAGE}"
-        told = _accepted(ask("GET", _path(wanted.collection_name, page)))
-        ids += map(int, told["ids"])
-        if not told["ids"] or len(ids) >= told["count"]:
+        answer = _accepted(ask("GET", _path(wanted.collection_name, page)))
+        ids += map(int, answer["ids"])
+        if not answer["ids"] or len(ids) >= answer["count"]:
             return packed.encode_ids(np.array(ids, np.int64))
 
 

@@ -46,7 +46,7 @@ class ByteBudget:
         self._max, self._used, self._seconds = bytes_max, 0, wait_seconds
         self._spare = min(SPARE_BYTES, bytes_max // 8)
         self._lock = threading.Lock()
-        self._queue: list[_Place] = []
+        self._queue: list[_Waiter] = []
 
     @property
     def most(self) -> int:
@@ -72,25 +72,25 @@ class ByteBudget:
             OutOfMemory: the request is larger than the budget, or there was no room in time;
                 nothing is counted then.
         """
-        place = self._ask(size, held or Held())
-        if place is not None:
-            place.granted.wait(self._seconds)
-            self._settle(place)
+        waiter = self._ask(size, held or Held())
+        if waiter is not None:
+            waiter.granted.wait(self._seconds)
+            self._settle(waiter)
 
     async def take_on_loop(self, size: int) -> None:
         """As `take`, on an event loop; who is cancelled meanwhile leaves the queue and holds
         nothing.
         """
         held, loop = Held(), asyncio.get_running_loop()
-        told = loop.create_future()
-        place = self._ask(size, held, lambda: loop.call_soon_threadsafe(_tell, told))
-        if place is not None:
+        granted = loop.create_future()
+        waiter = self._ask(size, held, lambda: loop.call_soon_threadsafe(_resolve, granted))
+        if waiter is not None:
             try:
-                await asyncio.wait([told], timeout=self._seconds)
+                await asyncio.wait([granted], timeout=self._seconds)
             except asyncio.CancelledError:
                 self.let_go(held)
                 raise
-            self._settle(place)
+            self._settle(waiter)
 
     def take_more(self, size: int) -> None:
         """Counts `size` bytes for a request that grows as it arrives and holds what came before:
@@ -121,49 +121,49 @@ class ByteBudget:
 
     def _ask(
         self, size: int, held: Held, tell: Callable[[], object] | None = None
-    ) -> _Place | None:
-        """None when the bytes are granted; a place in the queue otherwise, which tells when they
-        are.
+    ) -> _Waiter | None:
+        """None when the bytes are granted; otherwise who waits in the queue until they are, and is
+        told then.
         """
         with self._lock:
             if size > self._max:
                 raise self._refusal(size)
-            room = self._max - self._used
-            if (size <= room and not self._queue) or (
-                size <= SHORT_BYTES and size <= room + self._spare
+            free = self._max - self._used
+            if (size <= free and not self._queue) or (
+                size <= SHORT_BYTES and size <= free + self._spare
             ):
                 self._used += size
                 held.size = size
                 return None
-            waiting = sum(place.size for place in self._queue)
+            waiting = sum(waiter.size for waiter in self._queue)
             if waiting + size > self._max:
                 raise self._refusal(size, f". {waiting} bytes are waiting for room already")
-            place = _Place(size, held, tell)
-            self._queue.append(place)
-            return place
+            waiter = _Waiter(size, held, tell)
+            self._queue.append(waiter)
+            return waiter
 
     def _serve(self) -> None:
         """Takes those out of the queue that there is room for, in order, and those that are over
         (lock held).
         """
-        self._queue = [place for place in self._queue if not place.held.over]
-        for place in self._queue.copy():
-            if not place.held.size:  # else an interrupt came before it was told
-                if self._used + place.size > self._max:
+        self._queue = [waiter for waiter in self._queue if not waiter.held.over]
+        for waiter in self._queue.copy():
+            if not waiter.held.size:  # else an interrupt came before it was told
+                if self._used + waiter.size > self._max:
                     return
-                self._used += place.size
-                place.held.size = place.size
-            place.tell()
-            self._queue.remove(place)
+                self._used += waiter.size
+                waiter.held.size = waiter.size
+            waiter.tell()
+            self._queue.remove(waiter)
 
-    def _settle(self, place: _Place) -> None:
+    def _settle(self, waiter: _Waiter) -> None:
         """After the wait: raises OutOfMemory unless the bytes were granted."""
         with self._lock:
-            if place.held.size:
+            if waiter.held.size:
                 return
-            place.held.over = True
+            waiter.held.over = True
             self._serve()  # it may have kept out smaller ones behind it
-            raise self._refusal(place.size, f". It waited {self._seconds:g} s for room")
+            raise self._refusal(waiter.size, f". It waited {self._seconds:g} s for room")
 
     def _refusal(self, size: int, waited: str = "") -> OutOfMemory:
         return OutOfMemory(
@@ -173,9 +173,9 @@ class ByteBudget:
         )
 
 
-class _Place:
-    """In the queue. `granted` is set when the bytes are; who waits on an event loop is told by
-    `on_loop` too.
+class _Waiter:
+    """A request in the queue. `granted` is set when its bytes are granted; `on_loop` is called then
+    too, for one that waits on an event loop.
     """
 
     __slots__ = ("_on_loop", "granted", "held", "size")
@@ -191,6 +191,6 @@ class _Place:
                 self._on_loop()
 
 
-def _tell(told: asyncio.Future[None]) -> None:
-    if not told.done():
-        told.set_result(None)
+def _resolve(granted: asyncio.Future[None]) -> None:
+    if not granted.done():
+        granted.set_result(None)

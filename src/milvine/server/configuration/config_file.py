@@ -82,11 +82,11 @@ def values_of(file: Path, kind: str) -> tuple[dict[str, Given], list[str]]:
 
 
 def _empty_sections(document: Document) -> list[tuple[str, str]]:
-    known = {key.section for key in BY_NAME.values()}
+    sections = {key.section for key in BY_NAME.values()}
     return [
         (name, "a section")
         for name, items in document.sections.items()
-        if name not in known and not items
+        if name not in sections and not items
     ]
 
 
@@ -215,7 +215,7 @@ def edited(text: str, section: str, item: str, value: str | list[str], name: str
         StorageFailed: the edit would change something else (anchors, unusual YAML).
     """
     before = parse_document(text, name)
-    start, end, new = _place(text, _compose(text, name), section, item, _written(value))
+    start, end, new = _replacement(text, _compose(text, name), section, item, _written(value))
     result = text[:start] + new + text[end:]
     expected = {s: {i: e.value for i, e in items.items()} for s, items in before.sections.items()}
     expected.setdefault(section, {})[item] = value
@@ -223,8 +223,8 @@ def edited(text: str, section: str, item: str, value: str | list[str], name: str
         after = parse_document(result, name)
     except IllegalArgument:
         after = Document({}, {})
-    told = {s: {i: e.value for i, e in items.items()} for s, items in after.sections.items()}
-    if told != expected or {k: e.value for k, e in after.top.items()} != {
+    values = {s: {i: e.value for i, e in items.items()} for s, items in after.sections.items()}
+    if values != expected or {k: e.value for k, e in after.top.items()} != {
         k: e.value for k, e in before.top.items()
     }:
         raise StorageFailed(
@@ -244,7 +244,7 @@ def _written(value: str | list[str]) -> str:
     return value if plain or value in ("true", "false") else json.dumps(value, ensure_ascii=False)
 
 
-def _place(text: str, root: Any, section: str, item: str, new: str) -> tuple[int, int, str]:
+def _replacement(text: str, root: Any, section: str, item: str, new: str) -> tuple[int, int, str]:
     """Which part of the text to replace by what."""
     line_end = "\r\n" if "\r\n" in text else "\n"
     found = _child(root, section)

@@ -42,7 +42,7 @@ class RunningConfiguration:
         Raises:
             CallerError: there is no such key.
         """
-        key = _known(name)
+        key = _key(name)
         return as_shown(key.name, self._values[key.name].text)
 
     def set(self, name: str, value: object) -> None:
@@ -57,7 +57,7 @@ class RunningConfiguration:
                 that keeps it could not be opened with it.
             StorageFailed: the file cannot be written; nothing was changed.
         """
-        key = _known(name)
+        key = _key(name)
         if not key.settable:
             raise CallerError(
                 f"Config node invalid: {name}. It cannot be set at run time, only in the file"
@@ -102,7 +102,7 @@ class RunningConfiguration:
             )
 
 
-def _known(name: str) -> Key:
+def _key(name: str) -> Key:
     if name not in BY_NAME:
         # Behind the text of 1.x, and only where it has no key that could be meant.
         close = get_close_matches(name, [key.name for key in ALL if key.addition], 1, 0.9)

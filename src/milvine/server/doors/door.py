@@ -82,9 +82,9 @@ def tell_of_error() -> None:
 
 
 class GrpcPort(Door, Protocol):
-    """`own_place`: where this process calls it, as grpcio names places."""
+    """`own_target`: what grpcio calls it from within this process."""
 
-    own_place: str
+    own_target: str
 
 
 def target(address: str, port: int) -> str:

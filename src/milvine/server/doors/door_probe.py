@@ -23,7 +23,7 @@ _REQUEST = bytes(health.HealthCheckRequest(service=health.SERVICE).SerializeToSt
 
 
 class DoorProbe:
-    """Calls `Health/Check` at `place`, over one connection, whoever asks and however often:
+    """Calls `Health/Check` at `target`, over one connection, whoever asks and however often:
     an answer counts for `fresh_seconds`, and one that takes `deadline_seconds` is none.
 
     The service asked about is the health service itself, which answers without
@@ -31,9 +31,9 @@ class DoorProbe:
     """
 
     def __init__(
-        self, place: str, fresh_seconds: float = 1.0, deadline_seconds: float = 3.0
+        self, target: str, fresh_seconds: float = 1.0, deadline_seconds: float = 3.0
     ) -> None:
-        self._place, self._lock = place, threading.Lock()
+        self._target, self._lock = target, threading.Lock()
         self._fresh_seconds, self._deadline_seconds = fresh_seconds, deadline_seconds
         self._channel: grpc.Channel | None = None
         self._closed = False
@@ -66,7 +66,7 @@ class DoorProbe:
     def _ask(self) -> str:
         if self._closed:
             return ""
-        self._channel = self._channel or grpc.insecure_channel(self._place, options=_OPTIONS)
+        self._channel = self._channel or grpc.insecure_channel(self._target, options=_OPTIONS)
         try:
             self._channel.unary_unary(CHECK)(_REQUEST, timeout=self._deadline_seconds)
         except grpc.RpcError as error:
@@ -74,6 +74,6 @@ class DoorProbe:
         return ""
 
 
-def own_place(address: str, port: int) -> str:
-    """Where this process reaches what listens at `address`."""
+def own_target(address: str, port: int) -> str:
+    """The target under which this process reaches what listens at `address`."""
     return target({"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "::1"}.get(address, address), port)

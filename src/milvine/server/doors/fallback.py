@@ -24,7 +24,7 @@ class Fallback:
         self.path = self._socket.path
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="milvine-fallback")
         self._server = grpc.server(self._threads, handlers=tuple(handlers))
-        self._server.add_insecure_port(self._socket.place)
+        self._server.add_insecure_port(self._socket.target)
         self._server.start()
 
     def stop(self) -> None:

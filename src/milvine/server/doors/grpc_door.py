@@ -24,7 +24,7 @@ from milvine.server.doors.door import (
     Stream,
     target,
 )
-from milvine.server.doors.door_probe import own_place
+from milvine.server.doors.door_probe import own_target
 from milvine.server.doors.grpc_serving import ServingThread
 from milvine.server.doors.private_socket import PrivateSocket
 from milvine.server.operations import GrpcStatus, Refused
@@ -57,7 +57,7 @@ class GrpcDoor:
     """Listens from the moment it is made. `handlers` are grpcio's own, for services beside ours.
 
     Attributes:
-        own_place: where this process calls it. With TLS a Unix socket, for there may be no
+        own_target: where this process calls it. With TLS a Unix socket, for there may be no
             certificate for ourselves; nothing but health is answered there.
 
     Raises:
@@ -102,16 +102,16 @@ class GrpcDoor:
         if not self.port:
             self._shut()
             raise DoorFailed.busy(target(address, port))
-        self.own_place = own_place(address, self.port)
+        self.own_target = own_target(address, self.port)
         if self._inner:
-            self.own_place = self._inner.place
-            self._server.add_insecure_port(self._inner.place)
+            self.own_target = self._inner.target
+            self._server.add_insecure_port(self._inner.target)
 
-    def _listen(self, place: str, credentials: Any) -> int:
+    def _listen(self, target: str, credentials: Any) -> int:
         try:
             if credentials is None:
-                return int(self._server.add_insecure_port(place))
-            return int(self._server.add_secure_port(place, credentials))
+                return int(self._server.add_insecure_port(target))
+            return int(self._server.add_secure_port(target, credentials))
         except RuntimeError:
             return 0
 
@@ -155,7 +155,7 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
             probe.unary_unary.experimental_thread_pool = probes
         if inserts_max < WAITING_CALLS_MAX:
             path = method_path("Insert")
-            self._handlers[path] = _in_turns(self._handlers[path], BoundedSemaphore(inserts_max))
+            self._handlers[path] = _with_slot(self._handlers[path], BoundedSemaphore(inserts_max))
         self._handlers |= {
             method_path(rpc): _stream_handler(stream) for rpc, stream in streams.items()
         }
@@ -198,13 +198,13 @@ def _handler(
     return grpc.unary_unary_rpc_method_handler(serve)
 
 
-def _in_turns(handler: Any, turns: BoundedSemaphore) -> Any:
+def _with_slot(handler: Any, slots: BoundedSemaphore) -> Any:
     """The same call, whose message is read when its turn comes: as one that takes a stream, of one
     message.
     """
 
     def serve(requests: Iterator[bytes], context: Any) -> bytes:
-        with turns:
+        with slots:
             late = Timer(SENDING_SECONDS, context.cancel)
             late.daemon = True
             late.start()

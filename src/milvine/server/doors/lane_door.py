@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from milvine.lanes.place import Place
+from milvine.lanes.agreement import LaneAddress
 from milvine.lanes.server import LanePort
 from milvine.lanes.server_connections import UNSENT_BYTES_MAX
 from milvine.lanes.server_protocol import Refusal, Request
@@ -16,20 +16,20 @@ from milvine.server.operations import GrpcStatus, Refused
 from milvine.server.security.gate import AUTHORIZATION, Gate
 from milvine.server.tracing.opening import Observe
 
-Together = Callable[[Sequence[bytes]], list[bytes | Refused]]
+AnswerBatch = Callable[[Sequence[bytes]], list[bytes | Refused]]
 
 _WAITING_MAX = 128  # connections that nobody has accepted yet
 
 
 class LaneDoor:
-    """Listens from the moment it is made. `together` answers searches that arrived at the same
+    """Listens from the moment it is made. `answer_batch` answers searches that arrived at the same
     moment; None: each is answered by `call`, as all else.
 
     Args:
         unsent_max: bytes of replies that it keeps for callers who are slow to take them.
 
     Attributes:
-        place: where lanes begin, and which run of the server this is.
+        address: where lanes begin, and which run of the server this is.
 
     Raises:
         DoorFailed: the address is taken or not ours.
@@ -40,17 +40,17 @@ class LaneDoor:
     def __init__(
         self,
         call: Call,
-        together: Together | None,
+        answer_batch: AnswerBatch | None,
         address: str,
         port: int,
         observe: Observe | None = None,
         gate: Gate | None = None,
         unsent_max: int = UNSENT_BYTES_MAX,
     ) -> None:
-        service = OperationsOfLanes(call, together, observe, gate)
+        service = OperationsOfLanes(call, answer_batch, observe, gate)
         listening = listen(address, port, _WAITING_MAX)
-        self._lanes = LanePort(listening, service, together is not None, unsent_max)
-        self.place: Place = self._lanes.connections.place
+        self._lanes = LanePort(listening, service, answer_batch is not None, unsent_max)
+        self.address: LaneAddress = self._lanes.connections.address
         self.port = self._lanes.port
 
     def start(self) -> None:
@@ -68,9 +68,18 @@ class OperationsOfLanes:
     """A `lanes.server.Service` over the operations of a server."""
 
     def __init__(
-        self, call: Call, together: Together | None, observe: Observe | None, gate: Gate | None
+        self,
+        call: Call,
+        answer_batch: AnswerBatch | None,
+        observe: Observe | None,
+        gate: Gate | None,
     ) -> None:
-        self._call, self._together, self._observe, self._gate = call, together, observe, gate
+        self._call, self._answer_batch, self._observe, self._gate = (
+            call,
+            answer_batch,
+            observe,
+            gate,
+        )
 
     def admit(self, request: Request, peer: tuple[str, int]) -> Refusal | None:
         metadata = ((AUTHORIZATION, request.authorization),) if request.authorization else ()
@@ -93,10 +102,10 @@ class OperationsOfLanes:
         except Exception:
             return self._unforeseen()
 
-    def answer_together(self, searches: Sequence[Request]) -> Sequence[bytes | Refusal]:
-        assert self._together is not None
+    def answer_batch(self, searches: Sequence[Request]) -> Sequence[bytes | Refusal]:
+        assert self._answer_batch is not None
         try:
-            replies = self._together([request.message for request in searches])
+            replies = self._answer_batch([request.message for request in searches])
         except Exception:
             return [self._unforeseen()] * len(searches)
         return [_refusal(each) if isinstance(each, Refused) else each for each in replies]

@@ -36,7 +36,7 @@ from milvine.server.doors.door import (
     target,
     tell_of_error,
 )
-from milvine.server.doors.door_probe import own_place
+from milvine.server.doors.door_probe import own_target
 from milvine.server.doors.fallback import Fallback
 from milvine.server.operations import GrpcStatus, Refused
 from milvine.server.security.doors import OPEN_DOOR, DoorSecurity
@@ -88,9 +88,9 @@ class NativeDoor:
         handlers: Sequence[Any] = (),
         observe: Observe | None = None,
         security: DoorSecurity = OPEN_DOOR,
-        together: Callable[[Sequence[bytes]], list[bytes | Refused]] | None = None,
+        answer_batch: Callable[[Sequence[bytes]], list[bytes | Refused]] | None = None,
     ) -> None:
-        self._together = together
+        self._answer_batch = answer_batch
         self._call, self._streams, self._observe = call, streams or {}, observe
         self._gate = security.gate
         self._rpcs = (*rpcs, *self._streams)
@@ -115,7 +115,7 @@ class NativeDoor:
         self._pool = ThreadPoolExecutor(WAITING_CALLS_MAX, thread_name_prefix="milvine-rpc")
         self._probes = ThreadPoolExecutor(PROBE_THREADS, thread_name_prefix="milvine-health")
         self._stopped = False
-        self.own_place = own_place(address, self.port)
+        self.own_target = own_target(address, self.port)
         self._threads = [
             threading.Thread(target=self._serve, name=f"milvine-door-{n}", daemon=True)
             for n in range(_SERVING_THREADS)
@@ -158,7 +158,7 @@ class NativeDoor:
         """Waits for a call and sees to it. A function of its own, so that no request is held while
         waiting.
         """
-        events = self._front.recv_batch_details(_CALLS_AT_ONCE if self._together else 1)
+        events = self._front.recv_batch_details(_CALLS_AT_ONCE if self._answer_batch else 1)
         searches: list[_Search] = []
         try:
             for kind, call_id, method, request, _, details in events or ():
@@ -176,7 +176,7 @@ class NativeDoor:
             call_id, request, details = searches[0]
             self._answer(call_id, "Search", request, details)
         elif searches:
-            self._answer_together(searches)
+            self._answer_several(searches)
 
     def _take_one(
         self, call_id: int, rpc: str, request: bytes, details: Any, searches: list[_Search]
@@ -196,7 +196,7 @@ class NativeDoor:
             self._front.fail(call_id, GrpcStatus.UNAVAILABLE, "The server is shutting down")
         elif rpc in self._streams:
             self._stream(call_id, rpc, request)
-        elif rpc == "Search" and self._together and len(request) <= _LARGE_BYTES:
+        elif rpc == "Search" and self._answer_batch and len(request) <= _LARGE_BYTES:
             searches.append((call_id, request, details))
         elif rpc in _SHORT and len(request) <= _LARGE_BYTES:
             self._answer(call_id, rpc, request, details)
@@ -236,13 +236,13 @@ class NativeDoor:
         finally:
             self._calls.leave()
 
-    def _answer_together(self, searches: Sequence[_Search]) -> None:
-        assert self._together is not None
+    def _answer_several(self, searches: Sequence[_Search]) -> None:
+        assert self._answer_batch is not None
         waiting = {call_id for call_id, _, _ in searches}
         try:
             admitted = [search for search in searches if self._admit(*search)]
             waiting &= {call_id for call_id, _, _ in admitted}
-            replies = self._together([request for _, request, _ in admitted])
+            replies = self._answer_batch([request for _, request, _ in admitted])
             for (call_id, _, details), reply in zip(admitted, replies, strict=True):
                 waiting.discard(call_id)
                 if isinstance(reply, Refused):

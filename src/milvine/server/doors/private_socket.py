@@ -8,13 +8,14 @@ from pathlib import Path
 
 
 class PrivateSocket:
-    """The folder is made at once, the socket by whoever listens at `path`; `place`
-    is how grpcio calls it."""
+    """The folder is made at once, the socket by whoever listens at `path`; `target` is what grpcio
+    calls it.
+    """
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="milvine-"))
         self.path = str(self._folder / "door")
-        self.place = f"unix:{self.path}"
+        self.target = f"unix:{self.path}"
 
     def remove(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)

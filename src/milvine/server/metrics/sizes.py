@@ -6,7 +6,7 @@ from milvine.engine.database import Database
 from milvine.errors import MilvineError
 from milvine.types import Scanned
 
-_KNOWN_MAX = 50_000
+_KEPT_MAX = 50_000
 
 
 class ScanSizes:
@@ -14,17 +14,17 @@ class ScanSizes:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: dict[tuple[bool, tuple[int, ...]], int] = {}
+        self._kept: dict[tuple[bool, tuple[int, ...]], int] = {}
         self._segments: dict[tuple[bool, int], int] = {}
 
     def __call__(self, collection: str, scanned: Scanned) -> int:
         key = scanned.kind == "exact", scanned.segments
-        size = self._known.get(key)
+        size = self._kept.get(key)
         if size is None:
-            if len(self._known) >= _KNOWN_MAX:  # segments that are long gone
-                self._known.clear()
+            if len(self._kept) >= _KEPT_MAX:  # segments that are long gone
+                self._kept.clear()
                 self._segments.clear()
-            size = self._known[key] = self._sum(collection, *key)
+            size = self._kept[key] = self._sum(collection, *key)
         return size
 
     def _sum(self, collection: str, raw: bool, segments: tuple[int, ...]) -> int:

@@ -15,9 +15,9 @@ from milvine.wire import schema
 from milvine.wire.packed import FEATURES, IDEMPOTENCY_KEY
 
 _BANNER = ">>>>>>>>>>>>>>>ResourceMgr::DumpTaskTable<<<<<<<<<<<<<<<"
-_NOT_TOLD = '{"error.message":"not support yet."}'
+_NOT_SUPPORTED = '{"error.message":"not support yet."}'
 _TASK_TABLE = f"{_BANNER}\n" + "".join(
-    f"{resource}\n{_NOT_TOLD}{resource}\n\n" for resource in ("disk", "cpu")
+    f"{resource}\n{_NOT_SUPPORTED}{resource}\n\n" for resource in ("disk", "cpu")
 )
 
 
@@ -25,11 +25,11 @@ def command(
     configuration: RunningConfiguration,
     version: str,
     running: Running,
-    told: Mapping[str, str],
+    server_answers: Mapping[str, str],
     request: Any,
 ) -> Any:
-    """Command -> StringReply. A command that nobody knows is no error. `told`: answers that the
-    server gave us.
+    """Command -> StringReply. A command that nobody knows is no error. `server_answers`: by
+    command, those about the server around the database.
 
     Raises:
         CallerError: get_config or set_config without what it needs, or of an unknown key.
@@ -37,7 +37,7 @@ def command(
         Unsupported: set_config of what cannot change while the server runs.
     """
     return schema.StringReply(
-        string_reply=_answer(configuration, version, running, told, request.cmd)
+        string_reply=_answer(configuration, version, running, server_answers, request.cmd)
     )
 
 
@@ -45,7 +45,7 @@ def _answer(
     configuration: RunningConfiguration,
     version: str,
     running: Running,
-    told: Mapping[str, str],
+    server_answers: Mapping[str, str],
     text: str,
 ) -> str:
     if text.startswith("get_config"):
@@ -65,7 +65,7 @@ def _answer(
         return _compact({"memory_total": str(memory_total()), "memory_used": str(memory_used())})
     if text == "requests":
         return _compact({"requests": running.others()})
-    return told.get(text) or fixed.get(text, "Unknown command")
+    return server_answers.get(text) or fixed.get(text, "Unknown command")
 
 
 def _get_config(configuration: RunningConfiguration, text: str) -> str:

@@ -21,7 +21,7 @@ Reply: TypeAlias = "bytes | Refused"
 _RPC = "Search"
 
 
-def search_together(operations: Operations, requests: Sequence[bytes]) -> list[Reply]:
+def answer_searches(operations: Operations, requests: Sequence[bytes]) -> list[Reply]:
     """For each Search request its reply, or what a door makes a gRPC status of."""
     wanted = [_single(request) for request in requests]
     replies: dict[int, Reply] = {}

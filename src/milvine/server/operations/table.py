@@ -112,10 +112,14 @@ class Operations:
         }
         for rpc, operation in MESSAGES.items():
             self._answers[rpc] = partial(_answer, rpc, partial(operation, database))
-        self.told: dict[str, str] = {}
+        self.server_answers: dict[str, str] = {}
         """Answers to commands about the server around the database, which writes them here."""
         self._command = partial(
-            commands.command, self.configuration, settings.report_version, self._running, self.told
+            commands.command,
+            self.configuration,
+            settings.report_version,
+            self._running,
+            self.server_answers,
         )
         self._answers["Cmd"] = partial(_answer, "Cmd", self._command)
 

@@ -13,7 +13,7 @@ from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.server.operations import Operations
 from milvine.server.rest.admission import admit
-from milvine.server.rest.calls import Calls, told
+from milvine.server.rest.calls import Calls, status_reply
 from milvine.server.rest.documents import document
 from milvine.server.rest.edges import Edges, no_mapping
 from milvine.server.rest.endpoints import (
@@ -61,7 +61,7 @@ def create_app(
 
 async def _http_error(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.status_code not in (404, 405):
-        return told(error.status_code, str(error.detail), 1)
+        return status_reply(error.status_code, str(error.detail), 1)
     return await no_mapping(request, error)
 
 
@@ -79,8 +79,8 @@ class _Failures:
         except Exception as error:
             code, message = code_and_message(error)
             if isinstance(error, NotAdmitted):
-                answer = told(error.http_status, message, code)
+                answer = status_reply(error.http_status, message, code)
                 answer.headers.update(error.headers)
             else:
-                answer = told(http_status(scope["path"], code), message, code)
+                answer = status_reply(http_status(scope["path"], code), message, code)
             await answer(scope, receive, send)

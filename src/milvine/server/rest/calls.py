@@ -39,7 +39,7 @@ def reply(value: Any, status: int = 200) -> Json:
     return Json(orjson.dumps(value, option=_JSON_OPTIONS), status)
 
 
-def told(status: int = 200, message: str = "OK", code: int = 0) -> Json:
+def status_reply(status: int = 200, message: str = "OK", code: int = 0) -> Json:
     """A status object."""
     return reply({"message": message, "code": code}, status)
 

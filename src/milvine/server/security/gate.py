@@ -21,7 +21,7 @@ AUTHORIZATION = "authorization"
 _BEARER = "bearer "
 FAILURES_AT_ONCE = 20.0
 _FAILURES_PER_SECOND = 1.0
-_TOLD_PER_SECOND, _TOLD_AT_ONCE = 0.1, 5.0
+_REPORTS_PER_SECOND, _REPORTS_AT_ONCE = 0.1, 5.0
 _TOKEN_BYTES_MAX = 512
 
 
@@ -46,8 +46,8 @@ class Gate:
             Rates(requests_per_second, requests_per_second) if requests_per_second else None
         )
         self._failures = Rates(_FAILURES_PER_SECOND, failures_at_once)
-        self._tellings = Rates(_TOLD_PER_SECOND, _TOLD_AT_ONCE)
-        self._untold, self._trouble = 0, ""
+        self._reports = Rates(_REPORTS_PER_SECOND, _REPORTS_AT_ONCE)
+        self._unreported, self._trouble = 0, ""
         self._lock = threading.Lock()
 
     def admit(self, what: str, least: Role, authorization: str, peer: str) -> Found:
@@ -63,7 +63,7 @@ class Gate:
         if least is Role.OPEN:
             return Found(Role.OPEN)
         if self._rates and not self._rates.take(host_of(peer)):
-            self._tell(what, peer, Found(Role.OPEN, trouble="too many requests"))
+            self._report(what, peer, Found(Role.OPEN, trouble="too many requests"))
             text = f"Too many requests: one address may make {self._per_second} in a second"
             raise Refused(GrpcStatus.RESOURCE_EXHAUSTED, text)
         if self._tokens is None:
@@ -81,7 +81,7 @@ class Gate:
             Refused: PERMISSION_DENIED.
         """
         if found.role < least:
-            self._tell(
+            self._report(
                 what,
                 peer,
                 Found(found.role, found.name, f"role {found.role.word}, needs {least.word}"),
@@ -123,7 +123,7 @@ class Gate:
         return found
 
     def _refuse_stranger(self, what: str, peer: str, found: Found) -> None:
-        self._tell(what, peer, found)
+        self._report(what, peer, found)
         if not self._failures.take(host_of(peer)):
             raise Refused(
                 GrpcStatus.RESOURCE_EXHAUSTED,
@@ -139,18 +139,18 @@ class Gate:
             )
         raise Refused(GrpcStatus.UNAUTHENTICATED, text)
 
-    def _tell(self, what: str, peer: str, found: Found) -> None:
+    def _report(self, what: str, peer: str, found: Found) -> None:
         """At most five events of one address at once, one in ten seconds; later ones count those
         between.
         """
         event: Event | None = None
         host = host_of(peer)
         with self._lock:
-            if self._tellings.take(host):
-                event = AccessRefused(what, host, found.name, found.trouble, self._untold)
-                self._untold = 0
+            if self._reports.take(host):
+                event = AccessRefused(what, host, found.name, found.trouble, self._unreported)
+                self._unreported = 0
             else:
-                self._untold += 1
+                self._unreported += 1
         if event:
             self._events.emit(event)
 

@@ -52,9 +52,14 @@ class Interrupter:
             raise _Interrupted
 
     def call(
-        self, action: Action, perform: Callable[[], Ids | None], told: Callable[[Action], None]
+        self,
+        action: Action,
+        perform: Callable[[], Ids | None],
+        interrupted: Callable[[Action], None],
     ) -> Ids | None:
-        """What `perform` returns. `told` is called when it was interrupted and is made again."""
+        """What `perform` returns. When it was interrupted, `interrupted` is called, and the call is
+        made again.
+        """
         if self._random.random() > self._share:
             return perform()
         try:
@@ -66,14 +71,14 @@ class Interrupter:
             self._armed = False
             return made
         except _Interrupted:
-            told(action)
+            interrupted(action)
         finally:
             # One that is left would end a process that ends.
             signal.setitimer(signal.ITIMER_REAL, 0)
-        return _again(action, perform)
+        return _repeat(action, perform)
 
 
-def _again(action: Action, perform: Callable[[], Ids | None]) -> Ids | None:
+def _repeat(action: Action, perform: Callable[[], Ids | None]) -> Ids | None:
     """An interrupted call happened, or happens yet, or does not: made again, it has for certain."""
     try:
         return perform()

@@ -28,7 +28,7 @@ BINARY_INDEXES = (INDEXES[0], INDEXES[3])
 WEIGHTS = {
     "insert": 36,
     "insert_large": 5,
-    "insert_again": 8,
+    "insert_deleted_ids": 8,
     "delete": 16,
     "look": 8,
     "flush": 5,
@@ -101,7 +101,7 @@ class Planner:
             number, self.random.randint(1500, 6000), self.random.choice(["given", "given", "auto"])
         )
 
-    def _insert_again(self, number: int) -> Action:
+    def _insert_deleted_ids(self, number: int) -> Action:
         """New vectors under ids that were deleted before: the old rows must not come back."""
         name = self.random.choice(["given", own_name(self.thread)])
         if not self.history.model.has_collection(name):

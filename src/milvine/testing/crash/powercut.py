@@ -139,8 +139,8 @@ class _Life:
 
     def tried(self) -> dict[str, int]:
         """What this life did under what."""
-        told = {"traces": 1, "logs elsewhere": int(has_log_elsewhere(self.folder))}
-        return told | tried_in(journal_of(self.folder).read_bytes()[len(self._before) :])
+        figures = {"traces": 1, "logs elsewhere": int(has_log_elsewhere(self.folder))}
+        return figures | tried_in(journal_of(self.folder).read_bytes()[len(self._before) :])
 
     def _disk(self) -> Disk:
         return Disk.load(self._start, self.cuts.names_follow_sync, self.cuts.lies)

@@ -94,11 +94,11 @@ class Checker:
         for action in list(self.history.under_way.values()):
             applied, made = self.applied(action)
             if applied and action.kind == "insert":
-                self._again(action, made)
+                self._repeat(action, made)
             journal.settled(action, applied, made)
             self.history.end(action, applied, made)
 
-    def _again(self, action: Action, made: Ids | None) -> None:
+    def _repeat(self, action: Action, made: Ids | None) -> None:
         """Whoever got no answer sends an insert again; the comparison then finds its rows once, or
         tells of it.
         """

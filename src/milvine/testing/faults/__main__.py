@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m milvine.testing.faults", description=__doc__)
     parser.add_argument("what", choices=("kill", "refuse", "full", *DAMAGES))
     parser.add_argument(
-        "--each", type=int, default=0, help="at most so many times at each place; 0: every time"
+        "--each", type=int, default=0, help="at most so many times at each point; 0: every time"
     )
     parser.add_argument(
         "--work", type=Path, help="where folders go; those that went wrong are left there"

@@ -30,7 +30,7 @@ from milvine.testing.offline import (
     differences,
     files_that_matter,
     flip,
-    told_as,
+    name_of_file,
 )
 from milvine.testing.place import data_of, settings_in
 from milvine.testing.sample_rows import findable
@@ -65,14 +65,14 @@ def cut(folder: Path, random: Random) -> tuple[str, int]:
     path = random.choice(files_that_matter(folder))
     at = random.randrange(path.stat().st_size)
     os.truncate(path, at)
-    return told_as(folder, path), at
+    return name_of_file(folder, path), at
 
 
 def remove(folder: Path, random: Random) -> tuple[str, int]:
     """Take one file away."""
     path = random.choice(files_that_matter(folder))
     path.unlink()
-    return told_as(folder, path), 0
+    return name_of_file(folder, path), 0
 
 
 DAMAGES: dict[str, Damage] = {"flips": flip, "cuts": cut, "removals": remove}
@@ -86,8 +86,8 @@ def damages(
     for folder, model in damaged_copies(work, f"{what}{seed}", count, rows, mix):
         file, at = DAMAGES[what](folder, random)
         outcome.tried += 1
-        status, told = in_process(partial(_look, folder, file, model), work / "answer")
-        kind, problems = told if status == 0 else ("wrong", [f"ended with {status}: {told}"])
+        status, result = in_process(partial(_look, folder, file, model), work / "answer")
+        kind, problems = result if status == 0 else ("wrong", [f"ended with {status}: {result}"])
         setattr(outcome, kind, getattr(outcome, kind) + 1)
         outcome.notes += [f"{folder.name}: {file} at {at}: {problem}" for problem in problems]
         if kind != "wrong":
@@ -97,16 +97,16 @@ def damages(
 
 def _look(folder: Path, file: str, model: ModelDatabase) -> tuple[str, list[str]]:
     """What becomes of it: a counter of Outcome, and what is wrong."""
-    told: list[Event] = []
+    events: list[Event] = []
     try:
-        db = DatabaseByName.open(data_of(folder), settings_in(folder, QUIET), Events(told.append))
+        db = DatabaseByName.open(data_of(folder), settings_in(folder, QUIET), Events(events.append))
     except OperatorError as error:
         named = _names(str(error), file)
         return ("at_open", []) if named else ("wrong", [f"the start says: {error}"])
     with db:
         scrub(db.stores, lambda seconds: False)
         errors, problems = _read(db, model)
-    if any(isinstance(event, TornTailCut | LogMissing) for event in told):
+    if any(isinstance(event, TornTailCut | LogMissing) for event in events):
         return ("torn" if problems else "harmless"), []
     if Path(file).name == "catalog.sqlite-wal" and not any(
         "rows" in problem for problem in problems
@@ -117,7 +117,7 @@ def _look(folder: Path, file: str, model: ModelDatabase) -> tuple[str, list[str]
     ]
     problems += [
         str(event)
-        for event in told
+        for event in events
         if isinstance(event, JobFailed) and not _names(event.reason, file)
     ]
     if problems:

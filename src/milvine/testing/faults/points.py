@@ -1,4 +1,4 @@
-"""A kill, or a refusal of the disk, at every place of the write path; a disk that is full from some
+"""A kill, or a refusal of the disk, at every point of the write path; a disk that is full from some
 call on.
 """
 
@@ -30,15 +30,15 @@ Case = tuple[str, int]
 
 
 def hits(work: Path) -> dict[str, int]:
-    """How often the workload comes to each place."""
+    """How often the workload comes to each point."""
 
     folder = work / "count"
 
     def count() -> dict[str, int]:
         seen = dict.fromkeys(failpoints.POINTS, 0)
 
-        def note(place: str) -> None:
-            seen[place] += 1
+        def note(point: str) -> None:
+            seen[point] += 1
 
         live(
             folder,
@@ -50,23 +50,21 @@ def hits(work: Path) -> dict[str, int]:
     status, seen = in_process(count, work / "answer")
     assert status == 0, seen
     remove_place(folder)
-    return {str(place): int(times) for place, times in seen.items()}
+    return {str(point): int(times) for point, times in seen.items()}
 
 
 def cases(seen: dict[str, int], each: int, disk: bool) -> Iterator[Case]:
-    """Up to `each` of the times that the workload comes to a place, spread evenly; 0:
-    every time.
-    """
-    for place, fallible in failpoints.POINTS.items():
-        times = seen[place]
+    """Up to `each` of the times that the workload comes to a point, spread evenly; all when 0."""
+    for point, fallible in failpoints.POINTS.items():
+        times = seen[point]
         if disk and not fallible:
             continue
-        if place.startswith(_OPENING):
+        if point.startswith(_OPENING):
             times = 0 if disk else 1
         chosen = (
             range(times) if not each or times <= each else (times * n // each for n in range(each))
         )
-        yield from ((place, 1 + number) for number in chosen)
+        yield from ((point, 1 + number) for number in chosen)
 
 
 def run(work: Path, what: str, each: int, logs: Sequence[str] = LOGS) -> tuple[int, Report]:
@@ -81,10 +79,10 @@ def run(work: Path, what: str, each: int, logs: Sequence[str] = LOGS) -> tuple[i
     else:
         chosen = list(cases(hits(work), each, what == "refuse"))
     one = {"kill": _killed, "refuse": _refused, "full": _full}[what]
-    for number, (place, hit) in enumerate(chosen):
-        folder = work / f"{place}-{hit}"
+    for number, (point, hit) in enumerate(chosen):
+        folder = work / f"{point}-{hit}"
         make_place(folder, logs[number % len(logs)])
-        report = one(folder, place, hit)
+        report = one(folder, point, hit)
         report.notes = [f"{folder}: {note}" for note in report.notes]
         total.add(report)
         if report.ok:
@@ -93,26 +91,28 @@ def run(work: Path, what: str, each: int, logs: Sequence[str] = LOGS) -> tuple[i
     return len(chosen), total
 
 
-def _killed(folder: Path, place: str, hit: int) -> Report:
-    if place.startswith(_OPENING):
+def _killed(folder: Path, point: str, hit: int) -> Report:
+    if point.startswith(_OPENING):
         _torn(folder)
-        status, told = in_process(lambda: _open(folder, place), folder.parent / "answer")
+        status, result = in_process(lambda: _open(folder, point), folder.parent / "answer")
     else:
-        status, told = in_process(lambda: _live_until(folder, place, hit), folder.parent / "answer")
+        status, result = in_process(
+            lambda: _live_until(folder, point, hit), folder.parent / "answer"
+        )
     if status != -9:
         return Report(
-            failures=1, notes=[f"failures: it was to be killed and ended with {status}: {told}"]
+            failures=1, notes=[f"failures: it was to be killed and ended with {status}: {result}"]
         )
     return _checked(folder)
 
 
-def _live_until(folder: Path, place: str, hit: int) -> None:
-    live(folder, opened=lambda: arm(place, hit, kill))
+def _live_until(folder: Path, point: str, hit: int) -> None:
+    live(folder, opened=lambda: arm(point, hit, kill))
     os._exit(ARMED)
 
 
-def _open(folder: Path, place: str) -> None:
-    arm(place, 1, kill)
+def _open(folder: Path, point: str) -> None:
+    arm(point, 1, kill)
     DatabaseByName.open(data_of(folder), settings_in(folder, SMALL))
     os._exit(ARMED)
 
@@ -121,23 +121,23 @@ def _torn(folder: Path) -> None:
     """A folder with something for the next opening to do: files in no commit, and a log that ends
     in half a record.
     """
-    status, told = in_process(
+    status, result = in_process(
         lambda: _live_until(folder, "flush.written", 4), folder.parent / "answer"
     )
-    assert status == -9, told
+    assert status == -9, result
     with open(max(log_files(log_folder(data_of(folder)))), "ab") as log:
         log.write(b"\xff" * 40)
 
 
-def _refused(folder: Path, place: str, hit: int) -> Report:
-    return _survived(folder, lambda: arm(place, hit, partial(_refuse, errno.EIO)), _persist)
+def _refused(folder: Path, point: str, hit: int) -> Report:
+    return _survived(folder, lambda: arm(point, hit, partial(_refuse, errno.EIO)), _persist)
 
 
 def _full(folder: Path, _: str, number: int) -> Report:
     def fill() -> None:
-        for place, fallible in failpoints.POINTS.items():
-            if fallible and place != "file.remove":
-                failpoints.armed[place] = partial(_refuse, errno.ENOSPC)
+        for point, fallible in failpoints.POINTS.items():
+            if fallible and point != "file.remove":
+                failpoints.armed[point] = partial(_refuse, errno.ENOSPC)
 
     def act(
         db: DatabaseByName, history: History, journal: Journal, action: Action, report: Report
@@ -172,10 +172,10 @@ def _survived(folder: Path, opened: Callable[[], None], persist: _Persist) -> Re
         )
         return asdict(report)
 
-    status, told = in_process(work, folder.parent / "answer")
+    status, result = in_process(work, folder.parent / "answer")
     if status:
-        return Report(failures=1, notes=[f"failures: the process ended with {status}: {told}"])
-    report = Report(**told)
+        return Report(failures=1, notes=[f"failures: the process ended with {status}: {result}"])
+    report = Report(**result)
     report.add(_checked(folder))
     return report
 
@@ -205,13 +205,13 @@ def _persist(
             )
     checker = Checker(db, history, report)
     applied, made = checker.applied(action)
-    again = action.kind == "insert" or not applied
-    if not again:
+    repeated = action.kind == "insert" or not applied
+    if not repeated:
         journal.settled(action, applied, made)
         history.end(action, applied, made)
     _compare_rows(checker, action)
     mend()
-    if again:
+    if repeated:
         finish(db, history, journal, action)
     checker.compare()
 
@@ -239,9 +239,9 @@ def _checked(folder: Path) -> Report:
                 report.note("failures", f"verify: {finding}")
         return asdict(report)
 
-    status, told = in_process(work, folder.parent / "answer")
+    status, result = in_process(work, folder.parent / "answer")
     if status:
         return Report(
-            failures=1, notes=[f"failures: the checking process ended with {status}: {told}"]
+            failures=1, notes=[f"failures: the checking process ended with {status}: {result}"]
         )
-    return Report(**told)
+    return Report(**result)

@@ -16,7 +16,7 @@ from typing import Any
 from milvine.storage import failpoints
 
 ARMED = 3
-"""The exit status of a process that never came to the place where it was to die."""
+"""The exit status of a process that never came to the point where it was to die."""
 
 
 def in_process(work: Callable[[], Any], answer: Path) -> tuple[int, Any]:
@@ -37,8 +37,8 @@ def in_process(work: Callable[[], Any], answer: Path) -> tuple[int, Any]:
         finally:
             os._exit(status)
     _, status = os.waitpid(child, 0)
-    told = json.loads(answer.read_text()) if answer.exists() else None
-    return os.waitstatus_to_exitcode(status), told
+    result = json.loads(answer.read_text()) if answer.exists() else None
+    return os.waitstatus_to_exitcode(status), result
 
 
 def _quiet() -> None:
@@ -53,8 +53,8 @@ def kill() -> None:
     signal.pause()
 
 
-def arm(place: str, hit: int, act: Callable[[], None]) -> None:
-    """Have `act` happen once, when the write path comes to `place` for the `hit`-th time from now
+def arm(point: str, hit: int, act: Callable[[], None]) -> None:
+    """Have `act` happen once, when the write path comes to `point` for the `hit`-th time from now
     (1: the next).
     """
     left = hit
@@ -65,4 +65,4 @@ def arm(place: str, hit: int, act: Callable[[], None]) -> None:
         if not left:
             act()
 
-    failpoints.armed[place] = count
+    failpoints.armed[point] = count

@@ -1,4 +1,4 @@
-"""A small workload that goes through every place of the write path, always the same, and a life
+"""A small workload that goes through every point of the write path, always the same, and a life
 under it.
 """
 

@@ -133,8 +133,8 @@ def _one_child(
             process.wait()
     if process.returncode == 0:
         return None
-    told = (work / "output.txt").read_text("utf-8", "replace")[-2000:]
-    return f"the process ended with {process.returncode}: {told}"
+    printed = (work / "output.txt").read_text("utf-8", "replace")[-2000:]
+    return f"the process ended with {process.returncode}: {printed}"
 
 
 def _progress(work: Path) -> tuple[dict[str, int], list[tuple[int, str]], int]:

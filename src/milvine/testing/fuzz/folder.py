@@ -50,12 +50,12 @@ class FolderTarget:
         mapped = random.random() < 0.5
         try:
             with DatabaseByName.open(self._copy, replace(_SETTINGS, mmap=mapped)) as db:
-                told = read_everything(db, self._model)
+                refusals = read_everything(db, self._model)
         except OperatorError as error:
             return f"{kind_of(path)} refused" if str(error) else "refused without a word"
-        if told and not problems and not sealed:
-            raise Wrong(f"{path.name}: {told}, and verify found nothing")
-        return f"{kind_of(path)} {'named when read' if told else 'of no effect'}"
+        if refusals and not problems and not sealed:
+            raise Wrong(f"{path.name}: {refusals}, and verify found nothing")
+        return f"{kind_of(path)} {'named when read' if refusals else 'of no effect'}"
 
     def close(self) -> None:
         """Every case closes its own database."""
@@ -147,43 +147,46 @@ def read_everything(db: DatabaseByName, model: ModelDatabase) -> list[str]:
     Raises:
         Wrong: a row that is no row of the model, or has another vector.
     """
-    told: list[str] = []
+    refusals: list[str] = []
     for name in db.collections():
         try:
             for part in db.stats(name).partitions:
                 for segment in part.segments:
                     _tolerant(
-                        told, lambda name=name, segment=segment: db.segment_ids(name, segment.name)
+                        refusals,
+                        lambda name=name, segment=segment: db.segment_ids(name, segment.name),
                     )
-            _read_collection(db, model, name, told)
+            _read_collection(db, model, name, refusals)
         except MilvineError as error:
-            told.append(str(error))
-    return told
+            refusals.append(str(error))
+    return refusals
 
 
-def _tolerant(told: list[str], read: Any) -> Any:
+def _tolerant(refusals: list[str], read: Any) -> Any:
     try:
         return read()
     except MilvineError as error:
-        told.append(str(error))
+        refusals.append(str(error))
         return None
 
 
-def _read_collection(db: DatabaseByName, model: ModelDatabase, name: str, told: list[str]) -> None:
+def _read_collection(
+    db: DatabaseByName, model: ModelDatabase, name: str, refusals: list[str]
+) -> None:
     collection = db.definition(name)
     query = np.zeros((2, collection.width), collection.dtype)
-    hits = _tolerant(told, lambda: db.search(name, Query(query, 10, {"nprobe": 8})))
+    hits = _tolerant(refusals, lambda: db.search(name, Query(query, 10, {"nprobe": 8})))
     if not model.has_collection(name) or model.definition(name).dimension != collection.dimension:
         return
     for rows in model.table(name).partitions.values():
         for start in range(0, len(rows.ids), 1000):
             ids = rows.ids[start : start + 1000]
-            got = _tolerant(told, lambda ids=ids: db.get(name, ids))
+            got = _tolerant(refusals, lambda ids=ids: db.get(name, ids))
             if (
                 got is not None
                 and (got[1][got[0]] != rows.vectors[start : start + 1000][got[0]]).any()
             ):
                 raise Wrong(f"{name}: a row has another vector than was stored")
-    known = {int(row_id) for rows in model.table(name).partitions.values() for row_id in rows.ids}
-    if hits is not None and hits.nq and not set(hits.ids.ravel().tolist()) <= known | {FILLER_ID}:
-        told.append(f"{name}: rows that are not there were found")
+    stored = {int(row_id) for rows in model.table(name).partitions.values() for row_id in rows.ids}
+    if hits is not None and hits.nq and not set(hits.ids.ravel().tolist()) <= stored | {FILLER_ID}:
+        refusals.append(f"{name}: rows that are not there were found")

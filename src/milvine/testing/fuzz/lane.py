@@ -14,10 +14,10 @@ from typing import Any
 
 from milvine.deadline import Deadline
 from milvine.lanes import http2
+from milvine.lanes.agreement import CALLS, REQUEST_BYTES_MAX, Endpoint, LaneAddress
 from milvine.lanes.client import Lane
 from milvine.lanes.client_protocol import GREETING
 from milvine.lanes.http2 import HEAD, PREFIX, ProtocolError, frame
-from milvine.lanes.place import CALLS, REQUEST_BYTES_MAX, Endpoint, Place
 from milvine.lanes.server_protocol import ServerProtocol
 from milvine.server.doors.lane_door import LaneDoor
 from milvine.testing.fuzz.mutate import INTEGERS, lying, mutated, some_bytes, text
@@ -43,7 +43,7 @@ class LaneTarget:
         self._hook, threading.excepthook = threading.excepthook, self._ended.append
         self._door = LaneDoor(self.called.operations.call, None, "127.0.0.1", 0)
         self._door.start()
-        self._known = self._lane()
+        self._reference = self._lane()
         self._replying = _Replying()
         name = schema.CollectionName(collection_name="c").SerializeToString()
         self._asked = [(rpc, name) for rpc in ("HasCollection", "CountCollection")]
@@ -85,9 +85,9 @@ class LaneTarget:
     def _check(self, what: str) -> None:
         """Others are answered, and rightly; no thread has ended; nothing is left over."""
         for rpc, request in self._asked:
-            if self._known.call(rpc, request, Deadline(_SECONDS)) != self.called.operations.call(
-                rpc, request
-            ):
+            if self._reference.call(
+                rpc, request, Deadline(_SECONDS)
+            ) != self.called.operations.call(rpc, request):
                 raise Wrong(f"a wrong answer to {rpc} after {what}")
         if self._ended or self._door.ended:
             raise Wrong(f"{what}: {self._ended.pop() if self._ended else self._door.ended}")
@@ -105,9 +105,9 @@ class LaneTarget:
         self._replying.greeting, self._replying.words = greeting, list(_pieces(random, said))
         port = self._replying.port
         try:
-            lane = Lane(_endpoint(port), Place(port, 7))
+            lane = Lane(_endpoint(port), LaneAddress(port, 7))
             try:
-                told = lane.call("Search", b"", Deadline(_SECONDS))
+                reply = lane.call("Search", b"", Deadline(_SECONDS))
             finally:
                 lane.close()
         except TimeoutError:
@@ -116,18 +116,18 @@ class LaneTarget:
             if not changed:
                 raise Wrong(f"no reply in {said[:600]!r}") from None
             return "no reply"
-        if not changed and told != message:
+        if not changed and reply != message:
             raise Wrong(f"another reply than {said[:600]!r}")
         return "reply"
 
     def _lane(self) -> Lane:
-        return Lane(_endpoint(self._door.port), self._door.place)
+        return Lane(_endpoint(self._door.port), self._door.address)
 
     def _connected(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self._door.port), timeout=_SECONDS)
 
     def close(self) -> None:
-        self._known.close()
+        self._reference.close()
         self._door.stop(1)
         self._replying.close()
         threading.excepthook = self._hook

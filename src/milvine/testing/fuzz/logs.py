@@ -55,11 +55,11 @@ class LogTarget:
         try:
             replay = Replay(self._copy, 0, ignore_errors=ignoring)
             found = [record for _, record in replay]
-            again = [record for _, record in Replay(self._copy, 0)]
+            second = [record for _, record in Replay(self._copy, 0)]
         except (CorruptFile, UnsupportedFormat):
             return "refused"
-        if not same(len(found), len(again)):
-            raise Wrong(f"{len(found)} records, and {len(again)} the second time")
+        if not same(len(found), len(second)):
+            raise Wrong(f"{len(found)} records, and {len(second)} the second time")
         if not sealed:
             self._check(found, before, ignoring)
         return "all of it" if len(found) == len(self._records) else "cut"

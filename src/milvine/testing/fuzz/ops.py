@@ -46,13 +46,13 @@ class Called:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.told: list[Event] = []
+        self.events: list[Event] = []
         self._folder = folder / "data"
         self._open()
         furnish(self.database)
 
     def _open(self) -> None:
-        events = Events(self.told.append)
+        events = Events(self.events.append)
         self.database = DatabaseByName.open(self._folder, SETTINGS, events)
         self.operations = Operations(self.database, SETTINGS, events)
 
@@ -81,10 +81,10 @@ class Called:
             Wrong: an unforeseen error, a refused request in the log, or one that still counts as in
                 flight.
         """
-        self.told.clear()
+        self.events.clear()
         logged = self._last_lsn
         code, reason = ask()
-        for event in self.told:
+        for event in self.events:
             if isinstance(event, RequestFailed):
                 raise Wrong(f"{what}: {event}")
         if code and self._last_lsn != logged:

@@ -161,7 +161,7 @@ class RestTarget:
             raise Wrong(f"status {status} to {raw[:400]!r}")
         if self._send(b"GET /state HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")[0] != 200:
             raise Wrong(f"no answer after {raw[:400]!r}")
-        self.called.told.clear()
+        self.called.events.clear()
         return "broken head"
 
     def _send(self, raw: bytes, half: bool = False) -> tuple[int, bytes]:

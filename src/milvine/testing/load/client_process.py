@@ -27,9 +27,9 @@ def main(arguments: list[str]) -> int:
     )
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     beats = np.memmap(work / "beats", np.float64, "r+")
-    known = Acknowledged(work)
+    acknowledged = Acknowledged(work)
     clients = [
-        Client(role, plan, work, port, known, beats)
+        Client(role, plan, work, port, acknowledged, beats)
         for role in plan.roles[number :: plan.processes]
     ]
     print("ready", flush=True)
@@ -42,11 +42,11 @@ def main(arguments: list[str]) -> int:
         thread.start()
     for thread in threads:
         thread.join()
-    told = [
+    results = [
         {"role": c.role, "rows": c.rows, "problem": c.problem, "seconds": c.seconds}
         for c in clients
     ]
-    (work / f"clients{number}.json").write_text(json.dumps(told), encoding="utf-8")
+    (work / f"clients{number}.json").write_text(json.dumps(results), encoding="utf-8")
     return 0
 
 

@@ -53,9 +53,15 @@ class Client:
     """
 
     def __init__(
-        self, role: str, plan: Plan, work: Path, port: int, known: Acknowledged, beats: NDArray[Any]
+        self,
+        role: str,
+        plan: Plan,
+        work: Path,
+        port: int,
+        acknowledged: Acknowledged,
+        beats: NDArray[Any],
     ) -> None:
-        self.role, self._plan, self._work, self._known = role, plan, work, known
+        self.role, self._plan, self._work, self._acknowledged = role, plan, work, acknowledged
         self._beats, self._number = beats, plan.roles.index(role)
         self._random = np.random.default_rng((plan.seed, self._number))
         self._milvus = Milvus(host="127.0.0.1", port=port)
@@ -146,7 +152,7 @@ class Client:
         """Each query is the first row of an acknowledged batch, which nobody deletes: it must be
         its own nearest.
         """
-        batches = self._known.some(self._random, nq)
+        batches = self._acknowledged.some(self._random, nq)
         if not len(batches):
             time.sleep(_IDLE_SECONDS)
             return
@@ -172,7 +178,7 @@ class Client:
         self.rows += len(batches)
 
     def _get(self, n: int) -> None:
-        batches = self._known.some(self._random, _GET_ROWS)
+        batches = self._acknowledged.some(self._random, _GET_ROWS)
         if not len(batches):
             time.sleep(_IDLE_SECONDS)
             return
@@ -191,7 +197,7 @@ class Client:
         journal = Journal(self._work / f"{self.role}.journal")
 
         def turn(n: int) -> None:
-            batches = self._known.some(self._random, 1)
+            batches = self._acknowledged.some(self._random, 1)
             if not len(batches):
                 time.sleep(_IDLE_SECONDS)
                 return

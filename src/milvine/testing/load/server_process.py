@@ -14,7 +14,7 @@ import threading
 from milvine.cli import main
 
 
-def _fork_when_told() -> None:
+def _fork_on_request() -> None:
     if not os.read(0, 1) or os.fork():
         return
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -25,6 +25,6 @@ def _fork_when_told() -> None:
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_fork_when_told, daemon=True).start()
+    threading.Thread(target=_fork_on_request, daemon=True).start()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     main()

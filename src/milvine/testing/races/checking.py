@@ -17,17 +17,17 @@ from milvine.testing.races.shapes import SHAPES, numbers_of, vectors_of
 from milvine.types import Ids
 
 
-def check_collections(milvus: Milvus, told: dict[str, dict[str, Any]]) -> int:
-    """How many rows there are. `told` is from `Lives.told`."""
+def check_collections(milvus: Milvus, expected: dict[str, dict[str, Any]]) -> int:
+    """How many rows there are. `expected` is from `Lives.expected`."""
     rows = 0
-    for name, life in told.items():
+    for name, life in expected.items():
         status, counted = milvus.count_entities(name)
         check(status)
-        known = [
+        there = [
             _there(milvus, name, ids_of(life[kind]), life["shape"])
             for kind in ("stored", "deleted", "unsure")
         ]
-        stored, deleted, unsure = known if counted else (np.zeros(0, bool),) * 3
+        stored, deleted, unsure = there if counted else (np.zeros(0, bool),) * 3
         if (counted and not stored.all()) or (not counted and life["stored"]):
             raise Wrong(f"{name}: {int((~stored).sum()) or 'all'} acknowledged rows are lost")
         if deleted.any():

@@ -106,7 +106,7 @@ class Lives:
         with self.lock:
             self._unsure[name].append(batch)
 
-    def known(self, name: str) -> list[tuple[Part, Batch]]:
+    def stored_batches(self, name: str) -> list[tuple[Part, Batch]]:
         """Everything stored in the collection that the name leads to."""
         with self.lock:
             life = self._now[name]
@@ -116,7 +116,7 @@ class Lives:
                 else []
             )
 
-    def told(self) -> dict[str, dict[str, object]]:
+    def expected(self) -> dict[str, dict[str, object]]:
         """What must be in each collection at the end, as JSON: batches that are
         there, gone, or either."""
         found: dict[str, dict[str, object]] = {}

@@ -15,7 +15,7 @@ from typing import Any
 from milvine.client.milvus import Milvus
 from milvine.testing.races.lives import Lives
 from milvine.testing.races.racers import Definer, Racer
-from milvine.testing.races.shapes import SHAPES, told_apart
+from milvine.testing.races.shapes import SHAPES, distinct_in_json
 
 
 def main(arguments: list[str]) -> int:
@@ -30,20 +30,20 @@ def main(arguments: list[str]) -> int:
     )
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     faulthandler.enable()
-    shapes = told_apart(SHAPES) if client.get("handler") == "HTTP" else SHAPES
+    shapes = distinct_in_json(SHAPES) if client.get("handler") == "HTTP" else SHAPES
     lives = Lives([f"race{number}{letter}" for letter in "abcdefgh"[:names]], shapes)
     others = [f"{kind}{n}" for n in range(threads) for kind in ("writer", "reader")] + ["builder0"]
     racers = [Racer(role, seed, lives, Milvus(**client)) for role in others]
     racers += [Definer(f"definer{n}", seed, lives, Milvus(**client)) for n in range(names)]
     print("ready", flush=True)
     _run(racers, seconds)
-    told: dict[str, Any] = {
+    results: dict[str, Any] = {
         "calls": sum((racer.calls for racer in racers), Counter()),
         "problems": [racer.problem for racer in racers if racer.problem],
     }
-    if not told["problems"]:
-        told["collections"] = lives.told()
-    (work / f"racers{number}.json").write_text(json.dumps(told), encoding="utf-8")
+    if not results["problems"]:
+        results["collections"] = lives.expected()
+    (work / f"racers{number}.json").write_text(json.dumps(results), encoding="utf-8")
     return 0
 
 

@@ -68,10 +68,10 @@ class Racer:
     def run(self, until: float) -> None:
         """Ends early, with a `problem`, at the first wrong answer."""
         self._until = until
-        turns: list[Callable[[], None]] = getattr(self, f"_{self.role.rstrip('0123456789')}")()
+        actions: list[Callable[[], None]] = getattr(self, f"_{self.role.rstrip('0123456789')}")()
         try:
             while time.monotonic() < until:
-                self._random.choice(turns)()
+                self._random.choice(actions)()
         except Wrong as error:
             self.problem = f"{self.role}: {error}"
         except Exception:
@@ -121,9 +121,9 @@ class Racer:
         rows = _sent(vectors_of(ids_of([batch]), shape), shape)
         given = list(range(batch[0], sum(batch)))
         status, ids = self._milvus.insert(name, rows, given, tag, timeout=_CALL_SECONDS)
-        known = before[1] is not None and self._lives.part(name, tag) == before
+        same_part = before[1] is not None and self._lives.part(name, tag) == before
         life, fits = before[0], before[0] is not None and before[0].shape is shape
-        self._outcome("insert", name, status, life if known else None, fits)
+        self._outcome("insert", name, status, life if same_part else None, fits)
         if status.OK():
             if list(ids) != given:
                 raise Wrong(f"insert of {name} was answered with the ids {list(ids)[:3]}")
@@ -150,8 +150,8 @@ class Racer:
     def _stored(self) -> tuple[str, Life, Part, Batch] | None:
         """Any rows that were stored in what a name leads to."""
         name = self._name()
-        life, known = self._lives.now(name), self._lives.known(name)
-        return (name, life, *self._random.choice(known)) if life and known else None
+        life, batches = self._lives.now(name), self._lives.stored_batches(name)
+        return (name, life, *self._random.choice(batches)) if life and batches else None
 
     # answers
 
@@ -164,10 +164,12 @@ class Racer:
         name, chosen = self._name(), None
         life = self._lives.now(name)
         shape, nq = self._shape(life), self._random.choice(_QUERIES)
-        known = [pair for pair in self._lives.known(name) if life and life.shape is shape]
+        batches = [
+            pair for pair in self._lives.stored_batches(name) if life and life.shape is shape
+        ]
         batch = (shape.first_id(self._random.randrange(10**9)), nq)
-        if known:
-            chosen = self._random.choice(known)
+        if batches:
+            chosen = self._random.choice(batches)
             batch = chosen[1][0], min(nq, chosen[1][1])
         queries = vectors_of(ids_of([batch]), shape)
         status, hits = self._milvus.search(
@@ -236,12 +238,14 @@ class Racer:
             ("stats", self._milvus.get_collection_stats),
             ("describe", self._milvus.get_collection_info),
         ):
-            status, told = call(name, timeout=_CALL_SECONDS)
+            status, found = call(name, timeout=_CALL_SECONDS)
             same = self._outcome(kind, name, status, life, True)
-            if same and life and kind == "describe" and (told.dimension, told.metric_type) != (
+            if same and life and kind == "describe" and (found.dimension, found.metric_type) != (
                 life.shape.dimension, life.metric,
             ):  # fmt: skip
-                raise Wrong(f"{name} is described as {told}, it is {life.shape} with {life.metric}")
+                raise Wrong(
+                    f"{name} is described as {found}, it is {life.shape} with {life.metric}"
+                )
 
     # what works on files
 

@@ -137,25 +137,27 @@ def _collect(work: Path, racers: list[subprocess.Popen[bytes]], outcome: Outcome
             error = (work / f"racers{number}.err").read_text(encoding="utf-8")[-3000:]
             outcome.problems.append(f"callers {number} ended with {process.returncode}: {error}")
             continue
-        told = json.loads(path.read_text(encoding="utf-8"))
-        outcome.calls.update(told["calls"])
-        outcome.problems += told["problems"]
+        results = json.loads(path.read_text(encoding="utf-8"))
+        outcome.calls.update(results["calls"])
+        outcome.problems += results["problems"]
 
 
 def _back_up(work: Path, ended: threading.Event, outcome: Outcome) -> None:
     """What a backup holds must open, be sound, and have each row under its own id."""
-    place = work / "backup"
+    backup_folder = work / "backup"
     while not ended.wait(_BETWEEN_BACKUPS):
         try:
-            backup(work / "data", place)
-            restore(place, place / "restored")
-            with DatabaseByName.open(place / "restored", Settings(background=False)) as database:
+            backup(work / "data", backup_folder)
+            restore(backup_folder, backup_folder / "restored")
+            with DatabaseByName.open(
+                backup_folder / "restored", Settings(background=False)
+            ) as database:
                 check_rows(database)
             outcome.backups += 1
         except Exception as error:
             outcome.problems.append(f"backup: {error!r}")
             return
-        shutil.rmtree(place)
+        shutil.rmtree(backup_folder)
 
 
 def _compare(client: dict[str, Any], work: Path, outcome: Outcome) -> None:

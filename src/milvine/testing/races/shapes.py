@@ -54,7 +54,7 @@ SHAPES = tuple(
 of 256, and 64 bits take as many elements as 8 floats."""
 
 
-def told_apart(shapes: Sequence[Shape]) -> list[Shape]:
+def distinct_in_json(shapes: Sequence[Shape]) -> list[Shape]:
     """Those that JSON tells apart, where a float and a byte are the same number."""
     widths = Counter(shape.width for shape in shapes)
     return [shape for shape in shapes if widths[shape.width] == 1 or not shape.is_binary]

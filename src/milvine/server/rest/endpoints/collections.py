@@ -14,7 +14,7 @@ from milvine.index.registry import rest_name
 from milvine.server.operations.collections import new_collection
 from milvine.server.rest import replies
 from milvine.server.rest.bodies import NewCollection, parse
-from milvine.server.rest.calls import Here, Json, gone, reply, told
+from milvine.server.rest.calls import Here, Json, gone, reply, status_reply
 from milvine.server.rest.documents import answers, takes
 from milvine.server.rest.paging import AllRequired, Offset, PageSize, page
 from milvine.server.rest.receive import Body
@@ -37,8 +37,8 @@ async def list_collections(
     def work() -> Json:
         wanted = page(offset, page_size, all_required, strict=False)
         names = here.database.collections()
-        told_of = [_described(here.database.collection(name)) for name in wanted.of(names)]
-        return reply({"collections": told_of, "count": len(names)})
+        described = [_described(here.database.collection(name)) for name in wanted.of(names)]
+        return reply({"collections": described, "count": len(names)})
 
     return await here.run("ShowCollections", work)
 
@@ -62,7 +62,7 @@ async def create_collection(here: Here, request: Request) -> Response:
         new_collection(
             here.database, wanted.collection_name, wanted.dimension, wanted.index_file_size, metric
         )
-        return told(201)
+        return status_reply(201)
 
     return await here.run_with_body("CreateCollection", request, work)
 

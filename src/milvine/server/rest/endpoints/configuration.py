@@ -10,7 +10,7 @@ from milvine.config import parse_bool, parse_size
 from milvine.redaction import as_shown
 from milvine.server.rest import replies
 from milvine.server.rest.bodies import AdvancedConfig, parse, parse_json
-from milvine.server.rest.calls import Here, Json, reply, told
+from milvine.server.rest.calls import Here, Json, reply, status_reply
 from milvine.server.rest.documents import answers, takes
 from milvine.server.rest.errors import IllegalBody
 from milvine.server.rest.receive import Body
@@ -62,7 +62,7 @@ async def set_advanced(here: Here, request: Request) -> Response:
         }
         for name, key in _ADVANCED.items():
             here.operations.configuration.set(key, values[name])
-        return told()
+        return status_reply()
 
     return await here.run_with_body("Cmd", request, work)
 

@@ -11,7 +11,7 @@ from milvine.index.registry import by_rest_name, every, installed, rest_name, re
 from milvine.server.operations.indexes import set_index
 from milvine.server.rest import replies
 from milvine.server.rest.bodies import NewIndex, parse
-from milvine.server.rest.calls import Here, Json, gone, reply, told
+from milvine.server.rest.calls import Here, Json, gone, reply, status_reply
 from milvine.server.rest.documents import answers, takes
 from milvine.server.rest.endpoints.collections import Name
 from milvine.server.rest.receive import Body
@@ -56,7 +56,7 @@ async def create_index(here: Here, request: Request, collection_name: Name) -> R
         if kind is None:
             raise IllegalIndexType(_unknown(wanted.index_type))
         set_index(collection, kind.number, wanted.params)
-        return told(201)
+        return status_reply(201)
 
     return await here.run_with_body("CreateIndex", request, work)
 

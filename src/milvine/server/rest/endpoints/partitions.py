@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from milvine.catalog.tags import tag_to_create, tag_to_drop
 from milvine.server.rest import replies
 from milvine.server.rest.bodies import PartitionTag, parse
-from milvine.server.rest.calls import Here, Json, gone, reply, told
+from milvine.server.rest.calls import Here, Json, gone, reply, status_reply
 from milvine.server.rest.documents import answers, takes
 from milvine.server.rest.endpoints.collections import Name
 from milvine.server.rest.paging import AllRequired, Offset, PageSize, page
@@ -50,7 +50,7 @@ async def create_partition(here: Here, request: Request, collection_name: Name) 
         collection = here.database.collection(collection_name)
         tag = parse(body.data, PartitionTag).partition_tag
         collection.create_partition(tag_to_create(tag))
-        return told(201)
+        return status_reply(201)
 
     return await here.run_with_body("CreatePartition", request, work)
 

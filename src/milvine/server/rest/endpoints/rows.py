@@ -20,7 +20,7 @@ from milvine.server.rest import bulk, replies
 from milvine.server.rest.admission import Caller
 from milvine.server.rest.arrays import ids_of, parse_rows, rows_of, rows_of_array
 from milvine.server.rest.bodies import Delete, NewRows, RowsTask, Search, checked, parse_json
-from milvine.server.rest.calls import Here, Json, reply, told
+from milvine.server.rest.calls import Here, Json, reply, status_reply
 from milvine.server.rest.documents import answers, takes
 from milvine.server.rest.endpoints.collections import Name
 from milvine.server.rest.endpoints.segments import rows_with_ids
@@ -233,4 +233,4 @@ def _delete(collection: OpenCollection, task: Delete) -> Response:
     if tag and not collection.has_partition(trimmed(tag)):
         raise PartitionNotFound.named(collection.definition.name, tag)
     delete_rows(collection, ids, tag)
-    return told()
+    return status_reply()

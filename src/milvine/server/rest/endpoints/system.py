@@ -12,7 +12,7 @@ from milvine.memory import memory_total
 from milvine.server.rest import replies
 from milvine.server.rest.admission import Caller
 from milvine.server.rest.bodies import SystemTask, checked, parse_json
-from milvine.server.rest.calls import Here, Json, reply, told
+from milvine.server.rest.calls import Here, Json, reply, status_reply
 from milvine.server.rest.documents import answers, takes
 from milvine.server.rest.errors import IllegalBody, UnknownPath
 from milvine.server.rest.receive import Body
@@ -40,7 +40,7 @@ async def greet() -> Response:
 )
 async def state(here: Here) -> Response:
     """Whether the server answers."""
-    return await here.run("Cmd", lambda: told(message="Success"))
+    return await here.run("Cmd", lambda: status_reply(message="Success"))
 
 
 @router.get(
@@ -67,7 +67,7 @@ async def run_task(here: Here, request: Request) -> Response:
         if kind is None:
             raise IllegalBody(f"The body must have one of the members {', '.join(_TASKS)}.")
         _do(here.database, checked({kind: value[kind]}, SystemTask))
-        return told()
+        return status_reply()
 
     return await here.run_with_body(lambda body: _TASKS.get(body.member(), "Flush"), request, work)
 

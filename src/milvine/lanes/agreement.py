@@ -17,7 +17,7 @@ CALLS = frozenset(
 REQUEST_BYTES_MAX = 12 << 10
 """Of one message: below every window that a server opens, and within one frame."""
 COMMAND = "lanes"
-_PLACE = re.compile(r"lane ([0-9]{1,5}) ([0-9]{1,10})")
+_ANSWER = re.compile(r"lane ([0-9]{1,5}) ([0-9]{1,10})")
 
 
 class Endpoint(NamedTuple):
@@ -33,21 +33,21 @@ class Endpoint(NamedTuple):
     authorization: str = ""
 
 
-class Place(NamedTuple):
-    """A port for lanes, and the number of the server's run."""
+class LaneAddress(NamedTuple):
+    """A port for lanes, and the number of this run of the server."""
 
     port: int
     instance: int
 
 
-def answer_of(place: Place) -> str:
+def answer_with(address: LaneAddress) -> str:
     """The answer to the command."""
-    return f"lane {place.port} {place.instance}"
+    return f"lane {address.port} {address.instance}"
 
 
-def place_of(answer: str) -> Place | None:
-    """The place of an answer; None where it tells of no port."""
-    found = _PLACE.fullmatch(answer)
+def address_of(answer: str) -> LaneAddress | None:
+    """The address in an answer; None where it names no port."""
+    found = _ANSWER.fullmatch(answer)
     if found and int(found[1]) < 1 << 16 and int(found[2]) < 1 << 32:
-        return Place(int(found[1]), int(found[2]))
+        return LaneAddress(int(found[1]), int(found[2]))
     return None
