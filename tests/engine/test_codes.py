@@ -38,7 +38,8 @@ def filled(path: Path, rows: Floats, settings: Settings = SETTINGS) -> Database:
 
 def kinds(database: Database) -> list[str]:
     """What a search goes over."""
-    return [task.scanned().kind for task in database.collection("c").prepare(5, {"nprobe": 8}).plan.tasks]
+    prepared = database.collection("c").prepare(5, {"nprobe": 8})
+    return [task.scanned().kind for task in prepared.plan.tasks]
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
