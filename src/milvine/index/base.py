@@ -96,6 +96,16 @@ class ReadsAhead(Protocol):
 
 
 @runtime_checkable
+class ScansRows(Protocol):
+    """An open index that may have to compare a query with every row of the segment."""
+
+    def scan_rows_in(self, vectors: Vectors) -> None:
+        """From now on, read all rows in `vectors`: they are mapped once more, to be read in their
+        order, where the image that it was opened with is for a row here and a row there.
+        """
+
+
+@runtime_checkable
 class Precomputes(Protocol):
     """An open index that is searched sooner with something more in memory."""
 

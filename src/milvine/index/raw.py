@@ -22,7 +22,10 @@ class OpenRaw:
 
     def __init__(self, vectors: Vectors, metric: MetricType) -> None:
         self._vectors, self._metric = vectors, metric
-        self._search = search_bits if metric.is_binary else search_exact
+        self._picked: Vectors | None = None
+
+    def scan_rows_in(self, vectors: Vectors) -> None:
+        self._vectors, self._picked = vectors, self._vectors
 
     @property
     def rows(self) -> int:
@@ -31,7 +34,10 @@ class OpenRaw:
     def search(
         self, queries: Vectors, k: int, params: Params, mask: RowMask | None, threads: int = 1
     ) -> Found:
-        return self._search(queries, self._vectors, self._metric, k, mask, threads)
+        if self._metric.is_binary:
+            return search_bits(queries, self._vectors, self._metric, k, mask, threads)
+        picked = self._picked
+        return search_exact(queries, self._vectors, self._metric, k, mask, threads, picked)
 
 
 class RawKernel:

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from milvine.catalog.model import SegmentRecord
 from milvine.errors import CorruptFile, OperatorError
-from milvine.index.base import OpenIndex, Precomputes, ReadsAhead
+from milvine.index.base import OpenIndex, Precomputes, ReadsAhead, ScansRows
 from milvine.index.finite import nonfinite_rows
 from milvine.index.registry import kernel
 from milvine.segment.cache import FileCache, ScanInput
 from milvine.segment.component import ComponentFile
-from milvine.types import Bytes, Collection, Ids, RowMask, Vectors
+from milvine.types import Bytes, Collection, Ids, IndexType, RowMask, Vectors
 
 
 class Segment:
@@ -276,7 +276,9 @@ class Segment:
         file = self._files.get(self.record.index_file)
         file.verify(self.record.id, "index")
         crowded = self._files.crowded
-        data = file.section(self.record.id, "index", crowded)
+        # Codes are read from end to end.
+        scattered = crowded and self.record.index.type is not IndexType.FLAT
+        data = file.section(self.record.id, "index", scattered)
         if data is None:
             raise file.damaged(0, "it holds no index")
         held = file.live_rows(self.record.id, self.rows)
@@ -290,6 +292,8 @@ class Segment:
             index.precompute(self._files.memory.tables)
         if crowded and isinstance(index, ReadsAhead):
             index.read_ahead(self._files.memory.prefetch)
+        if crowded and isinstance(index, ScansRows):
+            index.scan_rows_in(self.vectors())
         return index
 
     def tombstones(self) -> RowMask | None:

@@ -19,6 +19,7 @@ from milvine.index.exact import search_exact
 from milvine.index.native import KEPT_MAX, faiss, live_selector, search_index
 from milvine.index.score import Found, for_finite, nearest_of, nothing
 from milvine.index.threads import use_threads
+from milvine.storage.prefetch import ask_for_rows
 from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
 
 FEW_LIVE = 0.02
@@ -46,7 +47,15 @@ class OpenCodes:
     ) -> None:
         self._image = image  # the index points into it
         self._vectors, self._metric, self._coded, self._index = vectors, metric, coded, index
+        self._scanned = vectors
+        self._asks = False
         self._failures = self._skipped = 0
+
+    def read_ahead(self, most: int) -> None:
+        self._asks = True
+
+    def scan_rows_in(self, vectors: Floats) -> None:
+        self._scanned = vectors
 
     @property
     def rows(self) -> int:
@@ -62,10 +71,10 @@ class OpenCodes:
         wanted = min(k, live)
         width = self._candidates(wanted, live)
         if not wanted or width > MOST_CANDIDATES * live or live < FEW_LIVE * self.rows:
-            return search_exact(queries, self._vectors, self._metric, k, mask, threads)
+            return self._compare_all(queries, k, mask, threads)
         if self._skipped > 0:
             self._skipped -= len(queries)
-            return search_exact(queries, self._vectors, self._metric, k, mask, threads)
+            return self._compare_all(queries, k, mask, threads)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         return for_finite(queries, k, lambda some: self._search(some, k, width, mask, threads))
 
@@ -101,10 +110,14 @@ class OpenCodes:
         open_ones = open_ones[~np.array(again)]
         if len(open_ones):
             self._note_failures(len(open_ones))
-            found[0][open_ones], found[1][open_ones] = search_exact(
-                queries[open_ones], self._vectors, self._metric, k, mask, threads
+            found[0][open_ones], found[1][open_ones] = self._compare_all(
+                queries[open_ones], k, mask, threads
             )
         return found
+
+    def _compare_all(self, queries: Floats, k: int, mask: RowMask | None, threads: int) -> Found:
+        picked = None if self._scanned is self._vectors else self._vectors
+        return search_exact(queries, self._scanned, self._metric, k, mask, threads, picked)
 
     def _note_failures(self, queries: int) -> None:
         self._failures = min(self._failures + 1, _SKIPPED_MAX.bit_length() - 1)
@@ -120,6 +133,8 @@ class OpenCodes:
         )
         worst, ends = scores[:, -1].tolist(), rows[:, -1].tolist()
         rows = self._live(self._with_outside(rows), mask)
+        if self._asks:
+            ask_for_rows(self._vectors, rows)
         found = nearest_of(queries, self._vectors, rows, self._metric, k)
         wanted = min(k, self.rows if mask is None else mask.live) - 1
         hits = zip(found[0][:, wanted].tolist(), found[1][:, wanted].tolist(), strict=True)

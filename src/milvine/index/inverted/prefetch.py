@@ -8,12 +8,11 @@ takes about one.
 
 from __future__ import annotations
 
-import ctypes
-import mmap
 from typing import Any
 
 import numpy as np
 
+from milvine.storage.prefetch import will_need
 from milvine.types import Floats
 
 
@@ -45,22 +44,3 @@ class ListsAhead:
         for number in np.unique(self._quantizer.assign(queries, nprobe)).tolist():
             if number >= 0:
                 will_need(int(self._starts[number]), int(self._ends[number]))
-
-
-def _madvise() -> Any:
-    try:
-        call = ctypes.CDLL(None).madvise
-    except (OSError, TypeError, AttributeError):  # Windows
-        return None
-    call.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    return call
-
-
-_CALL = _madvise()
-
-
-def will_need(start: int, end: int) -> None:
-    """What comes of it does not matter: it is a hint."""
-    start -= start % mmap.PAGESIZE
-    if _CALL is not None and end > start:
-        _CALL(start, end - start, mmap.MADV_WILLNEED)
