@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import TypeAlias
 
 from milvine.catalog.model import SegmentRecord
 from milvine.errors import MilvineError
@@ -37,6 +38,11 @@ from milvine.waiting import Flag
 
 _TICK_SECONDS = 1.0
 _LOG_FILES_MAX = 4
+_SETTLED_SECONDS = 1.0
+"""While rows come in, segments are merged one after the other: codes would be made in vain."""
+
+Job: TypeAlias = tuple[str, tuple[int, ...]]
+"""What to do, as a word, and with which segments."""
 
 
 class Worker:
@@ -50,6 +56,8 @@ class Worker:
         self._attempts = Attempts(stores.events)
         self._not_before: dict[int, float] = {}
         self._resuming = set(stores.states)
+        self._seen: dict[int, tuple[list[int], float]] = {}
+        self._unsettled = False
         interval = stores.settings.auto_flush_interval or _TICK_SECONDS
         self._threads = [
             threading.Thread(
@@ -100,8 +108,9 @@ class Worker:
 
     def _merge_loop(self) -> None:
         while not self._stores.closing.is_set():
-            self._wake.wait(BACKOFF_SECONDS)
+            self._wake.wait(_SETTLED_SECONDS if self._unsettled else BACKOFF_SECONDS)
             self._wake.clear()
+            self._unsettled = False
             while (
                 self._try("merge or build", None, self._round) and not self._stores.closing.is_set()
             ):
@@ -131,10 +140,21 @@ class Worker:
         if heal(self._stores, state):
             self._resuming.add(state.id)
         resuming = state.id in self._resuming
-        did = maintain(self._stores, state, resuming, self._attempts)
+        did = maintain(self._stores, state, resuming, self._attempts, self._settled(state))
         if did is False and not self._attempts.waiting(state):
             self._resuming.discard(state.id)
         return bool(did)
+
+    def _settled(self, state: CollectionState) -> bool:
+        """Whether the segments of a collection have been the same for a moment."""
+        now, ids = time.monotonic(), [each.segment.record.id for each in state.version.segments]
+        before, since = self._seen.get(state.id, (None, now))
+        if ids != before:
+            since = now
+        self._seen[state.id] = ids, since
+        settled = now - since >= _SETTLED_SECONDS or state.id in self._resuming
+        self._unsettled |= not settled
+        return settled
 
     def _try(self, job: str, state: CollectionState | None, step: Callable[[], object]) -> object:
         """What `step` returns; False when it failed, of whatever: these threads are the only ones
@@ -159,15 +179,19 @@ class Worker:
 
 
 def maintain(
-    stores: Stores, state: CollectionState, resuming: bool = False, attempts: Attempts | None = None
+    stores: Stores,
+    state: CollectionState,
+    resuming: bool = False,
+    attempts: Attempts | None = None,
+    settled: bool = True,
 ) -> bool | None:
     """One merge or one build of a collection, if the policies want one; whether something was done
     or tried.
 
     None says that create_index or compact is at work on the collection, so nothing was looked at,
     or that a build has to wait for others. `resuming` builds every raw segment that create_index
-    would have built. With `attempts`, failures are told and kept there, and no build waits: one
-    thread does this for all collections.
+    would have built; codes are made once the segments have `settled`. With `attempts`, failures are
+    told and kept there, and no build waits: one thread does this for all collections.
 
     Raises:
         BuildFailed, OSError, RuntimeError, ValueError: without `attempts`.
@@ -175,13 +199,13 @@ def maintain(
     if not state.maintaining.acquire(blocking=False):
         return None
     try:
-        return _step(stores, state, resuming, attempts)
+        return _step(stores, state, _jobs(stores, state, resuming, settled), attempts)
     finally:
         state.maintaining.release()
 
 
 def _step(
-    stores: Stores, state: CollectionState, resuming: bool, attempts: Attempts | None
+    stores: Stores, state: CollectionState, jobs: Iterator[Job], attempts: Attempts | None
 ) -> bool | None:
     closing = stores.closing.is_set
 
@@ -189,7 +213,7 @@ def _step(
         return closing() or state.dropped
 
     done: bool | None = False
-    for job, ids in _jobs(stores, state, resuming):
+    for job, ids in jobs:
         if attempts is not None and not attempts.due(state, ids):
             continue
         if attempts is not None and _must_wait(state, job, ids):
@@ -227,16 +251,15 @@ def _must_wait(state: CollectionState, job: str, ids: Sequence[int]) -> bool:
     return must_wait(collection, sum(record.rows for record in records))
 
 
-def _jobs(
-    stores: Stores, state: CollectionState, resuming: bool
-) -> Iterator[tuple[str, tuple[int, ...]]]:
+def _jobs(stores: Stores, state: CollectionState, resuming: bool, settled: bool) -> Iterator[Job]:
     """What the policies want, first things first, as a word and segment ids."""
     target = state.collection.index_file_size_mb * MIB
     segments = facts(state)
     for group in merges(segments, target):
         yield "merge", group
     if makes_codes(stores.settings, state.collection):
-        for segment_id in codes_due(segments, stores.settings.index_rows_min):
+        due = codes_due(segments, stores.settings.index_rows_min) if settled else []
+        for segment_id in due:
             yield "build", (segment_id,)
     elif state.collection.index.type is not IndexType.FLAT:
         settings = stores.settings
