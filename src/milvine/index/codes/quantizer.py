@@ -1,8 +1,8 @@
 """Codes of a byte in each dimension: where a row lies on a grid of equal steps around an origin.
 
 All dimensions have the same step, so the distance of two codes, a whole number, is the distance of
-two points of the grid in steps. Codes are signed, -127 to 127, and padded with zeros to a multiple
-of WIDTH_UNIT, at which faiss compares them soonest.
+two points of the grid in steps. Codes are signed, -127 to 127, and padded with zeros to a width
+at which faiss compares them soonest.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ Doubles: TypeAlias = NDArray[np.float64]
 Codes: TypeAlias = NDArray[np.int8]
 
 LARGEST = 127
-WIDTH_UNIT = 16
+_WIDTH_UNITS = (32, 16)
+"""A multiple of 32 is compared in two thirds of the time of other multiples of 16."""
 PIECE_BYTES = 4 << 20
 """Of vectors that are looked at in one go."""
 
@@ -37,12 +38,17 @@ _STRETCH = 1.25
 
 def code_width(dimension: int) -> int:
     """Bytes of a code."""
-    return dimension + -dimension % WIDTH_UNIT
+    widths = [dimension + -dimension % unit for unit in _WIDTH_UNITS]
+    return next((width for width in widths if _small(width, dimension)), widths[-1])
 
 
 def pays(dimension: int) -> bool:
     """Whether codes are small beside the rows, which tiny ones are not when they are padded."""
-    return code_width(dimension) <= _SHARE_MAX * 4 * dimension
+    return _small(code_width(dimension), dimension)
+
+
+def _small(width: int, dimension: int) -> bool:
+    return width <= _SHARE_MAX * 4 * dimension
 
 
 class CodedQueries(NamedTuple):
