@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from milvine.types import Floats
+from milvine.types import Floats, Ids
+
+PAGE_BYTES = mmap.PAGESIZE
 
 
 class ListsAhead:
@@ -45,6 +47,18 @@ class ListsAhead:
         for number in np.unique(self._quantizer.assign(queries, nprobe)).tolist():
             if number >= 0:
                 will_need(int(self._starts[number]), int(self._ends[number]))
+
+
+def ask_rows(vectors: Floats, rows: Ids, most: int) -> None:
+    """Have some mapped rows brought into memory, without waiting: `most` of them.
+
+    Args:
+        rows: numbers of any shape; -1 for none.
+    """
+    start, size = vectors.ctypes.data, vectors.strides[0]
+    for row in np.unique(rows)[:most].tolist():
+        if row >= 0:
+            will_need(start + row * size, start + (row + 1) * size)
 
 
 def _madvise() -> Any:
