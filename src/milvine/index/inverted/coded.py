@@ -24,9 +24,9 @@ from milvine.index.inverted.candidates import Candidates, measured
 from milvine.index.inverted.fast_scan import OpenFastScan
 from milvine.index.inverted.ivf import IvfKernel, add_portions
 from milvine.index.inverted.ivf_sizes import CODE_BITS
-from milvine.index.native import METRICS, faiss, parameters, search_index
+from milvine.index.native import METRICS, compiled, faiss, parameters, pointer, search_index
 from milvine.index.refine import refined
-from milvine.index.score import Found
+from milvine.index.score import Found, nothing
 from milvine.types import Floats, Ids, MetricType
 
 DIMENSIONS_LEAST = 32
@@ -39,6 +39,8 @@ _MOST_A_HIT = ((10, 16), (100, 8), (1000, 5))
 """Of so many hits, so many candidates for each at most: with more, comparing them takes as long as
 the rows of the lists would."""
 
+_CHOSEN_TOGETHER = 16
+"""So many lists are chosen sooner from the distances of all."""
 _PAIR, _PAIR_DIMENSION = 20.0, 0.2
 _CHOOSE = 50.0
 _BEGIN, _BEGIN_DIMENSION = 3000.0, 25.0
@@ -151,6 +153,8 @@ class OpenCoded(OpenFastScan):
         # Of a list that is met by a row: large lists are met more often.
         self._met = self._index.invlists.imbalance_factor() * count / self._nlist
         dimension = vectors.shape[1]
+        centroids = self._quantizer.get_xb()  # it points into the index
+        self._centroids = faiss.rev_swig_ptr(centroids, self._nlist * dimension)
         pair = _PAIR + _PAIR_DIMENSION * dimension
         self._free = (_BEGIN + _BEGIN_DIMENSION * dimension) / pair
         self._each = 1 + _CHOOSE / pair
@@ -168,3 +172,30 @@ class OpenCoded(OpenFastScan):
             return super()._search(queries, k, nprobe, refine, living)
         listed = partial(self._listed, nprobe, living.mask)
         return refined(queries, self._vectors, self._metric, k, max(1, int(rows)), listed)
+
+    def _find(self, queries: Floats, wanted: int, nprobe: int, how: Any) -> Found:
+        if len(queries) > 1 or nprobe < _CHOSEN_TOGETHER:
+            return super()._find(queries, wanted, nprobe, how)
+        distances, rows = nothing(1, wanted)
+        lists = self._nearest_lists(queries, nprobe)
+        self._index.search_preassigned_c(
+            1, pointer(queries), wanted, pointer(lists), pointer(np.zeros(nprobe, np.float32)),
+            pointer(distances), pointer(rows), False, how,
+        )  # fmt: skip
+        return distances, rows
+
+    def _nearest_lists(self, query: Floats, nprobe: int) -> Ids:
+        """Those nearest to a query (1, dimension), in no order. faiss's own way keeps them in order
+        all the time.
+        """
+        distances = np.empty(self._nlist, dtype=np.float32)
+        compare = compiled.fvec_L2sqr_ny
+        if self._metric is MetricType.IP:
+            compare = compiled.fvec_inner_products_ny
+        dimension = self._vectors.shape[1]
+        centroids = pointer(self._centroids)
+        compare(pointer(distances), pointer(query), centroids, dimension, self._nlist)
+        if self._metric is MetricType.IP:
+            np.negative(distances, out=distances)
+        lists: Ids = distances.argpartition(nprobe - 1)[:nprobe]
+        return lists
