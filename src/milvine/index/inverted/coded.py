@@ -146,8 +146,8 @@ class OpenCoded(OpenFastScan):
     def __init__(
         self, image: Image, vectors: Floats, metric: MetricType, kernel: IvfKernel, table: Ids
     ) -> None:
-        super().__init__(image, vectors, metric, kernel)
         self._measured = Candidates.of(table)
+        super().__init__(image, vectors, metric, kernel)
         self._numbers: dict[int, int] = {}
         count = self._nodes.count
         # Of a list that is met by a row: large lists are met more often.
