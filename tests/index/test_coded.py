@@ -101,7 +101,7 @@ def test_as_much_is_found_as_from_the_rows_themselves(rows: str, metric: MetricT
     for name, queries in queries_of(vectors).items():
         for k in (1, 10, 100, 1000):
             exact, _ = search_exact(queries, vectors, metric, k)
-            for nprobe in (1, 4, 16, 64):
+            for nprobe in (1, 4, 16, 50, 64):
                 expected, got = (
                     share(index.search(queries, k, {"nprobe": nprobe}, None)[0], exact, metric)
                     for index in (plain, coded)
@@ -110,10 +110,19 @@ def test_as_much_is_found_as_from_the_rows_themselves(rows: str, metric: MetricT
 
 
 @each_metric
+def test_all_lists_give_the_exact_answer(metric: MetricType) -> None:
+    vectors, _, coded = both("clustered", metric)
+    queries = queries_of(vectors)["elsewhere"]
+    found = coded.search(queries, 100, {"nprobe": 1000}, None)
+    for got, exact in zip(found, search_exact(queries, vectors, metric, 100), strict=True):
+        assert np.array_equal(got, exact)
+
+
+@each_metric
 def test_one_query_and_many_find_the_same(metric: MetricType) -> None:
     vectors, _, coded = both("clustered", metric)
     queries = queries_of(vectors)["between"]
-    for k, nprobe in ((1, 1), (10, 4), (10, 32), (300, 2), (300, 64), (6000, 8)):
+    for k, nprobe in ((1, 1), (1, 32), (10, 4), (10, 32), (300, 2), (300, 64), (6000, 8)):
         distances, rows = coded.search(queries, k, {"nprobe": nprobe}, None)
         for at in range(0, len(queries), 9):
             one = coded.search(queries[at : at + 1], k, {"nprobe": nprobe}, None)

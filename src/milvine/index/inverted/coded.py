@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from milvine.index.base import BuildJob
+from milvine.index.base import BuildJob, Params
 from milvine.index.copies.chosen import LONGEST, distinct
 from milvine.index.copies.duplicates import Groups
 from milvine.index.copies.members import COMPARED_MAX, Living
+from milvine.index.exact import search_exact
 from milvine.index.image import Image
 from milvine.index.inverted.candidates import Candidates, measured
 from milvine.index.inverted.fast_scan import OpenFastScan
@@ -26,8 +27,8 @@ from milvine.index.inverted.ivf import IvfKernel, add_portions
 from milvine.index.inverted.ivf_sizes import CODE_BITS
 from milvine.index.native import METRICS, compiled, faiss, parameters, pointer, search_index
 from milvine.index.refine import refined
-from milvine.index.score import Found, nothing
-from milvine.types import Floats, Ids, MetricType
+from milvine.index.score import Found
+from milvine.types import Floats, Ids, MetricType, RowMask
 
 DIMENSIONS_LEAST = 32
 """Of fewer a row is compared as soon as found again."""
@@ -41,6 +42,9 @@ the rows of the lists would."""
 
 _CHOSEN_TOGETHER = 16
 """So many lists are chosen sooner from the distances of all."""
+_WITHOUT_HEAPS = 21
+"""As many candidates are not kept in faiss's heaps: into those nothing comes under IP when the
+lists are given."""
 _PAIR, _PAIR_DIMENSION = 20.0, 0.2
 _CHOOSE = 50.0
 _BEGIN, _BEGIN_DIMENSION = 3000.0, 25.0
@@ -159,6 +163,13 @@ class OpenCoded(OpenFastScan):
         self._free = (_BEGIN + _BEGIN_DIMENSION * dimension) / pair
         self._each = 1 + _CHOOSE / pair
 
+    def search(
+        self, queries: Floats, k: int, params: Params, mask: RowMask | None, threads: int = 1
+    ) -> Found:
+        if mask is None and int(params["nprobe"]) >= self._nlist:  # that is promised to be exact
+            return search_exact(queries, self._vectors, self._metric, k, None, threads)
+        return super().search(queries, k, params, mask, threads)
+
     def _wanted(self, k: int, refine: int) -> int:
         number = self._numbers.get(k)
         if number is None:
@@ -176,11 +187,12 @@ class OpenCoded(OpenFastScan):
     def _find(self, queries: Floats, wanted: int, nprobe: int, how: Any) -> Found:
         if len(queries) > 1 or nprobe < _CHOSEN_TOGETHER:
             return super()._find(queries, wanted, nprobe, how)
-        distances, rows = nothing(1, wanted)
-        lists = self._nearest_lists(queries, nprobe)
+        wanted = max(wanted, _WITHOUT_HEAPS)
+        distances, rows = np.empty((1, wanted), np.float32), np.empty((1, wanted), np.int64)
+        lists, unused = self._nearest_lists(queries, nprobe), np.zeros(nprobe, np.float32)
         self._index.search_preassigned_c(
-            1, pointer(queries), wanted, pointer(lists), pointer(np.zeros(nprobe, np.float32)),
-            pointer(distances), pointer(rows), False, how,
+            1, pointer(queries), wanted, pointer(lists), pointer(unused), pointer(distances),
+            pointer(rows), False, how,
         )  # fmt: skip
         return distances, rows
 
