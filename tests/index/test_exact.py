@@ -140,6 +140,24 @@ def test_lengths_of_all_sizes_side_by_side(
     assert_exact(queries, vectors, metric, 5)
 
 
+@pytest.mark.parametrize("nq", [1, 9])
+@pytest.mark.parametrize("live_share", [None, 0.9, 0.6, 0.1])
+def test_products_too_large_for_float32_hide_no_others(nq: int, live_share: float | None) -> None:
+    """Rows whose inner product overflows are never found, and the next are found instead."""
+    rng = np.random.default_rng(7)
+    vectors = (1e15 * rng.standard_normal((200, 16))).astype(np.float32)
+    vectors[::9] *= np.float32(1e10)
+    queries = (1e19 * rng.standard_normal((nq, 16))).astype(np.float32)
+    mask = None if live_share is None else RowMask.from_bool(rng.random(200) < live_share)
+    live = np.flatnonzero(np.ones(200, bool) if mask is None else mask.to_bool())
+    distances, rows = search_exact(queries, vectors, IP, 10, mask)
+    for query, far, found in zip(queries, distances, rows, strict=True):
+        finite = [row for row in live if abs(vectors[row] @ query.astype(float)) < 3e38]
+        truth = sorted(finite, key=lambda row: -(vectors[row] @ query.astype(float)))[:10]
+        assert found[: len(truth)].tolist() == truth and (found[len(truth) :] == -1).all()
+        assert np.isfinite(far).all()
+
+
 @BOTH
 @SIZES
 def test_far_from_the_origin(metric: MetricType, nq: int) -> None:

@@ -11,9 +11,11 @@ import pytest
 
 from milvine.errors import Unsupported
 from milvine.index.inverted.ivf import effective_nlist
+from milvine.index.inverted.ivf_flat import PlainListSizes
 from milvine.index.inverted.ivf_pq import effective_nbits
 from milvine.index.native import faiss
 from milvine.index.registry import kernel
+from milvine.index.spec import IndexInput
 from milvine.testing import oracle
 from milvine.testing.index_contract import (
     ImageContract,
@@ -38,6 +40,16 @@ class TestIvfFlat(ImageContract):
     build_params = {"nlist": 64}
     search_params = {"nprobe": 16}
     floor = {L2: 0.95, IP: 0.93}
+
+
+class TestIvfFlatWithoutCodes(TestIvfFlat):
+    codes = False
+
+    def test_its_image_is_as_large_as_its_sizes_say(self, metric: MetricType) -> None:
+        image = built(self.index_type, clustered()[0], metric, self.build_params, codes=False)
+        rows, dimension = clustered()[0].shape
+        over = IndexInput(rows, dimension, metric, self.build_params)
+        assert PlainListSizes().image(over) == pytest.approx(image.size, rel=0.2)
 
 
 class TestIvfSq8(ImageContract):

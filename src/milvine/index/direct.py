@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from milvine.index.native import faiss, live_selector, pointer, squared_norms
+from milvine.index.native import faiss, live_selector, pointer
+from milvine.index.score import nearest_of
 from milvine.types import Floats, Ids, MetricType, RowMask
 
 FEW_LIVE = 0.15
@@ -88,11 +89,9 @@ def _nearest(
 ) -> Ids:
     distances, rows = _live_nearest(query, vectors, metric, k, mask)
     if metric is MetricType.IP and np.isposinf(distances).any():
-        # Rows with infinities come first under IP and would hide the others.
-        finite = RowMask.from_bool(
-            finite_rows(vectors) & (True if mask is None else mask.to_bool())
-        )
-        distances, rows = _live_nearest(query, vectors, metric, k, finite)
+        # Rows that give infinity come first under IP and would hide the others.
+        live = np.arange(len(vectors)) if mask is None else np.flatnonzero(mask.to_bool())
+        rows = nearest_of(query, vectors, live[None], metric, k)[1][0]
     return rows
 
 
@@ -128,11 +127,3 @@ def _knn(
             pointer(query), pointer(vectors), dimension, 1, len(vectors), k, *found, None, selector
         )
     return distances, rows
-
-
-def finite_rows(vectors: Floats) -> NDArray[np.bool_]:
-    """Which rows hold neither NaN nor infinity: bool, shape (rows,)."""
-    finite = np.isfinite(squared_norms(vectors))
-    suspects = np.flatnonzero(~finite)  # some may only be too long
-    finite[suspects] = np.isfinite(vectors[suspects]).all(axis=1)
-    return finite

@@ -22,6 +22,8 @@ _IP = MetricType.IP  # Python 3.11 is slow to find a member by its class
 FEW = 64
 """Hits that are looked at one by one in less time than numpy takes to begin."""
 
+_SORTED = 256
+
 Found: TypeAlias = "tuple[Floats, Ids]"
 """Distances and row numbers, both (nq, k), nearest first; a missing hit is row -1 with
 FILLER_DISTANCE.
@@ -57,9 +59,16 @@ def ordered(distances: Floats, rows: Ids, metric: MetricType, k: int) -> Found:
     """The k nearest of (nq, width) hits, equal distances by row number. Distances that are not
     finite are no hits.
     """
-    nq, width = rows.shape
+    width = rows.shape[1]
     if width == k and _settled(distances, rows, metric):
         return distances, rows
+    if width > k and (found := _front(distances, rows, metric, k)) is not None:
+        return found
+    return _sorted(distances, rows, metric, k)
+
+
+def _sorted(distances: Floats, rows: Ids, metric: MetricType, k: int) -> Found:
+    nq, width = rows.shape
     hit = np.isfinite(distances) & (rows >= 0)
     key = np.where(hit, -distances if metric is _IP else distances, np.inf)
     rows = np.where(hit, rows, -1)
@@ -72,6 +81,46 @@ def ordered(distances: Floats, rows: Ids, metric: MetricType, k: int) -> Found:
     wide_distances, wide_rows = nothing(nq, k)
     wide_distances[:, :width], wide_rows[:, :width] = distances, rows
     return wide_distances, wide_rows
+
+
+def _front(distances: Floats, rows: Ids, metric: MetricType, k: int) -> Found | None:
+    """The k nearest of more hits than that, where no two of them nor the next one are alike: then
+    row numbers order nothing. None where they may.
+
+    Queries of many whose hits are alike are ordered by themselves.
+    """
+    if len(rows) == 1:
+        return _front_of_one(distances[0], rows[0], metric, k)
+    keys = -distances if metric is _IP else distances
+    places = np.argpartition(keys, k, axis=1)[:, : k + 1]
+    places = np.take_along_axis(
+        places, np.take_along_axis(keys, places, axis=1).argsort(axis=1), axis=1
+    )
+    some, near = np.take_along_axis(keys, places, axis=1), np.take_along_axis(rows, places, axis=1)
+    sure = (some[:, 1:] > some[:, :-1]).all(axis=1) & np.isfinite(some[:, 0]) & (near >= 0).all(1)
+    alike = np.flatnonzero(~sure)
+    if 2 * len(alike) > len(rows):
+        return None
+    out = np.take_along_axis(distances, places[:, :k], axis=1), near[:, :k].copy()
+    if len(alike):
+        out[0][alike], out[1][alike] = _sorted(distances[alike], rows[alike], metric, k)
+    return out
+
+
+def _front_of_one(distances: Floats, rows: Ids, metric: MetricType, k: int) -> Found | None:
+    """The same for the hits of one query, (width,)."""
+    keys = -distances if metric is _IP else distances
+    if len(keys) < max(_SORTED, 4 * k):
+        places = keys.argsort()
+    else:
+        some = keys.argpartition(k)[: k + 1]
+        places = some[keys[some].argsort()]
+    near, found = distances[places[: k + 1]][None], rows[places[:k]][None]
+    if k < FEW:
+        sure = rises(near, metric is _IP) and min(found[0].tolist()) >= 0
+    else:
+        sure = found.min() >= 0 and _settled(near, places[None], metric)
+    return (near[:, :k], found) if sure else None
 
 
 def rises(distances: Floats, falling: bool) -> bool:

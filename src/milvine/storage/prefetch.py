@@ -23,6 +23,7 @@ def _madvise() -> Any:
 
 
 _CALL = _madvise()
+PAGE_BYTES = mmap.PAGESIZE
 
 
 def will_need(start: int, end: int) -> None:
@@ -34,9 +35,11 @@ def will_need(start: int, end: int) -> None:
         _CALL(start, end - start, mmap.MADV_WILLNEED)
 
 
-def ask_for_rows(vectors: Floats, rows: Ids) -> None:
-    """The same for some rows (any shape, -1 for none) of C-contiguous mapped `vectors`."""
-    size, base = vectors.strides[0], vectors.ctypes.data
-    for row in np.unique(rows).tolist():
+def ask_for_rows(vectors: Floats, rows: Ids, most: int) -> None:
+    """The same for some rows (any shape, -1 for none) of C-contiguous mapped `vectors`: `most` of
+    them.
+    """
+    base, size = vectors.ctypes.data, vectors.strides[0]
+    for row in np.unique(rows)[:most].tolist():
         if row >= 0:
             will_need(base + row * size, base + (row + 1) * size)

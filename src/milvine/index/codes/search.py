@@ -19,7 +19,7 @@ from milvine.index.exact import search_exact
 from milvine.index.native import KEPT_MAX, faiss, live_selector, search_index
 from milvine.index.score import Found, for_finite, nearest_of, nothing
 from milvine.index.threads import use_threads
-from milvine.storage.prefetch import ask_for_rows
+from milvine.storage.prefetch import PAGE_BYTES, ask_for_rows
 from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
 
 FEW_LIVE = 0.02
@@ -48,11 +48,11 @@ class OpenCodes:
         self._image = image  # the index points into it
         self._vectors, self._metric, self._coded, self._index = vectors, metric, coded, index
         self._scanned = vectors
-        self._asks = False
+        self._asked = 0
         self._failures = self._skipped = 0
 
     def read_ahead(self, most: int) -> None:
-        self._asks = True
+        self._asked = most // PAGE_BYTES
 
     def scan_rows_in(self, vectors: Floats) -> None:
         self._scanned = vectors
@@ -133,8 +133,8 @@ class OpenCodes:
         )
         worst, ends = scores[:, -1].tolist(), rows[:, -1].tolist()
         rows = self._live(self._with_outside(rows), mask)
-        if self._asks:
-            ask_for_rows(self._vectors, rows)
+        if self._asked:
+            ask_for_rows(self._vectors, rows, self._asked)
         found = nearest_of(queries, self._vectors, rows, self._metric, k)
         wanted = min(k, self.rows if mask is None else mask.live) - 1
         hits = zip(found[0][:, wanted].tolist(), found[1][:, wanted].tolist(), strict=True)

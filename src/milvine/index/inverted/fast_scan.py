@@ -15,13 +15,27 @@ from milvine.index.copies.members import Living
 from milvine.index.image import Image
 from milvine.index.inverted.ivf import NLIST, NPROBE, IvfKernel, OpenIvf, Shape
 from milvine.index.inverted.ivf_sizes import CODE_BITS, PackedSizes
-from milvine.index.native import faiss
-from milvine.index.score import Found, nearest_of
+from milvine.index.native import faiss, search_index
+from milvine.index.score import Found, nearest_of, nothing
 from milvine.index.spec import Divisor, IndexInput, IndexSpec, refining
+from milvine.storage.prefetch import PAGE_BYTES, ask_for_rows
 from milvine.types import Floats, Ids, MetricType, RowMask
+
+_NO_ROWS: Ids = np.empty(0, dtype=np.int64)
 
 
 class OpenFastScan(OpenIvf):
+    def __init__(
+        self, image: Image, vectors: Floats, metric: MetricType, kernel: IvfKernel
+    ) -> None:
+        super().__init__(image, vectors, metric, kernel)
+        self._quantizer = faiss.downcast_index(self._index.quantizer)
+        self._members: dict[int, Ids] = {}
+        self._asked = 0
+
+    def read_ahead(self, most: int) -> None:
+        self._asked = most // PAGE_BYTES
+
     def _search(self, queries: Floats, k: int, nprobe: int, refine: int, living: Living) -> Found:
         """As all of them do, but faiss loses the rows that are farthest of all by their codes,
         under IP: none of equal rows is found. That shows where there are fewer than k hits."""
@@ -30,18 +44,47 @@ class OpenFastScan(OpenIvf):
             for short in np.flatnonzero(rows[:, min(k, living.nodes) - 1] < 0):
                 one = queries[short : short + 1]
                 distances[short], rows[short] = nearest_of(
-                    one, self._vectors, self._listed(one, nprobe, living.mask), self._metric, k
+                    one, self._vectors, self._listed(nprobe, living.mask, one), self._metric, k
                 )
         return distances, rows
 
-    def _listed(self, query: Floats, nprobe: int, mask: RowMask | None) -> Ids:
-        """Every live row of the lists that a query (1, dimension) reads, shape (1, rows)."""
-        _, nearest = self._index.quantizer.search(query, nprobe)
-        lists = self._index.invlists
-        sizes = [(number, lists.list_size(number)) for number in nearest[0].tolist()]
-        ids = [faiss.rev_swig_ptr(lists.get_ids(number), size) for number, size in sizes if size]
-        rows: Ids = np.concatenate([np.empty(0, dtype=np.int64), *ids])
-        return (rows if mask is None else rows[mask.contains(rows)])[None]
+    def _candidates(self, wanted: int, nprobe: int, how: Any, queries: Floats) -> Ids:
+        rows = super()._candidates(wanted, nprobe, how, queries)
+        if self._asked:
+            ask_for_rows(self._vectors, rows, self._asked)
+        return rows
+
+    def _listed(self, nprobe: int, mask: RowMask | None, queries: Floats) -> Ids:
+        """Every live row of the lists that queries (nq, dimension) read, shape (nq, most of one);
+        -1 for none.
+        """
+        _, nearest = search_index(self._quantizer, queries, nprobe, None)
+        each = [self._rows_of(numbers) for numbers in nearest.tolist()]
+        if len(each) == 1:
+            rows = each[0][None]
+        else:
+            _, rows = nothing(len(each), max(map(len, each)))
+            for at, some in enumerate(each):
+                rows[at, : len(some)] = some
+        if mask is not None and rows.size:
+            rows = np.where((rows >= 0) & mask.contains(np.maximum(rows, 0)), rows, -1)
+        if self._asked:
+            ask_for_rows(self._vectors, rows, self._asked)
+        return rows
+
+    def _rows_of(self, lists: list[int]) -> Ids:
+        """The rows in some lists; -1 for none."""
+        rows: Ids = np.concatenate([self._list(number) for number in lists])
+        return rows
+
+    def _list(self, number: int) -> Ids:
+        found = self._members.get(number)
+        if found is None:
+            lists = self._index.invlists
+            size = lists.list_size(number) if number >= 0 else 0
+            found = faiss.rev_swig_ptr(lists.get_ids(number), size) if size else _NO_ROWS
+            self._members[number] = found
+        return found
 
 
 class FastScanKernel(IvfKernel):

@@ -130,10 +130,11 @@ class IvfKernel:
         sound = np.zeros(len(vectors), dtype=bool)
         sound[nodes] = True
         if self._packed:
-            for rows, some in _portions(vectors, sound, index.d, report):
-                index.add_with_ids(some, rows)
+            add_portions(index, vectors, sound, report)
             report("writing", 0)
             return write_image(write, len(vectors), count, index, groups=groups)
+        if self._written_otherwise(job, nodes, index):
+            return None
         lists, quantizer = (
             Lists.empty(len(vectors), index.nlist),
             faiss.downcast_index(index.quantizer),
@@ -143,6 +144,12 @@ class IvfKernel:
         write_header(write, len(vectors), count)
         codes = partial(self._codes, index, vectors, lists)
         write_lists(write, index, lists, 4 * index.d, codes, job.memory, report)
+
+    def _written_otherwise(self, job: BuildJob, nodes: Ids, index: Any) -> bool:
+        """Whether a type has passed an image of its own making to `job.write`, made from an index
+        whose lists are learnt.
+        """
+        return False
 
     def _chosen(
         self, vectors: Floats, live: RowMask | None, report: Report
@@ -235,6 +242,12 @@ def _chosen(nodes: Ids, most: int) -> Ids:
     return nodes[np.random.default_rng(0).integers(ends[:-1], ends[1:])]
 
 
+def add_portions(index: Any, vectors: Floats, sound: RowFlags, report: Report) -> None:
+    """Put the sound rows of a segment into a trained index, under their numbers."""
+    for rows, some in _portions(vectors, sound, index.d, report):
+        index.add_with_ids(some, rows)
+
+
 def _portions(
     vectors: Floats, sound: RowFlags, width: int, report: Report
 ) -> Iterator[tuple[Ids, Floats]]:
@@ -261,7 +274,8 @@ class OpenIvf:
         self._searched = self._index if coarse is None else CoarseGpu(self._index, coarse)
         self._vectors, self._metric, self._kernel = vectors, metric, kernel
         self._nodes = Nodes(image)
-        self._again = kernel.exact and not lists_agree(self._width, metric)
+        coded = image.table is not None
+        self._again = kernel.exact and (coded or not lists_agree(self._width, metric))
         self._ahead: ListsAhead | None = None
         # What faiss returns is the answer, or in order to be.
         self._plain = (
@@ -309,7 +323,7 @@ class OpenIvf:
     def _search(self, queries: Floats, k: int, nprobe: int, refine: int, living: Living) -> Found:
         how = parameters("IVF", "nprobe", nprobe, living.mask)
         if refine:
-            wanted = min(k * refine, self._nodes.count)
+            wanted = min(self._wanted(k, refine), self._nodes.count)
             nominate = partial(self._candidates, wanted, nprobe, how)
             return refined(queries, self._vectors, self._metric, k, wanted, nominate)
         distances, rows = self._find(queries, min(k, self._rows), nprobe, how)
@@ -317,6 +331,10 @@ class OpenIvf:
             # faiss adds up parts of codes, which may end a little below what is possible.
             np.maximum(distances, 0, out=distances)
         return ordered(distances, rows, self._metric, k)
+
+    def _wanted(self, k: int, refine: int) -> int:
+        """Candidates for k hits."""
+        return k * refine
 
     def _candidates(self, wanted: int, nprobe: int, how: Any, queries: Floats) -> Ids:
         return self._find(queries, wanted, nprobe, how)[1]

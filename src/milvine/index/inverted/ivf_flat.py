@@ -1,31 +1,105 @@
-"""IVF_FLAT: lists of the vectors themselves."""
+"""IVF_FLAT: lists of the vectors themselves, or of small codes where these find the same sooner."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from milvine.index.inverted.ivf import NLIST, NPROBE, IvfKernel, Shape
-from milvine.index.inverted.ivf_sizes import IvfSizes
+from milvine.index.base import BuildJob
+from milvine.index.image import Image, write_image
+from milvine.index.inverted.coded import OpenCoded, coded, serves
+from milvine.index.inverted.ivf import NLIST, NPROBE, IvfKernel, OpenIvf, Shape
+from milvine.index.inverted.ivf_sizes import IvfSizes, PackedSizes
 from milvine.index.native import faiss
-from milvine.index.spec import IndexInput, IndexSpec
+from milvine.index.spec import IndexInput, IndexSpec, Sizes
+from milvine.limits import MIB
+from milvine.types import Floats, Ids, MetricType
 
 
 def _make(quantizer: Any, shape: Shape) -> Any:
     return faiss.IndexIVFFlat(quantizer, shape.dimension, shape.nlist, shape.metric)
 
 
-class FlatListSizes(IvfSizes):
+class FlatKernel(IvfKernel):
+    def _written_otherwise(self, job: BuildJob, nodes: Ids, index: Any) -> bool:
+        over = IndexInput(len(job.vectors), job.vectors.shape[1], job.metric, job.params)
+        if not job.codes or not serves(len(nodes), over.dimension):
+            return False
+        if job.memory and _CODED.building(over, job.memory) > job.memory:
+            return False
+        found = coded(job, nodes, index)
+        if found is None:
+            return False
+        job.report("writing", 0)
+        write_image(
+            job.write,
+            len(job.vectors),
+            found.index.ntotal,
+            found.index,
+            groups=found.groups,
+            table=found.candidates.table,
+        )
+        return True
+
+    def _opened(self, image: Image, vectors: Floats, metric: MetricType) -> OpenIvf:
+        if image.table is None:
+            return super()._opened(image, vectors, metric)
+        return OpenCoded(image, vectors, metric, self, image.table)
+
+
+class PlainListSizes(IvfSizes):
     exact = True
 
     def code(self, of: IndexInput) -> int:
         return of.row_bytes
 
 
+class CodedListSizes(PackedSizes):
+    """The lists are learnt as those of the plain form are; then codes are made, all in memory."""
+
+    exact = True
+
+    def code(self, of: IndexInput) -> int:
+        return -(-of.dimension // 2)
+
+    def stored(self, of: IndexInput, memory: int) -> int:
+        return super().stored(of, memory) + _MEASURED_ROW_BYTES * of.rows + _MEASURING_BYTES
+
+
+_MEASURED_ROW_BYTES = 24
+"""What a row stands for, which rows there are, and its place among candidates."""
+_MEASURING_BYTES = 32 * MIB
+"""Samples with their hits and candidates, and products with all rows."""
+_PLAIN, _CODED = PlainListSizes(), CodedListSizes()
+
+
+class FlatListSizes(Sizes):
+    """Of the form that a segment usually gets. A build that has no memory for codes makes the plain
+    form.
+    """
+
+    def image(self, of: IndexInput) -> int:
+        return self._usual(of).image(of)
+
+    def opened(self, of: IndexInput) -> int:
+        return self._usual(of).opened(of)
+
+    def read(self, of: IndexInput) -> int:
+        return self._usual(of).read(of)
+
+    def building(self, of: IndexInput, memory: int = 0) -> int:
+        usual = self._usual(of).building(of, memory)
+        return usual if not memory or usual <= memory else _PLAIN.building(of, memory)
+
+    @staticmethod
+    def _usual(of: IndexInput) -> Sizes:
+        return _CODED if serves(of.rows, of.dimension) else _PLAIN
+
+
 SPECS = (
     IndexSpec(
         number=2,
         name="IVF_FLAT",
-        kernel=IvfKernel(_make, exact=True),
+        kernel=FlatKernel(_make, exact=True),
         build=(NLIST,),
         search=(NPROBE,),
         sizes=FlatListSizes(),

@@ -1,0 +1,213 @@
+"""IVF_FLAT without its rows in the lists: four bits for each of their dimensions instead, and the
+candidates of a search compared with the segment's own rows.
+
+How many candidates a search takes was measured when the index was built (`candidates`), and where
+it would have to compare nearly as many rows as its lists hold, it compares those.
+
+A code for each dimension and not for two, which is half as large, since it takes a third of the
+candidates, and searches for many hits are made of those.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from milvine.index.base import BuildJob, Params
+from milvine.index.copies.chosen import LONGEST, distinct
+from milvine.index.copies.duplicates import Groups
+from milvine.index.copies.members import COMPARED_MAX, Living
+from milvine.index.exact import search_exact
+from milvine.index.image import Image
+from milvine.index.inverted.candidates import Candidates, measured
+from milvine.index.inverted.fast_scan import OpenFastScan
+from milvine.index.inverted.ivf import IvfKernel, add_portions
+from milvine.index.inverted.ivf_sizes import CODE_BITS
+from milvine.index.native import METRICS, compiled, faiss, parameters, pointer, search_index
+from milvine.index.refine import refined
+from milvine.index.score import Found
+from milvine.types import Floats, Ids, MetricType, RowMask
+
+DIMENSIONS_LEAST = 32
+"""Of fewer a row is compared as soon as found again."""
+ROWS_LEAST = 1024
+LEARNT = 8192
+"""Rows that codes are learnt from."""
+_ROUNDS = 32
+_MOST_A_HIT = ((10, 16), (100, 8), (1000, 5))
+"""Of so many hits, so many candidates for each at most: with more, comparing them takes as long as
+the rows of the lists would."""
+
+_CHOSEN_TOGETHER = 16
+"""So many lists are chosen sooner from the distances of all."""
+_WITHOUT_HEAPS = 21
+"""As many candidates are not kept in faiss's heaps: into those nothing comes under IP when the
+lists are given."""
+_PAIR, _PAIR_DIMENSION = 20.0, 0.2
+_CHOOSE = 50.0
+_BEGIN, _BEGIN_DIMENSION = 3000.0, 25.0
+"""Nanoseconds of one core: to compare a row somewhere in memory, to choose it as a candidate, to
+make the tables of a query."""
+
+
+class Coded(NamedTuple):
+    """An index of codes, the groups that its rows stand for, and how many candidates it takes."""
+
+    index: Any
+    groups: Groups
+    candidates: Candidates
+
+
+def serves(rows: int, dimension: int) -> bool:
+    """Whether codes may pay for so many rows."""
+    return rows >= ROWS_LEAST and dimension >= DIMENSIONS_LEAST
+
+
+def coded(job: BuildJob, rows: Ids, plain: Any) -> Coded | None:
+    """Codes of the sound `rows` in the lists of a trained index, which must outlive them; None
+    where they would find less or take longer than the rows themselves.
+    """
+    job.report("grouping", 0)
+    heads, groups = distinct(job.vectors, job.live, LONGEST)
+    blurred = (groups.radii > 0) & (np.diff(groups.starts) > COMPARED_MAX)
+    if blurred.any() or len(heads) < ROWS_LEAST:
+        return None
+    index = _untrained(job, plain)
+    job.report("training", 0)
+    _learn(index, job.vectors, heads)
+    sound = np.zeros(len(job.vectors), dtype=bool)
+    sound[heads] = True
+    add_portions(index, job.vectors, sound, job.report)
+    job.report("measuring", 0)
+    by = partial(_nominated, index)
+    stands = _standing(len(job.vectors), groups)
+    found = measured(job.vectors, job.live, rows, stands, job.metric, by)
+    return Coded(index, groups, found) if _pays(found) else None
+
+
+def _untrained(job: BuildJob, plain: Any) -> Any:
+    dimension, metric = job.vectors.shape[1], METRICS[job.metric]
+    index = faiss.IndexIVFPQFastScan(
+        plain.quantizer, dimension, plain.nlist, dimension, CODE_BITS, metric
+    )
+    index.by_residual = False  # under L2 each list would take tables of its own
+    return index
+
+
+def _learn(index: Any, vectors: Floats, rows: Ids) -> None:
+    drawn = np.random.default_rng(0).choice(len(rows), min(LEARNT, len(rows)), replace=False)
+    sample = vectors[rows[np.sort(drawn)]]
+    faiss.copy_array_to_vector(codebook(sample).ravel(), index.pq.centroids)
+    index.is_trained = True
+
+
+def codebook(sample: Floats) -> Floats:
+    """The values that stand for those of each dimension, float32 (dimension, 16), by k-means.
+
+    In one dimension a cluster is a stretch of the sorted values, and its mean a difference of two
+    sums: that takes a hundredth of the time of faiss's.
+    """
+    count, levels = len(sample), 1 << CODE_BITS
+    out = np.empty((sample.shape[1], levels), dtype=np.float32)
+    starts = np.arange(levels + 1) * count // levels
+    for values, book in zip(np.sort(sample.T, axis=1).astype(np.float64), out, strict=True):
+        sums, ends = np.append(0, np.cumsum(values)), starts
+        means = values[starts[:-1]]
+        for _ in range(_ROUNDS):
+            sizes = np.diff(ends)
+            means = np.where(sizes, np.diff(sums[ends]) / np.maximum(sizes, 1), means)
+            within = np.searchsorted(values, (means[1:] + means[:-1]) / 2)
+            ends = np.concatenate([[0], within, [count]])
+        book[:] = means
+    return out
+
+
+def _standing(rows: int, groups: Groups) -> Ids:
+    """For each row the one that its group is found by, int64 (rows,)."""
+    stands = np.arange(rows)
+    stands[groups.members] = np.repeat(groups.heads, np.diff(groups.starts))
+    return stands
+
+
+def _nominated(index: Any, queries: Floats, width: int) -> Ids:
+    how = parameters("IVF", "nprobe", index.nlist, None)
+    return search_index(index, np.ascontiguousarray(queries), width, how)[1]
+
+
+def _pays(candidates: Candidates) -> bool:
+    return all(
+        candidates.number(hits) <= most * hits
+        for hits, most in _MOST_A_HIT
+        if hits <= candidates.hits[-1]
+    )
+
+
+class OpenCoded(OpenFastScan):
+    """Such an index. `kernel` is that of the plain form."""
+
+    def __init__(
+        self, image: Image, vectors: Floats, metric: MetricType, kernel: IvfKernel, table: Ids
+    ) -> None:
+        self._measured = Candidates.of(table)
+        super().__init__(image, vectors, metric, kernel)
+        self._numbers: dict[int, int] = {}
+        count = self._nodes.count
+        # Of a list that is met by a row: large lists are met more often.
+        self._met = self._index.invlists.imbalance_factor() * count / self._nlist
+        dimension = vectors.shape[1]
+        centroids = self._quantizer.get_xb()  # it points into the index
+        self._centroids = faiss.rev_swig_ptr(centroids, self._nlist * dimension)
+        pair = _PAIR + _PAIR_DIMENSION * dimension
+        self._free = (_BEGIN + _BEGIN_DIMENSION * dimension) / pair
+        self._each = 1 + _CHOOSE / pair
+
+    def search(
+        self, queries: Floats, k: int, params: Params, mask: RowMask | None, threads: int = 1
+    ) -> Found:
+        if mask is None and int(params["nprobe"]) >= self._nlist:  # that is promised to be exact
+            return search_exact(queries, self._vectors, self._metric, k, None, threads)
+        return super().search(queries, k, params, mask, threads)
+
+    def _wanted(self, k: int, refine: int) -> int:
+        number = self._numbers.get(k)
+        if number is None:
+            number = self._numbers[k] = self._measured.number(k)
+        return number
+
+    def _search(self, queries: Floats, k: int, nprobe: int, refine: int, living: Living) -> Found:
+        rows = min(nprobe * self._met, self._nodes.count)
+        live = living.nodes / self._nodes.count
+        if rows * live > self._free + self._each * self._wanted(k, refine):
+            return super()._search(queries, k, nprobe, refine, living)
+        listed = partial(self._listed, nprobe, living.mask)
+        return refined(queries, self._vectors, self._metric, k, max(1, int(rows)), listed)
+
+    def _find(self, queries: Floats, wanted: int, nprobe: int, how: Any) -> Found:
+        if len(queries) > 1 or nprobe < _CHOSEN_TOGETHER:
+            return super()._find(queries, wanted, nprobe, how)
+        wanted = max(wanted, _WITHOUT_HEAPS)
+        distances, rows = np.empty((1, wanted), np.float32), np.empty((1, wanted), np.int64)
+        lists, unused = self._nearest_lists(queries, nprobe), np.zeros(nprobe, np.float32)
+        self._index.search_preassigned_c(
+            1, pointer(queries), wanted, pointer(lists), pointer(unused), pointer(distances),
+            pointer(rows), False, how,
+        )  # fmt: skip
+        return distances, rows
+
+    def _nearest_lists(self, query: Floats, nprobe: int) -> Ids:
+        """Those nearest to a query (1, dimension), in no order. faiss's own way keeps them in order
+        all the time.
+        """
+        distances = np.empty(self._nlist, dtype=np.float32)
+        compare = compiled.fvec_L2sqr_ny
+        if self._metric is MetricType.IP:
+            compare = compiled.fvec_inner_products_ny
+        dimension = self._vectors.shape[1]
+        centroids = pointer(self._centroids)
+        compare(pointer(distances), pointer(query), centroids, dimension, self._nlist)
+        if self._metric is MetricType.IP:
+            np.negative(distances, out=distances)
+        lists: Ids = distances.argpartition(nprobe - 1)[:nprobe]
+        return lists

@@ -1,0 +1,220 @@
+"""IVF_FLAT from codes: it finds as much as from rows in its lists, and where those stay there."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import pytest
+
+from milvine.errors import CorruptFile
+from milvine.index.base import BuildJob, OpenIndex
+from milvine.index.exact import search_exact
+from milvine.index.image import IMAGE_HEADER_BYTES
+from milvine.index.inverted.candidates import POINTS, Candidates
+from milvine.index.inverted.coded import codebook
+from milvine.index.registry import kernel, spec
+from milvine.index.spec import IndexInput
+from milvine.testing.index_contract import built, clustered, copied, flat_image
+from milvine.types import Bytes, Floats, Ids, IndexType, MetricType, RowMask
+
+L2, IP = MetricType.L2, MetricType.IP
+FLAT, PARAMS = IndexType.IVF_FLAT, {"nlist": 64}
+PLAIN, CODED = 2, 3
+"""Versions of the image."""
+each_metric = pytest.mark.parametrize("metric", (L2, IP), ids=lambda m: m.name)
+
+
+def version(image: Bytes) -> int:
+    return int(image[8:12].view("<u4")[0])
+
+
+def opened(image: Bytes, vectors: Floats, metric: MetricType) -> OpenIndex:
+    return kernel(FLAT).open(image, flat_image(vectors, metric), metric)
+
+
+def skewed(_: MetricType) -> Floats:
+    """Rows of very different length whose dimensions differ by three orders, most in few lists."""
+    random = np.random.default_rng(3)
+    scale = np.logspace(-2, 1, 40) * random.lognormal(0, 1, (6000, 1))
+    near = np.minimum(random.zipf(1.5, 6000), 40)
+    centres = random.standard_normal((41, 40))
+    points: Floats = (scale * (centres[near] + 0.3 * random.standard_normal((6000, 40)))).astype(
+        np.float32
+    )
+    return points
+
+
+def crowded(_: MetricType) -> Floats:
+    """Rows half of which are in a few lists, longer and shorter, with dimensions of any spread."""
+    random = np.random.default_rng(8)
+    near = np.minimum(random.zipf(1.5, 6000), 60)
+    centres = random.standard_normal((61, 40))
+    scale = np.logspace(-0.5, 0.5, 40) * random.lognormal(0, 0.3, (6000, 1))
+    points: Floats = (scale * (centres[near] + 0.6 * random.standard_normal((6000, 40)))).astype(
+        np.float32
+    )
+    return points
+
+
+ROWS: dict[str, Callable[[MetricType], Floats]] = {
+    "clustered": lambda _: clustered()[0],
+    "skewed": skewed,
+    "crowded": crowded,
+    "half of one row": lambda _: copied(clustered()[0], "half of one row"),
+    "half of forty rows": lambda _: copied(clustered()[0], "half of forty rows"),
+    "nearly equal rows": lambda _: copied(clustered()[0], "nearly equal rows"),
+    "normal": lambda _: np.random.default_rng(4).standard_normal((5000, 48), dtype=np.float32),
+}
+
+
+@cache
+def both(rows: str, metric: MetricType) -> tuple[Floats, OpenIndex, OpenIndex]:
+    """The rows, and both forms over them."""
+    vectors = ROWS[rows](metric)
+    plain, coded = (built(FLAT, vectors, metric, PARAMS, codes=codes) for codes in (False, True))
+    assert version(plain) == PLAIN
+    return vectors, opened(plain, vectors, metric), opened(coded, vectors, metric)
+
+
+def queries_of(vectors: Floats) -> dict[str, Floats]:
+    random = np.random.default_rng(9)
+    some, others = (vectors[random.integers(len(vectors), size=100)] for _ in range(2))
+    noise = random.standard_normal(some.shape, dtype=np.float32) * vectors.std(axis=0)
+    return {"rows": some, "between": (some + others) / 2, "elsewhere": some + 2 * noise}
+
+
+def share(found: Floats, exact: Floats, metric: MetricType) -> float:
+    """Of hits as near as the last exact one."""
+    last = exact[:, -1:]
+    slack = 1e-5 * np.abs(last)
+    near = found >= last - slack if metric is IP else found <= last + slack
+    return float((near & (np.abs(found) < 1e38)).mean())
+
+
+@each_metric
+@pytest.mark.parametrize("rows", ROWS)
+def test_as_much_is_found_as_from_the_rows_themselves(rows: str, metric: MetricType) -> None:
+    vectors, plain, coded = both(rows, metric)
+    for name, queries in queries_of(vectors).items():
+        for k in (1, 10, 100, 1000):
+            exact, _ = search_exact(queries, vectors, metric, k)
+            for nprobe in (1, 4, 16, 50, 64):
+                expected, got = (
+                    share(index.search(queries, k, {"nprobe": nprobe}, None)[0], exact, metric)
+                    for index in (plain, coded)
+                )
+                assert got >= expected - 0.001, (name, k, nprobe)
+
+
+@each_metric
+def test_all_lists_give_the_exact_answer(metric: MetricType) -> None:
+    vectors, _, coded = both("clustered", metric)
+    queries = queries_of(vectors)["elsewhere"]
+    found = coded.search(queries, 100, {"nprobe": 1000}, None)
+    for got, exact in zip(found, search_exact(queries, vectors, metric, 100), strict=True):
+        assert np.array_equal(got, exact)
+
+
+@each_metric
+def test_one_query_and_many_find_the_same(metric: MetricType) -> None:
+    vectors, _, coded = both("clustered", metric)
+    queries = queries_of(vectors)["between"]
+    for k, nprobe in ((1, 1), (1, 32), (10, 4), (10, 32), (300, 2), (300, 64), (6000, 8)):
+        distances, rows = coded.search(queries, k, {"nprobe": nprobe}, None)
+        for at in range(0, len(queries), 9):
+            one = coded.search(queries[at : at + 1], k, {"nprobe": nprobe}, None)
+            assert (one[0][0] == distances[at]).all() and (one[1][0] == rows[at]).all()
+
+
+@each_metric
+def test_deleted_rows_take_no_candidate(metric: MetricType) -> None:
+    vectors, plain, coded = both("clustered", metric)
+    queries = queries_of(vectors)["rows"]
+    for dead in (0.3, 0.7):
+        mask = RowMask.from_bool(np.random.default_rng(2).random(len(vectors)) >= dead)
+        for k, nprobe in ((10, 64), (100, 16), (1000, 8)):
+            exact, _ = search_exact(queries, vectors, metric, k, mask)
+            expected, got = (
+                share(index.search(queries, k, {"nprobe": nprobe}, mask)[0], exact, metric)
+                for index in (plain, coded)
+            )
+            rows = coded.search(queries, k, {"nprobe": nprobe}, mask)[1]
+            assert got >= expected - 0.001 and mask.contains(rows[rows >= 0]).all()
+
+
+def tight(rows: int = 6000) -> Floats:
+    """Clusters so narrow that all rows of one have the same code."""
+    random = np.random.default_rng(6)
+    centres = random.standard_normal((12, 32), dtype=np.float32)
+    near = random.integers(12, size=rows)
+    noise = random.standard_normal((rows, 32), dtype=np.float32)
+    return centres[near] + np.float32(0.002) * noise
+
+
+def _image(vectors: Floats, memory: int = 0) -> Bytes:
+    out = io.BytesIO()
+    kernel(FLAT).build(BuildJob(vectors, L2, PARAMS, out.write, memory=memory))
+    return np.frombuffer(out.getvalue(), dtype=np.uint8)
+
+
+def test_where_codes_would_not_do_the_rows_stay_in_the_lists() -> None:
+    vectors = clustered()[0]
+    assert version(_image(vectors)) == CODED
+    assert version(_image(tight())) == PLAIN
+    assert version(_image(vectors[:500])) == PLAIN
+    assert version(_image(vectors[:, :8].copy())) == PLAIN
+    assert version(_image(vectors, memory=1 << 20)) == PLAIN
+
+
+def test_a_build_is_let_in_with_less_memory_than_codes_take() -> None:
+    sizes, over = spec(FLAT).sizes, IndexInput(1_000_000, 128, L2, {"nlist": 4096})
+    assert sizes.building(over, 1) < sizes.building(over)
+    assert over.bytes + sizes.image(over) < 1.4 * over.bytes
+
+
+@each_metric
+def test_a_damaged_table_is_refused(metric: MetricType) -> None:
+    vectors = clustered()[0]
+    image = built(FLAT, vectors, metric, PARAMS)
+    table = image[IMAGE_HEADER_BYTES : IMAGE_HEADER_BYTES + 16 * len(POINTS)].view("<i8")
+    assert table[::2].tolist() == list(POINTS)
+    for place, value in ((0, 2), (2, 1), (1, 0), (3, -1), (len(table) - 1, 5)):
+        damaged = image.copy()
+        damaged[IMAGE_HEADER_BYTES:][: table.nbytes].view("<i8")[place] = value
+        with pytest.raises(CorruptFile, match="candidates"):
+            opened(damaged, vectors, metric)
+    for pairs in (0, 1 << 11, 1 << 62):
+        damaged = image.copy()
+        damaged[56:64].view("<u8")[0] = pairs
+        with pytest.raises(CorruptFile):
+            opened(damaged, vectors, metric)
+
+
+def _numbers(*pairs: tuple[int, int]) -> Candidates:
+    table: Ids = np.array(pairs, dtype=np.int64)
+    return Candidates.of(table)
+
+
+def test_between_two_points_candidates_are_not_fewer_than_measured() -> None:
+    found = _numbers((1, 8), (10, 30), (100, 200))
+    assert [found.number(k) for k in (1, 2, 3, 10, 11, 50, 90, 100, 200)] == [
+        8, 16, 24, 30, 33, 150, 200, 200, 400,
+    ]  # fmt: skip
+    numbers = [found.number(k) for k in range(1, 300)]
+    assert numbers == sorted(numbers)
+
+
+def test_codes_stand_for_values_near_to_them() -> None:
+    random = np.random.default_rng(0)
+    sample = random.standard_normal((4000, 5), dtype=np.float32)
+    sample *= np.array([1, 10, 0, 1, 1], dtype=np.float32)
+    sample[:, 3] = np.arange(4000) % 3
+    book = codebook(sample)
+    apart = np.abs(sample[:, :, None] - book[None]).min(axis=2)
+    assert book.shape == (5, 16) and (np.diff(book, axis=1) >= 0).all()
+    # A normal distribution keeps 0.0095 of its variance when 16 values stand for it.
+    assert (apart[:, [0, 1, 4]].var(axis=0) / sample[:, [0, 1, 4]].var(axis=0) < 0.012).all()
+    assert (apart[:, 2:4] == 0).all()
