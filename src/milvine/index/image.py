@@ -2,28 +2,28 @@
 
     offset  bytes  content
          0      8  "MVINDEX" and a zero byte
-         8      4  version: 3 where there are notes, else 2
+         8      4  version: 2, or 3 with a table
         12      4  1 when a row map follows, else 0
         16      8  rows of the segment
         24      8  rows that are indexed
         32      8  groups
         40      8  rows in groups
         48      8  rows beside the index
-        56      8  bytes of notes, a multiple of 8
+        56      8  pairs in the table
         64         groups, where there are any: int64 the indexed row of each, int64 the places
                    where the rows of each begin among those of all, and their end, int64 the rows
                    of each, float64 how far from the indexed row its farthest is
                    rows beside the index: int64 the number of each
                    row map: int64 per indexed row, its row in the segment
-                   notes: what the type wants to know of its index before it searches it
+                   table: two int64 for each pair; what they mean is the type's own matter
                    the index as its library writes it (faiss's image, for most); absent when no
                    row is indexed
 
 Little endian. A row map is there when the index numbers its rows itself. A row is not indexed when
 it holds NaN or infinity or is too long for the type, when it was deleted before the index was
 built, when another one of its group stands for it, or when it is beside the index: then every query
-is compared with it. Version 1 is the same without groups and rows beside, version 2 without notes:
-an index without any is readable by releases that know none.
+is compared with it. Version 1 is the same without groups and rows beside. A table is in images that
+earlier releases cannot search: they refuse them by the version.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ from milvine.types import Bytes, Ids
 
 _HEADER = struct.Struct("<8sIIQQQQQQ")
 _MAGIC = b"MVINDEX\0"
-_PLAIN, _VERSION = 2, 3
+_VERSION, _VERSION_WITH_TABLE = 2, 3
+_PAIRS_MAX = 1 << 14
 _PIECE_BYTES = 1 << 20
 
 IMAGE_HEADER_BYTES = _HEADER.size
@@ -58,7 +59,7 @@ class Image:
     body: Bytes
     groups: Groups | None = None
     beside: Ids | None = None
-    notes: Bytes | None = None
+    table: Ids | None = None
 
 
 def write_header(
@@ -69,35 +70,23 @@ def write_header(
     mapped: bool = False,
     groups: Groups | None = None,
     beside: Ids | None = None,
-    notes: bytes = b"",
+    table: Ids | None = None,
 ) -> None:
     """Pass all but the index itself to `write`. `mapped`: the caller passes the row map on.
-
-    `notes`: their length is a multiple of 8, so that what follows lies as it did.
+    `table`: int64 (pairs, 2).
     """
     grouped = (0, 0) if groups is None else (len(groups.heads), len(groups.members))
     others = 0 if beside is None else len(beside)
-    write(
-        _HEADER.pack(
-            _MAGIC,
-            _VERSION if notes else _PLAIN,
-            mapped or row_map is not None,
-            rows,
-            indexed,
-            *grouped,
-            others,
-            len(notes),
-        )
-    )
+    version, pairs = (_VERSION, 0) if table is None else (_VERSION_WITH_TABLE, len(table))
+    has_map = mapped or row_map is not None
+    write(_HEADER.pack(_MAGIC, version, has_map, rows, indexed, *grouped, others, pairs))
     if groups is not None and grouped[0]:
         for numbers in groups[:3]:
             write(numbers.astype("<i8").tobytes())
         write(groups.radii.astype("<f8").tobytes())
-    for more in (beside, row_map):
+    for more in (beside, row_map, table):
         if more is not None:
             write(more.astype("<i8").tobytes())
-    if notes:
-        write(notes)
 
 
 def write_image(
@@ -109,10 +98,10 @@ def write_image(
     flags: int = 0,
     groups: Groups | None = None,
     beside: Ids | None = None,
-    notes: bytes = b"",
+    table: Ids | None = None,
 ) -> None:
     """Pass the whole file to `write`; `index` is a faiss index, or None when `indexed` is 0."""
-    write_header(write, rows, indexed, row_map, groups=groups, beside=beside, notes=notes)
+    write_header(write, rows, indexed, row_map, groups=groups, beside=beside, table=table)
     if index is not None:
         faiss.write_index(index, faiss.PyCallbackIOWriter(write, _PIECE_BYTES), flags)
 
@@ -126,23 +115,24 @@ def read_image(data: Bytes, segment_rows: int) -> Image:
     """
     if data.size < _HEADER.size:
         raise CorruptFile(f"An index file of {data.size} bytes has no header")
-    magic, version, mapped, rows, indexed, groups, members, beside, noted = _HEADER.unpack(
+    magic, version, mapped, rows, indexed, groups, members, beside, pairs = _HEADER.unpack(
         data[: _HEADER.size].tobytes()
     )
     if magic != _MAGIC:
         raise CorruptFile(f"An index file does not begin with {magic!r}")
-    if version > _VERSION:
+    if version > _VERSION_WITH_TABLE:
         raise UnsupportedFormat(
-            f"An index file has version {version}; this release reads up to {_VERSION}"
+            f"An index file has version {version}; this release reads up to {_VERSION_WITH_TABLE}"
         )
+    tabled = version == _VERSION_WITH_TABLE
+    if tabled and pairs > _PAIRS_MAX:
+        raise CorruptFile(f"An index file has a table of {pairs} pairs")
     sizes = [
         *([groups, groups + 1, members, groups] if groups else [0] * 4),
         beside,
         indexed if mapped else 0,
-        noted // 8,
+        2 * pairs if tabled else 0,
     ]
-    if noted % 8:
-        raise CorruptFile(f"An index file has notes of {noted} bytes, no multiple of 8")
     ends = _HEADER.size + 8 * np.cumsum(sizes)
     if data.size < ends[-1]:
         raise CorruptFile(
@@ -158,5 +148,5 @@ def read_image(data: Bytes, segment_rows: int) -> Image:
         body=data[ends[-1] :],
         groups=Groups(parts[0], parts[1], parts[2], parts[3].view("<f8")) if groups else None,
         beside=parts[4] if beside else None,
-        notes=parts[6].view(np.uint8) if noted else None,
+        table=parts[6].reshape(-1, 2) if tabled else None,
     )

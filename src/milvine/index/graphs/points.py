@@ -5,8 +5,8 @@ Under L2 they lie on a grid of equal steps around an origin, so a distance of po
 of rows in steps, but for roundings. Under inner product the grid is around zero, and each query has
 a grid of its own that it fills, since its length changes no order.
 
-The notes of an image: float64 step, float64 `peaked`, int64 how many pairs, the pairs as int64
-(hits, candidates), ascending, and float32 origin, padded with zeros to a multiple of 8 bytes.
+In the table of an image stand float64 step and `peaked`, int64 how many pairs there are and zero,
+the pairs as int64 (hits, candidates), ascending, and float32 origin, padded with zeros.
 """
 
 from __future__ import annotations
@@ -23,15 +23,18 @@ from numpy.typing import NDArray
 
 from milvine.errors import CorruptFile
 from milvine.index.codes.quantizer import LARGEST
-from milvine.types import Bytes, Floats, MetricType
+from milvine.index.padding import widened
+from milvine.types import Floats, Ids, MetricType
 
 WIDTH_UNIT = 32
 """faiss compares codes as whole numbers where their width is a multiple of it, and otherwise
 number by number.
 """
+_TINY = np.float32(np.finfo(np.float32).tiny)
+_LARGEST = np.float32(LARGEST)
 _EDGE = LARGEST + 0.49
 """What is farther out has no point."""
-_NOTES = struct.Struct("<ddq")
+_HEAD = struct.Struct("<ddq8x")
 _PAIRS_MAX = 16
 
 
@@ -80,49 +83,50 @@ class Coding:
         return points_width(len(self.origin))
 
     @cached_property
-    def _edges(self) -> tuple[Floats, Floats]:
-        reach = np.float32(_EDGE * self.step)
-        return self.origin - reach, self.origin + reach
+    def _grid(self) -> tuple[Floats, Floats, Floats, Any]:
+        """Origin and both edges, (1, dimension), which numpy is quicker with than with
+        (dimension,), and points a unit.
+        """
+        origin, reach = self.origin[None], np.float32(_EDGE * self.step)
+        return origin, origin - reach, origin + reach, np.float32(1 / self.step)
 
     @cached_property
-    def _scale(self) -> Any:
-        return np.float32(1 / self.step)
+    def _least_squares(self) -> float:
+        """What the squares of a query's numbers come to, where the largest is 1."""
+        return len(self.origin) / self.peaked**2 if self.peaked else 0.0
 
     def of_rows(self, rows: Floats) -> Floats:
         """The points of finite rows, float32 (rows, width): the nearest of the grid."""
-        return self._on_grid(np.minimum(np.maximum(rows, self._edges[0]), self._edges[1]))
+        _, low, high, _ = self._grid
+        return self._on_grid(np.minimum(np.maximum(rows, low), high))
 
     def of_queries(self, queries: Floats, metric: MetricType) -> Points:
         """The points of finite queries, float32 (nq, dimension)."""
         if metric is MetricType.IP:
             return self._of_directions(queries)
-        within = np.maximum(queries, self._edges[0])
-        np.minimum(within, self._edges[1], out=within)
-        unfit = None
+        _, low, high, _ = self._grid
+        within = np.minimum(np.maximum(queries, low), high)
         # Bytes are sooner compared than numpy begins, and mistake only the two zeros.
-        if within.tobytes() != queries.tobytes():
-            unfit = (within != queries).any(axis=1)
-        return Points(self._on_grid(within), unfit if unfit is not None and unfit.any() else None)
+        if within.tobytes() == queries.tobytes():
+            return Points(self._on_grid(within), None)
+        unfit = (within != queries).any(axis=1)
+        return Points(self._on_grid(within), unfit if unfit.any() else None)
 
     def _on_grid(self, within: Floats) -> Floats:
-        out = np.zeros((len(within), self.width), dtype=np.float32)
-        part = out[:, : within.shape[1]]
-        np.subtract(within, self.origin, out=part)
-        np.multiply(part, self._scale, out=part)
-        np.rint(part, out=part)
-        return out
+        """Of (n, dimension) that may be overwritten."""
+        origin, _, _, scale = self._grid
+        within -= origin
+        within *= scale
+        np.rint(within, out=within)
+        return widened(within, self.width)
 
     def _of_directions(self, queries: Floats) -> Points:
-        nq, dimension = queries.shape
-        out = np.zeros((nq, self.width), dtype=np.float32)
-        part = out[:, :dimension]
-        largest = np.maximum(queries.max(axis=1), -queries.min(axis=1))
-        np.divide(queries, np.where(largest > 0, largest, 1)[:, None], out=part)
-        unfit = np.einsum("ij,ij->i", part, part) * self.peaked**2 < dimension
-        part *= LARGEST
-        np.rint(part, out=part)
-        unfit &= largest > 0
-        return Points(out, unfit if unfit.any() else None)
+        largest = np.maximum.reduce(np.abs(queries), axis=1, keepdims=True)
+        parts: Any = queries / np.maximum(largest, _TINY)
+        unfit = np.add.reduce(parts * parts, axis=1) < self._least_squares
+        parts *= _LARGEST
+        np.rint(parts, out=parts)
+        return Points(widened(parts, self.width), unfit if 1 in unfit.tobytes() else None)
 
     def wanted(self, k: int) -> int:
         """How many candidates hold the k nearest."""
@@ -131,14 +135,40 @@ class Coding:
             if k <= pair.hits:
                 return _between(before, pair, k)
             before = pair
-        return math.ceil(k * before.candidates / before.hits)
+        return _beyond(self.pairs, k)
 
-    def notes(self) -> bytes:
-        """As an image has them."""
-        numbers = np.array(self.pairs, dtype="<i8").tobytes()
-        head = _NOTES.pack(self.step, self.peaked, len(self.pairs))
-        origin = self.origin.astype("<f4").tobytes()
-        return head + numbers + origin + bytes(-len(origin) % 8)
+    def table(self) -> Ids:
+        """As an image has it, int64 (n, 2)."""
+        head = _HEAD.pack(self.step, self.peaked, len(self.pairs))
+        data = head + np.array(self.pairs, "<i8").tobytes() + self.origin.astype("<f4").tobytes()
+        return np.frombuffer(data + bytes(-len(data) % 16), dtype="<i8").reshape(-1, 2)
+
+    @classmethod
+    def of(cls, table: Ids, dimension: int) -> Coding:
+        """What `table` made.
+
+        Raises:
+            CorruptFile: it did not, or of another dimension.
+        """
+        data = table.tobytes()
+        step, peaked, count = _HEAD.unpack_from(data.ljust(_HEAD.size, b"\0"))
+        begin = _HEAD.size + 16 * count
+        if 1 <= count <= _PAIRS_MAX and len(data) == begin + 4 * dimension + -4 * dimension % 16:
+            numbers = np.frombuffer(data, "<i8", 2 * count, _HEAD.size).reshape(-1, 2).tolist()
+            origin = np.frombuffer(data, "<f4", dimension, begin)
+            made = cls(origin, step, peaked, tuple(Pair(*pair) for pair in numbers))
+            if made._sound():
+                return made
+        raise CorruptFile("The table of an index file does not say how rows are coded")
+
+    def _sound(self) -> bool:
+        return (
+            0 < self.step < math.inf
+            and 0 <= self.peaked < math.inf
+            and bool(np.isfinite(self.origin).all())
+            and all(1 <= pair.hits <= pair.candidates for pair in self.pairs)
+            and all(one.hits < other.hits for one, other in pairwise(self.pairs))
+        )
 
 
 def _between(before: Pair, after: Pair, k: int) -> int:
@@ -148,28 +178,11 @@ def _between(before: Pair, after: Pair, k: int) -> int:
     return k + math.ceil(more + share * (most - more))
 
 
-def read_notes(notes: Bytes, dimension: int) -> Coding:
-    """What `Coding.notes` wrote.
-
-    Raises:
-        CorruptFile: it was not that, or about another dimension.
-    """
-    data, wrong = notes.tobytes(), CorruptFile("An index file has no notes on its codes")
-    if len(data) < _NOTES.size:
-        raise wrong
-    step, peaked, count = _NOTES.unpack_from(data)
-    if not 1 <= count <= _PAIRS_MAX:
-        raise wrong
-    begin = _NOTES.size + 16 * count
-    if len(data) != begin + 4 * (dimension + dimension % 2):
-        raise wrong
-    table = np.frombuffer(data, "<i8", 2 * count, _NOTES.size).reshape(count, 2)
-    pairs = tuple(Pair(*pair) for pair in table.tolist())
-    origin = np.frombuffer(data, "<f4", dimension, begin)
-    ascending = all(a.hits < b.hits for a, b in pairwise(pairs))
-    sound = all(1 <= each.hits <= each.candidates for each in pairs)
-    if not (
-        ascending and sound and 0 < step < math.inf and peaked >= 0 and np.isfinite(origin).all()
-    ):
-        raise wrong
-    return Coding(origin, step, peaked, pairs)
+def _beyond(pairs: tuple[Pair, ...], k: int) -> int:
+    """And farther out about as the same power of the hits as before, which is at most the first."""
+    last, before = pairs[-1], pairs[-2] if len(pairs) > 1 else pairs[-1]
+    more, less = last.candidates - last.hits, before.candidates - before.hits
+    power = 1.0
+    if 0 < less < more:
+        power = math.log(more / less) / math.log(last.hits / before.hits)
+    return k + math.ceil(more * math.pow(k / last.hits, min(max(power, 0.5), 1)))

@@ -27,7 +27,7 @@ LOST = 0.0005
 """Of the hits, for want of candidates."""
 DEPTH = 100
 _HITS = (1, 10, DEPTH)
-_MOST = {1: 8, 10: 24, DEPTH: 180}
+_MOST = {1: 16, 10: 32, DEPTH: 180}
 """Candidates that are still sooner compared than a walk over vectors takes longer."""
 _OWN, _BETWEEN = 160, 96
 _NOISE = 0.25
@@ -159,15 +159,21 @@ class _Nearest:
         self._k, self._kind = k, METRICS[metric]
         self._sign = -1 if metric.larger_is_closer else 1
         self._far = np.empty((queries, 0), dtype=np.float32)
-        self.rows: Ids = np.empty((queries, 0), dtype=np.int64)
+        self._rows: Ids = np.empty((queries, 0), dtype=np.int64)
+
+    @property
+    def rows(self) -> Ids:
+        """Nearest first."""
+        return np.take_along_axis(self._rows, np.argsort(self._far, axis=1, kind="stable"), axis=1)
 
     def among(self, queries: Floats, rows: Floats, start: int) -> None:
         distances, found = faiss.knn(queries, rows, min(self._k, len(rows)), metric=self._kind)
         far = np.concatenate([self._far, self._sign * distances], axis=1)
-        numbers = np.concatenate([self.rows, start + found], axis=1)
-        order = np.argsort(far, axis=1, kind="stable")[:, : self._k]
-        self._far = np.take_along_axis(far, order, axis=1)
-        self.rows = np.take_along_axis(numbers, order, axis=1)
+        numbers = np.concatenate([self._rows, start + found], axis=1)
+        if far.shape[1] > self._k:
+            near = np.argpartition(far, self._k - 1, axis=1)[:, : self._k]
+            far, numbers = (np.take_along_axis(each, near, axis=1) for each in (far, numbers))
+        self._far, self._rows = far, numbers
 
 
 def _without(rows: Ids, themselves: Ids) -> Ids:
