@@ -79,40 +79,44 @@ def built(
     metric: MetricType,
     params: Mapping[str, Any],
     live: RowMask | None = None,
+    codes: bool = True,
 ) -> Bytes:
     """The image of an index, read-only as a mapped file is."""
     out = io.BytesIO()
-    kernel(index_type).build(BuildJob(vectors, metric, params, out.write, live=live))
+    kernel(index_type).build(BuildJob(vectors, metric, params, out.write, live=live, codes=codes))
     return np.frombuffer(out.getvalue(), dtype=np.uint8)
 
 
 @cache
 def _standard(
-    index_type: IndexType, metric: MetricType, params: tuple[tuple[str, int], ...]
+    index_type: IndexType, metric: MetricType, params: tuple[tuple[str, int], ...], codes: bool
 ) -> OpenIndex:
     vectors, _ = clustered()
-    image = built(index_type, vectors, metric, dict(params))
+    image = built(index_type, vectors, metric, dict(params), codes=codes)
     return kernel(index_type).open(image, flat_image(vectors, metric), metric)
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda m: m.name)
 class IndexContract:
-    """Inherit and fill in. `exact_distances` says that reported distances are exact."""
+    """Inherit and fill in. `exact_distances` says that reported distances are exact, `codes` that
+    builds may make small codes of the rows.
+    """
 
     index_type: ClassVar[IndexType]
     build_params: ClassVar[Mapping[str, int]] = {}
     search_params: ClassVar[Mapping[str, int]] = {}
     floor: ClassVar[Mapping[MetricType, float]]
     exact_distances: ClassVar[bool] = True
+    codes: ClassVar[bool] = True
 
     def index(self, metric: MetricType) -> OpenIndex:
         """Over `clustered`; built once."""
-        return _standard(self.index_type, metric, tuple(self.build_params.items()))
+        return _standard(self.index_type, metric, tuple(self.build_params.items()), self.codes)
 
     def index_over(
         self, vectors: Floats, metric: MetricType, live: RowMask | None = None
     ) -> OpenIndex:
-        image = built(self.index_type, vectors, metric, self.build_params, live)
+        image = built(self.index_type, vectors, metric, self.build_params, live, self.codes)
         return kernel(self.index_type).open(image, flat_image(vectors, metric), metric)
 
     def recall(self, index: OpenIndex, metric: MetricType, mask: RowMask | None = None) -> float:
@@ -316,7 +320,7 @@ class ImageContract(IndexContract):
     def test_foreign_images_are_refused(self, metric: MetricType) -> None:
         vectors = clustered()[0][:500]
         flat = flat_image(vectors, metric)
-        image = built(self.index_type, vectors, metric, self.build_params).copy()
+        image = built(self.index_type, vectors, metric, self.build_params, codes=self.codes).copy()
         with pytest.raises(CorruptFile):
             kernel(self.index_type).open(image[:20], flat, metric)
         with pytest.raises(CorruptFile):
@@ -347,5 +351,5 @@ class ImageContract(IndexContract):
 
         with pytest.raises(OSError, match="no space"):
             kernel(self.index_type).build(
-                BuildJob(clustered()[0][:1000], metric, self.build_params, full)
+                BuildJob(clustered()[0][:1000], metric, self.build_params, full, codes=self.codes)
             )

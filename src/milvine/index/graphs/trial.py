@@ -27,8 +27,8 @@ LOST = 0.0005
 """Of the hits, for want of candidates."""
 DEPTH = 100
 _HITS = (1, 10, DEPTH)
-_MOST = {1: 16, 10: 32, DEPTH: 180}
-"""Candidates that are still sooner compared than a walk over vectors takes longer."""
+_MOST = {1: 16, 10: 24, DEPTH: 130}
+"""More candidates would be too many to compare, and points that want them too coarse for links."""
 _OWN, _BETWEEN = 160, 96
 _NOISE = 0.25
 _SHARED, _SHARED_LEAST, _SHARED_MOST = 1 / 2000, 16, 16
