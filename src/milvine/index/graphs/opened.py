@@ -208,7 +208,7 @@ class CodedGraph(OpenGraph):
     def search(
         self, queries: Floats, k: int, params: Params, mask: RowMask | None, threads: int = 1
     ) -> Found:
-        if not self._refine and integer(params, self._breadth) * self._width < SHORT:
+        if not self._refine and integer(params, self._breadth) * self._vectors.shape[1] < SHORT:
             return self._over_vectors.search(queries, k, params, mask, threads)
         return super().search(queries, k, params, mask, threads)
 
