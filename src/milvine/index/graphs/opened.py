@@ -47,9 +47,9 @@ FARTHER = 2
 glove100 ef 66 over points finds what ef 64 finds over vectors, or up to 0.003 more.
 """
 
-SHORT = 2048
-"""A walk over vectors of fewer numbers, ef times dimension, ends before points are made and
-candidates compared.
+PER_POINT, MORE = 0.55, 1300
+"""What a walk over points takes as a part of one over vectors, and what it takes to make points and
+compare candidates: as long as a walk over vectors takes for so many numbers, ef times dimension.
 """
 
 
@@ -208,9 +208,14 @@ class CodedGraph(OpenGraph):
     def search(
         self, queries: Floats, k: int, params: Params, mask: RowMask | None, threads: int = 1
     ) -> Found:
-        if not self._refine and integer(params, self._breadth) * self._vectors.shape[1] < SHORT:
+        if not self._refine and not self._pays(k, integer(params, self._breadth)):
             return self._over_vectors.search(queries, k, params, mask, threads)
         return super().search(queries, k, params, mask, threads)
+
+    def _pays(self, k: int, ef: int) -> bool:
+        """Whether a walk over points is the quicker one: not a short one."""
+        farther = max(ef + FARTHER, self._coding.wanted(k))
+        return bool((ef - PER_POINT * farther) * self._vectors.shape[1] > MORE)
 
     def _wanted(self, k: int, params: Params) -> int:
         if self._refine and REFINE in params:

@@ -29,7 +29,7 @@ DEPTH = 100
 _HITS = (1, 10, DEPTH)
 _MOST = {1: 16, 10: 24, DEPTH: 130}
 """More candidates would be too many to compare, and points that want them too coarse for links."""
-_OWN, _BETWEEN = 160, 96
+_OWN, _BETWEEN = 112, 64
 _NOISE = 0.25
 _SHARED, _SHARED_LEAST, _SHARED_MOST = 1 / 2000, 16, 16
 """Rows whose point others have too: of all, at least, and of one point."""
