@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from milvine.errors import Unsupported
+from milvine.index.graphs.hnsw import GraphSizes
 from milvine.index.inverted.ivf import effective_nlist
 from milvine.index.inverted.ivf_flat import PlainListSizes
 from milvine.index.inverted.ivf_pq import effective_nbits
@@ -100,6 +101,16 @@ class TestHnsw(ImageContract):
         )
 
 
+class TestHnswWithoutCodes(TestHnsw):
+    codes = False
+
+    def test_its_image_is_as_large_as_its_sizes_say(self, metric: MetricType) -> None:
+        image = built(self.index_type, clustered()[0], metric, self.build_params, codes=False)
+        rows, dimension = clustered()[0].shape
+        over = IndexInput(rows, dimension, metric, self.build_params)
+        assert GraphSizes().image(over) == pytest.approx(image.size, rel=0.2)
+
+
 class TestIvfPqfs(ImageContract):
     index_type = IndexType.IVF_PQFS
     build_params = {"nlist": 64}
@@ -121,6 +132,10 @@ class TestIvfRabitq(ImageContract):
 
 class TestHnswSq8(TestHnsw):
     index_type = IndexType.HNSW_SQ8
+
+
+class TestHnswSq8WithoutPoints(TestHnswSq8):
+    codes = False
 
 
 class TestRnsg(ImageContract):

@@ -43,7 +43,7 @@ from milvine.types import Bytes, Ids
 _HEADER = struct.Struct("<8sIIQQQQQQ")
 _MAGIC = b"MVINDEX\0"
 _VERSION, _VERSION_WITH_TABLE = 2, 3
-_PAIRS_MAX = 1 << 10
+_PAIRS_MAX = 1 << 14
 _PIECE_BYTES = 1 << 20
 
 IMAGE_HEADER_BYTES = _HEADER.size

@@ -121,6 +121,11 @@ def _with(
     """The k nearest of some rows and of what a search found."""
     each = np.broadcast_to(beside, (len(queries), len(beside)))
     near = exact_distances(queries, vectors, each, metric)
+    if len(queries) == 1 and found[1][0, -1] >= 0:  # mostly, all of them are too far away
+        last = found[0][0, -1]
+        closer = near[0] >= last if metric.larger_is_closer else near[0] <= last
+        if 1 not in closer.tobytes():
+            return found
     return ordered(np.column_stack([found[0], near]), np.column_stack([found[1], each]), metric, k)
 
 

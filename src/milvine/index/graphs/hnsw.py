@@ -4,52 +4,30 @@ where they are.
 The graph is built over one row of each group of copies (`alike`), and links no row that was deleted
 before, nor one with NaN or infinity, which would break it (every comparison with them is false).
 
-HNSW_SQ8, an addition to Milvus 1.x, walks over codes of a byte per dimension, which its file holds
-for the rows in the graph. The candidates are compared again with the vectors.
+Where points tell the rows apart (`trial`), the graph is built and walked over codes of those, a
+byte per dimension, which its file holds besides. HNSW_SQ8, an addition to Milvus 1.x, always walks
+over codes, and its searches read little else: where points are not enough, over codes of steps that
+faiss makes for each dimension, of the rows in the graph. The candidates of either are compared
+again with the vectors.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from milvine.index.agreement import graph_agrees
-from milvine.index.base import BuildJob, OpenIndex, Params, Write
+from milvine.index.base import BuildJob, OpenIndex
 from milvine.index.copies.chosen import Chosen
-from milvine.index.copies.members import Living, Nodes
-from milvine.index.exact import search_exact
-from milvine.index.flat import open_flat, vectors_of
-from milvine.index.graphs.links import spread
-from milvine.index.image import IMAGE_HEADER_BYTES, Image, read_image, write_image
-from milvine.index.native import (
-    FAISS_HEADER_BYTES,
-    METRICS,
-    faiss,
-    parameters,
-    portion_of,
-    search_index,
-)
-from milvine.index.native import read_image as read_faiss
+from milvine.index.graphs.opened import open_graph, write_graph
+from milvine.index.graphs.points import Coding, points_width
+from milvine.index.graphs.trial import tried, worth_codes
+from milvine.index.image import IMAGE_HEADER_BYTES
+from milvine.index.native import FAISS_HEADER_BYTES, METRICS, faiss, portion_of
 from milvine.index.padding import wide, widened
-from milvine.index.raw import OpenRaw
-from milvine.index.refine import refined
-from milvine.index.score import Found, for_finite, ordered
-from milvine.index.spec import REFINE, IndexInput, IndexSpec, Range, Sizes, integer, refining
+from milvine.index.spec import IndexInput, IndexSpec, Range, Sizes, integer, refining
 from milvine.index.threads import use_threads
-from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
-
-FEW_LIVE = 0.12
-"""Below this share of live rows the graph's paths are mostly dead: exact search is quicker, and
-right.
-"""
-
-ROWS_PER_EF = 32
-"""At most so many rows per unit of ef, comparing all of them is quicker than walking the graph, and
-right.
-"""
-
+from milvine.types import Bytes, Floats, Ids, MetricType
 
 _LINKS_SPARE = 1.02
 """Heights are random: room for somewhat more links than are expected."""
@@ -70,40 +48,46 @@ class HnswKernel:
         use_threads(job.threads)
         job.report("grouping", 0)
         nodes = Chosen.of(job.vectors, job.metric, job.live)
-        index = self._built(job, nodes.linked) if len(nodes.linked) else None
+        coding = tried(job, nodes.linked)
+        index = self._built(job, nodes.linked, coding) if len(nodes.linked) else None
         job.report("writing", 0)
-        write_graph(job.write, index, len(job.vectors), nodes, bool(self._refine))
+        coded = bool(self._refine) or coding is not None
+        write_graph(job.write, index, len(job.vectors), nodes, coded, coding)
 
-    def _built(self, job: BuildJob, nodes: Ids) -> Any:
+    def _built(self, job: BuildJob, nodes: Ids, coding: Coding | None) -> Any:
         """The graph over some rows, numbered by their places."""
         vectors, report = job.vectors, job.report
-        width = wide(vectors.shape[1]) if self._refine else vectors.shape[1]
-        index = self._empty(width, integer(job.params, "M"), METRICS[job.metric])
+        index = self._empty(job, nodes, coding)
         index.hnsw.efConstruction = integer(job.params, "efConstruction")
-        if self._refine:
-            report("training", 0)
-            index.train(widened(_extremes(vectors, nodes), width))
-        _make_room(index, len(nodes))
+        _make_room(index, len(nodes), len(nodes) if coding is None else len(vectors))
         for start in range(0, len(nodes), _PORTION):
             report("adding", start)
-            index.add(widened(portion_of(vectors, nodes, start, _PORTION), width))
+            rows = portion_of(vectors, nodes, start, _PORTION)
+            index.add(widened(rows, index.d) if coding is None else coding.of_rows(rows))
         return index
 
-    def _empty(self, dimension: int, links: int, metric: int) -> Any:
-        if self._refine:
-            return faiss.IndexHNSWSQ(dimension, faiss.ScalarQuantizer.QT_8bit, links, metric)
-        return faiss.IndexHNSWFlat(dimension, links, metric)
+    def _empty(self, job: BuildJob, nodes: Ids, coding: Coding | None) -> Any:
+        links, metric = integer(job.params, "M"), METRICS[job.metric]
+        dimension, codes = job.vectors.shape[1], faiss.ScalarQuantizer
+        if coding is not None:
+            return faiss.IndexHNSWSQ(coding.width, codes.QT_8bit_direct_signed, links, metric)
+        if not self._refine:
+            return faiss.IndexHNSWFlat(dimension, links, metric)
+        index = faiss.IndexHNSWSQ(wide(dimension), codes.QT_8bit, links, metric)
+        job.report("training", 0)
+        index.train(widened(_extremes(job.vectors, nodes), index.d))
+        return index
 
     def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:
         return open_graph(data, flat, metric, "ef", self._refine)
 
 
-def _make_room(index: Any, rows: int) -> None:
-    """Let an empty index have room for so many rows: when it has to grow, old and new are in memory
-    together.
+def _make_room(index: Any, rows: int, stored: int) -> None:
+    """Let an empty index have room for so many rows, and as many in its storage: when it has to
+    grow, old and new are in memory together.
     """
     codes = faiss.downcast_index(index.storage).codes
-    codes.resize(rows * index.storage.sa_code_size())
+    codes.resize(stored * index.storage.sa_code_size())
     codes.resize(0)  # the room stays
     links, above = index.hnsw.nb_neighbors(0), index.hnsw.nb_neighbors(1)
     index.hnsw.neighbors.resize(int(_LINKS_SPARE * rows * (links + above / (above - 1))))
@@ -119,105 +103,6 @@ def _extremes(vectors: Floats, rows: Ids) -> Floats:
     )
     ends = np.concatenate([(portion.min(axis=0), portion.max(axis=0)) for portion in portions])
     return np.stack([ends.min(axis=0), ends.max(axis=0)])
-
-
-def write_graph(write: Write, index: Any, rows: int, nodes: Chosen, coded: bool = False) -> None:
-    """Pass the image of an HNSW index over `nodes` of `rows` rows to `write`; None over none of
-    them.
-
-    `coded`: it holds codes, not the vectors.
-    """
-    if index is None:
-        return write_image(write, rows, 0, None)
-    linked, flags = nodes.linked, 0 if coded else faiss.IO_FLAG_SKIP_STORAGE
-    row_map = linked if coded and len(linked) < rows else None
-    if not coded and len(linked) < rows:
-        index.storage.reset()  # to make room: it is not written
-        spread(index, linked, rows)
-    write_image(write, rows, len(linked), index, row_map, flags, nodes.groups, nodes.beside)
-
-
-def open_graph(
-    data: Bytes, flat: Bytes, metric: MetricType, breadth: str, refine: int = 0
-) -> OpenIndex:
-    """Open such an image. `breadth` names the search parameter that says how many candidates a walk
-    keeps.
-
-    `refine`: the image holds codes, and so many candidates are compared exactly for each wanted hit
-    where a search does not say how many.
-    """
-    vectors = vectors_of(flat)
-    image = read_image(data, len(vectors))
-    if not image.indexed:
-        return OpenRaw(vectors, metric)
-    return OpenGraph(image, flat, metric, breadth, refine)
-
-
-class OpenGraph:
-    """A graph whose storage is the segment's Flat image, or its own: codes, or vectors in files of
-    earlier releases.
-    """
-
-    def __init__(
-        self, image: Image, flat: Bytes, metric: MetricType, breadth: str, refine: int
-    ) -> None:
-        self._breadth, self._refine = breadth, refine
-        self._image, self._flat = image, flat  # the index points into both
-        self._rows = image.rows
-        self._nodes = Nodes(image)
-        self._vectors, self._metric = vectors_of(flat), metric
-        self._again = bool(refine) or not graph_agrees(self._vectors.shape[1], metric)
-        if refine or image.row_map is not None:
-            self._index = read_faiss(image.body)
-            self._width = self._index.d
-            return
-        self._index = read_faiss(image.body, faiss.IO_FLAG_SKIP_STORAGE)
-        self._storage = open_flat(flat)
-        self._index.storage = self._storage
-        self._width = self._index.d  # faiss takes its time to tell
-        self._index.own_fields = False  # ours to free, or it would be freed twice
-
-    @property
-    def rows(self) -> int:
-        return self._rows
-
-    def search(
-        self, queries: Floats, k: int, params: Params, mask: RowMask | None, threads: int = 1
-    ) -> Found:
-        use_threads(threads)
-        nodes = self._nodes.count
-        wanted = min(k * (integer(params, REFINE, self._refine) if self._refine else 1), nodes)
-        ef = max(integer(params, self._breadth), wanted)
-        live, living = self._rows, self._nodes.whole
-        if mask is not None:
-            live, living = mask.live, self._nodes.living(mask)
-        if living.nodes < FEW_LIVE * nodes or live <= ROWS_PER_EF * ef:
-            return search_exact(queries, self._vectors, self._metric, k, mask, threads)
-        queries = np.ascontiguousarray(queries, dtype=np.float32)
-        return for_finite(queries, k, lambda some: self._search(some, k, wanted, ef, living))
-
-    def _search(self, queries: Floats, k: int, wanted: int, ef: int, living: Living) -> Found:
-        how = parameters("HNSW", "efSearch", ef, living.mask)
-        if self._again:
-            found = refined(
-                queries,
-                self._vectors,
-                self._metric,
-                k,
-                wanted,
-                partial(self._candidates, wanted, how),
-            )
-        else:
-            found = ordered(*self._find(queries, wanted, how), self._metric, k)
-        return living.answer(queries, self._vectors, self._metric, k, found)
-
-    def _candidates(self, wanted: int, how: Any, queries: Floats) -> Ids:
-        return self._find(queries, wanted, how)[1]
-
-    def _find(self, queries: Floats, wanted: int, how: Any) -> Found:
-        """By the distances that the graph holds, in the segment's row numbers."""
-        distances, nodes = search_index(self._index, widened(queries, self._width), wanted, how)
-        return distances, self._nodes.rows_of(nodes)
 
 
 class GraphSizes(Sizes):
@@ -251,15 +136,26 @@ class GraphSizes(Sizes):
         return of.rows * (12 + row + 4 + 8 + 4 + 4) + 4 * self.links(of)
 
 
-class CodedGraphSizes(GraphSizes):
+class HnswSizes(GraphSizes):
+    """As most rows have it: with codes, where these are worth their room."""
+
+    def _codes(self, of: IndexInput) -> int:
+        """Bytes of each row."""
+        return points_width(of.dimension) if worth_codes(of.dimension) else 0
+
     def image(self, of: IndexInput) -> int:
-        return super().image(of) + (of.rows + 8) * wide(of.dimension)
+        return super().image(of) + of.rows * self._codes(of)
+
+    def building(self, of: IndexInput, memory: int = 0) -> int:
+        return self._building(of, self._codes(of) or of.row_bytes)
+
+
+class CodedGraphSizes(HnswSizes):
+    def _codes(self, of: IndexInput) -> int:
+        return super()._codes(of) or wide(of.dimension)
 
     def read(self, of: IndexInput) -> int:
         return self.image(of)
-
-    def building(self, of: IndexInput, memory: int = 0) -> int:
-        return self._building(of, wide(of.dimension))
 
 
 _REFINE = 2
@@ -277,7 +173,7 @@ SPECS = (
         kernel=HnswKernel(),
         build=_BUILD,
         search=(_EF,),
-        sizes=GraphSizes(),
+        sizes=HnswSizes(),
     ),
     IndexSpec(
         number=1003,

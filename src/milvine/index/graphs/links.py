@@ -51,6 +51,20 @@ def spread(index: Any, nodes: Ids, rows: int) -> None:
     hnsw.entry_point, index.ntotal = int(nodes[hnsw.entry_point]), rows
 
 
+def spread_codes(storage: Any, nodes: Ids, rows: int) -> None:
+    """The same for codes: each moves to where its row has it. What is left between them stands for
+    nothing.
+    """
+    size = storage.sa_code_size()
+    storage.codes.resize(rows * size)
+    codes = faiss.rev_swig_ptr(storage.codes.data(), rows * size).reshape(rows, size)
+    # No node has a larger number than its row, so whatever is overwritten was moved before.
+    for last in range(len(nodes), 0, -_NODES):
+        first = max(0, last - _NODES)
+        codes[nodes[first:last]] = codes[first:last].copy()
+    storage.ntotal = rows
+
+
 def _move(links: Any, nodes: Ids, before: Ids, after: Ids) -> None:
     """Move the links of each node to where its row has them: the last first, so that none is
     overwritten unread.

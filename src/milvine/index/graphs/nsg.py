@@ -22,8 +22,9 @@ import numpy as np
 from milvine.index.base import BuildJob, OpenIndex, Params, Report, untold
 from milvine.index.copies.chosen import Chosen
 from milvine.index.exact import search_exact
-from milvine.index.graphs.hnsw import GraphSizes, open_graph, write_graph
+from milvine.index.graphs.hnsw import GraphSizes
 from milvine.index.graphs.links import slots
+from milvine.index.graphs.opened import open_graph, write_graph
 from milvine.index.native import METRICS, faiss, squared_norms
 from milvine.index.spec import IndexInput, IndexSpec, Range, integer
 from milvine.index.threads import use_threads
