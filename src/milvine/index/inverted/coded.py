@@ -45,7 +45,7 @@ _CHOSEN_TOGETHER = 16
 _WITHOUT_HEAPS = 21
 """As many candidates are not kept in faiss's heaps: into those nothing comes under IP when the
 lists are given."""
-_PAIR, _PAIR_DIMENSION = 35.0, 0.2
+_PAIR, _PAIR_DIMENSION = 20.0, 0.2
 _CHOOSE = 50.0
 _BEGIN, _BEGIN_DIMENSION = 3000.0, 25.0
 """Nanoseconds of one core: to compare a row somewhere in memory, to choose it as a candidate, to
