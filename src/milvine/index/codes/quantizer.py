@@ -24,7 +24,7 @@ _WIDTH_UNITS = (32, 16)
 PIECE_BYTES = 4 << 20
 """Of vectors that are looked at in one go."""
 
-_SHARE_MAX = 0.3
+_SHARE_MAX = 1 / 3
 _ROUNDED = 1e-4
 """More than float32 may lose of a place on the grid of a row inside, in steps: three roundings of
 at most 127 * 2**-24.
