@@ -11,9 +11,12 @@ from milvine.catalog.model import SegmentRecord
 from milvine.errors import CorruptFile, OperatorError
 from milvine.index.base import OpenIndex, Precomputes, ReadsAhead
 from milvine.index.finite import nonfinite_rows
+from milvine.index.recall.table import RecallTable, Tuning
 from milvine.index.registry import kernel
+from milvine.index.registry import spec as index_spec
 from milvine.segment.cache import FileCache, ScanInput
 from milvine.segment.component import ComponentFile
+from milvine.segment.layout import MEASURED
 from milvine.types import Bytes, Collection, Ids, RowMask, Vectors
 
 
@@ -264,7 +267,26 @@ class Segment:
             return rows_file, ScanInput(ids, None, None, vectors, picked, mask, crowded)
         assert self.record.index_file is not None
         index_file = files.get(self.record.index_file)
-        return index_file, ScanInput(ids, index, rows_file, None, None, mask, crowded)
+        tuning = self._tuning(index_file, mask)
+        return index_file, ScanInput(ids, index, rows_file, None, None, mask, crowded, tuning)
+
+    def _tuning(self, index_file: ComponentFile, mask: RowMask | None) -> Tuning | None:
+        breadth = index_spec(self.record.index.type, self.collection.metric.is_binary).breadth
+        if breadth is None:
+            return None
+        stored = index_file.describe(self.record.id).get(MEASURED)
+        return Tuning(stored, breadth, self.rows if mask is None else mask.live)
+
+    def recall_table(self) -> RecallTable | None:
+        """What was measured of its index; None where there is none, or that is not known.
+
+        Raises:
+            CorruptFile, StorageFailed: the file of the index cannot be read.
+        """
+        if self.record.index_file is None:
+            return None
+        tuning = self._tuning(self._files.get(self.record.index_file), None)
+        return None if tuning is None else tuning.table
 
     def left_out(self) -> int:
         """Deleted rows that its index does not hold; 0 without an index."""

@@ -21,6 +21,7 @@ from milvine.index.copies.chosen import Chosen
 from milvine.index.copies.members import Living, Nodes
 from milvine.index.exact import search_exact
 from milvine.index.flat import open_flat, vectors_of
+from milvine.index.graphs.hidden import hide_rows
 from milvine.index.graphs.links import spread
 from milvine.index.image import IMAGE_HEADER_BYTES, Image, read_image, write_image
 from milvine.index.native import (
@@ -277,6 +278,7 @@ SPECS = (
         kernel=HnswKernel(),
         build=_BUILD,
         search=(_EF,),
+        breadth=_EF.breadth(hide_rows, per_hit=1),
         sizes=GraphSizes(),
     ),
     IndexSpec(
@@ -285,6 +287,7 @@ SPECS = (
         kernel=HnswKernel(_REFINE),
         build=_BUILD,
         search=(_EF, refining(_REFINE)),
+        breadth=_EF.breadth(partial(hide_rows, coded=True), per_hit=_REFINE),
         sizes=CodedGraphSizes(),
     ),
 )

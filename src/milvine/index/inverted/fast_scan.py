@@ -82,6 +82,7 @@ SPECS = (
         kernel=FastScanKernel(_make, refine=_REFINE, packed=True),
         build=(NLIST, _M),
         search=(NPROBE, refining(_REFINE)),
+        breadth=NPROBE.breadth(),
         sizes=FastScanSizes(),
     ),
 )

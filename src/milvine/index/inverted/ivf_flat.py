@@ -28,6 +28,7 @@ SPECS = (
         kernel=IvfKernel(_make, exact=True),
         build=(NLIST,),
         search=(NPROBE,),
+        breadth=NPROBE.breadth(),
         sizes=FlatListSizes(),
         other_names=("IVFLAT",),
     ),
