@@ -20,13 +20,12 @@ class _Links(NamedTuple):
 
     Attributes:
         nodes, levels: whose they are.
-        starts, ends: of their list.
+        starts: of their lists.
     """
 
     nodes: Ids
     levels: Ids
     starts: Ids
-    ends: Ids
 
 
 def hide_rows(data: Bytes, rows: int, hidden: Ids, coded: bool = False) -> None:
@@ -73,9 +72,7 @@ def _places(hnsw: Any, at: Ids) -> _Links:
     before = faiss.vector_to_array(hnsw.cum_nneighbor_per_level).astype(np.int64)
     nodes = np.searchsorted(offsets, at, "right") - 1
     levels = np.searchsorted(before, at - offsets[nodes], "right") - 1
-    return _Links(
-        nodes, levels, offsets[nodes] + before[levels], offsets[nodes] + before[levels + 1]
-    )
+    return _Links(nodes, levels, offsets[nodes] + before[levels])
 
 
 def _led_on(
@@ -84,16 +81,29 @@ def _led_on(
     """For each hidden link a link of the node that it led to, whose list at that level begins at
     `targets` and has room for `sizes`: one drawn at random, or the next that is neither hidden nor
     leads back; where there is none, the first of its own list that stays, or no link.
+
+    Not the first of them: those are the nearest, and a walk to the row would be led to its
+    neighbours as by the row itself.
     """
-    first = np.random.default_rng(0).integers(0, np.maximum(sizes, 1))
+    filled = _filled(links, targets, sizes)
+    first = np.random.default_rng(0).integers(0, np.maximum(filled, 1))
     found = np.full(len(targets), -1, np.int32)
-    for source, starts, count in ((targets, first, sizes), (places.starts, 0 * first, sizes)):
-        for step in range(int(sizes.max(initial=0))):
-            missing = np.flatnonzero((found < 0) & (step < count))
+    for source, starts, counts in ((targets, first, filled), (places.starts, 0 * first, sizes)):
+        for step in range(int(counts.max(initial=0))):
+            missing = np.flatnonzero((found < 0) & (step < counts))
             if not len(missing):
                 break
-            inner = (starts[missing] + step) % count[missing]
+            inner = (starts[missing] + step) % counts[missing]
             link = links[source[missing] + inner]
             fits = (link >= 0) & ~gone[link] & (link != places.nodes[missing])
             found[missing[fits]] = link[fits]
     return found
+
+
+def _filled(links: Any, starts: Ids, sizes: Ids) -> Ids:
+    """How many links there are in each list: they stand first in it."""
+    filled = np.zeros(len(starts), np.int64)
+    for step in range(int(sizes.max(initial=0))):
+        within = np.flatnonzero((filled == step) & (step < sizes))
+        filled[within] += links[starts[within] + step] >= 0
+    return filled

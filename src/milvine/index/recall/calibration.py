@@ -10,7 +10,7 @@ which any query at their place looks at.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,13 +29,14 @@ STAGE = "calibrating"
 HITS = (10, 100, 1)
 """Numbers of hits that are measured, in this order."""
 
-_SAMPLES_LEAST, _SAMPLES_MOST = 100, 400
+_SAMPLES_LEAST, _SAMPLES_MOST = 100, 300
 _PRODUCTS = 40_000_000_000
 """Multiply-adds of all exact answers together, about: a few seconds of one core."""
 _ROWS_PER_SAMPLE = 32
 """Of so many rows one is hidden at most, or the graph would be another."""
 _ROWS_PER_HIT = 8
-_SHARE, _SECONDS_LEAST = 0.05, 2.0
+_AGREES = 0.998
+_SHARE, _SECONDS_LEAST = 0.05, 1.0
 """What searches may take, of the time of the build or in any case: larger values are left out."""
 
 
@@ -58,10 +59,11 @@ class Built:
 
 
 class _Sample(NamedTuple):
-    """Rows that are searched for, (n, width), and what a search of the others must find: distances
-    (n, most hits).
+    """Rows that are searched for, by number (n,) and (n, width), and what a search of the others
+    must find: distances (n, most hits).
     """
 
+    rows: Ids
     queries: Vectors
     distances: Floats
     others: RowMask
@@ -110,7 +112,7 @@ def _answered(job: BuildJob, rows: Ids, hits: int) -> _Sample:
     queries = np.ascontiguousarray(job.vectors[rows])
     search = search_bits if job.metric.is_binary else search_exact
     found = search(queries, job.vectors, job.metric, hits, others, job.threads)
-    return _Sample(queries, found[0], others)
+    return _Sample(rows, queries, found[0], others)
 
 
 def _points(
@@ -127,6 +129,8 @@ def _points(
         found = index.search(sample.queries, k, params, sample.others, job.threads)
         took = time.perf_counter() - began
         shares = _shares(job, sample, k, *found)
+        if shares.mean() >= ENOUGH and not _finds_all(job, index, sample, k, params):
+            return
         recall, error = float(shares.mean()), float(shares.std() / len(shares) ** 0.5)
         seconds = took * job.threads / len(shares)
         yield RecallPoint(value, round(recall, 5), round(error, 5), round(seconds, 8))
@@ -134,6 +138,18 @@ def _points(
         if recall >= ENOUGH or first < recall == last:
             return
         last = recall
+
+
+def _finds_all(
+    job: BuildJob, index: OpenIndex, sample: _Sample, k: int, params: Mapping[str, int]
+) -> bool:
+    """Whether it does so with the sample among the rows: where some are left out, an index that
+    would read all the rest by their codes may compare the vectors instead.
+    """
+    distances, rows = index.search(sample.queries, k + 1, params, job.live, job.threads)
+    ours = ~np.isin(rows, sample.rows) & (rows >= 0)
+    near = (_near(job, sample, k, distances, rows) & ours).sum(axis=1)
+    return bool(near.sum() >= _AGREES * np.minimum(ours.sum(axis=1), k).sum())
 
 
 def _values(breadth: Breadth, k: int) -> Iterator[int]:
@@ -148,13 +164,22 @@ def _values(breadth: Breadth, k: int) -> Iterator[int]:
 def _shares(
     job: BuildJob, sample: _Sample, k: int, distances: Floats, rows: Ids
 ) -> NDArray[np.float64]:
-    """Of the k nearest, the share that was found for each query: a row that is as near as the k-th
-    is one of them, since rows at one distance stand for each other. Codes tell distances of their
-    own, so they are computed anew.
+    """Of the k nearest, the share that was found for each query, (n,)."""
+    near = _near(job, sample, k, distances, rows) & (rows >= 0)
+    shares: NDArray[np.float64] = near.sum(axis=1) / k
+    return shares
+
+
+def _near(
+    job: BuildJob, sample: _Sample, k: int, distances: Floats, rows: Ids
+) -> NDArray[np.bool_]:
+    """Which hits are as near as the k-th nearest, shape of `rows`: any is one of the k, since rows
+    at one distance stand for each other. Codes tell distances of their own, so they are computed
+    anew.
     """
     farthest = sample.distances[:, k - 1 : k]
     if not job.metric.is_binary:
         distances = exact_distances(sample.queries, job.vectors, rows, job.metric)
+    near: NDArray[np.bool_]
     near = distances >= farthest if job.metric is MetricType.IP else distances <= farthest
-    shares: NDArray[np.float64] = (near & (rows >= 0)).sum(axis=1) / k
-    return shares
+    return near
