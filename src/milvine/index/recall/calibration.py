@@ -30,6 +30,8 @@ HITS = (10, 100, 1)
 """Numbers of hits that are measured, in this order."""
 
 _SAMPLES_LEAST, _SAMPLES_MOST = 100, 300
+_SAMPLES_FEWEST = 50
+"""Fewer say too little."""
 _PRODUCTS = 40_000_000_000
 """Multiply-adds of all exact answers together, about: a few seconds of one core."""
 _ROWS_PER_SAMPLE = 32
@@ -79,7 +81,7 @@ def calibrate(built: Built, breadth: Breadth) -> RecallTable | None:
     live = len(job.vectors) if job.live is None else job.live.live
     hits = [k for k in HITS if k * _ROWS_PER_HIT <= live]
     rows = _sampled(job)
-    if not len(rows) or not hits:
+    if len(rows) < _SAMPLES_FEWEST or not hits:
         return None
     job.report(STAGE, 0)
     sample = _answered(job, rows, max(hits))

@@ -81,7 +81,7 @@ class RecallTable:
         value = self._value(recall, depth)
         if value is None:
             return None
-        chosen = max(math.ceil(value), breadth.least, breadth.per_hit * depth)
+        chosen = max(math.ceil(round(value, 6)), breadth.least, breadth.per_hit * depth)
         if chosen > max(breadth.most, breadth.per_hit * k):
             return None
         return {**self.beside, self.key: min(chosen, breadth.most)}
