@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 
 import typer
 
-from milvine.errors import MilvineError, StorageFailed
+from milvine.errors import MilvineError
 
 _WAIT_SECONDS = 60.0
 
@@ -64,7 +64,7 @@ def _read(data: Path, collection: str, recall: float, k: int) -> dict[str, Any]:
     from milvine.engine.database import Database
 
     if not data.is_dir():
-        raise StorageFailed(f"There is no folder {data}")
+        raise ValueError(f"There is no folder {data}")
     with Database.open(data.absolute(), read_only=True) as database:
         found = asdict(database.collection(collection).recall(recall, k))
     for segment in found["segments"]:

@@ -138,7 +138,7 @@ def _document(steps: SearchSteps) -> dict[str, Any]:
 def _scan(scan: ScanStep, with_choice: bool) -> dict[str, Any]:
     told = {**asdict(scan), "segments": list(map(str, scan.segments))}
     told["curve"] = _points(scan.curve)
-    return told if with_choice else {key: told[key] for key in told.keys() - _CHOICE}
+    return told if with_choice else {key: told[key] for key in told if key not in _CHOICE}
 
 
 def _points(points: Iterable[RecallPoint]) -> list[dict[str, Any]]:
