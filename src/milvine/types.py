@@ -217,7 +217,7 @@ class RecallPoint(NamedTuple):
 
     Attributes:
         recall: the mean of some queries, `error` its standard error.
-        seconds: a query, about: when the index was built, and beside other work.
+        seconds: of a processor, for a query, about, when the index was built.
     """
 
     value: int

@@ -26,8 +26,8 @@ from milvine.index.spec import Breadth
 from milvine.types import Bytes, Floats, Ids, MetricType, RecallPoint, RowMask, Vectors
 
 STAGE = "calibrating"
-HITS = (10, 100, 1)
-"""Numbers of hits that are measured, in this order."""
+HITS = (1, 10, 100)
+"""Numbers of hits that are measured, in this order: what one leaves of its time, the next has."""
 
 _SAMPLES_LEAST, _SAMPLES_MOST = 100, 300
 _SAMPLES_FEWEST = 50
@@ -38,8 +38,10 @@ _ROWS_PER_SAMPLE = 32
 """Of so many rows one is hidden at most, or the graph would be another."""
 _ROWS_PER_HIT = 8
 _AGREES = 0.998
-_SHARE, _SECONDS_LEAST = 0.05, 1.0
-"""What searches may take, of the time of the build or in any case: larger values are left out."""
+_SHARE, _SECONDS_LEAST = 0.05, 3.0
+"""What searches may take, of the time of the build or in any case: larger values are left out. Of
+processors, for on a busy machine the time of a clock would say nothing.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Built:
         job, kernel: what it was built of, and by.
         data: its image, which is changed: a copy that is nobody else's.
         flat: the segment's vectors as `milvine.index.flat` describes.
-        seconds: that the build took.
+        seconds: that the build took of processors.
     """
 
     job: BuildJob
@@ -87,9 +89,13 @@ def calibrate(built: Built, breadth: Breadth) -> RecallTable | None:
     sample = _answered(job, rows, max(hits))
     breadth.hide(built.data, len(job.vectors), rows)
     index = built.kernel.open(built.data, built.flat, job.metric)
-    until = time.perf_counter() + max(_SHARE * built.seconds, _SECONDS_LEAST)
-    curves = [Curve(k, tuple(_points(job, index, breadth, sample, k, until))) for k in hits]
-    measured = sorted((each for each in curves if each.points), key=lambda each: each.k)
+    began, most = time.process_time(), max(_SHARE * built.seconds, _SECONDS_LEAST)
+    ends = [began + most * number / len(hits) for number in range(1, len(hits) + 1)]
+    curves = [
+        Curve(k, tuple(_points(job, index, breadth, sample, k, until)))
+        for k, until in zip(hits, ends, strict=True)
+    ]
+    measured = [each for each in curves if each.points]
     if not measured:
         return None
     return RecallTable(breadth.key, breadth.beside, live, len(rows), tuple(measured))
@@ -123,18 +129,18 @@ def _points(
     """Recall at ever larger values, until it is about 1, grows no more, or the time is over."""
     first, last, took = 1.0, -1.0, 0.0
     for value in _values(breadth, k):
-        began = time.perf_counter()
+        began = time.process_time()
         if began + 2 * took > until:  # twice the value takes up to twice the time
             return
         job.report(STAGE, 0)
         params = {**breadth.beside, breadth.key: value}
         found = index.search(sample.queries, k, params, sample.others, job.threads)
-        took = time.perf_counter() - began
+        took = time.process_time() - began
         shares = _shares(job, sample, k, *found)
         if shares.mean() >= ENOUGH and not _finds_all(job, index, sample, k, params):
             return
         recall, error = float(shares.mean()), float(shares.std() / len(shares) ** 0.5)
-        seconds = took * job.threads / len(shares)
+        seconds = took / len(shares)
         yield RecallPoint(value, round(recall, 5), round(error, 5), round(seconds, 8))
         first = min(first, recall)
         if recall >= ENOUGH or first < recall == last:

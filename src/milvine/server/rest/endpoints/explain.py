@@ -31,7 +31,7 @@ class Point(BaseModel):
     value: int = Field(description="Of the search parameter.")
     recall: float = Field(description="Mean share of the nearest rows that were found.")
     error: float = Field(description="Its standard error.")
-    seconds: float = Field(description="A query, about: when the index was built.")
+    seconds: float = Field(description="Of a processor, a query, about: when the index was built.")
 
 
 class Curve(BaseModel):
