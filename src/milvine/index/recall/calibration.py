@@ -36,6 +36,7 @@ _PRODUCTS = 40_000_000_000
 """Multiply-adds of all exact answers together, about: a few seconds of one core."""
 _ROWS_PER_SAMPLE = 32
 """Of so many rows one is hidden at most, or the graph would be another."""
+_MANY, _MANY_STEP = 100, 3
 _ROWS_PER_HIT = 8
 _AGREES = 0.998
 _SHARE, _SECONDS_LEAST = 0.05, 3.0
@@ -63,7 +64,7 @@ class Built:
 
 
 class _Sample(NamedTuple):
-    """Rows that are searched for, by number (n,) and (n, width), and what a search of the others
+    """Rows by number, those that are searched for, (n, width), and what a search of all `others`
     must find: distances (n, most hits).
     """
 
@@ -71,6 +72,13 @@ class _Sample(NamedTuple):
     queries: Vectors
     distances: Floats
     others: RowMask
+
+    def enough_for(self, k: int) -> _Sample:
+        """All for few hits; a third for many, which say more a query and take longer."""
+        step = max(1, min(_MANY_STEP, len(self.rows) // _SAMPLES_LEAST)) if k >= _MANY else 1
+        some = slice(None, None, step)
+        queries = np.ascontiguousarray(self.queries[some])
+        return _Sample(self.rows, queries, self.distances[some], self.others)
 
 
 def calibrate(built: Built, breadth: Breadth) -> RecallTable | None:
@@ -92,7 +100,7 @@ def calibrate(built: Built, breadth: Breadth) -> RecallTable | None:
     began, most = time.process_time(), max(_SHARE * built.seconds, _SECONDS_LEAST)
     ends = [began + most * number / len(hits) for number in range(1, len(hits) + 1)]
     curves = [
-        Curve(k, tuple(_points(job, index, breadth, sample, k, until)))
+        Curve(k, tuple(_points(job, index, breadth, sample.enough_for(k), k, until)))
         for k, until in zip(hits, ends, strict=True)
     ]
     measured = [each for each in curves if each.points]

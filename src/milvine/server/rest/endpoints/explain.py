@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from milvine.engine.recall import HITS_ASKED, RECALL_ASKED
 from milvine.index.params import RECALL
@@ -54,6 +54,42 @@ class SegmentRecall(BaseModel):
 class Recall(BaseModel):
     """How much the indexes of a collection find."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "index_type": "IVF_FLAT",
+                    "parameter": "nprobe",
+                    "recall": 0.95,
+                    "topk": 10,
+                    "picked": {"nprobe": 30},
+                    "segments": [
+                        {
+                            "segment": "97",
+                            "rows": 100000,
+                            "live": 99000,
+                            "kind": "IVF_FLAT",
+                            "samples": 300,
+                            "curves": [
+                                {
+                                    "k": 10,
+                                    "points": [
+                                        {
+                                            "value": 32,
+                                            "recall": 0.9697,
+                                            "error": 0.003,
+                                            "seconds": 0.00006,
+                                        }
+                                    ],
+                                }
+                            ],
+                            "picked": {"nprobe": 30},
+                        }
+                    ],
+                }
+            ]
+        }
+    )
     index_type: str
     parameter: str = Field(description="Empty where a recall cannot be asked for in its place.")
     recall: float
