@@ -527,6 +527,7 @@ def last_steps() -> Iterator[tuple[str, list[Step]]]:
             Step("GET", "/healthz", 200, {"status": "alive"}),
             Step("GET", "/readyz", 200, {"status": "ready"}),
             Step("GET", "/collections/films/indexes/progress", 200, dict),
+            Step("GET", "/collections/films/indexes/recall", 200, dict),
             Step("GET", "/metrics", 200, re.compile("^# HELP "), says="Prometheus text"),
             Step("POST", "/collections/films/explain", 200, explained, search()),
         ],

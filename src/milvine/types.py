@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import repeat
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -207,6 +208,29 @@ class Hits(NamedTuple):
         return int(self.ids.shape[0])
 
 
+_ERRORS = 1.65
+"""Standard errors below a measured mean, 19 of 20 means are not."""
+
+
+class RecallPoint(NamedTuple):
+    """What an index was found to find with one value of its search parameter.
+
+    Attributes:
+        recall: the mean of some queries, `error` its standard error.
+        seconds: of a processor, for a query, about, when the index was built.
+    """
+
+    value: int
+    recall: float
+    error: float
+    seconds: float
+
+    @property
+    def least(self) -> float:
+        """The recall that is relied on."""
+        return self.recall - _ERRORS * self.error
+
+
 @dataclass(frozen=True, slots=True)
 class ScanStep:
     """One scan of a search: a segment, a run of small neighbours, or a block of unflushed rows.
@@ -216,6 +240,9 @@ class ScanStep:
         segments: their ids, none for a tail.
         masked: how many of the `rows` were left out, deleted or of another partition.
         began: seconds from the beginning of the search; scans may run side by side.
+        picked: the search parameters that a recall was turned into; none where it took a comparison
+            of all rows, or was not asked for.
+        curve: what was measured of the index for so many hits, where a recall was asked for.
     """
 
     kind: str
@@ -224,6 +251,8 @@ class ScanStep:
     masked: int
     began: float
     seconds: float
+    picked: Mapping[str, int] = field(default_factory=dict)
+    curve: tuple[RecallPoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +284,13 @@ class Scanned(NamedTuple):
     masked: int
 
 
+class Choice(NamedTuple):
+    """What a scan made of a recall that was asked for, as `ScanStep` says it."""
+
+    picked: Mapping[str, int]
+    curve: tuple[RecallPoint, ...]
+
+
 @dataclass(slots=True)
 class WatchedSearch:
     """What a search did, as it was noted on the way: `steps` makes it presentable for who wants to
@@ -265,6 +301,7 @@ class WatchedSearch:
 
     Attributes:
         scans: each with the seconds at which it began and ended, from the beginning of the search.
+        choices: one for each scan, where a recall was asked for; None of one that has none.
     """
 
     metric: MetricType | None
@@ -274,6 +311,7 @@ class WatchedSearch:
     reduce_seconds: float
     scans: Sequence[tuple[Scanned, float, float]]
     skipped: int
+    choices: Sequence[Choice | None] = ()
 
     def steps(self) -> SearchSteps:
         return SearchSteps(
@@ -283,7 +321,10 @@ class WatchedSearch:
             scan_seconds=self.scan_seconds,
             reduce_seconds=self.reduce_seconds,
             scans=tuple(
-                ScanStep(*scanned, began, ended - began) for scanned, began, ended in self.scans
+                ScanStep(*scanned, began, ended - began, *(choice or ()))
+                for (scanned, began, ended), choice in zip(
+                    self.scans, self.choices or repeat(None), strict=False
+                )
             ),
             skipped=self.skipped,
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from milvine.errors import Unsupported
+from milvine.errors import IllegalArgument, Unsupported
 from milvine.index import registry
 from milvine.index.exact import search_exact
 from milvine.index.params import check_search_params
@@ -144,6 +144,12 @@ def test_without_it_the_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
         check_search_params(2001, {}, 10)
     assert registry.rest_name(CODES) == registry.stats_name(CODES) == "2001"
     assert registry.by_rest_name("2001") is None and not registry.is_there(2001)
+
+
+def test_a_recall_is_refused_where_a_type_does_not_say_what_it_depends_on() -> None:
+    with pytest.raises(IllegalArgument, match="Index type CODES does not say which of its"):
+        check_search_params(2001, {"recall": 0.9}, 10)
+    check_search_params(2001, {"refine": 4}, 10)
 
 
 def test_a_search_by_codes_is_not_the_exact_one() -> None:

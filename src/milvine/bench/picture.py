@@ -39,8 +39,17 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[Point]
     }
 
 
-def draw(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The picture; an empty one when nothing was measured that it could show."""
+_DARK = (
+    "@media(prefers-color-scheme:dark){svg{fill:#e6e6e6}rect{fill:#16181c}"
+    "path{stroke:#3a3f46}[stroke='#222222']{stroke:#e6e6e6}[fill='#222222']{fill:#e6e6e6}}"
+)
+"""What differs where the reader's page is dark: ground, words, grid and the darkest line."""
+
+
+def draw(rows: Sequence[Mapping[str, Any]], across: str = "recall@10") -> str:
+    """The picture, for light and dark pages; an empty one when nothing was measured that it could
+    show. `across` names its horizontal axis.
+    """
     panels = curves(rows)
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     colours = {name: _COLOURS[number % len(_COLOURS)] for number, name in enumerate(names)}
@@ -54,11 +63,13 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> str:
             _GAP + (number % columns) * (_WIDE + _GAP),
             legend + (number // columns) * (_HIGH + _GAP),
         )
-        parts.append(f'<g transform="translate({x} {y})">{_panel(title, lines, colours)}</g>')
+        parts.append(
+            f'<g transform="translate({x} {y})">{_panel(title, lines, colours, across)}</g>'
+        )
     height = legend + lines_of_panels * (_HIGH + _GAP)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}"'
-        f' height="{height}" font-family="sans-serif" font-size="12" fill="#222222"><rect'
+        f' height="{height}" font-family="sans-serif" font-size="12"><style>{_DARK}</style><rect'
         f' width="100%" height="100%" fill="#ffffff"/>{"".join(parts)}</svg>\n'
     )
 
@@ -73,7 +84,9 @@ def _legend(names: Sequence[str], colours: Mapping[str, str]) -> str:
     return "".join(parts)
 
 
-def _panel(title: str, lines: Mapping[str, Sequence[Point]], colours: Mapping[str, str]) -> str:
+def _panel(
+    title: str, lines: Mapping[str, Sequence[Point]], colours: Mapping[str, str], across: str
+) -> str:
     """Recall on a linear axis, rate on a logarithmic one, with the title and what the axes are."""
     every = [point for points in lines.values() for point in points]
     low = math.floor(20 * min(recall for recall, _ in every)) / 20
@@ -89,7 +102,7 @@ def _panel(title: str, lines: Mapping[str, Sequence[Point]], colours: Mapping[st
         return round(_LEFT + across * inner_wide, 1), round(_TOP + (1 - up) * inner_high, 1)
 
     parts = [_text(_LEFT, 18, title, "font-weight='bold'"), _text(4, 34, "queries/s, one client")]
-    parts.append(_text(_WIDE - 70, _HIGH - 8, "recall@10"))
+    parts.append(_text(_WIDE - 70, _HIGH - 8, across))
     for number in range(5):
         recall = low + (1 - low) * number / 4
         x = position((recall, 10**bottom))[0]

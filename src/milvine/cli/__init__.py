@@ -15,6 +15,7 @@ from milvine.cli.serve import serve
 from milvine.cli.sizing import sizing
 from milvine.cli.streams import open_closed, unwritten
 from milvine.cli.token import token
+from milvine.cli.tune import tune
 from milvine.cli.verify import verify
 from milvine.cli.version import version
 from milvine.storage.open_files import raise_open_files
@@ -31,6 +32,7 @@ app.add_typer(config, name="config")
 app.add_typer(token, name="token")
 app.command()(serve)
 app.command()(sizing)
+app.command()(tune)
 app.command()(verify)
 app.command()(backup)
 app.command()(repair)

@@ -12,6 +12,12 @@ from numpy.typing import NDArray
 
 from milvine.engine import ddl, indexing
 from milvine.engine.lifecycle import Lifecycle
+from milvine.engine.recall import (
+    HITS_ASKED,
+    RECALL_ASKED,
+    CollectionRecall,
+    collection_recall,
+)
 from milvine.engine.segments import preload, release, segment_ids
 from milvine.engine.sharing import Found
 from milvine.engine.stats import CollectionStats, collection_stats
@@ -204,6 +210,12 @@ class OpenCollection:
             SegmentNotFound: no such segment, or one of another collection.
         """
         return segment_ids(self._database.stores, self.pin(), segment)
+
+    def recall(self, recall: float = RECALL_ASKED, topk: int = HITS_ASKED) -> CollectionRecall:
+        """How much its indexes find, and what they take for a recall at topk; see
+        `milvine.engine.recall.collection_recall`.
+        """
+        return collection_recall(self.pin(), recall, topk)
 
     # searches
 

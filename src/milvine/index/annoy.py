@@ -25,6 +25,7 @@ from milvine.index.score import Found, for_finite, nearest_of
 from milvine.index.spec import (
     INT64_MAX,
     INT64_MIN,
+    Breadth,
     IndexInput,
     IndexSpec,
     Range,
@@ -190,6 +191,7 @@ SPECS = (
         kernel=AnnoyKernel(),
         build=(Range("n_trees", 1, 1024),),
         search=(Range("search_k", INT64_MIN, INT64_MAX),),
+        breadth=Breadth("search_k", 64, 1 << 30, per_hit=1),
         sizes=AnnoySizes(),
         require=_require,
     ),

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from milvine.errors import IllegalArgument, IllegalDimension
 from milvine.index.base import Kernel, Params
-from milvine.types import IndexType, MetricType
+from milvine.types import Bytes, Ids, IndexType, MetricType
 
 FLOAT_METRICS = frozenset({MetricType.L2, MetricType.IP})
 BINARY_METRICS = frozenset(metric for metric in MetricType if metric.is_binary)
@@ -70,6 +70,38 @@ class Parameter(Protocol):
         """
 
 
+Hide: TypeAlias = Callable[[Bytes, int, Ids], object]
+"""Takes the links to some rows, (n,) by number, out of the image of an index over so many rows of a
+segment, in place.
+"""
+
+
+def found_by_position(data: Bytes, rows: int, hidden: Ids) -> None:
+    """No row leads to its neighbours: what is found depends on where the query lies alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Breadth:
+    """The search parameter by which a type trades time for recall: a search may ask for a recall
+    in its place.
+
+    Attributes:
+        key: its name; it is among the search parameters of the type.
+        least, most: the values that are tried and chosen, both included.
+        per_hit: the index takes so many for each hit that is wanted, where the value is less.
+        beside: the other search parameters where a recall is asked for, by name.
+        hide: of a type in which rows lead to their neighbours. A row that is searched for would
+            find its own with ease, and tell more than is true of any other query.
+    """
+
+    key: str
+    least: int
+    most: int
+    per_hit: int = 0
+    beside: Mapping[str, int] = field(default_factory=dict)
+    hide: Hide = found_by_position
+
+
 @dataclass(frozen=True, slots=True)
 class Range:
     """A parameter between two bounds, both included.
@@ -94,6 +126,10 @@ class Range:
             raise IllegalArgument(
                 f"Invalid {self.key} value: {value}. Valid range is [{least}, {self.most}]"
             )
+
+    def breadth(self, hide: Hide = found_by_position, per_hit: int = 0, **beside: int) -> Breadth:
+        """Itself as what a recall is asked for in place of."""
+        return Breadth(self.key, self.least, self.most, per_hit, beside, hide)
 
 
 REFINE, _REFINE_MAX = "refine", 1000
@@ -212,6 +248,8 @@ class IndexSpec:
         metrics: that it serves, of one family or both.
         build, search: its parameters, in the order of their checks. Unknown keys are allowed.
         sizes: how large it is.
+        breadth: which of its search parameters a recall is asked for in place of; None: it cannot
+            be asked for.
         other_names: by which 1.x clients may call it, too.
         rest_name: in the RESTful API and in `milvine sizing`; by default the name without
             underscores.
@@ -227,6 +265,7 @@ class IndexSpec:
     build: tuple[Parameter, ...] = ()
     search: tuple[Parameter, ...] = ()
     sizes: Sizes = field(default_factory=Sizes)
+    breadth: Breadth | None = None
     other_names: tuple[str, ...] = ()
     rest_name: str = ""
     stats_name: str = ""

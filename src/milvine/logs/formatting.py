@@ -52,7 +52,15 @@ def as_object(event: Event, title: str = "") -> dict[str, Any]:
 def _searched(event: Searched) -> dict[str, Any]:
     steps, left_out = _slowest(event.steps)
     fields = {key: getattr(event, key) for key in ("collection", "nq", "topk", "seconds")}
-    return fields | {"steps": asdict(steps) | ({"scans_left_out": left_out} if left_out else {})}
+    scans = [_shown_scan(scan) for scan in steps.scans]
+    more = {"scans_left_out": left_out} if left_out else {}
+    return fields | {"steps": asdict(steps) | {"scans": scans} | more}
+
+
+def _shown_scan(scan: ScanStep) -> dict[str, Any]:
+    """Without what was measured of its index, and without a choice where none was made."""
+    left_out = {"curve"} if scan.picked else {"curve", "picked"}
+    return {key: value for key, value in asdict(scan).items() if key not in left_out}
 
 
 def _field(key: str, value: object) -> str:
@@ -86,7 +94,11 @@ def _steps(steps: SearchSteps) -> str:
 def _scan(scan: ScanStep) -> str:
     segments = f" segments {','.join(map(str, scan.segments[:SCANS_MAX]))}" if scan.segments else ""
     more = f" and {len(scan.segments) - SCANS_MAX} more" if len(scan.segments) > SCANS_MAX else ""
-    return f"{scan.kind}{segments}{more} rows {scan.rows} masked {scan.masked} {scan.seconds:.6f}s"
+    picked = "".join(f" {key} {value}" for key, value in scan.picked.items())
+    return (
+        f"{scan.kind}{segments}{more}{picked} rows {scan.rows} masked {scan.masked}"
+        f" {scan.seconds:.6f}s"
+    )
 
 
 def _slowest(steps: SearchSteps) -> tuple[SearchSteps, int]:

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from milvine.index.base import BuildJob, Report, untold
+from milvine.index.recall.calibration import Built, calibrate
 from milvine.index.registry import kernel
+from milvine.index.registry import spec as index_spec
 from milvine.segment.component import ComponentFile
-from milvine.segment.layout import ComponentWriter, SectionSpan
+from milvine.segment.layout import MEASURED, ComponentWriter, SectionSpan
 from milvine.storage.directory import NOWHERE, Identity
 from milvine.storage.local_files import filled, mapped
 from milvine.types import IndexType, MetricType, RowMask
@@ -83,6 +85,7 @@ def build(spec: BuildSpec, report: Report = untold) -> None:
     )
     vectors = payload.view(metric.dtype).reshape(-1, metric.width(spec.dimension))
     live, params = _live_rows(spec, len(vectors)), json.loads(spec.params_json)
+    index_type = index_spec(spec.index_type, metric.is_binary)
     chosen = kernel(spec.index_type, metric.is_binary)
     with filled(Path(spec.output_path), spec.output_made) as sink:
         writer = ComponentWriter(sink)
@@ -99,7 +102,10 @@ def build(spec: BuildSpec, report: Report = untold) -> None:
             live,
             spec.codes,
         )
+        began = time.process_time()
         chosen.build(job)
+        seconds, end = time.process_time() - began, writer.position
+        flat = rows.section(spec.segment_id, "flat")
         entry: dict[str, Any] = {
             "id": spec.segment_id,
             "collection": {"id": spec.collection_id},
@@ -107,8 +113,13 @@ def build(spec: BuildSpec, report: Report = untold) -> None:
             "rows_file": spec.rows_file,
             "index_type": spec.index_type,
             "index_params": spec.params_json,
-            "sections": {"index": (start, writer.position - start)},
+            "sections": {"index": (start, end - start)},
         }
+        if flat is not None and index_type.breadth is not None:
+            image = mapped(Path(spec.output_path), own=True)[start:end]
+            table = calibrate(Built(job, chosen, image, flat, seconds), index_type.breadth)
+            if table is not None:
+                entry[MEASURED] = table.as_json()
         if live is not None:
             entry["dead"] = live.dead
             entry["sections"]["live"] = writer.section(live.bits.tobytes())

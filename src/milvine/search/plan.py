@@ -13,7 +13,7 @@ from milvine.search.patterns import PatternClock, matcher
 from milvine.segment.cache import FileCache
 from milvine.segment.reference import RunReference
 from milvine.segment.version import SegmentRun, TailBlock, Version, runs_of
-from milvine.types import IndexType, RowMask, Scanned
+from milvine.types import Choice, IndexType, RowMask, Scanned
 
 
 class SegmentTask:
@@ -35,9 +35,21 @@ class SegmentTask:
         """For another process: the files are named, not sent."""
         return ClosedTask, (RunReference.of(self.run),)
 
-    def scanned(self) -> Scanned:
-        """What a scan of it went over, once it has ended."""
-        indexed = self.run.indexed
+    def chosen(self, recall: float, k: int) -> Choice | None:
+        """What a scan for k hits makes of a recall that is asked for; None where nothing can be
+        chosen.
+        """
+        tuning = self.run.scan_input().tuning
+        if tuning is None:
+            return None
+        k = min(k, self.rows)
+        return Choice(tuning.params(recall, k) or {}, tuning.curve(k))
+
+    def scanned(self, indexed: bool = True) -> Scanned:
+        """What a scan of it went over, once it has ended. `indexed`: it took the index, if there is
+        one.
+        """
+        indexed = indexed and self.run.indexed
         scanned = self._scanned.get(indexed)
         if scanned is None:
             segments = tuple(each.segment.record.id for each in self.run.segments)
@@ -82,7 +94,11 @@ class TailTask:
     def __reduce__(self) -> tuple[type[TailTask], tuple[TailBlock, RowMask | None]]:
         return TailTask, (self.block, self.mask)
 
-    def scanned(self) -> Scanned:
+    def chosen(self, recall: float, k: int) -> Choice | None:
+        """Nothing can be: all its rows are compared."""
+        return None
+
+    def scanned(self, indexed: bool = True) -> Scanned:
         """What a scan of it went over."""
         return self._scanned
 

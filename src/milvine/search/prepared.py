@@ -94,7 +94,7 @@ class PreparedSearch:
             return fillers(0, self.hits_per_query)
         query = Query(vectors, self.k, self.params, self.tags)
         if watch is not None:
-            watch.planned(self.plan, self.metric)
+            watch.planned(self.plan, self.metric, query)
         if nq <= self._uncounted:
             return self._found(query, executor, watch)
         return self._found_in_portions(query, executor, watch)

@@ -8,6 +8,7 @@ import numpy as np
 
 from milvine.index.binary import search_bits
 from milvine.index.exact import search_exact
+from milvine.index.params import RECALL
 from milvine.index.score import FEW
 from milvine.search.plan import SegmentTask, Task
 from milvine.types import Floats, Hits, Ids, MetricType, Query, RowMask, Vectors
@@ -16,14 +17,21 @@ from milvine.types import Floats, Hits, Ids, MetricType, Query, RowMask, Vectors
 def scan(task: Task, query: Query, metric: MetricType, threads: int, exact: bool = False) -> Hits:
     """The nearest live rows of one segment or tail block: ids -1 where there are fewer than k.
 
-    `exact` leaves the index out, as does another metric than it was built for.
+    `exact` leaves the index out, as does another metric than it was built for, and a recall that it
+    is not sure to have.
     """
     k = min(query.k, task.rows)
     if isinstance(task, SegmentTask):
-        opened = task.run.scan_input(exact or metric is not task.run.metric)
+        opened, params = task.run.scan_input(exact or metric is not task.run.metric), query.params
+        if opened.tuning is not None and RECALL in params:
+            picked = opened.tuning.params(params[RECALL], k)
+            if picked is None:
+                opened = task.run.scan_input(True)
+            else:
+                params = picked
         ids, index = opened.ids, opened.index
         if index is not None:
-            distances, rows = index.search(query.vectors, k, query.params, task.mask, threads)
+            distances, rows = index.search(query.vectors, k, params, task.mask, threads)
         else:
             assert opened.vectors is not None
             distances, rows = _scan_rows(

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
 
-from milvine.index.params import search_keys
+from milvine.index.params import RECALL, search_keys
 from milvine.search.plan import Plan, Task
 from milvine.search.scan import scan
-from milvine.types import Hits, MetricType, Query, WatchedSearch
+from milvine.types import Choice, Hits, MetricType, Query, WatchedSearch
 
 _NOTHING = Plan(())
 
@@ -20,9 +20,11 @@ class Stopwatch:
     """For one search; starts when it is made. Scans may be told from any thread."""
 
     __slots__ = (
+        "_k",
         "_metric",
         "_plan",
         "_planned",
+        "_recall",
         "_reduced",
         "_reducing",
         "_scanned",
@@ -36,10 +38,13 @@ class Stopwatch:
         self._plan = _NOTHING
         self._times: dict[int, tuple[float, float]] = {}
         self._metric: MetricType | None = None
+        self._recall: float | None = None
+        self._k = 0
 
-    def planned(self, plan: Plan, metric: MetricType) -> None:
-        """The plan is made, and its tasks are about to be scanned."""
+    def planned(self, plan: Plan, metric: MetricType, query: Query) -> None:
+        """The plan is made, and its tasks are about to be scanned for the query."""
         self._plan, self._metric = plan, metric
+        self._recall, self._k = query.params.get(RECALL), query.k
         self._planned = self._scanned = self._reduced = perf_counter()
 
     def scan(self, task: Task, query: Query, metric: MetricType, threads: int) -> Hits:
@@ -71,11 +76,21 @@ class Stopwatch:
         """What was seen; `params` are those of the query."""
         start, planned, scanned, reducing = self.began, self._planned, self._scanned, self._reducing
         steps = planned - start, self._reduced - planned - reducing, reducing
-        scans = []
-        for task in self._plan.tasks:
+        scans, tasks, choices = [], self._plan.tasks, self._choices()
+        for number, task in enumerate(tasks):
             began, ended = self._times.get(id(task)) or (planned, scanned)
-            scans.append((task.scanned(), began - start, ended - start))
-        return WatchedSearch(self._metric, _telling(params), *steps, scans, self._plan.skipped)
+            choice = choices[number] if choices else None
+            indexed = choice is None or bool(choice.picked)
+            scans.append((task.scanned(indexed), began - start, ended - start))
+        telling, skipped = _telling(params), self._plan.skipped
+        return WatchedSearch(self._metric, telling, *steps, scans, skipped, choices)
+
+    def _choices(self) -> tuple[Choice | None, ...]:
+        """Of each task; none where no recall was asked for."""
+        recall = self._recall
+        if recall is None:
+            return ()
+        return tuple(task.chosen(recall, self._k) for task in self._plan.tasks)
 
 
 def _telling(params: Mapping[str, Any]) -> dict[str, float]:

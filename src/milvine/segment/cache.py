@@ -12,6 +12,7 @@ from weakref import WeakSet
 from milvine.config.values import shown_size
 from milvine.errors import CacheFull, OperatorError, StorageFailed
 from milvine.index.base import OpenIndex
+from milvine.index.recall.table import Tuning
 from milvine.memory_plan import UNBOUNDED, MemoryPlan
 from milvine.segment.component import ComponentFile
 from milvine.storage.base import Storage
@@ -40,6 +41,7 @@ class ScanInput:
         rows_file: of an index, which the file of the index keeps; else None.
         mask: the live rows that the index was held against.
         crowded: whether memory was short when it was made: files are mapped in another way then.
+        tuning: what the index takes for a recall; None without one, or where its type knows none.
     """
 
     __slots__ = (
@@ -50,6 +52,7 @@ class ScanInput:
         "mask",
         "picked",
         "rows_file",
+        "tuning",
         "vectors",
     )
 
@@ -62,9 +65,11 @@ class ScanInput:
         picked: Vectors | None,
         mask: RowMask | None,
         crowded: bool,
+        tuning: Tuning | None = None,
     ) -> None:
         self.ids, self.index, self.rows_file = ids, index, rows_file
         self.vectors, self.picked, self.mask, self.crowded = vectors, picked, mask, crowded
+        self.tuning = tuning
 
 
 class FileCache:

@@ -31,6 +31,11 @@ TRAILER = struct.Struct("<QII8s")
 COMPONENT_NAME = re.compile(r"(rows|index|dead)-\d+\.mlv")
 """How components are named. A file of another name is not Milvine's, whatever folder it is in."""
 
+MEASURED = "recall"
+"""Of an index: what was measured of it (`milvine.index.recall.table`). Not in files of earlier
+releases, which read others without minding it.
+"""
+
 Footer = dict[str, Any]
 SectionSpan = tuple[int, int]
 

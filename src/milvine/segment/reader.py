@@ -11,9 +11,12 @@ from milvine.catalog.model import SegmentRecord
 from milvine.errors import CorruptFile, OperatorError
 from milvine.index.base import OpenIndex, Precomputes, ReadsAhead, ScansRows
 from milvine.index.finite import nonfinite_rows
+from milvine.index.recall.table import Tuning
 from milvine.index.registry import kernel
+from milvine.index.registry import spec as index_spec
 from milvine.segment.cache import FileCache, ScanInput
 from milvine.segment.component import ComponentFile
+from milvine.segment.layout import MEASURED
 from milvine.types import Bytes, Collection, Ids, IndexType, RowMask, Vectors
 
 
@@ -264,7 +267,22 @@ class Segment:
             return rows_file, ScanInput(ids, None, None, vectors, picked, mask, crowded)
         assert self.record.index_file is not None
         index_file = files.get(self.record.index_file)
-        return index_file, ScanInput(ids, index, rows_file, None, None, mask, crowded)
+        tuning = self.tuning(mask)
+        return index_file, ScanInput(ids, index, rows_file, None, None, mask, crowded, tuning)
+
+    def tuning(self, mask: RowMask | None) -> Tuning | None:
+        """What its index takes for a recall, of the live rows; None without an index, or where its
+        type knows none.
+
+        Raises:
+            CorruptFile, StorageFailed: the file of the index cannot be read.
+        """
+        name = self.record.index_file
+        breadth = index_spec(self.record.index.type, self.collection.metric.is_binary).breadth
+        if name is None or breadth is None:
+            return None
+        stored = self._files.get(name).describe(self.record.id).get(MEASURED)
+        return Tuning(stored, breadth, self.rows if mask is None else mask.live)
 
     def left_out(self) -> int:
         """Deleted rows that its index does not hold; 0 without an index."""

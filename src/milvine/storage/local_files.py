@@ -32,15 +32,17 @@ class FileSink:
         return count
 
 
-def mapped(path: Path) -> Bytes:
-    """The whole file as read-only uint8 (bytes,), mapped.
+def mapped(path: Path, own: bool = False) -> Bytes:
+    """The whole file as uint8 (bytes,), mapped: read-only, or `own`, which may be changed and
+    leaves the file as it is.
 
     Raises:
         StorageFailed: it is missing, empty or cannot be read.
     """
+    access = mmap.ACCESS_COPY if own else mmap.ACCESS_READ
     try:
         with open(path, "rb", buffering=0) as file:
-            return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+            return np.frombuffer(mmap.mmap(file.fileno(), 0, access=access), np.uint8)
     except (OSError, ValueError) as error:
         raise StorageFailed(f"Cannot read {path}: {error}") from error
 

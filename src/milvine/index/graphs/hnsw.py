@@ -13,12 +13,14 @@ again with the vectors.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from milvine.index.base import BuildJob, OpenIndex
 from milvine.index.copies.chosen import Chosen
+from milvine.index.graphs.hidden import hide_rows
 from milvine.index.graphs.opened import open_graph, write_graph
 from milvine.index.graphs.points import Coding, points_width
 from milvine.index.graphs.trial import tried, worth_codes
@@ -173,6 +175,7 @@ SPECS = (
         kernel=HnswKernel(),
         build=_BUILD,
         search=(_EF,),
+        breadth=_EF.breadth(hide_rows, per_hit=1),
         sizes=HnswSizes(),
     ),
     IndexSpec(
@@ -181,6 +184,7 @@ SPECS = (
         kernel=HnswKernel(_REFINE),
         build=_BUILD,
         search=(_EF, refining(_REFINE)),
+        breadth=_EF.breadth(partial(hide_rows, coded=True), per_hit=_REFINE),
         sizes=CodedGraphSizes(),
     ),
 )

@@ -22,6 +22,7 @@ import numpy as np
 from milvine.index.base import BuildJob, OpenIndex, Params, Report, untold
 from milvine.index.copies.chosen import Chosen
 from milvine.index.exact import search_exact
+from milvine.index.graphs.hidden import hide_rows
 from milvine.index.graphs.hnsw import GraphSizes
 from milvine.index.graphs.links import slots
 from milvine.index.graphs.opened import open_graph, write_graph
@@ -231,6 +232,7 @@ SPECS = (
             Range("knng", 5, 300),
         ),
         search=(_SEARCH_LENGTH,),
+        breadth=_SEARCH_LENGTH.breadth(hide_rows, per_hit=1),
         sizes=NsgSizes(),
         stats_name="NSG",
     ),

@@ -195,6 +195,7 @@ SPECS = (
         metrics=BINARY_METRICS,  # as in 1.x, which takes the setting and builds by three of them
         build=(NLIST,),
         search=(NPROBE,),
+        breadth=NPROBE.breadth(),
         sizes=BinaryListSizes(),
         other_names=("IVFLAT",),
     ),

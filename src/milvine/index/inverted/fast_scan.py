@@ -125,6 +125,7 @@ SPECS = (
         kernel=FastScanKernel(_make, refine=_REFINE, packed=True),
         build=(NLIST, _M),
         search=(NPROBE, refining(_REFINE)),
+        breadth=NPROBE.breadth(),
         sizes=FastScanSizes(),
     ),
 )

@@ -102,6 +102,7 @@ SPECS = (
         kernel=FlatKernel(_make, exact=True),
         build=(NLIST,),
         search=(NPROBE,),
+        breadth=NPROBE.breadth(),
         sizes=FlatListSizes(),
         other_names=("IVFLAT",),
     ),

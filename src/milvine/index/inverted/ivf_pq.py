@@ -62,6 +62,7 @@ SPECS = (
         kernel=IvfKernel(_make),
         build=(NLIST, Range("nbits", 1, 16, _NBITS_DEFAULT), _M),
         search=(NPROBE, MAY_REFINE),
+        breadth=NPROBE.breadth(refine=8),
         sizes=ProductSizes(),
         stats_name="PQ",
     ),

@@ -38,6 +38,7 @@ SPECS = (
         kernel=IvfKernel(_make, of_bytes=True),
         build=(NLIST,),
         search=(NPROBE, MAY_REFINE),
+        breadth=NPROBE.breadth(refine=2),
         sizes=ByteListSizes(),
     ),
     IndexSpec(
@@ -46,6 +47,7 @@ SPECS = (
         kernel=IvfKernel(_make, hybrid=True, of_bytes=True),
         build=(NLIST,),
         search=(NPROBE, MAY_REFINE),
+        breadth=NPROBE.breadth(refine=2),
         sizes=ByteListSizes(),
         other_names=("IVF_SQ8_H",),
     ),

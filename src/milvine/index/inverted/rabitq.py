@@ -48,6 +48,7 @@ SPECS = (
         kernel=IvfKernel(_make, refine=_REFINE, packed=True),
         build=(NLIST,),
         search=(NPROBE, refining(_REFINE)),
+        breadth=NPROBE.breadth(),
         sizes=BitSizes(),
         require=_require,
     ),

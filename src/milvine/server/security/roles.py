@@ -80,6 +80,7 @@ ROUTES: dict[tuple[str, str], Role] = {
     ("GET", _COLLECTION): Role.READ,
     ("GET", _COLLECTION + "/indexes"): Role.READ,
     ("GET", _COLLECTION + "/indexes/progress"): Role.READ,
+    ("GET", _COLLECTION + "/indexes/recall"): Role.READ,
     ("GET", _COLLECTION + "/partitions"): Role.READ,
     ("GET", _COLLECTION + "/segments"): Role.READ,
     ("GET", _COLLECTION + "/segments/{segment_name}/ids"): Role.READ,
