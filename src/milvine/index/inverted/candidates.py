@@ -37,7 +37,8 @@ _SPARE = 4
 _QUERIES_MAX, _QUERIES_LEAST = 480, 48
 _COMPARISONS = 30_000_000
 """Rows times queries: samples shall take a small part of a build."""
-_AT_A_TIME = 48
+AT_A_TIME = 48
+"""Queries that candidates are found for."""
 
 Nominate: TypeAlias = Callable[[Floats, int], Ids]
 """Row numbers by the distances of codes over all lists, (nq, width), nearest first; -1 for none."""
@@ -80,7 +81,13 @@ class Candidates(NamedTuple):
 
 
 def measured(
-    vectors: Floats, live: RowMask | None, rows: Ids, heads: Ids, metric: MetricType, by: Nominate
+    vectors: Floats,
+    live: RowMask | None,
+    rows: Ids,
+    heads: Ids,
+    metric: MetricType,
+    by: Nominate,
+    threads: int = 1,
 ) -> Candidates:
     """Of the codes of a segment.
 
@@ -90,12 +97,13 @@ def measured(
         rows: numbers of those that are sound, ascending, int64, at least one.
         heads: for each row of the segment the one whose code stands for it, int64.
         by: what is measured.
+        threads: OpenMP threads to use, in `by` as well.
     """
     most = min(POINTS[-1], len(rows))
     points = np.array([k for k in POINTS if k <= most], dtype=np.int64)
     wanted = points.copy()
     for queries, own in _kinds(vectors, rows, metric):
-        ranks = _ranks(vectors, live, queries, own, heads, metric, most, by)
+        ranks = _ranks(vectors, live, queries, own, heads, metric, most, by, threads)
         if ranks.size:
             wanted = np.maximum(wanted, [_enough(ranks[:, :k]) for k in points.tolist()])
     return Candidates(points, _never_more_a_hit(points, np.maximum.accumulate(wanted)))
@@ -124,16 +132,17 @@ def _ranks(
     metric: MetricType,
     most: int,
     by: Nominate,
+    threads: int,
 ) -> NDArray[np.int32]:
     """How many candidates come before each hit, and it: (nq, about `most`), nearest hit first."""
     if not all_finite(queries):
         queries = queries[np.isfinite(queries).all(axis=1)]
-    _, hits = search_exact(queries, vectors, metric, most, live)
+    _, hits = search_exact(queries, vectors, metric, most, live, threads)
     depth = min(DEPTH * most, len(vectors))
     places = np.full(len(vectors), depth + 1, dtype=np.int32)
     ranks = np.empty(hits.shape, dtype=np.int32)
-    for start in range(0, len(queries), _AT_A_TIME):
-        for at, found in enumerate(by(queries[start : start + _AT_A_TIME], depth), start):
+    for start in range(0, len(queries), AT_A_TIME):
+        for at, found in enumerate(by(queries[start : start + AT_A_TIME], depth), start):
             found = found[found >= 0]
             places[found] = np.arange(1, len(found) + 1)
             ranks[at] = places[heads[hits[at]]]

@@ -21,11 +21,13 @@ from milvine.index.copies.duplicates import Groups
 from milvine.index.copies.members import COMPARED_MAX, Living
 from milvine.index.exact import search_exact
 from milvine.index.image import Image
+from milvine.index.inverted.blocks import fill
 from milvine.index.inverted.candidates import Candidates, measured
 from milvine.index.inverted.fast_scan import OpenFastScan
-from milvine.index.inverted.ivf import IvfKernel, add_portions
+from milvine.index.inverted.ivf import IvfKernel
 from milvine.index.inverted.ivf_sizes import CODE_BITS
-from milvine.index.native import METRICS, compiled, faiss, parameters, pointer, search_index
+from milvine.index.inverted.lists import Lists
+from milvine.index.native import METRICS, compiled, faiss, parameters, pointer
 from milvine.index.refine import refined
 from milvine.index.score import Found
 from milvine.types import Floats, Ids, MetricType, RowMask
@@ -65,8 +67,8 @@ def serves(rows: int, dimension: int) -> bool:
     return rows >= ROWS_LEAST and dimension >= DIMENSIONS_LEAST
 
 
-def coded(job: BuildJob, rows: Ids, plain: Any) -> Coded | None:
-    """Codes of the sound `rows` in the lists of a trained index, which must outlive them; None
+def coded(job: BuildJob, rows: Ids, plain: Any, lists: Lists) -> Coded | None:
+    """Codes of the sound `rows` in their `lists` of a trained index, which must outlive them; None
     where they would find less or take longer than the rows themselves.
     """
     job.report("grouping", 0)
@@ -76,14 +78,13 @@ def coded(job: BuildJob, rows: Ids, plain: Any) -> Coded | None:
         return None
     index = _untrained(job, plain)
     job.report("training", 0)
-    _learn(index, job.vectors, heads)
-    sound = np.zeros(len(job.vectors), dtype=bool)
-    sound[heads] = True
-    add_portions(index, job.vectors, sound, job.report)
+    book = _learn(index, job.vectors, heads)
+    filled = lists if len(heads) == len(rows) else lists.of(heads)
+    fill(index, book, job.vectors, filled, job.memory, job.report)
     job.report("measuring", 0)
     by = partial(_nominated, index)
     stands = _standing(len(job.vectors), groups)
-    found = measured(job.vectors, job.live, rows, stands, job.metric, by)
+    found = measured(job.vectors, job.live, rows, stands, job.metric, by, job.threads)
     return Coded(index, groups, found) if _pays(found) else None
 
 
@@ -96,11 +97,13 @@ def _untrained(job: BuildJob, plain: Any) -> Any:
     return index
 
 
-def _learn(index: Any, vectors: Floats, rows: Ids) -> None:
+def _learn(index: Any, vectors: Floats, rows: Ids) -> Floats:
     drawn = np.random.default_rng(0).choice(len(rows), min(LEARNT, len(rows)), replace=False)
     sample = vectors[rows[np.sort(drawn)]]
-    faiss.copy_array_to_vector(codebook(sample).ravel(), index.pq.centroids)
+    book = codebook(sample)
+    faiss.copy_array_to_vector(book.ravel(), index.pq.centroids)
     index.is_trained = True
+    return book
 
 
 def codebook(sample: Floats) -> Floats:
@@ -132,8 +135,22 @@ def _standing(rows: int, groups: Groups) -> Ids:
 
 
 def _nominated(index: Any, queries: Floats, width: int) -> Ids:
-    how = parameters("IVF", "nprobe", index.nlist, None)
-    return search_index(index, np.ascontiguousarray(queries), width, how)[1]
+    """Of all lists, which are given: faiss would put them in order for each query."""
+    nlist = index.nlist
+    lists = np.tile(np.arange(nlist), (len(queries), 1))
+    how = parameters("IVF", "nprobe", nlist, None)
+    return _from_lists(index, np.ascontiguousarray(queries), width, lists, how)[1]
+
+
+def _from_lists(index: Any, queries: Floats, wanted: int, lists: Ids, how: Any) -> Found:
+    """By the distances of codes, at least `_WITHOUT_HEAPS` of the rows in `lists` (nq, nprobe)."""
+    shape, unused = (len(queries), wanted), np.zeros(lists.shape, np.float32)
+    distances, rows = np.empty(shape, np.float32), np.empty(shape, np.int64)
+    index.search_preassigned_c(
+        len(queries), pointer(queries), wanted, pointer(lists), pointer(unused),
+        pointer(distances), pointer(rows), False, how,
+    )  # fmt: skip
+    return distances, rows
 
 
 def _pays(candidates: Candidates) -> bool:
@@ -187,14 +204,8 @@ class OpenCoded(OpenFastScan):
     def _find(self, queries: Floats, wanted: int, nprobe: int, how: Any) -> Found:
         if len(queries) > 1 or nprobe < _CHOSEN_TOGETHER:
             return super()._find(queries, wanted, nprobe, how)
-        wanted = max(wanted, _WITHOUT_HEAPS)
-        distances, rows = np.empty((1, wanted), np.float32), np.empty((1, wanted), np.int64)
-        lists, unused = self._nearest_lists(queries, nprobe), np.zeros(nprobe, np.float32)
-        self._index.search_preassigned_c(
-            1, pointer(queries), wanted, pointer(lists), pointer(unused), pointer(distances),
-            pointer(rows), False, how,
-        )  # fmt: skip
-        return distances, rows
+        lists = self._nearest_lists(queries, nprobe)[None]
+        return _from_lists(self._index, queries, max(wanted, _WITHOUT_HEAPS), lists, how)
 
     def _nearest_lists(self, query: Floats, nprobe: int) -> Ids:
         """Those nearest to a query (1, dimension), in no order. faiss's own way keeps them in order

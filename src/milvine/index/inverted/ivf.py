@@ -130,24 +130,19 @@ class IvfKernel:
         sound = np.zeros(len(vectors), dtype=bool)
         sound[nodes] = True
         if self._packed:
-            add_portions(index, vectors, sound, report)
+            _add_portions(index, vectors, sound, report)
             report("writing", 0)
             return write_image(write, len(vectors), count, index, groups=groups)
-        if self._written_otherwise(job, nodes, index):
+        lists = _assigned(index, vectors, sound, report)
+        if self._written_otherwise(job, nodes, index, lists):
             return None
-        lists, quantizer = (
-            Lists.empty(len(vectors), index.nlist),
-            faiss.downcast_index(index.quantizer),
-        )
-        for rows, some in _portions(vectors, sound, index.d, report):
-            lists.put(rows, quantizer.assign(some, 1)[:, 0])
         write_header(write, len(vectors), count)
         codes = partial(self._codes, index, vectors, lists)
         write_lists(write, index, lists, 4 * index.d, codes, job.memory, report)
 
-    def _written_otherwise(self, job: BuildJob, nodes: Ids, index: Any) -> bool:
+    def _written_otherwise(self, job: BuildJob, nodes: Ids, index: Any, lists: Lists) -> bool:
         """Whether a type has passed an image of its own making to `job.write`, made from an index
-        whose lists are learnt.
+        whose lists are learnt and from the list of each node.
         """
         return False
 
@@ -242,7 +237,16 @@ def _chosen(nodes: Ids, most: int) -> Ids:
     return nodes[np.random.default_rng(0).integers(ends[:-1], ends[1:])]
 
 
-def add_portions(index: Any, vectors: Floats, sound: RowFlags, report: Report) -> None:
+def _assigned(index: Any, vectors: Floats, sound: RowFlags, report: Report) -> Lists:
+    """The lists that the sound rows of a segment belong to."""
+    lists = Lists.empty(len(vectors), index.nlist)
+    quantizer = faiss.downcast_index(index.quantizer)
+    for rows, some in _portions(vectors, sound, index.d, report):
+        lists.put(rows, quantizer.assign(some, 1)[:, 0])
+    return lists
+
+
+def _add_portions(index: Any, vectors: Floats, sound: RowFlags, report: Report) -> None:
     """Put the sound rows of a segment into a trained index, under their numbers."""
     for rows, some in _portions(vectors, sound, index.d, report):
         index.add_with_ids(some, rows)

@@ -6,9 +6,11 @@ from typing import Any
 
 from milvine.index.base import BuildJob
 from milvine.index.image import Image, write_image
+from milvine.index.inverted.candidates import AT_A_TIME
 from milvine.index.inverted.coded import OpenCoded, coded, serves
 from milvine.index.inverted.ivf import NLIST, NPROBE, IvfKernel, OpenIvf, Shape
-from milvine.index.inverted.ivf_sizes import IvfSizes, PackedSizes
+from milvine.index.inverted.ivf_sizes import IvfSizes, PackedSizes, lists
+from milvine.index.inverted.lists import ROW_BYTES, Lists, buffer_rows
 from milvine.index.native import faiss
 from milvine.index.spec import IndexInput, IndexSpec, Sizes
 from milvine.limits import MIB
@@ -20,13 +22,13 @@ def _make(quantizer: Any, shape: Shape) -> Any:
 
 
 class FlatKernel(IvfKernel):
-    def _written_otherwise(self, job: BuildJob, nodes: Ids, index: Any) -> bool:
+    def _written_otherwise(self, job: BuildJob, nodes: Ids, index: Any, lists: Lists) -> bool:
         over = IndexInput(len(job.vectors), job.vectors.shape[1], job.metric, job.params)
         if not job.codes or not serves(len(nodes), over.dimension):
             return False
         if job.memory and _CODED.building(over, job.memory) > job.memory:
             return False
-        found = coded(job, nodes, index)
+        found = coded(job, nodes, index, lists)
         if found is None:
             return False
         job.report("writing", 0)
@@ -62,13 +64,22 @@ class CodedListSizes(PackedSizes):
         return -(-of.dimension // 2)
 
     def stored(self, of: IndexInput, memory: int) -> int:
-        return super().stored(of, memory) + _MEASURED_ROW_BYTES * of.rows + _MEASURING_BYTES
+        code, rows = self.code(of), of.rows
+        filling = min(rows, buffer_rows(code, rows, memory)) * (code + ROW_BYTES) + _CODING_BYTES
+        measuring = _MEASURED_LIST_BYTES * lists(of) + _MEASURED_ROW_BYTES * rows + _MEASURING_BYTES
+        return super().stored(of, memory) + _LIST_AGAIN_BYTES * rows + max(filling, measuring)
 
 
+_LIST_AGAIN_BYTES = 4
+"""The list of each row once more, where rows have copies: one of these is in a list."""
 _MEASURED_ROW_BYTES = 24
 """What a row stands for, which rows there are, and its place among candidates."""
+_MEASURED_LIST_BYTES = AT_A_TIME * (8 + 4)
+"""Its number and its distance, for each query."""
 _MEASURING_BYTES = 32 * MIB
 """Samples with their hits and candidates, and products with all rows."""
+_CODING_BYTES = 4 * MIB
+"""Rows at a time, and what is compared of them."""
 _PLAIN, _CODED = PlainListSizes(), CodedListSizes()
 
 

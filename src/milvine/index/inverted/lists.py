@@ -67,6 +67,13 @@ class Lists:
         self.numbers[rows] = numbers
         self.sizes[:] += np.bincount(numbers[numbers >= 0], minlength=len(self.sizes))
 
+    def of(self, rows: Ids) -> Lists:
+        """Without all other rows."""
+        numbers = np.full_like(self.numbers, -1)
+        numbers[rows] = self.numbers[rows]
+        held = numbers[numbers >= 0]
+        return Lists(numbers, np.bincount(held, minlength=len(self.sizes)))
+
     def portions(self, rows_max: int) -> Iterator[Portion]:
         """All lists in their order, as many at a time as have at most so many rows; a longer one
         comes alone.
