@@ -371,6 +371,10 @@ class RowMask:
         )
         return live
 
+    def only_live(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The row numbers (any shape, -1 for none) with -1 for those that are not live."""
+        return np.where((rows >= 0) & self.contains(np.maximum(rows, 0)), rows, -1)
+
     def covers(self, other: RowMask | None) -> bool:
         """Whether every live row of `other`, of as many rows (None: all are live), is live here as
         well.

@@ -12,7 +12,8 @@ import pytest
 
 from milvine.errors import CorruptFile
 from milvine.index.base import OpenIndex
-from milvine.index.graphs.points import Coding, Pair, points_width
+from milvine.index.codes.quantizer import padded
+from milvine.index.graphs.points import Coding, Pair
 from milvine.index.image import read_image
 from milvine.index.registry import kernel
 from milvine.testing import oracle
@@ -236,7 +237,7 @@ def test_a_coding_is_what_its_table_says(dimension: int) -> None:
     coding = Coding(origin, 0.25, 3.0, PAIRS)
     again = Coding.of(coding.table(), dimension)
     assert (again.origin == origin).all() and again.step == 0.25 and again.peaked == 3.0
-    assert again.pairs == PAIRS and again.width == points_width(dimension)
+    assert again.pairs == PAIRS and again.width == padded(dimension)
     for other in (dimension - 8, dimension + 8):
         with pytest.raises(CorruptFile):
             Coding.of(coding.table(), other)

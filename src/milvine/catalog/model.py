@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from milvine.types import Collection, IdMode, IndexSetting, Partition
+from milvine.types import Collection, IdMode, IndexSetting, IndexType, Partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,16 @@ class SegmentRecord:
     @property
     def files(self) -> tuple[str, ...]:
         return tuple(f for f in (self.rows_file, self.index_file, self.tombstone_file) if f)
+
+    @property
+    def indexed(self) -> bool:
+        """Whether its index file holds a built index."""
+        return self.index_file is not None and self.index.type is not IndexType.FLAT
+
+    @property
+    def coded(self) -> bool:
+        """Whether it holds codes, for exact searches."""
+        return self.index_file is not None and self.index.type is IndexType.FLAT
 
     def without_index(self) -> SegmentRecord:
         return replace(self, index=IndexSetting(), index_file=None, index_bytes=0)

@@ -108,8 +108,7 @@ def inspect(parts: Opening) -> Inspection:
 
 def _collection(version: Version, building: tuple[Building, ...]) -> CollectionFacts:
     collection, segments = version.collection, version.segments
-    flat = collection.index.type is IndexType.FLAT  # those files hold codes
-    indexed = [each for each in segments if each.segment.record.index_file and not flat]
+    indexed = [each for each in segments if each.segment.record.indexed]
     tail_rows = sum(block.rows for block in version.tail)
     dead = sum(block.mask.dead for block in version.tail if block.mask)
     return CollectionFacts(

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from milvine.index.registry import stats_name
 from milvine.segment.version import LiveSegment, Version
-from milvine.types import IndexType
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +55,5 @@ def collection_stats(version: Version) -> CollectionStats:
 
 def _segment(each: LiveSegment) -> SegmentStats:
     record = each.segment.record
-    has_index = record.index_file and record.index.type is not IndexType.FLAT
-    size = record.index_bytes if has_index else record.data_bytes
+    size = record.index_bytes if record.indexed else record.data_bytes
     return SegmentStats(str(record.id), each.live, stats_name(record.index.type), size)

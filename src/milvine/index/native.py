@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import lru_cache
+from collections.abc import Callable, Hashable
 from importlib import import_module
 from typing import Any
 
@@ -79,23 +79,23 @@ def parameters(kind: str, breadth: str, value: int, mask: RowMask | None) -> Any
 
     Those with a selector point into `mask`, which must outlive the search.
     """
-    if mask is None or not mask.dead:
-        return _whole(kind, breadth, value)
-    made = mask.kept.get((kind, value))
+    made = getattr(faiss, f"SearchParameters{kind}")
+    return kept((kind, value), mask, lambda: made(**{breadth: value}, sel=live_selector(mask)))
+
+
+def kept(key: Hashable, mask: RowMask | None, make: Callable[[], Any]) -> Any:
+    """What `make` makes for searches under a mask, under this key; the first time it is made."""
+    known = _WHOLE if mask is None or not mask.dead else mask.kept
+    made = known.get(key)
     if made is None:
-        if len(mask.kept) >= KEPT_MAX:
-            mask.kept.clear()
-        made = mask.kept[kind, value] = _parameters(kind, breadth, value, sel=live_selector(mask))
+        if len(known) >= KEPT_MAX:
+            known.clear()
+        made = known[key] = make()
     return made
 
 
-@lru_cache(maxsize=KEPT_MAX)
-def _whole(kind: str, breadth: str, value: int) -> Any:
-    return _parameters(kind, breadth, value)
-
-
-def _parameters(kind: str, breadth: str, value: int, **more: Any) -> Any:
-    return getattr(faiss, f"SearchParameters{kind}")(**{breadth: value}, **more)
+_WHOLE: dict[Hashable, Any] = {}
+"""What is kept for searches of all rows."""
 
 
 def read_image(image: Bytes, flags: int = 0) -> Any:

@@ -60,7 +60,7 @@ def ordered(distances: Floats, rows: Ids, metric: MetricType, k: int) -> Found:
     finite are no hits.
     """
     width = rows.shape[1]
-    if width == k and _settled(distances, rows, metric):
+    if width == k and settled(distances, rows, metric):
         return distances, rows
     if width > k and (found := _front(distances, rows, metric, k)) is not None:
         return found
@@ -119,7 +119,7 @@ def _front_of_one(distances: Floats, rows: Ids, metric: MetricType, k: int) -> F
     if k < FEW:
         sure = rises(near, metric is _IP) and min(found[0].tolist()) >= 0
     else:
-        sure = found.min() >= 0 and _settled(near, places[None], metric)
+        sure = found.min() >= 0 and settled(near, places[None], metric)
     return (near[:, :k], found) if sure else None
 
 
@@ -136,7 +136,7 @@ def rises(distances: Floats, falling: bool) -> bool:
     return bool(numbers == sorted(numbers, reverse=falling))
 
 
-def _settled(distances: Floats, rows: Ids, metric: MetricType) -> bool:
+def settled(distances: Floats, rows: Ids, metric: MetricType) -> bool:
     """All are hits, nearest first and no two alike, as a scan of few queries leaves them: nothing
     is left to order.
     """

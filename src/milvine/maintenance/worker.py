@@ -124,8 +124,9 @@ class Worker:
         """One look at all collections; True when something was done, so that another look
         may pay.
         """
-        did = False
-        for state in list(self._stores.states.values()):
+        did, states = False, list(self._stores.states.values())
+        self._seen = {state.id: self._seen[state.id] for state in states if state.id in self._seen}
+        for state in states:
             if self._stores.closing.is_set() or time.monotonic() < self._not_before.get(
                 state.id, 0
             ):
@@ -146,7 +147,9 @@ class Worker:
         return bool(did)
 
     def _settled(self, state: CollectionState) -> bool:
-        """Whether the segments of a collection have been the same for a moment."""
+        """Whether the segments of a collection have been the same for a moment, if that matters."""
+        if not makes_codes(self._stores.settings, state.collection):
+            return True
         now, ids = time.monotonic(), [each.segment.record.id for each in state.version.segments]
         before, since = self._seen.get(state.id, (None, now))
         if ids != before:
@@ -301,9 +304,9 @@ def facts(state: CollectionState) -> list[SegmentFacts]:
             record.rows,
             record.rows - each.live,
             record.data_bytes,
-            record.index_file is not None and record.index.type is not IndexType.FLAT,
+            record.indexed,
             _held_dead(each),
-            record.index_file is not None and record.index.type is IndexType.FLAT,
+            record.coded,
         )
         for each in state.version.segments
         for record in (each.segment.record,)
@@ -323,11 +326,7 @@ def due_flushes(stores: Stores) -> list[CollectionState]:
 def _held_dead(each: LiveSegment) -> float:
     """The deleted rows in the index of a segment, as a share of all rows in it."""
     record = each.segment.record
-    if (
-        record.index_file is None
-        or record.index.type is IndexType.FLAT
-        or record.dead <= INDEX_DEAD_MAX * record.rows
-    ):
+    if not record.indexed or record.dead <= INDEX_DEAD_MAX * record.rows:
         return 0.0
     left_out = each.segment.left_out()
     return (record.dead - left_out) / max(record.rows - left_out, 1)

@@ -13,7 +13,7 @@ from milvine.search.patterns import PatternClock, matcher
 from milvine.segment.cache import FileCache
 from milvine.segment.reference import RunReference
 from milvine.segment.version import SegmentRun, TailBlock, Version, runs_of
-from milvine.types import Choice, IndexType, RowMask, Scanned
+from milvine.types import Choice, RowMask, Scanned
 
 
 class SegmentTask:
@@ -53,8 +53,8 @@ class SegmentTask:
         scanned = self._scanned.get(indexed)
         if scanned is None:
             segments = tuple(each.segment.record.id for each in self.run.segments)
-            index = self.run.segments[0].segment.record.index.type
-            kind = "exact" if not indexed else "codes" if index is IndexType.FLAT else index.name
+            record = self.run.segments[0].segment.record
+            kind = "exact" if not indexed else "codes" if record.coded else record.index.type.name
             scanned = self._scanned[indexed] = Scanned(
                 kind, segments, self.rows, self.rows - self.live
             )

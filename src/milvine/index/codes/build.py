@@ -135,7 +135,7 @@ def _needed(
             sure = proven(queries, coded, points, metric, scores[:, width - 1].tolist(), last)
             enough = np.where(sure, np.minimum(enough, width), enough)
         least = float(np.quantile(enough, _ALMOST_ALL))
-        if least > tried or (k == 10 and least * times > _NEEDED_MOST * k * max(1.0, times)):
+        if least > tried or (k == 10 and least > _NEEDED_MOST * k):
             return None
         found.append(max(round(k + (least - k) * times), k) + _NEEDED_LEAST)
     return found[0], found[1], found[2]

@@ -16,7 +16,7 @@ from milvine.index.codes.bounds import proven
 from milvine.index.codes.image import KINDS_OF_K, Coded
 from milvine.index.codes.quantizer import CodedQueries
 from milvine.index.exact import search_exact
-from milvine.index.native import KEPT_MAX, faiss, live_selector, search_index
+from milvine.index.native import faiss, kept, live_selector, search_index
 from milvine.index.score import Found, for_finite, nearest_of, nothing
 from milvine.index.threads import use_threads
 from milvine.storage.prefetch import PAGE_BYTES, ask_for_rows
@@ -47,6 +47,8 @@ class OpenCodes:
     ) -> None:
         self._image = image  # the index points into it
         self._vectors, self._metric, self._coded, self._index = vectors, metric, coded, index
+        rows = RowMask.all_live(len(vectors)) if len(coded.outside) else None
+        self._inside = None if rows is None else rows.without(coded.outside)
         self._scanned = vectors
         self._asked = 0
         self._failures = self._skipped = 0
@@ -70,10 +72,9 @@ class OpenCodes:
         live = self.rows if mask is None else mask.live
         wanted = min(k, live)
         width = self._candidates(wanted, live)
-        if not wanted or width > MOST_CANDIDATES * live or live < FEW_LIVE * self.rows:
-            return self._compare_all(queries, k, mask, threads)
-        if self._skipped > 0:
-            self._skipped -= len(queries)
+        pays = wanted and width <= MOST_CANDIDATES * live and live >= FEW_LIVE * self.rows
+        if not pays or self._skipped > 0:
+            self._skipped -= len(queries) if pays else 0
             return self._compare_all(queries, k, mask, threads)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         return for_finite(queries, k, lambda some: self._search(some, k, width, mask, threads))
@@ -132,7 +133,9 @@ class OpenCodes:
             self._index, points.points, width, None if few_dead else _selected(mask)
         )
         worst, ends = scores[:, -1].tolist(), rows[:, -1].tolist()
-        rows = self._live(self._with_outside(rows), mask)
+        rows = self._with_outside(rows)
+        if mask is not None:
+            rows = mask.only_live(rows)
         if self._asked:
             ask_for_rows(self._vectors, rows, self._asked)
         found = nearest_of(queries, self._vectors, rows, self._metric, k)
@@ -145,16 +148,10 @@ class OpenCodes:
 
     def _with_outside(self, rows: Ids) -> Ids:
         """Candidates by their codes, and the rows whose codes say nothing."""
-        outside = self._coded.outside
-        if not len(outside):
+        if self._inside is None:
             return rows
-        rows = np.where(np.isin(rows, outside), -1, rows)
-        return np.hstack([rows, np.broadcast_to(outside, (len(rows), len(outside)))])
-
-    def _live(self, rows: Ids, mask: RowMask | None) -> Ids:
-        if mask is None:
-            return rows
-        return np.where((rows >= 0) & mask.contains(np.maximum(rows, 0)), rows, -1)
+        outside = np.broadcast_to(self._coded.outside, (len(rows), len(self._coded.outside)))
+        return np.hstack([self._inside.only_live(rows), outside])
 
 
 def needed_for(needed: Sequence[int], k: int) -> int:
@@ -168,9 +165,4 @@ def _selected(mask: RowMask | None) -> Any:
     """faiss's parameters of a search among the live rows; they point into `mask`."""
     if mask is None:
         return None
-    made = mask.kept.get("codes")
-    if made is None:
-        if len(mask.kept) >= KEPT_MAX:
-            mask.kept.clear()
-        made = mask.kept["codes"] = faiss.SearchParameters(sel=live_selector(mask))
-    return made
+    return kept("codes", mask, lambda: faiss.SearchParameters(sel=live_selector(mask)))

@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 
 from milvine.index.base import BuildJob, OpenIndex
+from milvine.index.codes.quantizer import padded
 from milvine.index.copies.chosen import Chosen
 from milvine.index.graphs.hidden import hide_rows
 from milvine.index.graphs.opened import open_graph, write_graph
-from milvine.index.graphs.points import Coding, points_width
+from milvine.index.graphs.points import Coding
 from milvine.index.graphs.trial import tried, worth_codes
 from milvine.index.image import IMAGE_HEADER_BYTES
 from milvine.index.native import FAISS_HEADER_BYTES, METRICS, faiss, portion_of
@@ -143,7 +144,7 @@ class HnswSizes(GraphSizes):
 
     def _codes(self, of: IndexInput) -> int:
         """Bytes of each row."""
-        return points_width(of.dimension) if worth_codes(of.dimension) else 0
+        return padded(of.dimension) if worth_codes(of.dimension) else 0
 
     def image(self, of: IndexInput) -> int:
         return super().image(of) + of.rows * self._codes(of)

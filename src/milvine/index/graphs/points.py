@@ -22,25 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milvine.errors import CorruptFile
-from milvine.index.codes.quantizer import LARGEST
+from milvine.index.codes.quantizer import LARGEST, padded
 from milvine.index.padding import widened
 from milvine.types import Floats, Ids, MetricType
 
-WIDTH_UNIT = 32
-"""faiss compares codes as whole numbers where their width is a multiple of it, and otherwise
-number by number.
-"""
 _TINY = np.float32(np.finfo(np.float32).tiny)
 _LARGEST = np.float32(LARGEST)
 _EDGE = LARGEST + 0.49
 """What is farther out has no point."""
 _HEAD = struct.Struct("<ddq8x")
 _PAIRS_MAX = 16
-
-
-def points_width(dimension: int) -> int:
-    """Bytes of a code."""
-    return dimension + -dimension % WIDTH_UNIT
 
 
 class Pair(NamedTuple):
@@ -80,7 +71,7 @@ class Coding:
 
     @cached_property
     def width(self) -> int:
-        return points_width(len(self.origin))
+        return padded(len(self.origin))
 
     @cached_property
     def _grid(self) -> tuple[Floats, Floats, Floats, Any]:

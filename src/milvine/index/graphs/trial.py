@@ -15,14 +15,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from milvine.index.base import BuildJob
-from milvine.index.codes.quantizer import LARGEST, learn
-from milvine.index.graphs.points import Coding, Pair, points_width
+from milvine.index.codes.quantizer import LARGEST, learn, padded, small
+from milvine.index.graphs.points import Coding, Pair
 from milvine.index.native import METRICS, faiss, portion_of
 from milvine.types import Floats, Ids, MetricType
 
 ROWS_MIN = 1024
-SHARE = 1 / 3
-"""Codes of more than this part of the vectors are not worth their room."""
 LOST = 0.0005
 """Of the hits, for want of candidates."""
 DEPTH = 100
@@ -42,7 +40,7 @@ _EXACT = 1 << 24
 
 def worth_codes(dimension: int) -> bool:
     """Whether rows of this dimension may have codes at all."""
-    return points_width(dimension) <= SHARE * 4 * dimension
+    return small(padded(dimension), dimension)
 
 
 def tried(job: BuildJob, nodes: Ids) -> Coding | None:

@@ -27,10 +27,10 @@ from milvine.index.inverted.fast_scan import OpenFastScan
 from milvine.index.inverted.ivf import IvfKernel
 from milvine.index.inverted.ivf_sizes import CODE_BITS
 from milvine.index.inverted.lists import Lists
-from milvine.index.native import METRICS, compiled, faiss, parameters, pointer
+from milvine.index.native import METRICS, faiss, parameters, pointer
 from milvine.index.refine import refined
 from milvine.index.score import Found
-from milvine.types import Floats, Ids, MetricType, RowMask
+from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
 
 DIMENSIONS_LEAST = 32
 """Of fewer a row is compared as soon as found again."""
@@ -42,11 +42,6 @@ _MOST_A_HIT = ((10, 16), (100, 8), (1000, 5))
 """Of so many hits, so many candidates for each at most: with more, comparing them takes as long as
 the rows of the lists would."""
 
-_CHOSEN_TOGETHER = 16
-"""So many lists are chosen sooner from the distances of all."""
-_WITHOUT_HEAPS = 21
-"""As many candidates are not kept in faiss's heaps: into those nothing comes under IP when the
-lists are given."""
 _PAIR, _PAIR_DIMENSION = 20.0, 0.2
 _CHOOSE = 50.0
 _BEGIN, _BEGIN_DIMENSION = 3000.0, 25.0
@@ -136,21 +131,16 @@ def _standing(rows: int, groups: Groups) -> Ids:
 
 def _nominated(index: Any, queries: Floats, width: int) -> Ids:
     """Of all lists, which are given: faiss would put them in order for each query."""
-    nlist = index.nlist
+    shape, nlist = (len(queries), width), index.nlist
+    queries = np.ascontiguousarray(queries)
     lists = np.tile(np.arange(nlist), (len(queries), 1))
-    how = parameters("IVF", "nprobe", nlist, None)
-    return _from_lists(index, np.ascontiguousarray(queries), width, lists, how)[1]
-
-
-def _from_lists(index: Any, queries: Floats, wanted: int, lists: Ids, how: Any) -> Found:
-    """By the distances of codes, at least `_WITHOUT_HEAPS` of the rows in `lists` (nq, nprobe)."""
-    shape, unused = (len(queries), wanted), np.zeros(lists.shape, np.float32)
     distances, rows = np.empty(shape, np.float32), np.empty(shape, np.int64)
+    unused, how = np.zeros(lists.shape, np.float32), parameters("IVF", "nprobe", nlist, None)
     index.search_preassigned_c(
-        len(queries), pointer(queries), wanted, pointer(lists), pointer(unused),
+        len(queries), pointer(queries), width, pointer(lists), pointer(unused),
         pointer(distances), pointer(rows), False, how,
     )  # fmt: skip
-    return distances, rows
+    return rows
 
 
 def _pays(candidates: Candidates) -> bool:
@@ -165,17 +155,15 @@ class OpenCoded(OpenFastScan):
     """Such an index. `kernel` is that of the plain form."""
 
     def __init__(
-        self, image: Image, vectors: Floats, metric: MetricType, kernel: IvfKernel, table: Ids
+        self, image: Image, flat: Bytes, metric: MetricType, kernel: IvfKernel, table: Ids
     ) -> None:
         self._measured = Candidates.of(table)
-        super().__init__(image, vectors, metric, kernel)
+        super().__init__(image, flat, metric, kernel)
         self._numbers: dict[int, int] = {}
         count = self._nodes.count
         # Of a list that is met by a row: large lists are met more often.
         self._met = self._index.invlists.imbalance_factor() * count / self._nlist
-        dimension = vectors.shape[1]
-        centroids = self._quantizer.get_xb()  # it points into the index
-        self._centroids = faiss.rev_swig_ptr(centroids, self._nlist * dimension)
+        dimension = self._width
         pair = _PAIR + _PAIR_DIMENSION * dimension
         self._free = (_BEGIN + _BEGIN_DIMENSION * dimension) / pair
         self._each = 1 + _CHOOSE / pair
@@ -200,25 +188,3 @@ class OpenCoded(OpenFastScan):
             return super()._search(queries, k, nprobe, refine, living)
         listed = partial(self._listed, nprobe, living.mask)
         return refined(queries, self._vectors, self._metric, k, max(1, int(rows)), listed)
-
-    def _find(self, queries: Floats, wanted: int, nprobe: int, how: Any) -> Found:
-        if len(queries) > 1 or nprobe < _CHOSEN_TOGETHER:
-            return super()._find(queries, wanted, nprobe, how)
-        lists = self._nearest_lists(queries, nprobe)[None]
-        return _from_lists(self._index, queries, max(wanted, _WITHOUT_HEAPS), lists, how)
-
-    def _nearest_lists(self, query: Floats, nprobe: int) -> Ids:
-        """Those nearest to a query (1, dimension), in no order. faiss's own way keeps them in order
-        all the time.
-        """
-        distances = np.empty(self._nlist, dtype=np.float32)
-        compare = compiled.fvec_L2sqr_ny
-        if self._metric is MetricType.IP:
-            compare = compiled.fvec_inner_products_ny
-        dimension = self._vectors.shape[1]
-        centroids = pointer(self._centroids)
-        compare(pointer(distances), pointer(query), centroids, dimension, self._nlist)
-        if self._metric is MetricType.IP:
-            np.negative(distances, out=distances)
-        lists: Ids = distances.argpartition(nprobe - 1)[:nprobe]
-        return lists

@@ -12,23 +12,24 @@ from typing import Any
 import numpy as np
 
 from milvine.index.copies.members import Living
+from milvine.index.flat import open_flat
 from milvine.index.image import Image
 from milvine.index.inverted.ivf import NLIST, NPROBE, IvfKernel, OpenIvf, Shape
 from milvine.index.inverted.ivf_sizes import CODE_BITS, PackedSizes
-from milvine.index.native import faiss, search_index
-from milvine.index.score import Found, nearest_of, nothing
+from milvine.index.native import faiss, kept, parameters, search_index
+from milvine.index.score import Found, nearest_of, nothing, settled
 from milvine.index.spec import Divisor, IndexInput, IndexSpec, refining
 from milvine.storage.prefetch import PAGE_BYTES, ask_for_rows
-from milvine.types import Floats, Ids, MetricType, RowMask
+from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
 
 _NO_ROWS: Ids = np.empty(0, dtype=np.int64)
 
 
 class OpenFastScan(OpenIvf):
-    def __init__(
-        self, image: Image, vectors: Floats, metric: MetricType, kernel: IvfKernel
-    ) -> None:
-        super().__init__(image, vectors, metric, kernel)
+    def __init__(self, image: Image, flat: Bytes, metric: MetricType, kernel: IvfKernel) -> None:
+        super().__init__(image, flat, metric, kernel)
+        self._flat = open_flat(flat)
+        self._refining = _refining(self._index, self._flat)
         self._quantizer = faiss.downcast_index(self._index.quantizer)
         self._members: dict[int, Ids] = {}
         self._asked = 0
@@ -39,6 +40,10 @@ class OpenFastScan(OpenIvf):
     def _search(self, queries: Floats, k: int, nprobe: int, refine: int, living: Living) -> Found:
         """As all of them do, but faiss loses the rows that are farthest of all by their codes,
         under IP: none of equal rows is found. That shows where there are fewer than k hits."""
+        if len(queries) == 1 and not self._asked:
+            found = self._in_one_call(queries, k, nprobe, self._wanted(k, refine), living.mask)
+            if found is not None:
+                return found
         distances, rows = super()._search(queries, k, nprobe, refine, living)
         if self._metric is MetricType.IP and living.nodes:
             for short in np.flatnonzero(rows[:, min(k, living.nodes) - 1] < 0):
@@ -47,6 +52,27 @@ class OpenFastScan(OpenIvf):
                     one, self._vectors, self._listed(nprobe, living.mask, one), self._metric, k
                 )
         return distances, rows
+
+    def _in_one_call(
+        self, query: Floats, k: int, nprobe: int, wanted: int, mask: RowMask | None
+    ) -> Found | None:
+        """The k nearest of the candidates of one query; None where some may be alike. faiss finds
+        and compares them: each call into it gives the interpreter's lock away, for which threads
+        that search at the same time then wait.
+        """
+        width = k + 1  # one more, to see that it is not as near as the last
+        factor = (max(wanted, width) + 0.5) / width
+        how = kept(
+            ("refine", nprobe, width, wanted),
+            mask,
+            lambda: faiss.IndexRefineSearchParameters(
+                k_factor=factor, base_index_params=parameters("IVF", "nprobe", nprobe, mask)
+            ),
+        )
+        distances, rows = search_index(self._refining, query, width, how)
+        if not settled(distances, rows, self._metric):
+            return None
+        return distances[:, :k], rows[:, :k]
 
     def _candidates(self, wanted: int, nprobe: int, how: Any, queries: Floats) -> Ids:
         rows = super()._candidates(wanted, nprobe, how, queries)
@@ -67,7 +93,7 @@ class OpenFastScan(OpenIvf):
             for at, some in enumerate(each):
                 rows[at, : len(some)] = some
         if mask is not None and rows.size:
-            rows = np.where((rows >= 0) & mask.contains(np.maximum(rows, 0)), rows, -1)
+            rows = mask.only_live(rows)
         if self._asked:
             ask_for_rows(self._vectors, rows, self._asked)
         return rows
@@ -87,9 +113,19 @@ class OpenFastScan(OpenIvf):
         return found
 
 
+def _refining(index: Any, flat: Any) -> Any:
+    """A faiss index that compares the candidates of one with the rows of another, which must
+    outlive it. It has to be made over as many rows in both; here some may have been left out.
+    """
+    count, index.ntotal = index.ntotal, flat.ntotal
+    made = faiss.IndexRefine(index, flat)
+    index.ntotal = count
+    return made
+
+
 class FastScanKernel(IvfKernel):
-    def _opened(self, image: Image, vectors: Floats, metric: MetricType) -> OpenIvf:
-        return OpenFastScan(image, vectors, metric, self)
+    def _opened(self, image: Image, flat: Bytes, metric: MetricType) -> OpenIvf:
+        return OpenFastScan(image, flat, metric, self)
 
 
 def _pairs(dimension: int) -> int:

@@ -217,10 +217,10 @@ class IvfKernel:
     def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:
         vectors = vectors_of(flat)
         image = read_image(data, len(vectors))
-        return self._opened(image, vectors, metric) if image.indexed else OpenRaw(vectors, metric)
+        return self._opened(image, flat, metric) if image.indexed else OpenRaw(vectors, metric)
 
-    def _opened(self, image: Image, vectors: Floats, metric: MetricType) -> OpenIvf:
-        return OpenIvf(image, vectors, metric, self)
+    def _opened(self, image: Image, flat: Bytes, metric: MetricType) -> OpenIvf:
+        return OpenIvf(image, flat, metric, self)
 
 
 def _codebook(index: Any) -> Any:
@@ -268,15 +268,13 @@ def _portions(
 class OpenIvf:
     """An IVF index over the segment's rows; faiss's ids in the lists are row numbers."""
 
-    def __init__(
-        self, image: Image, vectors: Floats, metric: MetricType, kernel: IvfKernel
-    ) -> None:
+    def __init__(self, image: Image, flat: Bytes, metric: MetricType, kernel: IvfKernel) -> None:
         self._image, self._rows = image, image.rows  # the index points into the image
         self._index = read_faiss(image.body, faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
         self._nlist, self._width = self._index.nlist, self._index.d  # faiss takes its time to tell
         coarse = on_gpu(faiss.downcast_index(self._index.quantizer)) if kernel.hybrid else None
         self._searched = self._index if coarse is None else CoarseGpu(self._index, coarse)
-        self._vectors, self._metric, self._kernel = vectors, metric, kernel
+        self._vectors, self._metric, self._kernel = vectors_of(flat), metric, kernel
         self._nodes = Nodes(image)
         coded = image.table is not None
         self._again = kernel.exact and (coded or not lists_agree(self._width, metric))

@@ -14,7 +14,7 @@ from milvine.index.inverted.lists import ROW_BYTES, Lists, buffer_rows
 from milvine.index.native import faiss
 from milvine.index.spec import IndexInput, IndexSpec, Sizes
 from milvine.limits import MIB
-from milvine.types import Floats, Ids, MetricType
+from milvine.types import Bytes, Ids, MetricType
 
 
 def _make(quantizer: Any, shape: Shape) -> Any:
@@ -42,10 +42,10 @@ class FlatKernel(IvfKernel):
         )
         return True
 
-    def _opened(self, image: Image, vectors: Floats, metric: MetricType) -> OpenIvf:
+    def _opened(self, image: Image, flat: Bytes, metric: MetricType) -> OpenIvf:
         if image.table is None:
-            return super()._opened(image, vectors, metric)
-        return OpenCoded(image, vectors, metric, self, image.table)
+            return super()._opened(image, flat, metric)
+        return OpenCoded(image, flat, metric, self, image.table)
 
 
 class PlainListSizes(IvfSizes):
