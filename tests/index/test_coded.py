@@ -13,12 +13,14 @@ from milvine.errors import CorruptFile
 from milvine.index.base import BuildJob, OpenIndex
 from milvine.index.exact import search_exact
 from milvine.index.image import IMAGE_HEADER_BYTES
-from milvine.index.inverted.candidates import POINTS, Candidates
-from milvine.index.inverted.coded import codebook
+from milvine.index.inverted.candidates import Candidates
+from milvine.index.inverted.coded import OpenCoded, codebook
+from milvine.index.inverted.margins import LEAST_MORE
+from milvine.index.inverted.trial import POINTS
 from milvine.index.registry import kernel, spec
 from milvine.index.spec import IndexInput
 from milvine.testing.index_contract import built, clustered, copied, flat_image
-from milvine.types import Bytes, Floats, Ids, IndexType, MetricType, RowMask
+from milvine.types import Bytes, Floats, IndexType, MetricType, RowMask
 
 L2, IP = MetricType.L2, MetricType.IP
 FLAT, PARAMS = IndexType.IVF_FLAT, {"nlist": 64}
@@ -59,6 +61,13 @@ def crowded(_: MetricType) -> Floats:
     return points
 
 
+def unit(_: MetricType) -> Floats:
+    """Rows of one length in all directions: from near the middle all are about equally far."""
+    rows: Floats = np.random.default_rng(7).standard_normal((20_000, 128), dtype=np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows
+
+
 ROWS: dict[str, Callable[[MetricType], Floats]] = {
     "clustered": lambda _: clustered()[0],
     "skewed": skewed,
@@ -67,6 +76,7 @@ ROWS: dict[str, Callable[[MetricType], Floats]] = {
     "half of forty rows": lambda _: copied(clustered()[0], "half of forty rows"),
     "nearly equal rows": lambda _: copied(clustered()[0], "nearly equal rows"),
     "normal": lambda _: np.random.default_rng(4).standard_normal((5000, 48), dtype=np.float32),
+    "unit": unit,
 }
 
 
@@ -107,6 +117,38 @@ def test_as_much_is_found_as_from_the_rows_themselves(rows: str, metric: MetricT
                     for index in (plain, coded)
                 )
                 assert got >= expected - 0.001, (name, k, nprobe)
+
+
+def _elsewhere(vectors: Floats) -> dict[str, Floats]:
+    """Queries that are not like rows."""
+    random, dimension = np.random.default_rng(9), vectors.shape[1]
+    some = vectors[random.integers(len(vectors), size=60)]
+    means = vectors[random.integers(len(vectors), size=(60, 40))].mean(axis=1)
+    few = np.zeros_like(some)
+    for row in few:
+        row[random.integers(dimension, size=4)] = random.standard_normal(4)
+    far = some.copy()
+    far[np.arange(60), random.integers(dimension, size=60)] += 20 * vectors.std()
+    shorter = {f"a row times {share}": some * np.float32(share) for share in (0.5, 0.2, 0.1, 0.03)}
+    unlike = {"mean of 40 rows": means, "the opposite of a row": -some, "far away": far}
+    sparse = {"one dimension": np.eye(dimension, dtype=np.float32)[:60], "four dimensions": few}
+    return shorter | unlike | sparse | {"longer than a row": 20 * some}
+
+
+@each_metric
+@pytest.mark.parametrize("rows", ("unit", "clustered"))
+def test_queries_unlike_the_rows_find_as_much(rows: str, metric: MetricType) -> None:
+    vectors, plain, coded = both(rows, metric)
+    assert isinstance(coded, OpenCoded)
+    for name, queries in _elsewhere(vectors).items():
+        for k in (1, 10, 100):
+            exact, _ = search_exact(queries, vectors, metric, k)
+            for nprobe in (4, 32):
+                expected, got = (
+                    share(index.search(queries, k, {"nprobe": nprobe}, None)[0], exact, metric)
+                    for index in (plain, coded)
+                )
+                assert got >= expected - 0.003 - 1.01 / (60 * k), (name, k, nprobe)
 
 
 @each_metric
@@ -179,14 +221,19 @@ def test_a_build_is_let_in_with_less_memory_than_codes_take() -> None:
 def test_a_damaged_table_is_refused(metric: MetricType) -> None:
     vectors = clustered()[0]
     image = built(FLAT, vectors, metric, PARAMS)
-    table = image[IMAGE_HEADER_BYTES : IMAGE_HEADER_BYTES + 16 * len(POINTS)].view("<i8")
-    assert table[::2].tolist() == list(POINTS)
-    for place, value in ((0, 2), (2, 1), (1, 0), (3, -1), (len(table) - 1, 5)):
+    table = image[IMAGE_HEADER_BYTES : IMAGE_HEADER_BYTES + 32 * len(POINTS) + 16].view("<i8")
+    half = 2 * len(POINTS)
+    assert table[:half:2].tolist() == list(POINTS)
+    nan = int(np.float64(np.nan).view(np.int64))
+    candidates = [(0, 2), (2, 1), (1, 0), (3, -1), (half - 1, 5)]
+    for place, value in (*candidates, (half, nan), (half + 1, nan), (half + 3, 0), (-2, nan)):
         damaged = image.copy()
         damaged[IMAGE_HEADER_BYTES:][: table.nbytes].view("<i8")[place] = value
-        with pytest.raises(CorruptFile, match="candidates"):
+        with pytest.raises(
+            CorruptFile, match="candidates" if (place, value) in candidates else "margins"
+        ):
             opened(damaged, vectors, metric)
-    for pairs in (0, 1 << 11, 1 << 62):
+    for pairs in (0, 1, 4, 1 << 11, 1 << 62):
         damaged = image.copy()
         damaged[56:64].view("<u8")[0] = pairs
         with pytest.raises(CorruptFile):
@@ -194,8 +241,10 @@ def test_a_damaged_table_is_refused(metric: MetricType) -> None:
 
 
 def _numbers(*pairs: tuple[int, int]) -> Candidates:
-    table: Ids = np.array(pairs, dtype=np.int64)
-    return Candidates.of(table)
+    hits, wanted = np.array(pairs, dtype=np.int64).T
+    places = np.arange(len(hits), dtype=np.float64)
+    margin, peaked = 5 - places, 0.1 + places
+    return Candidates.of(Candidates(hits, wanted, margin, peaked, 2.5).table)
 
 
 def test_between_two_points_candidates_are_not_fewer_than_measured() -> None:
@@ -205,6 +254,14 @@ def test_between_two_points_candidates_are_not_fewer_than_measured() -> None:
     ]  # fmt: skip
     numbers = [found.number(k) for k in range(1, 300)]
     assert numbers == sorted(numbers)
+    assert all(_numbers((1, 1), (10, 10)).number(k) >= k + LEAST_MORE for k in range(1, 300))
+
+
+def test_between_two_points_candidates_must_show_what_both_ask_for() -> None:
+    found = _numbers((1, 8), (10, 30), (100, 200))
+    assert [found.enough(k) for k in (1, 5, 10, 11, 100, 200)] == [
+        (5, 0.1, 2.5), (5, 0.1, 2.5), (4, 1.1, 2.5), (4, 1.1, 2.5), (3, 2.1, 2.5), (3, 2.1, 2.5),
+    ]  # fmt: skip
 
 
 def test_codes_stand_for_values_near_to_them() -> None:

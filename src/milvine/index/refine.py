@@ -30,12 +30,22 @@ def refined(
         vectors: float32 (rows, dimension), C-contiguous, may be mapped and read-only.
         width: of what `nominate` returns: int64 (queries, width), -1 for none.
     """
+
+    def find(some: Floats) -> Found:
+        return nearest_of(some, vectors, nominate(some), metric, k)
+
+    return in_portions(queries, k, width, find)
+
+
+def in_portions(queries: Floats, k: int, width: int, find: Callable[[Floats], Found]) -> Found:
+    """What `find` says of queries, so many at a time as take bounded memory with `width` candidates
+    each.
+    """
     portion = max(1, CANDIDATES_MAX // width)
     if len(queries) <= portion:
-        return nearest_of(queries, vectors, nominate(queries), metric, k)
+        return find(queries)
     distances, rows = nothing(len(queries), k)
     for start in range(0, len(queries), portion):
-        some = queries[start : start + portion]
-        part = slice(start, start + len(some))
-        distances[part], rows[part] = nearest_of(some, vectors, nominate(some), metric, k)
+        part = slice(start, start + portion)
+        distances[part], rows[part] = find(queries[part])
     return distances, rows

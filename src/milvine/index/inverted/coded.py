@@ -1,8 +1,9 @@
 """IVF_FLAT without its rows in the lists: four bits for each of their dimensions instead, and the
 candidates of a search compared with the segment's own rows.
 
-How many candidates a search takes was measured when the index was built (`candidates`), and where
-it would have to compare nearly as many rows as its lists hold, it compares those.
+How many candidates a search takes was measured when the index was built (`trial`). Where what they
+show says that they may not be enough for a query (`margins`), more are taken; and where nearly as
+many rows would have to be compared as the lists hold, those are.
 
 A code for each dimension and not for two, which is half as large, since it takes a third of the
 candidates, and searches for many hits are made of those.
@@ -22,14 +23,16 @@ from milvine.index.copies.members import COMPARED_MAX, Living
 from milvine.index.exact import search_exact
 from milvine.index.image import Image
 from milvine.index.inverted.blocks import fill
-from milvine.index.inverted.candidates import Candidates, measured
+from milvine.index.inverted.candidates import Candidates
 from milvine.index.inverted.fast_scan import OpenFastScan
 from milvine.index.inverted.ivf import IvfKernel
 from milvine.index.inverted.ivf_sizes import CODE_BITS
 from milvine.index.inverted.lists import Lists
+from milvine.index.inverted.margins import Enough, Margins
+from milvine.index.inverted.trial import Trial
 from milvine.index.native import METRICS, faiss, parameters, pointer
-from milvine.index.refine import refined
-from milvine.index.score import Found
+from milvine.index.refine import CANDIDATES_MAX, in_portions, refined
+from milvine.index.score import Found, nearest_of, ordered, settled
 from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
 
 DIMENSIONS_LEAST = 32
@@ -47,6 +50,7 @@ _CHOOSE = 50.0
 _BEGIN, _BEGIN_DIMENSION = 3000.0, 25.0
 """Nanoseconds of one core: to compare a row somewhere in memory, to choose it as a candidate, to
 make the tables of a query."""
+_WIDER, _FARTHER = 4, 1.8
 
 
 class Coded(NamedTuple):
@@ -79,7 +83,9 @@ def coded(job: BuildJob, rows: Ids, plain: Any, lists: Lists) -> Coded | None:
     job.report("measuring", 0)
     by = partial(_nominated, index)
     stands = _standing(len(job.vectors), groups)
-    found = measured(job.vectors, job.live, rows, stands, job.metric, by, job.threads)
+    margins = Margins(book, job.metric)
+    trial = Trial(job.vectors, job.live, rows, stands, job.metric, margins, by, job.threads)
+    found = trial.measured()
     return Coded(index, groups, found) if _pays(found) else None
 
 
@@ -151,6 +157,24 @@ def _pays(candidates: Candidates) -> bool:
     )
 
 
+class _Search(NamedTuple):
+    """What is asked of an index.
+
+    Attributes:
+        shortest: hits that there must be.
+        least: what candidates must show.
+        listed, live: rows in the lists that it reads, on the average, and those that may be found.
+    """
+
+    k: int
+    nprobe: int
+    mask: RowMask | None
+    shortest: int
+    least: Enough
+    listed: int
+    live: float
+
+
 class OpenCoded(OpenFastScan):
     """Such an index. `kernel` is that of the plain form."""
 
@@ -159,14 +183,15 @@ class OpenCoded(OpenFastScan):
     ) -> None:
         self._measured = Candidates.of(table)
         super().__init__(image, flat, metric, kernel)
-        self._numbers: dict[int, int] = {}
-        count = self._nodes.count
+        self._numbers: dict[int, tuple[int, Enough]] = {}
+        count, dimension = self._nodes.count, self._width
         # Of a list that is met by a row: large lists are met more often.
         self._met = self._index.invlists.imbalance_factor() * count / self._nlist
-        dimension = self._width
         pair = _PAIR + _PAIR_DIMENSION * dimension
         self._free = (_BEGIN + _BEGIN_DIMENSION * dimension) / pair
         self._each = 1 + _CHOOSE / pair
+        book = faiss.vector_to_array(self._index.pq.centroids).reshape(dimension, -1)
+        self._margins = Margins(book, metric)
 
     def search(
         self, queries: Floats, k: int, params: Params, mask: RowMask | None, threads: int = 1
@@ -175,16 +200,60 @@ class OpenCoded(OpenFastScan):
             return search_exact(queries, self._vectors, self._metric, k, None, threads)
         return super().search(queries, k, params, mask, threads)
 
-    def _wanted(self, k: int, refine: int) -> int:
-        number = self._numbers.get(k)
-        if number is None:
-            number = self._numbers[k] = self._measured.number(k)
-        return number
-
     def _search(self, queries: Floats, k: int, nprobe: int, refine: int, living: Living) -> Found:
-        rows = min(nprobe * self._met, self._nodes.count)
+        asked = self._numbers.get(k)
+        if asked is None:
+            asked = self._numbers[k] = self._measured.number(k), self._measured.enough(k)
+        wanted, least = asked
+        listed = min(nprobe * self._met, self._nodes.count)
         live = living.nodes / self._nodes.count
-        if rows * live > self._free + self._each * self._wanted(k, refine):
-            return super()._search(queries, k, nprobe, refine, living)
-        listed = partial(self._listed, nprobe, living.mask)
-        return refined(queries, self._vectors, self._metric, k, max(1, int(rows)), listed)
+        shortest = min(k, living.nodes)
+        search = _Search(k, nprobe, living.mask, shortest, least, int(listed), listed * live)
+        return self._nearest_of_enough(search, wanted, queries)
+
+    def _nearest_of_enough(self, search: _Search, wanted: int, queries: Floats) -> Found:
+        """By so many candidates, or by four times as many as often as they show too little, until
+        it is as quick to compare all rows of the lists.
+        """
+        k = search.k
+        if search.live <= self._free + self._each * wanted:
+            listed = partial(self._listed, search.nprobe, search.mask)
+            width = max(1, search.listed)
+            return refined(queries, self._vectors, self._metric, k, width, listed)
+        if len(queries) * wanted > CANDIDATES_MAX and len(queries) > 1:
+            return in_portions(queries, k, wanted, partial(self._nearest_of_enough, search, wanted))
+        distances, rows = self._candidates_compared(search, wanted, queries)
+        doubtful = self._doubtful(search, queries, distances, rows)
+        found = self._front(distances, rows, k)
+        if len(doubtful):
+            least = search.least._replace(margin=_FARTHER * search.least.margin, middle=0)
+            wider = search._replace(least=least)
+            again = self._nearest_of_enough(wider, _WIDER * wanted, queries[doubtful])
+            if len(doubtful) == len(queries):
+                return again
+            found[0][doubtful], found[1][doubtful] = again
+        return found
+
+    def _candidates_compared(self, search: _Search, wanted: int, queries: Floats) -> Found:
+        """Nearest first, (nq, wanted)."""
+        if not self._asked:
+            return self._compared(queries, wanted, wanted, search.nprobe, search.mask)
+        how = parameters("IVF", "nprobe", search.nprobe, search.mask)
+        rows = self._candidates(wanted, search.nprobe, how, queries)
+        return nearest_of(queries, self._vectors, rows, self._metric, wanted)
+
+    def _doubtful(
+        self, search: _Search, queries: Floats, distances: Floats, rows: Ids
+    ) -> list[int]:
+        """Which of the queries may have hits that are no candidates."""
+        found = self._margins.doubtful(queries, distances, rows, search.k, search.least)
+        if self._metric is MetricType.IP and search.shortest:  # faiss loses the farthest of all
+            found += np.flatnonzero(rows[:, search.shortest - 1] < 0).tolist()
+        return found
+
+    def _front(self, distances: Floats, rows: Ids, k: int) -> Found:
+        """The first of those in order, but equal ones are in any."""
+        # One more, to see that it is not as near as the last.
+        if settled(distances[:, : k + 1], rows[:, : k + 1], self._metric):
+            return distances[:, :k], rows[:, :k]
+        return ordered(distances, rows, self._metric, k)

@@ -41,9 +41,10 @@ class OpenFastScan(OpenIvf):
         """As all of them do, but faiss loses the rows that are farthest of all by their codes,
         under IP: none of equal rows is found. That shows where there are fewer than k hits."""
         if len(queries) == 1 and not self._asked:
-            found = self._in_one_call(queries, k, nprobe, self._wanted(k, refine), living.mask)
-            if found is not None:
-                return found
+            # One more, to see that it is not as near as the last.
+            distances, rows = self._compared(queries, k + 1, k * refine, nprobe, living.mask)
+            if settled(distances, rows, self._metric):
+                return distances[:, :k], rows[:, :k]
         distances, rows = super()._search(queries, k, nprobe, refine, living)
         if self._metric is MetricType.IP and living.nodes:
             for short in np.flatnonzero(rows[:, min(k, living.nodes) - 1] < 0):
@@ -53,14 +54,13 @@ class OpenFastScan(OpenIvf):
                 )
         return distances, rows
 
-    def _in_one_call(
-        self, query: Floats, k: int, nprobe: int, wanted: int, mask: RowMask | None
-    ) -> Found | None:
-        """The k nearest of the candidates of one query; None where some may be alike. faiss finds
-        and compares them: each call into it gives the interpreter's lock away, for which threads
-        that search at the same time then wait.
+    def _compared(
+        self, queries: Floats, width: int, wanted: int, nprobe: int, mask: RowMask | None
+    ) -> Found:
+        """The nearest of so many candidates, (nq, width), equal ones in any order. faiss finds and
+        compares them: each call into it gives the interpreter's lock away, for which threads that
+        search at the same time then wait.
         """
-        width = k + 1  # one more, to see that it is not as near as the last
         factor = (max(wanted, width) + 0.5) / width
         how = kept(
             ("refine", nprobe, width, wanted),
@@ -69,10 +69,7 @@ class OpenFastScan(OpenIvf):
                 k_factor=factor, base_index_params=parameters("IVF", "nprobe", nprobe, mask)
             ),
         )
-        distances, rows = search_index(self._refining, query, width, how)
-        if not settled(distances, rows, self._metric):
-            return None
-        return distances[:, :k], rows[:, :k]
+        return search_index(self._refining, queries, width, how)
 
     def _candidates(self, wanted: int, nprobe: int, how: Any, queries: Floats) -> Ids:
         rows = super()._candidates(wanted, nprobe, how, queries)

@@ -325,7 +325,7 @@ class OpenIvf:
     def _search(self, queries: Floats, k: int, nprobe: int, refine: int, living: Living) -> Found:
         how = parameters("IVF", "nprobe", nprobe, living.mask)
         if refine:
-            wanted = min(self._wanted(k, refine), self._nodes.count)
+            wanted = min(k * refine, self._nodes.count)
             nominate = partial(self._candidates, wanted, nprobe, how)
             return refined(queries, self._vectors, self._metric, k, wanted, nominate)
         distances, rows = self._find(queries, min(k, self._rows), nprobe, how)
@@ -333,10 +333,6 @@ class OpenIvf:
             # faiss adds up parts of codes, which may end a little below what is possible.
             np.maximum(distances, 0, out=distances)
         return ordered(distances, rows, self._metric, k)
-
-    def _wanted(self, k: int, refine: int) -> int:
-        """Candidates for k hits."""
-        return k * refine
 
     def _candidates(self, wanted: int, nprobe: int, how: Any, queries: Floats) -> Ids:
         return self._find(queries, wanted, nprobe, how)[1]

@@ -6,11 +6,11 @@ from typing import Any
 
 from milvine.index.base import BuildJob
 from milvine.index.image import Image, write_image
-from milvine.index.inverted.candidates import AT_A_TIME
 from milvine.index.inverted.coded import OpenCoded, coded, serves
 from milvine.index.inverted.ivf import NLIST, NPROBE, IvfKernel, OpenIvf, Shape
 from milvine.index.inverted.ivf_sizes import IvfSizes, PackedSizes, lists
 from milvine.index.inverted.lists import ROW_BYTES, Lists, buffer_rows
+from milvine.index.inverted.trial import AT_A_TIME
 from milvine.index.native import faiss
 from milvine.index.spec import IndexInput, IndexSpec, Sizes
 from milvine.limits import MIB
