@@ -124,6 +124,29 @@ def test_a_damaged_index_is_built_anew(open_database, told):
     assert len([event for event in told if isinstance(event, DamageFound)]) == 1
 
 
+@pytest.mark.parametrize("how", ("flipped", "cut", "missing"))
+def test_create_index_builds_a_damaged_index_anew(open_database, how):
+    database = open_database()
+    vectors = fill(database, "c", 200)
+    setting = IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 4})
+    database.collection("c").create_index(setting)
+    path = file_of(database, "c", "index_file")
+    database.close()
+    if how == "missing":
+        path.unlink()
+    elif how == "cut":
+        path.write_bytes(path.read_bytes()[:100])
+    else:
+        flip(path, 500)
+    database = open_database()
+    if how == "flipped":  # what is wrong inside is found when it is read
+        assert search(database, "c", vectors, nprobe=4).ids[0, 0] == 0
+    database.collection("c").create_index(setting)
+    assert file_of(database, "c", "index_file") != path
+    (segment,) = database.stores.names["c"].version.segments
+    assert segment.segment.index(None) is not None
+
+
 def test_a_damaged_tombstone_file_is_written_anew(open_database):
     database = open_database()
     fill(database, "c", 200)

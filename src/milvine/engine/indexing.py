@@ -24,7 +24,7 @@ from milvine.maintenance.policy import (
     rebuilds,
 )
 from milvine.maintenance.process import Builders
-from milvine.maintenance.worker import facts
+from milvine.maintenance.worker import facts, heal
 from milvine.state.collection import CollectionState
 from milvine.state.stores import Stores
 from milvine.types import IndexSetting, IndexType
@@ -36,7 +36,8 @@ def create_index(
     """Flush, store the setting, merge small raw segments, build all that have 4096 rows or more
     (3.5).
 
-    An index that holds more deleted rows than INDEX_DEAD_MAX is built anew.
+    An index that holds more deleted rows than INDEX_DEAD_MAX is built anew, and so is one whose
+    file is missing, or was found to be damaged.
 
     Raises:
         Unsupported: no kernel for this type; nothing changed.
@@ -58,6 +59,9 @@ def create_index(
         merge_small(stores, state)
         if setting.type is IndexType.FLAT and not makes_codes(stores.settings, state.collection):
             return
+        for each in state.version.segments:
+            each.segment.open_index_file()
+        heal(stores, state)
         _build_all(stores, state, builders)
     if state.dropped:
         raise CollectionNotFound.named(state.collection.name)

@@ -244,6 +244,15 @@ class Segment:
             return None
         return index
 
+    def open_index_file(self) -> None:
+        """So that a file that is missing or cut off counts as damaged; the index is not read."""
+        name = self.record.index_file
+        if name is not None and self.indexed:
+            try:
+                self._files.get(name)
+            except OperatorError as error:
+                self._files.damaged.setdefault(name, str(error))
+
     @property
     def files(self) -> FileCache:
         """Where its files are open."""
