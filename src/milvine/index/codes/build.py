@@ -49,12 +49,11 @@ def build_codes(job: BuildJob) -> None:
     """Write the codes of a segment (`image`), or that there are none."""
     vectors = job.vectors
     rows, dimension = vectors.shape
-    learnt = None
-    if job.codes and pays(dimension):
-        job.report("training", 0)
-        learnt = learn(vectors)
-    coded = None if learnt is None else _measured(job, learnt)
-    if coded is None or learnt is None:
+    if not job.codes or not pays(dimension):
+        return write_no_codes(job.write, rows, dimension)
+    job.report("training", 0)
+    learnt = learn(vectors)
+    if learnt is None or (coded := _measured(job, learnt)) is None:
         return write_no_codes(job.write, rows, dimension)
     write_codes(job.write, coded, job.metric, rows, encoded(job, learnt))
 

@@ -50,11 +50,11 @@ class OpenCodes:
         rows = RowMask.all_live(len(vectors)) if len(coded.outside) else None
         self._inside = None if rows is None else rows.without(coded.outside)
         self._scanned = vectors
-        self._asked = 0
+        self._pages_ahead = 0
         self._failures = self._skipped = 0
 
     def read_ahead(self, most: int) -> None:
-        self._asked = most // PAGE_BYTES
+        self._pages_ahead = most // PAGE_BYTES
 
     def scan_rows_in(self, vectors: Floats) -> None:
         self._scanned = vectors
@@ -136,8 +136,8 @@ class OpenCodes:
         rows = self._with_outside(rows)
         if mask is not None:
             rows = mask.only_live(rows)
-        if self._asked:
-            ask_for_rows(self._vectors, rows, self._asked)
+        if self._pages_ahead:
+            ask_for_rows(self._vectors, rows, self._pages_ahead)
         found = nearest_of(queries, self._vectors, rows, self._metric, k)
         wanted = min(k, self.rows if mask is None else mask.live) - 1
         hits = zip(found[0][:, wanted].tolist(), found[1][:, wanted].tolist(), strict=True)

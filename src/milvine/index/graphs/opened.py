@@ -210,7 +210,7 @@ class CodedGraph(OpenGraph):
 
     @cached_property
     def _over_vectors(self) -> OpenGraph:
-        """The same links. Who refines anyway is not interested."""
+        """The same links, for short walks, for crowds, and for queries without a point."""
         return OpenGraph(self._image, self._flat, self._metric, self._breadth, 0)
 
     def search(

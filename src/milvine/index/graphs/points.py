@@ -109,6 +109,8 @@ class Coding:
         within -= origin
         within *= scale
         np.rint(within, out=within)
+        # Where the origin is far from zero, the edges are rounded outwards.
+        np.clip(within, -_LARGEST, _LARGEST, out=within)
         return widened(within, self.width)
 
     def _of_directions(self, queries: Floats) -> Points:

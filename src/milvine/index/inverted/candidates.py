@@ -9,20 +9,22 @@ from typing import NamedTuple
 import numpy as np
 
 from milvine.errors import CorruptFile
-from milvine.index.inverted.margins import LEAST_MORE, Doubles, Enough
+from milvine.index.inverted.margins import LEAST_MORE, Doubles, Margins, Requirement
 from milvine.types import Ids
 
 
 class Candidates(NamedTuple):
-    """For so many `hits`, ascending, so many candidates are `wanted`, and are enough where they
-    have that `margin` and are not more `peaked`, for a query that is so far from the `middle`.
-    int64, int64, float64 and float64 (points,), and a number.
+    """For `hits` wanted hits, ascending, a search takes `wanted` candidates. They are enough if
+    they reach `margin` beyond the hits, and the query is at most so `peaked` and at least so far
+    from the `middle`.
+
+    int64, int64 and float64 (points,), and two numbers.
     """
 
     hits: Ids
     wanted: Ids
     margin: Doubles
-    peaked: Doubles
+    peaked: float
     middle: float
 
     @classmethod
@@ -34,21 +36,22 @@ class Candidates(NamedTuple):
         """
         points = len(table) // 2
         hits, wanted = np.ascontiguousarray(table[:points].T)
-        margin, peaked = np.ascontiguousarray(table[points:].T).view(np.float64)
+        margin, others = np.ascontiguousarray(table[points:].T).view(np.float64)
         rising = len(table) % 2 and points and hits[0] == 1 and (np.diff(hits) > 0).all()
         if not rising or (wanted < hits).any() or (np.diff(wanted) < 0).any():
             raise CorruptFile("The candidates that an index file asks for make no table")
-        if np.isnan(margin).any() or not (peaked[:-1] > 0).all():
+        if np.isnan(margin).any() or not others[-1] > 0:
             raise CorruptFile("The margins that an index file asks for are none")
-        return cls(hits, wanted, margin[:-1], peaked[:-1], float(margin[-1]))
+        return cls(hits, wanted, margin[:-1], float(others[-1]), float(margin[-1]))
 
     @property
     def table(self) -> Ids:
-        """int64 (2 * points + 1, 2): hits and candidates, then the bits of margins and peaks, and
-        those of the middle and nothing.
+        """int64 (2 * points + 1, 2): hits and candidates, then the bits of margins beside zeros,
+        and of the middle beside how peaked.
         """
-        margins = np.column_stack([self.margin, self.peaked])
-        shown = np.append(margins, [[self.middle, 0.0]], axis=0).view(np.int64)
+        last = [self.middle, self.peaked]
+        margins = np.column_stack([self.margin, np.zeros(len(self.margin))])
+        shown = np.append(margins, [last], axis=0).view(np.int64)
         return np.concatenate([np.column_stack([self.hits, self.wanted]), shown])
 
     def number(self, k: int) -> int:
@@ -65,11 +68,9 @@ class Candidates(NamedTuple):
         number = -(-wanted * k // hits)
         return min(number, int(self.wanted[behind])) if behind < len(self.hits) else number
 
-    def enough(self, k: int) -> Enough:
-        """What candidates for k hits must show: what the points before and behind ask for."""
-        behind = int(np.searchsorted(self.hits, k))
-        near = slice(behind if k in self.hits else max(behind - 1, 0), behind + 1)
-        if behind == len(self.hits):
-            near = slice(behind - 1, behind)
-        margin, peaked = self.margin[near].max(), self.peaked[near].min()
-        return Enough(float(margin), float(peaked), self.middle)
+    def required(self, k: int, margins: Margins) -> Requirement:
+        """Of candidates for k hits: what the points before and behind ask for."""
+        behind = min(int(np.searchsorted(self.hits, k)), len(self.hits) - 1)
+        before = behind if self.hits[behind] <= k else behind - 1
+        margin = float(self.margin[before : behind + 1].max())
+        return Requirement(margins, k, margin, self.peaked, self.middle)

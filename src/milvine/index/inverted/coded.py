@@ -28,7 +28,7 @@ from milvine.index.inverted.fast_scan import OpenFastScan
 from milvine.index.inverted.ivf import IvfKernel
 from milvine.index.inverted.ivf_sizes import CODE_BITS
 from milvine.index.inverted.lists import Lists
-from milvine.index.inverted.margins import Enough, Margins
+from milvine.index.inverted.margins import Margins, Requirement
 from milvine.index.inverted.trial import Trial
 from milvine.index.native import METRICS, faiss, parameters, pointer
 from milvine.index.refine import CANDIDATES_MAX, in_portions, refined
@@ -36,7 +36,7 @@ from milvine.index.score import Found, nearest_of, ordered, settled
 from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
 
 DIMENSIONS_LEAST = 32
-"""Of fewer a row is compared as soon as found again."""
+"""With fewer, comparing a row takes no longer than finding it among the candidates."""
 ROWS_LEAST = 1024
 LEARNT = 8192
 """Rows that codes are learnt from."""
@@ -51,9 +51,12 @@ _BEGIN, _BEGIN_DIMENSION = 3000.0, 25.0
 """Nanoseconds of one core: to compare a row somewhere in memory, to choose it as a candidate, to
 make the tables of a query."""
 _WIDER, _FARTHER = 4, 1.8
+"""A search that shows too little takes so many times the candidates, and these must reach so many
+times as far: rows like the query would let them, and the first luck is not to end it.
+"""
 
 
-class Coded(NamedTuple):
+class CodedLists(NamedTuple):
     """An index of codes, the groups that its rows stand for, and how many candidates it takes."""
 
     index: Any
@@ -66,7 +69,7 @@ def serves(rows: int, dimension: int) -> bool:
     return rows >= ROWS_LEAST and dimension >= DIMENSIONS_LEAST
 
 
-def coded(job: BuildJob, rows: Ids, plain: Any, lists: Lists) -> Coded | None:
+def coded(job: BuildJob, rows: Ids, plain: Any, lists: Lists) -> CodedLists | None:
     """Codes of the sound `rows` in their `lists` of a trained index, which must outlive them; None
     where they would find less or take longer than the rows themselves.
     """
@@ -86,7 +89,7 @@ def coded(job: BuildJob, rows: Ids, plain: Any, lists: Lists) -> Coded | None:
     margins = Margins(book, job.metric)
     trial = Trial(job.vectors, job.live, rows, stands, job.metric, margins, by, job.threads)
     found = trial.measured()
-    return Coded(index, groups, found) if _pays(found) else None
+    return CodedLists(index, groups, found) if _pays(found) else None
 
 
 def _untrained(job: BuildJob, plain: Any) -> Any:
@@ -162,7 +165,7 @@ class _Search(NamedTuple):
 
     Attributes:
         shortest: hits that there must be.
-        least: what candidates must show.
+        required: what candidates must show.
         listed, live: rows in the lists that it reads, on the average, and those that may be found.
     """
 
@@ -170,7 +173,7 @@ class _Search(NamedTuple):
     nprobe: int
     mask: RowMask | None
     shortest: int
-    least: Enough
+    required: Requirement
     listed: int
     live: float
 
@@ -183,13 +186,14 @@ class OpenCoded(OpenFastScan):
     ) -> None:
         self._measured = Candidates.of(table)
         super().__init__(image, flat, metric, kernel)
-        self._numbers: dict[int, tuple[int, Enough]] = {}
+        self._numbers: dict[int, tuple[int, Requirement]] = {}
         count, dimension = self._nodes.count, self._width
-        # Of a list that is met by a row: large lists are met more often.
-        self._met = self._index.invlists.imbalance_factor() * count / self._nlist
+        # A query reads a large list more often than a small one.
+        self._rows_a_list = self._index.invlists.imbalance_factor() * count / self._nlist
+        # What a coded search costs, in comparisons of a row.
         pair = _PAIR + _PAIR_DIMENSION * dimension
-        self._free = (_BEGIN + _BEGIN_DIMENSION * dimension) / pair
-        self._each = 1 + _CHOOSE / pair
+        self._tables = (_BEGIN + _BEGIN_DIMENSION * dimension) / pair
+        self._candidate = 1 + _CHOOSE / pair
         book = faiss.vector_to_array(self._index.pq.centroids).reshape(dimension, -1)
         self._margins = Margins(book, metric)
 
@@ -203,12 +207,13 @@ class OpenCoded(OpenFastScan):
     def _search(self, queries: Floats, k: int, nprobe: int, refine: int, living: Living) -> Found:
         asked = self._numbers.get(k)
         if asked is None:
-            asked = self._numbers[k] = self._measured.number(k), self._measured.enough(k)
-        wanted, least = asked
-        listed = min(nprobe * self._met, self._nodes.count)
+            required = self._measured.required(k, self._margins)
+            asked = self._numbers[k] = self._measured.number(k), required
+        wanted, required = asked
+        listed = min(nprobe * self._rows_a_list, self._nodes.count)
         live = living.nodes / self._nodes.count
         shortest = min(k, living.nodes)
-        search = _Search(k, nprobe, living.mask, shortest, least, int(listed), listed * live)
+        search = _Search(k, nprobe, living.mask, shortest, required, int(listed), listed * live)
         return self._nearest_of_enough(search, wanted, queries)
 
     def _nearest_of_enough(self, search: _Search, wanted: int, queries: Floats) -> Found:
@@ -216,40 +221,35 @@ class OpenCoded(OpenFastScan):
         it is as quick to compare all rows of the lists.
         """
         k = search.k
-        if search.live <= self._free + self._each * wanted:
-            listed = partial(self._listed, search.nprobe, search.mask)
-            width = max(1, search.listed)
-            return refined(queries, self._vectors, self._metric, k, width, listed)
+        if search.live <= self._tables + self._candidate * wanted:
+            return self._nearest_listed(search, queries)
         if len(queries) * wanted > CANDIDATES_MAX and len(queries) > 1:
             return in_portions(queries, k, wanted, partial(self._nearest_of_enough, search, wanted))
         distances, rows = self._candidates_compared(search, wanted, queries)
-        doubtful = self._doubtful(search, queries, distances, rows)
+        more, all_rows = search.required.doubtful(queries, distances, rows)
+        if self._metric is MetricType.IP and search.shortest:  # faiss loses the farthest of all
+            all_rows += np.flatnonzero(rows[:, search.shortest - 1] < 0).tolist()
         found = self._front(distances, rows, k)
-        if len(doubtful):
-            least = search.least._replace(margin=_FARTHER * search.least.margin, middle=0)
-            wider = search._replace(least=least)
-            again = self._nearest_of_enough(wider, _WIDER * wanted, queries[doubtful])
-            if len(doubtful) == len(queries):
-                return again
-            found[0][doubtful], found[1][doubtful] = again
+        if more:
+            wider = search._replace(required=search.required.farther(_FARTHER))
+            again = self._nearest_of_enough(wider, _WIDER * wanted, queries[more])
+            found[0][more], found[1][more] = again
+        if all_rows:
+            found[0][all_rows], found[1][all_rows] = self._nearest_listed(search, queries[all_rows])
         return found
+
+    def _nearest_listed(self, search: _Search, queries: Floats) -> Found:
+        listed = partial(self._listed, search.nprobe, search.mask)
+        width = max(1, search.listed)
+        return refined(queries, self._vectors, self._metric, search.k, width, listed)
 
     def _candidates_compared(self, search: _Search, wanted: int, queries: Floats) -> Found:
         """Nearest first, (nq, wanted)."""
-        if not self._asked:
+        if not self._pages_ahead:
             return self._compared(queries, wanted, wanted, search.nprobe, search.mask)
         how = parameters("IVF", "nprobe", search.nprobe, search.mask)
         rows = self._candidates(wanted, search.nprobe, how, queries)
         return nearest_of(queries, self._vectors, rows, self._metric, wanted)
-
-    def _doubtful(
-        self, search: _Search, queries: Floats, distances: Floats, rows: Ids
-    ) -> list[int]:
-        """Which of the queries may have hits that are no candidates."""
-        found = self._margins.doubtful(queries, distances, rows, search.k, search.least)
-        if self._metric is MetricType.IP and search.shortest:  # faiss loses the farthest of all
-            found += np.flatnonzero(rows[:, search.shortest - 1] < 0).tolist()
-        return found
 
     def _front(self, distances: Floats, rows: Ids, k: int) -> Found:
         """The first of those in order, but equal ones are in any."""

@@ -32,15 +32,16 @@ class OpenFastScan(OpenIvf):
         self._refining = _refining(self._index, self._flat)
         self._quantizer = faiss.downcast_index(self._index.quantizer)
         self._members: dict[int, Ids] = {}
-        self._asked = 0
+        self._pages_ahead = 0
 
     def read_ahead(self, most: int) -> None:
-        self._asked = most // PAGE_BYTES
+        self._pages_ahead = most // PAGE_BYTES
 
     def _search(self, queries: Floats, k: int, nprobe: int, refine: int, living: Living) -> Found:
-        """As all of them do, but faiss loses the rows that are farthest of all by their codes,
-        under IP: none of equal rows is found. That shows where there are fewer than k hits."""
-        if len(queries) == 1 and not self._asked:
+        """Under IP faiss loses the rows that are farthest of all by their codes: none of equal rows
+        is found. Where that leaves fewer than k hits, all rows of the lists are compared.
+        """
+        if len(queries) == 1 and not self._pages_ahead:
             # One more, to see that it is not as near as the last.
             distances, rows = self._compared(queries, k + 1, k * refine, nprobe, living.mask)
             if settled(distances, rows, self._metric):
@@ -73,8 +74,8 @@ class OpenFastScan(OpenIvf):
 
     def _candidates(self, wanted: int, nprobe: int, how: Any, queries: Floats) -> Ids:
         rows = super()._candidates(wanted, nprobe, how, queries)
-        if self._asked:
-            ask_for_rows(self._vectors, rows, self._asked)
+        if self._pages_ahead:
+            ask_for_rows(self._vectors, rows, self._pages_ahead)
         return rows
 
     def _listed(self, nprobe: int, mask: RowMask | None, queries: Floats) -> Ids:
@@ -91,8 +92,8 @@ class OpenFastScan(OpenIvf):
                 rows[at, : len(some)] = some
         if mask is not None and rows.size:
             rows = mask.only_live(rows)
-        if self._asked:
-            ask_for_rows(self._vectors, rows, self._asked)
+        if self._pages_ahead:
+            ask_for_rows(self._vectors, rows, self._pages_ahead)
         return rows
 
     def _rows_of(self, lists: list[int]) -> Ids:

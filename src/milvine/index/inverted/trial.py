@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from milvine.index.exact import search_exact
 from milvine.index.inverted.candidates import Candidates
-from milvine.index.inverted.margins import LEAST_MORE, Doubles, Enough, Margins
-from milvine.index.score import all_finite, nearest_of
+from milvine.index.inverted.margins import LEAST_MORE, Margins, Shown
+from milvine.index.score import nearest_of
 from milvine.types import Floats, Ids, MetricType, RowMask
 
 POINTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -45,23 +45,20 @@ _QUERIES_MAX, _QUERIES_LEAST = 480, 48
 _COMPARISONS = 30_000_000
 """Rows times queries: samples shall take a small part of a build."""
 _JUDGED = 64
-"""Queries of a kind whose margins are looked at."""
-_DOUBTED = 0.015
-"""The part of them whose margins are too small: a search that has such takes more candidates. The
-kind in the middle decides, for between rows others may lie much less densely than around them.
+"""Queries of a kind whose margins are looked at. The least of a kind counts, and the kind in the
+middle decides, for between rows others may lie much less densely than around them.
 """
 _SURE = 5.0
 """Deviations that are enough whatever was measured."""
-_PEAKED = 1.1
-"""So much more peaked than all of them may a query be."""
-_NEARER = 0.9
-"""So much nearer to the middle than nearly all of them, squared."""
+_PEAKED, _NEARER = 1.1, 0.9
+"""So much more peaked, and so much nearer to the middle, squared, may a query be than all of them.
+"""
 
 Nominate: TypeAlias = Callable[[Floats, int], Ids]
 """Row numbers by the distances of codes over all lists, (nq, width), nearest first; -1 for none."""
 
 
-class _Asked(NamedTuple):
+class _Sample(NamedTuple):
     """Queries of one kind, and what was found for them.
 
     Attributes:
@@ -103,13 +100,17 @@ class Trial:
         points = np.array([k for k in POINTS if k <= most], dtype=np.int64)
         wanted, kinds = points.copy(), []
         for queries, own in self._kinds():
-            asked = self._asked(queries, own, most)
-            if asked.ranks.size:
-                counted = [_enough(asked.ranks[:, :k]) for k in points.tolist()]
+            sample = self._sampled(queries, own, most)
+            if sample.ranks.size:
+                counted = [_needed(sample.ranks[:, :k]) for k in points.tolist()]
                 wanted = np.maximum(wanted, counted)
-                kinds.append(asked)
+                kinds.append(sample)
         wanted = _never_more_a_hit(points, np.maximum.accumulate(wanted))
-        return Candidates(points, wanted, *self._shown(points, wanted, kinds))
+        shown = [self._shown(sample, points, wanted) for sample in kinds]
+        margin = np.minimum(np.median([each[0] for each in shown], axis=0), _SURE)
+        peaked = _PEAKED * max(each[1] for each in shown)
+        middle = _NEARER * min(each[2] for each in shown)
+        return Candidates(points, wanted, margin, peaked, middle)
 
     def _kinds(self) -> Iterator[tuple[Floats, Ids | None]]:
         """Queries of each kind, float32 (nq, dimension), and the rows that they are, where they are
@@ -120,13 +121,11 @@ class Trial:
         some, others = (rows[random.integers(len(rows), size=many)] for _ in range(2))
         own, other = vectors[some], vectors[others]
         yield own, some if self.metric is MetricType.L2 else None
-        yield np.float32(0.5) * (own + other), None
         noise: Floats = own.std(axis=0) * random.standard_normal(own.shape, dtype=np.float32)
-        yield own + noise, None
+        for made in (np.float32(0.5) * own + np.float32(0.5) * other, own + noise):
+            yield made[np.isfinite(made).all(axis=1)], None
 
-    def _asked(self, queries: Floats, own: Ids | None, most: int) -> _Asked:
-        if not all_finite(queries):
-            queries = queries[np.isfinite(queries).all(axis=1)]
+    def _sampled(self, queries: Floats, own: Ids | None, most: int) -> _Sample:
         vectors, heads = self.vectors, self.heads
         _, hits = search_exact(queries, vectors, self.metric, most, self.live, self.threads)
         depth = min(DEPTH * most, len(vectors))
@@ -143,41 +142,28 @@ class Trial:
                 if own is not None:
                     ranks[at] -= ranks[at] > places[heads[own[at]]]
                 places[found] = depth + 1
-        return _Asked(queries, ranks if own is None else ranks[:, 1:], kept, own is not None)
+        return _Sample(queries, ranks if own is None else ranks[:, 1:], kept, own is not None)
 
-    def _shown(
-        self, points: Ids, wanted: Ids, kinds: list[_Asked]
-    ) -> tuple[Doubles, Doubles, float]:
-        """For each point the margin of enough candidates, and how peaked queries are at most; and
-        how near to the middle.
+    def _shown(self, sample: _Sample, points: Ids, wanted: Ids) -> tuple[list[float], float, float]:
+        """The least margin at each point, and how peaked and how near to the middle queries are at
+        most.
         """
-        margin, peaked = (np.full(len(points), np.inf) for _ in range(2))
-        middle = np.inf
-        for at, (k, width) in enumerate(zip(points.tolist(), wanted.tolist(), strict=True)):
-            each = [self._judged(asked, k, max(width, k + LEAST_MORE + 1)) for asked in kinds]
-            if each:
-                margins, peaks, middles = np.array(each).T
-                margin[at] = min(np.median(margins), _SURE)
-                peaked[at] = _PEAKED * peaks.max()
-                middle = _NEARER * float(middles.min())
-        return margin, peaked, middle
-
-    def _judged(self, asked: _Asked, k: int, width: int) -> Enough:
-        rows = asked.found[:, :width].astype(np.int64)
-        queries = np.ascontiguousarray(asked.queries[: len(rows)])
-        distances, _ = nearest_of(queries, self.vectors, rows, self.metric, rows.shape[1])
-        behind = int(asked.themselves)
-        shown = [
-            self.margins.shown(*each, k, behind) for each in zip(queries, distances, strict=True)
-        ]
-        margins, peaks, middles = np.nan_to_num(np.array(shown).T, nan=np.inf)
-        margin, middle = (
-            float(np.quantile(each, _DOUBTED, method="lower")) for each in (margins, middles)
-        )
-        return Enough(margin, float(peaks.max()), middle)
+        margins: list[float] = []
+        each: list[Shown] = []
+        for k, width in zip(points.tolist(), wanted.tolist(), strict=True):
+            rows = sample.found[:, : max(width, k + LEAST_MORE + 1)].astype(np.int64)
+            queries = np.ascontiguousarray(sample.queries[: len(rows)])
+            distances, _ = nearest_of(queries, self.vectors, rows, self.metric, rows.shape[1])
+            each = [
+                self.margins.shown(query, near, k, int(sample.themselves))
+                for query, near in zip(queries, distances, strict=True)
+            ]
+            margins.append(min(shown.margin for shown in each))
+        peaked = max(shown.peaked for shown in each)  # no matter at which point
+        return margins, peaked, min(shown.middle for shown in each)
 
 
-def _enough(ranks: NDArray[np.int32]) -> int:
+def _needed(ranks: NDArray[np.int32]) -> int:
     """Candidates among which nearly all of some hits are."""
     ordered = np.sort(ranks, axis=None)
     missed = int(len(ordered) * _LOSS)

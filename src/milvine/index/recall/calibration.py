@@ -159,8 +159,8 @@ def _points(
 def _finds_all(
     job: BuildJob, index: OpenIndex, sample: _Sample, k: int, params: Mapping[str, int]
 ) -> bool:
-    """Whether it does so with the sample among the rows: where some are left out, an index that
-    would read all the rest by their codes may compare the vectors instead.
+    """Whether a search finds all with the sample among the rows, too: where some are left out, an
+    index that would read all the rest by their codes may compare the vectors instead.
     """
     distances, rows = index.search(sample.queries, k + 1, params, job.live, job.threads)
     ours = ~np.isin(rows, sample.rows) & (rows >= 0)

@@ -207,7 +207,8 @@ class Tuning:
         try:
             return self._chosen[key]
         except KeyError:
-            table = self.table
+            pass
+        table = self.table
         chosen = None if table is None else table.params(recall, k, self._live, self._breadth)
         if len(self._chosen) >= _CHOSEN_MAX:
             self._chosen.clear()
