@@ -14,6 +14,7 @@ from milvine.index.base import BuildJob, OpenIndex
 from milvine.index.exact import search_exact
 from milvine.index.image import IMAGE_HEADER_BYTES
 from milvine.index.inverted.candidates import Candidates
+from milvine.index.inverted.centre import Centre, centre_of
 from milvine.index.inverted.coded import OpenCoded, codebook
 from milvine.index.inverted.margins import LEAST_MORE, Margins
 from milvine.index.inverted.trial import POINTS
@@ -68,6 +69,15 @@ def unit(_: MetricType) -> Floats:
     return rows
 
 
+def sided(_: MetricType) -> Floats:
+    """Rows of one length without negative numbers: not their mean, but zero is equally far."""
+    random = np.random.default_rng(5)
+    centres = random.standard_normal((100, 64))
+    rows = np.maximum(centres[random.integers(100, size=8000)] + random.normal(size=(8000, 64)), 0)
+    points: Floats = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return points
+
+
 ROWS: dict[str, Callable[[MetricType], Floats]] = {
     "clustered": lambda _: clustered()[0],
     "skewed": skewed,
@@ -77,6 +87,7 @@ ROWS: dict[str, Callable[[MetricType], Floats]] = {
     "nearly equal rows": lambda _: copied(clustered()[0], "nearly equal rows"),
     "normal": lambda _: np.random.default_rng(4).standard_normal((5000, 48), dtype=np.float32),
     "unit": unit,
+    "sided": sided,
 }
 
 
@@ -135,14 +146,16 @@ def _elsewhere(vectors: Floats) -> dict[str, Floats]:
         row[random.integers(dimension, size=4)] = random.standard_normal(4)
     far = some.copy()
     far[np.arange(60), random.integers(dimension, size=60)] += 20 * vectors.std()
-    shorter = {f"a row times {share}": some * np.float32(share) for share in (0.5, 0.2, 0.1, 0.03)}
-    unlike = {"mean of 40 rows": means, "the opposite of a row": -some, "far away": far}
+    shorter = {
+        f"a row times {share}": some * np.float32(share) for share in (0.5, 0.3, 0.2, 0.1, 0.03)
+    }
+    unlike = {"mean of 40 rows": means, "far away": far}
     sparse = {"one dimension": np.eye(dimension, dtype=np.float32)[:60], "four dimensions": few}
     return shorter | unlike | sparse | {"longer than a row": 20 * some}
 
 
 @each_metric
-@pytest.mark.parametrize("rows", ("unit", "clustered"))
+@pytest.mark.parametrize("rows", ("unit", "clustered", "sided"))
 def test_queries_unlike_the_rows_find_as_much(rows: str, metric: MetricType) -> None:
     vectors, plain, coded = both(rows, metric)
     assert isinstance(coded, OpenCoded)
@@ -258,19 +271,21 @@ def test_a_build_is_let_in_with_less_memory_than_codes_take() -> None:
 def test_a_damaged_table_is_refused(metric: MetricType) -> None:
     vectors = clustered()[0]
     image = built(FLAT, vectors, metric, PARAMS)
-    table = image[IMAGE_HEADER_BYTES : IMAGE_HEADER_BYTES + 32 * len(POINTS) + 16].view("<i8")
-    half = 2 * len(POINTS)
-    assert table[:half:2].tolist() == list(POINTS)
-    nan = int(np.float64(np.nan).view(np.int64))
-    candidates = [(0, 2), (2, 1), (1, 0), (3, -1), (half - 1, 5)]
-    for place, value in (*candidates, (half, nan), (half + 2, nan), (-1, nan), (-1, 0), (-2, nan)):
+    table = image[IMAGE_HEADER_BYTES:][: 16 * int(image[56:64].view("<u8")[0])]
+    head, points = 32, len(POINTS)
+    assert table[head : head + 8 * points].view("<i8").tolist() == list(POINTS)
+    nan, wanted, margin = np.float64(np.nan), head + 8 * points, head + 16 * points
+    candidates = [(head, 2), (head + 8, 1), (wanted, 0), (wanted + 8, -1), (margin - 8, 5)]
+    numbers = [(0, nan), (0, 0.0), (8, nan), (16, -1.0), (margin, nan), (len(table) - 16, nan)]
+    if metric is IP:
+        numbers.pop()
+    for place, value in (*candidates, *numbers):
         damaged = image.copy()
-        damaged[IMAGE_HEADER_BYTES:][: table.nbytes].view("<i8")[place] = value
-        with pytest.raises(
-            CorruptFile, match="candidates" if (place, value) in candidates else "margins"
-        ):
+        kind = "<f8" if isinstance(value, float) else "<i8"
+        damaged[IMAGE_HEADER_BYTES + place :][:8].view(kind)[:] = value
+        with pytest.raises(CorruptFile, match="candidates|margins"):
             opened(damaged, vectors, metric)
-    for pairs in (0, 1, 4, 1 << 11, 1 << 62):
+    for pairs in (0, 1, 2, 1 << 11, 1 << 62):
         damaged = image.copy()
         damaged[56:64].view("<u8")[0] = pairs
         with pytest.raises(CorruptFile):
@@ -280,7 +295,11 @@ def test_a_damaged_table_is_refused(metric: MetricType) -> None:
 def _numbers(*pairs: tuple[int, int]) -> Candidates:
     hits, wanted = np.array(pairs, dtype=np.int64).T
     margin = 5 - np.arange(len(hits), dtype=np.float64)
-    return Candidates.of(Candidates(hits, wanted, margin, 0.25, 2.5).table)
+    made = Candidates(hits, wanted, margin, 0.25, 2.5, Centre(np.arange(3.0), 1.5))
+    read = Candidates.of(made.table, 3, L2)
+    assert read.centre is not None and read.centre.point.tolist() == [0, 1, 2]
+    assert read.centre.spread == 1.5
+    return read
 
 
 def test_between_two_points_candidates_are_not_fewer_than_measured() -> None:
@@ -295,10 +314,22 @@ def test_between_two_points_candidates_are_not_fewer_than_measured() -> None:
 
 def test_between_two_points_candidates_must_show_what_both_ask_for() -> None:
     found = _numbers((1, 8), (10, 30), (100, 200))
-    margins = Margins(np.zeros((2, 16), np.float32), L2)
+    margins = Margins(np.zeros((2, 16), np.float32), None)
     each = [found.required(k, margins) for k in (1, 5, 10, 11, 100, 200)]
     assert [one.margin for one in each] == [5, 5, 4, 4, 3, 3]
-    assert {(one.peaked, one.middle) for one in each} == {(0.25, 2.5)}
+    assert {(one.peaked, one.apart) for one in each} == {(0.25, 2.5)}
+
+
+@pytest.mark.parametrize("offset", (0.0, 3.0))
+def test_the_centre_is_where_rows_are_equally_far(offset: float) -> None:
+    random = np.random.default_rng(0)
+    rows = np.abs(random.standard_normal((4000, 48), dtype=np.float32))  # all on one side
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True) + np.float32(offset)
+    point, spread = centre_of(rows, np.ones(48))
+    assert np.abs(point - offset).max() < 0.01 and spread < 1e-3
+    loose = random.standard_normal((4000, 48), dtype=np.float32)
+    point, spread = centre_of(loose, np.ones(48))
+    assert np.abs(point).max() < 0.5 and spread > 5
 
 
 def test_codes_stand_for_values_near_to_them() -> None:

@@ -21,14 +21,16 @@ from milvine.index.copies.chosen import LONGEST, distinct
 from milvine.index.copies.duplicates import Groups
 from milvine.index.copies.members import COMPARED_MAX, Living
 from milvine.index.exact import search_exact
+from milvine.index.flat import vectors_of
 from milvine.index.image import Image
 from milvine.index.inverted.blocks import fill
 from milvine.index.inverted.candidates import Candidates
+from milvine.index.inverted.centre import centre_of
 from milvine.index.inverted.fast_scan import OpenFastScan
 from milvine.index.inverted.ivf import IvfKernel
 from milvine.index.inverted.ivf_sizes import CODE_BITS
 from milvine.index.inverted.lists import Lists
-from milvine.index.inverted.margins import Margins, Requirement
+from milvine.index.inverted.margins import Margins, Requirement, weights_of
 from milvine.index.inverted.trial import Trial
 from milvine.index.native import METRICS, faiss, parameters, pointer
 from milvine.index.refine import CANDIDATES_MAX, in_portions, refined
@@ -52,8 +54,10 @@ _BEGIN, _BEGIN_DIMENSION = 3000.0, 25.0
 make the tables of a query."""
 _WIDER, _FARTHER = 4, 1.8
 """A search that shows too little takes so many times the candidates, and these must reach so many
-times as far: rows like the query would let them, and the first luck is not to end it.
+times as far, as those of a query like the rows do.
 """
+_SCATTERED = 5
+"""Comparisons of rows here and there take so many times those of rows in a row, and more."""
 
 
 class CodedLists(NamedTuple):
@@ -80,13 +84,12 @@ def coded(job: BuildJob, rows: Ids, plain: Any, lists: Lists) -> CodedLists | No
         return None
     index = _untrained(job, plain)
     job.report("training", 0)
-    book = _learn(index, job.vectors, heads)
+    book, margins = _learn(index, job, heads)
     filled = lists if len(heads) == len(rows) else lists.of(heads)
     fill(index, book, job.vectors, filled, job.memory, job.report)
     job.report("measuring", 0)
     by = partial(_nominated, index)
     stands = _standing(len(job.vectors), groups)
-    margins = Margins(book, job.metric)
     trial = Trial(job.vectors, job.live, rows, stands, job.metric, margins, by, job.threads)
     found = trial.measured()
     return CodedLists(index, groups, found) if _pays(found) else None
@@ -101,13 +104,18 @@ def _untrained(job: BuildJob, plain: Any) -> Any:
     return index
 
 
-def _learn(index: Any, vectors: Floats, rows: Ids) -> Floats:
-    drawn = np.random.default_rng(0).choice(len(rows), min(LEARNT, len(rows)), replace=False)
-    sample = vectors[rows[np.sort(drawn)]]
+def _learn(index: Any, job: BuildJob, rows: Ids) -> tuple[Floats, Margins]:
+    random = np.random.default_rng(0)
+    drawn = random.choice(len(rows), min(LEARNT, len(rows)), replace=False)
+    sample = job.vectors[rows[np.sort(drawn)]]
     book = codebook(sample)
+    centre = None
+    if job.metric is MetricType.L2:
+        random.shuffle(sample)
+        centre = centre_of(sample, weights_of(book)[0])
     faiss.copy_array_to_vector(book.ravel(), index.pq.centroids)
     index.is_trained = True
-    return book
+    return book, Margins(book, centre)
 
 
 def codebook(sample: Floats) -> Floats:
@@ -167,6 +175,7 @@ class _Search(NamedTuple):
         shortest: hits that there must be.
         required: what candidates must show.
         listed, live: rows in the lists that it reads, on the average, and those that may be found.
+        again: whether candidates showed too little before.
     """
 
     k: int
@@ -176,6 +185,7 @@ class _Search(NamedTuple):
     required: Requirement
     listed: int
     live: float
+    again: bool = False
 
 
 class OpenCoded(OpenFastScan):
@@ -184,7 +194,7 @@ class OpenCoded(OpenFastScan):
     def __init__(
         self, image: Image, flat: Bytes, metric: MetricType, kernel: IvfKernel, table: Ids
     ) -> None:
-        self._measured = Candidates.of(table)
+        self._measured = Candidates.of(table, vectors_of(flat).shape[1], metric)
         super().__init__(image, flat, metric, kernel)
         self._numbers: dict[int, tuple[int, Requirement]] = {}
         count, dimension = self._nodes.count, self._width
@@ -195,7 +205,7 @@ class OpenCoded(OpenFastScan):
         self._tables = (_BEGIN + _BEGIN_DIMENSION * dimension) / pair
         self._candidate = 1 + _CHOOSE / pair
         book = faiss.vector_to_array(self._index.pq.centroids).reshape(dimension, -1)
-        self._margins = Margins(book, metric)
+        self._margins = Margins(book, self._measured.centre)
 
     def search(
         self, queries: Floats, k: int, params: Params, mask: RowMask | None, threads: int = 1
@@ -217,8 +227,8 @@ class OpenCoded(OpenFastScan):
         return self._nearest_of_enough(search, wanted, queries)
 
     def _nearest_of_enough(self, search: _Search, wanted: int, queries: Floats) -> Found:
-        """By so many candidates, or by four times as many as often as they show too little, until
-        it is as quick to compare all rows of the lists.
+        """By so many candidates, or four times as many where they show too little, or where that
+        is too little as well, or as quick, by all rows of the lists.
         """
         k = search.k
         if search.live <= self._tables + self._candidate * wanted:
@@ -230,8 +240,10 @@ class OpenCoded(OpenFastScan):
         if self._metric is MetricType.IP and search.shortest:  # faiss loses the farthest of all
             all_rows += np.flatnonzero(rows[:, search.shortest - 1] < 0).tolist()
         found = self._front(distances, rows, k)
-        if more:
-            wider = search._replace(required=search.required.farther(_FARTHER))
+        if more and search.again:
+            all_rows += more
+        elif more:
+            wider = search._replace(required=search.required.farther(_FARTHER), again=True)
             again = self._nearest_of_enough(wider, _WIDER * wanted, queries[more])
             found[0][more], found[1][more] = again
         if all_rows:
@@ -239,6 +251,9 @@ class OpenCoded(OpenFastScan):
         return found
 
     def _nearest_listed(self, search: _Search, queries: Floats) -> Found:
+        """Or of all rows, where to compare them as they lie in memory takes no longer."""
+        if search.listed * _SCATTERED >= self._rows and self._nodes.whole.groups is None:
+            return search_exact(queries, self._vectors, self._metric, search.k, search.mask)
         listed = partial(self._listed, search.nprobe, search.mask)
         width = max(1, search.listed)
         return refined(queries, self._vectors, self._metric, search.k, width, listed)

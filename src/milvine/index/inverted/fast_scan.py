@@ -87,7 +87,7 @@ class OpenFastScan(OpenIvf):
         if len(each) == 1:
             rows = each[0][None]
         else:
-            _, rows = nothing(len(each), max(map(len, each)))
+            _, rows = nothing(len(each), max(map(len, each), default=0))
             for at, some in enumerate(each):
                 rows[at, : len(some)] = some
         if mask is not None and rows.size:

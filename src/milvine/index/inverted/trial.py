@@ -51,7 +51,7 @@ middle decides, for between rows others may lie much less densely than around th
 _SURE = 5.0
 """Deviations that are enough whatever was measured."""
 _PEAKED, _NEARER = 1.1, 0.9
-"""So much more peaked, and so much nearer to the middle, squared, may a query be than all of them.
+"""So much more peaked, and so much nearer to the centre, squared, may a query be than all of them.
 """
 
 Nominate: TypeAlias = Callable[[Floats, int], Ids]
@@ -109,8 +109,8 @@ class Trial:
         shown = [self._shown(sample, points, wanted) for sample in kinds]
         margin = np.minimum(np.median([each[0] for each in shown], axis=0), _SURE)
         peaked = _PEAKED * max(each[1] for each in shown)
-        middle = _NEARER * min(each[2] for each in shown)
-        return Candidates(points, wanted, margin, peaked, middle)
+        apart = _NEARER * min(each[2] for each in shown)
+        return Candidates(points, wanted, margin, peaked, apart, self.margins.centre)
 
     def _kinds(self) -> Iterator[tuple[Floats, Ids | None]]:
         """Queries of each kind, float32 (nq, dimension), and the rows that they are, where they are
@@ -145,8 +145,8 @@ class Trial:
         return _Sample(queries, ranks if own is None else ranks[:, 1:], kept, own is not None)
 
     def _shown(self, sample: _Sample, points: Ids, wanted: Ids) -> tuple[list[float], float, float]:
-        """The least margin at each point, and how peaked and how near to the middle queries are at
-        most.
+        """The least margin at each point, how peaked queries are at most, and how far apart
+        distances from them are at least.
         """
         margins: list[float] = []
         each: list[Shown] = []
@@ -160,7 +160,7 @@ class Trial:
             ]
             margins.append(min(shown.margin for shown in each))
         peaked = max(shown.peaked for shown in each)  # no matter at which point
-        return margins, peaked, min(shown.middle for shown in each)
+        return margins, peaked, min(shown.apart for shown in each)
 
 
 def _needed(ranks: NDArray[np.int32]) -> int:
