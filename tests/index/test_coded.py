@@ -283,7 +283,7 @@ def test_a_damaged_table_is_refused(metric: MetricType) -> None:
         damaged = image.copy()
         kind = "<f8" if isinstance(value, float) else "<i8"
         damaged[IMAGE_HEADER_BYTES + place :][:8].view(kind)[:] = value
-        with pytest.raises(CorruptFile, match="candidates|margins"):
+        with pytest.raises(CorruptFile, match="candidates"):
             opened(damaged, vectors, metric)
     for pairs in (0, 1, 2, 1 << 11, 1 << 62):
         damaged = image.copy()

@@ -44,20 +44,20 @@ class Candidates(NamedTuple):
         Raises:
             CorruptFile: no measurement gives such a table.
         """
+        error = CorruptFile("The candidates that an index file asks for make no table")
         data = table.tobytes()
         point = 4 * dimension if metric is MetricType.L2 else 0
         points = (len(data) - _HEAD.size - point) // 24
         if points < 1 or len(data) != _length(points, point):
-            raise CorruptFile("The candidates that an index file asks for make no table")
+            raise error
         peaked, apart, spread = _HEAD.unpack_from(data)
         hits, wanted = np.frombuffer(data, "<i8", 2 * points, _HEAD.size).reshape(2, -1)
         margin = np.frombuffer(data, "<f8", points, _HEAD.size + 16 * points)
-        if hits[0] != 1 or (np.diff(hits) <= 0).any() or (np.diff(wanted) < 0).any():
-            raise CorruptFile("The candidates that an index file asks for make no table")
+        rising = hits[0] == 1 and (np.diff(hits) > 0).all() and (np.diff(wanted) >= 0).all()
         numbers = np.frombuffer(data, "<f4", point // 4, _HEAD.size + 24 * points)
         sound = np.isfinite(numbers).all() and peaked > 0 and apart >= 0 and spread >= 0
-        if (wanted < hits).any() or np.isnan(margin).any() or not sound:
-            raise CorruptFile("The margins that an index file asks for are none")
+        if not (rising and sound) or (wanted < hits).any() or np.isnan(margin).any():
+            raise error
         centre = Centre(numbers.astype(np.float64), spread) if point else None
         return cls(hits, wanted, margin, peaked, apart, centre)
 
