@@ -49,6 +49,7 @@ def coded(vectors: Floats, metric: MetricType, needed: tuple[int, int, int]) -> 
 @pytest.fixture(autouse=True)
 def small_segments_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "MOST_CANDIDATES", 1.0)
+    monkeypatch.setattr(search, "MANY_QUERIES", 1 << 20)
 
 
 @pytest.fixture
@@ -165,6 +166,22 @@ def test_a_few_rows_far_away_make_codes_no_coarser(compared: list[int]) -> None:
     assert_same(index, queries[:50], vectors, L2, 10)
     assert_same(index, vectors[[7, 400]], vectors, L2, 3)
     assert sum(compared) <= 2
+
+
+def test_many_queries_of_one_call_are_matrix_products(
+    compared: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors, queries = clustered()
+    index = coded(vectors, L2, (40, 80, 300))
+    assert index is not None
+    monkeypatch.setattr(search, "MANY_QUERIES", 20)
+    assert_same(index, queries[:20], vectors, L2, 10)
+    assert not compared
+    assert_same(index, queries[:21], vectors, L2, 10)
+    assert compared == [21]
+    index.read_ahead(1 << 20)  # rows are read from a disk, where candidates are fewer
+    assert_same(index, queries[:21], vectors, L2, 10)
+    assert compared == [21]
 
 
 def test_where_proofs_fail_they_are_tried_less_and_less(compared: list[int]) -> None:
