@@ -107,18 +107,25 @@ def test_a_graph_that_shares_damaged_rows_is_not_asked(open_database):
         search(database, "graph", vectors, ef=20)
 
 
+IVF = IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 4})
+
+
+def indexed(database):
+    """The vectors of a collection with an index, and the file of that."""
+    vectors = fill(database, "c", 200)
+    database.collection("c").create_index(IVF)
+    return vectors, file_of(database, "c", "index_file")
+
+
 def test_a_damaged_index_is_built_anew(open_database, told):
     database = open_database()
-    vectors = fill(database, "c", 200)
-    setting = IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 4})
-    database.collection("c").create_index(setting)
-    path = file_of(database, "c", "index_file")
+    vectors, path = indexed(database)
     flip(path, 500)
     pass_over(database)
     assert [event.file for event in told if isinstance(event, DamageFound)] == [path.name]
     assert search(database, "c", vectors, nprobe=4).ids[0, 0] == 0
     assert heal(database.stores, database.stores.names["c"])
-    database.collection("c").create_index(setting)
+    database.collection("c").create_index(IVF)
     assert file_of(database, "c", "index_file") != path
     pass_over(database)
     assert len([event for event in told if isinstance(event, DamageFound)]) == 1
@@ -127,10 +134,7 @@ def test_a_damaged_index_is_built_anew(open_database, told):
 @pytest.mark.parametrize("how", ("flipped", "cut", "missing"))
 def test_create_index_builds_a_damaged_index_anew(open_database, how):
     database = open_database()
-    vectors = fill(database, "c", 200)
-    setting = IndexSetting.of(IndexType.IVF_FLAT, {"nlist": 4})
-    database.collection("c").create_index(setting)
-    path = file_of(database, "c", "index_file")
+    vectors, path = indexed(database)
     database.close()
     if how == "missing":
         path.unlink()
@@ -141,7 +145,7 @@ def test_create_index_builds_a_damaged_index_anew(open_database, how):
     database = open_database()
     if how == "flipped":  # what is wrong inside is found when it is read
         assert search(database, "c", vectors, nprobe=4).ids[0, 0] == 0
-    database.collection("c").create_index(setting)
+    database.collection("c").create_index(IVF)
     assert file_of(database, "c", "index_file") != path
     (segment,) = database.stores.names["c"].version.segments
     assert segment.segment.index(None) is not None

@@ -254,6 +254,14 @@ def test_more_hits_want_more_candidates() -> None:
     assert coding.wanted(1000) <= 1100
 
 
+@pytest.mark.parametrize("far", (0.0, 1e4, -1e4, 3e5))
+def test_points_stay_on_the_grid_however_far_its_origin_is(far: float) -> None:
+    for step in np.linspace(0.007, 0.03, 60).tolist():
+        coding = Coding(np.full(24, far, dtype=np.float32), step, 0.0, PAIRS)
+        ends = np.stack([np.full(24, far + way, dtype=np.float32) for way in (-1e3, 0, 1e3)])
+        assert np.abs(coding.of_rows(ends)).max() <= 127, step
+
+
 def test_points_are_the_nearest_of_the_grid() -> None:
     coding = Coding(np.full(24, 2.0, dtype=np.float32), 0.5, 0.0, PAIRS)
     rows = np.full((2, 24), 3.2, dtype=np.float32)

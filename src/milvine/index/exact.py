@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from milvine.index import direct, products
 from milvine.index.refine import CANDIDATE_BYTES
-from milvine.index.score import Found, for_finite, nearest_of, nothing
+from milvine.index.score import Found, for_finite, in_portions, nearest_of, nothing
 from milvine.index.threads import use_threads
 from milvine.limits import MIB
 from milvine.types import Floats, Ids, MetricType, RowMask
@@ -95,13 +95,9 @@ def _search(
     ):
         return _direct(queries, rows, metric, k, wanted, mask)
     portion = max(FEW_QUERIES, min(_QUERIES, CANDIDATES_MAX // (wanted + SPARE)))
-    if len(queries) <= portion:
-        return _batch(queries, rows, metric, k, wanted, mask)
-    distances, found = nothing(len(queries), k)
-    for start in range(0, len(queries), portion):
-        some = slice(start, start + portion)
-        distances[some], found[some] = _batch(queries[some], rows, metric, k, wanted, mask)
-    return distances, found
+    return in_portions(
+        queries, k, portion, lambda some: _batch(some, rows, metric, k, wanted, mask)
+    )
 
 
 def _direct(

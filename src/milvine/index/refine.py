@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from milvine.index.score import Found, nearest_of, nothing
+from milvine.index.score import Found, in_portions, nearest_of
 from milvine.limits import MIB
 from milvine.types import Floats, Ids, MetricType
 
@@ -34,18 +34,9 @@ def refined(
     def find(some: Floats) -> Found:
         return nearest_of(some, vectors, nominate(some), metric, k)
 
-    return in_portions(queries, k, width, find)
+    return in_portions(queries, k, at_a_time(width), find)
 
 
-def in_portions(queries: Floats, k: int, width: int, find: Callable[[Floats], Found]) -> Found:
-    """What `find` says of queries, so many at a time as take bounded memory with `width` candidates
-    each.
-    """
-    portion = max(1, CANDIDATES_MAX // width)
-    if len(queries) <= portion:
-        return find(queries)
-    distances, rows = nothing(len(queries), k)
-    for start in range(0, len(queries), portion):
-        part = slice(start, start + portion)
-        distances[part], rows[part] = find(queries[part])
-    return distances, rows
+def at_a_time(width: int) -> int:
+    """Queries with so many candidates each, in one go."""
+    return max(1, CANDIDATES_MAX // width)

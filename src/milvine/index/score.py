@@ -163,6 +163,19 @@ def all_finite(queries: Floats) -> bool:
     return bool(finite.all())
 
 
+def in_portions(queries: Floats, k: int, portion: int, find: Callable[[Floats], Found]) -> Found:
+    """What `find` says of queries, at most `portion` at a time, so that what it holds for them
+    takes bounded memory.
+    """
+    if len(queries) <= portion:
+        return find(queries)
+    distances, rows = nothing(len(queries), k)
+    for start in range(0, len(queries), portion):
+        part = slice(start, start + portion)
+        distances[part], rows[part] = find(queries[part])
+    return distances, rows
+
+
 def for_finite(queries: Floats, k: int, find: Callable[[Floats], Found]) -> Found:
     """What `find` says of the queries without NaN and infinity; the others find nothing."""
     if all_finite(queries):

@@ -17,7 +17,7 @@ from milvine.index.codes.image import KINDS_OF_K, Coded
 from milvine.index.codes.quantizer import CodedQueries
 from milvine.index.exact import search_exact
 from milvine.index.native import faiss, kept, live_selector, search_index
-from milvine.index.score import Found, for_finite, nearest_of, nothing
+from milvine.index.score import Found, for_finite, in_portions, nearest_of
 from milvine.index.threads import use_threads
 from milvine.storage.prefetch import PAGE_BYTES, ask_for_rows
 from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
@@ -93,13 +93,9 @@ class OpenCodes:
         self, queries: Floats, k: int, width: int, mask: RowMask | None, threads: int
     ) -> Found:
         portion = max(1, _PORTION // width)
-        if len(queries) <= portion:
-            return self._portion(queries, k, width, mask, threads)
-        distances, rows = nothing(len(queries), k)
-        for start in range(0, len(queries), portion):
-            part = slice(start, start + portion)
-            distances[part], rows[part] = self._portion(queries[part], k, width, mask, threads)
-        return distances, rows
+        return in_portions(
+            queries, k, portion, lambda some: self._portion(some, k, width, mask, threads)
+        )
 
     def _portion(
         self, queries: Floats, k: int, width: int, mask: RowMask | None, threads: int

@@ -79,7 +79,9 @@ class Coding:
         (dimension,), and points a unit.
         """
         origin, reach = self.origin[None], np.float32(_EDGE * self.step)
-        return origin, origin - reach, origin + reach, np.float32(1 / self.step)
+        # Inwards, for where the origin is far from zero they may have been rounded outwards.
+        low, high = (np.nextafter(edge, origin) for edge in (origin - reach, origin + reach))
+        return origin, low, high, np.float32(1 / self.step)
 
     @cached_property
     def _least_squares(self) -> float:
@@ -109,8 +111,6 @@ class Coding:
         within -= origin
         within *= scale
         np.rint(within, out=within)
-        # Where the origin is far from zero, the edges are rounded outwards.
-        np.clip(within, -_LARGEST, _LARGEST, out=within)
         return widened(within, self.width)
 
     def _of_directions(self, queries: Floats) -> Points:

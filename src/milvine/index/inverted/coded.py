@@ -33,8 +33,8 @@ from milvine.index.inverted.lists import Lists
 from milvine.index.inverted.margins import Margins, Requirement, weights_of
 from milvine.index.inverted.trial import Trial
 from milvine.index.native import METRICS, faiss, parameters, pointer
-from milvine.index.refine import CANDIDATES_MAX, in_portions, refined
-from milvine.index.score import Found, nearest_of, ordered, settled
+from milvine.index.refine import at_a_time, refined
+from milvine.index.score import Found, in_portions, nearest_of, ordered, settled
 from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
 
 DIMENSIONS_LEAST = 32
@@ -233,8 +233,10 @@ class OpenCoded(OpenFastScan):
         k = search.k
         if search.live <= self._tables + self._candidate * wanted:
             return self._nearest_listed(search, queries)
-        if len(queries) * wanted > CANDIDATES_MAX and len(queries) > 1:
-            return in_portions(queries, k, wanted, partial(self._nearest_of_enough, search, wanted))
+        portion = at_a_time(wanted)
+        if len(queries) > portion:
+            find = partial(self._nearest_of_enough, search, wanted)
+            return in_portions(queries, k, portion, find)
         distances, rows = self._candidates_compared(search, wanted, queries)
         more, all_rows = search.required.doubtful(queries, distances, rows)
         if self._metric is MetricType.IP and search.shortest:  # faiss loses the farthest of all

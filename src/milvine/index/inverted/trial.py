@@ -150,9 +150,9 @@ class Trial:
         """
         margins: list[float] = []
         each: list[Shown] = []
+        queries = np.ascontiguousarray(sample.queries[: len(sample.found)])
         for k, width in zip(points.tolist(), wanted.tolist(), strict=True):
             rows = sample.found[:, : max(width, k + LEAST_MORE + 1)].astype(np.int64)
-            queries = np.ascontiguousarray(sample.queries[: len(rows)])
             distances, _ = nearest_of(queries, self.vectors, rows, self.metric, rows.shape[1])
             each = [
                 self.margins.shown(query, near, k, int(sample.themselves))
