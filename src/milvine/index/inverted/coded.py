@@ -32,9 +32,17 @@ from milvine.index.inverted.ivf_sizes import CODE_BITS
 from milvine.index.inverted.lists import Lists
 from milvine.index.inverted.margins import Margins, Requirement, weights_of
 from milvine.index.inverted.trial import Trial
-from milvine.index.native import METRICS, faiss, parameters, pointer
+from milvine.index.native import (
+    KEPT_MAX,
+    METRICS,
+    faiss,
+    parameters,
+    pointer,
+    search_index,
+)
 from milvine.index.refine import at_a_time, refined
 from milvine.index.score import Found, in_portions, nearest_of, ordered, settled
+from milvine.index.threads import use_threads
 from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
 
 DIMENSIONS_LEAST = 32
@@ -47,11 +55,12 @@ _MOST_A_HIT = ((10, 16), (100, 8), (1000, 5))
 """Of so many hits, so many candidates for each at most: with more, comparing them takes as long as
 the rows of the lists would."""
 
-_PAIR, _PAIR_DIMENSION = 20.0, 0.2
-_CHOOSE = 50.0
-_BEGIN, _BEGIN_DIMENSION = 3000.0, 25.0
-"""Nanoseconds of one core: to compare a row somewhere in memory, to choose it as a candidate, to
-make the tables of a query."""
+_LISTED, _LISTED_DIMENSION = 90.0, 0.08
+_CANDIDATE, _CANDIDATE_DIMENSION = 150.0, 0.15
+_LISTED_MORE = 13_000.0
+"""Nanoseconds of one core, of a query: what each row of a list takes, and each of its dimensions;
+what a candidate takes; and how much more it takes to begin with lists.
+"""
 _WIDER, _FARTHER = 4, 1.8
 """A search that shows too little takes so many times the candidates, and these must reach so many
 times as far, as those of a query like the rows do.
@@ -169,12 +178,16 @@ def _pays(candidates: Candidates) -> bool:
 
 
 class _Search(NamedTuple):
-    """What is asked of an index.
+    """What is asked of an index, and how that is found.
 
     Attributes:
+        k, nprobe, mask: what is asked.
         shortest: hits that there must be.
-        required: what candidates must show.
-        listed, live: rows in the lists that it reads, on the average, and those that may be found.
+        wanted: candidates of a query.
+        how: faiss's parameters of a search for these.
+        required: what they must show.
+        listed, live: rows in the lists that are read, on the average, and those that may be found.
+        portion: queries at a time.
         again: whether candidates showed too little before.
     """
 
@@ -182,10 +195,13 @@ class _Search(NamedTuple):
     nprobe: int
     mask: RowMask | None
     shortest: int
+    wanted: int
+    how: Any
     required: Requirement
     listed: int
     live: float
-    again: bool = False
+    portion: int
+    again: bool
 
 
 class OpenCoded(OpenFastScan):
@@ -196,61 +212,87 @@ class OpenCoded(OpenFastScan):
     ) -> None:
         self._measured = Candidates.of(table, vectors_of(flat).shape[1], metric)
         super().__init__(image, flat, metric, kernel)
-        self._numbers: dict[int, tuple[int, Requirement]] = {}
+        self._of_all_rows: dict[tuple[int, int], _Search] = {}
         count, dimension = self._nodes.count, self._width
         # A query reads a large list more often than a small one.
         self._rows_a_list = self._index.invlists.imbalance_factor() * count / self._nlist
-        # What a coded search costs, in comparisons of a row.
-        pair = _PAIR + _PAIR_DIMENSION * dimension
-        self._tables = (_BEGIN + _BEGIN_DIMENSION * dimension) / pair
-        self._candidate = 1 + _CHOOSE / pair
+        # What a coded search costs, in rows of lists.
+        row = _LISTED + _LISTED_DIMENSION * dimension
+        self._candidate = (_CANDIDATE + _CANDIDATE_DIMENSION * dimension) / row
+        self._listed_more = _LISTED_MORE / row
         book = faiss.vector_to_array(self._index.pq.centroids).reshape(dimension, -1)
         self._margins = Margins(book, self._measured.centre)
 
     def search(
         self, queries: Floats, k: int, params: Params, mask: RowMask | None, threads: int = 1
     ) -> Found:
-        if mask is None and int(params["nprobe"]) >= self._nlist:  # that is promised to be exact
-            return search_exact(queries, self._vectors, self._metric, k, None, threads)
+        if mask is None:
+            nprobe = int(params["nprobe"])
+            if nprobe >= self._nlist:  # that is promised to be exact
+                return search_exact(queries, self._vectors, self._metric, k, None, threads)
+            search = self._of_all_rows.get((k, nprobe))
+            if search is not None and 0 not in np.isfinite(queries).tobytes():
+                use_threads(threads)
+                return self._nearest_of_enough(search, queries)
         return super().search(queries, k, params, mask, threads)
 
     def _search(self, queries: Floats, k: int, nprobe: int, refine: int, living: Living) -> Found:
-        asked = self._numbers.get(k)
-        if asked is None:
-            required = self._measured.required(k, self._margins)
-            asked = self._numbers[k] = self._measured.number(k), required
-        wanted, required = asked
-        listed = min(nprobe * self._rows_a_list, self._nodes.count)
-        live = living.nodes / self._nodes.count
-        shortest = min(k, living.nodes)
-        search = _Search(k, nprobe, living.mask, shortest, required, int(listed), listed * live)
-        return self._nearest_of_enough(search, wanted, queries)
+        search = self._asked(k, nprobe, living)
+        if living is self._nodes.whole and living.groups is None:
+            if len(self._of_all_rows) >= KEPT_MAX:
+                self._of_all_rows.clear()
+            self._of_all_rows[k, nprobe] = search
+        return self._nearest_of_enough(search, queries)
 
-    def _nearest_of_enough(self, search: _Search, wanted: int, queries: Floats) -> Found:
+    def _asked(self, k: int, nprobe: int, living: Living) -> _Search:
+        wanted, nodes, mask = self._measured.number(k), self._nodes.count, living.mask
+        listed = min(nprobe * self._rows_a_list, nodes)
+        return _Search(
+            k,
+            nprobe,
+            mask,
+            min(k, living.nodes),
+            wanted,
+            self._refined_by(wanted, wanted, nprobe, mask),
+            self._measured.required(k, self._margins),
+            int(listed),
+            listed * living.nodes / nodes,
+            at_a_time(wanted),
+            False,
+        )
+
+    def _nearest_of_enough(self, search: _Search, queries: Floats) -> Found:
         """By so many candidates, or four times as many where they show too little, or where that
         is too little as well, or as quick, by all rows of the lists.
         """
-        k = search.k
-        if search.live <= self._tables + self._candidate * wanted:
+        if search.live + self._listed_more <= self._candidate * search.wanted:
             return self._nearest_listed(search, queries)
-        portion = at_a_time(wanted)
-        if len(queries) > portion:
-            find = partial(self._nearest_of_enough, search, wanted)
-            return in_portions(queries, k, portion, find)
-        distances, rows = self._candidates_compared(search, wanted, queries)
+        if len(queries) > search.portion:
+            find = partial(self._nearest_of_enough, search)
+            return in_portions(queries, search.k, search.portion, find)
+        distances, rows = self._candidates_compared(search, queries)
         more, all_rows = search.required.doubtful(queries, distances, rows)
         if self._metric is MetricType.IP and search.shortest:  # faiss loses the farthest of all
             all_rows += np.flatnonzero(rows[:, search.shortest - 1] < 0).tolist()
-        found = self._front(distances, rows, k)
+        found = self._front(distances, rows, search.k)
         if more and search.again:
             all_rows += more
         elif more:
-            wider = search._replace(required=search.required.farther(_FARTHER), again=True)
-            again = self._nearest_of_enough(wider, _WIDER * wanted, queries[more])
+            again = self._nearest_of_enough(self._wider(search), queries[more])
             found[0][more], found[1][more] = again
         if all_rows:
             found[0][all_rows], found[1][all_rows] = self._nearest_listed(search, queries[all_rows])
         return found
+
+    def _wider(self, search: _Search) -> _Search:
+        wanted = _WIDER * search.wanted
+        return search._replace(
+            wanted=wanted,
+            how=self._refined_by(wanted, wanted, search.nprobe, search.mask),
+            required=search.required.farther(_FARTHER),
+            portion=at_a_time(wanted),
+            again=True,
+        )
 
     def _nearest_listed(self, search: _Search, queries: Floats) -> Found:
         """Or of all rows, where to compare them as they lie in memory takes no longer."""
@@ -260,10 +302,11 @@ class OpenCoded(OpenFastScan):
         width = max(1, search.listed)
         return refined(queries, self._vectors, self._metric, search.k, width, listed)
 
-    def _candidates_compared(self, search: _Search, wanted: int, queries: Floats) -> Found:
+    def _candidates_compared(self, search: _Search, queries: Floats) -> Found:
         """Nearest first, (nq, wanted)."""
+        wanted = search.wanted
         if not self._pages_ahead:
-            return self._compared(queries, wanted, wanted, search.nprobe, search.mask)
+            return search_index(self._refining, queries, wanted, search.how)
         how = parameters("IVF", "nprobe", search.nprobe, search.mask)
         rows = self._candidates(wanted, search.nprobe, how, queries)
         return nearest_of(queries, self._vectors, rows, self._metric, wanted)
