@@ -11,7 +11,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from typer.testing import CliRunner
+
 import milvine
+from milvine import cli
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = """
@@ -97,3 +100,31 @@ def test_a_server_that_is_asked_for_nothing_loads_no_kernel_of_a_list() -> None:
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == []
+
+
+def test_a_command_imports_no_other() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(milvine.__file__).parents[1])}
+    script = (
+        "import sys; from typer.testing import CliRunner; import milvine.cli as cli\n"
+        "assert CliRunner().invoke(cli.app, ['version']).exit_code == 0\n"
+        "print(*(each for each in cli.COMMANDS if f'milvine.cli.{each}' in sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["version"]
+
+
+def test_every_module_with_a_command_of_its_name_is_one() -> None:
+    modules = {path.stem: path.read_text() for path in Path(cli.__path__[0]).glob("*.py")}
+    commands = {name for name, source in modules.items() if f"\ndef {name}(" in source}
+    groups = {name for name, source in modules.items() if f"\n{name} = typer.Typer(" in source}
+    assert commands | groups == set(cli.COMMANDS)
+    told = CliRunner().invoke(cli.app, ["--help"]).output.partition("Commands:")[2]
+    assert re.findall(r"^  (\w+)", told, re.MULTILINE) == list(cli.COMMANDS)
+
+
+def test_a_misspelt_command_is_told_which_there_is() -> None:
+    refused = CliRunner().invoke(cli.app, ["servee"])
+    assert refused.exit_code == 2
+    assert "Did you mean 'serve'?" in refused.output

@@ -16,7 +16,7 @@ from milvine.cli import app
 from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.errors import IllegalArgument
-from milvine.maintenance import builder
+from milvine.index.recall import calibration
 from milvine.types import IndexSetting, IndexType, MetricType
 
 SETTINGS = Settings(background=False, search_threads=2, build_threads=1, build_in_subprocess=False)
@@ -131,7 +131,7 @@ class Damaged:
 
 @pytest.mark.parametrize("table", [None, Damaged()], ids=["of an earlier release", "damaged"])
 def test_an_index_of_which_nothing_is_known(tmp_path: Path, data, table, monkeypatch) -> None:
-    monkeypatch.setattr(builder, "calibrate", lambda *_: table)
+    monkeypatch.setattr(calibration, "calibrate", lambda *_: table)
     with filled(tmp_path / "db", data) as database:
         collection = database.collection("c")
         assert share(database, data, {"recall": 0.5}) == 1

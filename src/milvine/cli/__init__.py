@@ -3,42 +3,58 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
-from milvine.cli.backup import backup
-from milvine.cli.bench import bench
-from milvine.cli.config import config
-from milvine.cli.repair import repair
-from milvine.cli.restore import restore
-from milvine.cli.serve import serve
-from milvine.cli.sizing import sizing
 from milvine.cli.streams import open_closed, unwritten
-from milvine.cli.token import token
-from milvine.cli.tune import tune
-from milvine.cli.verify import verify
-from milvine.cli.version import version
 from milvine.storage.open_files import raise_open_files
+
+COMMANDS = (
+    "serve", "sizing", "tune", "verify", "backup", "repair", "restore", "bench", "version",
+    "config", "token",
+)  # fmt: skip
+_HOW: dict[str, Any] = {"add_completion": False, "rich_markup_mode": None}
+
+
+class _Commands(TyperGroup):
+    """Each is in the module of its name, and imported when it is asked for: a server needs no
+    other.
+    """
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        # In the order in which help tells them; one that was misspelt is compared with these.
+        self.commands: dict[str, Any] = dict.fromkeys(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """None where there is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        found = getattr(import_module(f"milvine.cli.{cmd_name}"), cmd_name)
+        if not isinstance(found, typer.Typer):
+            alone = typer.Typer(**_HOW)
+            alone.command(cmd_name)(found)
+            found = alone
+        command = typer.main.get_command(found)
+        command.name = cmd_name
+        return command
+
 
 app = typer.Typer(
     name="milvine",
-    help="A vector database that speaks Milvus 1.x.",
+    cls=_Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    **_HOW,
 )
-app.add_typer(config, name="config")
-app.add_typer(token, name="token")
-app.command()(serve)
-app.command()(sizing)
-app.command()(tune)
-app.command()(verify)
-app.command()(backup)
-app.command()(repair)
-app.command()(restore)
-app.command()(bench)
-app.command()(version)
+
+
+@app.callback()
+def _milvine() -> None:
+    """A vector database that speaks Milvus 1.x."""
 
 
 def main() -> None:

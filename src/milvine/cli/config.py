@@ -17,7 +17,10 @@ from milvine.memory_plan import plan_here
 from milvine.redaction import as_shown
 
 config = typer.Typer(
-    help="Show and check the configuration.", no_args_is_help=True, rich_markup_mode=None
+    help="Show and check the configuration.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
 )
 
 

@@ -20,6 +20,7 @@ from milvine.errors import IllegalArgument, MilvineError
 token = typer.Typer(
     help="Make, list and revoke the tokens that clients show. A running server knows at once.",
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode=None,
 )
 

@@ -4,11 +4,12 @@ any, say which rows to compare.
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from milvine.index.base import BuildJob, OpenIndex, Params
 from milvine.index.binary import search_bits
-from milvine.index.codes.build import build_codes, building_bytes
 from milvine.index.codes.image import CODES_HEADER_BYTES, codes_bytes, read_codes
-from milvine.index.codes.quantizer import pays
+from milvine.index.codes.quantizer import PIECE_BYTES, pays, sample_bytes
 from milvine.index.codes.search import OpenCodes
 from milvine.index.exact import search_exact
 from milvine.index.flat import bits_of, vectors_of
@@ -44,7 +45,8 @@ class RawKernel:
     def build(self, job: BuildJob) -> None:
         """Writes the codes of float rows, or that there are none. Nothing of binary ones."""
         if not job.metric.is_binary:
-            build_codes(job)
+            # Imported here: a server, whose builds have processes of their own, makes none.
+            import_module("milvine.index.codes.build").build_codes(job)
 
     def open(self, data: Bytes, flat: Bytes, metric: MetricType) -> OpenIndex:
         """`data` may be empty: there are no codes then."""
@@ -69,7 +71,12 @@ class CodesSizes(Sizes):
         return of.bytes if of.metric.is_binary or not pays(of.dimension) else self.image(of)
 
     def building(self, of: IndexInput, memory: int = 0) -> int:
-        return 0 if of.metric.is_binary else building_bytes(of.rows, memory)
+        """Two numbers for each row, the sample with its codes as floats and as faiss has them, and
+        what is made of a piece of rows.
+        """
+        if of.metric.is_binary:
+            return 0
+        return 16 * of.rows + 3 * sample_bytes(memory) + 6 * PIECE_BYTES
 
 
 SPECS = (

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from milvine.index.base import BuildJob, Report, untold
-from milvine.index.recall.calibration import Built, calibrate
 from milvine.index.registry import kernel
 from milvine.index.registry import spec as index_spec
 from milvine.segment.component import ComponentFile
@@ -117,7 +116,10 @@ def build(spec: BuildSpec, report: Report = untold) -> None:
         }
         if flat is not None and index_type.breadth is not None:
             image = mapped(Path(spec.output_path), own=True)[start:end]
-            table = calibrate(Built(job, chosen, image, flat, seconds), index_type.breadth)
+            # Imported here: a server, whose builds have processes of their own, holds it for none.
+            calibration = import_module("milvine.index.recall.calibration")
+            built = calibration.Built(job, chosen, image, flat, seconds)
+            table = calibration.calibrate(built, index_type.breadth)
             if table is not None:
                 entry[MEASURED] = table.as_json()
         if live is not None:

@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +32,7 @@ HITS_FEW = 256
 _RUNS_MAX = 1 << 16  # of rows found and not found, in turns
 
 
-@dataclass(frozen=True, slots=True)
-class HitsReply:
+class HitsReply(NamedTuple):
     """TopKQueryResult: flat `ids` (n,) int64 and `distances` (n,) float32, query-major, as sent."""
 
     code: int
@@ -44,8 +42,7 @@ class HitsReply:
     distances: Floats
 
 
-@dataclass(frozen=True, slots=True)
-class IdsReply:
+class IdsReply(NamedTuple):
     """VectorIds."""
 
     code: int
@@ -53,8 +50,7 @@ class IdsReply:
     ids: Ids
 
 
-@dataclass(frozen=True, slots=True)
-class VectorsReply:
+class VectorsReply(NamedTuple):
     """VectorsData: one row per id asked for; an empty row is one that was not found.
 
     `found` is bool (rows,), `vectors` float32 or uint8 (rows, width) with zeros where nothing was

@@ -5,9 +5,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,8 +42,7 @@ means.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class InsertRequest:
+class InsertRequest(NamedTuple):
     """`ids` is empty when none were sent. `params` is the JSON text of extra_params, None when
     absent.
 
@@ -59,8 +57,7 @@ class InsertRequest:
     key: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SearchRequest:
+class SearchRequest(NamedTuple):
     collection: str
     tags: tuple[str, ...]
     rows: Rows
@@ -68,14 +65,12 @@ class SearchRequest:
     params: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class SearchInFilesRequest:
+class SearchInFilesRequest(NamedTuple):
     files: tuple[str, ...]
     search: SearchRequest
 
 
-@dataclass(frozen=True, slots=True)
-class IdsRequest:
+class IdsRequest(NamedTuple):
     """VectorsIdentity and DeleteByIDParam, which are the same on the wire."""
 
     collection: str

@@ -16,33 +16,17 @@ from milvine.index.codes.image import (
     write_codes,
     write_no_codes,
 )
-from milvine.index.codes.quantizer import PIECE_BYTES, Codes, Learnt, learn, pays, pieces
+from milvine.index.codes.quantizer import Codes, Learnt, learn, pays, pieces, sample_bytes
 from milvine.index.exact import search_exact
 from milvine.index.native import search_index
 from milvine.types import Floats, Ids, MetricType
 
-_SAMPLE_BYTES, _SAMPLE_BYTES_LEAST = 32 << 20, 2 << 20
-_SAMPLE_SHARE = 8
 _QUERIES = 200
 _ALMOST_ALL = 0.98
 _NEEDED_LEAST = 16
 _NEEDED_MOST = 20
 """Candidates a hit, of ten: beyond, rows are compared as soon."""
 _TRIED = 1024
-
-
-def sample_bytes(memory: int) -> int:
-    """Of the rows that are measured with, where `memory` bytes may be used; 0: any number."""
-    if not memory:
-        return _SAMPLE_BYTES
-    return min(max(memory // _SAMPLE_SHARE, _SAMPLE_BYTES_LEAST), _SAMPLE_BYTES)
-
-
-def building_bytes(rows: int, memory: int) -> int:
-    """What a build takes: two numbers for each row, the sample with its codes as floats and as
-    faiss has them, and what is made of a piece of rows.
-    """
-    return 16 * rows + 3 * sample_bytes(memory) + 6 * PIECE_BYTES
 
 
 def build_codes(job: BuildJob) -> None:

@@ -25,7 +25,7 @@ multiples of the second it makes floats of them, and takes half as long again or
 """
 PIECE_BYTES = 4 << 20
 """Of vectors that are looked at in one go."""
-
+_SAMPLE_BYTES, _SAMPLE_BYTES_LEAST, _SAMPLE_SHARE = 32 << 20, 2 << 20, 8
 _SHARE_MAX = 1 / 3
 _ROUNDED = 1e-4
 """More than float32 may lose of a place on the grid of a row inside, in steps: three roundings of
@@ -52,6 +52,13 @@ def code_width(dimension: int) -> int:
     """Bytes of a code."""
     width = padded(dimension)
     return width if small(width, dimension) else padded(dimension, _NARROW_UNIT)
+
+
+def sample_bytes(memory: int) -> int:
+    """Of the rows that a build measures with, where `memory` bytes may be used; 0: any number."""
+    if not memory:
+        return _SAMPLE_BYTES
+    return min(max(memory // _SAMPLE_SHARE, _SAMPLE_BYTES_LEAST), _SAMPLE_BYTES)
 
 
 def pays(dimension: int) -> bool:

@@ -5,6 +5,8 @@ recall.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
 from fastapi import APIRouter
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -17,8 +19,6 @@ from milvine.config import Settings
 from milvine.engine.database import Database
 from milvine.events import Events
 from milvine.server.metrics.host import HostCollector
-from milvine.server.metrics.push import Pusher, grouping_of
-from milvine.server.metrics.recall import RecallSampler
 from milvine.server.metrics.routes import metrics_router, progress_router
 from milvine.server.metrics.sizes import ScanSizes
 from milvine.server.metrics.state import DatabaseCollector
@@ -33,8 +33,8 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry, database: Database) -> None:
         self.registry = registry
         self.routers: tuple[APIRouter, ...] = (metrics_router(registry), progress_router(database))
-        self._pusher: Pusher | None = None
-        self._sampler: RecallSampler | None = None
+        self._pusher: Any = None
+        self._sampler: Any = None
 
     @classmethod
     def start(
@@ -61,7 +61,8 @@ class Metrics:
             tally,
         ]
         if settings.recall_sample_share > 0:
-            metrics._sampler = RecallSampler(settings.recall_sample_share)
+            recall = import_module("milvine.server.metrics.recall")  # few ask for it
+            metrics._sampler = recall.RecallSampler(settings.recall_sample_share)
             database.watch_searches(metrics._sampler.offer)
             collectors.append(metrics._sampler)
         for collector in collectors:
@@ -70,7 +71,9 @@ class Metrics:
         events.subscribe(tally.listen)
         if settings.metric_enable:
             gateway = f"{settings.metric_address}:{settings.metric_port}"
-            metrics._pusher = Pusher(registry, gateway, grouping_of(settings, port), events)
+            push = import_module("milvine.server.metrics.push")  # most have no gateway
+            grouping = push.grouping_of(settings, port)
+            metrics._pusher = push.Pusher(registry, gateway, grouping, events)
         return metrics
 
     def stop(self) -> None:
