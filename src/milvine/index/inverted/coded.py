@@ -32,14 +32,7 @@ from milvine.index.inverted.ivf_sizes import CODE_BITS
 from milvine.index.inverted.lists import Lists
 from milvine.index.inverted.margins import Margins, Requirement, weights_of
 from milvine.index.inverted.trial import Trial
-from milvine.index.native import (
-    KEPT_MAX,
-    METRICS,
-    faiss,
-    parameters,
-    pointer,
-    search_index,
-)
+from milvine.index.native import KEPT_MAX, METRICS, faiss, parameters, pointer
 from milvine.index.refine import at_a_time, refined
 from milvine.index.score import Found, in_portions, nearest_of, ordered, settled
 from milvine.index.threads import use_threads
@@ -305,8 +298,13 @@ class OpenCoded(OpenFastScan):
     def _candidates_compared(self, search: _Search, queries: Floats) -> Found:
         """Nearest first, (nq, wanted)."""
         wanted = search.wanted
-        if not self._pages_ahead:
-            return search_index(self._refining, queries, wanted, search.how)
+        if not self._pages_ahead:  # as `search_index`, and a call less on the way of most searches
+            shape = (len(queries), wanted)
+            distances, rows = np.empty(shape, np.float32), np.empty(shape, np.int64)
+            self._refining.search_c(
+                shape[0], pointer(queries), wanted, pointer(distances), pointer(rows), search.how
+            )
+            return distances, rows
         how = parameters("IVF", "nprobe", search.nprobe, search.mask)
         rows = self._candidates(wanted, search.nprobe, how, queries)
         return nearest_of(queries, self._vectors, rows, self._metric, wanted)
