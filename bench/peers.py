@@ -1,4 +1,4 @@
-"""The other databases that PyPI has, beside raw faiss and Milvine in one run. One that is absent or
+"""Other databases and libraries that PyPI has, beside raw faiss and Milvine in one run. One that is absent or
 fails is noted.
 
 Each has an adapter in `bench/adapters` and an environment of its own in `bench/.peers`, made when
@@ -55,6 +55,9 @@ PEERS = (
     Peer("zvec", "zvec", ("zvec",), ("HNSW", "IVF_FLAT", "exact")),
     Peer("lancedb", "lancedb", ("lancedb", "pyarrow"), ("HNSW", "IVF_FLAT", "exact")),
     Peer("sqlite-vec", "sqlite_vec", ("sqlite-vec", "apsw"), ("exact",)),
+    Peer("hnswlib", "hnswlib", ("hnswlib",), ("HNSW",)),
+    Peer("usearch", "usearch", ("usearch",), ("HNSW", "exact")),
+    Peer("scann", "scann", ("scann",), ("IVF_FLAT",)),
 )
 
 

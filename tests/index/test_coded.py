@@ -16,7 +16,7 @@ from milvine.index.image import IMAGE_HEADER_BYTES
 from milvine.index.inverted.candidates import Candidates
 from milvine.index.inverted.centre import Centre, centre_of
 from milvine.index.inverted.coded import OpenCoded, codebook
-from milvine.index.inverted.margins import LEAST_MORE, Margins
+from milvine.index.inverted.margins import LEAST_MORE, Margins, Requirement
 from milvine.index.inverted.trial import POINTS
 from milvine.index.registry import kernel, spec
 from milvine.index.spec import IndexInput
@@ -318,6 +318,31 @@ def test_between_two_points_candidates_must_show_what_both_ask_for() -> None:
     each = [found.required(k, margins) for k in (1, 5, 10, 11, 100, 200)]
     assert [one.margin for one in each] == [5, 5, 4, 4, 3, 3]
     assert {(one.peaked, one.apart) for one in each} == {(0.25, 2.5)}
+
+
+@pytest.mark.parametrize("centre", [None, Centre(np.linspace(-1, 1, 24), 0.5)], ids=["IP", "L2"])
+def test_queries_show_the_same_alone_and_in_company(centre: Centre | None) -> None:
+    random = np.random.default_rng(0)
+    book = np.sort(random.standard_normal((24, 16), dtype=np.float32), axis=1)
+    book[3] = 1  # of a dimension in which all rows are alike
+    margins = Margins(book, centre)
+    queries = random.standard_normal((300, 24), dtype=np.float32)
+    queries[::7] *= np.eye(24, dtype=np.float32)[5]
+    queries[1] = 0 if centre is None else centre.point
+    distances = np.sort(random.random((300, 40), dtype=np.float32) * 9, axis=1)
+    distances = distances if centre else distances[:, ::-1]
+    rows = np.tile(np.arange(40), (300, 1))
+    rows[5, -1] = -1
+    margin, peaked, apart = margins.shown_by_each(queries, distances, 10)
+    quantiles = np.median(margin), np.quantile(peaked, 0.8), np.quantile(apart, 0.1)
+    needed = Requirement(margins, 10, *map(float, quantiles))
+    each = [
+        needed.doubtful(queries[n][None], distances[n][None], rows[n][None]) for n in range(300)
+    ]
+    alone = [n for n in range(300) if each[n].more], [n for n in range(300) if each[n].all_rows]
+    assert tuple(needed.doubtful(queries, distances, rows)) == alone
+    assert min(map(len, alone)) > 20 and sum(map(len, alone)) < 250
+    assert 5 not in alone[0] + alone[1]
 
 
 @pytest.mark.parametrize("offset", (0.0, 3.0))

@@ -30,8 +30,10 @@ class Kind:
 
 
 KINDS = {
-    "HNSW": Kind("HNSW", {"M": 16, "efConstruction": 200}, {"ef": 64}, "ef", (16, 32, 128, 256)),
-    "IVF_FLAT": Kind("IVF_FLAT", {"nlist": 1024}, {"nprobe": 16}, "nprobe", (2, 4, 8, 32, 64)),
+    "HNSW": Kind(
+        "HNSW", {"M": 16, "efConstruction": 200}, {"ef": 64}, "ef", (16, 32, 128, 256, 512)
+    ),
+    "IVF_FLAT": Kind("IVF_FLAT", {"nlist": 1024}, {"nprobe": 16}, "nprobe", (2, 4, 8, 32, 64, 128)),
     "exact": Kind("exact"),
 }
 

@@ -24,6 +24,9 @@ _BEHIND = 2
 """A query that is a row, or lies between two, has these as its nearest hits, which say nothing of
 the others: the hit that counts is behind as many."""
 
+_AT_ONCE = 256
+"""Queries whose numbers are float64 at a time."""
+
 
 class Shown(NamedTuple):
     """What a query and its candidates show.
@@ -71,15 +74,13 @@ class Margins:
         fourth, second = float(squares @ squares), float(squares.sum())
         self._each, self._least = 4 * fourth / second if second else 0.0, 2 * fourth
 
-    def shown(self, query: Floats, distances: Floats, k: int, behind: int = 0) -> Shown:
+    def shown(self, query: Floats, distances: Floats, k: int) -> Shown:
         """By a query (dimension,) and its candidates for k hits, nearest first, (k + LEAST_MORE or
         more,).
 
-        `behind`: the hit that counts is so many more places behind.
-
         Sums and no `dot`, with which 8 threads had 0.9 of the rate.
         """
-        hit = k - 1 + _BEHIND + behind
+        hit = k - 1 + _BEHIND
         near, far = distances.item(hit), distances.item((len(distances) + hit + 1) // 2)
         centre = self.centre
         parts = (query if centre is None else query - centre.point) * self._off
@@ -93,6 +94,32 @@ class Margins:
             reach, spread = far - near, sqrt(self._each * near + self._least)
             apart = total + centre.spread
         return Shown(reach / spread if spread else 0.0, peaked, apart)
+
+    def shown_by_each(
+        self, queries: Floats, distances: Floats, k: int, behind: int = 0
+    ) -> tuple[Doubles, Doubles, Doubles]:
+        """The same of each of many queries (nq, dimension), as float64 (nq,).
+
+        `behind`: the hit that counts is so many more places behind.
+        """
+        hit = k - 1 + _BEHIND + behind
+        ends = distances[:, [hit, (distances.shape[1] + hit + 1) // 2]].astype(np.float64)
+        near, far = ends.T
+        centre = self.centre
+        parts = (queries if centre is None else queries - centre.point) * self._off
+        parts *= parts
+        total = parts.sum(axis=1)
+        parts *= parts
+        peaked = np.ones(len(queries))
+        np.divide(parts.sum(axis=1), total * total, out=peaked, where=total != 0)
+        if centre is None:
+            reach, spread, apart = near - far, np.sqrt(total) * self._unit, np.zeros(len(queries))
+        else:
+            reach, spread = far - near, np.sqrt(self._each * near + self._least)
+            apart = total + centre.spread
+        margin = np.zeros(len(queries))
+        np.divide(reach, spread, out=margin, where=spread != 0)
+        return margin, peaked, apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +143,23 @@ class Requirement:
         (nq, width), nearest first.
         """
         found = Doubtful([], [])
-        for at in range(len(queries)):
-            margin, peaked, apart = self.margins.shown(queries[at], distances[at], self.k)
+        if len(queries) == 1:  # numpy takes longer to begin with many
+            margin, peaked, apart = self.margins.shown(queries[0], distances[0], self.k)
             served = peaked <= self.peaked and apart >= self.apart
-            if not (served and margin >= self.margin) and rows.item(at, -1) >= 0:
+            if not (served and margin >= self.margin) and rows.item(-1) >= 0:
                 # Where the last is no row, there are no others.
-                (found.more if served else found.all_rows).append(at)
+                (found.more if served else found.all_rows).append(0)
+            return found
+        for start in range(0, len(queries), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            self._add_doubtful(found, start, queries[part], distances[part], rows[part])
         return found
+
+    def _add_doubtful(
+        self, found: Doubtful, start: int, queries: Floats, distances: Floats, rows: Ids
+    ) -> None:
+        margin, peaked, apart = self.margins.shown_by_each(queries, distances, self.k)
+        served = (peaked <= self.peaked) & (apart >= self.apart)
+        unsure = ~(served & (margin >= self.margin)) & (rows[:, -1] >= 0)
+        found.more.extend((start + np.flatnonzero(unsure & served)).tolist())
+        found.all_rows.extend((start + np.flatnonzero(unsure & ~served)).tolist())

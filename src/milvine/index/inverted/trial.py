@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from milvine.index.exact import search_exact
 from milvine.index.inverted.candidates import Candidates
-from milvine.index.inverted.margins import LEAST_MORE, Margins, Shown
+from milvine.index.inverted.margins import LEAST_MORE, Margins
 from milvine.index.score import nearest_of
 from milvine.types import Floats, Ids, MetricType, RowMask
 
@@ -149,18 +149,16 @@ class Trial:
         distances from them are at least.
         """
         margins: list[float] = []
-        each: list[Shown] = []
+        peaked = apart = np.empty(0)  # no matter at which point
         queries = np.ascontiguousarray(sample.queries[: len(sample.found)])
         for k, width in zip(points.tolist(), wanted.tolist(), strict=True):
             rows = sample.found[:, : max(width, k + LEAST_MORE + 1)].astype(np.int64)
             distances, _ = nearest_of(queries, self.vectors, rows, self.metric, rows.shape[1])
-            each = [
-                self.margins.shown(query, near, k, int(sample.themselves))
-                for query, near in zip(queries, distances, strict=True)
-            ]
-            margins.append(min(shown.margin for shown in each))
-        peaked = max(shown.peaked for shown in each)  # no matter at which point
-        return margins, peaked, min(shown.apart for shown in each)
+            margin, peaked, apart = self.margins.shown_by_each(
+                queries, distances, k, int(sample.themselves)
+            )
+            margins.append(float(margin.min()))
+        return margins, float(peaked.max()), float(apart.min())
 
 
 def _needed(ranks: NDArray[np.int32]) -> int:
