@@ -288,8 +288,28 @@ def test_results_are_written_with_a_picture(tmp_path: Path) -> None:
     assert "| d | HNSW | raw faiss | 1 | 0.900 | 10,000 (10,000 to 10,000) |" in paths[1].read_text(
         encoding="utf-8"
     )
+    assert "recall 0.95" not in paths[1].read_text(encoding="utf-8")
     picture = ElementTree.fromstring(paths[2].read_text(encoding="utf-8"))
     assert len([line for line in picture.iter() if line.tag.endswith("polyline")]) == 2
+
+
+def test_a_table_says_who_is_quickest_at_a_recall() -> None:
+    def curve(contender: str, kind: str, breadth: int, recall: float, rate: float) -> dict:
+        row = measured(contender, rate)
+        return {**row, "what": "curve", "kind": kind, "breadth": breadth, "recall": recall}
+
+    rows = [
+        curve(RAW, "HNSW", 32, 0.94, 9_000),
+        curve(RAW, "HNSW", 64, 0.96, 5_000),
+        curve(RAW, "IVF_FLAT", 128, 0.991, 6_000),
+        curve("embedded", "HNSW", 64, 0.96, 4_000),
+    ]
+    lines = markdown(rows).splitlines()
+    assert lines[0] == "| data | contender | queries/s at recall 0.95 | queries/s at recall 0.99 |"
+    assert lines[2:4] == [
+        "| d | raw faiss | 6,000 (IVF_FLAT 128, 0.991) | 6,000 (IVF_FLAT 128, 0.991) |",
+        "| d | embedded | 4,000 (HNSW 64, 0.960) | - |",
+    ]
 
 
 def test_nothing_measured_is_no_picture(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Row = Mapping[str, Any]
+LEVELS = (0.95, 0.99)
+"""Of recall, for which a table says who is quickest."""
 _SEARCH = (
     "data",
     "index",
@@ -20,8 +22,8 @@ _SEARCH = (
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """A table of searches, one of many queries in a call, one of the rest; those without rows are
-    left out.
+    """A table of searches, one of the quickest at a recall, one of many queries in a call, one of
+    the rest; those without rows are left out.
     """
     searches = [_search(row) for row in rows if row["what"] == "search"]
     many = [
@@ -36,6 +38,11 @@ def markdown(rows: Sequence[Row]) -> str:
         for row in rows
         if row["what"] == "many"
     ]
+    levels = [
+        (data, contender, *(_quickest(points.get(level)) for level in LEVELS))
+        for (data, contender), points in quickest(rows).items()
+        if points
+    ]
     rest = [
         _once(row)
         for row in rows
@@ -48,11 +55,34 @@ def markdown(rows: Sequence[Row]) -> str:
     ]
     tables = [
         _table(_SEARCH, searches),
+        _table(("data", "contender", *(f"queries/s at recall {each}" for each in LEVELS)), levels),
         _table(("data", "index", "contender", "queries in a call", "queries/s", "of raw"), many),
         _table(("data", "what", "contender", "figure"), rest),
         "\n".join(failed),
     ]
     return "\n\n".join(table for table in tables if table) + "\n"
+
+
+def quickest(rows: Sequence[Row]) -> dict[tuple[str, str], dict[float, Row]]:
+    """By data and contender, and by level of recall: the row of one client with the highest rate of
+    those that have at least so much, whatever their index.
+    """
+    found: dict[tuple[str, str], dict[float, Row]] = {}
+    for row in rows:
+        if row["what"] == "curve" or (row["what"] == "search" and row["clients"] == 1):
+            best = found.setdefault((row["data"], row["contender"]), {})
+            for level in LEVELS:
+                held = best.get(level)
+                if row["recall"] >= level and (held is None or row["rate"] > held["rate"]):
+                    best[level] = row
+    return found
+
+
+def _quickest(row: Row | None) -> str:
+    if row is None:
+        return "-"
+    how = f"{row['kind']} {row['breadth']}" if "breadth" in row else row["kind"]
+    return f"{_number(row['rate'])} ({how}, {row['recall']:.3f})"
 
 
 def _search(row: Row) -> tuple[str, ...]:
