@@ -1,5 +1,5 @@
-"""Other databases and libraries that PyPI has, beside raw faiss and Milvine in one run. One that is absent or
-fails is noted.
+"""Other databases and libraries that PyPI has, beside raw faiss and Milvine in one run. One that is
+absent or fails is noted.
 
 Each has an adapter in `bench/adapters` and an environment of its own in `bench/.peers`, made when
 it is first needed.
