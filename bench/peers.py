@@ -39,6 +39,7 @@ class Peer:
     kinds: tuple[str, ...]
     served: bool = False
     batch: int = 10_000
+    durable: bool = True
 
 
 PEERS = (
@@ -55,9 +56,9 @@ PEERS = (
     Peer("zvec", "zvec", ("zvec",), ("HNSW", "IVF_FLAT", "exact")),
     Peer("lancedb", "lancedb", ("lancedb", "pyarrow"), ("HNSW", "IVF_FLAT", "exact")),
     Peer("sqlite-vec", "sqlite_vec", ("sqlite-vec", "apsw"), ("exact",)),
-    Peer("hnswlib", "hnswlib", ("hnswlib",), ("HNSW",)),
-    Peer("usearch", "usearch", ("usearch",), ("HNSW", "exact")),
-    Peer("scann", "scann", ("scann",), ("IVF_FLAT",)),
+    Peer("hnswlib", "hnswlib", ("hnswlib",), ("HNSW",), durable=False),
+    Peer("usearch", "usearch", ("usearch",), ("HNSW", "exact"), durable=False),
+    Peer("scann", "scann", ("scann",), ("IVF_FLAT",), durable=False),
 )
 
 
@@ -76,7 +77,15 @@ def _entries(options: argparse.Namespace) -> Iterator[Entry]:
             print(f"{peer.name} is left out: {_last_line(error)}", flush=True)
             continue
         adapter = ADAPTERS / f"{peer.module}.py"
-        yield Entry(peer.name, adapter, python, peer.served, kinds=peer.kinds, batch=peer.batch)
+        yield Entry(
+            peer.name,
+            adapter,
+            python,
+            peer.served,
+            kinds=peer.kinds,
+            batch=peer.batch,
+            durable=peer.durable,
+        )
 
 
 def python_with(peer: Peer) -> Path:

@@ -44,7 +44,8 @@ class Entry:
 
     `served`: clients are processes, not threads. `own_server`: `milvine serve` is started for it.
     `guest_of`: another entry whose server and collection it uses; it then loads and builds nothing.
-    `kinds`: the indexes that it has. `rows_max`: it is left out of larger sets.
+    `kinds`: the indexes that it has. `durable`: it stores what is inserted; others are indexes in
+    memory, and keep rows until one is built.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Entry:
     in_a_folder: bool = False
     kinds: tuple[str, ...] = tuple(KINDS)
     batch: int = 10_000
+    durable: bool = True
 
 
 OWN_ENTRIES = (

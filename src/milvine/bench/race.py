@@ -151,6 +151,8 @@ class Race:
             "load", vectors=str(self.vectors), batch=entry.batch, rows=self.data.rows
         )
         used = self._server_cpu(entry) - before
+        if not entry.durable:
+            return
         self._row(
             "ingest",
             entry,
