@@ -93,7 +93,9 @@ def test_a_server_that_is_asked_for_nothing_loads_no_kernel_of_a_list() -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(milvine.__file__).parents[1])}
     script = (
         "import sys, milvine.server.app, milvine.server.rest.app; print(*({"
-        "'milvine.index.annoy', 'milvine.index.graphs.nsg', 'milvine.index.inverted.rabitq'} &"
+        "'milvine.index.annoy', 'milvine.index.graphs.nsg', 'milvine.index.inverted.rabitq',"
+        "'milvine.index.codes.build', 'milvine.index.recall.calibration',"
+        "'milvine.server.metrics.push', 'milvine.server.metrics.recall'} &"
         " set(sys.modules)))"
     )
     done = subprocess.run(
@@ -116,8 +118,13 @@ def test_a_command_imports_no_other() -> None:
 
 
 def test_every_module_with_a_command_of_its_name_is_one() -> None:
-    modules = {path.stem: path.read_text() for path in Path(cli.__path__[0]).glob("*.py")}
+    modules = {
+        path.stem: path.read_text(encoding="utf-8") for path in Path(cli.__path__[0]).glob("*.py")
+    }
     commands = {name for name, source in modules.items() if f"\ndef {name}(" in source}
+    for name in cli.COMMANDS:
+        others = [each for each in cli.COMMANDS if f"milvine.cli.{each} import" in modules[name]]
+        assert others == [], f"{name} imports {others}"
     groups = {name for name, source in modules.items() if f"\n{name} = typer.Typer(" in source}
     assert commands | groups == set(cli.COMMANDS)
     told = CliRunner().invoke(cli.app, ["--help"]).output.partition("Commands:")[2]

@@ -10,23 +10,24 @@ import numpy as np
 
 
 class Hnswlib:
-    """Rows are kept until the graph is built, as raw faiss keeps them."""
+    """Rows are kept for each graph that is built of them."""
 
     version = metadata.version("hnswlib")
 
     def __init__(self, address: str, setup: dict[str, Any]) -> None:
         self.address, self.setup = address, setup
-        self.rows: list[Any] = []
+        self.parts: list[Any] = []
+        self.rows: Any = None
         self.index: Any = None
 
     def insert(self, ids: Any, vectors: Any) -> None:
-        self.rows.append(vectors)
+        self.parts.append(vectors)
 
     def loaded(self) -> None:
-        """All rows are here."""
+        self.rows, self.parts = np.concatenate(self.parts), []
 
     def build(self, kind: str, params: dict[str, int]) -> None:
-        rows = np.concatenate(self.rows)
+        rows = self.rows
         space = "l2" if self.setup["metric"] == "L2" else "ip"
         self.index = hnswlib.Index(space, self.setup["dimension"])
         self.index.init_index(len(rows), M=params["M"], ef_construction=params["efConstruction"])

@@ -17,22 +17,25 @@ _REORDERED = 10
 
 
 class Scann:
+    """Rows are kept for each index that is built of them."""
+
     version = metadata.version("scann")
 
     def __init__(self, address: str, setup: dict[str, Any]) -> None:
         self.address, self.setup = address, setup
-        self.rows: list[Any] = []
+        self.parts: list[Any] = []
+        self.rows: Any = None
         self.index: Any = None
         self.leaves = 1
 
     def insert(self, ids: Any, vectors: Any) -> None:
-        self.rows.append(vectors)
+        self.parts.append(vectors)
 
     def loaded(self) -> None:
-        """All rows are here."""
+        self.rows, self.parts = np.concatenate(self.parts), []
 
     def build(self, kind: str, params: dict[str, int]) -> None:
-        rows = np.concatenate(self.rows)
+        rows = self.rows
         by_length = self.setup["metric"] == "L2"
         builder = scann_ops_pybind.builder(rows, 10, "squared_l2" if by_length else "dot_product")
         builder.set_n_training_threads(self.setup["threads"])
@@ -41,6 +44,7 @@ class Scann:
         threshold = float("nan") if by_length else _ANISOTROPIC
         builder = builder.score_ah(_DIMENSIONS_A_CODE, anisotropic_quantization_threshold=threshold)
         self.index = builder.reorder(100).build()
+        self.index.set_num_threads(self.setup["threads"])
 
     def tune(self, kind: str, params: dict[str, int]) -> None:
         self.leaves = params["nprobe"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
@@ -320,6 +321,33 @@ def test_between_two_points_candidates_must_show_what_both_ask_for() -> None:
     assert {(one.peaked, one.apart) for one in each} == {(0.25, 2.5)}
 
 
+@each_metric
+@pytest.mark.parametrize("ahead", (0, 1 << 20), ids=("in memory", "read ahead"))
+def test_a_search_is_the_same_again_and_in_threads(metric: MetricType, ahead: int) -> None:
+    """What a search asks for is put together once for each k and nprobe."""
+    vectors = unit(metric)
+    index = opened(built(FLAT, vectors, metric, PARAMS, codes=True), vectors, metric)
+    fresh = opened(built(FLAT, vectors, metric, PARAMS, codes=True), vectors, metric)
+    assert isinstance(index, OpenCoded) and isinstance(fresh, OpenCoded)
+    if ahead:
+        index.read_ahead(ahead)
+    queries = np.concatenate([vectors[:40] + np.float32(0.05), vectors[:1] * np.float32(np.nan)])
+    asked = [(k, nprobe) for k in (1, 7, 10, 30, 200) for nprobe in (*range(1, 16), 40)]
+    first = {each: fresh.search(queries, each[0], {"nprobe": each[1]}, None) for each in asked}
+
+    def search(number: int) -> None:
+        for k, nprobe in np.random.default_rng(number).permutation(asked).tolist():
+            found = index.search(queries, k, {"nprobe": nprobe}, None)
+            alone = index.search(queries[3:4], k, {"nprobe": nprobe}, None)
+            for left, right, one in zip(found, first[k, nprobe], alone, strict=True):
+                assert (left == right).all() and (one == left[3:4]).all()
+            assert (found[1][-1] == -1).all()
+            assert index.search(queries[:0], k, {"nprobe": nprobe}, None)[1].shape == (0, k)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(search, range(4)))
+
+
 @pytest.mark.parametrize("centre", [None, Centre(np.linspace(-1, 1, 24), 0.5)], ids=["IP", "L2"])
 def test_queries_show_the_same_alone_and_in_company(centre: Centre | None) -> None:
     random = np.random.default_rng(0)
@@ -331,10 +359,11 @@ def test_queries_show_the_same_alone_and_in_company(centre: Centre | None) -> No
     queries[1] = 0 if centre is None else centre.point
     distances = np.sort(random.random((300, 40), dtype=np.float32) * 9, axis=1)
     distances = distances if centre else distances[:, ::-1]
+    distances[6] = np.inf if centre else -np.inf
     rows = np.tile(np.arange(40), (300, 1))
     rows[5, -1] = -1
     margin, peaked, apart = margins.shown_by_each(queries, distances, 10)
-    quantiles = np.median(margin), np.quantile(peaked, 0.8), np.quantile(apart, 0.1)
+    quantiles = np.nanmedian(margin), np.quantile(peaked, 0.8), np.quantile(apart, 0.1)
     needed = Requirement(margins, 10, *map(float, quantiles))
     each = [
         needed.doubtful(queries[n][None], distances[n][None], rows[n][None]) for n in range(300)

@@ -45,7 +45,7 @@ class Entry:
     `served`: clients are processes, not threads. `own_server`: `milvine serve` is started for it.
     `guest_of`: another entry whose server and collection it uses; it then loads and builds nothing.
     `kinds`: the indexes that it has. `durable`: it stores what is inserted; others are indexes in
-    memory, and keep rows until one is built.
+    memory.
     """
 
     name: str

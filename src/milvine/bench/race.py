@@ -202,6 +202,7 @@ class Race:
                     "search",
                     self.entries[name],
                     kind=kind.name,
+                    breadth=kind.search.get(kind.breadth),
                     clients=clients,
                     recall=found[name],
                     **figures,

@@ -81,7 +81,7 @@ def quickest(rows: Sequence[Row]) -> dict[tuple[str, str], dict[float, Row]]:
 def _quickest(row: Row | None) -> str:
     if row is None:
         return "-"
-    how = f"{row['kind']} {row['breadth']}" if "breadth" in row else row["kind"]
+    how = row["kind"] if row["breadth"] is None else f"{row['kind']} {row['breadth']}"
     return f"{_number(row['rate'])} ({how}, {row['recall']:.3f})"
 
 

@@ -26,7 +26,7 @@ class _Commands(TyperGroup):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
-        # In the order in which help tells them; one that was misspelt is compared with these.
+        # In the order in which help tells them. Typer compares one that was misspelt with these.
         self.commands: dict[str, Any] = dict.fromkeys(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
@@ -55,6 +55,7 @@ app = typer.Typer(
 @app.callback()
 def _milvine() -> None:
     """A vector database that speaks Milvus 1.x."""
+    # Typer makes a group of an app that has a function for itself, as long as it knows no command.
 
 
 def main() -> None:

@@ -70,9 +70,8 @@ class OpenIndex(Protocol):
         """The k (about) nearest live rows of each query.
 
         Args:
-            queries: float32 (nq, dimension); a query with NaN or infinity finds nothing. uint8 (nq,
-                dimension / 8)
-                under a binary metric.
+            queries: float32 (nq, dimension), C-contiguous; a query with NaN or infinity finds
+                nothing. uint8 (nq, dimension / 8) under a binary metric.
             k: at least 1; may exceed the rows.
             params: search parameters that the type's spec has checked.
             mask: of as many rows; None when all are live.

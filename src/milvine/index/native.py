@@ -45,6 +45,7 @@ FAISS_HEADER_BYTES = 37
 """Of an index in a file: four letters, dimension, rows, two words without use, trained, metric."""
 
 KEPT_MAX = 64
+"""Things that are asked for which are remembered in one place: programs ask for few."""
 
 METRICS: dict[MetricType, int] = {
     MetricType.L2: faiss.METRIC_L2,

@@ -49,11 +49,14 @@ _MOST_A_HIT = ((10, 16), (100, 8), (1000, 5))
 the rows of the lists would."""
 
 _LISTED, _LISTED_DIMENSION = 90.0, 0.08
-_CANDIDATE, _CANDIDATE_DIMENSION = 150.0, 0.15
-_LISTED_MORE = 13_000.0
-"""Nanoseconds of one core, of a query: what each row of a list takes, and each of its dimensions;
-what a candidate takes; and how much more it takes to begin with lists.
+"""Nanoseconds of one core that a row of a list takes, and more for each dimension; these and the
+next were fitted to searches for 1 to 500 hits of one query over 1 to 32 lists of 150 to 180 rows,
+of 128 and 384 dimensions.
 """
+_CANDIDATE, _CANDIDATE_DIMENSION = 150.0, 0.15
+"""The same of a candidate."""
+_LISTED_MORE = 13_000.0
+"""Nanoseconds more that a query takes before its lists are compared than before its candidates."""
 _WIDER, _FARTHER = 4, 1.8
 """A search that shows too little takes so many times the candidates, and these must reach so many
 times as far, as those of a query like the rows do.
@@ -205,7 +208,8 @@ class OpenCoded(OpenFastScan):
     ) -> None:
         self._measured = Candidates.of(table, vectors_of(flat).shape[1], metric)
         super().__init__(image, flat, metric, kernel)
-        self._of_all_rows: dict[tuple[int, int], _Search] = {}
+        self._numbers: dict[int, tuple[int, Requirement]] = {}
+        self._unmasked: dict[tuple[int, int], _Search] = {}  # by k and nprobe
         count, dimension = self._nodes.count, self._width
         # A query reads a large list more often than a small one.
         self._rows_a_list = self._index.invlists.imbalance_factor() * count / self._nlist
@@ -223,7 +227,7 @@ class OpenCoded(OpenFastScan):
             nprobe = int(params["nprobe"])
             if nprobe >= self._nlist:  # that is promised to be exact
                 return search_exact(queries, self._vectors, self._metric, k, None, threads)
-            search = self._of_all_rows.get((k, nprobe))
+            search = self._unmasked.get((k, nprobe))
             if search is not None and 0 not in np.isfinite(queries).tobytes():
                 use_threads(threads)
                 return self._nearest_of_enough(search, queries)
@@ -232,31 +236,36 @@ class OpenCoded(OpenFastScan):
     def _search(self, queries: Floats, k: int, nprobe: int, refine: int, living: Living) -> Found:
         search = self._asked(k, nprobe, living)
         if living is self._nodes.whole and living.groups is None:
-            if len(self._of_all_rows) >= KEPT_MAX:
-                self._of_all_rows.clear()
-            self._of_all_rows[k, nprobe] = search
+            if len(self._unmasked) >= KEPT_MAX:
+                self._unmasked.clear()
+            self._unmasked[k, nprobe] = search
         return self._nearest_of_enough(search, queries)
 
     def _asked(self, k: int, nprobe: int, living: Living) -> _Search:
-        wanted, nodes, mask = self._measured.number(k), self._nodes.count, living.mask
+        asked = self._numbers.get(k)
+        if asked is None:
+            required = self._measured.required(k, self._margins)
+            asked = self._numbers[k] = self._measured.number(k), required
+        wanted, required = asked
+        nodes = self._nodes.count
         listed = min(nprobe * self._rows_a_list, nodes)
         return _Search(
-            k,
-            nprobe,
-            mask,
-            min(k, living.nodes),
-            wanted,
-            self._refined_by(wanted, wanted, nprobe, mask),
-            self._measured.required(k, self._margins),
-            int(listed),
-            listed * living.nodes / nodes,
-            at_a_time(wanted),
-            False,
+            k=k,
+            nprobe=nprobe,
+            mask=living.mask,
+            shortest=min(k, living.nodes),
+            wanted=wanted,
+            how=self._refined_by(wanted, wanted, nprobe, living.mask),
+            required=required,
+            listed=int(listed),
+            live=listed * living.nodes / nodes,
+            portion=at_a_time(wanted),
+            again=False,
         )
 
     def _nearest_of_enough(self, search: _Search, queries: Floats) -> Found:
-        """By so many candidates, or four times as many where they show too little, or where that
-        is too little as well, or as quick, by all rows of the lists.
+        """By the candidates; where they show too little, by four times as many; and where that
+        fails, or costs no less, by all rows of the lists.
         """
         if search.live + self._listed_more <= self._candidate * search.wanted:
             return self._nearest_listed(search, queries)

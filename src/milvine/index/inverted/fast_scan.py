@@ -23,9 +23,10 @@ from milvine.storage.prefetch import PAGE_BYTES, ask_for_rows
 from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
 
 _ONE_BY_ONE = 11
-"""faiss's way to search for one query after the other. By itself it takes that for several at once,
-which took 1.1 to 1.4 times as long, also for 1,000 in a call (128 dimensions, lists of 100 rows, 16
-to 200 lists a query); under a filter, up to 0.93 of the time for many and 1.2 for one.
+"""faiss's number for searching for one query after the other. By itself it takes its way for many
+at once, with which searches of 16 to 200 lists of 100 rows of 128 dimensions took 1.1 to 1.4 times
+as long, with one query in a call and with 1,000; under a filter 1.2 times as long with one query
+and, at the least, 0.93 with many.
 """
 _NO_ROWS: Ids = np.empty(0, dtype=np.int64)
 
@@ -63,9 +64,9 @@ class OpenFastScan(OpenIvf):
         return distances, rows
 
     def _refined_by(self, width: int, wanted: int, nprobe: int, mask: RowMask | None) -> Any:
-        """Of a search for the nearest of so many candidates, equal ones in any order. faiss finds
-        and compares them: each call into it gives the interpreter's lock away, for which threads
-        that search at the same time then wait.
+        """faiss's parameters of a search for the `width` nearest of so many candidates, equal ones
+        in any order. It finds and compares them in one call: each gives the interpreter's lock
+        away, for which threads that search at the same time then wait.
         """
         factor = (max(wanted, width) + 0.5) / width
         return kept(

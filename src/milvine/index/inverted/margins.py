@@ -95,6 +95,7 @@ class Margins:
             apart = total + centre.spread
         return Shown(reach / spread if spread else 0.0, peaked, apart)
 
+    @np.errstate(invalid="ignore")  # distances may be infinite, and then margins are no numbers
     def shown_by_each(
         self, queries: Floats, distances: Floats, k: int, behind: int = 0
     ) -> tuple[Doubles, Doubles, Doubles]:

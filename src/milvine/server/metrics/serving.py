@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -24,6 +24,10 @@ from milvine.server.metrics.sizes import ScanSizes
 from milvine.server.metrics.state import DatabaseCollector
 from milvine.server.metrics.tally import Tally
 
+if TYPE_CHECKING:
+    from milvine.server.metrics.push import Pusher
+    from milvine.server.metrics.recall import RecallSampler
+
 
 class Metrics:
     """Made by `start`, ended by `stop`. Nothing of it is shared with another server in the
@@ -33,8 +37,8 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry, database: Database) -> None:
         self.registry = registry
         self.routers: tuple[APIRouter, ...] = (metrics_router(registry), progress_router(database))
-        self._pusher: Any = None
-        self._sampler: Any = None
+        self._pusher: Pusher | None = None
+        self._sampler: RecallSampler | None = None
 
     @classmethod
     def start(
@@ -62,9 +66,10 @@ class Metrics:
         ]
         if settings.recall_sample_share > 0:
             recall = import_module("milvine.server.metrics.recall")  # few ask for it
-            metrics._sampler = recall.RecallSampler(settings.recall_sample_share)
-            database.watch_searches(metrics._sampler.offer)
-            collectors.append(metrics._sampler)
+            sampler: RecallSampler = recall.RecallSampler(settings.recall_sample_share)
+            metrics._sampler = sampler
+            database.watch_searches(sampler.offer)
+            collectors.append(sampler)
         for collector in collectors:
             registry.register(collector)
         ProcessCollector(registry=registry)
