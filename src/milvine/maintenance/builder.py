@@ -115,9 +115,14 @@ def build(spec: BuildSpec, report: Report = untold) -> None:
             "sections": {"index": (start, end - start)},
         }
         if flat is not None and index_type.breadth is not None:
-            image = mapped(Path(spec.output_path), own=True)[start:end]
             # Imported here: a server, whose builds have processes of their own, holds it for none.
             calibration = import_module("milvine.index.recall.calibration")
+            # With less memory each row that is looked at would bring in megabytes around it.
+            scattered = 0 < spec.memory < vectors.nbytes
+            if scattered:
+                again = mapped(Path(spec.rows_path), scattered=True)
+                flat = ComponentFile(spec.rows_file, again).section(spec.segment_id, "flat")
+            image = mapped(Path(spec.output_path), own=True, scattered=scattered)[start:end]
             built = calibration.Built(job, chosen, image, flat, seconds)
             table = calibration.calibrate(built, index_type.breadth)
             if table is not None:

@@ -32,9 +32,10 @@ class FileSink:
         return count
 
 
-def mapped(path: Path, own: bool = False) -> Bytes:
+def mapped(path: Path, own: bool = False, scattered: bool = False) -> Bytes:
     """The whole file as uint8 (bytes,), mapped: read-only, or `own`, which may be changed and
-    leaves the file as it is.
+    leaves the file as it is. `scattered`: for bytes here and there, around which the system shall
+    read nothing.
 
     Raises:
         StorageFailed: it is missing, empty or cannot be read.
@@ -42,7 +43,10 @@ def mapped(path: Path, own: bool = False) -> Bytes:
     access = mmap.ACCESS_COPY if own else mmap.ACCESS_READ
     try:
         with open(path, "rb", buffering=0) as file:
-            return np.frombuffer(mmap.mmap(file.fileno(), 0, access=access), np.uint8)
+            found = mmap.mmap(file.fileno(), 0, access=access)
+            if scattered and hasattr(mmap, "MADV_RANDOM"):  # Windows has none
+                found.madvise(mmap.MADV_RANDOM)
+            return np.frombuffer(found, np.uint8)
     except (OSError, ValueError) as error:
         raise StorageFailed(f"Cannot read {path}: {error}") from error
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from milvine.index.base import BuildJob, Kernel, OpenIndex
 from milvine.index.binary import search_bits
 from milvine.index.exact import search_exact
+from milvine.index.flat import vectors_of
 from milvine.index.recall.table import ENOUGH, Curve, RecallTable
 from milvine.index.score import exact_distances
 from milvine.index.spec import Breadth
@@ -41,7 +42,11 @@ _ROWS_PER_HIT = 8
 _AGREES = 0.998
 _SHARE, _SECONDS_LEAST = 0.05, 3.0
 """What searches may take, of the time of the build or in any case: larger values are left out. Of
-processors, for on a busy machine the time of a clock would say nothing.
+processors, for on a busy machine the time of a clock would say little.
+"""
+_CLOCK_SHARE = 0.25
+"""So much of a clock's time counts in any case: a search that waits for a disk takes none of a
+processor.
 """
 
 
@@ -52,7 +57,7 @@ class Built:
     Attributes:
         job, kernel: what it was built of, and by.
         data: its image, which is changed: a copy that is nobody else's.
-        flat: the segment's vectors as `milvine.index.flat` describes.
+        flat: the segment's vectors as `milvine.index.flat` describes, to read a row here and there.
         seconds: that the build took of processors.
     """
 
@@ -65,20 +70,32 @@ class Built:
 
 class _Sample(NamedTuple):
     """Rows by number, those that are searched for, (n, width), and what a search of all `others`
-    must find: distances (n, most hits).
+    must find: distances (n, most hits). `vectors`: all rows, to read some of.
     """
 
     rows: Ids
     queries: Vectors
     distances: Floats
     others: RowMask
+    vectors: Vectors
 
     def enough_for(self, k: int) -> _Sample:
         """All for few hits; a third for many, which say more a query and take longer."""
         step = max(1, min(_MANY_STEP, len(self.rows) // _SAMPLES_LEAST)) if k >= _MANY else 1
         some = slice(None, None, step)
         queries = np.ascontiguousarray(self.queries[some])
-        return _Sample(self.rows, queries, self.distances[some], self.others)
+        return _Sample(self.rows, queries, self.distances[some], self.others, self.vectors)
+
+
+class _Spent:
+    """Seconds since it was made: of processors, or a part of the clock's where that is more."""
+
+    def __init__(self) -> None:
+        self._processors, self._clock = time.process_time(), time.monotonic()
+
+    def __call__(self) -> float:
+        clock = _CLOCK_SHARE * (time.monotonic() - self._clock)
+        return max(time.process_time() - self._processors, clock)
 
 
 def calibrate(built: Built, breadth: Breadth) -> RecallTable | None:
@@ -94,13 +111,13 @@ def calibrate(built: Built, breadth: Breadth) -> RecallTable | None:
     if len(rows) < _SAMPLES_FEWEST or not hits:
         return None
     job.report(STAGE, 0)
-    sample = _answered(job, rows, max(hits))
+    sample = _answered(built, rows, max(hits))
     breadth.hide(built.data, len(job.vectors), rows)
     index = built.kernel.open(built.data, built.flat, job.metric)
-    began, most = time.process_time(), max(_SHARE * built.seconds, _SECONDS_LEAST)
-    ends = [began + most * number / len(hits) for number in range(1, len(hits) + 1)]
+    spent, most = _Spent(), max(_SHARE * built.seconds, _SECONDS_LEAST)
+    ends = [most * number / len(hits) for number in range(1, len(hits) + 1)]
     curves = [
-        Curve(k, tuple(_points(job, index, breadth, sample.enough_for(k), k, until)))
+        Curve(k, tuple(_points(job, index, breadth, sample.enough_for(k), k, spent, until)))
         for k, until in zip(hits, ends, strict=True)
     ]
     measured = [each for each in curves if each.points]
@@ -121,25 +138,35 @@ def _sampled(job: BuildJob) -> Ids:
     return finite
 
 
-def _answered(job: BuildJob, rows: Ids, hits: int) -> _Sample:
+def _answered(built: Built, rows: Ids, hits: int) -> _Sample:
+    job = built.job
     kept = np.ones(len(job.vectors), bool) if job.live is None else job.live.to_bool()
     kept[rows] = False
     others = RowMask.from_bool(kept)
     queries = np.ascontiguousarray(job.vectors[rows])
     search = search_bits if job.metric.is_binary else search_exact
     found = search(queries, job.vectors, job.metric, hits, others, job.threads)
-    return _Sample(rows, queries, found[0], others)
+    looked = job.vectors if job.metric.is_binary else vectors_of(built.flat)
+    return _Sample(rows, queries, found[0], others, looked)
 
 
 def _points(
-    job: BuildJob, index: OpenIndex, breadth: Breadth, sample: _Sample, k: int, until: float
+    job: BuildJob,
+    index: OpenIndex,
+    breadth: Breadth,
+    sample: _Sample,
+    k: int,
+    spent: _Spent,
+    until: float,
 ) -> Iterator[RecallPoint]:
     """Recall at ever larger values, until it is about 1, grows no more, or the time is over."""
-    first, last, took = 1.0, -1.0, 0.0
+    first, last, before = 1.0, -1.0, spent()
     for value in _values(breadth, k):
-        began = time.process_time()
-        if began + 2 * took > until:  # twice the value takes up to twice the time
+        # Twice the value takes up to twice the time.
+        now = spent()
+        if now + 2 * (now - before) > until:
             return
+        before, began = now, time.process_time()
         job.report(STAGE, 0)
         params = {**breadth.beside, breadth.key: value}
         found = index.search(sample.queries, k, params, sample.others, job.threads)
@@ -195,7 +222,7 @@ def _near(
     """
     farthest = sample.distances[:, k - 1 : k]
     if not job.metric.is_binary:
-        distances = exact_distances(sample.queries, job.vectors, rows, job.metric)
+        distances = exact_distances(sample.queries, sample.vectors, rows, job.metric)
     near: NDArray[np.bool_]
     near = distances >= farthest if job.metric is MetricType.IP else distances <= farthest
     return near
