@@ -16,7 +16,7 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet --disable-pip-version-check scann==1.4.2 usearch==2.26.6 numpy
+"$folder/venv/bin/pip" install --quiet --disable-pip-version-check scann==1.4.2 usearch==2.26.6 numpy==2.4.6
 cat > "$folder/try.py" <<'PYTHON'
 import sys
 from importlib.metadata import version

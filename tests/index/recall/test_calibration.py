@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from milvine.bench.vectors import clustered
+from milvine.index import score
 from milvine.index.base import BuildJob, OpenIndex
 from milvine.index.binary import search_bits
 from milvine.index.exact import search_exact
 from milvine.index.flat import flat_header
+from milvine.index.recall import calibration
 from milvine.index.recall.calibration import Built, calibrate
 from milvine.index.recall.table import RecallTable
 from milvine.index.registry import kernel, serving
+from milvine.index.score import exact_distances
 from milvine.index.spec import Breadth
 from milvine.testing.index_contract import built, flat_image
 from milvine.types import Bytes, Floats, IndexType, MetricType, RowMask, Vectors
@@ -171,6 +177,34 @@ def test_an_index_that_never_finds_so_much_is_not_relied_on() -> None:
     assert table is not None
     assert table.params(0.9, 10, len(rows), coarse) is None
     assert max(point.recall for curve in table.curves for point in curve.points) < 0.9
+
+
+def test_rows_are_looked_at_where_no_others_are_read_with_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With little memory, a row in the mapping that is read in order brings in megabytes."""
+    rows, _ = around_centres()
+    image, flat = built(T.IVF_PQ, rows, L2, BUILD[T.IVF_PQ]), flat_image(rows, L2)
+    looked: list[Floats] = []
+
+    def distances(queries: Floats, vectors: Floats, *rest: Any) -> Floats:
+        looked.append(vectors)
+        return exact_distances(queries, vectors, *rest)
+
+    monkeypatch.setattr(calibration, "exact_distances", distances)
+    monkeypatch.setattr(score, "exact_distances", distances)
+    job = BuildJob(rows, L2, BUILD[T.IVF_PQ], lambda _: None)
+    assert calibrate(Built(job, kernel(T.IVF_PQ), image.copy(), flat, 20.0), breadth_of(T.IVF_PQ))
+    assert len(looked) > 4 and all(np.shares_memory(each, flat) for each in looked)
+
+
+def test_what_waits_for_a_disk_takes_time_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, _ = around_centres()
+    _, usual = measured(T.IVF_FLAT, rows)
+    hours = itertools.count(0, 3600.0)
+    slow = SimpleNamespace(process_time=time.process_time, monotonic=lambda: next(hours))
+    monkeypatch.setattr(calibration, "time", slow)
+    assert usual is not None and measured(T.IVF_FLAT, rows)[1] is None
 
 
 def bits(count: int) -> tuple[Vectors, Vectors]:

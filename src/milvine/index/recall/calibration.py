@@ -144,10 +144,11 @@ def _answered(built: Built, rows: Ids, hits: int) -> _Sample:
     kept[rows] = False
     others = RowMask.from_bool(kept)
     queries = np.ascontiguousarray(job.vectors[rows])
-    search = search_bits if job.metric.is_binary else search_exact
-    found = search(queries, job.vectors, job.metric, hits, others, job.threads)
-    looked = job.vectors if job.metric.is_binary else vectors_of(built.flat)
-    return _Sample(rows, queries, found[0], others, looked)
+    asked = queries, job.vectors, job.metric, hits, others, job.threads
+    if job.metric.is_binary:
+        return _Sample(rows, queries, search_bits(*asked)[0], others, job.vectors)
+    looked = vectors_of(built.flat)
+    return _Sample(rows, queries, search_exact(*asked, looked)[0], others, looked)
 
 
 def _points(
