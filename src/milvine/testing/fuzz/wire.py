@@ -78,6 +78,8 @@ def same(one: Any, other: Any) -> bool:
         )
     if hasattr(one, "__dataclass_fields__") and type(one) is type(other):
         return all(same(getattr(one, key), getattr(other, key)) for key in one.__dataclass_fields__)
+    if isinstance(one, tuple) and type(one) is type(other) and len(one) == len(other):
+        return all(map(same, one, other))
     return bool(one == other)
 
 
