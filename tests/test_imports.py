@@ -51,46 +51,42 @@ def extras() -> set[str]:
     return {MODULES.get(name, name) for name in names}
 
 
-def test_the_embedded_database_loads_nothing_of_an_extra_or_seldom_used(tmp_path: Path) -> None:
+def said(script: str, *arguments: str) -> str:
+    """What a script prints in an interpreter of its own."""
     environment = {**os.environ, "PYTHONPATH": str(Path(milvine.__file__).parents[1])}
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_embedded_database_loads_nothing_of_an_extra_or_seldom_used(tmp_path: Path) -> None:
     uri = (tmp_path / "data").as_uri()
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, uri], env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    printed = said(SCRIPT, uri)
     optional = extras()
     assert {"fastapi", "uvicorn", "prometheus_client", "psutil", "opentelemetry"} <= optional
     seldom = {"milvine.offline.backup", "milvine.server.configuration.config_file", "ruamel"}
-    assert set(json.loads(done.stdout)) & (optional | seldom) == set()
+    assert set(json.loads(printed)) & (optional | seldom) == set()
 
 
 def test_the_client_of_a_server_waits_for_no_setting_of_servers() -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(milvine.__file__).parents[1])}
     script = (
         "import sys, milvus; print(*({'milvine.config', 'milvine.storage', 'faiss'} &"
         " set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True
-    )
-    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stdout + done.stderr
+    assert said(script).strip() == ""
 
 
 def test_the_command_line_itself_does_not_wait_for_numpy() -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(milvine.__file__).parents[1])}
     script = (
         "import sys, milvine.cli; print(*({'numpy', 'faiss', 'grpc', 'sqlalchemy'} &"
         " set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True
-    )
-    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stdout + done.stderr
+    assert said(script).strip() == ""
 
 
 def test_a_server_that_is_asked_for_nothing_loads_no_kernel_of_a_list() -> None:
     """Types are listed in the REST document, which is made when somebody wants it."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(milvine.__file__).parents[1])}
     script = (
         "import sys, milvine.server.app, milvine.server.rest.app; print(*({"
         "'milvine.index.annoy', 'milvine.index.graphs.nsg', 'milvine.index.inverted.rabitq',"
@@ -98,23 +94,16 @@ def test_a_server_that_is_asked_for_nothing_loads_no_kernel_of_a_list() -> None:
         "'milvine.server.metrics.push', 'milvine.server.metrics.recall'} &"
         " set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == []
+    assert said(script).split() == []
 
 
 def test_a_command_imports_no_other() -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(milvine.__file__).parents[1])}
     script = (
         "import sys; from typer.testing import CliRunner; import milvine.cli as cli\n"
         "assert CliRunner().invoke(cli.app, ['version']).exit_code == 0\n"
         "print(*(each for each in cli.COMMANDS if f'milvine.cli.{each}' in sys.modules))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == ["version"]
+    assert said(script).split() == ["version"]
 
 
 def test_every_module_with_a_command_of_its_name_is_one() -> None:

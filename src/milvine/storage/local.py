@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +15,7 @@ from milvine.storage.base import TEMPORARY, Sink
 from milvine.storage.directory import Directory
 from milvine.storage.durable import check_room, make_folder, refusal, sync_fd
 from milvine.storage.failpoints import at
-from milvine.storage.local_files import FileSink
+from milvine.storage.local_files import FileSink, map_open
 from milvine.types import Bytes
 
 
@@ -127,10 +126,7 @@ class LocalStorage:
             with self.open(name) as file:
                 if not self._use_mmap:
                     return np.frombuffer(file.read(), dtype=np.uint8)
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                if scattered and hasattr(mapped, "madvise"):
-                    mapped.madvise(mmap.MADV_RANDOM)
-                return np.frombuffer(mapped, dtype=np.uint8)
+                return map_open(file, scattered=scattered)
         except (OSError, ValueError) as error:
             raise StorageFailed(f"Cannot read {self.path(name)}: {error}") from error
 

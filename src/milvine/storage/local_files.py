@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -43,12 +44,21 @@ def mapped(path: Path, own: bool = False, scattered: bool = False) -> Bytes:
     access = mmap.ACCESS_COPY if own else mmap.ACCESS_READ
     try:
         with open(path, "rb", buffering=0) as file:
-            found = mmap.mmap(file.fileno(), 0, access=access)
-            if scattered and hasattr(mmap, "MADV_RANDOM"):  # Windows has none
-                found.madvise(mmap.MADV_RANDOM)
-            return np.frombuffer(found, np.uint8)
+            return map_open(file, access, scattered)
     except (OSError, ValueError) as error:
         raise StorageFailed(f"Cannot read {path}: {error}") from error
+
+
+def map_open(file: BinaryIO, access: int = mmap.ACCESS_READ, scattered: bool = False) -> Bytes:
+    """An open file as `mapped`.
+
+    Raises:
+        OSError, ValueError: it is empty or cannot be mapped.
+    """
+    found = mmap.mmap(file.fileno(), 0, access=access)
+    if scattered and hasattr(found, "madvise"):  # Windows has none
+        found.madvise(mmap.MADV_RANDOM)
+    return np.frombuffer(found, dtype=np.uint8)
 
 
 @contextmanager
