@@ -13,6 +13,7 @@ import pytest
 from milvine.errors import CorruptFile
 from milvine.index.base import OpenIndex
 from milvine.index.codes.quantizer import padded
+from milvine.index.graphs import points
 from milvine.index.graphs.points import Coding, Pair
 from milvine.index.image import read_image
 from milvine.index.registry import kernel
@@ -142,6 +143,20 @@ def test_short_walks_are_those_over_vectors() -> None:
     vectors, queries = drawn("clustered")
     index = opened(image_of("clustered", L2), vectors, L2)
     assert recall(index, vectors, queries, L2, 1, ef=1) < recall(index, vectors, queries, L2, 1)
+
+
+@by_metric
+def test_where_the_processor_is_slow_with_points_walks_go_over_vectors(
+    metric: MetricType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those in a file from a machine that is not; HNSW_SQ8 is there to read few vectors."""
+    vectors, queries = drawn("clustered")
+    monkeypatch.setattr(points, "QUICK", False)
+    assert not has_points(built(IndexType.HNSW, vectors, metric, BUILD))
+    assert has_points(built(IndexType.HNSW_SQ8, vectors, metric, BUILD))
+    index = opened(image_of("clustered", metric), vectors, metric)
+    monkeypatch.delattr(Coding, "of_queries")
+    assert recall(index, vectors, queries, metric, 10) > 0.99
 
 
 @by_metric

@@ -4,11 +4,11 @@ where they are.
 The graph is built over one row of each group of copies (`alike`), and links no row that was deleted
 before, nor one with NaN or infinity, which would break it (every comparison with them is false).
 
-Where points tell the rows apart (`trial`), the graph is built and walked over codes of those, a
-byte per dimension, which its file holds besides. HNSW_SQ8, an addition to Milvus 1.x, always walks
-over codes, and its searches read little else: where points are not enough, over codes of steps that
-faiss makes for each dimension, of the rows in the graph. The candidates of either are compared
-again with the vectors.
+Where points tell the rows apart (`trial`) and the processor is quick with them, the graph is built
+and walked over codes of those, a byte per dimension, which its file holds besides. HNSW_SQ8, an
+addition to Milvus 1.x, always walks over codes, and its searches read little else: where points are
+not enough, over codes of steps that faiss makes for each dimension, of the rows in the graph. The
+candidates of either are compared again with the vectors.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 from milvine.index.base import BuildJob, OpenIndex
 from milvine.index.codes.quantizer import padded
 from milvine.index.copies.chosen import Chosen
+from milvine.index.graphs import points
 from milvine.index.graphs.hidden import hide_rows
 from milvine.index.graphs.opened import open_graph, write_graph
 from milvine.index.graphs.points import Coding
@@ -51,7 +52,7 @@ class HnswKernel:
         use_threads(job.threads)
         job.report("grouping", 0)
         nodes = Chosen.of(job.vectors, job.metric, job.live)
-        coding = tried(job, nodes.linked)
+        coding = tried(job, nodes.linked) if points.QUICK or self._refine else None
         index = self._built(job, nodes.linked, coding) if len(nodes.linked) else None
         job.report("writing", 0)
         coded = bool(self._refine) or coding is not None
@@ -144,7 +145,7 @@ class HnswSizes(GraphSizes):
 
     def _codes(self, of: IndexInput) -> int:
         """Bytes of each row."""
-        return padded(of.dimension) if worth_codes(of.dimension) else 0
+        return padded(of.dimension) if points.QUICK and worth_codes(of.dimension) else 0
 
     def image(self, of: IndexInput) -> int:
         return super().image(of) + of.rows * self._codes(of)
@@ -155,7 +156,7 @@ class HnswSizes(GraphSizes):
 
 class CodedGraphSizes(HnswSizes):
     def _codes(self, of: IndexInput) -> int:
-        return super()._codes(of) or wide(of.dimension)
+        return padded(of.dimension) if worth_codes(of.dimension) else wide(of.dimension)
 
     def read(self, of: IndexInput) -> int:
         return self.image(of)

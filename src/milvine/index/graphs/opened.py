@@ -20,6 +20,7 @@ from milvine.index.copies.chosen import Chosen
 from milvine.index.copies.members import Living, Nodes
 from milvine.index.exact import search_exact
 from milvine.index.flat import open_flat, vectors_of
+from milvine.index.graphs import points
 from milvine.index.graphs.links import spread, spread_codes
 from milvine.index.graphs.points import Coding
 from milvine.index.image import Image, read_image, write_image
@@ -226,11 +227,12 @@ class CodedGraph(OpenGraph):
             self._under_way.pop(mine, None)
 
     def _pays(self, nq: int, k: int, ef: int) -> bool:
-        """Whether a walk over points is the quicker one: not a short one, nor that of one query
-        where threads wait for each other. It is two calls into faiss, and each gives the
-        interpreter's lock away, for which all of them then wait.
+        """Whether a walk over points is the quicker one: not where the processor is slow with them
+        (the file may come from another machine), not a short one, nor that of one query where
+        threads wait for each other. It is two calls into faiss, and each gives the interpreter's
+        lock away, for which all of them then wait.
         """
-        if nq == 1 and len(self._under_way) > CROWD:
+        if not points.QUICK or (nq == 1 and len(self._under_way) > CROWD):
             return False
         farther = max(ef + FARTHER, self._coding.wanted(k))
         return bool((ef - PER_POINT * farther) * self._vectors.shape[1] > MORE)
@@ -241,8 +243,8 @@ class CodedGraph(OpenGraph):
         return self._coding.wanted(k)
 
     def _candidates(self, wanted: int, how: Any, queries: Floats) -> Ids:
-        points, unfit = self._coding.of_queries(queries, self._metric)
-        rows = search_index(self._index, points, wanted, how)[1]
+        coded, unfit = self._coding.of_queries(queries, self._metric)
+        rows = search_index(self._index, coded, wanted, how)[1]
         if unfit is not None:
             rows[unfit] = self._over_vectors._candidates(wanted, how, queries[unfit])
         return rows

@@ -23,8 +23,16 @@ from numpy.typing import NDArray
 
 from milvine.errors import CorruptFile
 from milvine.index.codes.quantizer import LARGEST, padded
+from milvine.index.native import faiss
 from milvine.index.padding import widened
 from milvine.types import Floats, Ids, MetricType
+
+QUICK = "AVX512" in faiss.get_compile_options()
+"""Whether a walk over points is quicker than one over vectors. With AVX-512 faiss multiplies bytes,
+and it takes about half the time. With less it makes floats of them first: over 64 to 768 dimensions
+and ef 16 to 512, walks and comparing their candidates took 0.9 to 1.5 times as long, and builds as
+long as over vectors.
+"""
 
 _TINY = np.float32(np.finfo(np.float32).tiny)
 _LARGEST = np.float32(LARGEST)
