@@ -22,7 +22,7 @@ from milvine.index.inverted.trial import POINTS
 from milvine.index.registry import kernel, spec
 from milvine.index.spec import IndexInput
 from milvine.testing.index_contract import built, clustered, copied, flat_image
-from milvine.types import Bytes, Floats, IndexType, MetricType, RowMask
+from milvine.types import Bytes, Floats, Ids, IndexType, MetricType, RowMask
 
 L2, IP = MetricType.L2, MetricType.IP
 FLAT, PARAMS = IndexType.IVF_FLAT, {"nlist": 64}
@@ -348,6 +348,18 @@ def test_a_search_is_the_same_again_and_in_threads(metric: MetricType, ahead: in
         list(pool.map(search, range(4)))
 
 
+def few_at_a_time(
+    needed: Requirement, queries: Floats, distances: Floats, rows: Ids, few: int
+) -> tuple[list[int], list[int]]:
+    more, all_rows = [], []
+    for start in range(0, len(queries), few):
+        part = slice(start, start + few)
+        found = needed.doubtful(queries[part], distances[part], rows[part])
+        more += [start + n for n in found.more]
+        all_rows += [start + n for n in found.all_rows]
+    return more, all_rows
+
+
 @pytest.mark.parametrize("centre", [None, Centre(np.linspace(-1, 1, 24), 0.5)], ids=["IP", "L2"])
 def test_queries_show_the_same_alone_and_in_company(centre: Centre | None) -> None:
     random = np.random.default_rng(0)
@@ -365,10 +377,8 @@ def test_queries_show_the_same_alone_and_in_company(centre: Centre | None) -> No
     margin, peaked, apart = margins.shown_by_each(queries, distances, 10)
     quantiles = np.nanmedian(margin), np.quantile(peaked, 0.8), np.quantile(apart, 0.1)
     needed = Requirement(margins, 10, *map(float, quantiles))
-    each = [
-        needed.doubtful(queries[n][None], distances[n][None], rows[n][None]) for n in range(300)
-    ]
-    alone = [n for n in range(300) if each[n].more], [n for n in range(300) if each[n].all_rows]
+    alone = few_at_a_time(needed, queries, distances, rows, 1)
+    assert few_at_a_time(needed, queries, distances, rows, 4) == alone
     assert tuple(needed.doubtful(queries, distances, rows)) == alone
     assert min(map(len, alone)) > 20 and sum(map(len, alone)) < 250
     assert 5 not in alone[0] + alone[1]

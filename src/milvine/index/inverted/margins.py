@@ -24,6 +24,9 @@ _BEHIND = 2
 """A query that is a row, or lies between two, has these as its nearest hits, which say nothing of
 the others: the hit that counts is behind as many."""
 
+_FEW = 5
+"""Queries that are looked at one by one in less time than numpy takes to begin with all of them."""
+
 _AT_ONCE = 256
 """Queries whose numbers are float64 at a time."""
 
@@ -144,17 +147,23 @@ class Requirement:
         (nq, width), nearest first.
         """
         found = Doubtful([], [])
-        if len(queries) == 1:  # numpy takes longer to begin with many
-            margin, peaked, apart = self.margins.shown(queries[0], distances[0], self.k)
-            served = peaked <= self.peaked and apart >= self.apart
-            if not (served and margin >= self.margin) and rows.item(-1) >= 0:
-                # Where the last is no row, there are no others.
-                (found.more if served else found.all_rows).append(0)
+        if len(queries) <= _FEW:
+            for number in range(len(queries)):
+                self._add_if_doubtful(found, number, queries, distances, rows)
             return found
         for start in range(0, len(queries), _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
             self._add_doubtful(found, start, queries[part], distances[part], rows[part])
         return found
+
+    def _add_if_doubtful(
+        self, found: Doubtful, number: int, queries: Floats, distances: Floats, rows: Ids
+    ) -> None:
+        margin, peaked, apart = self.margins.shown(queries[number], distances[number], self.k)
+        served = peaked <= self.peaked and apart >= self.apart
+        # Where the last is no row, there are no others.
+        if not (served and margin >= self.margin) and rows.item(number, -1) >= 0:
+            (found.more if served else found.all_rows).append(number)
 
     def _add_doubtful(
         self, found: Doubtful, start: int, queries: Floats, distances: Floats, rows: Ids
