@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -104,6 +105,6 @@ def test_few_parameters_are_kept_with_a_mask() -> None:
     st.booleans(),
 )
 def test_rises(distances: np.ndarray, falling: bool) -> None:
-    pairs = list(zip(distances[0].tolist(), distances[0].tolist()[1:], strict=False))
-    farther = all(b < a if falling else b > a for a, b in pairs)
-    assert rises(distances, falling) == (farther and all(map(math.isfinite, distances[0].tolist())))
+    numbers = distances[0].tolist()
+    farther = all(b < a if falling else b > a for a, b in pairwise(numbers))
+    assert rises(numbers, falling) == (farther and all(map(math.isfinite, numbers)))

@@ -117,23 +117,20 @@ def _front_of_one(distances: Floats, rows: Ids, metric: MetricType, k: int) -> F
         places = some[keys[some].argsort()]
     near, found = distances[places[: k + 1]][None], rows[places[:k]][None]
     if k < FEW:
-        sure = rises(near, metric is _IP) and min(found[0].tolist()) >= 0
+        sure = rises(near[0].tolist(), metric is _IP) and min(found[0].tolist()) >= 0
     else:
         sure = found.min() >= 0 and settled(near, places[None], metric)
     return (near[:, :k], found) if sure else None
 
 
-def rises(distances: Floats, falling: bool) -> bool:
-    """Whether the distances of one query, (1, width), are all finite, and each farther than the one
-    before.
+def rises(distances: list[float], falling: bool) -> bool:
+    """Whether the distances of one query are all finite, and each farther than the one before.
 
-    `falling`: farther is smaller. Plain lists, since numpy takes longer to begin than they do for a
-    few numbers.
+    `falling`: farther is smaller. A list, since numpy takes longer to begin than a few numbers do.
     """
-    (numbers,) = distances.tolist()
-    if not isfinite(sum(numbers)) or len(set(numbers)) < len(numbers):
+    if not isfinite(sum(distances)) or len(set(distances)) < len(distances):
         return False
-    return bool(numbers == sorted(numbers, reverse=falling))
+    return distances == sorted(distances, reverse=falling)
 
 
 def settled(distances: Floats, rows: Ids, metric: MetricType) -> bool:
@@ -141,7 +138,8 @@ def settled(distances: Floats, rows: Ids, metric: MetricType) -> bool:
     is left to order.
     """
     if len(rows) == 1 and rows.size <= FEW:
-        return min(rows[0].tolist(), default=0) >= 0 and rises(distances, metric is _IP)
+        found = min(rows[0].tolist(), default=0) >= 0
+        return found and rises(distances[0].tolist(), metric is _IP)
     if rows.min(initial=0) < 0:
         return False
     before, after = distances[:, :-1], distances[:, 1:]

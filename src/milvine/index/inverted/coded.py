@@ -30,11 +30,11 @@ from milvine.index.inverted.fast_scan import OpenFastScan
 from milvine.index.inverted.ivf import IvfKernel
 from milvine.index.inverted.ivf_sizes import CODE_BITS
 from milvine.index.inverted.lists import Lists
-from milvine.index.inverted.margins import Margins, Requirement, weights_of
+from milvine.index.inverted.margins import Margins, Requirement, places, weights_of
 from milvine.index.inverted.trial import Trial
 from milvine.index.native import KEPT_MAX, METRICS, faiss, parameters, pointer
 from milvine.index.refine import at_a_time, refined
-from milvine.index.score import Found, in_portions, nearest_of, ordered, settled
+from milvine.index.score import Found, in_portions, nearest_of, ordered, rises, settled
 from milvine.index.threads import use_threads
 from milvine.types import Bytes, Floats, Ids, MetricType, RowMask
 
@@ -185,6 +185,7 @@ class _Search(NamedTuple):
         listed, live: rows in the lists that are read, on the average, and those that may be found.
         portion: queries at a time.
         again: whether candidates showed too little before.
+        near, far: the candidates that show something, by number.
     """
 
     k: int
@@ -198,6 +199,8 @@ class _Search(NamedTuple):
     live: float
     portion: int
     again: bool
+    near: int
+    far: int
 
 
 class OpenCoded(OpenFastScan):
@@ -247,6 +250,7 @@ class OpenCoded(OpenFastScan):
             required = self._measured.required(k, self._margins)
             asked = self._numbers[k] = self._measured.number(k), required
         wanted, required = asked
+        near, far = places(k, wanted)
         nodes = self._nodes.count
         listed = min(nprobe * self._rows_a_list, nodes)
         return _Search(
@@ -261,6 +265,8 @@ class OpenCoded(OpenFastScan):
             live=listed * living.nodes / nodes,
             portion=at_a_time(wanted),
             again=False,
+            near=near,
+            far=far,
         )
 
     def _nearest_of_enough(self, search: _Search, queries: Floats) -> Found:
@@ -273,6 +279,8 @@ class OpenCoded(OpenFastScan):
             find = partial(self._nearest_of_enough, search)
             return in_portions(queries, search.k, search.portion, find)
         distances, rows = self._candidates_compared(search, queries)
+        if len(queries) == 1 and self._settled(search, queries[0], distances, rows):
+            return distances[:, : search.k], rows[:, : search.k]
         more, all_rows = search.required.doubtful(queries, distances, rows)
         if self._metric is MetricType.IP and search.shortest:  # faiss loses the farthest of all
             all_rows += np.flatnonzero(rows[:, search.shortest - 1] < 0).tolist()
@@ -286,14 +294,29 @@ class OpenCoded(OpenFastScan):
             found[0][all_rows], found[1][all_rows] = self._nearest_listed(search, queries[all_rows])
         return found
 
+    def _settled(self, search: _Search, query: Floats, distances: Floats, rows: Ids) -> bool:
+        """Whether the hits of one query are believed and in their order, as most are: what follows
+        for others takes as long as half of the search.
+        """
+        numbers, k = distances[0].tolist(), search.k
+        if not search.required.met_by(query, numbers[search.near], numbers[search.far])[1]:
+            return False
+        # One more, to see that it is not as near as the last. Where it is no row, there are fewer.
+        return rows.item(min(k, len(numbers) - 1)) >= 0 and rises(
+            numbers[: k + 1], self._metric is MetricType.IP
+        )
+
     def _wider(self, search: _Search) -> _Search:
         wanted = _WIDER * search.wanted
+        near, far = places(search.k, wanted)
         return search._replace(
             wanted=wanted,
             how=self._refined_by(wanted, wanted, search.nprobe, search.mask),
             required=search.required.farther(_FARTHER),
             portion=at_a_time(wanted),
             again=True,
+            near=near,
+            far=far,
         )
 
     def _nearest_listed(self, search: _Search, queries: Floats) -> Found:
